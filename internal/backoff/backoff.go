@@ -1,0 +1,30 @@
+// Package backoff spreads repeated tries over time.
+package backoff
+
+import "time"
+
+// Delay is the pause before try n, counted from 0: first, doubled with each try
+// up to most, and of that a share between one half and the whole. The share is
+// drawn from seed and n alone: the members of a fleet that lost etcd in one
+// instant come back spread out, and a simulated run is the same each time.
+func Delay(n int, first, most time.Duration, seed int64) time.Duration {
+	full := first
+	for range n {
+		if full >= most {
+			break
+		}
+		full *= 2
+	}
+	full = min(full, most)
+	share := time.Duration(mix(uint64(seed)+uint64(n)) >> 48) // of 1 << 16
+	return full/2 + full/2*share>>16
+}
+
+// mix is the output function of SplitMix64: every bit of its argument moves every
+// bit of the result.
+func mix(x uint64) uint64 {
+	x += 0x9E3779B97F4A7C15
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}

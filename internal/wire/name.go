@@ -1,0 +1,71 @@
+// Package wire holds what lies in etcd: how a name becomes keys, and what is in
+// a lock's value. It is the format of etcd's own concurrency package, of
+// `etcdctl lock` and `elect`, and of the v3lock and v3election services, so that
+// all of them exclude each other on one name.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ErrInvalidName is returned for a name that cannot stand in front of keys.
+var ErrInvalidName = errors.New("invalid name")
+
+// CheckName tells why name cannot be the name of a queue. Two names must never
+// share a part of the key space: "/x" and "/x/" would (trap A14).
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: it is empty", ErrInvalidName)
+	case strings.HasSuffix(name, "/"):
+		return fmt.Errorf("%w: %q ends in a slash, and would share keys with %q: leave the slash out",
+			ErrInvalidName, name, strings.TrimRight(name, "/"))
+	case strings.Contains(name, "//"):
+		return fmt.Errorf("%w: %q has an empty part between two slashes", ErrInvalidName, name)
+	case strings.ContainsRune(name, 0):
+		return fmt.Errorf("%w: %q has a zero byte in it", ErrInvalidName, name)
+	}
+	return nil
+}
+
+// Prefix is what all keys of a queue begin with.
+func Prefix(name string) string { return name + "/" }
+
+// Range is the interval [from, end) of all keys of a queue: "/" is followed by
+// "0" in ASCII.
+func Range(name string) (from, end string) { return name + "/", name + "0" }
+
+// Key is the key of a session in a queue: lower case, unpadded, as etcd's own
+// package writes it.
+func Key(name string, lease clientv3.LeaseID) string {
+	return name + "/" + strconv.FormatInt(int64(lease), 16)
+}
+
+// Nested tells whether a key found in the range of name belongs to another name
+// that lies inside it, and which: "a/b" for the key "a/b/1f" in the range of
+// "a". A key of name itself has no slash behind the prefix.
+func Nested(name, key string) (inner string, nested bool) {
+	rest, ok := strings.CutPrefix(key, Prefix(name))
+	if !ok {
+		return "", false
+	}
+	i := strings.LastIndexByte(rest, '/')
+	if i < 0 {
+		return "", false
+	}
+	return Prefix(name) + rest[:i], true
+}
+
+// Ancestors are the names that a name lies inside of: "a/b" and "a" for "a/b/c".
+func Ancestors(name string) []string {
+	var all []string
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		all = append(all, name[:i])
+	}
+	return all
+}

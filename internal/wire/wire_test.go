@@ -1,0 +1,62 @@
+package wire
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// trap A14
+func TestNamesThatWouldShareKeysAreRefused(t *testing.T) {
+	for _, good := range []string{"a", "orders/42", "/a", "/a/b", "ä ö", "a.b-c_d:e", "a0", "0"} {
+		require.NoError(t, CheckName(good), good)
+	}
+	for _, bad := range []string{"", "/", "a/", "/a/", "a//b", "//a", "a\x00b", "a/b//"} {
+		require.ErrorIs(t, CheckName(bad), ErrInvalidName, bad)
+	}
+}
+
+// The format that etcd's own package, its command and its services use.
+func TestKeysLookAsThoseOfEtcdsOwnPackage(t *testing.T) {
+	require.Equal(t, "orders/42/694d8f2a6c1b0a3f", Key("orders/42", 0x694d8f2a6c1b0a3f))
+	require.Equal(t, "a/1f", Key("a", 0x1F))
+	from, end := Range("a/b")
+	require.Equal(t, "a/b/", from)
+	require.Equal(t, "a/b0", end)
+	require.Less(t, Key("a/b", 1), end)
+	require.GreaterOrEqual(t, Key("a/b", 1), from)
+	require.False(t, "a/c/1" >= from && "a/c/1" < end)
+	require.False(t, "a/b" >= from, "the name itself is not in its range")
+}
+
+func TestAKeyOfAnInnerNameIsRecognised(t *testing.T) {
+	for key, want := range map[string]string{
+		"a/1f":     "",
+		"a/":       "",
+		"a/stray":  "",
+		"a/b/1f":   "a/b",
+		"a/b/c/1f": "a/b/c",
+		"a//1f":    "a/",
+		"b/1f":     "",
+	} {
+		inner, nested := Nested("a", key)
+		require.Equal(t, want != "", nested, key)
+		require.Equal(t, want, inner, key)
+	}
+	require.Equal(t, []string{"a/b", "a"}, Ancestors("a/b/c"))
+	require.Empty(t, Ancestors("a"))
+	require.Equal(t, []string{"/a"}, Ancestors("/a/b"))
+}
+
+func TestAHolderSurvivesItsWayThroughEtcd(t *testing.T) {
+	h := Holder{Owner: "worker", Host: "web-1", PID: 42, Since: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	got, ok := DecodeHolder([]byte(h.Encode()))
+	require.True(t, ok)
+	require.Equal(t, h, got)
+
+	for _, foreign := range []string{"", "host-a:8080", "{", "[]", "null", `{"pid":"x"}`, "\xff\xfe"} {
+		_, ok := DecodeHolder([]byte(foreign))
+		require.False(t, ok, foreign)
+	}
+}
