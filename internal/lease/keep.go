@@ -1,0 +1,128 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/backoff"
+)
+
+// renewal is one answered, failed or abandoned renewal.
+type renewal struct {
+	sent time.Duration
+	err  error
+}
+
+// Keep renews the lease until it ends, and returns the cause. It is called once,
+// in a goroutine of the caller's.
+//
+// A renewal is sent a third of the TTL after the last answered one was sent. One
+// that is not answered is not waited for: the next goes out beside it, more
+// often than before, as the first may hang on a connection that is dead while
+// another would do. Each counts from its own time of sending. So a slow etcd is
+// not taken for a dead one, nor a dead connection for a slow etcd, and while etcd
+// is away there are at most as many renewals under way as fit into one TTL.
+func (l *Lease) Keep() error {
+	var (
+		every    = l.ttl / 3
+		again    = l.ttl / 6 // while an answer is owed
+		answers  = make(chan renewal)
+		underWay int
+		failures int
+		senders  sync.WaitGroup
+	)
+	defer senders.Wait() // they end with l.ctx
+
+	next := time.NewTimer(l.nextRenewal(every))
+	defer next.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+
+		case <-next.C:
+			if underWay > 0 {
+				l.answered(false, errOverdue)
+			}
+			underWay++
+			senders.Go(func() {
+				r := l.renew()
+				select {
+				case answers <- r:
+				case <-l.ctx.Done():
+				}
+			})
+			if underWay > 1 {
+				next.Reset(again)
+			} else {
+				next.Reset(every)
+			}
+
+		case r := <-answers:
+			underWay--
+			switch {
+			case r.err == nil:
+				failures = 0
+				l.extend(r.sent)
+				l.answered(true, nil)
+				next.Reset(l.nextRenewal(every))
+			case errors.Is(r.err, rpctypes.ErrLeaseNotFound):
+				l.endUnknown()
+			default:
+				l.answered(false, r.err)
+				next.Reset(backoff.Delay(failures, 50*time.Millisecond, again, int64(l.id)))
+				failures++
+			}
+		}
+	}
+}
+
+// errOverdue is told to Answered for a renewal that hangs.
+var errOverdue = errors.New("a renewal is overdue")
+
+// nextRenewal is the time until a third of the TTL has passed since the last
+// answered request was sent.
+func (l *Lease) nextRenewal(every time.Duration) time.Duration {
+	sent := l.ValidUntil() - l.ttl + l.margin
+	return max(sent+every-l.cfg.Clock(), 0)
+}
+
+// renew sends one renewal and waits for its answer for as long as that can be of
+// use.
+func (l *Lease) renew() renewal {
+	sent := l.cfg.Clock()
+	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
+	defer cancel()
+	resp, err := l.cfg.Client.KeepAliveOnce(ctx, l.id)
+	if err == nil && resp.TTL <= 0 { // clientv3 turns this into an error, a wrapper may not
+		err = rpctypes.ErrLeaseNotFound
+	}
+	return renewal{sent: l.cfg.countFrom(sent), err: err}
+}
+
+// Verify asks etcd now whether it still knows the lease, when a key under it is
+// found to be gone. If not, the lease ends, for that cause. It waits for ctx.
+func (l *Lease) Verify(ctx context.Context) {
+	_, err := l.cfg.Client.KeepAliveOnce(ctx, l.id)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		l.endUnknown()
+	}
+}
+
+// endUnknown ends a lease that etcd does not know any more. Before our deadline,
+// which is before etcd's, it did not expire: somebody revoked it.
+func (l *Lease) endUnknown() {
+	if l.Err() == nil {
+		l.End(Lost(ErrRevoked))
+	}
+}
+
+func (l *Lease) answered(ok bool, err error) {
+	if l.cfg.Answered != nil && l.ctx.Err() == nil {
+		l.cfg.Answered(ok, err)
+	}
+}

@@ -1,0 +1,213 @@
+// Package lease keeps one etcd lease alive and knows until when it can be relied
+// on.
+//
+// The one equation, from which everything else follows:
+//
+//	validUntil = sentAt + grantedTTL - margin
+//
+// sentAt is when the last answered request (the grant, or a renewal) was SENT.
+// etcd counts the TTL from when the request reached it, which is later, so that
+// the lease in etcd outlives validUntil whatever the way there and back took.
+// Counting from the answer would not do: an answer that was 4 s under way would
+// make a lease of 5 s be believed in for 4 s after another client got its keys
+// (traps C3, C4).
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Config is what a lease needs to be kept.
+type Config struct {
+	// Client grants and renews.
+	Client clientv3.Lease
+	// TTL is what Grant asks for, in whole seconds.
+	TTL time.Duration
+	// Margin is the safety margin; 0 means the default of margin().
+	Margin time.Duration
+	// Clock is the time since any fixed point; it goes on while the machine
+	// sleeps.
+	Clock func() time.Duration
+	// Answered is told whether etcd answers the renewals: false when one failed
+	// or is overdue, true when one was answered again. Not called after the
+	// lease's death. May be nil.
+	Answered func(ok bool, err error)
+	// FromReceipt counts from the answer instead of the request. It is wrong, and
+	// there for one test: the simulation must be able to find the overlap of
+	// holders that this leads to.
+	FromReceipt bool
+}
+
+// Lease is one granted lease.
+type Lease struct {
+	cfg    Config
+	id     clientv3.LeaseID
+	ttl    time.Duration // as granted, which may be more than was asked for (trap C6)
+	margin time.Duration
+
+	ctx    context.Context // ends with the lease, with the cause of its death
+	cancel context.CancelCauseFunc
+
+	mu         sync.Mutex
+	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
+	deadline   *time.Timer   // fires at validUntil or earlier
+}
+
+// Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
+// with parent.
+func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
+	sent := cfg.Clock()
+	resp, err := cfg.Client.Grant(ctx, int64(cfg.TTL/time.Second))
+	if err != nil {
+		return nil, err
+	}
+	return begin(parent, cfg, resp.ID, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
+}
+
+// Resume takes over a lease that exists. It renews it, which tells at once
+// whether etcd still knows it (trap C7); ErrNotFound if not.
+func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
+	sent := cfg.Clock()
+	resp, err := cfg.Client.KeepAliveOnce(ctx, id)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return nil, ErrNotFound
+	case err != nil:
+		return nil, err
+	}
+	return begin(parent, cfg, id, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
+}
+
+func (c *Config) countFrom(sent time.Duration) time.Duration {
+	if c.FromReceipt {
+		return c.Clock()
+	}
+	return sent
+}
+
+// begin starts the life of a lease that etcd granted or renewed on the request
+// sent then.
+func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl time.Duration) *Lease {
+	l := &Lease{cfg: cfg, id: id, ttl: ttl, margin: cfg.Margin}
+	if l.margin == 0 {
+		l.margin = defaultMargin(ttl)
+	}
+	l.ctx, l.cancel = context.WithCancelCause(parent)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.validUntil = l.validFrom(sent)
+	l.deadline = time.AfterFunc(l.untilLook(), l.look)
+	return l
+}
+
+// defaultMargin is a tenth of the TTL, at most a second: clocks of computers
+// differ by a few in 100,000, so nearly all of it is time for the holder's work
+// to stop in.
+func defaultMargin(ttl time.Duration) time.Duration {
+	return min(ttl/10, time.Second)
+}
+
+// validFrom is the equation.
+func (l *Lease) validFrom(sent time.Duration) time.Duration {
+	return sent + l.ttl - l.margin
+}
+
+// ID is the lease's ID in etcd.
+func (l *Lease) ID() clientv3.LeaseID { return l.id }
+
+// TTL is the TTL that etcd granted.
+func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// Margin is how long before its end in etcd the lease ends here.
+func (l *Lease) Margin() time.Duration { return l.margin }
+
+// Context ends with the lease; its cause tells why.
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// Err is nil while the lease can be relied on. It looks at the clock itself, so
+// that it is right also when timers are late, as after the machine slept.
+func (l *Lease) Err() error {
+	l.mu.Lock()
+	expired := l.cfg.Clock() >= l.validUntil
+	l.mu.Unlock()
+	if expired {
+		// Nothing can have extended it since: extend refuses once it is over.
+		l.End(Lost(ErrExpired))
+	}
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
+	return nil
+}
+
+// ValidUntil is the instant, by the clock, at which the lease ends unless it is
+// renewed before; in the past once it has ended.
+func (l *Lease) ValidUntil() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.validUntil
+}
+
+// Remaining is how long the lease can be relied on without asking anyone; not
+// positive once it has ended.
+func (l *Lease) Remaining() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.validUntil - l.cfg.Clock()
+}
+
+// End ends the lease here, for a cause; the first one counts. In etcd it lives
+// on until it expires or Revoke is called.
+func (l *Lease) End(cause error) {
+	l.mu.Lock()
+	l.deadline.Stop()
+	l.validUntil = min(l.validUntil, l.cfg.Clock())
+	l.mu.Unlock()
+	l.cancel(cause)
+}
+
+// extend counts an answered renewal. An answer that comes when the lease is over
+// is too late, whatever it says: those who held under it were told.
+func (l *Lease) extend(sent time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cfg.Clock() < l.validUntil {
+		l.validUntil = max(l.validUntil, l.validFrom(sent))
+	}
+}
+
+// look ends the lease when its time is over, and looks again later otherwise.
+func (l *Lease) look() {
+	if l.Err() != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() == nil {
+		l.deadline.Reset(l.untilLook())
+	}
+}
+
+// untilLook is the time until validUntil, cut into slices: Go's timers stand
+// still while the machine sleeps, the lease in etcd does not. With the slices a
+// machine that wakes up is told within one of them, and not after all the rest.
+func (l *Lease) untilLook() time.Duration {
+	slice := min(max(l.ttl/20, 100*time.Millisecond), 500*time.Millisecond)
+	return min(max(l.validUntil-l.cfg.Clock(), 0), slice)
+}
+
+// Revoke ends the lease in etcd, and all keys under it with it, in one request.
+// A lease that etcd does not know is no error: it is what was wanted.
+func (l *Lease) Revoke(ctx context.Context) error {
+	_, err := l.cfg.Client.Revoke(ctx, l.id)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil
+	}
+	return err
+}
