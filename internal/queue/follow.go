@@ -1,0 +1,159 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Follow tells who is first in the queue, nil for nobody, and at which revision
+// that was so: at once, and whenever another one is first or its value changed.
+// Each change is told, in order. It goes on over lost watches, compactions and
+// restarts of etcd (trap B7) until tell returns false (nil), ctx ends (its cause)
+// or etcd refuses (its error).
+func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
+	f := follower{queue: q, tell: tell}
+	resync := time.NewTicker(waitResync)
+	defer resync.Stop()
+	for failed := 0; ; failed++ {
+		more, err := f.follow(ctx, resync.C)
+		if !more || err != nil {
+			return err
+		}
+		if f.heard {
+			failed, f.heard = 0, false
+		}
+		if err := sleep(ctx, pause(failed, 0)); err != nil {
+			return err
+		}
+	}
+}
+
+// follower knows the whole queue as of one revision.
+type follower struct {
+	queue   *Queue
+	tell    func(*mvccpb.KeyValue, int64) bool
+	entries map[string]*mvccpb.KeyValue
+	rev     int64
+	told    bool
+	last    *mvccpb.KeyValue // what was told
+	heard   bool             // a watch could be had
+}
+
+// follow goes on until the watch ends; more says whether there should be another.
+func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// First the watch, then the reading, so that nothing falls between them.
+	events := f.queue.watchAll(ctx)
+	f.heard = events != nil
+	if more, err := f.read(ctx); !more || err != nil {
+		return more, err
+	}
+	if events == nil {
+		return true, nil
+	}
+	for {
+		select {
+		case resp, ok := <-events:
+			if !ok || resp.Err() != nil {
+				return true, nil
+			}
+			if more, err := f.apply(resp.Events); !more || err != nil {
+				return more, err
+			}
+		case <-resync: // a DELETE that the watch never told (trap A21)
+			if more, err := f.read(ctx); !more || err != nil {
+				return more, err
+			}
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// read takes the queue as it is now (trap B9: one revision for all that is told).
+func (f *follower) read(ctx context.Context) (more bool, err error) {
+	_, err = retry(ctx, 0, func(ctx context.Context) error {
+		kvs, rev, err := f.queue.List(ctx)
+		if err != nil {
+			return err
+		}
+		f.rev = rev
+		f.entries = make(map[string]*mvccpb.KeyValue, len(kvs))
+		for _, kv := range kvs {
+			f.entries[string(kv.Key)] = kv
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return f.report()
+}
+
+// apply takes the changes that came after what is known, revision by revision.
+func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
+	for i, ev := range events {
+		if ev.Kv.ModRevision <= f.rev {
+			continue
+		}
+		if ev.Type == clientv3.EventTypeDelete {
+			delete(f.entries, string(ev.Kv.Key))
+		} else {
+			f.entries[string(ev.Kv.Key)] = ev.Kv
+		}
+		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
+			continue // one transaction, one change
+		}
+		f.rev = ev.Kv.ModRevision
+		if more, err := f.report(); !more || err != nil {
+			return more, err
+		}
+	}
+	return true, nil
+}
+
+// report tells who is first, if that is news.
+func (f *follower) report() (more bool, err error) {
+	var first *mvccpb.KeyValue
+	for _, kv := range f.entries {
+		if first == nil || kv.CreateRevision < first.CreateRevision {
+			first = kv
+		}
+	}
+	if f.told && (first == nil) == (f.last == nil) && (first == nil || same(first, f.last) && string(first.Value) == string(f.last.Value)) {
+		return true, nil
+	}
+	if first != nil {
+		if err := f.queue.nested(first, nil); err != nil {
+			return false, err
+		}
+	}
+	f.told, f.last = true, first
+	return f.tell(first, f.rev), nil
+}
+
+// watchAll watches the whole queue, from now on; nil when that cannot be had.
+func (q *Queue) watchAll(ctx context.Context) clientv3.WatchChan {
+	w := q.open(ctx, q.from, clientv3.WithRange(q.end))
+	if w == nil {
+		return nil
+	}
+	return w.events
+}
+
+// First reads who is first; nil for nobody.
+func (q *Queue) First(ctx context.Context) (*mvccpb.KeyValue, int64, error) {
+	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(1))
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(resp.Kvs) == 0 {
+		return nil, resp.Header.Revision, nil
+	}
+	return resp.Kvs[0], resp.Header.Revision, q.nested(resp.Kvs[0], nil)
+}

@@ -1,0 +1,246 @@
+// Package queue is the line in front of a lock: keys under a name, one for each
+// contender, ordered by CreateRevision. Every primitive is this queue with a rule
+// for when an entry may go in; so far the rule is "when no older entry is left".
+//
+//	Enter     one transaction writes our key and reads who is older
+//	Await     watches the youngest older entry, and looks again when it goes
+//	Stay      watches our own key while we hold
+//	Leave     deletes our key, guarded by its CreateRevision
+//
+// Whatever etcd leaves open (a request without an answer, a watch that ended) is
+// asked again until it is known or the context ends; the place in the line is
+// never given up for it. The context is the lease's, not a caller's: with the
+// lease the key goes.
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Queue is one name, seen through one client.
+type Queue struct {
+	kv        clientv3.KV
+	watcher   clientv3.Watcher
+	name      string
+	from, end string
+	log       *zap.Logger
+}
+
+// New makes the queue of a name that wire.CheckName accepts. It asks etcd for
+// nothing.
+func New(kv clientv3.KV, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
+	from, end := wire.Range(name)
+	return &Queue{kv: kv, watcher: watcher, name: name, from: from, end: end, log: log}
+}
+
+// Entry is our key in the queue.
+type Entry struct {
+	Key            string
+	Lease          clientv3.LeaseID
+	CreateRevision int64
+
+	// first says that nobody older was there at CreateRevision, and so never will
+	// be: the transaction that wrote the key saw it.
+	first bool
+	// ahead is the youngest older entry when the write saw all of them.
+	ahead *mvccpb.KeyValue
+}
+
+// Guard is true in a transaction only while this very entry stands: a later one
+// of the same session has the same key, but another CreateRevision.
+func (e *Entry) Guard() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
+}
+
+// peek is how many of the older entries the entering transaction reads. Few, as
+// the read is part of a write and costs every user of the cluster; and in key
+// order, as sorting by revision would read the whole queue (trap A16). When all
+// older ones are among them the first look can be saved.
+const peek = 8
+
+// Enter puts our key into the queue. It returns when etcd answered or ctx ended;
+// in the second case, and after any error, the key may have been written all the
+// same; then unsure says so, and that a request might even be applied yet (see
+// Sweep). An entry that comes with an error has been written.
+func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string) (e *Entry, unsure bool, err error) {
+	key := wire.Key(q.name, lease)
+	absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+	adopted := false
+	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
+		resp, err := q.kv.Txn(ctx).If(absent).
+			Then(
+				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(peek)),
+				clientv3.OpPut(key, value, clientv3.WithLease(lease)),
+			).
+			Else(clientv3.OpGet(key)).
+			Commit()
+		if err != nil {
+			return err
+		}
+		if !resp.Succeeded {
+			adopted, e = true, adopt(key, lease, resp.Responses[0].GetResponseRange().Kvs)
+			return nil
+		}
+		older := resp.Responses[0].GetResponseRange().Kvs
+		e = &Entry{Key: key, Lease: lease, CreateRevision: resp.Header.Revision, first: len(older) == 0}
+		if len(older) < peek {
+			e.ahead = youngest(older)
+		}
+		return nil
+	})
+	if err == nil && adopted {
+		err = q.Rewrite(ctx, e, value)
+	}
+	return e, unsure, err
+}
+
+// adopt makes an entry of a key of ours that is there already: an earlier try of
+// ours whose answer was lost, or the key of a lease that was taken over. Its place
+// in the line is ours. It is rewritten afterwards, for its value, and so that a
+// hold taken over has a revision of its own, and so a token above its former one.
+func adopt(key string, lease clientv3.LeaseID, kvs []*mvccpb.KeyValue) *Entry {
+	return &Entry{Key: key, Lease: lease, CreateRevision: kvs[0].CreateRevision}
+}
+
+// TryEnter puts our key into the queue only if the queue is empty, in the one
+// transaction that also finds out (trap A13: entering and leaving again would let
+// two callers refuse each other); else ErrTaken, and nothing was written. For the
+// other results see Enter.
+func (q *Queue) TryEnter(ctx context.Context, lease clientv3.LeaseID, value string) (e *Entry, unsure bool, err error) {
+	key := wire.Key(q.name, lease)
+	empty := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+	adopted := false
+	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
+		resp, err := q.kv.Txn(ctx).If(empty).
+			Then(clientv3.OpPut(key, value, clientv3.WithLease(lease))).
+			Else(
+				clientv3.OpGet(key),
+				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)),
+			).
+			Commit()
+		if err != nil {
+			return err
+		}
+		if resp.Succeeded {
+			e = &Entry{Key: key, Lease: lease, CreateRevision: resp.Header.Revision, first: true}
+			return nil
+		}
+		if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+			adopted, e = true, adopt(key, lease, own)
+			return nil
+		}
+		if first := resp.Responses[1].GetResponseRange().Kvs; len(first) > 0 {
+			return q.nested(first[0], ErrTaken)
+		}
+		return ErrTaken
+	})
+	if err == nil && adopted {
+		err = q.Rewrite(ctx, e, value)
+	}
+	return e, unsure, err
+}
+
+// Granted tells whether the entry may go in right now, by one read, and at which
+// revision that was seen.
+func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, err error) {
+	if e.first {
+		return true, e.CreateRevision, nil
+	}
+	rev, ahead, err := q.look(ctx, e)
+	return ahead == nil, rev, err
+}
+
+// Rewrite gives our key another value. Its place in the line stays. ErrGone when
+// the entry is not there any more.
+func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
+	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := q.kv.Txn(ctx).If(e.Guard()).
+			Then(clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))).
+			Commit()
+		if err == nil && !resp.Succeeded {
+			return ErrGone
+		}
+		return err
+	})
+	return err
+}
+
+// Leave deletes our key and returns when etcd confirmed that it is gone, or ctx
+// ended. ErrGone when somebody else had deleted it before us.
+func (q *Queue) Leave(ctx context.Context, e *Entry) error {
+	gone := false
+	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := q.kv.Txn(ctx).If(e.Guard()).Then(clientv3.OpDelete(e.Key)).Commit()
+		gone = err == nil && !resp.Succeeded
+		return err
+	})
+	if err == nil && gone && !unanswered { // else it may have been our own earlier try
+		return ErrGone
+	}
+	return err
+}
+
+// Sweep deletes whatever stands under the key that a lease has in this queue: the
+// late effect of an Enter that was not answered.
+func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID) error {
+	key := wire.Key(q.name, lease)
+	var own []*mvccpb.KeyValue
+	_, err := retry(ctx, int64(lease), func(ctx context.Context) error {
+		resp, err := q.kv.Get(ctx, key)
+		if err == nil {
+			own = resp.Kvs
+		}
+		return err
+	})
+	if err != nil || len(own) == 0 {
+		return err
+	}
+	if err := q.Leave(ctx, adopt(key, lease, own)); err != nil && err != ErrGone {
+		return err
+	}
+	return nil
+}
+
+// List reads the whole queue at one revision, oldest first.
+func (q *Queue) List(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
+	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil {
+		return nil, 0, err
+	}
+	return resp.Kvs, resp.Header.Revision, nil
+}
+
+// nested returns an error naming both names if a key in our range belongs to a
+// name inside ours, else otherwise.
+func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
+	if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {
+		return fmt.Errorf("%w: %q is in use (key %q) and lies inside %q: choose names of which none is the other's beginning up to a slash",
+			ErrNested, inner, kv.Key, q.name)
+	}
+	return otherwise
+}
+
+func youngest(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	var y *mvccpb.KeyValue
+	for _, kv := range kvs {
+		if y == nil || kv.CreateRevision > y.CreateRevision {
+			y = kv
+		}
+	}
+	return y
+}
+
+// requestTimeout bounds one try of a request. A write that etcd received just
+// before its raft leader died is answered after 5 s ("request timed out"), while
+// another try would be through after the 1.5 s that a new leader takes.
+const requestTimeout = 3 * time.Second

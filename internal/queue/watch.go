@@ -1,0 +1,82 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// watch tells of what happens to a key, or to a range of them, from the watch's
+// creation on.
+//
+// It has no start revision: etcd counts a watch that starts at a revision it has
+// already reached as behind, and serves those from a 100 ms tick only. What
+// happened before it was created must be read after it was created.
+type watch struct {
+	of     *mvccpb.KeyValue // the entry that is watched, if it is one
+	events clientv3.WatchChan
+	cancel context.CancelFunc
+}
+
+// open watches a key, or a range, and returns once etcd has the watch. It returns
+// nil when that could not be had within requestTimeout, or ctx ended.
+func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	// Without the leader a member hears nothing more, and would say nothing
+	// (trap A22).
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	bound := time.AfterFunc(requestTimeout, cancel)
+	events := q.watcher.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
+	created, ok := <-events // closed when ctx ends
+	if !ok || !created.Created || created.Err() != nil || !bound.Stop() {
+		bound.Stop()
+		cancel()
+		return nil
+	}
+	return &watch{events: events, cancel: cancel}
+}
+
+// openOn watches for the deletion of one entry.
+func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue) *watch {
+	w := q.open(ctx, string(of.Key), clientv3.WithFilterPut())
+	if w != nil {
+		w.of = of
+	}
+	return w
+}
+
+// on tells whether the watch is on this very incarnation of a key.
+func (w *watch) on(kv *mvccpb.KeyValue) bool {
+	return w != nil && same(w.of, kv)
+}
+
+// ch is the channel of events: nil, which blocks for ever, for no watch.
+func (w *watch) ch() clientv3.WatchChan {
+	if w == nil {
+		return nil
+	}
+	return w.events
+}
+
+func (w *watch) stop() {
+	if w != nil {
+		w.cancel()
+	}
+}
+
+// same tells whether two readings are of one entry. The key alone does not: a
+// session that comes again uses the same one.
+func same(a, b *mvccpb.KeyValue) bool {
+	return a != nil && b != nil && a.CreateRevision == b.CreateRevision && string(a.Key) == string(b.Key)
+}
+
+// deleted tells whether the watched key was deleted, for certain.
+func deleted(resp clientv3.WatchResponse) bool {
+	for _, ev := range resp.Events {
+		if ev.Type == clientv3.EventTypeDelete {
+			return true
+		}
+	}
+	return false
+}
