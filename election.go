@@ -1,0 +1,167 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/queue"
+)
+
+// Election lets one of its candidates lead at a time. Like [Mutex] it is only a
+// name and a session, with the same rules for names; an election and a mutex of
+// one name exclude each other.
+type Election struct {
+	session *Session
+	name    string
+}
+
+// Term is one leadership of an [Election].
+type Term struct {
+	*Hold
+	session *Session
+	value   atomic.Pointer[string]
+}
+
+// NewElection names an election; for names see [NewMutex].
+func NewElection(s *Session, name string) *Election {
+	return &Election{session: s, name: name}
+}
+
+// Name is the name that the election was made with.
+func (e *Election) Name() string { return e.name }
+
+// Campaign waits in line to lead, with a value that observers see while it does:
+// an address, a host name. It blocks, and fails, as [Mutex.Lock] does. Goroutines
+// of one session that campaign in one election take turns.
+func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
+	h, err := e.session.acquire(ctx, e.name, claim{label: value, value: proposal})
+	if err != nil {
+		return nil, opError("campaign in", e.name, err)
+	}
+	t := &Term{Hold: h, session: e.session}
+	t.value.Store(&value)
+	return t, nil
+}
+
+// proposal is the value of a candidate's key: what it proposed, byte for byte.
+func proposal(value string) string { return value }
+
+// Value is what the leader proposed, or proclaimed last with success.
+func (t *Term) Value() string { return *t.value.Load() }
+
+// Proclaim changes the leader's value, for observers to see; the term and its place
+// stay. It blocks until etcd has confirmed it, ctx ends or the term does.
+//
+// On an error of the context it is not known whether observers see the new value;
+// the term stands, and Proclaim or Resign may follow. [ErrLost], [ErrReleased] or
+// [ErrSessionClosed]: the term is over, and nothing was written.
+func (t *Term) Proclaim(ctx context.Context, value string) error {
+	return opError("proclaim in", t.name, t.proclaim(ctx, value))
+}
+
+func (t *Term) proclaim(ctx context.Context, value string) error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	ctx, stop := t.within(ctx)
+	defer stop()
+	err := t.session.queue(t.name).Rewrite(ctx, t.entry, value)
+	switch {
+	case err == nil:
+		t.value.Store(&value)
+		return nil
+	case errors.Is(err, queue.ErrGone):
+		t.end(whyGone(t.lease)) // unless it had ended before
+		return t.Err()
+	case t.Err() != nil:
+		return t.Err()
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	default:
+		return err
+	}
+}
+
+// Resign ends the term, so that the next candidate can lead. For what it blocks on
+// and what its errors mean see [Lock.Unlock]. Work that must not overlap with the
+// next leader's has to have ended before.
+func (t *Term) Resign(ctx context.Context) error {
+	return opError("resign from", t.name, t.release(ctx))
+}
+
+// Run campaigns, calls fn while it leads, and campaigns again after every loss: the
+// main loop of a service with one active instance.
+//
+// The context that fn gets ends with the term, before anybody else can lead, and
+// with ctx; fn must then return. Leadership is never given away while fn runs,
+// except by the lease itself: Run resigns only after fn has returned (and if fn
+// panics). fn may resign by itself to step down; Run then campaigns again.
+//
+// Run returns when ctx ends, with its error; when fn returned while the term stood,
+// with fn's result; when the session ends, with [ErrSessionClosed]; and when etcd
+// refuses the campaign. What fn returns after the term was lost ends nothing, and
+// is logged.
+func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error) error {
+	for failed := 0; ; failed++ {
+		term, err := e.Campaign(ctx, value)
+		if err == nil {
+			failed = 0
+			var over bool
+			if over, err = e.lead(ctx, term, fn); over {
+				return err
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return opError("run", e.name, contextError(ctx))
+		case errors.Is(err, ErrSessionClosed):
+			return err
+		case err != nil && !errors.Is(err, ErrLost):
+			return err
+		}
+		select {
+		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(e.session.Lease()))):
+		case <-ctx.Done():
+		case <-e.session.Done():
+		}
+	}
+}
+
+// lead runs fn for one term. over says that Run ends with err; otherwise err is why
+// the term ended, nil if fn stepped down.
+func (e *Election) lead(ctx context.Context, term *Term, fn func(context.Context, *Term) error) (over bool, err error) {
+	work, stop := term.within(ctx)
+	defer func() {
+		stop()
+		term.giveBack() // nothing is left to do, unless fn panicked
+	}()
+	err = fn(work, term)
+
+	stood := term.Err() == nil
+	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.lease.TTL())
+	defer cancel()
+	switch rerr := term.Resign(resign); {
+	case ctx.Err() != nil:
+		if err != nil && !errors.Is(err, ctx.Err()) {
+			return true, errors.Join(opError("run", e.name, contextError(ctx)), err)
+		}
+		return true, opError("run", e.name, contextError(ctx))
+	case stood:
+		if rerr != nil {
+			e.session.log.Warn("resigned, but not confirmed by etcd", zap.String("name", e.name), zap.Error(rerr))
+		}
+		return true, err
+	case errors.Is(rerr, ErrReleased):
+		return err != nil, err
+	default:
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrLost) {
+			e.session.log.Warn("the work of a lost term ended with an error", zap.String("name", e.name), zap.Error(err))
+		}
+		return false, rerr
+	}
+}

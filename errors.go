@@ -1,0 +1,100 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Errors of this package. Every error that is returned wraps one of these, or
+// the error of etcd's client, or the context's; match with [errors.Is]. The
+// text around them names the lock or election and what to do.
+var (
+	// ErrLocked is returned by TryLock when another holder or waiter, of this
+	// session or of another one, is ahead.
+	ErrLocked = errors.New("locked by another holder")
+
+	// ErrLost is matched by the error of every hold, and of every wait in
+	// line, that ended without its owner's doing. The same error also matches
+	// one of ErrExpired, ErrRevoked, ErrEvicted, ErrOrphaned or ErrClientClosed,
+	// which tell why.
+	ErrLost = lease.ErrLost
+
+	// ErrExpired is the reason of a loss when the lease was not renewed in
+	// time: etcd was out of reach, or this process or machine stood still.
+	ErrExpired = lease.ErrExpired
+
+	// ErrRevoked is the reason of a loss when etcd no longer knew the lease
+	// before its time was over: somebody revoked it.
+	ErrRevoked = lease.ErrRevoked
+
+	// ErrEvicted is the reason of a loss when the key was deleted by somebody
+	// else while the lease lived on: an administrator let the next one in.
+	ErrEvicted = queue.ErrGone
+
+	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease
+	// behind for a successor.
+	ErrOrphaned = errors.New("left behind for a successor")
+
+	// ErrClientClosed is the reason of a loss, and of a session's end, when the
+	// etcd client was closed under the session. Such an error of a session
+	// also matches ErrSessionClosed.
+	ErrClientClosed = errors.New("etcd client closed")
+
+	// ErrReleased is the error of a hold that its owner has released, and is
+	// returned by a second Unlock or Resign.
+	ErrReleased = errors.New("already released")
+
+	// ErrSessionClosed is returned by everything that needs a session after
+	// Close, and is the reason why a hold ended that Close released.
+	ErrSessionClosed = errors.New("session closed")
+
+	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
+	ErrNoLeader = errors.New("no leader")
+
+	// ErrInvalidName is returned for names that cannot be the name of a lock or
+	// an election; see [NewMutex] for the rule.
+	ErrInvalidName = wire.ErrInvalidName
+
+	// ErrNestedName is returned when one name lies inside another that is in
+	// use, as "a/b" lies inside "a": the two would wait for each other's keys.
+	ErrNestedName = queue.ErrNested
+
+	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep:
+	// not positive, not in whole seconds, or below the server's minimum, which
+	// the server would silently raise.
+	ErrInvalidTTL = errors.New("invalid TTL")
+
+	// ErrInvalidOption is returned by NewSession for an option that cannot work,
+	// such as a margin as long as the TTL.
+	ErrInvalidOption = errors.New("invalid option")
+
+	// ErrNilClient is returned by NewSession without an etcd client.
+	ErrNilClient = errors.New("nil etcd client")
+
+	// ErrLeaseNotFound is returned by NewSession with [WithLease] when etcd does
+	// not know the lease: it expired or was revoked, and with it went its keys.
+	ErrLeaseNotFound = lease.ErrNotFound
+)
+
+// opError puts the operation and the name in front of err, once.
+func opError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("etcdlock: %s %q: %w", op, name, err)
+}
+
+// contextError is the error of a context that ended: its cause, and always
+// matching context.Canceled or context.DeadlineExceeded as well.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -1,0 +1,146 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/lease"
+)
+
+// grantTimeout bounds one try to get a new lease, or to revoke an old one.
+const grantTimeout = 5 * time.Second
+
+// run keeps one lease after the other until the session ends. It is the session's
+// only goroutine at rest.
+func (s *Session) run() {
+	for l := s.lease; l != nil; l = s.nextLease(l) {
+		cause := l.Keep()
+		if s.ctx.Err() != nil {
+			return
+		}
+		s.lose(l, cause)
+	}
+}
+
+// lose notes that the lease has ended. Its holds ended with it, by their contexts.
+func (s *Session) lose(l *lease.Lease, cause error) {
+	s.mu.Lock()
+	s.leased = false
+	s.changed()
+	s.enter(Lost)
+	s.mu.Unlock()
+	s.log.Warn("lease lost, and with it everything held under it; granting another",
+		zap.String("lease", hex(l.ID())), zap.Error(cause))
+	if errors.Is(cause, ErrExpired) {
+		s.tasks.Go(func() { s.bury(l) })
+	}
+}
+
+// bury revokes a lease that was given up here and may live on in etcd: a new raft
+// leader grants every lease its full TTL again, and the keys under this one would
+// stand in everybody's way. It leaves the margin to those who held under it.
+func (s *Session) bury(l *lease.Lease) {
+	select {
+	case <-time.After(l.Margin()):
+		_ = s.revoke(s.ctx, l) // else it runs out
+	case <-s.ctx.Done():
+	}
+}
+
+// nextLease grants a lease after the loss of another one; nil when the session
+// ended before it had one.
+func (s *Session) nextLease(last *lease.Lease) *lease.Lease {
+	for n := 0; ; n++ {
+		select {
+		case <-time.After(backoff.Delay(n, 50*time.Millisecond, s.cfg.ttl/2, int64(last.ID()))):
+		case <-s.ctx.Done():
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, grantTimeout)
+		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
+		cancel()
+		if err != nil {
+			s.log.Debug("no new lease yet", zap.Error(err))
+			continue
+		}
+		s.mu.Lock()
+		s.lease, s.leased = l, true
+		s.changed()
+		s.enter(Connected)
+		s.mu.Unlock()
+		s.log.Info("new lease granted; what was held under the lost one stays lost",
+			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))
+		return l
+	}
+}
+
+// changed wakes those who wait for another lease. Called with s.mu held.
+func (s *Session) changed() {
+	close(s.renewed)
+	s.renewed = make(chan struct{})
+}
+
+// awaitLease blocks until the session has a lease that can be relied on, ctx ends
+// or the session does; the error is the cause.
+func (s *Session) awaitLease(ctx context.Context) (*lease.Lease, error) {
+	for {
+		s.mu.Lock()
+		l, leased, renewed := s.lease, s.leased, s.renewed
+		s.mu.Unlock()
+		if leased && l.Err() == nil {
+			return l, nil
+		}
+		select {
+		case <-renewed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-s.ctx.Done():
+			return nil, s.Err()
+		}
+	}
+}
+
+// answered takes note of whether etcd answers the renewals.
+func (s *Session) answered(ok bool, err error) {
+	state := Suspended
+	if ok {
+		state = Connected
+	}
+	s.mu.Lock()
+	changed := s.enter(state)
+	s.mu.Unlock()
+	switch {
+	case !changed:
+	case ok:
+		s.log.Info("etcd answers renewals of the lease again")
+	default:
+		s.log.Warn("etcd does not answer renewals of the lease; what is held stays held until its deadline",
+			zap.Error(err))
+	}
+}
+
+// revoke revokes a lease that has ended here. It tries until etcd has answered or
+// ctx ends, but for no more than one TTL: then the lease has run out by itself.
+func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.TTL(), errUnreachable)
+	defer cancel()
+	for n := 0; ; n++ {
+		try, cancelTry := context.WithTimeout(ctx, grantTimeout)
+		err := l.Revoke(try)
+		cancelTry()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(l.ID()))):
+		case <-ctx.Done():
+			return contextError(ctx)
+		}
+	}
+}
+
+var errUnreachable = errors.New("etcd did not answer for a whole TTL")

@@ -1,0 +1,128 @@
+package etcdlock
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/clock"
+)
+
+// DefaultTTL is the TTL of a session that is made without [WithTTL]: short
+// enough that a crash is over soon, long enough to sit out a new raft leader
+// (1 to 2 s) and a restart of one member twice over.
+const DefaultTTL = 10 * time.Second
+
+// SessionOption changes what [NewSession] does by default.
+type SessionOption interface{ applySession(*sessionConfig) }
+
+// MutexOption changes what [NewMutex] does by default.
+type MutexOption interface{ applyMutex(*mutexConfig) }
+
+// sessionConfig holds every default in one place; validate holds every bound.
+type sessionConfig struct {
+	ttl    time.Duration
+	margin time.Duration // 0: a tenth of the granted TTL, at most a second
+	lease  clientv3.LeaseID
+	logger *zap.Logger // nil: the client's
+	clock  func() time.Duration
+	owner  string
+}
+
+func defaultSessionConfig() sessionConfig {
+	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner()}
+}
+
+// defaultOwner is good enough to find a process by: its program's name. Host
+// and process ID are told beside it.
+func defaultOwner() string {
+	if exe, err := os.Executable(); err == nil {
+		return baseName(exe)
+	}
+	return "unknown"
+}
+
+func (c *sessionConfig) validate() error {
+	switch {
+	case c.ttl < time.Second || c.ttl%time.Second != 0:
+		return fmt.Errorf("%w: %v: etcd counts a TTL in whole seconds, from 1s", ErrInvalidTTL, c.ttl)
+	case c.margin < 0:
+		return fmt.Errorf("%w: margin %v is negative", ErrInvalidOption, c.margin)
+	case c.margin > c.ttl/2:
+		// Renewals come at a third of the TTL: with more than half of it given
+		// away, one lost renewal would end every hold.
+		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", ErrInvalidOption, c.margin, c.ttl)
+	case c.clock == nil:
+		return fmt.Errorf("%w: nil clock", ErrInvalidOption)
+	}
+	return nil
+}
+
+type sessionOptionFunc func(*sessionConfig)
+
+func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
+
+// WithTTL sets how long etcd keeps the session's keys after the last renewal:
+// the time after which a crashed holder's lock goes to the next one. Whole
+// seconds, at least the server's minimum (one and a half election timeouts: 2 s
+// on a default etcd); anything else is [ErrInvalidTTL]. The default is
+// [DefaultTTL].
+func WithTTL(ttl time.Duration) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.ttl = ttl })
+}
+
+// WithMargin sets how long before the lease can expire in etcd every hold of
+// the session ends here. It covers clocks that run at different rates, and is
+// the time the holder's work has to stop after its context was cancelled. At
+// most half of the TTL; 0, the default, means a tenth of the granted TTL, and at
+// most one second.
+func WithMargin(margin time.Duration) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.margin = margin })
+}
+
+// WithLogger sets where the session logs what its operator should know: losses,
+// etcd out of reach, stray keys. Nothing is logged while all is well. The
+// default is the etcd client's logger.
+func WithLogger(logger *zap.Logger) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.logger = logger })
+}
+
+// WithClock replaces the clock by which deadlines are counted: the time since
+// any fixed point, which must never go back and must go on while the machine
+// sleeps. Meant for tests in virtual time; the default is CLOCK_BOOTTIME on
+// Linux, and the faster one of monotonic and wall clock elsewhere.
+func WithClock(now func() time.Duration) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.clock = now })
+}
+
+// WithLease makes the session take over a lease that exists already, with the
+// keys under it: a process that restarts within its TTL goes on where
+// [Session.Orphan] left off. The TTL is the one the lease was granted with.
+// NewSession fails with [ErrLeaseNotFound] when etcd does not know the lease.
+//
+// It is safe only when the process that had the lease is gone or has left it
+// through Orphan: a lease stands for one holder, and two processes on one lease
+// do not exclude each other.
+func WithLease(id clientv3.LeaseID) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.lease = id })
+}
+
+// OwnerOption is the option made by [WithOwner], for a session or a mutex.
+type OwnerOption struct{ owner string }
+
+// WithOwner names the holder in the lock's value, for [Mutex.Queue] and for
+// people who look at the keys. Given to a session it is the default of all its
+// mutexes. Without it the owner is the program's name.
+func WithOwner(owner string) OwnerOption { return OwnerOption{owner} }
+
+func (o OwnerOption) applySession(c *sessionConfig) { c.owner = o.owner }
+func (o OwnerOption) applyMutex(c *mutexConfig)     { c.owner = o.owner }
+
+// mutexConfig is what NewMutex can be told.
+type mutexConfig struct {
+	owner string
+}

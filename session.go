@@ -1,0 +1,226 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+)
+
+// Session keeps a lease in etcd alive, under which all keys of its locks and
+// elections stand. One session serves any number of them, and any number of
+// goroutines; a process rarely needs a second.
+//
+// A session outlives its lease. When the lease is lost, everything held under it
+// is lost, and told so; the session grants a new one, and new acquisitions go on.
+// It ends with Close, Orphan, or the client.
+type Session struct {
+	client *clientv3.Client
+	cfg    sessionConfig
+	log    *zap.Logger
+
+	ctx    context.Context // ends with the session, with the cause
+	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup // every goroutine of the session
+	closed chan struct{}  // closed when the first Close or Orphan is through
+	detach func() bool    // stops watching the client
+
+	// mu guards what follows, and the fields of lines that say so. It is never
+	// held across a request.
+	mu      sync.Mutex
+	lease   *lease.Lease  // the present one, or the last one
+	leased  bool          // whether it is the present one
+	renewed chan struct{} // closed and replaced when lease or leased changes
+	state   *stateNode
+	lines   map[string]*line
+	inside  map[string]int // name -> how many lines in use lie inside it
+}
+
+// NewSession grants a lease and keeps it alive. It blocks until etcd has answered
+// or ctx ends; ctx bounds the creation only, and the session lives on after it.
+//
+// Errors: [ErrNilClient], [ErrInvalidTTL], [ErrInvalidOption], [ErrLeaseNotFound]
+// (with [WithLease]), [ErrClientClosed], and the errors of ctx and of etcd.
+func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
+	s, err := newSession(ctx, client, opts)
+	if err != nil {
+		return nil, fmt.Errorf("etcdlock: new session: %w", err)
+	}
+	return s, nil
+}
+
+func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOption) (*Session, error) {
+	if client == nil {
+		return nil, ErrNilClient
+	}
+	cfg := defaultSessionConfig()
+	for _, o := range opts {
+		o.applySession(&cfg)
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Session{
+		client:  client,
+		cfg:     cfg,
+		log:     cfg.logger,
+		closed:  make(chan struct{}),
+		renewed: make(chan struct{}),
+		state:   newStateNode(Connected),
+		lines:   make(map[string]*line),
+		inside:  make(map[string]int),
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+		if l := client.GetLogger(); l != nil {
+			s.log = l.Named("etcdlock")
+		}
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+
+	first, err := s.firstLease(ctx)
+	if err != nil {
+		s.cancel(err)
+		return nil, err
+	}
+	s.lease, s.leased = first, true
+	s.detach = context.AfterFunc(client.Ctx(), func() {
+		s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrClientClosed)))
+	})
+	s.tasks.Go(s.run)
+	return s, nil
+}
+
+// firstLease grants the lease that NewSession returns with, or takes over the one
+// it was told to.
+func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
+	if s.client.Ctx().Err() != nil {
+		return nil, ErrClientClosed
+	}
+	if s.cfg.lease != clientv3.NoLease {
+		l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), s.cfg.lease)
+		if err != nil {
+			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
+		}
+		s.cfg.ttl = l.TTL() // for the leases after it
+		return l, nil
+	}
+	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
+	if err != nil {
+		return nil, err
+	}
+	if l.TTL() > s.cfg.ttl {
+		l.End(ErrInvalidTTL)
+		_ = l.Revoke(ctx) // it runs out by itself otherwise
+		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", ErrInvalidTTL, s.cfg.ttl, l.TTL())
+	}
+	return l, nil
+}
+
+func (s *Session) leaseConfig() lease.Config {
+	return lease.Config{
+		Client:      s.client.Lease,
+		TTL:         s.cfg.ttl,
+		Margin:      s.cfg.margin,
+		Clock:       s.cfg.clock,
+		Answered:    s.answered,
+		FromReceipt: countFromReceipt,
+	}
+}
+
+// countFromReceipt is set by one test; see lease.Config.
+var countFromReceipt bool
+
+// Client is the etcd client that the session was made with.
+func (s *Session) Client() *clientv3.Client { return s.client }
+
+// Lease is the present lease; [clientv3.NoLease] when there is none, between two
+// or after the end.
+func (s *Session) Lease() clientv3.LeaseID {
+	s.mu.Lock()
+	l, leased := s.lease, s.leased
+	s.mu.Unlock()
+	if !leased || l.Err() != nil {
+		return clientv3.NoLease
+	}
+	return l.ID()
+}
+
+// TTL is the TTL that etcd granted for the present lease, or for the last one.
+func (s *Session) TTL() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease.TTL()
+}
+
+// Done is closed when the session has ended for good. A lost lease is not the end
+// of it.
+func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err is nil until the session has ended, and then tells why; it always matches
+// [ErrSessionClosed], and [ErrClientClosed] or [ErrOrphaned] where that is the
+// reason.
+func (s *Session) Err() error { return context.Cause(s.ctx) }
+
+// Close ends the session: it ends all holds and waits at once, with
+// [ErrSessionClosed], and revokes the lease, which deletes everything the session
+// has in etcd in one request. It blocks until etcd confirmed that or ctx ends, but
+// not beyond the lease's own end in etcd. On an error the lease is left to expire:
+// nothing stays longer than one TTL, and no goroutine at all.
+//
+// Close does not wait for the work that is done under a lock: release first what
+// others must not get before that work has ended. A second Close returns nil.
+func (s *Session) Close(ctx context.Context) error {
+	s.detach()
+	first := s.end(ErrSessionClosed)
+	s.tasks.Wait() // all of them end with s.ctx
+	switch {
+	case first:
+		defer close(s.closed)
+		if err := s.revoke(ctx, s.lease); err != nil {
+			return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(s.lease.ID()), err)
+		}
+		return nil
+	case errors.Is(s.Err(), ErrClientClosed):
+		return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(s.lease.ID()), ErrClientClosed)
+	}
+	select {
+	case <-s.closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("etcdlock: close session: another Close is under way: %w", contextError(ctx))
+	}
+}
+
+// Orphan ends the session, but leaves the lease and all keys in etcd, for a
+// process that takes them over within the TTL through [WithLease]; it returns the
+// lease for that ([clientv3.NoLease] if there is none to leave). All holds end here
+// with [ErrOrphaned]: whoever takes over has them. It makes no request.
+func (s *Session) Orphan() clientv3.LeaseID {
+	s.detach()
+	id := s.Lease()
+	if !s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))) {
+		return clientv3.NoLease
+	}
+	s.tasks.Wait()
+	close(s.closed)
+	return id
+}
+
+// end ends the session here, once, for a cause.
+func (s *Session) end(cause error) (first bool) {
+	s.mu.Lock()
+	first = s.enter(Closed)
+	s.mu.Unlock()
+	if first {
+		s.cancel(cause) // and with it the lease, and with that all holds
+	}
+	return first
+}
