@@ -1,0 +1,109 @@
+// Package etcdlock has distributed locks and leader election on etcd.
+//
+//	session, err := etcdlock.NewSession(ctx, client)          // one for a process
+//	lock, err := etcdlock.NewMutex(session, "orders/42").Lock(ctx)
+//	// work under lock.Context(), send lock.Token() along with what it writes
+//	err = lock.Unlock(ctx)
+//
+// A [Session] wraps a lease and keeps it alive. A [Mutex] and an [Election] put keys
+// under it, one for each contender, in a queue ordered by etcd's revisions. A [Lock]
+// and a [Term] are one acquisition each; what they have in common is a [Hold].
+//
+// # Guarantees
+//
+// Exclusion by deadline. A hold is over here before anybody else can have it:
+//
+//	validUntil = sentAt(last answered renewal) + grantedTTL - margin
+//
+// sentAt is when the request that was answered was sent. etcd counts the TTL from
+// when it received that request, which was later; so the keys stand in etcd at least
+// until sentAt + grantedTTL, and only then can the next one in line be granted. It
+// does not matter how long the answer took, nor whether etcd can be reached at all:
+// at validUntil a timer of the lease's own cancels the context of every hold. The
+// clock goes on while the machine sleeps. The margin ([WithMargin]) covers clocks
+// that run at different rates, a tenth of the TTL by default where computers' clocks
+// differ by less than a thousandth, and leaves the work time to stop.
+//
+// Grant by proof. Lock and Campaign succeed only on evidence, at one revision of
+// etcd, that no older entry is left and that the own key is there: from the
+// transaction that wrote it, or from one linearizable read. That no older entry is
+// left stays true once it is, since new ones get higher revisions; the own key can
+// go, but not before the deadline unless somebody deletes it (see below). What
+// watches tell only prompts the read.
+//
+// Fencing. [Hold.Token] is the revision of that evidence: the revision at which the
+// own key was created if nobody was there, otherwise that of the read which showed
+// that nobody older was left. A holder's token is not above any revision at which
+// its key stood when it was granted; the key's deletion is above, and the next
+// one's evidence not below that. So tokens grow strictly from holder to holder, in a
+// fleet mixed with etcd's own library too, whose users take the revision from the
+// header of their acquisition. [Hold.Guard] fences writes to etcd itself.
+//
+// Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
+// lost, an Unlock without a network), the session deletes its own keys in the
+// background, guarded by their revision, until etcd has confirmed that they are gone
+// or the lease is dead, which takes its keys with it.
+//
+// Told, with the reason. The context of a hold is cancelled with a cause that
+// matches [ErrReleased], [ErrSessionClosed], or [ErrLost] and one of [ErrExpired],
+// [ErrRevoked], [ErrEvicted], [ErrOrphaned], [ErrClientClosed].
+//
+// Order. First come, first served: between sessions by the revision at which a key
+// was created, between goroutines of one session by the order of their calls.
+// Between the goroutines of one session and other sessions: each time a session's
+// turn is over it lines up again behind all others.
+//
+// A session outlives its lease. See the states below.
+//
+// # What is not guaranteed
+//
+// That a process which stands still does not act after its deadline. If it is
+// stopped, swapped out or collecting garbage between a look at its hold and what it
+// does next, no lock can help: only the resource can, by refusing a token that is
+// smaller than the largest it has seen, or by a transaction under the guard. Work
+// that must not be done twice needs one of the two.
+//
+// That an administrator's hand is noticed before it acts. Whoever deletes a holder's
+// key lets the next one in at that revision; the holder hears of it as fast as a
+// watch tells it, at once or within a quarter of a second of its grant. A lease that
+// is revoked is the same. The token and the guard are right all the time.
+//
+// That two processes on one lease exclude each other; see [WithLease].
+//
+// That a clock which runs at a wrong rate by more than the margin's share of the TTL
+// does no harm. No comparison between the clocks of two machines is ever made.
+//
+// # States of a session
+//
+//	              renewal fails or is overdue
+//	┌───────────┐ ───────────────────────────▶ ┌───────────┐
+//	│ Connected │                              │ Suspended │
+//	└───────────┘ ◀─────────────────────────── └───────────┘
+//	   ▲     │              answered              │
+//	   │     │ lease revoked,                     │ validUntil is reached,
+//	   │     │ validUntil is reached              │ lease revoked
+//	   │     └────────────▶ ┌──────┐ ◀────────────┘
+//	   └─────────────────── │ Lost │
+//	      new lease granted └──────┘
+//
+//	any of them ── Close, Orphan, client closed ──▶ Closed
+//
+// Connected: etcd answers the renewals, sent every third of the TTL. Suspended: what
+// is held is still held, until its deadline. Lost: everything held under the lease
+// is lost, and was told so; so are the places in line, and a call that was waiting
+// returns [ErrLost]. Meanwhile, and with a jittered backoff, the session asks for a
+// new lease; calls to Lock and Campaign wait for it. Nothing held is ever moved to
+// the new lease. Closed: for good.
+//
+// # On the wire
+//
+// The keys are those of go.etcd.io/etcd/client/v3/concurrency, of "etcdctl lock" and
+// "etcdctl elect" and of etcd's v3lock and v3election services: the name, a slash and
+// the lease in hexadecimal, ordered by CreateRevision. Processes on any of these and
+// on this package exclude each other. A lock's value is a small JSON object that says
+// who holds (see [Entry]); an election's value is the candidate's proposal.
+//
+// Lock and Campaign on a free name take one request, as do Unlock, Resign, and a
+// TryLock, which writes nothing if the name is taken. To be in line takes two and a
+// watch, the handover one read.
+package etcdlock
