@@ -1,0 +1,226 @@
+package simetcd
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Stop takes the whole etcd away. Calls in flight and open streams break with codes.Unavailable; what is still on its way
+// to the server is lost. From then on calls, and streams to be opened, wait until Start or the end of their context, as
+// clientv3 has it by default. Data and leases survive, and no lease expires meanwhile.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return
+	}
+	s.down = true
+	s.epoch++
+	s.lessor.pause()
+	for _, l := range s.links {
+		l.serverGone()
+	}
+}
+
+// Start brings a stopped etcd back, with a new leader: every lease gets its full TTL again.
+func (s *Server) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.down {
+		return
+	}
+	s.down = false
+	s.term++
+	s.lessor.refreshAll()
+	// One after the other, and not all at this instant: whoever is woken first would be up to chance.
+	for _, w := range s.waiting {
+		s.sched.at(0, func() { close(w.back) })
+	}
+	s.waiting = nil
+}
+
+// NewLeader is what a longer time without a raft leader ends in: the new one gives every lease its full TTL again, and
+// the streams that were opened with clientv3.WithRequireLeader break with rpctypes.ErrGRPCNoLeader. Those are also all
+// streams on which clientv3 renews leases. Requests are not concerned; see Action.Err for them.
+func (s *Server) NewLeader() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.term++
+	if !s.down {
+		s.lessor.refreshAll()
+	}
+	s.eachStream(func(st *stream) {
+		if st.requireLeader {
+			st.breakOff(rpctypes.ErrGRPCNoLeader)
+		}
+	})
+}
+
+func (s *Server) eachStream(f func(*stream)) {
+	for _, l := range s.links {
+		for _, st := range slices.Clone(l.streams) {
+			f(st)
+		}
+	}
+}
+
+// Compact compacts the history before revision rev, the current one when rev is 0. Watches from before rev that have
+// not caught up yet, or come later, are canceled with a CompactRevision, and reads before rev fail.
+func (s *Server) Compact(rev int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rev == 0 {
+		rev = s.store.rev
+	}
+	// What is compacted already stays so; there is nobody to be told.
+	_ = s.compact(rev)
+}
+
+// CutWatches breaks every watch stream with codes.Unavailable. clientv3 opens them again by itself, from where they were.
+func (s *Server) CutWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.eachStream(func(st *stream) {
+		if st.feed != nil {
+			st.breakOff(errUnavailable)
+		}
+	})
+}
+
+// CancelWatches cancels every watch from the server's side with that reason. clientv3 then closes the WatchChan.
+func (s *Server) CancelWatches(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.feeds {
+		for _, w := range slices.Clone(f.watches) {
+			f.remove(w)
+			f.stream.push(&pb.WatchResponse{Header: f.header(0), WatchId: w.id, Canceled: true, CancelReason: reason}, 0, 0, 0)
+		}
+	}
+}
+
+// MissDelete makes the next deletion of key one that no watch is ever shown, not even a later one from the past. Called
+// twice, the next two.
+func (s *Server) MissDelete(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.miss[key]++
+}
+
+// RevokeLease revokes a lease, as an administrator does, and tells whether it was there.
+func (s *Server) RevokeLease(id clientv3.LeaseID) bool {
+	s.mu.Lock()
+	defer s.unlock()
+	found := s.lessor.get(int64(id)) != nil
+	s.revoke(int64(id))
+	return found
+}
+
+// DeleteKey deletes a key and tells whether it was there.
+func (s *Server) DeleteKey(key string) bool {
+	s.mu.Lock()
+	defer s.unlock()
+	t := s.begin()
+	n := t.writing.deleteRange([]byte(key), nil)
+	s.commit(t)
+	return n > 0
+}
+
+// PutKey writes a key, with a lease unless it is clientv3.NoLease, and returns the revision. It panics when the lease
+// does not exist.
+func (s *Server) PutKey(key, value string, lease clientv3.LeaseID) int64 {
+	s.mu.Lock()
+	defer s.unlock()
+	if lease != clientv3.NoLease && s.lessor.get(int64(lease)) == nil {
+		panic("simetcd: PutKey with a lease that does not exist")
+	}
+	t := s.begin()
+	t.writing.put(key, []byte(value), int64(lease))
+	s.commit(t)
+	return s.store.rev
+}
+
+// GrantLease makes a lease that nobody renews, for a foreign client, and returns its ID.
+func (s *Server) GrantLease(ttl time.Duration) clientv3.LeaseID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.newLeaseID()
+	// The ID is new, and a TTL in a Duration is never too large.
+	_, _ = s.lessor.grant(id, wholeSeconds(ttl))
+	return clientv3.LeaseID(id)
+}
+
+// SetMinTTL changes Config.MinTTL for the leases granted from now on.
+func (s *Server) SetMinTTL(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lessor.minTTL = wholeSeconds(d)
+}
+
+// Keys returns what is stored under a prefix, in the order of creation; keys of one revision by key.
+func (s *Server) Keys(prefix string) []*mvccpb.KeyValue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var kvs []*mvccpb.KeyValue
+	for _, kv := range s.store.scan([]byte(prefix), []byte(fromKey), s.store.rev) {
+		if strings.HasPrefix(string(kv.Key), prefix) {
+			kvs = append(kvs, copyKV(kv))
+		}
+	}
+	slices.SortStableFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+	return kvs
+}
+
+// Get returns what is stored under key, or nil.
+func (s *Server) Get(key string) *mvccpb.KeyValue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return copyKV(s.store.get(key, s.store.rev))
+}
+
+// Leases returns the leases that are alive, in order of their IDs.
+func (s *Server) Leases() []clientv3.LeaseID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []clientv3.LeaseID
+	for _, id := range s.lessor.ids() {
+		ids = append(ids, clientv3.LeaseID(id))
+	}
+	return ids
+}
+
+// LeaseExpiry returns when a lease will expire unless it is renewed, the zero time when there is no such lease. While
+// the server is stopped that is the time at which it would have.
+func (s *Server) LeaseExpiry(id clientv3.LeaseID) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lessor.get(int64(id))
+	if l == nil {
+		return time.Time{}
+	}
+	return s.sched.start.Add(time.Duration(l.expiry))
+}
+
+// Revision returns the current revision.
+func (s *Server) Revision() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.store.rev
+}
+
+// OnEvent adds an observer, which is called for each change from now on, MissDelete or not: in order, by one goroutine
+// at a time, under no lock, and before any client can know of the change. PrevKv is always set where there was one. An
+// observer must neither modify the event nor wait. To the race detector what it writes is ordered before what follows a
+// synctest.Wait, a call of the server's methods, or a reply; a Sleep alone orders nothing.
+func (s *Server) OnEvent(observe func(rev int64, ev *mvccpb.Event)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observers = append(s.observers, observe)
+}

@@ -1,0 +1,234 @@
+package simetcd
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// A feed is the server's end of a watch stream.
+type feed struct {
+	srv      *Server
+	stream   *stream
+	watches  []*watch // in order of creation
+	nextID   int64
+	progress *event // the next round of progress notifications, once a watch wants them
+}
+
+// A watch is synced once it has got all of the past that it asked for; from then on it gets each change as it happens.
+type watch struct {
+	id             int64
+	key, end       string
+	start          int64 // as asked for
+	next           int64 // the first revision it has not been shown
+	noPut, noDel   bool
+	prevKV         bool
+	notify, quiet  bool // progress notifications are wanted; nothing was sent since the last round
+	synced, closed bool // closed: by a compaction; only its ID lives on, until the client cancels it
+}
+
+func newFeed(s *Server, st *stream) *feed { return &feed{srv: s, stream: st} }
+
+func (f *feed) close() { f.srv.sched.cancel(f.progress) }
+
+// authError tells the errors that etcd puts into the answer to a watch request, instead of breaking the stream.
+func authError(err error) bool {
+	for _, auth := range []error{
+		rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCInvalidAuthToken,
+		rpctypes.ErrGRPCAuthOldRevision, rpctypes.ErrGRPCUserEmpty,
+	} {
+		if errors.Is(err, auth) {
+			return true
+		}
+	}
+	return false
+}
+
+// create answers a watch request. A refused one is created and canceled in one response.
+func (f *feed) create(r *pb.WatchCreateRequest, refused error, answer func(any)) {
+	w := &watch{
+		id: r.WatchId, key: string(r.Key), end: string(r.RangeEnd), start: r.StartRevision, next: r.StartRevision,
+		noPut:  slices.Contains(r.Filters, pb.WatchCreateRequest_NOPUT),
+		noDel:  slices.Contains(r.Filters, pb.WatchCreateRequest_NODELETE),
+		prevKV: r.PrevKv, notify: r.ProgressNotify, quiet: true,
+	}
+	if w.key == "" {
+		w.key = "\x00" // the smallest key
+	}
+	reason := ""
+	switch {
+	case r.StartRevision < 0:
+		reason = rpctypes.ErrCompacted.Error()
+	case refused != nil:
+		reason = refused.Error()
+	case w.end != "" && w.end != fromKey && w.key >= w.end:
+		reason = "mvcc: watcher range is empty"
+	case w.id != clientv3.AutoWatchID && f.find(w.id) != nil:
+		reason = "mvcc: duplicate watch ID provided on the WatchStream"
+	}
+	if reason != "" {
+		answer(&pb.WatchResponse{
+			Header: f.header(0), WatchId: clientv3.InvalidWatchID, Created: true, Canceled: true, CancelReason: reason,
+		})
+		return
+	}
+	if w.id == clientv3.AutoWatchID {
+		for f.find(f.nextID) != nil {
+			f.nextID++
+		}
+		w.id = f.nextID
+		f.nextID++
+	}
+	current := f.srv.store.rev
+	w.synced = w.start == 0 || w.start > current
+	if w.synced {
+		w.next = max(current+1, w.start)
+	}
+	f.watches = append(f.watches, w)
+	answer(&pb.WatchResponse{Header: f.header(0), WatchId: w.id, Created: true})
+	if !w.synced {
+		f.srv.syncLater()
+	}
+	if w.notify && f.progress == nil {
+		f.scheduleProgress()
+	}
+}
+
+func (f *feed) find(id int64) *watch {
+	for _, w := range f.watches {
+		if w.id == id {
+			return w
+		}
+	}
+	return nil
+}
+
+// cancel ends a watch; one that is not there gets no answer.
+func (f *feed) cancel(id int64, answer func(any)) {
+	w := f.find(id)
+	if w == nil {
+		return
+	}
+	f.remove(w)
+	answer(&pb.WatchResponse{Header: f.header(0), WatchId: id, Canceled: true})
+}
+
+func (f *feed) remove(w *watch) {
+	f.watches = slices.DeleteFunc(f.watches, func(o *watch) bool { return o == w })
+}
+
+// header is that of a response about revision rev, or the current one when rev is 0.
+func (f *feed) header(rev int64) *pb.ResponseHeader {
+	return f.srv.header(&pb.ResponseHeader{Revision: rev})
+}
+
+// notify shows the changes of a new revision to the synced watches, in one response each.
+func (f *feed) notify(changes []change) {
+	for _, w := range f.watches {
+		if !w.synced || w.closed {
+			continue
+		}
+		if events := f.events(w, changes); len(events) > 0 {
+			f.show(w, events)
+		}
+		w.next = max(w.next, changes[0].rev+1)
+	}
+}
+
+func (f *feed) show(w *watch, events []*mvccpb.Event) {
+	w.quiet = false
+	f.stream.push(&pb.WatchResponse{Header: f.header(0), WatchId: w.id, Events: events}, 0, 0, 0)
+}
+
+// events picks what a watch is to see of some history.
+func (f *feed) events(w *watch, changes []change) []*mvccpb.Event {
+	var events []*mvccpb.Event
+	for i := range changes {
+		c := &changes[i]
+		if c.rev < w.next || c.missed || c.deleted && w.noDel || !c.deleted && w.noPut {
+			continue
+		}
+		if !inRange(string(c.kv.Key), w.key, w.end) {
+			continue
+		}
+		ev := c.event()
+		// etcd reads the previous state at the revision before, which may be compacted by now.
+		if w.prevKV && c.rev-1 >= f.srv.store.compacted {
+			ev.PrevKv = copyKV(c.prev)
+		}
+		events = append(events, ev)
+	}
+	return events
+}
+
+// progressAll answers a progress request: all watches of the stream at once, and only if each has been shown all.
+func (f *feed) progressAll(answer func(any)) {
+	current := f.srv.store.rev
+	for _, w := range f.watches {
+		if !w.upToDate(current) {
+			return
+		}
+	}
+	if len(f.watches) > 0 {
+		answer(&pb.WatchResponse{Header: f.header(0), WatchId: clientv3.InvalidWatchID})
+	}
+}
+
+func (w *watch) upToDate(current int64) bool { return w.synced && !w.closed && current >= w.start }
+
+func (f *feed) scheduleProgress() {
+	f.progress = f.srv.sched.at(f.srv.sched.now()+int64(f.srv.cfg.ProgressInterval), func() {
+		for _, w := range f.watches {
+			if w.notify && w.quiet && w.upToDate(f.srv.store.rev) {
+				f.stream.push(&pb.WatchResponse{Header: f.header(0), WatchId: w.id}, 0, 0, 0)
+			}
+			w.quiet = true
+		}
+		f.scheduleProgress()
+	})
+}
+
+// syncLater has the watches that are behind served at the next tick. The ticks are a grid from the server's start on,
+// as in etcd, where one loop serves all.
+func (s *Server) syncLater() {
+	if s.cfg.UnsyncedTick < 0 {
+		s.syncWatches()
+		return
+	}
+	if s.syncTick != nil {
+		return
+	}
+	tick := int64(max(s.cfg.UnsyncedTick, time.Nanosecond))
+	s.syncTick = s.sched.at((s.sched.now()/tick+1)*tick, func() {
+		s.syncTick = nil
+		s.syncWatches()
+	})
+}
+
+// syncWatches shows every watch that is behind all it has missed, in one response. A watch whose revisions have been
+// compacted is canceled instead; the revision of that response's header is 0, as etcd's is.
+func (s *Server) syncWatches() {
+	for _, f := range s.feeds {
+		for _, w := range f.watches {
+			if w.synced || w.closed {
+				continue
+			}
+			if w.next < s.store.compacted {
+				w.closed = true
+				resp := &pb.WatchResponse{Header: f.header(0), WatchId: w.id, Canceled: true, CompactRevision: s.store.compacted}
+				resp.Header.Revision = 0
+				f.stream.push(resp, 0, 0, 0)
+				continue
+			}
+			if events := f.events(w, s.store.since(w.next)); len(events) > 0 {
+				f.show(w, events)
+			}
+			w.synced, w.next = true, s.store.rev+1
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package simetcd
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+var (
+	errUnavailable = status.Error(codes.Unavailable, "simetcd: connection reset")
+	errStopped     = status.Error(codes.Unavailable, "simetcd: server stopped")
+	errClosing     = status.Error(codes.Canceled, "grpc: the client connection is closing")
+)
+
+// A link is the connection of one client. It is guarded by the server's mu.
+type link struct {
+	srv    *Server
+	client *Client
+	name   string
+	salt   uint64 // makes its latencies its own
+
+	min, max         time.Duration
+	cutReq, cutRep   bool
+	lost             []*message // what met a cut, still to be given up (Heal) or delivered (Resume)
+	calls            []*call    // in flight
+	streams          []*stream
+	sent, base       [kinds]int
+	messages, pushed uint64 // messages in all, messages that answer no request
+	closed           bool
+	closing          chan struct{}
+}
+
+// A message is something under way in one direction.
+type message struct {
+	toServer bool
+	seq      uint64 // the order of sending, for Resume
+	kind     Kind   // what its latency is drawn from, with n; 0 answers no request
+	n        int
+	delay    time.Duration
+	fifo     *int64      // when the last message of its stream arrives: none overtakes another
+	arrive   func()      // what happens on arrival
+	broken   func(error) // what happens to the sender or receiver when it will never arrive
+}
+
+// transmit sends a message. A cut stops what is sent while it lasts and what would arrive while it lasts.
+func (l *link) transmit(m *message) {
+	if m.seq == 0 {
+		l.messages++
+		m.seq = l.messages
+	}
+	if l.cut(m) {
+		l.lost = append(l.lost, m)
+		return
+	}
+	at := l.srv.sched.now() + int64(l.latency(m)+m.delay)
+	if m.fifo != nil {
+		at = max(at, *m.fifo+1)
+	}
+	ev := l.srv.sched.at(at, func() {
+		if l.cut(m) {
+			l.lost = append(l.lost, m)
+			return
+		}
+		m.arrive()
+	})
+	if m.fifo != nil {
+		*m.fifo = ev.at
+	}
+}
+
+func (l *link) cut(m *message) bool {
+	if m.toServer {
+		return l.cutReq
+	}
+	return l.cutRep
+}
+
+// latency draws the latency of a message: it depends on nothing but the seed, the client, and which message it is.
+func (l *link) latency(m *message) time.Duration {
+	n := uint64(m.n)
+	if m.kind == 0 {
+		l.pushed++
+		n = l.pushed
+	}
+	way := uint64(0)
+	if m.toServer {
+		way = 1
+	}
+	h := mix(l.srv.cfg.Seed, l.salt, uint64(m.kind)<<1|way, n)
+	d := l.min
+	if l.max > l.min {
+		d += time.Duration(h>>10) % (l.max - l.min)
+	}
+	return d + time.Duration(h%997)
+}
+
+// A waiter is a caller that found the server away.
+type waiter struct{ back chan struct{} }
+
+// ready waits until the server is there, as a gRPC call with WaitForReady does, which is clientv3's default.
+func (l *link) ready(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		l.srv.mu.Lock()
+		switch {
+		case l.closed:
+			l.srv.mu.Unlock()
+			return errClosing
+		case !l.srv.down:
+			l.srv.mu.Unlock()
+			return nil
+		}
+		w := &waiter{back: make(chan struct{})}
+		l.srv.waiting = append(l.srv.waiting, w)
+		l.srv.mu.Unlock()
+		select {
+		case <-w.back:
+		case <-l.closing:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// A call is a unary request that has not been answered.
+type call struct {
+	done     chan result // holds one
+	finished bool
+}
+
+type result struct {
+	resp any
+	err  error
+}
+
+// finish gives a call its result; the first one counts.
+func (l *link) finish(c *call, resp any, err error) {
+	if c.finished {
+		return
+	}
+	c.finished = true
+	l.calls = slices.DeleteFunc(l.calls, func(o *call) bool { return o == c })
+	c.done <- result{resp, err}
+}
+
+// roundTrip sends a request, has it applied when it arrives, and waits for the answer. When the context ends first, the
+// request goes on without its caller.
+func (l *link) roundTrip(ctx context.Context, kind Kind, req proto.Message, apply func() (any, error)) (any, error) {
+	if err := l.ready(ctx); err != nil {
+		return nil, err
+	}
+	act, n := l.ask(kind, req)
+	s := l.srv
+	s.mu.Lock()
+	if l.closed {
+		s.mu.Unlock()
+		return nil, errClosing
+	}
+	c := &call{done: make(chan result, 1)}
+	l.calls = append(l.calls, c)
+	broken := func(err error) { l.finish(c, nil, err) }
+	answer := func(resp any, err error) {
+		if act.DropReply {
+			return
+		}
+		l.transmit(&message{
+			kind: kind, n: n, delay: act.DelayReply, broken: broken,
+			arrive: func() { l.finish(c, resp, err) },
+		})
+	}
+	epoch := s.epoch
+	if !act.DropRequest {
+		l.transmit(&message{
+			toServer: true, kind: kind, n: n, delay: act.DelayRequest, broken: broken,
+			arrive: func() {
+				switch {
+				case s.epoch != epoch:
+					// Stop has told the caller.
+				case s.down:
+					answer(nil, errStopped)
+				case act.Err != nil:
+					answer(nil, act.Err)
+				default:
+					resp, err := apply()
+					if act.ErrAfter != nil {
+						resp, err = nil, act.ErrAfter
+					}
+					answer(resp, err)
+				}
+			},
+		})
+	}
+	s.mu.Unlock()
+	select {
+	case r := <-c.done:
+		return r.resp, r.err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	l.finish(c, nil, status.FromContextError(ctx.Err()).Err())
+	s.mu.Unlock()
+	r := <-c.done // the answer after all, when both came at once
+	return r.resp, r.err
+}
+
+// breakAll ends all that is open, on the client's side, as a closed connection does. What is on its way to the server
+// arrives.
+func (l *link) breakAll(err error) {
+	l.lost = nil
+	for _, c := range slices.Clone(l.calls) {
+		l.finish(c, nil, err)
+	}
+	for _, st := range slices.Clone(l.streams) {
+		st.end(err)
+	}
+}
+
+// serverGone tells the client that the server is: after the latency, and not at all through a cut.
+func (l *link) serverGone() {
+	for _, c := range slices.Clone(l.calls) {
+		l.transmit(&message{
+			arrive: func() { l.finish(c, nil, errStopped) },
+			broken: func(err error) { l.finish(c, nil, err) },
+		})
+	}
+	for _, st := range slices.Clone(l.streams) {
+		st.breakOff(errStopped)
+	}
+}
+
+func (l *link) close() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	close(l.closing)
+	l.breakAll(errClosing)
+	l.srv.links = slices.DeleteFunc(l.srv.links, func(o *link) bool { return o == l })
+}

@@ -1,0 +1,213 @@
+package simetcd
+
+import (
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.uber.org/zap"
+)
+
+// A Config says how a server behaves. The zero value is usable.
+type Config struct {
+	// Seed is where latencies and lease IDs come from.
+	Seed uint64
+	// MinLatency and MaxLatency bound the latency of each direction of each link: 500µs to 1500µs when both are zero.
+	// Up to 1µs is added, so that no two messages arrive at one instant.
+	MinLatency, MaxLatency time.Duration
+	// MinTTL is the shortest TTL of a lease; a shorter one is raised to it. It counts in whole seconds; 1s when zero.
+	MinTTL time.Duration
+	// UnsyncedTick is the period at which watches from a past revision get their first events: etcd's 100ms when zero,
+	// at once when negative.
+	UnsyncedTick time.Duration
+	// ProgressInterval is the period of progress notifications for watches that want them: etcd's 10 minutes when zero.
+	ProgressInterval time.Duration
+	// Logger is given to the clients; nil logs nothing.
+	Logger *zap.Logger
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.MinLatency == 0 && cfg.MaxLatency == 0 {
+		cfg.MinLatency, cfg.MaxLatency = 500*time.Microsecond, 1500*time.Microsecond
+	}
+	if cfg.MinTTL == 0 {
+		cfg.MinTTL = time.Second
+	}
+	if cfg.UnsyncedTick == 0 {
+		cfg.UnsyncedTick = 100 * time.Millisecond
+	}
+	if cfg.ProgressInterval == 0 {
+		cfg.ProgressInterval = 10 * time.Minute
+	}
+	return cfg
+}
+
+// A Server is a whole etcd cluster that looks like one member. Its methods are the happenings on the server's side and
+// the knowledge of what is really stored. They act at once and may be called from anywhere in the bubble, the hooks
+// included.
+type Server struct {
+	cfg Config
+
+	// mu guards everything below, the links and the streams too. Nobody waits for anything while holding it: to
+	// synctest a goroutine that waits for a mutex is busy, and virtual time would stand still. It is released by
+	// unlock where something may have changed in the store.
+	mu     sync.Mutex
+	sched  *schedule
+	store  *store
+	lessor *lessor
+	links  []*link // in order of creation
+	// feeds are the server's ends of the open watch streams, in order of creation.
+	feeds    []*feed
+	syncTick *event
+	hook     func(Call) Action
+	miss     map[string]int // deletions still to be missed, by key
+
+	term    uint64
+	granted uint64 // leases whose ID was picked here
+	down    bool
+	epoch   int       // counts the stops; a message of an earlier epoch is lost
+	waiting []*waiter // callers that wait for the server to be back
+	closed  bool
+
+	observers []func(int64, *mvccpb.Event)
+	news      []observation
+	reporting bool // somebody is calling observers, and will call them for what is added to news too
+}
+
+type observation struct {
+	rev int64
+	ev  *mvccpb.Event
+}
+
+// New starts a server. Call it inside the bubble, and Close before the bubble's root returns.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), term: 2}
+	s.sched = newSchedule(s.work)
+	s.lessor = newLessor(s.sched)
+	s.lessor.minTTL = wholeSeconds(s.cfg.MinTTL)
+	s.lessor.expire = s.revoke
+	s.store.attached = s.lessor.attached
+	return s
+}
+
+func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// Close closes all clients and ends everything that the server runs. Nothing may be asked of either afterwards.
+//
+// It lets 300ms of virtual time pass: clientv3 leaves goroutines behind that wait for as long as 250ms for somebody to
+// read the last words of a watch, and they must be gone when the bubble ends.
+func (s *Server) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	links := append([]*link(nil), s.links...)
+	s.mu.Unlock()
+	for _, l := range links {
+		l.client.Close()
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.sched.stop()
+	s.mu.Unlock()
+	time.Sleep(300 * time.Millisecond)
+}
+
+// work does what is due; the schedule's timer calls it.
+func (s *Server) work() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	for ev := s.sched.due(); ev != nil; ev = s.sched.due() {
+		ev.run()
+	}
+	s.sched.rang()
+	s.unlock()
+}
+
+// unlock releases mu and tells the observers what has changed. They are called under no lock, so that they may use the
+// server, and yet in order: only one goroutine tells them at a time, for the others too.
+func (s *Server) unlock() {
+	if s.reporting {
+		s.mu.Unlock()
+		return
+	}
+	s.reporting = true
+	for len(s.news) > 0 {
+		o := s.news[0]
+		s.news = s.news[1:]
+		observers := s.observers
+		s.mu.Unlock()
+		for _, f := range observers {
+			f(o.rev, o.ev)
+		}
+		s.mu.Lock()
+	}
+	s.reporting = false
+	s.mu.Unlock()
+}
+
+// begin starts a write transaction, which commit ends.
+func (s *Server) begin() txn { return txn{writing: &writing{st: s.store}, leases: s.lessor} }
+
+func (s *Server) commit(t txn) {
+	for i := range t.changes {
+		c := &t.changes[i]
+		key := string(c.kv.Key)
+		if c.deleted && s.miss[key] > 0 {
+			s.miss[key]--
+			c.missed = true
+		}
+	}
+	t.end()
+	if len(t.changes) == 0 {
+		return
+	}
+	for _, f := range s.feeds {
+		f.notify(t.changes)
+	}
+	if len(s.observers) == 0 {
+		return
+	}
+	for i := range t.changes {
+		c := &t.changes[i]
+		ev := c.event()
+		ev.PrevKv = copyKV(c.prev)
+		s.news = append(s.news, observation{rev: c.rev, ev: ev})
+	}
+}
+
+func (c *change) event() *mvccpb.Event {
+	ev := &mvccpb.Event{Kv: copyKV(c.kv)}
+	if c.deleted {
+		ev.Type = mvccpb.Event_DELETE
+	}
+	return ev
+}
+
+// header completes a reply's header as etcd does: a revision that the request has set stays.
+func (s *Server) header(h *pb.ResponseHeader) *pb.ResponseHeader {
+	h.ClusterId, h.MemberId, h.RaftTerm = 0xcdf818194e3a8c32, 0x8e9e05c52164694d, s.term
+	if h.Revision == 0 {
+		h.Revision = s.store.rev
+	}
+	return h
+}
+
+// revoke ends a lease and deletes its keys, in one revision.
+func (s *Server) revoke(id int64) {
+	l := s.lessor.get(id)
+	if l == nil {
+		return
+	}
+	t := s.begin()
+	for _, key := range l.sortedKeys() {
+		t.writing.deleteRange([]byte(key), nil)
+	}
+	s.lessor.remove(l)
+	s.commit(t)
+}
