@@ -1,0 +1,145 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a simulated etcd in virtual time, and the sessions on it. A test in it
+// reads as the script of what happens when.
+type world struct {
+	*testing.T
+	*simetcd.Server
+	ctx context.Context // of the test; it ends when the test does
+
+	sessions []*Session
+}
+
+// ttl is the TTL of the sessions in a world that do not ask for another.
+const ttl = 10 * time.Second
+
+// simulate runs a test in a world of its own. When the test is through, all
+// sessions are closed, and nothing may be left of them in etcd or in the process:
+// the bubble fails if a goroutine stays.
+func simulate(t *testing.T, test func(w *world)) {
+	t.Helper()
+	simulateWith(t, simetcd.Config{Seed: 1}, test)
+}
+
+func simulateWith(t *testing.T, cfg simetcd.Config, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv := simetcd.New(cfg)
+		defer srv.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		w := &world{T: t, Server: srv, ctx: ctx}
+		test(w)
+		for _, s := range w.sessions {
+			closing, cancel := context.WithTimeout(ctx, time.Minute)
+			_ = s.Close(closing) // a test that cares has closed it itself
+			cancel()
+		}
+	})
+}
+
+// session makes a session on the client of that name. Its clock is the bubble's.
+func (w *world) session(client string, opts ...SessionOption) *Session {
+	w.Helper()
+	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client)}, opts...)
+	s, err := NewSession(w.ctx, w.Client(client).Client, opts...)
+	require.NoError(w, err)
+	w.sessions = append(w.sessions, s)
+	return s
+}
+
+// bubbleClock is a clock in virtual time.
+func bubbleClock() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
+// lock locks, and must succeed within a minute.
+func (w *world) lock(m *Mutex) *Lock {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	defer cancel()
+	l, err := m.Lock(ctx)
+	require.NoError(w, err)
+	return l
+}
+
+// pending is a call that is under way in a goroutine of its own.
+type pending[T any] struct {
+	w      *world
+	done   chan struct{}
+	value  T
+	err    error
+	cancel context.CancelFunc
+	at     time.Time // when it returned
+}
+
+// start calls f in a goroutine, with a context that can be cancelled.
+func start[T any](w *world, f func(context.Context) (T, error)) *pending[T] {
+	ctx, cancel := context.WithCancel(w.ctx)
+	p := &pending[T]{w: w, done: make(chan struct{}), cancel: cancel}
+	go func() {
+		defer cancel()
+		p.value, p.err = f(ctx)
+		p.at = time.Now()
+		close(p.done)
+	}()
+	return p
+}
+
+// isWaiting asserts that the call has not returned after everything that can
+// happen at this instant has happened.
+func (p *pending[T]) isWaiting() {
+	p.w.Helper()
+	synctest.Wait()
+	select {
+	case <-p.done:
+		require.FailNow(p.w, "it returned", "%v, %v", p.value, p.err)
+	default:
+	}
+}
+
+// result waits for the call to return, in virtual time, for two minutes at most.
+func (p *pending[T]) result() (T, error) {
+	p.w.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Minute):
+		require.FailNow(p.w, "it has not returned after two minutes")
+	}
+	return p.value, p.err
+}
+
+// get is result without an error.
+func (p *pending[T]) get() T {
+	p.w.Helper()
+	v, err := p.result()
+	require.NoError(p.w, err)
+	return v
+}
+
+// pass lets virtual time pass.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// empty asserts that nothing is left in etcd under a name.
+func (w *world) empty(name string) {
+	w.Helper()
+	require.Empty(w, w.Keys(name+"/"))
+}
