@@ -11,8 +11,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
-// grantTimeout bounds one try to get a new lease, or to revoke an old one.
-const grantTimeout = 5 * time.Second
+// tryTimeout bounds one try to grant or revoke a lease.
+const tryTimeout = 5 * time.Second
 
 // run keeps one lease after the other until the session ends. It is the session's
 // only goroutine at rest.
@@ -60,7 +60,9 @@ func (s *Session) nextLease(last *lease.Lease) *lease.Lease {
 		case <-s.ctx.Done():
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, grantTimeout)
+		// The lease counts from when it was asked for: one that takes half of its TTL
+		// to come is better asked for again.
+		ctx, cancel := context.WithTimeout(s.ctx, min(tryTimeout, s.cfg.ttl/2))
 		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
 		cancel()
 		if err != nil {
@@ -129,7 +131,7 @@ func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.TTL(), errUnreachable)
 	defer cancel()
 	for n := 0; ; n++ {
-		try, cancelTry := context.WithTimeout(ctx, grantTimeout)
+		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
 		err := l.Revoke(try)
 		cancelTry()
 		if err == nil {
