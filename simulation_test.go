@@ -96,6 +96,7 @@ type simulation struct {
 	*referee
 	seed uint64
 	rand *rand.Rand // of the faults
+	late sync.Map   // names of clients that hear late
 }
 
 // schedule runs the schedule of a seed. With expectOverlap the referee only counts.
@@ -195,7 +196,7 @@ func (s *simulation) work(session *Session, who string, r *rand.Rand) {
 func (s *simulation) held(name, who string, h *Hold, release func(context.Context) error,
 	proclaim func(context.Context, string) error, r *rand.Rand) {
 	s.granted(name, who, h)
-	hold := time.NewTimer(time.Duration(r.Int64N(int64(simTTL))))
+	hold := time.NewTimer(time.Duration(r.Int64N(int64(2 * simTTL))))
 	defer hold.Stop()
 	select {
 	case <-h.Done():
@@ -233,6 +234,9 @@ func (s *simulation) disturb(stop <-chan struct{}) {
 // when everybody has forgotten it.
 func (s *simulation) perturb(c simetcd.Call) simetcd.Action {
 	r := rand.New(rand.NewPCG(s.seed, uint64(c.N)<<16|uint64(c.Kind)<<8|uint64(c.Client[len(c.Client)-1])))
+	if _, late := s.late.Load(c.Client); late {
+		return simetcd.Action{DelayReply: time.Duration(r.Int64N(int64(simTTL)))}
+	}
 	switch r.IntN(30) {
 	case 0:
 		return simetcd.Action{DelayReply: time.Duration(r.Int64N(int64(2 * simTTL)))}
@@ -252,7 +256,7 @@ func (s *simulation) fault() {
 	s.faults++
 	c := s.Client(fmt.Sprintf("client-%d", s.rand.IntN(simClients)))
 	away := time.Duration(s.rand.Int64N(int64(2 * simTTL)))
-	switch n := s.rand.IntN(12); n {
+	switch n := s.rand.IntN(14); n {
 	case 0, 1, 2, 3, 4:
 		cut := []func(){c.Cut, c.Cut, c.CutRequests, c.CutReplies, c.CutReplies}[n]
 		mend := []func(){c.Heal, c.Resume, c.Resume, c.Heal, c.Resume}[n]
@@ -282,7 +286,16 @@ func (s *simulation) fault() {
 	case 10:
 		s.note("watches are cancelled")
 		s.CancelWatches("etcdserver: mvcc: made for a test")
-	case 11:
+	case 11, 12:
+		s.note("%s hears late for %v, and then nothing for %v", c.Name(), away, away)
+		s.late.Store(c.Name(), true)
+		time.Sleep(away)
+		s.late.Delete(c.Name())
+		c.Cut()
+		time.Sleep(away)
+		c.Heal()
+		s.note("%s mended", c.Name())
+	case 13:
 		if kvs := s.Keys(""); len(kvs) > 0 {
 			key := string(kvs[s.rand.IntN(len(kvs))].Key)
 			s.note("the next deletion of %s is told to nobody", key)

@@ -16,8 +16,8 @@ func Delay(n int, first, most time.Duration, seed int64) time.Duration {
 		full *= 2
 	}
 	full = min(full, most)
-	share := time.Duration(mix(uint64(seed)+uint64(n)) >> 48) // of 1 << 16
-	return full/2 + full/2*share>>16
+	share := float64(mix(uint64(seed)+uint64(n))>>11) / (1 << 53)
+	return full/2 + time.Duration(share*float64(full/2))
 }
 
 // mix is the output function of SplitMix64: every bit of its argument moves every

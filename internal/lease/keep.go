@@ -56,11 +56,7 @@ func (l *Lease) Keep() error {
 				case <-l.ctx.Done():
 				}
 			})
-			if underWay > 1 {
-				next.Reset(again)
-			} else {
-				next.Reset(every)
-			}
+			next.Reset(again)
 
 		case r := <-answers:
 			underWay--

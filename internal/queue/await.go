@@ -33,7 +33,8 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	}
 	var (
 		ahead  = e.ahead // the youngest older entry; nil: not known
-		theirs *watch    // on ahead
+		seen   *mvccpb.KeyValue
+		theirs *watch // on ahead
 		own    = newOwnWatch(e)
 		resync = time.NewTicker(waitResync)
 		failed int
@@ -45,9 +46,6 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	// Watches only wake us. What we then know, we know from a look.
 	for {
 		if ahead != nil && !theirs.on(ahead) {
-			if err := q.check(ahead); err != nil {
-				return 0, err
-			}
 			theirs.stop()
 			theirs = q.openOn(ctx, ahead)
 		}
@@ -57,6 +55,14 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 			return 0, err
 		case next == nil:
 			return rev, nil
+		}
+		if !same(next, seen) {
+			if err := q.check(next); err != nil {
+				return 0, err
+			}
+			seen = next
+		}
+		switch {
 		case !same(next, ahead):
 			ahead = next // watch that one, then look again for what was missed
 			continue
@@ -77,7 +83,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 			theirs.stop()
 			theirs = nil
 		case resp := <-own.ch():
-			if deleted(resp) {
+			if deleted(resp, e.CreateRevision) {
 				return 0, ErrGone
 			}
 			own.ended()
@@ -100,7 +106,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry) error {
 	for {
 		select {
 		case resp := <-own.ch():
-			if deleted(resp) {
+			if deleted(resp, e.CreateRevision) {
 				return ErrGone
 			}
 			own.ended()
@@ -164,12 +170,12 @@ func (q *Queue) check(ahead *mvccpb.KeyValue) error {
 }
 
 // look reads at one revision whether our own entry stands (ErrGone if not), and
-// who is next ahead of it: nil when nobody is.
+// who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
 	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(
 			clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
-			clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(),
+			clientv3.OpGet(q.from, clientv3.WithRange(q.end), // not keys only: etcd leaves out the lease then
 				clientv3.WithMaxCreateRev(e.CreateRevision-1),
 				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1)),
 		).Commit()

@@ -15,6 +15,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -204,7 +205,7 @@ func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID) error {
 	if err != nil || len(own) == 0 {
 		return err
 	}
-	if err := q.Leave(ctx, adopt(key, lease, own)); err != nil && err != ErrGone {
+	if err := q.Leave(ctx, adopt(key, lease, own)); err != nil && !errors.Is(err, ErrGone) {
 		return err
 	}
 	return nil

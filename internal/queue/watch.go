@@ -71,10 +71,12 @@ func same(a, b *mvccpb.KeyValue) bool {
 	return a != nil && b != nil && a.CreateRevision == b.CreateRevision && string(a.Key) == string(b.Key)
 }
 
-// deleted tells whether the watched key was deleted, for certain.
-func deleted(resp clientv3.WatchResponse) bool {
+// deleted tells whether the entry was deleted, for certain. A watch that breaks
+// before its first event is taken up from the revision of its creation, that one
+// included; so the revision is looked at.
+func deleted(resp clientv3.WatchResponse, createRevision int64) bool {
 	for _, ev := range resp.Events {
-		if ev.Type == clientv3.EventTypeDelete {
+		if ev.Type == clientv3.EventTypeDelete && ev.Kv.ModRevision > createRevision {
 			return true
 		}
 	}
