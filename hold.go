@@ -29,9 +29,9 @@ type Hold struct {
 	leftErr  error         // set before left is closed
 }
 
-// newHold begins a hold under a lease. values are the values of the context that
-// the acquisition was asked for with.
-func newHold(name string, l *lease.Lease, e *queue.Entry, token int64, values context.Context) *Hold {
+// newHold begins a hold under a lease. values is the context that the acquisition
+// was asked for with; only its values are used.
+func newHold(values context.Context, name string, l *lease.Lease, e *queue.Entry, token int64) *Hold {
 	h := &Hold{name: name, lease: l, entry: e, token: token, left: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(l.Context())
 	h.ctx, h.cancel = &holdContext{Context: ctx, values: values}, cancel

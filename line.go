@@ -32,7 +32,7 @@ type line struct {
 
 	// Guarded by session.mu.
 	waiters list.List     // of *waiter, in the order in which they came
-	busy    bool          // the key is, or may be, in etcd
+	holding *Hold         // the last one that was granted
 	abandon func()        // ends the wait in etcd, when the last waiter gave up
 	joined  chan struct{} // holds one; somebody joined
 
@@ -119,7 +119,7 @@ func (s *Session) join(name string, w *waiter) (*line, error) {
 	}
 	l := s.lines[name]
 	switch {
-	case l != nil && w.try && (l.busy || l.waiters.Len() > 0):
+	case l != nil && w.try && l.taken():
 		return nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
 	case l == nil:
 		if err := s.checkNesting(name); err != nil {
@@ -144,6 +144,13 @@ func (s *Session) join(name string, w *waiter) (*line, error) {
 	default:
 	}
 	return l, nil
+}
+
+// taken tells whether a goroutine of this session holds or waits. It does not when
+// the line is only clearing away what an earlier one left. Called with session.mu
+// held.
+func (l *line) taken() bool {
+	return l.waiters.Len() > 0 || l.holding != nil && l.holding.ctx.Err() == nil
 }
 
 // checkNesting refuses a name that lies inside another one that is in use by this
@@ -278,24 +285,23 @@ func (l *line) serve() {
 	}
 	l.fail(wanted, ls, first, err)
 	if entry != nil && ls.Err() == nil {
-		l.leave(ls, entry)
+		_ = l.leave(ls, entry) // logged there
 	}
 }
 
-// want marks the line busy, and returns a context that ends when nobody is in the
-// line any more.
+// want returns a context that ends when nobody is in the line any more.
 func (l *line) want() (context.Context, func()) {
 	wanted, cancel := context.WithCancel(l.session.ctx)
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.busy, l.abandon = true, cancel
+	l.abandon = cancel
 	if l.waiters.Len() == 0 {
 		cancel()
 	}
 	return wanted, func() {
 		l.session.mu.Lock()
 		defer l.session.mu.Unlock()
-		l.busy, l.abandon = false, func() {}
+		l.abandon = func() {}
 		cancel()
 	}
 }
@@ -358,7 +364,8 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, label string) (
 		}
 		w := front.Value.(*waiter)
 		if w.label == label {
-			h := newHold(l.name, ls, e, rev, w.values)
+			h := newHold(w.values, l.name, ls, e, rev)
+			l.holding = h
 			l.tell(w, outcome{hold: h})
 			l.session.mu.Unlock()
 			return h, nil
