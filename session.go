@@ -125,7 +125,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 }
 
 func (s *Session) leaseConfig() lease.Config {
-	return lease.Config{
+	cfg := lease.Config{
 		Client:      s.client.Lease,
 		TTL:         s.cfg.ttl,
 		Margin:      s.cfg.margin,
@@ -133,6 +133,10 @@ func (s *Session) leaseConfig() lease.Config {
 		Answered:    s.answered,
 		FromReceipt: countFromReceipt,
 	}
+	if s.client.Username != "" && s.client.ActiveConnection() != nil {
+		cfg.Remote = clientv3.RetryLeaseClient(s.client)
+	}
+	return cfg
 }
 
 // countFromReceipt is set by one test; see lease.Config.

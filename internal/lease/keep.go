@@ -93,8 +93,8 @@ func (l *Lease) renew() renewal {
 	sent := l.cfg.Clock()
 	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
 	defer cancel()
-	resp, err := l.cfg.Client.KeepAliveOnce(ctx, l.id)
-	if err == nil && resp.TTL <= 0 { // clientv3 turns this into an error, a wrapper may not
+	ttl, err := l.renews.renew(ctx, l.id)
+	if err == nil && ttl <= 0 { // clientv3 turns this into an error, others may not
 		err = rpctypes.ErrLeaseNotFound
 	}
 	return renewal{sent: l.cfg.countFrom(sent), err: err}

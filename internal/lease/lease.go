@@ -19,14 +19,17 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Config is what a lease needs to be kept.
 type Config struct {
-	// Client grants and renews.
+	// Client grants, renews and revokes.
 	Client clientv3.Lease
+	// Remote, if it is not nil, renews instead of Client; see streams.
+	Remote pb.LeaseClient
 	// TTL is what Grant asks for, in whole seconds.
 	TTL time.Duration
 	// Margin is the safety margin; 0 means the default of margin().
@@ -47,6 +50,7 @@ type Config struct {
 // Lease is one granted lease.
 type Lease struct {
 	cfg    Config
+	renews renewer
 	id     clientv3.LeaseID
 	ttl    time.Duration // as granted, which may be more than was asked for (trap C6)
 	margin time.Duration
@@ -99,6 +103,10 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 		l.margin = defaultMargin(ttl)
 	}
 	l.ctx, l.cancel = context.WithCancelCause(parent)
+	l.renews = once{cfg.Client}
+	if cfg.Remote != nil {
+		l.renews = &streams{remote: cfg.Remote, ctx: l.ctx}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.validUntil = l.validFrom(sent)
