@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,11 +50,30 @@ type Entry struct {
 	Lease          clientv3.LeaseID
 	CreateRevision int64
 
+	// modRevision is that of the last write of the key that we know of.
+	modRevision atomic.Int64
+
 	// first says that nobody older was there at CreateRevision, and so never will
 	// be: the transaction that wrote the key saw it.
 	first bool
 	// ahead is the youngest older entry when the write saw all of them.
 	ahead *mvccpb.KeyValue
+}
+
+func newEntry(key string, lease clientv3.LeaseID, createRevision int64) *Entry {
+	e := &Entry{Key: key, Lease: lease, CreateRevision: createRevision}
+	e.modRevision.Store(createRevision)
+	return e
+}
+
+// wrote takes note of a write of the key.
+func (e *Entry) wrote(rev int64) {
+	for {
+		last := e.modRevision.Load()
+		if rev <= last || e.modRevision.CompareAndSwap(last, rev) {
+			return
+		}
+	}
 }
 
 // Guard is true in a transaction only while this very entry stands: a later one
@@ -92,7 +112,8 @@ func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string)
 			return nil
 		}
 		older := resp.Responses[0].GetResponseRange().Kvs
-		e = &Entry{Key: key, Lease: lease, CreateRevision: resp.Header.Revision, first: len(older) == 0}
+		e = newEntry(key, lease, resp.Header.Revision)
+		e.first = len(older) == 0
 		if len(older) < peek {
 			e.ahead = youngest(older)
 		}
@@ -109,7 +130,9 @@ func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string)
 // in the line is ours. It is rewritten afterwards, for its value, and so that a
 // hold taken over has a revision of its own, and so a token above its former one.
 func adopt(key string, lease clientv3.LeaseID, kvs []*mvccpb.KeyValue) *Entry {
-	return &Entry{Key: key, Lease: lease, CreateRevision: kvs[0].CreateRevision}
+	e := newEntry(key, lease, kvs[0].CreateRevision)
+	e.wrote(kvs[0].ModRevision)
+	return e
 }
 
 // TryEnter puts our key into the queue only if the queue is empty, in the one
@@ -132,7 +155,8 @@ func (q *Queue) TryEnter(ctx context.Context, lease clientv3.LeaseID, value stri
 			return err
 		}
 		if resp.Succeeded {
-			e = &Entry{Key: key, Lease: lease, CreateRevision: resp.Header.Revision, first: true}
+			e = newEntry(key, lease, resp.Header.Revision)
+			e.first = true
 			return nil
 		}
 		if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
@@ -162,15 +186,36 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 
 // Rewrite gives our key another value. Its place in the line stays. ErrGone when
 // the entry is not there any more.
+//
+// Each try is guarded by the last write that we know of, so that one which arrives
+// late, after its caller gave up, does not undo a later one.
 func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
+	tried := false
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).If(e.Guard()).
-			Then(clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))).
-			Commit()
-		if err == nil && !resp.Succeeded {
-			return ErrGone
+		for {
+			last := e.modRevision.Load()
+			resp, err := q.kv.Txn(ctx).
+				If(e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)).
+				Then(clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))).
+				Else(clientv3.OpGet(e.Key)).
+				Commit()
+			if err != nil {
+				tried = true
+				return err
+			}
+			if resp.Succeeded {
+				e.wrote(resp.Header.Revision)
+				return nil
+			}
+			own := resp.Responses[0].GetResponseRange().Kvs
+			if !e.standsIn(own) {
+				return ErrGone
+			}
+			e.wrote(own[0].ModRevision)
+			if tried && string(own[0].Value) == value {
+				return nil // an earlier try of ours, whose answer was lost
+			}
 		}
-		return err
 	})
 	return err
 }
