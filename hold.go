@@ -34,22 +34,30 @@ type Hold struct {
 func newHold(values context.Context, name string, l *lease.Lease, e *queue.Entry, token int64) *Hold {
 	h := &Hold{name: name, lease: l, entry: e, token: token, left: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(l.Context())
-	h.ctx, h.cancel = &holdContext{Context: ctx, values: values}, cancel
+	h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: values}, cancel
 	return h
 }
 
 // holdContext ends with the hold, and has the values of the caller's context too.
 type holdContext struct {
 	context.Context
+	hold   *Hold
 	values context.Context
 }
 
 func (c *holdContext) Value(key any) any {
+	if key == (waitKey{c.hold}) {
+		return context.Background()
+	}
 	if v := c.Context.Value(key); v != nil {
 		return v
 	}
 	return c.values.Value(key)
 }
+
+// waitKey finds, in a context that ends with a hold, the one to wait under when that
+// hold is released: its release must not be cut short by what itself brings about.
+type waitKey struct{ hold *Hold }
 
 // Context is cancelled when the hold ends: released, lost, or the session closed.
 // [context.Cause] of it is then what Err says. Do under it whatever must not be
@@ -103,6 +111,9 @@ func (h *Hold) Key() string { return h.entry.Key }
 // is gone, or ctx ends; the deletion goes on in the background until it is known
 // or the lease is dead (traps A10, B4).
 func (h *Hold) release(ctx context.Context) error {
+	if wait, ok := ctx.Value(waitKey{h}).(context.Context); ok && ctx.Err() == nil {
+		ctx = wait
+	}
 	if !h.giveBack() {
 		return h.Err()
 	}
@@ -143,7 +154,7 @@ func (h *Hold) settle(err error) {
 
 // within returns a context that ends with ctx or with the hold.
 func (h *Hold) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, waitKey{h}, ctx))
 	stop := context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })
 	return ctx, func() {
 		stop()

@@ -17,12 +17,17 @@ const tryTimeout = 5 * time.Second
 // run keeps one lease after the other until the session ends. It is the session's
 // only goroutine at rest.
 func (s *Session) run() {
-	for l := s.lease; l != nil; l = s.nextLease(l) {
+	failed := 0 // leases in a row that were over as soon as they came
+	for l := s.lease; l != nil; l = s.nextLease(l, failed) {
+		began := s.cfg.clock()
 		cause := l.Keep()
 		if s.ctx.Err() != nil {
 			return
 		}
 		s.lose(l, cause)
+		if failed++; s.cfg.clock()-began > l.TTL()/2 {
+			failed = 0
+		}
 	}
 }
 
@@ -52,13 +57,16 @@ func (s *Session) bury(l *lease.Lease) {
 }
 
 // nextLease grants a lease after the loss of another one; nil when the session
-// ended before it had one.
-func (s *Session) nextLease(last *lease.Lease) *lease.Lease {
-	for n := 0; ; n++ {
+// ended before it had one. failed is how many tries came to nothing already.
+func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
+	for n := failed; ; n++ {
 		select {
 		case <-time.After(backoff.Delay(n, 50*time.Millisecond, s.cfg.ttl/2, int64(last.ID()))):
 		case <-s.ctx.Done():
 			return nil
+		}
+		if n > failed {
+			s.reconnect()
 		}
 		// The lease counts from when it was asked for: one that takes half of its TTL
 		// to come is better asked for again.
@@ -77,6 +85,15 @@ func (s *Session) nextLease(last *lease.Lease) *lease.Lease {
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
 			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))
 		return l
+	}
+}
+
+// reconnect makes gRPC try to connect now. After a long outage it would wait for up
+// to two minutes otherwise: that is how far its own backoff grows, and etcd's client
+// leaves it at that.
+func (s *Session) reconnect() {
+	if conn := s.client.ActiveConnection(); conn != nil {
+		conn.ResetConnectBackoff()
 	}
 }
 

@@ -59,6 +59,7 @@ type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
 	outcome chan outcome    // holds one
+	under   *lease.Lease    // that of the session when the waiter came; nil if it had none
 	place   *list.Element   // nil once it has an outcome or gave up; guarded by session.mu
 }
 
@@ -138,6 +139,9 @@ func (s *Session) join(name string, w *waiter) (*line, error) {
 		}
 		s.tasks.Go(l.run)
 	}
+	if s.leased && s.lease.Err() == nil {
+		w.under = s.lease
+	}
 	w.place = l.waiters.PushBack(w)
 	select {
 	case l.joined <- struct{}{}:
@@ -195,12 +199,17 @@ func (l *line) tell(w *waiter, o outcome) {
 	}
 }
 
-// failAll gives all waiters one outcome.
-func (l *line) failAll(err error) {
+// failAll gives one outcome to all who came under a lease; to all there are for nil.
+// Who came after a loss had no place that could be lost.
+func (l *line) failAll(under *lease.Lease, err error) {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	for l.waiters.Len() > 0 {
-		l.tell(l.waiters.Front().Value.(*waiter), outcome{err: err})
+	var next *list.Element
+	for e := l.waiters.Front(); e != nil; e = next {
+		next = e.Next()
+		if w := e.Value.(*waiter); under == nil || w.under == under {
+			l.tell(w, outcome{err: err})
+		}
 	}
 }
 
@@ -216,7 +225,7 @@ func (l *line) next() bool {
 	s := l.session
 	for {
 		if s.ctx.Err() != nil {
-			l.failAll(s.Err())
+			l.failAll(nil, s.Err())
 		}
 		s.mu.Lock()
 		switch {
@@ -271,7 +280,7 @@ func (l *line) serve() {
 	if err != nil {
 		return // nobody wants it any more, or the session has ended
 	}
-	first := l.first()
+	first := l.first(ls)
 	if first == nil {
 		return
 	}
@@ -306,10 +315,14 @@ func (l *line) want() (context.Context, func()) {
 	}
 }
 
-// first is the waiter whose turn it is; nil if there is none.
-func (l *line) first() *waiter {
+// first is the waiter whose turn it is, nil if there is none; all of them wait under
+// this lease from now on.
+func (l *line) first(ls *lease.Lease) *waiter {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
+	for e := l.waiters.Front(); e != nil; e = e.Next() {
+		e.Value.(*waiter).under = ls
+	}
 	if e := l.waiters.Front(); e != nil {
 		return e.Value.(*waiter)
 	}
@@ -394,7 +407,7 @@ func (l *line) hold(ls *lease.Lease, h *Hold) {
 	default:
 		h.settle(cause)
 		if ls.Err() != nil {
-			l.failAll(ls.Err())
+			l.failAll(ls, ls.Err())
 		}
 	}
 }
@@ -433,12 +446,12 @@ func whyGone(ls *lease.Lease) error {
 func (l *line) fail(wanted context.Context, ls *lease.Lease, first *waiter, err error) {
 	switch {
 	case errors.Is(err, queue.ErrGone):
-		l.failAll(whyGone(ls)) // the place is lost, and it was that of all
+		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		ls.End(lease.Lost(ErrRevoked))
-		l.failAll(ls.Err())
+		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
-		l.failAll(ls.Err())
+		l.failAll(ls, ls.Err())
 	case err == nil || wanted.Err() != nil:
 		// Nobody is there to be told.
 	default:

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/clock"
@@ -31,6 +32,7 @@ type sessionConfig struct {
 	logger *zap.Logger // nil: the client's
 	clock  func() time.Duration
 	owner  string
+	remote pb.LeaseClient // for tests: what renews, see lease.Config.Remote
 }
 
 func defaultSessionConfig() sessionConfig {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
@@ -50,6 +52,9 @@ type Session struct {
 // (with [WithLease]), [ErrClientClosed], and the errors of ctx and of etcd.
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
 	s, err := newSession(ctx, client, opts)
+	if err != nil && ctx.Err() != nil && client != nil {
+		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), contextError(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: new session: %w", err)
 	}
@@ -110,7 +115,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
 		}
 		s.cfg.ttl = l.TTL() // for the leases after it
-		return l, nil
+		return l, s.cfg.validate()
 	}
 	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
 	if err != nil {
@@ -131,12 +136,26 @@ func (s *Session) leaseConfig() lease.Config {
 		Margin:      s.cfg.margin,
 		Clock:       s.cfg.clock,
 		Answered:    s.answered,
+		Reconnect:   s.reconnect,
 		FromReceipt: countFromReceipt,
 	}
-	if s.client.Username != "" && s.client.ActiveConnection() != nil {
+	cfg.Remote = s.cfg.remote
+	if cfg.Remote == nil && s.client.ActiveConnection() != nil && plainLease(s.client.Lease) {
 		cfg.Remote = clientv3.RetryLeaseClient(s.client)
 	}
 	return cfg
+}
+
+// plainLease tells whether renewals through l are what clientv3 sends by itself, so
+// that nothing is passed over by sending them without l. A namespace does not concern
+// leases; whatever else somebody has put there might.
+func plainLease(l clientv3.Lease) bool {
+	switch reflect.TypeOf(l) {
+	case reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0)), reflect.TypeOf(namespace.NewLease(nil, "")):
+		return true
+	default:
+		return false
+	}
 }
 
 // countFromReceipt is set by one test; see lease.Config.

@@ -2,6 +2,8 @@ package etcdlock
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,11 +57,17 @@ func simulateWith(t *testing.T, cfg simetcd.Config, test func(w *world)) {
 // session makes a session on the client of that name. Its clock is the bubble's.
 func (w *world) session(client string, opts ...SessionOption) *Session {
 	w.Helper()
-	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client)}, opts...)
-	s, err := NewSession(w.ctx, w.Client(client).Client, opts...)
+	c := w.Client(client)
+	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client), renewOn(c)}, opts...)
+	s, err := NewSession(w.ctx, c.Client, opts...)
 	require.NoError(w, err)
 	w.sessions = append(w.sessions, s)
 	return s
+}
+
+// renewOn makes a session renew on streams, as it does on a real connection.
+func renewOn(c *simetcd.Client) SessionOption {
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.remote = c.Remote() })
 }
 
 // bubbleClock is a clock in virtual time.
@@ -142,4 +150,61 @@ func (w *world) pass(d time.Duration) {
 func (w *world) empty(name string) {
 	w.Helper()
 	require.Empty(w, w.Keys(name+"/"))
+}
+
+// allGone closes all sessions and asserts that nothing at all is left in etcd, no
+// lease either.
+func (w *world) allGone() {
+	w.Helper()
+	for _, s := range w.sessions {
+		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+		require.NoError(w, s.Close(ctx))
+		cancel()
+	}
+	require.Empty(w, w.Keys(""))
+	require.Empty(w, w.Leases())
+}
+
+// next lets something happen to the next request of a kind from a client, and to
+// no other request.
+func (w *world) next(client string, kind simetcd.Kind, act simetcd.Action) {
+	w.first(1, client, kind, act)
+}
+
+// first lets something happen to the next n requests of a kind from a client.
+func (w *world) first(n int, client string, kind simetcd.Kind, act simetcd.Action) {
+	var seen atomic.Int64
+	w.Intercept(func(c simetcd.Call) simetcd.Action {
+		if c.Client == client && c.Kind == kind && seen.Add(1) <= int64(n) {
+			return act
+		}
+		return simetcd.Action{}
+	})
+}
+
+// every lets something happen to all requests of these kinds from a client, until
+// the next Intercept.
+func (w *world) every(client string, act simetcd.Action, kinds ...simetcd.Kind) {
+	w.Intercept(func(c simetcd.Call) simetcd.Action {
+		if c.Client == client && slices.Contains(kinds, c.Kind) {
+			return act
+		}
+		return simetcd.Action{}
+	})
+}
+
+// fails waits for the call to return, with an error that matches all of these.
+func (p *pending[T]) fails(with ...error) {
+	p.w.Helper()
+	_, err := p.result()
+	for _, target := range with {
+		require.ErrorIs(p.w, err, target)
+	}
+}
+
+// timeout is a context that ends after d.
+func (w *world) timeout(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(w.ctx, d)
+	w.Cleanup(cancel)
+	return ctx
 }

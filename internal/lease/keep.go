@@ -31,8 +31,9 @@ func (l *Lease) Keep() error {
 		every    = l.ttl / 3
 		again    = l.ttl / 6 // while an answer is owed
 		answers  = make(chan renewal)
-		underWay int
 		failures int
+		owed     time.Duration // since when an answer is owed, by the clock
+		owing    bool
 		senders  sync.WaitGroup
 	)
 	defer senders.Wait() // they end with l.ctx
@@ -45,10 +46,16 @@ func (l *Lease) Keep() error {
 			return context.Cause(l.ctx)
 
 		case <-next.C:
-			if underWay > 0 {
+			now := l.cfg.Clock()
+			switch {
+			case !owing:
+				owing, owed = true, now
+			case now-owed >= again:
 				l.answered(false, errOverdue)
+				if l.cfg.Reconnect != nil {
+					l.cfg.Reconnect()
+				}
 			}
-			underWay++
 			senders.Go(func() {
 				r := l.renew()
 				select {
@@ -59,10 +66,9 @@ func (l *Lease) Keep() error {
 			next.Reset(again)
 
 		case r := <-answers:
-			underWay--
 			switch {
 			case r.err == nil:
-				failures = 0
+				failures, owing = 0, false
 				l.extend(r.sent)
 				l.answered(true, nil)
 				next.Reset(l.nextRenewal(every))
@@ -93,18 +99,14 @@ func (l *Lease) renew() renewal {
 	sent := l.cfg.Clock()
 	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
 	defer cancel()
-	ttl, err := l.renews.renew(ctx, l.id)
-	if err == nil && ttl <= 0 { // clientv3 turns this into an error, others may not
-		err = rpctypes.ErrLeaseNotFound
-	}
+	_, err := renewOnce(ctx, l.renews, l.id)
 	return renewal{sent: l.cfg.countFrom(sent), err: err}
 }
 
 // Verify asks etcd now whether it still knows the lease, when a key under it is
 // found to be gone. If not, the lease ends, for that cause. It waits for ctx.
 func (l *Lease) Verify(ctx context.Context) {
-	_, err := l.cfg.Client.KeepAliveOnce(ctx, l.id)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if _, err := renewOnce(ctx, l.renews, l.id); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.endUnknown()
 	}
 }

@@ -28,7 +28,7 @@ import (
 type Config struct {
 	// Client grants, renews and revokes.
 	Client clientv3.Lease
-	// Remote, if it is not nil, renews instead of Client; see streams.
+	// Remote, if it is not nil, renews in place of Client; see streams.
 	Remote pb.LeaseClient
 	// TTL is what Grant asks for, in whole seconds.
 	TTL time.Duration
@@ -41,6 +41,9 @@ type Config struct {
 	// or is overdue, true when one was answered again. Not called after the
 	// lease's death. May be nil.
 	Answered func(ok bool, err error)
+	// Reconnect makes the connection try again now that may be waiting to; it is
+	// called when an answer is owed. May be nil.
+	Reconnect func()
 	// FromReceipt counts from the answer instead of the request. It is wrong, and
 	// there for one test: the simulation must be able to find the overlap of
 	// holders that this leads to.
@@ -78,14 +81,22 @@ func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
 // whether etcd still knows it (trap C7); ErrNotFound if not.
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
-	resp, err := cfg.Client.KeepAliveOnce(ctx, id)
+	ttl, err := renewOnce(ctx, cfg.renewer(ctx), id)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return nil, ErrNotFound
 	case err != nil:
 		return nil, err
 	}
-	return begin(parent, cfg, id, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
+	return begin(parent, cfg, id, cfg.countFrom(sent), ttl), nil
+}
+
+// renewer renews until ctx ends.
+func (c *Config) renewer(ctx context.Context) renewer {
+	if c.Remote != nil {
+		return &streams{remote: c.Remote, ctx: ctx}
+	}
+	return once{c.Client}
 }
 
 func (c *Config) countFrom(sent time.Duration) time.Duration {
@@ -103,10 +114,7 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 		l.margin = defaultMargin(ttl)
 	}
 	l.ctx, l.cancel = context.WithCancelCause(parent)
-	l.renews = once{cfg.Client}
-	if cfg.Remote != nil {
-		l.renews = &streams{remote: cfg.Remote, ctx: l.ctx}
-	}
+	l.renews = cfg.renewer(l.ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.validUntil = l.validFrom(sent)

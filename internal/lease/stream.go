@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -16,7 +17,17 @@ type renewer interface {
 	renew(ctx context.Context, id clientv3.LeaseID) (ttl int64, err error)
 }
 
-// once renews through clientv3, which opens a stream for each renewal.
+// renewOnce is one renewal; a lease that etcd does not know is an error.
+func renewOnce(ctx context.Context, r renewer, id clientv3.LeaseID) (time.Duration, error) {
+	ttl, err := r.renew(ctx, id)
+	if err == nil && ttl <= 0 {
+		err = rpctypes.ErrLeaseNotFound
+	}
+	return time.Duration(ttl) * time.Second, err
+}
+
+// once renews through clientv3, which opens a stream for each renewal, and tries
+// again at once, and again, while a member refuses it.
 type once struct{ client clientv3.Lease }
 
 func (o once) renew(ctx context.Context, id clientv3.LeaseID) (int64, error) {
@@ -27,10 +38,13 @@ func (o once) renew(ctx context.Context, id clientv3.LeaseID) (int64, error) {
 	return resp.TTL, nil
 }
 
-// streams renews on a stream of its own that is used again. To a client with a
-// user and a password every new stream costs an Authenticate request, and that
-// costs etcd some 50 ms of computing on purpose: a few hundred sessions that open a
-// stream for each renewal would keep all of its cores busy.
+// streams renews on a stream of its own that is used again, for two reasons.
+//
+// clientv3's KeepAliveOnce tries again without a pause while it is refused, as by a
+// member without a leader: hundreds of requests a second, from each session, to an
+// etcd in trouble. And to a client with a user and a password every new stream costs
+// an Authenticate request, which costs etcd some 50 ms of computing on purpose: a few
+// hundred sessions that open one for each renewal would keep its cores busy.
 //
 // A stream serves one renewal at a time, so that each answer belongs to the request
 // before it. A renewal that comes while another one hangs gets a stream, and with

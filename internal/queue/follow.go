@@ -32,6 +32,11 @@ func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, re
 }
 
 // follower knows the whole queue as of one revision.
+//
+// It reads again from time to time, for a deletion that the watch never told (trap
+// A21). What the watch has still to tell of the time before such a reading must not be
+// jumped over; so a reading waits until the watch is past its revision, or has been
+// silent for a while.
 type follower struct {
 	queue   *Queue
 	tell    func(*mvccpb.KeyValue, int64) bool
@@ -40,7 +45,17 @@ type follower struct {
 	told    bool
 	last    *mvccpb.KeyValue // what was told
 	heard   bool             // a watch could be had
+	again   *reading         // waits for the watch; nil if there is none
 }
+
+// reading is the queue as etcd has it at one revision.
+type reading struct {
+	entries map[string]*mvccpb.KeyValue
+	rev     int64
+}
+
+// silence is how long a watch must tell nothing until it is taken to have told all.
+const silence = time.Second
 
 // follow goes on until the watch ends; more says whether there should be another.
 func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bool, err error) {
@@ -49,12 +64,15 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 	// First the watch, then the reading, so that nothing falls between them.
 	events := f.queue.watchAll(ctx)
 	f.heard = events != nil
-	if more, err := f.read(ctx); !more || err != nil {
+	now, err := f.queue.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	if more, err := f.take(now); !more || err != nil || events == nil {
 		return more, err
 	}
-	if events == nil {
-		return true, nil
-	}
+	silent := time.NewTimer(silence)
+	defer silent.Stop()
 	for {
 		select {
 		case resp, ok := <-events:
@@ -64,8 +82,14 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 			if more, err := f.apply(resp.Events); !more || err != nil {
 				return more, err
 			}
-		case <-resync: // a DELETE that the watch never told (trap A21)
-			if more, err := f.read(ctx); !more || err != nil {
+			silent.Reset(silence)
+		case <-resync:
+			if f.again, err = f.queue.read(ctx); err != nil {
+				return false, err
+			}
+			silent.Reset(silence)
+		case <-silent.C:
+			if more, err := f.take(f.again); !more || err != nil {
 				return more, err
 			}
 		case <-ctx.Done():
@@ -74,29 +98,41 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 	}
 }
 
-// read takes the queue as it is now (trap B9: one revision for all that is told).
-func (f *follower) read(ctx context.Context) (more bool, err error) {
-	_, err = retry(ctx, 0, func(ctx context.Context) error {
-		kvs, rev, err := f.queue.List(ctx)
+// take makes a reading what is known (trap B9: one revision for all that is told).
+func (f *follower) take(r *reading) (more bool, err error) {
+	f.again = nil
+	if r == nil || r.rev < f.rev {
+		return true, nil
+	}
+	f.entries, f.rev = r.entries, r.rev
+	return f.report()
+}
+
+// read reads the queue as it is now.
+func (q *Queue) read(ctx context.Context) (*reading, error) {
+	r := &reading{}
+	_, err := retry(ctx, 0, func(ctx context.Context) error {
+		kvs, rev, err := q.List(ctx)
 		if err != nil {
 			return err
 		}
-		f.rev = rev
-		f.entries = make(map[string]*mvccpb.KeyValue, len(kvs))
+		r.rev, r.entries = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
 		for _, kv := range kvs {
-			f.entries[string(kv.Key)] = kv
+			r.entries[string(kv.Key)] = kv
 		}
 		return nil
 	})
-	if err != nil {
-		return false, err
-	}
-	return f.report()
+	return r, err
 }
 
 // apply takes the changes that came after what is known, revision by revision.
 func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 	for i, ev := range events {
+		if f.again != nil && ev.Kv.ModRevision > f.again.rev {
+			if more, err := f.take(f.again); !more || err != nil {
+				return more, err
+			}
+		}
 		if ev.Kv.ModRevision <= f.rev {
 			continue
 		}
