@@ -3,10 +3,12 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
@@ -142,8 +144,8 @@ func (s *Session) answered(ok bool, err error) {
 	}
 }
 
-// revoke revokes a lease that has ended here. It tries until etcd has answered or
-// ctx ends, but for no more than one TTL: then the lease has run out by itself.
+// revoke revokes a lease that has ended here. It tries until etcd has answered, be it
+// a refusal, or ctx ends, but for no more than one TTL: then the lease has run out by itself.
 func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.TTL(), errUnreachable)
 	defer cancel()
@@ -151,13 +153,15 @@ func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
 		err := l.Revoke(try)
 		cancelTry()
-		if err == nil {
-			return nil
+		if err == nil || answer.Final(err) {
+			return err
 		}
 		select {
 		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(l.ID()))):
+		case <-s.client.Ctx().Done():
+			return ErrClientClosed
 		case <-ctx.Done():
-			return contextError(ctx)
+			return fmt.Errorf("%w; the last try: %w", contextError(ctx), err)
 		}
 	}
 }

@@ -45,13 +45,17 @@ func simulateWith(t *testing.T, cfg simetcd.Config, test func(w *world)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		w := &world{T: t, Server: srv, ctx: ctx}
+		defer w.closeSessions() // after a failure too, lest the bubble panic and hide it
 		test(w)
-		for _, s := range w.sessions {
-			closing, cancel := context.WithTimeout(ctx, time.Minute)
-			_ = s.Close(closing) // a test that cares has closed it itself
-			cancel()
-		}
 	})
+}
+
+func (w *world) closeSessions() {
+	for _, s := range w.sessions {
+		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+		_ = s.Close(ctx) // a test that cares has closed it itself
+		cancel()
+	}
 }
 
 // session makes a session on the client of that name. Its clock is the bubble's.
