@@ -1,0 +1,127 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+)
+
+// weather makes one fault after the other for one client, each of a kind and a
+// length by chance: some within the TTL, some beyond.
+func weather(p *faultproxy.Proxy, r *rand.Rand, ttl, during time.Duration) {
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		switch r.IntN(6) {
+		case 0:
+			p.Hold()
+		case 1:
+			p.Hold(faultproxy.ToServer)
+		case 2:
+			p.Hold(faultproxy.ToClient)
+		case 3:
+			p.Delay(faultproxy.ToClient, upTo(r, ttl))
+		case 4:
+			p.Refuse()
+			p.Drop()
+		case 5: // fair
+		}
+		time.Sleep(upTo(r, ttl*3/2)) // how long it lasts
+		if r.IntN(2) == 0 {
+			p.Drop() // what was held back is lost, else late
+		}
+		p.Resume()
+		time.Sleep(upTo(r, ttl*2))
+	}
+	p.Resume()
+}
+
+func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+
+// Each of several clients has bad weather of its own; whoever holds writes under
+// no guard. trap A4, A6, A11, C4
+func TestNoLockIsHeldTwiceInAnyWeather(t *testing.T) {
+	f := newFixture(t)
+	const (
+		ttl    = time.Second
+		during = 6 * time.Second
+	)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	ctx, cancel := context.WithTimeout(f.ctx(), during)
+	defer cancel()
+	var h history
+	var workers []func() error
+	lost := make(chan struct{}, 10_000)
+	for i := range 4 {
+		client, proxy := f.proxied()
+		s := f.session(client, ttl)
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		workers = append(workers, func() error {
+			weather(proxy, r, ttl, during)
+			return nil
+		}, func() error {
+			for ctx.Err() == nil {
+				l, err := etcdlock.NewMutex(s, "lock").Lock(ctx)
+				switch {
+				case err == nil:
+				case errors.Is(err, etcdlock.ErrLost):
+					lost <- struct{}{}
+					continue
+				case ctx.Err() != nil:
+					return nil
+				default:
+					return err
+				}
+				end := h.begin(s, l.Token(), l.Context())
+				select {
+				case <-l.Done():
+					lost <- struct{}{}
+				case <-time.After(10 * time.Millisecond): // the work
+				}
+				end()
+				_ = l.Unlock(ctx) // what it could not do yet goes on in the background
+			}
+			return nil
+		})
+	}
+	all(t, workers...)
+	h.assertExclusive(t)
+	t.Logf("figure: %d holds, %d holds and places in line lost", len(h.holds), len(lost))
+	require.Greater(t, len(h.holds), 10)
+	f.patience = 3*ttl + expirySlack
+}
+
+// A member that has lost the others still answers its clients, but hears nothing.
+// trap A22
+func TestAWaiterOnAMemberThatIsCutOffFromTheOthersHearsOfTheRelease(t *testing.T) {
+	f := newFixture(t)
+	leader := f.cluster.WaitLeader(t)
+	cutOff := (leader + 1) % f.size
+	holder, err := etcdlock.NewMutex(f.session(f.clientTo(f.cluster.Endpoints()[leader:leader+1]), 10*time.Second), "lock").Lock(f.ctx())
+	require.NoError(t, err)
+	client := f.clientTo(f.cluster.Endpoints()[cutOff : cutOff+1])
+	waiting := lockInBackground(f.ctx(), etcdlock.NewMutex(f.session(client, 10*time.Second), "lock"))
+	f.waitForKeys("lock", 2)
+	stillWaiting(t, waiting, 500*time.Millisecond) // its watches are on that member
+	client.SetEndpoints(f.cluster.Endpoints()...)
+
+	others := []int{leader, 3 - leader - cutOff}
+	for _, i := range others {
+		f.cluster.Members[cutOff].InjectPartition(t, f.cluster.Members[i])
+	}
+	released := time.Now()
+	release(t, holder)
+	next := granted(t, waiting)
+	t.Logf("figure: granted %v after the release", next.at.Sub(released))
+	require.Less(t, next.at.Sub(released), 8*time.Second, "not before it looked by itself")
+	for _, i := range others {
+		f.cluster.Members[cutOff].RecoverPartition(t, f.cluster.Members[i])
+	}
+	release(t, next.handle)
+}

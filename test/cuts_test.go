@@ -1,0 +1,165 @@
+package test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+)
+
+func TestAHoldAndAPlaceInLineSurviveDroppedConnections(t *testing.T) {
+	f := newFixture(t)
+	c := f.contend(3 * time.Second)
+	for range 2 {
+		for _, m := range f.cluster.Members {
+			m.Bridge().PauseConnections()
+			m.Bridge().DropConnections()
+		}
+		time.Sleep(200 * time.Millisecond) // the outage, well within the TTL
+		for _, m := range f.cluster.Members {
+			m.Bridge().UnpauseConnections()
+		}
+		f.renewed(c.holder.Deadline)
+	}
+	c.assertAllInOrder(t)
+}
+
+// One of three members swallows all that is sent to it. Renewals and waits that
+// hang there must not cost the lease.
+func TestAHoldAndAPlaceInLineSurviveABlackHoleInFrontOfOneMember(t *testing.T) {
+	f := newFixture(t)
+	c := f.contend(3 * time.Second)
+	for i := range f.size - 1 {
+		bridge := f.cluster.Members[i].Bridge()
+		bridge.Blackhole()
+		f.renewed(c.holder.Deadline)
+		f.renewed(c.holder.Deadline)
+		bridge.Unblackhole()
+	}
+	c.assertAllInOrder(t)
+}
+
+// cut is what can be done to a holder.
+type cut struct {
+	*faultproxy.Proxy
+	lock    *etcdlock.Lock
+	counter *counter
+}
+
+// overlap is one run of the question that matters most: a holder is cut off in
+// some way; was it told before the next one held?
+func (f *fixture) overlap(ttl time.Duration, off func(cut)) {
+	f.t.Helper()
+	var c counter
+	client, proxy := f.proxied(c.options()...)
+	l, err := etcdlock.NewMutex(f.session(client, ttl), "lock").Lock(f.ctx())
+	require.NoError(f.t, err)
+	next := lockInBackground(f.ctx(), etcdlock.NewMutex(f.session(f.client(), ttl), "lock"))
+	f.waitForKeys("lock", 2)
+
+	ended := momentOf(l.Done())
+	off(cut{proxy, l, &c})
+	start, deadline := time.Now(), l.Deadline()
+	second := granted(f.t, next)
+	end := receive(f.t, ended, "the end of the hold")
+	f.t.Logf("figure: overlap %v, handover %v after the cut", end.Sub(second.at), second.at.Sub(start))
+	require.LessOrEqual(f.t, end.Sub(second.at), time.Duration(0), "both held")
+	require.WithinDuration(f.t, deadline, end, 200*time.Millisecond, "not told at the deadline")
+	require.Less(f.t, second.at.Sub(start), ttl+expirySlack, "the next one waited too long")
+	require.Greater(f.t, second.handle.Token(), l.Token())
+	assertLost(f.t, l.Err(), etcdlock.ErrExpired)
+	proxy.Resume()
+	assertLost(f.t, l.Unlock(f.ctx()), etcdlock.ErrExpired) // trap A9
+	require.NoError(f.t, second.handle.Err(), "the unlock of the lost hold hit the next one")
+	release(f.t, second.handle)
+}
+
+// trap A11
+func TestAHolderThatIsCutOffIsToldBeforeTheNextOneHolds(t *testing.T) {
+	newFixture(t).overlap(2*time.Second, func(c cut) { c.Hold() })
+}
+
+func TestAHolderWhoseRequestsAreLostIsToldBeforeTheNextOneHolds(t *testing.T) {
+	newFixture(t).overlap(2*time.Second, func(c cut) { c.Hold(faultproxy.ToServer) })
+}
+
+// Its renewals arrive and prolong the lease in etcd, but it does not hear so: it
+// has to give up, and the next one holds when it has stopped renewing.
+func TestAHolderWhoseAnswersAreLostIsToldInTimeToo(t *testing.T) {
+	f := newFixture(t)
+	const ttl = 2 * time.Second
+	client, proxy := f.proxied()
+	s := f.session(client, ttl)
+	l, err := etcdlock.NewMutex(s, "lock").Lock(f.ctx())
+	require.NoError(t, err)
+	next := lockInBackground(f.ctx(), etcdlock.NewMutex(f.session(f.client(), ttl), "lock"))
+	f.waitForKeys("lock", 2)
+
+	ended := momentOf(l.Done())
+	proxy.Hold(faultproxy.ToClient)
+	deadline := l.Deadline()
+	end := receive(t, ended, "the end of the hold")
+	require.WithinDuration(t, deadline, end, 200*time.Millisecond)
+	assertLost(t, l.Err(), etcdlock.ErrExpired)
+	second := granted(t, next)
+	t.Logf("figure: told %v before the next one held", second.at.Sub(end))
+	require.LessOrEqual(t, end.Sub(second.at), time.Duration(0), "both held")
+	require.Less(t, second.at.Sub(end), ttl+expirySlack, "the lost lease was renewed on")
+	release(t, second.handle)
+	proxy.Resume()
+}
+
+// The worst of all for a session that counts from the receipt of the answer: the
+// last renewal that etcd gets is answered late, but in time to be believed.
+// trap C4
+func TestARenewalAnsweredLateAndThenSilenceLeaveNoOverlap(t *testing.T) {
+	const (
+		ttl  = 3 * time.Second
+		late = 1300 * time.Millisecond
+	)
+	newFixture(t).overlap(ttl, func(c cut) {
+		before, sent := c.lock.Deadline(), c.counter.keepAlives()
+		c.Hold(faultproxy.ToClient)
+		require.Eventually(t, func() bool { return c.counter.keepAlives() > sent }, ttl, time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // for the renewal's way to etcd
+		c.Hold(faultproxy.ToServer)
+		time.Sleep(late)
+		require.NoError(t, c.lock.Err(), "lost on a slow answer")
+		c.Release(faultproxy.ToClient)
+		require.Eventually(t, func() bool { return c.lock.Deadline().After(before.Add(100 * time.Millisecond)) },
+			ttl-late, time.Millisecond, "the late answer did not count at all, this shows nothing")
+		c.Hold()
+		assert.Less(t, time.Until(c.lock.Deadline()), ttl-late)
+	})
+}
+
+// Before the first renewal was answered the deadline comes from the grant.
+// trap C3
+func TestANewSessionThatIsCutOffAtOnceLeavesNoOverlap(t *testing.T) {
+	newFixture(t).overlap(2*time.Second, func(c cut) {
+		c.Hold()
+		require.Less(t, time.Until(c.lock.Deadline()), 2*time.Second)
+	})
+}
+
+// The grant's answer is late: the deadline counts from when it was sent.
+// trap C3
+func TestALateGrantIsCountedFromItsSending(t *testing.T) {
+	f := newFixture(t)
+	client, proxy := f.proxied()
+	_, err := client.Get(f.ctx(), "warm up")
+	require.NoError(t, err)
+	const late = time.Second
+	proxy.Delay(faultproxy.ToClient, late)
+	s := f.session(client, 6*time.Second)
+	got := time.Now()
+	proxy.Delay(faultproxy.ToClient, 0)
+	l, err := etcdlock.NewMutex(s, "lock").TryLock(f.ctx())
+	require.NoError(t, err)
+	require.Less(t, l.Deadline().Sub(got), 6*time.Second-late)
+	release(t, l)
+}

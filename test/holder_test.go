@@ -1,0 +1,124 @@
+package test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// The holder is a program of its own: this test binary, started again with
+// holderEnv set. It takes a lock or leads an election, tells about it in lines of
+// JSON on its standard output, and goes on until its standard input ends.
+
+// holderEnv holds the settings, as JSON.
+const holderEnv = "ETCDLOCK_TEST_HOLDER"
+
+type holderSettings struct {
+	Endpoints []string
+	Lock      string // one of the two
+	Election  string
+	TTL       time.Duration
+	Resource  string // key written under the hold's guard after the hold was lost
+}
+
+// report is one line of the holder.
+type report struct {
+	Event   string // held, lost, released, failed
+	At      time.Time
+	Token   int64
+	Error   string
+	Expired bool // the error matches ErrLost and ErrExpired
+	Refused bool // the late write was refused
+}
+
+func holderMain() int {
+	out := json.NewEncoder(os.Stdout)
+	if err := hold(out); err != nil {
+		_ = out.Encode(report{Event: "failed", At: time.Now(), Error: err.Error()})
+		return 1
+	}
+	return 0
+}
+
+func hold(out *json.Encoder) error {
+	var set holderSettings
+	if err := json.Unmarshal([]byte(os.Getenv(holderEnv)), &set); err != nil {
+		return err
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: set.Endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := etcdlock.NewSession(ctx, client, etcdlock.WithTTL(set.TTL))
+	if err != nil {
+		return err
+	}
+	var held *etcdlock.Hold
+	if set.Lock != "" {
+		l, err := etcdlock.NewMutex(s, set.Lock).Lock(ctx)
+		if err != nil {
+			return err
+		}
+		held = l.Hold
+	} else {
+		term, err := etcdlock.NewElection(s, set.Election).Campaign(ctx, fmt.Sprint(os.Getpid()))
+		if err != nil {
+			return err
+		}
+		held = term.Hold
+	}
+	if err := out.Encode(report{Event: "held", At: time.Now(), Token: held.Token()}); err != nil {
+		return err
+	}
+
+	stdin := make(chan struct{})
+	go func() {
+		defer close(stdin)
+		_, _ = bufio.NewReader(os.Stdin).ReadString(0)
+	}()
+	select {
+	case <-stdin:
+	case <-held.Done():
+		r := report{Event: "lost", At: time.Now(), Token: held.Token(), Error: held.Err().Error()}
+		r.Expired = errors.Is(held.Err(), etcdlock.ErrLost) && errors.Is(held.Err(), etcdlock.ErrExpired)
+		// A process that does not know better yet writes all the same.
+		resp, err := client.Txn(ctx).If(held.Guard()).Then(clientv3.OpPut(set.Resource, "late")).Commit()
+		r.Refused = err == nil && !resp.Succeeded
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+		<-stdin
+	}
+	if err := s.Close(ctx); err != nil {
+		return err
+	}
+	return out.Encode(report{Event: "released", At: time.Now(), Token: held.Token()})
+}
+
+// environ is the environment of a holder: ours without what is meant for tests.
+func (s holderSettings) environ() ([]string, error) {
+	set, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, holderEnv+"=") {
+			env = append(env, v)
+		}
+	}
+	return append(env, holderEnv+"="+string(set)), nil
+}
