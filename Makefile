@@ -1,0 +1,53 @@
+# make            what there is
+# make test       the one command that has to pass
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The modules are those of go.work; an empty list would pass every check.
+MODULES = $(or $(shell GOWORK= go list -m -f '{{.Dir}}'),$(error no modules: go or go.work does not work here))
+
+# Each module is built by its own go.mod. In workspace mode the versions that
+# the test module needs would be forced on the root, which users get without it.
+export GOWORK = off
+
+# $(call each,command) runs command in every module, and stops at a failure.
+each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
+
+.PHONY: help test fmt vet demo sim lint tidy cover consumer
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: fmt vet ## gofmt, vet and all tests of every module with the race detector
+	@$(call each, go test -race ./...)
+
+fmt: ## fail if a file is not in gofmt's form
+	@gofmt -d .
+
+# -race, because vet then leaves compiled packages behind that the tests use.
+vet: ## go vet in every module
+	@$(call each, go vet -race ./...)
+
+demo: ## processes that contend on an etcd of their own, with one killed and one stopped
+	@cd examples && go run ./demo
+
+# A failing schedule prints its seed: make sim SEED=n runs that one again.
+SEEDS ?= 10000
+sim: ## simulated schedules with faults: SEEDS=n of them, or SEED=n for that one only
+	ETCDLOCK_SEEDS=$(SEEDS) $(if $(SEED),ETCDLOCK_SEED=$(SEED)) go test -run TestSimulation -v -count 1 -timeout 0 .
+
+lint: ## golangci-lint in every module; the first run builds it (about a minute)
+	@$(call each, go run $(GOLANGCI_LINT) run ./...)
+
+tidy: ## fail if a go.mod or go.sum is not tidy
+	@$(call each, go mod tidy -diff)
+
+cover: ## statements of the root module that its own tests reach
+	@go test -coverpkg ./... -coverprofile cover.out ./... > /dev/null
+	@go tool cover -func cover.out | tail -1
+
+consumer: ## the modules that a program gets which imports only the root package
+	@.ci/consumer
