@@ -1,0 +1,388 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+var unavailable = status.Error(codes.Unavailable, "made for a test")
+
+// calls are all calls that can fail for what the session or the name is.
+func calls(ctx context.Context, s *Session, name string) map[string]error {
+	m := NewMutex(s, name)
+	return map[string]error{
+		"Lock":    second(m.Lock(ctx)),
+		"TryLock": second(m.TryLock(ctx)),
+		"Queue":   second(m.Queue(ctx)),
+		"Do":      m.Do(ctx, func(context.Context, *Lock) error { return nil }),
+	}
+}
+
+// trap A14
+func TestUnusableNamesAreRefusedWithoutARequest(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		require.Empty(w, requests(w.Client("a"), func() {
+			for _, name := range []string{"", "/", "m/", "m//n", "m\x00"} {
+				for call, err := range calls(w.ctx, s, name) {
+					require.ErrorIs(w, err, ErrInvalidName, "%s %q", call, name)
+					require.ErrorContains(w, err, fmt.Sprintf("%q", name))
+				}
+			}
+		}))
+		require.Equal(w, "m//n", NewMutex(s, "m//n").Name())
+	})
+}
+
+func TestANilSessionAndANilClientAreToldAndDoNotPanic(t *testing.T) {
+	for call, err := range calls(t.Context(), nil, "m") {
+		require.ErrorIs(t, err, ErrSessionClosed, call)
+	}
+	_, err := NewSession(t.Context(), nil)
+	require.ErrorIs(t, err, ErrNilClient)
+}
+
+// trap A14, within one session
+func TestNestedNamesClashWithinASession(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		inner := w.lock(NewMutex(s, "a/b/c"))
+		for _, outer := range []string{"a", "a/b"} {
+			for _, err := range []error{second(NewMutex(s, outer).Lock(w.ctx)), second(NewMutex(s, outer).TryLock(w.ctx))} {
+				require.ErrorIs(w, err, ErrNestedName)
+				require.ErrorContains(w, err, `"a/b/c"`)
+				require.ErrorContains(w, err, fmt.Sprintf("%q", outer))
+			}
+		}
+		for _, beside := range []string{"a/bc", "a/b/cd", "a/d", "ab", "b"} {
+			require.NoError(w, w.lock(NewMutex(s, beside)).Unlock(w.ctx), beside)
+		}
+		require.NoError(w, inner.Unlock(w.ctx))
+
+		outer := w.lock(NewMutex(s, "a"))
+		require.ErrorIs(w, second(NewMutex(s, "a/b/c").Lock(w.ctx)), ErrNestedName)
+		require.NoError(w, outer.Unlock(w.ctx))
+		require.NoError(w, w.lock(NewMutex(s, "a/b/c")).Unlock(w.ctx), "names are only in use while somebody uses them")
+		w.allGone()
+	})
+}
+
+// trap A14, against another session: the outer name sees the inner one's keys. The
+// other way round nothing can be seen, and nothing goes wrong for the outer holder.
+func TestNestedNamesClashAcrossSessions(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		inner := w.lock(NewMutex(a, "x/y"))
+		for _, err := range []error{second(NewMutex(b, "x").Lock(w.ctx)), second(NewMutex(b, "x").TryLock(w.ctx))} {
+			require.ErrorIs(w, err, ErrNestedName)
+			require.ErrorContains(w, err, `"x/y"`)
+			require.ErrorContains(w, err, `"x"`)
+		}
+		w.pass(time.Second)
+		require.Len(w, w.Keys(""), 1, "only the inner one's")
+		require.NoError(w, inner.Unlock(w.ctx))
+
+		outer := w.lock(NewMutex(b, "x"))
+		inner = w.lock(NewMutex(a, "x/y"))
+		w.pass(time.Minute)
+		require.NoError(w, outer.Err())
+		require.NoError(w, outer.Unlock(w.ctx))
+		require.NoError(w, inner.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestAContextThatIsOverMakesNoRequest(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		ctx, cancel := context.WithCancelCause(w.ctx)
+		why := errors.New("shutting down")
+		cancel(why)
+		require.Empty(w, requests(w.Client("a"), func() {
+			for call, err := range calls(ctx, s, "m") {
+				if call == "Queue" {
+					continue // clientv3 sends it
+				}
+				require.ErrorIs(w, err, context.Canceled, call)
+				require.ErrorIs(w, err, why, call)
+			}
+		}))
+		w.allGone()
+	})
+}
+
+// A context that ends in the very instant of the grant: whichever is first, the lock
+// is the caller's or nobody's.
+func TestAContextThatEndsWithTheGrantLeaksNoLock(t *testing.T) {
+	for _, waits := range []bool{false, true} {
+		// The world is the same each time, so the grant comes after the same time.
+		try := func(bound time.Duration) (took time.Duration, err error) {
+			simulate(t, func(w *world) {
+				m := NewMutex(w.session("a"), "m")
+				if waits {
+					l := w.lock(NewMutex(w.session("b"), "m"))
+					time.AfterFunc(100*time.Millisecond, func() { _ = l.Unlock(w.ctx) })
+				}
+				began := time.Now()
+				var l *Lock
+				l, err = m.Lock(w.timeout(bound))
+				took = time.Since(began)
+				if err == nil {
+					require.NoError(w, l.Err())
+					require.NoError(w, l.Unlock(w.ctx))
+				} else {
+					require.ErrorIs(w, err, context.DeadlineExceeded)
+					require.Nil(w, l)
+				}
+				w.pass(500 * time.Millisecond)
+				w.empty("m")
+				w.allGone()
+			})
+			return took, err
+		}
+		grant, err := try(time.Minute)
+		require.NoError(t, err)
+		for range 20 {
+			took, _ := try(grant)
+			require.Equal(t, grant, took)
+		}
+		for d := -2 * time.Millisecond; d < 2*time.Millisecond; d += 100 * time.Microsecond {
+			_, err := try(max(grant+d, 0))
+			require.Equal(t, d <= 0, err != nil || d == 0, "%v", d)
+		}
+	}
+}
+
+// lateContext is a context that ends while the caller is not looking: its Done
+// returns after a second, and then it is over.
+type lateContext struct {
+	context.Context
+	over atomic.Bool
+}
+
+func (c *lateContext) Done() <-chan struct{} {
+	time.Sleep(time.Second)
+	c.over.Store(true)
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+func (c *lateContext) Err() error {
+	if c.over.Load() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// The same, with the grant and the end of the context both there when the caller
+// looks; which one it sees is up to chance.
+func TestAGrantThatNobodyTakesIsGivenBack(t *testing.T) {
+	simulate(t, func(w *world) {
+		m := NewMutex(w.session("a"), "m")
+		seen := make(map[bool]int)
+		for range 40 {
+			l, err := m.Lock(&lateContext{Context: w.ctx})
+			seen[err == nil]++
+			if err == nil {
+				require.NoError(w, l.Unlock(w.ctx))
+			}
+			w.pass(100 * time.Millisecond)
+			w.empty("m")
+		}
+		require.Len(w, seen, 2, "%v", seen)
+		w.allGone()
+	})
+}
+
+func TestACancelledWaitLeavesTheLineAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		held := w.lock(NewMutex(w.session("a"), "m"))
+		b := start(w, NewMutex(w.session("b"), "m").Lock)
+		w.pass(time.Second)
+		b.cancel()
+		synctest.Wait()
+		b.fails(context.Canceled)
+		w.pass(10 * time.Millisecond)
+		require.Len(w, w.Keys("m/"), 1)
+		require.NoError(w, held.Err())
+		require.NoError(w, held.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// A lease revoked while its session waits: all who shared the place are told, and the
+// session goes on. Revoked before the enqueue arrives, after it was applied and
+// before the answer, and while in line.
+func TestALeaseRevokedDuringAWaitIsTold(t *testing.T) {
+	for after := time.Duration(0); after < 4*time.Millisecond; after += 100 * time.Microsecond {
+		for _, taken := range []bool{false, true} {
+			simulate(t, func(w *world) {
+				s := w.session("a")
+				if taken {
+					w.lock(NewMutex(w.session("b"), "m"))
+				}
+				wait := start(w, NewMutex(s, "m").Lock)
+				w.pass(after)
+				w.RevokeLease(s.Lease())
+				w.pass(time.Second)
+				if _, err := wait.result(); err == nil {
+					require.False(w, taken)
+					err = wait.value.Err() // granted by the evidence of its time, and told soon
+					require.ErrorIs(w, err, ErrRevoked)
+				} else {
+					require.ErrorIs(w, err, ErrLost)
+					require.ErrorIs(w, err, ErrRevoked)
+				}
+				require.NoError(w, w.lock(NewMutex(s, "n")).Unlock(w.ctx))
+				w.allGone()
+			})
+		}
+	}
+}
+
+// trap C12, E1, C18 and their like: what etcd refuses for good is told at once, and
+// leaves nothing.
+func TestWhatEtcdRefusesIsTold(t *testing.T) {
+	denied := simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}
+	simulate(t, func(w *world) {
+		w.every("x", denied, simetcd.LeaseGrant)
+		_, err := NewSession(w.ctx, w.Client("x").Client)
+		require.ErrorIs(w, err, rpctypes.ErrPermissionDenied)
+
+		a, b := w.session("a"), w.session("b")
+		w.every("a", denied, simetcd.Txn)
+		for call, err := range calls(w.ctx, a, "m") {
+			if call != "Queue" {
+				require.ErrorIs(w, err, rpctypes.ErrPermissionDenied, call)
+				require.ErrorContains(w, err, `"m"`)
+			}
+		}
+		w.every("a", denied, simetcd.Range)
+		require.ErrorIs(w, second(NewMutex(a, "m").Queue(w.ctx)), rpctypes.ErrPermissionDenied)
+
+		held := w.lock(NewMutex(b, "m"))
+		w.every("a", denied, simetcd.TxnReadOnly)
+		wait := start(w, NewMutex(a, "m").Lock)
+		wait.fails(rpctypes.ErrPermissionDenied)
+		w.pass(100 * time.Millisecond)
+		require.Len(w, w.Keys("m/"), 1, "its own is deleted again")
+
+		w.every("a", denied, simetcd.Watch)
+		wait = start(w, NewMutex(a, "m").Lock)
+		w.pass(time.Minute)
+		wait.isWaiting()
+		require.NoError(w, held.Unlock(w.ctx))
+		l := wait.get() // slower, but not at all unsafe
+		w.pass(time.Minute)
+		require.NoError(w, l.Err())
+		require.NoError(w, l.Unlock(w.ctx))
+		w.Intercept(nil)
+		w.allGone()
+	})
+}
+
+// What may not be deleted stays until its lease ends; the caller knows.
+func TestARefusedUnlockIsTold(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Txn)
+		require.ErrorIs(w, l.Unlock(w.ctx), rpctypes.ErrPermissionDenied)
+		require.ErrorIs(w, l.Err(), ErrReleased)
+		require.Len(w, w.Keys("m/"), 1)
+		w.Intercept(nil)
+		again := w.lock(NewMutex(s, "m")) // finds its own key
+		require.Greater(w, again.Token(), l.Token())
+		require.NoError(w, again.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// trap C18
+func TestAHoldEndsWhenItsLeaseMayNotBeRenewed(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.LeaseKeepAlive)
+		<-l.Done()
+		require.ErrorIs(w, l.Err(), ErrExpired)
+		w.pass(time.Second)
+		w.Intercept(nil)
+		require.NoError(w, w.lock(NewMutex(s, "m")).Unlock(w.ctx))
+		w.pass(2 * ttl)
+		w.allGone()
+	})
+}
+
+func TestARefusedRevocationIsNoReasonToWait(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.LeaseRevoke)
+		began := time.Now()
+		require.ErrorIs(w, s.Close(w.timeout(time.Minute)), rpctypes.ErrPermissionDenied)
+		require.Less(w, time.Since(began), time.Second)
+		w.pass(ttl)
+		require.Empty(w, w.Leases())
+	})
+}
+
+// trap E1: a token that ran out is renewed by the client with the next try.
+func TestATokenThatRanOutCostsNothing(t *testing.T) {
+	for _, kind := range []simetcd.Kind{simetcd.Txn, simetcd.TxnReadOnly, simetcd.Watch, simetcd.Range, simetcd.LeaseKeepAlive} {
+		for _, passing := range []error{rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrGRPCAuthOldRevision, rpctypes.ErrGRPCRequestTooManyRequests, unavailable} {
+			t.Run(fmt.Sprint(kind, " ", status.Convert(passing).Message()), func(t *testing.T) {
+				simulate(t, func(w *world) {
+					s := w.session("a")
+					held := w.lock(NewMutex(w.session("b"), "m"))
+					w.first(3, "a", kind, simetcd.Action{Err: passing})
+					place := start(w, NewMutex(s, "m").Lock)
+					w.pass(30 * time.Second)
+					place.isWaiting()
+					require.NoError(w, held.Unlock(w.ctx))
+					l := place.get()
+					w.first(3, "a", kind, simetcd.Action{Err: passing})
+					w.pass(2 * time.Minute)
+					require.NoError(w, l.Err())
+					w.first(3, "a", kind, simetcd.Action{Err: passing})
+					require.NoError(w, l.Unlock(w.timeout(time.Minute)))
+					w.Intercept(nil)
+					w.pass(15 * time.Second)
+					w.allGone()
+				})
+			})
+		}
+	}
+}
+
+// A server that comes back within the TTL costs nobody anything, waiting or holding;
+// an Unlock meanwhile waits for it.
+func TestARestartOfEtcdIsSatOut(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := w.lock(NewMutex(w.session("a"), "m"))
+		b := start(w, NewMutex(w.session("b"), "m").Lock)
+		w.pass(time.Minute)
+		w.Stop()
+		unlock := start(w, func(ctx context.Context) (any, error) { return nil, a.Unlock(ctx) })
+		w.pass(5 * time.Second)
+		unlock.isWaiting()
+		b.isWaiting()
+		w.Start()
+		unlock.get()
+		require.NoError(w, b.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}

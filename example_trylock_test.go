@@ -1,0 +1,39 @@
+package etcdlock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// A job that only one of many processes has to do: whoever comes second leaves it.
+func ExampleMutex_TryLock() {
+	ctx := context.Background()
+	client := newClient() // clientv3.New(...)
+	defer client.Close()
+
+	for _, host := range []string{"host-a", "host-b"} {
+		session, err := etcdlock.NewSession(ctx, client) // in a process of its own
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer session.Close(ctx)
+
+		lock, err := etcdlock.NewMutex(session, "cron/cleanup").TryLock(ctx)
+		switch {
+		case errors.Is(err, etcdlock.ErrLocked):
+			fmt.Println(host, "leaves it to the other one")
+			continue
+		case err != nil:
+			log.Fatal(err)
+		}
+		defer lock.Unlock(ctx)
+		fmt.Println(host, "cleans up")
+	}
+	// Output:
+	// host-a cleans up
+	// host-b leaves it to the other one
+}

@@ -1,0 +1,178 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// simulate runs a test in virtual time, with a clock that the test can move ahead of
+// the timers.
+func simulate(t *testing.T, test func(t *testing.T, srv *simetcd.Server, cfg Config, asleep *time.Duration)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		srv := simetcd.New(simetcd.Config{MinTTL: 2 * time.Second})
+		defer srv.Close()
+		start, asleep := time.Now(), time.Duration(0)
+		cfg := Config{
+			Client: srv.Client("a").Lease,
+			TTL:    10 * time.Second,
+			Clock:  func() time.Duration { return time.Since(start) + asleep },
+		}
+		test(t, srv, cfg, &asleep)
+	})
+}
+
+func TestTheDefaultMarginIsATenthOfTheTTLAndAtMostASecond(t *testing.T) {
+	for ttl, want := range map[time.Duration]time.Duration{
+		time.Second:      100 * time.Millisecond,
+		5 * time.Second:  500 * time.Millisecond,
+		10 * time.Second: time.Second,
+		time.Hour:        time.Second,
+	} {
+		require.Equal(t, want, defaultMargin(ttl))
+	}
+}
+
+// trap C3
+func TestALeaseCountsFromWhenItWasAskedFor(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		srv.Client("a").SetLatency(2*time.Second, 2*time.Second)
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		require.Equal(t, 9*time.Second, l.ValidUntil())
+		require.InDelta(t, 5*time.Second, l.Remaining(), float64(time.Millisecond), "the answer came after 4 s")
+		<-l.Context().Done()
+		require.Equal(t, 9*time.Second, cfg.Clock())
+		require.ErrorIs(t, l.Err(), ErrLost)
+		require.ErrorIs(t, l.Err(), ErrExpired)
+		require.NotErrorIs(t, l.Err(), ErrRevoked)
+	})
+}
+
+// trap C4
+func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
+	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, asleep *time.Duration) {
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		l.extend(cfg.Clock() + 3*time.Second)
+		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond))
+		l.extend(0)
+		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond), "answers may overtake each other")
+		*asleep = 20 * time.Second
+		l.extend(cfg.Clock())
+		require.ErrorIs(t, l.Err(), ErrExpired)
+		l.extend(cfg.Clock())
+		require.ErrorIs(t, l.Err(), ErrExpired)
+		require.LessOrEqual(t, l.Remaining(), time.Duration(0))
+	})
+}
+
+func TestTheFirstCauseCounts(t *testing.T) {
+	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		first := errors.New("first")
+		l.End(first)
+		l.End(errors.New("second"))
+		time.Sleep(time.Minute)
+		require.Equal(t, first, l.Err())
+		require.Equal(t, first, context.Cause(l.Context()))
+	})
+}
+
+func TestALeaseEndsWithItsParent(t *testing.T) {
+	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
+		parent, cancel := context.WithCancelCause(context.Background())
+		l, err := Grant(t.Context(), parent, cfg)
+		require.NoError(t, err)
+		kept := make(chan error, 1)
+		go func() { kept <- l.Keep() }()
+		time.Sleep(time.Minute)
+		why := errors.New("closed")
+		cancel(why)
+		require.Equal(t, why, <-kept)
+		require.Equal(t, why, l.Err())
+	})
+}
+
+// trap C7
+func TestResumeAsksWhetherTheLeaseIsThere(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		_, err := Resume(t.Context(), context.Background(), cfg, 4711)
+		require.ErrorIs(t, err, ErrNotFound)
+		id := srv.GrantLease(5 * time.Second)
+		l, err := Resume(t.Context(), context.Background(), cfg, id)
+		require.NoError(t, err)
+		require.Equal(t, id, l.ID())
+		require.Equal(t, 5*time.Second, l.TTL())
+		require.Equal(t, 500*time.Millisecond, l.Margin())
+		l.End(ErrNotFound)
+	})
+}
+
+// trap C6
+func TestTheGrantedTTLCounts(t *testing.T) {
+	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
+		cfg.TTL = time.Second
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Second, l.TTL())
+		<-l.Context().Done()
+		require.Equal(t, 1800*time.Millisecond, cfg.Clock())
+	})
+}
+
+func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		l.Verify(t.Context())
+		require.NoError(t, l.Err())
+		srv.RevokeLease(l.ID())
+		l.Verify(t.Context())
+		require.ErrorIs(t, l.Err(), ErrRevoked)
+		require.NoError(t, l.Revoke(t.Context()), "it is gone, as was wanted")
+
+		l, err = Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		kept := make(chan error, 1)
+		go func() { kept <- l.Keep() }()
+		time.Sleep(time.Minute)
+		require.NoError(t, l.Err())
+		srv.RevokeLease(l.ID())
+		require.ErrorIs(t, <-kept, ErrRevoked, "the next renewal finds out")
+	})
+}
+
+func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		var told []bool
+		cfg.Answered = func(ok bool, _ error) { told = append(told, ok) }
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		kept := make(chan error, 1)
+		go func() { kept <- l.Keep() }()
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 18, srv.Client("a").Count(simetcd.LeaseKeepAlive))
+		require.NotContains(t, told, false)
+
+		srv.Client("a").Cut()
+		require.ErrorIs(t, <-kept, ErrExpired)
+		require.Contains(t, told, false)
+		require.LessOrEqual(t, srv.Client("a").Count(simetcd.LeaseKeepAlive), 18+7, "as many as fit into one TTL")
+		srv.Client("a").Heal()
+		require.NoError(t, l.Revoke(t.Context()))
+		require.Empty(t, srv.Leases())
+	})
+}

@@ -1,0 +1,79 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+func TestEveryOptionIsValidatedBeforeEtcdIsAsked(t *testing.T) {
+	simulate(t, func(w *world) {
+		c := w.Client("a")
+		for what, tc := range map[string]struct {
+			opts []SessionOption
+			err  error
+		}{
+			"TTL 0":                  {[]SessionOption{WithTTL(0)}, ErrInvalidTTL},
+			"TTL negative":           {[]SessionOption{WithTTL(-time.Second)}, ErrInvalidTTL},
+			"TTL below a second":     {[]SessionOption{WithTTL(999 * time.Millisecond)}, ErrInvalidTTL},
+			"TTL not whole seconds":  {[]SessionOption{WithTTL(1500 * time.Millisecond)}, ErrInvalidTTL},
+			"margin negative":        {[]SessionOption{WithMargin(-1)}, ErrInvalidOption},
+			"margin too large":       {[]SessionOption{WithTTL(4 * time.Second), WithMargin(2*time.Second + 1)}, ErrInvalidOption},
+			"margin as large as TTL": {[]SessionOption{WithMargin(DefaultTTL)}, ErrInvalidOption},
+			"no clock":               {[]SessionOption{WithClock(nil)}, ErrInvalidOption},
+		} {
+			require.Empty(w, requests(c, func() {
+				_, err := NewSession(w.ctx, c.Client, tc.opts...)
+				require.ErrorIs(w, err, tc.err, what)
+				require.ErrorContains(w, err, "etcdlock: new session: ")
+			}), what)
+		}
+		for what, opts := range map[string][]SessionOption{
+			"nothing":     nil,
+			"least TTL":   {WithTTL(time.Second)},
+			"long TTL":    {WithTTL(24 * time.Hour)},
+			"most margin": {WithTTL(4 * time.Second), WithMargin(2 * time.Second)},
+			"least":       {WithMargin(1)},
+			"no logger":   {WithLogger(nil)},
+			"owner":       {WithOwner("")},
+		} {
+			s, err := NewSession(w.ctx, c.Client, append(opts, WithClock(bubbleClock()))...)
+			require.NoError(w, err, what)
+			require.Same(w, c.Client, s.Client())
+			require.NoError(w, s.Close(w.ctx), what)
+		}
+		require.Empty(w, w.Leases())
+	})
+}
+
+// trap C6: etcd would silently raise it.
+func TestATTLBelowTheServersMinimumIsRefused(t *testing.T) {
+	simulateWith(t, simetcd.Config{MinTTL: 3 * time.Second}, func(w *world) {
+		_, err := NewSession(w.ctx, w.Client("a").Client, WithTTL(2*time.Second), WithClock(bubbleClock()))
+		require.ErrorIs(w, err, ErrInvalidTTL)
+		require.ErrorContains(w, err, "2s")
+		require.ErrorContains(w, err, "3s")
+		require.Empty(w, w.Leases(), "the lease is given back")
+		s := w.session("a", WithTTL(3*time.Second))
+		require.Equal(w, 3*time.Second, s.TTL())
+	})
+}
+
+func TestOwnersOfASessionAndOfAMutex(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a", WithOwner("the session's"))
+		for want, opts := range map[string][]MutexOption{"the session's": nil, "its own": {WithOwner("its own")}, "": {WithOwner("")}} {
+			m := NewMutex(s, "m", opts...)
+			require.NoError(w, m.Do(w.ctx, func(context.Context, *Lock) error {
+				entries, err := m.Queue(w.ctx)
+				require.NoError(w, err)
+				require.Equal(w, want, entries[0].Owner)
+				return nil
+			}))
+		}
+	})
+}

@@ -1,0 +1,421 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+var errWork = errors.New("the work failed")
+
+// running is a Run under way. Each term it got is sent to terms.
+type running struct {
+	*pending[any]
+	terms chan *Term
+}
+
+// run runs an election in a goroutine. fn may be nil: then the work lasts until its context ends.
+func (w *world) run(e *Election, fn func(ctx context.Context, term *Term) error) *running {
+	r := &running{terms: make(chan *Term, 100)}
+	r.pending = start(w, func(ctx context.Context) (any, error) {
+		return nil, e.Run(ctx, "of "+e.session.cfg.owner, func(ctx context.Context, term *Term) error {
+			select {
+			case r.terms <- term:
+			case <-ctx.Done():
+			}
+			if fn != nil {
+				return fn(ctx, term)
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+	})
+	return r
+}
+
+// term waits for the next term of a Run.
+func (r *running) term() *Term {
+	r.w.Helper()
+	select {
+	case term := <-r.terms:
+		return term
+	case <-time.After(2 * time.Minute):
+		require.FailNow(r.w, "no term after two minutes")
+		return nil
+	}
+}
+
+// trap B14
+func TestRunCampaignsAgainAfterEveryLoss(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := w.session("a")
+		causes := make(chan error, 10)
+		run := w.run(NewElection(a, "e"), func(ctx context.Context, term *Term) error {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return errWork // ends nothing: the term was lost
+		})
+		token := int64(0)
+		for _, c := range []struct {
+			lose   func(term *Term)
+			reason error
+		}{
+			{func(term *Term) { w.DeleteKey(term.Key()) }, ErrEvicted},
+			{func(*Term) { w.RevokeLease(a.Lease()) }, ErrRevoked},
+			{func(*Term) { w.Client("a").Cut(); w.pass(2 * ttl); w.Client("a").Heal() }, ErrExpired},
+			{func(*Term) { w.Stop(); w.pass(2 * ttl); w.Start() }, ErrExpired},
+			{func(term *Term) { w.DeleteKey(term.Key()) }, ErrEvicted},
+		} {
+			term := run.term()
+			require.Greater(w, term.Token(), token)
+			token = term.Token()
+			require.Equal(w, []string{"of a"}, w.values("e"))
+			w.pass(time.Second)
+			c.lose(term)
+			cause := <-causes
+			require.ErrorIs(w, cause, ErrLost)
+			require.ErrorIs(w, cause, c.reason)
+		}
+		last := run.term()
+		run.isWaiting()
+		run.cancel()
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		require.ErrorIs(w, err, errWork, "what the work said when it was told to stop")
+		require.ErrorIs(w, last.Err(), ErrReleased)
+		w.empty("e")
+	})
+}
+
+// trap B14: a place in line that was lost is no reason to give up either.
+func TestRunCampaignsAgainWhenItLosesItsPlaceInLine(t *testing.T) {
+	simulate(t, func(w *world) {
+		b := w.session("b")
+		leader := w.campaign(NewElection(w.session("a"), "e"), "A")
+		run := w.run(NewElection(b, "e"), nil)
+		w.pass(time.Second)
+		w.DeleteKey("e/" + hex(b.Lease()))
+		w.pass(time.Second)
+		require.Equal(w, []string{"A", "of b"}, w.values("e"))
+		w.RevokeLease(b.Lease())
+		w.pass(time.Second)
+		require.Equal(w, []string{"A", "of b"}, w.values("e"))
+		run.isWaiting()
+		require.NoError(w, leader.Resign(w.ctx))
+		run.term()
+	})
+}
+
+func TestRunTellsTheWorkThatTheTermIsLostBeforeAnybodyElseLeads(t *testing.T) {
+	simulate(t, func(w *world) {
+		var told time.Time
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, term *Term) error {
+			<-ctx.Done()
+			told = time.Now()
+			return nil
+		})
+		term := run.term()
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		w.pass(time.Second)
+		w.Client("a").Cut()
+		deadline := term.Deadline()
+		next.get()
+		require.Equal(w, deadline, told)
+		require.True(w, told.Before(next.at), "told at %v, the next one led at %v", told, next.at)
+		require.ErrorIs(w, term.Err(), ErrExpired)
+	})
+}
+
+// trap B13
+func TestRunResignsOnlyAfterTheWorkHasReturned(t *testing.T) {
+	simulate(t, func(w *world) {
+		var returned time.Time
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, term *Term) error {
+			<-ctx.Done()
+			time.Sleep(3 * ttl) // it takes longer than its lease; Run keeps the lease all the time
+			require.NoError(w, term.Err())
+			returned = time.Now()
+			return nil
+		})
+		run.term()
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		run.cancel()
+		w.pass(2 * ttl)
+		next.isWaiting()
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		next.get()
+		require.False(w, next.at.Before(returned))
+	})
+}
+
+func TestRunEndsWithWhatTheWorkReturnsWhileItLeads(t *testing.T) {
+	for _, result := range []error{nil, errWork, ErrLost, context.Canceled} {
+		t.Run(fmt.Sprint(result), func(t *testing.T) {
+			simulate(t, func(w *world) {
+				run := w.run(NewElection(w.session("a"), "e"), func(context.Context, *Term) error { return result })
+				_, err := run.result()
+				require.Equal(w, result, err)
+				require.Len(w, run.terms, 1)
+				require.ErrorIs(w, run.term().Err(), ErrReleased)
+				w.empty("e")
+			})
+		})
+	}
+}
+
+func TestRunCampaignsAgainWhenTheWorkStepsDown(t *testing.T) {
+	simulate(t, func(w *world) {
+		var runs []*running
+		for _, name := range []string{"a", "b"} {
+			runs = append(runs, w.run(NewElection(w.session(name), "e"), func(_ context.Context, term *Term) error {
+				time.Sleep(time.Second)
+				return term.Resign(w.ctx)
+			}))
+			w.pass(10 * time.Millisecond)
+		}
+		token := int64(0)
+		for range 5 { // they take turns
+			for _, r := range runs {
+				term := r.term()
+				require.Greater(w, term.Token(), token)
+				token = term.Token()
+			}
+		}
+		for _, r := range runs {
+			r.cancel()
+			_, err := r.result()
+			require.ErrorIs(w, err, context.Canceled)
+		}
+		w.empty("e")
+	})
+}
+
+// The context that the work has at hand ends with the term. To step down with it is no error for that.
+func TestRunCampaignsAgainWhenTheWorkStepsDownUnderItsOwnContext(t *testing.T) {
+	simulate(t, func(w *world) {
+		steppedDown := make(chan error, 10)
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, term *Term) error {
+			time.Sleep(time.Second)
+			err := term.Resign(ctx)
+			steppedDown <- err
+			return err
+		})
+		for range 3 {
+			run.term()
+			require.NoError(w, <-steppedDown)
+		}
+	})
+}
+
+func TestRunEndsWithTheErrorOfWorkThatSteppedDown(t *testing.T) {
+	simulate(t, func(w *world) {
+		run := w.run(NewElection(w.session("a"), "e"), func(_ context.Context, term *Term) error {
+			return errors.Join(errWork, term.Resign(w.ctx))
+		})
+		_, err := run.result()
+		require.ErrorIs(w, err, errWork)
+	})
+}
+
+func TestRunResignsWhenTheWorkPanicsAndLetsThePanicThrough(t *testing.T) {
+	simulate(t, func(w *world) {
+		e := NewElection(w.session("a"), "e")
+		p := start(w, func(ctx context.Context) (recovered any, err error) {
+			defer func() { recovered = recover() }()
+			return nil, e.Run(ctx, "A", func(context.Context, *Term) error { panic("the work is broken") })
+		})
+		require.Equal(w, "the work is broken", p.get())
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		next.get()
+		require.Less(w, next.at.Sub(p.at), time.Second)
+	})
+}
+
+func TestRunEndsWhenItsContextDoes(t *testing.T) {
+	simulate(t, func(w *world) {
+		e := NewElection(w.session("a"), "e")
+		why := errors.New("shutting down")
+		ended, cancel := context.WithCancelCause(w.ctx)
+		cancel(why)
+		err := e.Run(ended, "A", func(context.Context, *Term) error { panic("must not lead") })
+		require.ErrorIs(w, err, context.Canceled)
+		require.ErrorIs(w, err, why)
+
+		leader := w.campaign(NewElection(w.session("b"), "e"), "B")
+		run := w.run(e, nil)
+		w.pass(time.Second)
+		require.Equal(w, []string{"B", "of a"}, w.values("e"))
+		asked := time.Now()
+		run.cancel()
+		_, err = run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		require.Equal(w, asked, run.at)
+		w.pass(time.Second)
+		require.Equal(w, []string{"B"}, w.values("e"))
+		require.NoError(w, leader.Err())
+	})
+}
+
+func TestRunEndsWithinATTLWhenItsContextEndsWhileEtcdIsAway(t *testing.T) {
+	simulate(t, func(w *world) {
+		run := w.run(NewElection(w.session("a"), "e"), nil)
+		run.term()
+		w.Stop()
+		asked := time.Now()
+		run.cancel()
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		require.LessOrEqual(w, run.at.Sub(asked), ttl)
+		w.Start()
+		w.pass(3 * time.Second)
+		w.empty("e")
+	})
+}
+
+func TestRunEndsWithItsSession(t *testing.T) {
+	for name, leading := range map[string]bool{"leading": true, "in line": false} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				a := w.session("a")
+				if !leading {
+					w.campaign(NewElection(w.session("b"), "e"), "B")
+				}
+				run := w.run(NewElection(a, "e"), nil)
+				w.pass(time.Second)
+				require.NoError(w, a.Close(w.ctx))
+				_, err := run.result()
+				require.ErrorIs(w, err, ErrSessionClosed)
+				require.NotErrorIs(w, err, ErrLost)
+				require.Len(w, run.terms, map[bool]int{true: 1, false: 0}[leading])
+				require.ErrorIs(w, NewElection(a, "e").Run(w.ctx, "A", nil), ErrSessionClosed)
+			})
+		})
+	}
+}
+
+func TestRunEndsWhenItCanNeverLead(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		require.ErrorIs(w, NewElection(s, "e/").Run(w.ctx, "A", nil), ErrInvalidName)
+		require.ErrorIs(w, NewElection(nil, "e").Run(w.ctx, "A", nil), ErrSessionClosed)
+		w.once("a", simetcd.Txn, simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied})
+		require.ErrorIs(w, NewElection(s, "e").Run(w.ctx, "A", nil), rpctypes.ErrPermissionDenied)
+	})
+}
+
+// Three processes run one service each while the network and etcd do what they can: two of them never work at one time,
+// and when the faults are over, one does.
+func TestRunNeverHasTwoLeadersAtWorkWhateverTheWeather(t *testing.T) {
+	terms := 0
+	for seed := range uint64(5) {
+		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
+			var atWork, started atomic.Int32
+			var runs []*running
+			for i := range 3 {
+				r := rand.New(rand.NewPCG(seed, uint64(i)))
+				runs = append(runs, w.run(NewElection(w.session(fmt.Sprintf("c%d", i), WithTTL(3*time.Second)), "e"),
+					func(ctx context.Context, term *Term) error {
+						if n := atWork.Add(1); n > 1 {
+							w.Errorf("seed %d: %d at work at one time", seed, n)
+						}
+						started.Add(1)
+						select {
+						case <-ctx.Done():
+							atWork.Add(-1)
+						case <-time.After(time.Duration(r.Int64N(int64(8 * time.Second)))):
+							atWork.Add(-1) // the work ends before it resigns
+							_ = term.Resign(ctx)
+						}
+						return nil
+					}))
+			}
+			w.weather(seed, 25, allFaults, "c0", "c1", "c2")
+			w.pass(20 * time.Second)
+			before := started.Load()
+			w.pass(time.Minute)
+			require.Greater(w, started.Load(), before, "seed %d: nobody leads in good weather", seed)
+			for _, r := range runs {
+				r.cancel()
+			}
+			for _, r := range runs {
+				_, err := r.result()
+				require.ErrorIs(w, err, context.Canceled)
+			}
+			terms += int(started.Load())
+		})
+	}
+	t.Logf("%d terms", terms)
+}
+
+const (
+	allFaults       = 10
+	noMissedDeletes = allFaults - 1
+)
+
+// weather makes n faults of so many kinds one after the other, drawn from the seed, to these clients and to etcd; all is
+// well when it returns.
+func (w *world) weather(seed uint64, n, kinds int, clients ...string) {
+	w.Intercept(func(c simetcd.Call) simetcd.Action {
+		r := rand.New(rand.NewPCG(seed, uint64(c.N)<<16|uint64(c.Kind)<<8|uint64(c.Client[len(c.Client)-1])))
+		switch r.IntN(40) {
+		case 0:
+			return simetcd.Action{DropReply: true}
+		case 1:
+			return simetcd.Action{DropRequest: true}
+		case 2:
+			return simetcd.Action{DelayReply: time.Duration(r.Int64N(int64(4 * time.Second)))}
+		default:
+			return simetcd.Action{}
+		}
+	})
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range n {
+		c := w.Client(clients[r.IntN(len(clients))])
+		away := time.Duration(r.Int64N(int64(5 * time.Second)))
+		switch r.IntN(kinds) {
+		case 0:
+			c.Cut()
+			w.pass(away)
+			c.Heal()
+		case 1:
+			c.CutReplies()
+			w.pass(away)
+			c.Resume()
+		case 2:
+			c.CutRequests()
+			w.pass(away)
+			c.Resume()
+		case 3:
+			w.Stop()
+			w.pass(away)
+			w.Start()
+		case 4:
+			w.NewLeader()
+		case 5:
+			w.Compact(0)
+		case 6:
+			w.CutWatches()
+		case 7:
+			w.CancelWatches("etcdserver: mvcc: made for a test")
+		case 8:
+			c.Reset()
+		case 9:
+			for _, kv := range w.Keys("") {
+				w.MissDelete(string(kv.Key))
+			}
+		}
+		w.pass(time.Duration(r.Int64N(int64(2 * time.Second))))
+	}
+	w.Intercept(nil)
+}

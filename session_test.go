@@ -1,0 +1,366 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	logged "go.uber.org/zap/zaptest/observer"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// trap C1
+func TestCreatingASessionWhileEtcdIsAwayEndsWithTheContext(t *testing.T) {
+	for what, away := range map[string]func(w *world){
+		"stopped":         func(w *world) { w.Stop() },
+		"cut off":         func(w *world) { w.Client("a").Cut() },
+		"answers are cut": func(w *world) { w.Client("a").CutReplies() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				away(w)
+				began := time.Now()
+				_, err := NewSession(w.timeout(3*time.Second), w.Client("a").Client, WithClock(bubbleClock()))
+				require.ErrorIs(w, err, context.DeadlineExceeded)
+				require.Equal(w, 3*time.Second, time.Since(began))
+				w.Start()
+				w.Client("a").Heal()
+				w.pass(DefaultTTL + time.Second)
+				w.allGone()
+			})
+		})
+	}
+}
+
+// trap C2
+func TestTheCreationContextBoundsTheCreationOnly(t *testing.T) {
+	simulate(t, func(w *world) {
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		s, err := NewSession(ctx, w.Client("a").Client, WithTTL(ttl), WithClock(bubbleClock()))
+		require.NoError(w, err)
+		w.sessions = append(w.sessions, s)
+		l := w.lock(NewMutex(s, "m"))
+		cancel()
+		w.pass(5 * time.Minute)
+		require.NoError(w, s.Err())
+		require.NoError(w, l.Err())
+		require.Equal(w, Connected, s.State())
+		require.NotNil(w, w.Get(l.Key()))
+		w.allGone()
+	})
+}
+
+// watchStates collects the states of a session; the test reads them after it has
+// been closed.
+func watchStates(w *world, s *Session) *pending[[]State] {
+	return start(w, func(ctx context.Context) (all []State, _ error) {
+		for state := range s.States(ctx) {
+			all = append(all, state)
+		}
+		return all, nil
+	})
+}
+
+// traps C5, C9
+func TestASessionOutlivesItsLease(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		states := watchStates(w, s)
+		m := NewMutex(s, "m")
+		l, first := w.lock(m), s.Lease()
+		w.pass(time.Second)
+
+		w.Client("a").Cut()
+		w.pass(7 * time.Second)
+		require.Equal(w, Suspended, s.State())
+		require.NoError(w, l.Err(), "held until the deadline")
+		w.Client("a").Heal()
+		w.pass(3 * time.Second)
+		require.Equal(w, Connected, s.State())
+		require.Equal(w, first, s.Lease())
+
+		w.Client("a").Cut()
+		<-l.Done()
+		w.pass(time.Millisecond)
+		require.Equal(w, Lost, s.State())
+		require.Equal(w, clientv3.NoLease, s.Lease())
+		waiting := start(w, NewMutex(s, "other").Lock)
+		w.pass(time.Minute)
+		waiting.isWaiting()
+		require.NoError(w, s.Err(), "a loss is not the end")
+		require.Empty(w, w.Keys(""))
+
+		w.Client("a").Heal()
+		other := waiting.get()
+		require.Equal(w, Connected, s.State())
+		require.NotEqual(w, first, s.Lease())
+		require.ErrorIs(w, l.Err(), ErrExpired, "what is lost stays lost")
+		require.Nil(w, w.Get(l.Key()), "nothing is moved")
+		require.Greater(w, w.lock(m).Token(), l.Token())
+
+		require.True(w, w.RevokeLease(s.Lease()))
+		<-other.Done()
+		require.ErrorIs(w, other.Err(), ErrLost)
+		require.ErrorIs(w, other.Err(), ErrRevoked)
+		w.pass(time.Second)
+		w.allGone()
+		require.Equal(w, []State{Connected, Suspended, Connected, Suspended, Lost, Connected, Lost, Connected, Closed}, states.get())
+		for state := range s.States(w.ctx) {
+			require.Equal(w, Closed, state)
+		}
+	})
+}
+
+// trap C7
+func TestADeadLeaseIsNotTakenOver(t *testing.T) {
+	simulate(t, func(w *world) {
+		c := w.Client("a").Client
+		_, err := NewSession(w.ctx, c, WithLease(0x1234))
+		require.ErrorIs(w, err, ErrLeaseNotFound)
+		require.ErrorContains(w, err, "1234")
+		id := w.GrantLease(2 * time.Second)
+		w.pass(3 * time.Second)
+		_, err = NewSession(w.ctx, c, WithLease(id))
+		require.ErrorIs(w, err, ErrLeaseNotFound)
+	})
+}
+
+// trap C10: clientv3's own renewal streams require a leader.
+func TestASessionRenewsOnThroughNewLeaders(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		id := s.Lease()
+		for range 200 {
+			w.NewLeader()
+			w.pass(171 * time.Millisecond)
+		}
+		require.NoError(w, l.Err())
+		require.Equal(w, id, s.Lease())
+		w.Client("a").ResetCounts()
+		w.pass(time.Minute)
+		require.InDelta(w, 18, w.Client("a").Count(simetcd.LeaseKeepAlive), 2, "every third of the TTL")
+		w.allGone()
+	})
+}
+
+func TestCloseReleasesAllAndRevokesTheLeaseInOneRequest(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l1, l2 := w.lock(NewMutex(s, "m")), w.lock(NewMutex(s, "n"))
+		held := w.lock(NewMutex(w.session("b"), "o"))
+		wait := start(w, NewMutex(s, "o").Lock)
+		next := start(w, NewMutex(w.sessions[1], "m").Lock)
+		w.pass(100 * time.Millisecond)
+
+		require.Equal(w, "1 LeaseRevoke", requests(w.Client("a"), func() { require.NoError(w, s.Close(w.ctx)) }))
+		for _, l := range []*Lock{l1, l2} {
+			require.ErrorIs(w, l.Err(), ErrSessionClosed)
+			require.NotErrorIs(w, l.Err(), ErrLost)
+			require.ErrorIs(w, l.Unlock(w.ctx), ErrSessionClosed)
+		}
+		wait.fails(ErrSessionClosed)
+		require.NoError(w, next.get().Unlock(w.ctx))
+		<-s.Done()
+		require.Equal(w, ErrSessionClosed, s.Err())
+		require.Equal(w, Closed, s.State())
+		require.Zero(w, s.Lease())
+
+		m := NewMutex(s, "m")
+		for what, err := range map[string]error{
+			"Lock":    second(m.Lock(w.ctx)),
+			"TryLock": second(m.TryLock(w.ctx)),
+			"Queue":   second(m.Queue(w.ctx)),
+			"Do":      m.Do(w.ctx, func(context.Context, *Lock) error { return nil }),
+		} {
+			require.ErrorIs(w, err, ErrSessionClosed, what)
+		}
+		require.NoError(w, s.Close(w.ctx), "a second time")
+		require.Zero(w, s.Orphan())
+		require.NoError(w, held.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestASessionCanBeClosedByManyAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.lock(NewMutex(s, "m"))
+		var closes []*pending[any]
+		for range 5 {
+			closes = append(closes, start(w, func(ctx context.Context) (any, error) { return nil, s.Close(ctx) }))
+		}
+		for _, c := range closes {
+			c.get()
+			require.Empty(w, w.Leases(), "none returns before it is done")
+		}
+	})
+}
+
+// trap C15
+func TestCloseWhileEtcdIsAwayIsBounded(t *testing.T) {
+	for what, tc := range map[string]struct {
+		away    func(w *world)
+		bound   time.Duration
+		takes   time.Duration
+		matches error
+	}{
+		"by the context, cut off":   {func(w *world) { w.Client("a").Cut() }, time.Second, time.Second, context.DeadlineExceeded},
+		"by the context, stopped":   {func(w *world) { w.Stop() }, time.Second, time.Second, context.DeadlineExceeded},
+		"by the lease, cut off":     {func(w *world) { w.Client("a").Cut() }, time.Hour, ttl, context.DeadlineExceeded},
+		"by the lease, stopped":     {func(w *world) { w.Stop() }, time.Hour, ttl, context.DeadlineExceeded},
+		"by a context that is over": {func(*world) {}, 0, 0, context.DeadlineExceeded},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.session("a")
+				l := w.lock(NewMutex(s, "m"))
+				w.pass(time.Second)
+				tc.away(w)
+				began := time.Now()
+				err := s.Close(w.timeout(tc.bound))
+				require.ErrorIs(w, err, tc.matches)
+				require.LessOrEqual(w, time.Since(began), tc.takes)
+				require.ErrorIs(w, l.Err(), ErrSessionClosed)
+				w.Start()
+				w.Client("a").Heal()
+				w.pass(ttl + time.Second)
+				w.allGone()
+			})
+		})
+	}
+}
+
+func TestASuccessorTakesOverWhatWasOrphaned(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		waitB := start(w, NewMutex(w.session("b"), "m").Lock)
+		waitA := start(w, NewMutex(s, "m").Lock)
+		w.pass(5 * time.Second)
+		lease := s.Lease()
+		var id clientv3.LeaseID
+		require.Empty(w, requests(w.Client("a"), func() { id = s.Orphan() }))
+		require.Equal(w, lease, id)
+		require.ErrorIs(w, l.Err(), ErrOrphaned)
+		require.ErrorIs(w, l.Err(), ErrSessionClosed)
+		require.ErrorIs(w, l.Unlock(w.ctx), ErrOrphaned)
+		waitA.fails(ErrOrphaned, ErrSessionClosed)
+		require.ErrorIs(w, s.Err(), ErrOrphaned)
+		require.NotNil(w, w.Get(l.Key()))
+
+		w.pass(5 * time.Second) // another process starts
+		succ := w.session("a2", WithLease(id))
+		require.Equal(w, id, succ.Lease())
+		require.Equal(w, ttl, succ.TTL())
+		l2 := w.lock(NewMutex(succ, "m"))
+		require.Equal(w, l.Key(), l2.Key())
+		require.Greater(w, l2.Token(), l.Token())
+		w.pass(time.Minute)
+		waitB.isWaiting()
+		require.NoError(w, l2.Err())
+		require.NoError(w, l2.Unlock(w.ctx))
+		require.NoError(w, waitB.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// traps C5, A11
+func TestAClosedClientEndsTheSession(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		held := w.lock(NewMutex(w.session("b"), "o"))
+		wait := start(w, NewMutex(s, "o").Lock)
+		w.pass(time.Second)
+		require.NoError(w, w.Client("a").Close())
+		<-l.Done()
+		require.ErrorIs(w, l.Err(), ErrClientClosed)
+		require.ErrorIs(w, l.Err(), ErrLost)
+		wait.fails(ErrClientClosed, ErrSessionClosed)
+		require.ErrorIs(w, s.Err(), ErrClientClosed)
+		require.ErrorIs(w, s.Close(w.ctx), ErrClientClosed, "it could revoke nothing")
+		require.NoError(w, held.Unlock(w.ctx))
+		w.pass(ttl + time.Second)
+		require.Empty(w, w.Keys(""))
+		require.Len(w, w.Leases(), 1, "b's")
+	})
+}
+
+// No busy loop: neither the renewals nor the grants nor the waits make more requests
+// while etcd is away than a person would.
+func TestAnOutageIsSatOutQuietly(t *testing.T) {
+	refuse := func(kinds ...simetcd.Kind) func(w *world) {
+		return func(w *world) { w.every("a", simetcd.Action{Err: unavailable}, kinds...) }
+	}
+	all := []simetcd.Kind{
+		simetcd.Range, simetcd.Txn, simetcd.TxnReadOnly, simetcd.LeaseGrant, simetcd.LeaseKeepAlive, simetcd.LeaseRevoke, simetcd.Watch,
+	}
+	for what, away := range map[string]func(w *world){
+		"cut off":               func(w *world) { w.Client("a").Cut() },
+		"answers are cut":       func(w *world) { w.Client("a").CutReplies() },
+		"stopped":               func(w *world) { w.Stop() },
+		"everything is refused": refuse(all...),
+		"renewals are refused":  refuse(simetcd.LeaseKeepAlive),
+		"watches are refused":   refuse(simetcd.Watch),
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.session("a", WithTTL(2*time.Second))
+				held := w.lock(NewMutex(w.session("b"), "m"))
+				w.lock(NewMutex(s, "held"))
+				wait := start(w, NewMutex(s, "m").Lock)
+				w.pass(time.Second)
+				c := w.Client("a")
+				away(w)
+				c.ResetCounts()
+				w.pass(5 * time.Minute)
+				for kind := simetcd.Range; kind <= simetcd.WatchProgress; kind++ {
+					require.LessOrEqual(w, c.Count(kind), 5*60*4, "%v", kind)
+				}
+				w.Intercept(nil)
+				w.Start()
+				c.Heal()
+				require.Eventually(w, func() bool { synctest.Wait(); return s.State() == Connected }, 10*time.Second, 10*time.Millisecond)
+				wait.cancel()
+				_ = held.Unlock(w.ctx)
+				w.pass(15 * time.Second)
+				w.allGone()
+			})
+		})
+	}
+}
+
+func TestNothingIsLoggedWhileAllIsWell(t *testing.T) {
+	simulate(t, func(w *world) {
+		core, logs := logged.New(zapcore.DebugLevel)
+		s := w.session("a", WithLogger(zap.New(core)))
+		other := NewMutex(w.session("b"), "m")
+		for range 10 {
+			l := w.lock(NewMutex(s, "m"))
+			wait := start(w, other.Lock)
+			w.pass(time.Minute)
+			require.NoError(w, l.Unlock(w.ctx))
+			require.NoError(w, wait.get().Unlock(w.ctx))
+		}
+		require.NoError(w, s.Close(w.ctx))
+		require.Empty(w, logs.All())
+
+		s = w.session("a", WithLogger(zap.New(core)))
+		w.lock(NewMutex(s, "m"))
+		w.RevokeLease(s.Lease())
+		w.pass(time.Minute)
+		require.Len(w, logs.FilterMessageSnippet("lease lost").FilterLevelExact(zapcore.WarnLevel).All(), 1)
+		require.Len(w, logs.FilterMessageSnippet("new lease granted").All(), 1)
+		require.Len(w, logs.All(), 2)
+	})
+}
