@@ -50,8 +50,9 @@
 //
 // Order. First come, first served: between sessions by the revision at which a key
 // was created, between goroutines of one session by the order of their calls.
-// Between the goroutines of one session and other sessions: each time a session's
-// turn is over it lines up again behind all others.
+// A session that has its turn hands the lock over among its goroutines, in memory, for
+// a time slice ([WithTimeSlice]); then it lines up again behind all others. So a
+// stranger at the head of the line waits for a slice and one critical section.
 //
 // A session outlives its lease. See the states below.
 //
@@ -65,7 +66,7 @@
 //
 // That an administrator's hand is noticed before it acts. Whoever deletes a holder's
 // key lets the next one in at that revision; the holder hears of it as fast as a
-// watch tells it, at once or within a quarter of a second of its grant. A lease that
+// watch tells it, at once or within half a second of its grant. A lease that
 // is revoked is the same. The token and the guard are right all the time.
 //
 // That two processes on one lease exclude each other; see [WithLease].
@@ -105,5 +106,6 @@
 //
 // Lock and Campaign on a free name take one request, as do Unlock, Resign, and a
 // TryLock, which writes nothing if the name is taken. To be in line takes two and a
-// watch, the handover one read.
+// watch, the handover one read. Between goroutines of one session it takes none, nor
+// does it to lock again what was kept ([WithRetention]).
 package etcdlock

@@ -23,8 +23,7 @@ type Election struct {
 // Term is one leadership of an [Election].
 type Term struct {
 	*Hold
-	session *Session
-	value   atomic.Pointer[string]
+	value atomic.Pointer[string]
 }
 
 // NewElection names an election; for names see [NewMutex].
@@ -43,7 +42,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	t := &Term{Hold: h, session: e.session}
+	t := &Term{Hold: h}
 	t.value.Store(&value)
 	return t, nil
 }
@@ -61,7 +60,7 @@ func (t *Term) Value() string { return *t.value.Load() }
 // the term stands, and Proclaim or Resign may follow. [ErrLost], [ErrReleased] or
 // [ErrSessionClosed]: the term is over, and nothing was written.
 func (t *Term) Proclaim(ctx context.Context, value string) error {
-	return opError("proclaim in", t.name, t.proclaim(ctx, value))
+	return opError("proclaim in", t.tenure.line.name, t.proclaim(ctx, value))
 }
 
 func (t *Term) proclaim(ctx context.Context, value string) error {
@@ -70,13 +69,13 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	}
 	ctx, stop := t.within(ctx)
 	defer stop()
-	err := t.session.queue(t.name).Rewrite(ctx, t.entry, value)
+	err := t.tenure.line.queue.Rewrite(ctx, t.tenure.entry, value)
 	switch {
 	case err == nil:
 		t.value.Store(&value)
 		return nil
 	case errors.Is(err, queue.ErrGone):
-		t.end(whyGone(t.lease)) // unless it had ended before
+		t.tenure.lose(whyGone(t.tenure.lease)) // unless it had ended before
 		return t.Err()
 	case t.Err() != nil:
 		return t.Err()
@@ -91,7 +90,7 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 // and what its errors mean see [Lock.Unlock]. Work that must not overlap with the
 // next leader's has to have ended before.
 func (t *Term) Resign(ctx context.Context) error {
-	return opError("resign from", t.name, t.release(ctx))
+	return opError("resign from", t.tenure.line.name, t.release(ctx))
 }
 
 // Run campaigns, calls fn while it leads, and campaigns again after every loss: the
@@ -138,12 +137,12 @@ func (e *Election) lead(ctx context.Context, term *Term, fn func(context.Context
 	work, stop := term.within(ctx)
 	defer func() {
 		stop()
-		term.giveBack() // nothing is left to do, unless fn panicked
+		term.abandon() // nothing is left to do, unless fn panicked
 	}()
 	err = fn(work, term)
 
 	stood := term.Err() == nil
-	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.lease.TTL())
+	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.tenure.lease.TTL())
 	defer cancel()
 	switch rerr := term.Resign(resign); {
 	case ctx.Err() != nil:

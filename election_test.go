@@ -362,7 +362,7 @@ func TestACandidateThatTakesALeaseOverLeadsOnWithItsOwnKey(t *testing.T) {
 		s := w.session("a")
 		before := w.campaign(NewElection(s, "e"), "before")
 		wait := w.candidate(NewElection(w.session("b"), "e"), "B")
-		id := s.Orphan()
+		id := w.orphan(s)
 		require.ErrorIs(w, before.Err(), ErrOrphaned)
 
 		after := w.campaign(NewElection(w.session("a2", WithLease(id)), "e"), "after")

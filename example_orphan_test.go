@@ -23,7 +23,10 @@ func ExampleSession_Orphan() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	lease := session.Orphan() // hand it to the next process, through a file for example
+	lease, err := session.Orphan(ctx) // hand it to the next process, through a file for example
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Println("the old process has left it behind:", errors.Is(before.Err(), etcdlock.ErrOrphaned))
 
 	successor, err := etcdlock.NewSession(ctx, client, etcdlock.WithLease(lease))

@@ -63,7 +63,7 @@ func TestTokensGrowOverHandoversOfEveryKind(t *testing.T) {
 		wait = start(w, b.Lock)
 		w.pass(time.Second)
 
-		succ := w.session("a2", WithLease(sa.Orphan()))
+		succ := w.session("a2", WithLease(w.orphan(sa)))
 		l = took("taken over", w.lock(NewMutex(succ, "m")))
 		wait.isWaiting()
 		w.DeleteKey(l.Key())
@@ -73,7 +73,7 @@ func TestTokensGrowOverHandoversOfEveryKind(t *testing.T) {
 		// Taken over without a write in between, and by a TryLock.
 		l = took("alone", w.lock(NewMutex(succ, "m")))
 		before := l.Token()
-		third := w.session("a3", WithLease(succ.Orphan()))
+		third := w.session("a3", WithLease(w.orphan(succ)))
 		l, err = NewMutex(third, "m").TryLock(w.ctx)
 		require.NoError(w, err)
 		require.Greater(w, took("taken over by a try", l).Token(), before)

@@ -133,6 +133,11 @@ func (s *Session) answered(ok bool, err error) {
 	}
 	s.mu.Lock()
 	changed := s.enter(state)
+	if !ok {
+		for _, l := range s.lines {
+			l.tenure.giveUpKept()
+		}
+	}
 	s.mu.Unlock()
 	switch {
 	case !changed:

@@ -34,7 +34,7 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInTheOrderOfTheirCalls(t *testing
 			token := held.Token()
 			require.NoError(w, held.Unlock(w.ctx))
 			held = wait.get()
-			require.Greater(w, held.Token(), token)
+			require.GreaterOrEqual(w, held.Token(), token, "shared where it is handed over in memory")
 		}
 		require.NoError(w, held.Unlock(w.ctx))
 		w.allGone()
@@ -240,6 +240,7 @@ func TestACrowdNeverHoldsTwice(t *testing.T) {
 				inside           atomic.Int32
 				mu               sync.Mutex
 				last             int64
+				holder           int // the session that held last; it may hand its token on
 				granted, gaveUp  int
 				refused, rounds  int
 				sessions, people = 4, 5
@@ -265,10 +266,10 @@ func TestACrowdNeverHoldsTwice(t *testing.T) {
 								if n := inside.Add(1); n != 1 {
 									t.Errorf("%d hold", n)
 								}
-								if l.Token() <= last {
+								if l.Token() < last || l.Token() == last && i != holder {
 									t.Errorf("token %d after %d", l.Token(), last)
 								}
-								last = l.Token()
+								last, holder = l.Token(), i
 							case errors.Is(err, ErrLocked):
 								refused++
 							case errors.Is(err, context.DeadlineExceeded):

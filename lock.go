@@ -30,7 +30,7 @@ type Lock struct{ *Hold }
 // with the name and a slash is taken for a contender, so keep the name's own part
 // of the key space free.
 func NewMutex(s *Session, name string, opts ...MutexOption) *Mutex {
-	m := &Mutex{session: s, name: name}
+	m := &Mutex{session: s, name: name, cfg: defaultMutexConfig()}
 	if s != nil {
 		m.cfg.owner = s.cfg.owner
 	}
@@ -75,7 +75,7 @@ func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 }
 
 func (m *Mutex) claim(try bool) claim {
-	return claim{label: m.cfg.owner, value: holderValue, try: try}
+	return claim{label: m.cfg.owner, value: holderValue, try: try, terms: m.cfg.terms}
 }
 
 // Unlock releases the lock. The hold is over here at once, whatever follows; then
@@ -86,7 +86,7 @@ func (m *Mutex) claim(try bool) claim {
 // been lost before, so that somebody else may have held it meanwhile; the error
 // matches the reason too. [ErrReleased]: it was unlocked before.
 func (l *Lock) Unlock(ctx context.Context) error {
-	return opError("unlock", l.name, l.release(ctx))
+	return opError("unlock", l.tenure.line.name, l.release(ctx))
 }
 
 // Do locks, calls fn, and unlocks when fn has returned or panicked. The context
@@ -151,7 +151,7 @@ func (l *locker) Unlock() {
 	if lock == nil {
 		panic(opError("unlock", l.mutex.name, errNotLocked))
 	}
-	if !lock.giveBack() {
+	if !lock.abandon() {
 		l.mutex.session.log.Error("a lock was lost before it was unlocked",
 			zap.String("name", l.mutex.name), zap.Error(lock.Err()))
 	}

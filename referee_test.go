@@ -22,6 +22,7 @@ type referee struct {
 	holds      map[string][]*refereed // by name, those not known to be over
 	tokens     map[string]int64       // the largest so far
 	places     map[string]int64
+	tenures    map[string]*tenure
 	transcript []string
 	violations []string
 }
@@ -38,13 +39,13 @@ type refereed struct {
 func newReferee(w *world, expectOverlap bool) *referee {
 	r := &referee{
 		w: w, expectOverlap: expectOverlap, began: time.Now(),
-		holds: map[string][]*refereed{}, tokens: map[string]int64{}, places: map[string]int64{},
+		holds: map[string][]*refereed{}, tokens: map[string]int64{}, places: map[string]int64{}, tenures: map[string]*tenure{},
 	}
 	w.OnEvent(r.changed)
 	return r
 }
 
-func (h *refereed) over() bool { return h.releasing || h.hold.ctx.Err() != nil }
+func (h *refereed) over() bool { return h.releasing || h.hold.over() != nil }
 
 // granted checks a new hold against all before it.
 func (r *referee) granted(name, who string, h *Hold) {
@@ -52,7 +53,7 @@ func (r *referee) granted(name, who string, h *Hold) {
 	defer r.mu.Unlock()
 	r.tally.grants++
 	r.notef("%s holds %s, token %d", who, name, h.Token())
-	if h.ctx.Err() != nil {
+	if h.over() != nil {
 		// It ended on its way to the worker, who will see so at once.
 		return
 	}
@@ -63,13 +64,18 @@ func (r *referee) granted(name, who string, h *Hold) {
 			r.overlap(other, "%s holds %s while %s does", who, name, other.who)
 		}
 	}
-	if h.Token() <= r.tokens[name] {
+	handedOver := r.tenures[name] == h.tenure // in memory: the token is shared
+	r.tenures[name] = h.tenure
+	if handedOver {
+		r.tally.handovers++
+	}
+	if h.Token() <= r.tokens[name] && !handedOver {
 		r.violationf("token %d of %s on %s after %d", h.Token(), who, name, r.tokens[name])
 	}
-	if h.entry.CreateRevision <= r.places[name] {
-		r.violationf("%s on %s lined up at %d, and is granted after one who did at %d", who, name, h.entry.CreateRevision, r.places[name])
+	if h.tenure.entry.CreateRevision <= r.places[name] && !handedOver {
+		r.violationf("%s on %s lined up at %d, and is granted after one who did at %d", who, name, h.tenure.entry.CreateRevision, r.places[name])
 	}
-	r.tokens[name], r.places[name] = h.Token(), h.entry.CreateRevision
+	r.tokens[name], r.places[name] = h.Token(), h.tenure.entry.CreateRevision
 	r.holds[name] = append(still, &refereed{who: who, hold: h})
 }
 
@@ -81,7 +87,7 @@ func (r *referee) releasing(h *Hold) {
 		if o.hold == h {
 			r.ended(o)
 			o.releasing = true
-			r.notef("%s releases %s (%v)", o.who, h.name, h.ctx.Err())
+			r.notef("%s releases %s (%v)", o.who, h.tenure.line.name, h.over())
 		}
 	})
 }
@@ -94,7 +100,7 @@ func (r *referee) over(h *Hold) {
 	r.each(func(o *refereed) {
 		if o.hold == h {
 			r.ended(o)
-			r.notef("%s is told that %s is over: %v", o.who, h.name, h.Err())
+			r.notef("%s is told that %s is over: %v", o.who, h.tenure.line.name, h.Err())
 		}
 	})
 }
@@ -118,7 +124,7 @@ func (r *referee) changed(rev int64, ev *mvccpb.Event) {
 	}
 	r.notef("etcd %d: %s is gone", rev, ev.Kv.Key)
 	r.each(func(o *refereed) {
-		if o.hold.Key() == string(ev.Kv.Key) && o.hold.entry.CreateRevision == ev.PrevKv.CreateRevision && !o.over() {
+		if o.hold.Key() == string(ev.Kv.Key) && o.hold.tenure.entry.CreateRevision == ev.PrevKv.CreateRevision && !o.over() {
 			o.keyGone = time.Now()
 			r.overlap(o, "the key of %s is gone, and it still holds", o.who)
 		}

@@ -43,6 +43,7 @@ type Session struct {
 	state   *stateNode
 	lines   map[string]*line
 	inside  map[string]int // name -> how many lines in use lie inside it
+	leaving bool           // Orphan is under way, and nobody may line up
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -222,19 +223,64 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 }
 
-// Orphan ends the session, but leaves the lease and all keys in etcd, for a
-// process that takes them over within the TTL through [WithLease]; it returns the
-// lease for that ([clientv3.NoLease] if there is none to leave). All holds end here
-// with [ErrOrphaned]: whoever takes over has them. It makes no request.
-func (s *Session) Orphan() clientv3.LeaseID {
+// Orphan ends the session, but leaves the lease and the keys of all that is held in
+// etcd, for a process that takes them over within the TTL through [WithLease]; it
+// returns the lease for that. All holds and waits end here with [ErrOrphaned]: whoever
+// takes over has the holds.
+//
+// It blocks until everything else that the session had in etcd is known to be gone,
+// or ctx ends; then the session goes on, as if Orphan had not been called, but for the
+// waits, which have ended. The error is that of ctx, or [ErrLost] if there is no lease
+// to leave; in this case the session has ended all the same.
+func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
+	if err := s.clearAway(ctx); err != nil {
+		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
+	}
 	s.detach()
 	id := s.Lease()
-	if !s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))) {
-		return clientv3.NoLease
+	if !s.end(errOrphaned) {
+		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", s.Err())
 	}
 	s.tasks.Wait()
 	close(s.closed)
-	return id
+	if id == clientv3.NoLease {
+		return id, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)
+	}
+	return id, nil
+}
+
+// errOrphaned ends a session that was left to a successor.
+var errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))
+
+// clearAway lets nobody line up any more, fails those who wait, and blocks until
+// nothing is left in etcd but the keys of what is held.
+func (s *Session) clearAway(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		s.leaving = true
+		pending := 0
+		for _, l := range s.lines {
+			l.failWaiters(nil, errOrphaned)
+			if l.tenure.giveUpKept(); !l.tenure.open() {
+				pending++
+			}
+		}
+		changed := s.renewed
+		s.mu.Unlock()
+		if pending == 0 {
+			return s.Err()
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return s.Err()
+		case <-ctx.Done():
+			s.mu.Lock()
+			s.leaving = false
+			s.mu.Unlock()
+			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
+		}
+	}
 }
 
 // end ends the session here, once, for a cause.

@@ -183,7 +183,7 @@ func TestCloseReleasesAllAndRevokesTheLeaseInOneRequest(t *testing.T) {
 			require.ErrorIs(w, err, ErrSessionClosed, what)
 		}
 		require.NoError(w, s.Close(w.ctx), "a second time")
-		require.Zero(w, s.Orphan())
+		require.ErrorIs(w, second(s.Orphan(w.ctx)), ErrSessionClosed)
 		require.NoError(w, held.Unlock(w.ctx))
 		w.allGone()
 	})
@@ -240,6 +240,39 @@ func TestCloseWhileEtcdIsAwayIsBounded(t *testing.T) {
 	}
 }
 
+// What is on its way out of etcd must not be left to a successor who knows nothing of
+// it: it would stand in everybody's way for as long as that one lives.
+func TestOrphanLeavesNothingButWhatIsHeld(t *testing.T) {
+	simulate(t, func(w *world) {
+		s, b := w.session("a"), w.session("b")
+		held, gone := w.lock(NewMutex(s, "held")), w.lock(NewMutex(s, "gone"))
+		kept := NewMutex(s, "kept", WithRetention(time.Hour))
+		require.NoError(w, w.lock(kept).Unlock(w.ctx))
+		taken := w.lock(NewMutex(b, "taken"))
+		wait := start(w, NewMutex(s, "taken").Lock)
+		w.pass(time.Second)
+
+		w.Client("a").Cut()
+		require.ErrorIs(w, gone.Unlock(w.timeout(time.Second)), context.DeadlineExceeded)
+		require.ErrorIs(w, second(s.Orphan(w.timeout(time.Second))), context.DeadlineExceeded)
+		wait.fails(ErrOrphaned)
+		require.NoError(w, held.Err(), "the session goes on")
+		require.NoError(w, s.Err())
+		w.Client("a").Heal()
+
+		successor := w.session("a2", WithLease(w.orphan(s)))
+		require.Len(w, w.Keys("held/"), 1)
+		for _, name := range []string{"gone", "kept"} {
+			w.empty(name)
+		}
+		require.Len(w, w.Keys("taken/"), 1)
+		require.NoError(w, taken.Unlock(w.ctx))
+		require.NoError(w, w.lock(NewMutex(successor, "held")).Unlock(w.ctx))
+		w.pass(2 * ttl)
+		w.allGone()
+	})
+}
+
 func TestASuccessorTakesOverWhatWasOrphaned(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
@@ -249,7 +282,7 @@ func TestASuccessorTakesOverWhatWasOrphaned(t *testing.T) {
 		w.pass(5 * time.Second)
 		lease := s.Lease()
 		var id clientv3.LeaseID
-		require.Empty(w, requests(w.Client("a"), func() { id = s.Orphan() }))
+		require.Empty(w, requests(w.Client("a"), func() { id = w.orphan(s) }))
 		require.Equal(w, lease, id)
 		require.ErrorIs(w, l.Err(), ErrOrphaned)
 		require.ErrorIs(w, l.Err(), ErrSessionClosed)

@@ -33,8 +33,8 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("replay this schedule: ETCDLOCK_SEED=%d go test -v -run TestSimulation .", seed)
 		}
 	}
-	t.Logf("%d schedules: %d grants, %d faults, %d losses, no two holders, tokens and places strictly growing",
-		count, sum.grants, sum.faults, sum.losses)
+	t.Logf("%d schedules: %d grants, of them %d in memory, %d faults, %d losses, no two holders, tokens and places strictly growing",
+		count, sum.grants, sum.handovers, sum.faults, sum.losses)
 	require.Positive(t, sum.grants)
 }
 
@@ -73,6 +73,7 @@ func seeds(t *testing.T, count uint64) (first, n uint64) {
 // tally is what came of schedules.
 type tally struct {
 	grants, faults, losses int
+	handovers              int // of the grants, those in memory
 	overlaps               int
 	worst                  time.Duration
 }
@@ -81,6 +82,7 @@ func (t *tally) add(o tally) {
 	t.grants += o.grants
 	t.faults += o.faults
 	t.losses += o.losses
+	t.handovers += o.handovers
 }
 
 const (
@@ -167,7 +169,10 @@ func schedule(t *testing.T, seed uint64, expectOverlap bool) (sum tally) {
 
 // work is one goroutine of a process: it locks, tries and campaigns.
 func (s *simulation) work(session *Session, who string, r *rand.Rand) {
-	mutex, election := NewMutex(session, "m"), NewElection(session, "e")
+	// Short and long slices, kept keys and strict turns, side by side on one name.
+	mutex := NewMutex(session, "m",
+		WithTimeSlice(time.Duration(r.IntN(3))*simTTL), WithRetention(time.Duration(r.IntN(3))*simTTL/2))
+	election := NewElection(session, "e")
 	for range simRounds {
 		s.sleep(r, simTTL/3)
 		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(r.Int64N(int64(4*simTTL))))

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -72,6 +74,14 @@ func (w *world) session(client string, opts ...SessionOption) *Session {
 // renewOn makes a session renew on streams, as it does on a real connection.
 func renewOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.remote = c.Remote() })
+}
+
+// orphan orphans a session that has nothing to clear away.
+func (w *world) orphan(s *Session) clientv3.LeaseID {
+	w.Helper()
+	id, err := s.Orphan(w.ctx)
+	require.NoError(w, err)
+	return id
 }
 
 // bubbleClock is a clock in virtual time.

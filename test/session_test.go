@@ -73,7 +73,8 @@ func TestALeaseLeftBehindIsTakenOverByTheNextProcessWithItsPlace(t *testing.T) {
 	stranger := lockInBackground(f.ctx(), etcdlock.NewMutex(f.session(f.client(), 3*time.Second), "lock"))
 	f.waitForKeys("lock", 2)
 
-	id := first.Orphan()
+	id, err := first.Orphan(f.ctx())
+	require.NoError(t, err)
 	receive(t, l.Done(), "the end of the hold")
 	assertLost(t, l.Err(), etcdlock.ErrOrphaned)
 	receive(t, first.Done(), "the end of the session")

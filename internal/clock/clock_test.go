@@ -21,3 +21,9 @@ func TestTheClockNeverGoesBackAndKeepsPaceWithTheMonotonicOne(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkNow(b *testing.B) {
+	for b.Loop() {
+		Now()
+	}
+}

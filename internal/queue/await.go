@@ -75,6 +75,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 		}
 		failed = 0
 
+	wait:
 		select {
 		case <-theirs.ch():
 			// Deleted, or the watch ended, as after a compaction (trap A7): the place
@@ -83,12 +84,14 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 			theirs.stop()
 			theirs = nil
 		case resp := <-own.ch():
-			if deleted(resp, e.CreateRevision) {
+			if deleted(resp, e) {
 				return 0, ErrGone
 			}
 			own.ended()
 		case <-own.due.C:
-			own.open(ctx, q)
+			if !own.open(ctx, q) {
+				goto wait
+			}
 		case <-resync.C:
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
@@ -96,38 +99,18 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	}
 }
 
-// Stay blocks while we hold: until our own key is gone (ErrGone), or ctx ends (its
-// cause). A lease that is renewed says nothing of the key (trap C12).
-func (q *Queue) Stay(ctx context.Context, e *Entry) error {
-	own := newOwnWatch(e)
-	defer own.stop()
-	resync := time.NewTicker(holdResync)
-	defer resync.Stop()
-	for {
-		select {
-		case resp := <-own.ch():
-			if deleted(resp, e.CreateRevision) {
-				return ErrGone
-			}
-			own.ended()
-			continue // the look comes after it was opened again
-		case <-own.due.C:
-			own.open(ctx, q)
-		case <-resync.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if err := q.present(ctx, e); err != nil {
-			return err
-		}
-	}
-}
-
 // ownWatch is the watch on our own key: opened when settle has passed, and again
-// whenever it ended. After each opening the key must be looked at.
+// whenever it ended.
+//
+// The first time it starts from the key's creation and needs no look: it will hear
+// of everything, within the 100 ms that etcd takes for a watch on the past, which is
+// soon enough for a rare event and saves a request. Later that past may be compacted;
+// then it starts from now, and must be followed by a look.
 type ownWatch struct {
 	*watch
+	again  bool // it was opened before
 	of     *mvccpb.KeyValue
+	wide   bool // the whole queue is watched, not only our key
 	due    *time.Timer
 	failed int
 }
@@ -139,13 +122,25 @@ func newOwnWatch(e *Entry) *ownWatch {
 	}
 }
 
-func (o *ownWatch) open(ctx context.Context, q *Queue) {
-	if o.watch = q.openOn(ctx, o.of); o.watch == nil {
+// open opens it, and tells whether a look is needed.
+func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
+	look = o.wide || o.again
+	switch {
+	case o.wide:
+		o.watch = q.open(ctx, q.from, clientv3.WithRange(q.end))
+	case o.again:
+		o.watch = q.openOn(ctx, o.of)
+	default:
+		o.watch = q.openOn(ctx, o.of, clientv3.WithRev(o.of.CreateRevision+1))
+	}
+	o.again = true
+	if o.watch == nil {
 		o.due.Reset(pause(o.failed, int64(o.of.Lease)))
 		o.failed++
-		return
+		return look
 	}
 	o.failed = 0
+	return look
 }
 
 func (o *ownWatch) ended() {
@@ -189,18 +184,6 @@ func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.Ke
 		return nil
 	})
 	return rev, ahead, err
-}
-
-// present reads whether our own entry stands: ErrGone if not.
-func (q *Queue) present(ctx context.Context, e *Entry) error {
-	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Get(ctx, e.Key, clientv3.WithKeysOnly())
-		if err == nil && !e.standsIn(resp.Kvs) {
-			return ErrGone
-		}
-		return err
-	})
-	return err
 }
 
 func (e *Entry) standsIn(kvs []*mvccpb.KeyValue) bool {

@@ -11,9 +11,9 @@ import (
 // watch tells of what happens to a key, or to a range of them, from the watch's
 // creation on.
 //
-// It has no start revision: etcd counts a watch that starts at a revision it has
-// already reached as behind, and serves those from a 100 ms tick only. What
-// happened before it was created must be read after it was created.
+// As a rule it has no start revision: etcd counts a watch that starts at a revision
+// it has already reached as behind, and serves those from a 100 ms tick only. What
+// happened before it was created must then be read after it was created.
 type watch struct {
 	of     *mvccpb.KeyValue // the entry that is watched, if it is one
 	events clientv3.WatchChan
@@ -38,8 +38,8 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 }
 
 // openOn watches for the deletion of one entry.
-func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue) *watch {
-	w := q.open(ctx, string(of.Key), clientv3.WithFilterPut())
+func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
+	w := q.open(ctx, string(of.Key), append(opts, clientv3.WithFilterPut())...)
 	if w != nil {
 		w.of = of
 	}
@@ -74,9 +74,9 @@ func same(a, b *mvccpb.KeyValue) bool {
 // deleted tells whether the entry was deleted, for certain. A watch that breaks
 // before its first event is taken up from the revision of its creation, that one
 // included; so the revision is looked at.
-func deleted(resp clientv3.WatchResponse, createRevision int64) bool {
+func deleted(resp clientv3.WatchResponse, e *Entry) bool {
 	for _, ev := range resp.Events {
-		if ev.Type == clientv3.EventTypeDelete && ev.Kv.ModRevision > createRevision {
+		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.CreateRevision {
 			return true
 		}
 	}

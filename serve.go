@@ -1,0 +1,244 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// run serves the line until nobody is in it and nothing is left of it.
+func (l *line) run() {
+	for l.next() {
+		l.serve()
+	}
+}
+
+// next blocks until somebody is in the line; false when the line has been closed.
+func (l *line) next() bool {
+	s := l.session
+	for {
+		if s.ctx.Err() != nil {
+			l.failAll(nil, s.Err())
+		}
+		s.mu.Lock()
+		switch {
+		case l.waiters.Len() > 0:
+			s.mu.Unlock()
+			return true
+		case l.unsure.lease == clientv3.NoLease || s.state.state == Closed:
+			delete(s.lines, l.name)
+			for _, outer := range wire.Ancestors(l.name) {
+				if s.inside[outer]--; s.inside[outer] == 0 {
+					delete(s.inside, outer)
+				}
+			}
+			if s.leaving {
+				s.changed() // Orphan waits for this
+			}
+			s.mu.Unlock()
+			return false
+		}
+		s.mu.Unlock()
+		l.sweep()
+	}
+}
+
+// sweep waits for the time when the late effect of an unanswered enter must have
+// come, and takes it back; or returns before, when somebody joins.
+func (l *line) sweep() {
+	s := l.session
+	late := time.NewTimer(time.Until(l.unsure.until))
+	defer late.Stop()
+	select {
+	case <-l.joined:
+		return
+	case <-s.ctx.Done():
+		return
+	case <-late.C:
+	}
+	defer func() { l.unsure.lease = clientv3.NoLease }()
+	ls, err := s.awaitLease(s.ctx)
+	if err != nil || ls.ID() != l.unsure.lease {
+		return // under a lease that is dead, nothing can be written any more
+	}
+	if err := l.queue.Sweep(ls.Context(), ls.ID()); err != nil && ls.Err() == nil {
+		s.log.Error("a key may be left behind until its lease ends", zap.String("name", l.name), zap.Error(err))
+	}
+}
+
+// serve brings one waiter to its end: a grant that is over, or an error. On the
+// way it may become another waiter's turn, if the first gives up.
+func (l *line) serve() {
+	wanted, done := l.want()
+	defer done()
+
+	ls, err := l.session.awaitLease(wanted)
+	if err != nil {
+		return // nobody wants it any more, or the session has ended
+	}
+	first := l.first(ls)
+	if first == nil {
+		return
+	}
+	entry, rev, err := l.enter(wanted, ls, first)
+	if err == nil {
+		var t *tenure
+		if t, err = l.grant(ls, entry, rev, first.label); t != nil {
+			l.watch(t)
+			return
+		}
+	}
+	l.fail(wanted, ls, first, err)
+	if entry != nil && ls.Err() == nil {
+		_ = l.leave(ls, entry) // logged there
+	}
+}
+
+// want returns a context that ends when nobody is in the line any more.
+func (l *line) want() (context.Context, func()) {
+	wanted, cancel := context.WithCancel(l.session.ctx)
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.abandon = cancel
+	if l.waiters.Len() == 0 {
+		cancel()
+	}
+	return wanted, func() {
+		l.session.mu.Lock()
+		defer l.session.mu.Unlock()
+		l.abandon = func() {}
+		cancel()
+	}
+}
+
+// first is the waiter whose turn it is, nil if there is none; all of them wait under
+// this lease from now on.
+func (l *line) first(ls *lease.Lease) *waiter {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	for e := l.waiters.Front(); e != nil; e = e.Next() {
+		e.Value.(*waiter).under = ls
+	}
+	return l.front()
+}
+
+// enter puts the session's key into the queue and waits until it may go in; rev is
+// the proof. The requests run under the lease, not under a caller's context: one
+// that were cancelled could still be applied, after we had looked for its traces
+// (traps A4, B2). An entry that is returned with an error stands in etcd.
+func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *queue.Entry, rev int64, err error) {
+	enter := l.queue.Enter
+	if w.try {
+		enter = l.queue.TryEnter
+	}
+	e, unsure, err := enter(ls.Context(), ls.ID(), w.value(w.label))
+	if unsure {
+		l.unsure.lease, l.unsure.until = ls.ID(), time.Now().Add(lateEffect)
+	}
+	switch {
+	case err != nil:
+		return e, 0, err
+	case w.try:
+		granted, rev, err := l.queue.Granted(ls.Context(), e)
+		if err == nil && !granted {
+			err = queue.ErrTaken
+		}
+		return e, rev, err
+	}
+	waiting, cancel := context.WithCancelCause(ls.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()
+	rev, err = l.queue.Await(waiting, e)
+	return e, rev, err
+}
+
+var errUnwanted = errors.New("nobody waits any more")
+
+// grant gives the entry to the waiter whose turn it is; nil without an error if
+// there is none any more. label is for whom the key was written: whoever inherits
+// the place gets his own value into the key first.
+func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, label string) (*tenure, error) {
+	for {
+		if err := ls.Err(); err != nil {
+			return nil, err
+		}
+		l.session.mu.Lock()
+		w := l.front()
+		if w == nil {
+			l.session.mu.Unlock()
+			return nil, nil
+		}
+		if w.label == label {
+			t := l.begin(ls, e, rev, label)
+			t.grantTo(w)
+			l.session.mu.Unlock()
+			return t, nil
+		}
+		l.session.mu.Unlock()
+		if err := l.queue.Rewrite(ls.Context(), e, w.value(w.label)); err != nil {
+			return nil, err
+		}
+		label = w.label
+	}
+}
+
+// leave deletes the key. Nil when that is confirmed; otherwise what was lost, or
+// why etcd refuses it.
+func (l *line) leave(ls *lease.Lease, e *queue.Entry) error {
+	err := l.queue.Leave(ls.Context(), e)
+	switch {
+	case err == nil:
+		return nil
+	case ls.Err() != nil:
+		return ls.Err()
+	case errors.Is(err, queue.ErrGone):
+		return whyGone(ls)
+	default:
+		l.session.log.Error("cannot delete a key; it stays until its lease ends",
+			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
+		return err
+	}
+}
+
+// whyGone tells why a key of ours is gone: with its lease, which then ends, or
+// alone. The question must not take long, as the hold goes on meanwhile.
+func whyGone(ls *lease.Lease) error {
+	ctx, cancel := context.WithTimeout(ls.Context(), 500*time.Millisecond)
+	defer cancel()
+	ls.Verify(ctx)
+	if err := ls.Err(); err != nil {
+		return err
+	}
+	return lease.Lost(ErrEvicted)
+}
+
+// fail tells those concerned why nothing was granted.
+func (l *line) fail(wanted context.Context, ls *lease.Lease, first *waiter, err error) {
+	switch {
+	case errors.Is(err, queue.ErrGone):
+		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		ls.End(lease.Lost(ErrRevoked))
+		l.failAll(ls, ls.Err())
+	case ls.Err() != nil:
+		l.failAll(ls, ls.Err())
+	case err == nil || wanted.Err() != nil:
+		// Nobody is there to be told.
+	default:
+		if errors.Is(err, queue.ErrTaken) {
+			err = ErrLocked
+		}
+		l.session.mu.Lock()
+		l.tell(first, outcome{err: err})
+		l.session.mu.Unlock()
+	}
+}
