@@ -38,7 +38,10 @@ func (e *Election) Name() string { return e.name }
 // an address, a host name. It blocks, and fails, as [Mutex.Lock] does. Goroutines
 // of one session that campaign in one election take turns.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
-	h, err := e.session.acquire(ctx, e.name, claim{label: value, value: proposal})
+	h, err := e.session.acquire(ctx, e.name, claim{
+		as:    "candidate " + value,
+		value: func() string { return value }, // what it proposed, byte for byte
+	})
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
@@ -46,9 +49,6 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	t.value.Store(&value)
 	return t, nil
 }
-
-// proposal is the value of a candidate's key: what it proposed, byte for byte.
-func proposal(value string) string { return value }
 
 // Value is what the leader proposed, or proclaimed last with success.
 func (t *Term) Value() string { return *t.value.Load() }

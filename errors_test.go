@@ -275,7 +275,7 @@ func TestWhatEtcdRefusesIsTold(t *testing.T) {
 		require.ErrorIs(w, second(NewMutex(a, "m").Queue(w.ctx)), rpctypes.ErrPermissionDenied)
 
 		held := w.lock(NewMutex(b, "m"))
-		w.every("a", denied, simetcd.TxnReadOnly)
+		w.every("a", denied, simetcd.Range, simetcd.TxnReadOnly)
 		wait := start(w, NewMutex(a, "m").Lock)
 		wait.fails(rpctypes.ErrPermissionDenied)
 		w.pass(100 * time.Millisecond)

@@ -45,9 +45,9 @@ const lateEffect = 10 * time.Second
 
 // claim is what somebody wants to hold as.
 type claim struct {
-	label string                    // an owner, or a candidate's proposal
-	value func(label string) string // what is written to the key for it
-	try   bool                      // only if nobody else holds or waits
+	as    string        // kind and owner, or kind and proposal: who has the same may have the key as it is
+	value func() string // what is written to the key for it
+	try   bool          // only if nobody else holds or waits
 	terms terms
 }
 
@@ -111,7 +111,7 @@ func (s *Session) usable(name string) error {
 
 // queue is the queue of a name in etcd.
 func (s *Session) queue(name string) *queue.Queue {
-	return queue.New(s.client.KV, s.client.Watcher, name, s.log)
+	return queue.New(s.ctx, s.writer, s.client.Watcher, name, s.log)
 }
 
 // join puts w at the end of the line of a name, and makes the line if need be. It

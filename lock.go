@@ -75,7 +75,12 @@ func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 }
 
 func (m *Mutex) claim(try bool) claim {
-	return claim{label: m.cfg.owner, value: holderValue, try: try, terms: m.cfg.terms}
+	return claim{
+		as:    "lock " + m.cfg.owner,
+		value: func() string { return holderValue(m.cfg.owner) },
+		try:   try,
+		terms: m.cfg.terms,
+	}
 }
 
 // Unlock releases the lock. The hold is over here at once, whatever follows; then

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/clock"
+	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
 // DefaultTTL is the TTL of a session that is made without [WithTTL]: short
@@ -32,11 +33,14 @@ type sessionConfig struct {
 	logger *zap.Logger // nil: the client's
 	clock  func() time.Duration
 	owner  string
-	remote pb.LeaseClient // for tests: what renews, see lease.Config.Remote
+
+	// For tests.
+	remote pb.LeaseClient // what renews, see lease.Config.Remote
+	lanes  int            // writes under way at once, see queue.Writer
 }
 
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner()}
+	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host

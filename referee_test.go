@@ -132,7 +132,7 @@ func (r *referee) changed(rev int64, ev *mvccpb.Event) {
 }
 
 func (r *referee) each(f func(*refereed)) {
-	for _, name := range []string{"m", "e"} {
+	for _, name := range simNames {
 		for _, o := range r.holds[name] {
 			f(o)
 		}

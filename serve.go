@@ -17,6 +17,7 @@ import (
 
 // run serves the line until nobody is in it and nothing is left of it.
 func (l *line) run() {
+	defer l.queue.Close()
 	for l.next() {
 		l.serve()
 	}
@@ -34,6 +35,10 @@ func (l *line) next() bool {
 		case l.waiters.Len() > 0:
 			s.mu.Unlock()
 			return true
+		case l.queue.Viewing() && s.state.state != Closed && !s.leaving:
+			s.mu.Unlock()
+			l.queue.Rest(l.joined)
+			continue
 		case l.unsure.lease == clientv3.NoLease || s.state.state == Closed:
 			delete(s.lines, l.name)
 			for _, outer := range wire.Ancestors(l.name) {
@@ -92,7 +97,7 @@ func (l *line) serve() {
 	entry, rev, err := l.enter(wanted, ls, first)
 	if err == nil {
 		var t *tenure
-		if t, err = l.grant(ls, entry, rev, first.label); t != nil {
+		if t, err = l.grant(ls, entry, rev, first.as); t != nil {
 			l.watch(t)
 			return
 		}
@@ -140,7 +145,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 	if w.try {
 		enter = l.queue.TryEnter
 	}
-	e, unsure, err := enter(ls.Context(), ls.ID(), w.value(w.label))
+	e, unsure, err := enter(ls.Context(), ls.ID(), w.value())
 	if unsure {
 		l.unsure.lease, l.unsure.until = ls.ID(), time.Now().Add(lateEffect)
 	}
@@ -164,9 +169,9 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 var errUnwanted = errors.New("nobody waits any more")
 
 // grant gives the entry to the waiter whose turn it is; nil without an error if
-// there is none any more. label is for whom the key was written: whoever inherits
+// there is none any more. as is for whom the key was written: whoever inherits
 // the place gets his own value into the key first.
-func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, label string) (*tenure, error) {
+func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, as string) (*tenure, error) {
 	for {
 		if err := ls.Err(); err != nil {
 			return nil, err
@@ -177,17 +182,17 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, label string) (
 			l.session.mu.Unlock()
 			return nil, nil
 		}
-		if w.label == label {
-			t := l.begin(ls, e, rev, label)
+		if w.as == as {
+			t := l.begin(ls, e, rev, as)
 			t.grantTo(w)
 			l.session.mu.Unlock()
 			return t, nil
 		}
 		l.session.mu.Unlock()
-		if err := l.queue.Rewrite(ls.Context(), e, w.value(w.label)); err != nil {
+		if err := l.queue.Rewrite(ls.Context(), e, w.value()); err != nil {
 			return nil, err
 		}
-		label = w.label
+		as = w.as
 	}
 }
 

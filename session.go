@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
 // Session keeps a lease in etcd alive, under which all keys of its locks and
@@ -31,8 +32,9 @@ type Session struct {
 	ctx    context.Context // ends with the session, with the cause
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // every goroutine of the session
-	closed chan struct{}  // closed when the first Close or Orphan is through
-	detach func() bool    // stops watching the client
+	writer *queue.Writer
+	closed chan struct{} // closed when the first Close or Orphan is through
+	detach func() bool   // stops watching the client
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
@@ -90,6 +92,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		}
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.tasks.Go)
 
 	first, err := s.firstLease(ctx)
 	if err != nil {

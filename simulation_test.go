@@ -88,9 +88,12 @@ func (t *tally) add(o tally) {
 const (
 	simTTL     = 3 * time.Second
 	simClients = 3
-	simWorkers = 2 // goroutines of one session
+	simWorkers = 3 // goroutines of one session
 	simRounds  = 4
 )
+
+// simNames are the names that are locked; the last one is the election's.
+var simNames = []string{"m", "n/1", "n/2", "e"}
 
 // simulation is one schedule.
 type simulation struct {
@@ -113,7 +116,9 @@ func schedule(t *testing.T, seed uint64, expectOverlap bool) (sum tally) {
 		}
 		sessions := make([]*Session, simClients)
 		for i := range sessions {
-			sessions[i] = w.session(fmt.Sprintf("client-%d", i), WithTTL(simTTL))
+			// One lane, so that writes travel together as soon as there are two.
+			sessions[i] = w.session(fmt.Sprintf("client-%d", i), WithTTL(simTTL),
+				sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1 }))
 		}
 		var work sync.WaitGroup
 		for i, session := range sessions {
@@ -134,7 +139,7 @@ func schedule(t *testing.T, seed uint64, expectOverlap bool) (sum tally) {
 		// Nobody waits for ever once the faults have stopped: everyone can lock again,
 		// and nothing is left when all have closed.
 		for i, session := range sessions {
-			for _, name := range []string{"m", "e"} {
+			for _, name := range simNames {
 				ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 				l, err := NewMutex(session, name).Lock(ctx)
 				for errors.Is(err, ErrLost) { // by what went wrong before
@@ -170,17 +175,18 @@ func schedule(t *testing.T, seed uint64, expectOverlap bool) (sum tally) {
 // work is one goroutine of a process: it locks, tries and campaigns.
 func (s *simulation) work(session *Session, who string, r *rand.Rand) {
 	// Short and long slices, kept keys and strict turns, side by side on one name.
-	mutex := NewMutex(session, "m",
-		WithTimeSlice(time.Duration(r.IntN(3))*simTTL), WithRetention(time.Duration(r.IntN(3))*simTTL/2))
+	slice, retention := WithTimeSlice(time.Duration(r.IntN(3))*simTTL), WithRetention(time.Duration(r.IntN(3))*simTTL/2)
 	election := NewElection(session, "e")
 	for range simRounds {
 		s.sleep(r, simTTL/3)
 		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(r.Int64N(int64(4*simTTL))))
+		name := simNames[r.IntN(3)*r.IntN(2)] // the first one more often
+		mutex := NewMutex(session, name, slice, retention)
 		switch r.IntN(10) {
 		case 0, 1:
 			l, err := mutex.TryLock(ctx)
 			if err == nil {
-				s.held("m", who, l.Hold, l.Unlock, nil, r)
+				s.held(name, who, l.Hold, l.Unlock, nil, r)
 			}
 		case 2, 3, 4:
 			t, err := election.Campaign(ctx, who)
@@ -190,7 +196,7 @@ func (s *simulation) work(session *Session, who string, r *rand.Rand) {
 		default:
 			l, err := mutex.Lock(ctx)
 			if err == nil {
-				s.held("m", who, l.Hold, l.Unlock, nil, r)
+				s.held(name, who, l.Hold, l.Unlock, nil, r)
 			}
 		}
 		cancel()

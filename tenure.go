@@ -24,7 +24,7 @@ type tenure struct {
 	lease *lease.Lease
 	entry *queue.Entry
 	token int64
-	label string // whom the key's value names
+	as    string // whom the key's value names
 
 	ctx    context.Context // a child of the lease's; all holds of the tenure end with it
 	cancel context.CancelCauseFunc
@@ -36,18 +36,20 @@ type tenure struct {
 	holding  *Hold         // nil while the key is kept
 	ended    bool          // nobody gets it any more
 	stranger bool          // another session waits
-	kept     chan struct{} // closed when the key is kept for the first time
-	idle     time.Time     // since when it is
-	timer    *time.Timer   // ends the keeping; nil until it is first needed
+
+	kept      chan struct{} // closed when the key is kept for the first time
+	idle      time.Time     // since when it is, and
+	retention time.Duration // for how long
+	timer     *time.Timer   // ends the keeping; nil until it is first needed
 
 	settled chan struct{} // closed when it is known what became of the key
 	leftErr error         // set before settled is closed
 }
 
 // begin starts a tenure on a granted entry. Called with session.mu held.
-func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, label string) *tenure {
+func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, as string) *tenure {
 	t := &tenure{
-		line: l, lease: ls, entry: e, token: rev, label: label,
+		line: l, lease: ls, entry: e, token: rev, as: as,
 		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancelCause(ls.Context())
@@ -82,10 +84,10 @@ func (t *tenure) released(h *Hold) <-chan struct{} {
 	if t.open() {
 		front := t.line.front()
 		switch {
-		case front != nil && front.label == t.label && s.cfg.clock()-t.began < h.terms.slice:
+		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
 			return nil
-		case front == nil && h.terms.retention > 0 && !t.stranger && !s.leaving:
+		case front == nil && h.terms.retention > 0 && !t.stranger && s.state.state == Connected && !s.leaving:
 			t.keep(h.terms.retention)
 			return nil
 		}
@@ -97,23 +99,27 @@ func (t *tenure) released(h *Hold) <-chan struct{} {
 // keep leaves the key where it is, for somebody of this session to come, for as long
 // as retention and nobody else wants it. Called with session.mu held.
 func (t *tenure) keep(retention time.Duration) {
-	t.idle = time.Now()
-	if t.timer != nil {
-		return // it looks at idle when it fires
+	shorter := retention < t.retention
+	t.idle, t.retention = time.Now(), retention
+	switch {
+	case t.timer == nil:
+		close(t.kept)
+		t.timer = time.AfterFunc(retention, t.expire)
+	case shorter:
+		t.timer.Reset(retention)
+	default: // it looks at idle when it fires
 	}
-	close(t.kept)
-	t.timer = time.AfterFunc(retention, func() { t.expire(retention) })
 }
 
 // expire ends a tenure whose key was kept for long enough.
-func (t *tenure) expire(retention time.Duration) {
+func (t *tenure) expire() {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch left := retention - time.Since(t.idle); {
+	switch left := t.retention - time.Since(t.idle); {
 	case t.ended:
 	case t.holding != nil:
-		t.timer.Reset(retention)
+		t.timer.Reset(t.retention)
 	case left > 0:
 		t.timer.Reset(left)
 	default:
@@ -128,7 +134,7 @@ func (t *tenure) take(w *waiter) (*Hold, bool) {
 	if t == nil || t.holding != nil || !t.open() {
 		return nil, false
 	}
-	if t.label != w.label {
+	if t.as != w.as {
 		t.end()
 		return nil, false
 	}
@@ -171,6 +177,11 @@ func (t *tenure) lose(cause error) { t.cancel(cause) }
 func (l *line) watch(t *tenure) {
 	err := l.queue.Stay(t.stay, t.entry, t.kept, t.yield)
 	if errors.Is(err, queue.ErrGone) {
+		// Somebody else may have it already. The present holder goes on for as long as it
+		// takes to find out why, but nobody gets it any more.
+		l.session.mu.Lock()
+		t.end()
+		l.session.mu.Unlock()
 		t.lose(whyGone(t.lease))
 	} else if t.stay.Err() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,6 +32,17 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
+	if e.ahead != nil || q.view != nil { // there are few
+		rev, err := q.awaitInView(ctx, e)
+		if !errors.Is(err, errCrowd) {
+			return rev, err
+		}
+	}
+	return q.awaitBehind(ctx, e)
+}
+
+// awaitBehind is Await by a watch on the one next ahead.
+func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 	var (
 		ahead  = e.ahead // the youngest older entry; nil: not known
 		seen   *mvccpb.KeyValue

@@ -14,7 +14,7 @@ import (
 // restarts of etcd (trap B7) until tell returns false (nil), ctx ends (its cause)
 // or etcd refuses (its error).
 func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
-	f := follower{queue: q, tell: tell}
+	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()
 	for failed := 0; ; failed++ {
@@ -38,20 +38,14 @@ func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, re
 // jumped over; so a reading waits until the watch is past its revision, or has been
 // silent for a while.
 type follower struct {
-	queue   *Queue
-	tell    func(*mvccpb.KeyValue, int64) bool
-	entries map[string]*mvccpb.KeyValue
-	rev     int64
-	told    bool
-	last    *mvccpb.KeyValue // what was told
-	heard   bool             // a watch could be had
-	again   *reading         // waits for the watch; nil if there is none
-}
-
-// reading is the queue as etcd has it at one revision.
-type reading struct {
-	entries map[string]*mvccpb.KeyValue
-	rev     int64
+	*mirror
+	ctx   context.Context // of the Follow
+	queue *Queue
+	tell  func(*mvccpb.KeyValue, int64) bool
+	told  bool
+	last  *mvccpb.KeyValue // what was told
+	heard bool             // a watch could be had
+	again *mirror          // a reading that waits for the watch; nil if there is none
 }
 
 // silence is how long a watch must tell nothing until it is taken to have told all.
@@ -99,30 +93,13 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 }
 
 // take makes a reading what is known (trap B9: one revision for all that is told).
-func (f *follower) take(r *reading) (more bool, err error) {
+func (f *follower) take(r *mirror) (more bool, err error) {
 	f.again = nil
 	if r == nil || r.rev < f.rev {
 		return true, nil
 	}
-	f.entries, f.rev = r.entries, r.rev
+	f.mirror = r
 	return f.report()
-}
-
-// read reads the queue as it is now.
-func (q *Queue) read(ctx context.Context) (*reading, error) {
-	r := &reading{}
-	_, err := retry(ctx, 0, func(ctx context.Context) error {
-		kvs, rev, err := q.List(ctx)
-		if err != nil {
-			return err
-		}
-		r.rev, r.entries = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
-		for _, kv := range kvs {
-			r.entries[string(kv.Key)] = kv
-		}
-		return nil
-	})
-	return r, err
 }
 
 // apply takes the changes that came after what is known, revision by revision.
@@ -136,11 +113,7 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 		if ev.Kv.ModRevision <= f.rev {
 			continue
 		}
-		if ev.Type == clientv3.EventTypeDelete {
-			delete(f.entries, string(ev.Kv.Key))
-		} else {
-			f.entries[string(ev.Kv.Key)] = ev.Kv
-		}
+		f.change(ev)
 		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
 			continue // one transaction, one change
 		}
@@ -154,12 +127,7 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 
 // report tells who is first, if that is news.
 func (f *follower) report() (more bool, err error) {
-	var first *mvccpb.KeyValue
-	for _, kv := range f.entries {
-		if first == nil || kv.CreateRevision < first.CreateRevision {
-			first = kv
-		}
-	}
+	first := f.first()
 	if f.told && (first == nil) == (f.last == nil) && (first == nil || same(first, f.last) && string(first.Value) == string(f.last.Value)) {
 		return true, nil
 	}
@@ -167,6 +135,9 @@ func (f *follower) report() (more bool, err error) {
 		if err := f.queue.nested(first, nil); err != nil {
 			return false, err
 		}
+	}
+	if f.ctx.Err() != nil {
+		return false, context.Cause(f.ctx)
 	}
 	f.told, f.last = true, first
 	return f.tell(first, f.rev), nil

@@ -39,7 +39,7 @@ func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *followe
 			Server: srv, client: srv.Client("follower"),
 			told: make(chan string, 1000), ended: make(chan error, 1), cancel: cancel,
 		}
-		q := queue.New(f.client.KV, f.client.Watcher, "q", zap.NewNop())
+		q := queue.New(context.Background(), newWriter(f.client.KV), f.client.Watcher, "q", zap.NewNop())
 		go func() {
 			f.ended <- q.Follow(ctx, func(first *mvccpb.KeyValue, rev int64) bool {
 				if first == nil {
@@ -205,7 +205,7 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 		srv := simetcd.New(simetcd.Config{Seed: 1})
 		defer srv.Close()
 		client := srv.Client("follower")
-		q := queue.New(client.KV, client.Watcher, "q", zap.NewNop())
+		q := queue.New(context.Background(), newWriter(client.KV), client.Watcher, "q", zap.NewNop())
 		times := 0
 		time.AfterFunc(time.Second, func() { srv.PutKey("q/a", "", clientv3.NoLease) })
 		require.NoError(t, q.Follow(context.Background(), func(*mvccpb.KeyValue, int64) bool {
@@ -214,4 +214,8 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 		}))
 		require.Equal(t, 2, times)
 	})
+}
+
+func newWriter(kv clientv3.KV) *queue.Writer {
+	return queue.NewWriter(context.Background(), kv, queue.Lanes, func(f func()) { go f() })
 }

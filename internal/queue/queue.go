@@ -28,20 +28,24 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Queue is one name, seen through one client.
+// Queue is one name, seen through one client. Enter, TryEnter, Await, Stay, Rest and
+// Close are for one goroutine, as they share a view; the others for any.
 type Queue struct {
+	life      context.Context // no watch outlives it
 	kv        clientv3.KV
+	writer    *Writer
 	watcher   clientv3.Watcher
 	name      string
 	from, end string
 	log       *zap.Logger
+	view      *view // nil while there is none
 }
 
 // New makes the queue of a name that wire.CheckName accepts. It asks etcd for
 // nothing.
-func New(kv clientv3.KV, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
+func New(life context.Context, writer *Writer, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
 	from, end := wire.Range(name)
-	return &Queue{kv: kv, watcher: watcher, name: name, from: from, end: end, log: log}
+	return &Queue{life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log}
 }
 
 // Entry is our key in the queue.
@@ -97,13 +101,12 @@ func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string)
 	absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
 	adopted := false
 	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).If(absent).
-			Then(
+		resp, err := q.writer.Txn(ctx, key, []clientv3.Cmp{absent},
+			[]clientv3.Op{
 				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(peek)),
 				clientv3.OpPut(key, value, clientv3.WithLease(lease)),
-			).
-			Else(clientv3.OpGet(key)).
-			Commit()
+			},
+			[]clientv3.Op{clientv3.OpGet(key)})
 		if err != nil {
 			return err
 		}
@@ -144,13 +147,12 @@ func (q *Queue) TryEnter(ctx context.Context, lease clientv3.LeaseID, value stri
 	empty := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
 	adopted := false
 	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).If(empty).
-			Then(clientv3.OpPut(key, value, clientv3.WithLease(lease))).
-			Else(
+		resp, err := q.writer.Txn(ctx, key, []clientv3.Cmp{empty},
+			[]clientv3.Op{clientv3.OpPut(key, value, clientv3.WithLease(lease))},
+			[]clientv3.Op{
 				clientv3.OpGet(key),
 				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)),
-			).
-			Commit()
+			})
 		if err != nil {
 			return err
 		}
@@ -194,11 +196,10 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
-			resp, err := q.kv.Txn(ctx).
-				If(e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)).
-				Then(clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))).
-				Else(clientv3.OpGet(e.Key)).
-				Commit()
+			resp, err := q.writer.Txn(ctx, e.Key,
+				[]clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)},
+				[]clientv3.Op{clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))},
+				[]clientv3.Op{clientv3.OpGet(e.Key)})
 			if err != nil {
 				tried = true
 				return err
@@ -225,7 +226,7 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 func (q *Queue) Leave(ctx context.Context, e *Entry) error {
 	gone := false
 	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).If(e.Guard()).Then(clientv3.OpDelete(e.Key)).Commit()
+		resp, err := q.writer.Txn(ctx, e.Key, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
 		gone = err == nil && !resp.Succeeded
 		return err
 	})

@@ -13,6 +13,9 @@ import (
 // From when kept is closed on, company is called when somebody else is in the queue:
 // at least once, soon after he has come, whether before or after.
 func (q *Queue) Stay(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
+	if err := q.stayInView(ctx, e, kept, company); err != nil {
+		return err
+	}
 	own := newOwnWatch(e)
 	defer own.stop()
 	resync := time.NewTicker(holdResync)

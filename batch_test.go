@@ -1,0 +1,138 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// lockMany locks many names at once, from one session, and returns what came of it.
+func lockMany(w *world, s *Session, n int) []*pending[*Lock] {
+	var all []*pending[*Lock]
+	for i := range n {
+		all = append(all, start(w, NewMutex(s, fmt.Sprintf("many/%d", i)).Lock))
+	}
+	return all
+}
+
+func TestWritesOfManyNamesTravelTogether(t *testing.T) {
+	simulate(t, func(w *world) {
+		s, c := w.session("a"), w.Client("a")
+		require.LessOrEqual(w, countOf(c, func() {
+			for i, p := range lockMany(w, s, 150) {
+				l := p.get()
+				require.Equal(w, l.Key(), string(w.Keys(fmt.Sprintf("many/%d/", i))[0].Key))
+				require.Equal(w, w.Keys(fmt.Sprintf("many/%d/", i))[0].CreateRevision, l.Token())
+				start(w, func(ctx context.Context) (any, error) { return nil, l.Unlock(ctx) })
+			}
+			w.pass(time.Second)
+		}), 30, "300 writes")
+		require.Empty(w, w.Keys("many/"))
+	})
+}
+
+func TestOneWriteAmongFewGoesOutAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		began := time.Now()
+		for _, p := range lockMany(w, s, 2) {
+			p.get()
+		}
+		require.Less(w, time.Since(began), 3500*time.Microsecond, "one round trip of at most 3 ms, side by side")
+	})
+}
+
+// A batch that etcd refuses says nothing of most of those in it.
+func TestARefusedBatchFailsOnlyTheOneThatIsToBlame(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if txn, ok := c.Req.(*pb.TxnRequest); ok && writes(txn, "many/7/") {
+				return simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}
+			}
+			return simetcd.Action{}
+		})
+		for i, p := range lockMany(w, s, 40) {
+			l, err := p.result()
+			if i == 7 {
+				require.ErrorIs(w, err, rpctypes.ErrPermissionDenied)
+				continue
+			}
+			require.NoError(w, err)
+			require.NoError(w, l.Unlock(w.ctx))
+		}
+		w.Intercept(nil)
+		w.pass(15 * time.Second)
+		require.Empty(w, w.Keys("many/"))
+	})
+}
+
+// writes tells whether a transaction, or a part of it, writes below a prefix.
+func writes(txn *pb.TxnRequest, prefix string) bool {
+	for _, op := range append(append([]*pb.RequestOp{}, txn.Success...), txn.Failure...) {
+		if p := op.GetRequestPut(); p != nil && len(p.Key) >= len(prefix) && string(p.Key[:len(prefix)]) == prefix {
+			return true
+		}
+		if part := op.GetRequestTxn(); part != nil && writes(part, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestABatchWithoutAnAnswerIsAskedForAgain(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		dropped := 0
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.Txn && c.N%3 == 1 {
+				dropped++
+				return simetcd.Action{DropReply: true}
+			}
+			return simetcd.Action{}
+		})
+		for _, p := range lockMany(w, s, 40) {
+			require.NoError(w, p.get().Unlock(w.ctx))
+		}
+		require.Positive(w, dropped)
+		w.Intercept(nil)
+		w.pass(15 * time.Second)
+		require.Empty(w, w.Keys("many/"))
+	})
+}
+
+// A caller who gives up while his write waits for its turn leaves nothing, and holds up
+// nobody.
+func TestAWriteWhoseCallerHasGoneIsLeftOut(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		all := lockMany(w, s, 20)
+		for _, p := range all[10:] {
+			p.cancel()
+		}
+		for i, p := range all {
+			l, err := p.result()
+			require.Equal(w, i < 10, err == nil, "%d: %v", i, err)
+			if err == nil {
+				require.NoError(w, l.Unlock(w.ctx))
+			}
+		}
+		w.pass(15 * time.Second)
+		require.Empty(w, w.Keys("many/"))
+	})
+}
+
+// countOf counts the requests that write.
+func countOf(c *simetcd.Client, f func()) int {
+	c.ResetCounts()
+	f()
+	return c.Count(simetcd.Txn)
+}

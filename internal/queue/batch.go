@@ -1,0 +1,166 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/answer"
+)
+
+// Writer sends the writes of one session. Those of different names that come while
+// others are under way travel together, as the parts of one transaction: each keeps its
+// own comparisons and its own outcome, and etcd commits all of them to disk at once.
+//
+// Nothing waits for a batch to fill: a write goes out at once, alone, while fewer than
+// its lanes are under way, and otherwise with the next one that does.
+type Writer struct {
+	life  context.Context // no transaction outlives it
+	kv    clientv3.KV
+	spawn func(func()) // starts a goroutine, and owns it
+	lanes int
+
+	mu      sync.Mutex
+	flying  int      // transactions under way
+	waiting []*write // for the next one
+}
+
+const (
+	// Lanes is how many transactions of a session may be under way at once. Few, so that
+	// many writes travel together when there are many; more than one, so that a pair of
+	// goroutines does not wait for each other.
+	Lanes = 2
+	// most is how many writes travel in one transaction. The server's limit is 128
+	// operations by default, counted for each level of a transaction by itself.
+	most = 100
+)
+
+// write is one guarded write of one key.
+type write struct {
+	ctx        context.Context
+	key        string
+	cmps       []clientv3.Cmp
+	then, othw []clientv3.Op
+	alone      bool // it has been in a batch that was refused
+	done       chan written
+}
+
+type written struct {
+	resp *clientv3.TxnResponse
+	err  error
+}
+
+// NewWriter makes a writer. Its goroutines are started by spawn, and end with the
+// requests that they send.
+func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func())) *Writer {
+	return &Writer{life: life, kv: kv, lanes: lanes, spawn: spawn}
+}
+
+// Txn is a transaction that writes key. Whether it took effect is not known after an
+// error.
+func (w *Writer) Txn(ctx context.Context, key string, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
+	wr := &write{ctx: ctx, key: key, cmps: cmps, then: then, othw: othw}
+	w.mu.Lock()
+	if w.flying < w.lanes {
+		w.flying++
+		w.mu.Unlock()
+		resp, err := w.send(wr)
+		w.landed()
+		return resp, err
+	}
+	wr.done = make(chan written, 1)
+	w.waiting = append(w.waiting, wr)
+	w.mu.Unlock()
+	select {
+	case out := <-wr.done:
+		return out.resp, out.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// landed gives the lane of a transaction that is through to those who wait.
+func (w *Writer) landed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	batch := w.next()
+	if len(batch) == 0 {
+		w.flying--
+		return
+	}
+	w.spawn(func() {
+		w.fly(batch)
+		w.landed()
+	})
+}
+
+// next takes the writes that go together: the oldest, of different keys, and whoever
+// has to go alone by himself. Those whose callers have gone are left out. Called with
+// mu held.
+func (w *Writer) next() []*write {
+	w.waiting = slices.DeleteFunc(w.waiting, func(wr *write) bool { return wr.ctx.Err() != nil })
+	var batch []*write
+	keys := make(map[string]bool)
+	rest := w.waiting[:0]
+	for _, wr := range w.waiting {
+		full := len(batch) == most || len(batch) > 0 && batch[0].alone
+		if full || keys[wr.key] || wr.alone && len(batch) > 0 {
+			rest = append(rest, wr)
+			continue
+		}
+		keys[wr.key] = true
+		batch = append(batch, wr)
+	}
+	clear(w.waiting[len(rest):])
+	w.waiting = rest
+	return batch
+}
+
+// send sends a write by itself.
+func (w *Writer) send(wr *write) (*clientv3.TxnResponse, error) {
+	return w.kv.Txn(wr.ctx).If(wr.cmps...).Then(wr.then...).Else(wr.othw...).Commit()
+}
+
+// fly sends a batch and tells each of its writes what came of it.
+func (w *Writer) fly(batch []*write) {
+	if len(batch) == 1 {
+		resp, err := w.send(batch[0])
+		batch[0].done <- written{resp, err}
+		return
+	}
+	ctx, cancel := context.WithTimeout(w.life, requestTimeout)
+	defer cancel()
+	parts := make([]clientv3.Op, len(batch))
+	for i, wr := range batch {
+		parts[i] = clientv3.OpTxn(wr.cmps, wr.then, wr.othw)
+	}
+	resp, err := w.kv.Txn(ctx).Then(parts...).Commit()
+	if err != nil && answer.Final(err) {
+		// One of them is to blame, as for want of permission, and etcd does not say which.
+		w.again(batch)
+		return
+	}
+	for i, wr := range batch {
+		if err != nil {
+			wr.done <- written{nil, err}
+			continue
+		}
+		part := resp.Responses[i].GetResponseTxn()
+		wr.done <- written{(*clientv3.TxnResponse)(&pb.TxnResponse{
+			Header: resp.Header, Succeeded: part.Succeeded, Responses: part.Responses,
+		}), nil}
+	}
+}
+
+// again puts the writes of a refused batch back, each to go alone.
+func (w *Writer) again(batch []*write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, wr := range batch {
+		wr.alone = true
+	}
+	w.waiting = append(batch, w.waiting...)
+}

@@ -1,0 +1,75 @@
+package queue
+
+import (
+	"context"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// mirror is a whole queue as it is in etcd at one revision.
+type mirror struct {
+	entries map[string]*mvccpb.KeyValue // by key
+	rev     int64
+}
+
+// read reads the queue as it is now.
+func (q *Queue) read(ctx context.Context) (*mirror, error) {
+	m := &mirror{}
+	_, err := retry(ctx, 0, func(ctx context.Context) error {
+		kvs, rev, err := q.List(ctx)
+		if err != nil {
+			return err
+		}
+		m.rev, m.entries = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
+		for _, kv := range kvs {
+			m.entries[string(kv.Key)] = kv
+		}
+		return nil
+	})
+	return m, err
+}
+
+// change takes in one event. Of several events of one revision all must be taken in
+// before the mirror is looked at.
+func (m *mirror) change(ev *clientv3.Event) {
+	if ev.Type == clientv3.EventTypeDelete {
+		delete(m.entries, string(ev.Kv.Key))
+	} else {
+		m.entries[string(ev.Kv.Key)] = ev.Kv
+	}
+}
+
+// apply takes in the events of one answer of a watch, which holds all of a revision.
+func (m *mirror) apply(events []*clientv3.Event) {
+	for _, ev := range events {
+		if ev.Kv.ModRevision > m.rev {
+			m.change(ev)
+		}
+	}
+	if n := len(events); n > 0 {
+		m.rev = max(m.rev, events[n-1].Kv.ModRevision)
+	}
+}
+
+// first is the oldest entry; nil for none.
+func (m *mirror) first() *mvccpb.KeyValue {
+	var first *mvccpb.KeyValue
+	for _, kv := range m.entries {
+		if first == nil || kv.CreateRevision < first.CreateRevision {
+			first = kv
+		}
+	}
+	return first
+}
+
+// ahead is the youngest entry that is older than that; nil for none.
+func (m *mirror) ahead(createRevision int64) *mvccpb.KeyValue {
+	var ahead *mvccpb.KeyValue
+	for _, kv := range m.entries {
+		if kv.CreateRevision < createRevision && (ahead == nil || kv.CreateRevision > ahead.CreateRevision) {
+			ahead = kv
+		}
+	}
+	return ahead
+}

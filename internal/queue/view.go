@@ -1,0 +1,212 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// view is a mirror that one watch on the whole queue keeps up to date. What it shows
+// was so in etcd at its revision, all of it, so that it can prove a grant without a
+// read: it is one watch that has seen the older ones go and our own key stay. It is
+// opened when a wait begins, and kept over the next ones; so a process that locks again
+// and again among few others has nothing to ask but to enter and to leave.
+//
+// Each of n views hears of each change, n times the work for etcd when n grows. In a
+// crowd everybody watches the one ahead of him instead.
+type view struct {
+	*mirror
+	watch *watch
+}
+
+// crowd is how many entries a queue may have for a view.
+const crowd = 16
+
+var errCrowd = errors.New("too many for a view")
+
+// Resting is how long a view is kept, after the last wait or hold, for the next one.
+const Resting = time.Second
+
+// openView opens the view if there is none; nil without an error when the watch cannot
+// be had.
+func (q *Queue) openView(ctx context.Context) error {
+	if q.view != nil {
+		return nil
+	}
+	// It outlives the wait that it is opened for, but not one that has ended by then.
+	life, cancel := context.WithCancel(q.life)
+	stop := context.AfterFunc(ctx, cancel)
+	w := q.open(life, q.from, clientv3.WithRange(q.end))
+	if !stop() || w == nil {
+		cancel()
+		w.stop()
+		w = nil
+	} else {
+		w.cancel = cancel
+	}
+	m, err := q.read(ctx)
+	if err != nil || w == nil {
+		w.stop()
+		return err
+	}
+	q.view = &view{mirror: m, watch: w}
+	return nil
+}
+
+// Viewing tells whether there is something to Rest for.
+func (q *Queue) Viewing() bool { return q.view != nil }
+
+// Close ends what the queue keeps between calls.
+func (q *Queue) Close() {
+	if q.view != nil {
+		q.view.watch.stop()
+		q.view = nil
+	}
+}
+
+// seen takes in what the view's watch has told.
+func (q *Queue) seen(resp clientv3.WatchResponse, ok bool) {
+	if !ok || resp.Err() != nil {
+		q.Close()
+		return
+	}
+	q.view.apply(resp.Events)
+}
+
+// shows tells whether the view knows of an entry and shows it. One that should be there
+// and is not was deleted; before that is said, etcd is asked.
+func (q *Queue) shows(ctx context.Context, e *Entry) (bool, error) {
+	if q.view.rev < e.CreateRevision {
+		return false, nil // it has not got so far yet
+	}
+	if own := q.view.entries[e.Key]; own != nil && own.CreateRevision == e.CreateRevision {
+		return true, nil
+	}
+	if _, err := q.stands(ctx, e, false); err != nil {
+		return false, err
+	}
+	q.Close() // it is wrong
+	return false, nil
+}
+
+// awaitInView is Await by the view; errCrowd when it should be done otherwise.
+func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
+	resync := time.NewTicker(waitResync)
+	defer resync.Stop()
+	var seen *mvccpb.KeyValue
+	for failed := 0; ; {
+		if err := q.openView(ctx); err != nil {
+			return 0, err
+		}
+		if q.view == nil {
+			// No watch to be had, be it for want of permission or because it hangs. Then
+			// looking again and again has to do.
+			rev, ahead, err := q.look(ctx, e)
+			if err != nil || ahead == nil {
+				return rev, err
+			}
+			if err := sleep(ctx, pause(failed, int64(e.Lease))); err != nil {
+				return 0, err
+			}
+			failed++
+			continue
+		}
+		shown, err := q.shows(ctx, e)
+		if err != nil {
+			return 0, err
+		}
+		if q.view == nil {
+			continue
+		}
+		if shown {
+			failed = 0
+			next := q.view.ahead(e.CreateRevision)
+			if next == nil {
+				return q.view.rev, nil
+			}
+			if !same(next, seen) {
+				if err := q.check(next); err != nil {
+					return 0, err
+				}
+				seen = next
+			}
+			if len(q.view.entries) > crowd {
+				q.Close()
+				return 0, errCrowd
+			}
+		}
+		select {
+		case resp, ok := <-q.view.watch.events:
+			q.seen(resp, ok)
+		case <-resync.C:
+			m, err := q.read(ctx)
+			if err != nil {
+				return 0, err
+			}
+			if m.rev >= q.view.rev {
+				q.view.mirror = m
+			}
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// stayInView is Stay for as long as there is a view; nil when there is none any more.
+func (q *Queue) stayInView(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
+	resync := time.NewTicker(holdResync)
+	defer resync.Stop()
+	keeping := false
+	for q.view != nil {
+		shown, err := q.shows(ctx, e)
+		if err != nil {
+			return err
+		}
+		if q.view == nil {
+			break
+		}
+		if shown && keeping && len(q.view.entries) > 1 {
+			company()
+		}
+		if len(q.view.entries) > crowd {
+			q.Close()
+			break
+		}
+		select {
+		case resp, ok := <-q.view.watch.events:
+			q.seen(resp, ok)
+		case <-kept:
+			kept, keeping = nil, true
+		case <-resync.C:
+			if _, err := q.stands(ctx, e, false); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Rest keeps the view up to date while nobody waits or holds, until wake, or for as
+// long as it is worth keeping; then it closes it.
+func (q *Queue) Rest(wake <-chan struct{}) {
+	if q.view == nil {
+		return
+	}
+	over := time.NewTimer(Resting)
+	defer over.Stop()
+	for q.view != nil {
+		select {
+		case resp, ok := <-q.view.watch.events:
+			q.seen(resp, ok)
+		case <-wake:
+			return
+		case <-over.C:
+			q.Close()
+		}
+	}
+}
