@@ -26,18 +26,20 @@
 //
 // Grant by proof. Lock and Campaign succeed only on evidence, at one revision of
 // etcd, that no older entry is left and that the own key is there: from the
-// transaction that wrote it, or from one linearizable read. That no older entry is
-// left stays true once it is, since new ones get higher revisions; the own key can
-// go, but not before the deadline unless somebody deletes it (see below). What
-// watches tell only prompts the read.
+// transaction that wrote it, from one linearizable read, or from one watch on the
+// whole queue which has seen the older ones go and the own key stay. (Two watches
+// prove nothing, as one may lag behind the other.) That no older entry is left stays
+// true once it is, since new ones get higher revisions; the own key can go, but not
+// before the deadline unless somebody deletes it (see below).
 //
 // Fencing. [Hold.Token] is the revision of that evidence: the revision at which the
-// own key was created if nobody was there, otherwise that of the read which showed
-// that nobody older was left. A holder's token is not above any revision at which
-// its key stood when it was granted; the key's deletion is above, and the next
-// one's evidence not below that. So tokens grow strictly from holder to holder, in a
-// fleet mixed with etcd's own library too, whose users take the revision from the
-// header of their acquisition. [Hold.Guard] fences writes to etcd itself.
+// own key was created if nobody was there, otherwise one at which nobody older was
+// left. Such a revision lies before the deletion of the holder's key, as the key stood
+// at it; and the evidence of the next holder lies at that deletion or after it. So
+// tokens grow strictly from one session's turn to the next, in a fleet mixed with
+// etcd's own library too, whose users take the revision from the header of their
+// acquisition. Goroutines of one session that hand over in memory share a token.
+// [Hold.Guard] fences writes to etcd itself.
 //
 // Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
 // lost, an Unlock without a network), the session deletes its own keys in the
@@ -106,6 +108,7 @@
 //
 // Lock and Campaign on a free name take one request, as do Unlock, Resign, and a
 // TryLock, which writes nothing if the name is taken. To be in line takes two and a
-// watch, the handover one read. Between goroutines of one session it takes none, nor
-// does it to lock again what was kept ([WithRetention]).
+// watch; the handover none while few wait, and one read in a crowd. Between goroutines
+// of one session it takes none, nor does it to lock again what was kept
+// ([WithRetention]).
 package etcdlock
