@@ -136,3 +136,22 @@ func countOf(c *simetcd.Client, f func()) int {
 	f()
 	return c.Count(simetcd.Txn)
 }
+
+// Two writes that hang, on a connection that is dead perhaps, hold up nobody else.
+func TestWritesThatHangDoNotHoldUpOthers(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			return simetcd.Action{DropRequest: c.Kind == simetcd.Txn && c.N <= 2}
+		})
+		hung := lockMany(w, s, 2)
+		w.pass(time.Millisecond)
+		began := time.Now()
+		l := w.lock(NewMutex(s, "another"))
+		require.Less(w, time.Since(began), 250*time.Millisecond)
+		require.NoError(w, l.Unlock(w.ctx))
+		for _, p := range hung {
+			require.NoError(w, p.get().Unlock(w.ctx))
+		}
+	})
+}

@@ -68,10 +68,15 @@
 //
 // That an administrator's hand is noticed before it acts. Whoever deletes a holder's
 // key lets the next one in at that revision; the holder hears of it as fast as a
-// watch tells it, at once or within half a second of its grant. A lease that
-// is revoked is the same. The token and the guard are right all the time.
+// watch tells it: at once as a rule, within a second at the worst. A lease that
+// is revoked is the same. Should etcd fail to tell a waiter that his own key was
+// deleted, he may be granted all the same, and finds out within a minute. The token and
+// the guard are right all the time.
 //
 // That two processes on one lease exclude each other; see [WithLease].
+//
+// Anything by the deadline behind "etcd grpc-proxy": it renews leases by itself and
+// answers a renewal with the answer to one of its own, which may have been sent before.
 //
 // That a clock which runs at a wrong rate by more than the margin's share of the TTL
 // does no harm. No comparison between the clocks of two machines is ever made.
@@ -97,6 +102,13 @@
 // returns [ErrLost]. Meanwhile, and with a jittered backoff, the session asks for a
 // new lease; calls to Lock and Campaign wait for it. Nothing held is ever moved to
 // the new lease. Closed: for good.
+//
+// # What a user may need to do in etcd
+//
+// With authentication on, a user needs to read and write the range from the name with a
+// slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
+// grants it. Renewing a lease needs permission on every key under it: one session for
+// one identity.
 //
 // # On the wire
 //

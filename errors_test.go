@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -384,5 +385,51 @@ func TestARestartOfEtcdIsSatOut(t *testing.T) {
 		unlock.get()
 		require.NoError(w, b.get().Unlock(w.ctx))
 		w.allGone()
+	})
+}
+
+// While a leader hands over, etcd drops proposals with an error that it has no code for.
+// That is "not now", and not the last word.
+func TestAnErrorWithoutACodeIsAskedForAgain(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.Txn || c.Kind == simetcd.LeaseGrant {
+				return simetcd.Action{Err: status.Error(codes.Unknown, "raft proposal dropped")}
+			}
+			return simetcd.Action{}
+		})
+		unlock := start(w, func(ctx context.Context) (any, error) { return nil, l.Unlock(ctx) })
+		lock := start(w, NewMutex(s, "n").Lock)
+		created := start(w, func(ctx context.Context) (*Session, error) {
+			return NewSession(ctx, w.Client("b").Client, WithClock(bubbleClock()))
+		})
+		w.pass(time.Second)
+		unlock.isWaiting()
+		lock.isWaiting()
+		created.isWaiting()
+		w.Intercept(nil)
+		unlock.get()
+		require.NoError(w, lock.get().Unlock(w.ctx))
+		require.NoError(w, created.get().Close(w.ctx))
+		w.pass(15 * time.Second)
+		w.allGone()
+	})
+}
+
+// A key that etcd refuses to delete is tried again for as long as its lease lives.
+func TestARefusedDeletionIsTriedAgain(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Txn)
+		require.ErrorIs(w, l.Unlock(w.ctx), rpctypes.ErrPermissionDenied)
+		w.pass(time.Minute)
+		require.NotEmpty(w, w.Keys("m/"))
+		w.Intercept(nil)
+		w.pass(11 * time.Second)
+		w.empty("m")
+		require.NotEqual(w, clientv3.NoLease, s.Lease())
 	})
 }

@@ -97,7 +97,8 @@ func (h *Hold) Token() int64 { return h.tenure.token }
 
 // Deadline is the instant until which nobody else can hold, whatever happens, as
 // far as this process knows without asking. Each answered renewal moves it. It is
-// the zero time once the hold has ended.
+// the zero time once the hold has ended. It carries a monotonic reading, which may
+// stand still while the machine sleeps: ask again after a pause, or ask Err.
 func (h *Hold) Deadline() time.Time {
 	if h.Err() != nil {
 		return time.Time{}
@@ -119,23 +120,31 @@ func (h *Hold) Key() string { return h.tenure.entry.Key }
 // B4).
 func (h *Hold) release(ctx context.Context) error {
 	if wait, ok := ctx.Value(waitKey{h}).(context.Context); ok && ctx.Err() == nil {
+		if deadline, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			wait, cancel = context.WithDeadline(wait, deadline)
+			defer cancel()
+		}
 		ctx = wait
 	}
 	if !h.giveBack() {
 		return h.Err()
 	}
-	settled := h.tenure.released(h)
-	if settled == nil {
+	t := h.tenure
+	if !t.released(h) {
 		return nil // somebody else of this session has it, or it is kept
 	}
+	if t.leaveAtOnce(ctx) {
+		return nil
+	}
 	select {
-	case <-settled:
-		return h.tenure.leftErr
+	case <-t.settled:
+		return t.leftErr
 	default:
 	}
 	select {
-	case <-settled:
-		return h.tenure.leftErr
+	case <-t.settled:
+		return t.leftErr
 	case <-ctx.Done():
 		return errors.Join(contextError(ctx), errUnconfirmed)
 	}
@@ -148,7 +157,9 @@ func (h *Hold) abandon() (released bool) {
 	if !h.giveBack() {
 		return false
 	}
-	h.tenure.released(h)
+	if h.tenure.released(h) {
+		h.tenure.leave()
+	}
 	return true
 }
 

@@ -202,3 +202,21 @@ func TestDoTellsThatTheLockWasLostUnderTheWork(t *testing.T) {
 		w.allGone()
 	})
 }
+
+// A context that ends with the hold does not cut its release short, but what else
+// bounds it still does.
+func TestAReleaseUnderTheHoldsOwnContextKeepsToItsDeadline(t *testing.T) {
+	simulate(t, func(w *world) {
+		l := w.lock(NewMutex(w.session("a"), "m"))
+		w.Client("a").Cut()
+		ctx, cancel := context.WithTimeout(l.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(w, l.Unlock(ctx), context.DeadlineExceeded)
+		require.Equal(w, time.Second, time.Since(began))
+		w.Client("a").Heal()
+
+		l = w.lock(NewMutex(w.session("b"), "n"))
+		require.NoError(w, l.Unlock(l.Context()), "as it says nothing else")
+	})
+}

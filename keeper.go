@@ -51,9 +51,19 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 // leader grants every lease its full TTL again, and the keys under this one would
 // stand in everybody's way. It leaves the margin to those who held under it.
 func (s *Session) bury(l *lease.Lease) {
+	s.mu.Lock()
+	s.buried = l
+	s.mu.Unlock()
 	select {
 	case <-time.After(l.Margin()):
-		_ = s.revoke(s.ctx, l) // else it runs out
+		if s.revoke(s.ctx, l) != nil && s.ctx.Err() != nil {
+			return // Close does it
+		}
+		s.mu.Lock()
+		if s.buried == l {
+			s.buried = nil
+		}
+		s.mu.Unlock()
 	case <-s.ctx.Done():
 	}
 }

@@ -30,7 +30,9 @@ type line struct {
 	waiters list.List     // of *waiter, in the order in which they came
 	abandon func()        // ends the wait in etcd, when the last waiter gave up
 	tenure  *tenure       // nil while the session has not got the lock
-	joined  chan struct{} // holds one; somebody joined
+	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
+	doubt   bool          // a key may be left that nobody knows of, see unsure
+	resting bool          // nobody is in it, and nothing is left of it in etcd
 
 	// The line's goroutine's own.
 	unsure struct { // an enter that got no answer may take effect late
@@ -122,7 +124,7 @@ func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
 	switch {
 	case s.state.state == Closed:
 		return nil, nil, ErrSessionClosed
-	case s.leaving:
+	case s.leaving > 0:
 		return nil, nil, errOrphaned
 	}
 	l := s.lines[name]
@@ -134,10 +136,12 @@ func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
 	switch {
 	case l != nil && w.try && l.taken():
 		return nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
-	case l == nil:
+	case l == nil || l.resting:
 		if err := s.checkNesting(name); err != nil {
 			return nil, nil, err
 		}
+	}
+	if l == nil {
 		l = &line{
 			session: s,
 			name:    name,
@@ -146,21 +150,43 @@ func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
 			joined:  make(chan struct{}, 1),
 		}
 		s.lines[name] = l
-		for _, outer := range wire.Ancestors(name) {
-			s.inside[outer]++
-		}
+		l.count(1)
 		s.tasks.Go(l.run)
 	}
+	l.rest(false)
 	if s.leased && s.lease.Err() == nil {
 		w.under = s.lease
 	}
 	w.outcome = make(chan outcome, 1)
 	w.place = l.waiters.PushBack(w)
+	l.wake()
+	return l, nil, nil
+}
+
+// wake wakes the line's goroutine if it rests.
+func (l *line) wake() {
 	select {
 	case l.joined <- struct{}{}:
 	default:
 	}
-	return l, nil, nil
+}
+
+// rest notes whether the line is in use. Called with session.mu held.
+func (l *line) rest(resting bool) {
+	if resting != l.resting {
+		l.resting = resting
+		l.count(map[bool]int{true: -1, false: 1}[resting])
+	}
+}
+
+// count counts the line, or discounts it, as one inside of its outer names. Called with
+// session.mu held.
+func (l *line) count(n int) {
+	for _, outer := range wire.Ancestors(l.name) {
+		if l.session.inside[outer] += n; l.session.inside[outer] == 0 {
+			delete(l.session.inside, outer)
+		}
+	}
 }
 
 // taken tells whether a goroutine of this session holds or waits. It does not when
@@ -174,13 +200,13 @@ func (l *line) taken() bool {
 // session, or around one. Other sessions' are found in etcd. Called with s.mu held.
 func (s *Session) checkNesting(name string) error {
 	for _, outer := range wire.Ancestors(name) {
-		if s.lines[outer] != nil {
+		if o := s.lines[outer]; o != nil && !o.resting {
 			return fmt.Errorf("%w: this session uses %q, and %q lies inside it", ErrNestedName, outer, name)
 		}
 	}
 	if s.inside[name] > 0 {
-		for inner := range s.lines {
-			if _, nested := wire.Nested(name, inner+"/"); nested {
+		for inner, l := range s.lines {
+			if _, nested := wire.Nested(name, inner+"/"); nested && !l.resting {
 				return fmt.Errorf("%w: this session uses %q, and it lies inside %q", ErrNestedName, inner, name)
 			}
 		}

@@ -97,9 +97,9 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // Do locks, calls fn, and unlocks when fn has returned or panicked. The context
 // that fn gets ends with ctx, and with the lock when that is lost.
 //
-// The error is Lock's if that failed, else fn's; joined with [ErrLost] when the
-// lock was lost before fn had returned, so that what fn did may not have been
-// exclusive to its end.
+// The error is Lock's if that failed, else fn's; joined with [ErrLost] or
+// [ErrSessionClosed] when the lock ended before fn had returned, so that what fn did
+// may not have been exclusive to its end.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, lock *Lock) error) (err error) {
 	lock, err := m.Lock(ctx)
 	if err != nil {
@@ -108,7 +108,9 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, lock *Lock)
 	work, stop := lock.within(ctx)
 	defer func() {
 		stop()
-		if uerr := lock.Unlock(ctx); errors.Is(uerr, ErrLost) {
+		over := lock.Err()
+		uerr := lock.Unlock(ctx)
+		if over != nil && !errors.Is(over, ErrReleased) || errors.Is(uerr, ErrLost) {
 			err = errors.Join(err, uerr)
 		}
 	}()

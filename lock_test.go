@@ -339,3 +339,23 @@ func TestACallReturnsWithItsContextAlsoWhenEtcdIsAway(t *testing.T) {
 		})
 	}
 }
+
+// Whoever gets nil from Do was alone to the end.
+func TestDoTellsOfALockThatEndedUnderTheWork(t *testing.T) {
+	simulate(t, func(w *world) {
+		for end, want := range map[string]error{"closed": ErrSessionClosed, "revoked": ErrRevoked} {
+			s := w.session("a")
+			err := NewMutex(s, "m").Do(w.ctx, func(ctx context.Context, _ *Lock) error {
+				if end == "closed" {
+					require.NoError(w, s.Close(w.ctx))
+				} else {
+					w.RevokeLease(s.Lease())
+				}
+				<-ctx.Done()
+				require.ErrorIs(w, context.Cause(ctx), want)
+				return nil
+			})
+			require.ErrorIs(w, err, want)
+		}
+	})
+}

@@ -110,6 +110,11 @@ func WithClock(now func() time.Duration) SessionOption {
 // [Session.Orphan] left off. The TTL is the one the lease was granted with.
 // NewSession fails with [ErrLeaseNotFound] when etcd does not know the lease.
 //
+// The keys under the lease stay for as long as the session lives, also those that it
+// does not ask for: lock and unlock what the other process had and this one has no use
+// for. [Session.Orphan] leaves nothing but what was held; a crash leaves what was waited
+// for as well.
+//
 // It is safe only when the process that had the lease is gone or has left it
 // through Orphan: a lease stands for one holder, and two processes on one lease
 // do not exclude each other.
@@ -168,7 +173,9 @@ func WithTimeSlice(slice time.Duration) MutexOption {
 // The next stranger pays for it: he waits for one notification and one deletion, about
 // twice a plain handover, where the lock would have been free. While the key is kept,
 // Unlock returns before anything is confirmed by etcd, [Mutex.Queue] shows the key, and
-// other sessions' TryLock finds the lock taken.
+// other sessions' TryLock finds the lock taken. As a TryLock that fails writes nothing,
+// nobody hears of it, and the key is not given up for it: so this is not for names that
+// others take by TryLock alone.
 func WithRetention(idle time.Duration) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.retention = idle })
 }

@@ -8,11 +8,9 @@ import (
 	"go.uber.org/zap"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // run serves the line until nobody is in it and nothing is left of it.
@@ -23,37 +21,54 @@ func (l *line) run() {
 	}
 }
 
-// next blocks until somebody is in the line; false when the line has been closed.
+// maxResting is how many lines of a session may rest at a time.
+const maxResting = 64
+
+// next blocks until somebody is in the line; false when the line has been closed. A
+// line that is out of use rests for a moment first, as the next caller often comes soon:
+// with its goroutine, and perhaps its view of the queue.
 func (l *line) next() bool {
 	s := l.session
-	for {
+	for rested := false; ; {
 		if s.ctx.Err() != nil {
 			l.failAll(nil, s.Err())
 		}
 		s.mu.Lock()
+		closing := s.state.state == Closed
 		switch {
 		case l.waiters.Len() > 0:
 			s.mu.Unlock()
 			return true
-		case l.queue.Viewing() && s.state.state != Closed && !s.leaving:
+		case l.doubt && !closing:
+			l.drain()
 			s.mu.Unlock()
-			l.queue.Rest(l.joined)
-			continue
-		case l.unsure.lease == clientv3.NoLease || s.state.state == Closed:
+			l.sweep()
+		case !rested && !closing && s.leaving == 0 && s.resting < maxResting:
+			l.rest(true)
+			l.drain()
+			s.resting++
+			s.mu.Unlock()
+			rested = !l.queue.Rest(l.joined)
+			s.mu.Lock()
+			s.resting--
+			s.mu.Unlock()
+		default:
+			l.rest(true)
 			delete(s.lines, l.name)
-			for _, outer := range wire.Ancestors(l.name) {
-				if s.inside[outer]--; s.inside[outer] == 0 {
-					delete(s.inside, outer)
-				}
-			}
-			if s.leaving {
+			if s.leaving > 0 {
 				s.changed() // Orphan waits for this
 			}
 			s.mu.Unlock()
 			return false
 		}
-		s.mu.Unlock()
-		l.sweep()
+	}
+}
+
+// drain takes back a wake-up that is of no use any more. Called with session.mu held.
+func (l *line) drain() {
+	select {
+	case <-l.joined:
+	default:
 	}
 }
 
@@ -61,6 +76,7 @@ func (l *line) next() bool {
 // come, and takes it back; or returns before, when somebody joins.
 func (l *line) sweep() {
 	s := l.session
+	l.queue.Close()
 	late := time.NewTimer(time.Until(l.unsure.until))
 	defer late.Stop()
 	select {
@@ -70,14 +86,16 @@ func (l *line) sweep() {
 		return
 	case <-late.C:
 	}
-	defer func() { l.unsure.lease = clientv3.NoLease }()
 	ls, err := s.awaitLease(s.ctx)
-	if err != nil || ls.ID() != l.unsure.lease {
-		return // under a lease that is dead, nothing can be written any more
+	if err == nil && ls.ID() == l.unsure.lease { // under a dead lease nothing can be left
+		if err := l.queue.Sweep(ls.Context(), ls.ID()); err != nil && ls.Err() == nil {
+			l.later(ls)
+			return
+		}
 	}
-	if err := l.queue.Sweep(ls.Context(), ls.ID()); err != nil && ls.Err() == nil {
-		s.log.Error("a key may be left behind until its lease ends", zap.String("name", l.name), zap.Error(err))
-	}
+	s.mu.Lock()
+	l.doubt = false
+	s.mu.Unlock()
 }
 
 // serve brings one waiter to its end: a grant that is over, or an error. On the
@@ -104,7 +122,7 @@ func (l *line) serve() {
 	}
 	l.fail(wanted, ls, first, err)
 	if entry != nil && ls.Err() == nil {
-		_ = l.leave(ls, entry) // logged there
+		_ = l.leave(ls, entry, false) // logged there
 	}
 }
 
@@ -147,7 +165,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 	}
 	e, unsure, err := enter(ls.Context(), ls.ID(), w.value())
 	if unsure {
-		l.unsure.lease, l.unsure.until = ls.ID(), time.Now().Add(lateEffect)
+		l.later(ls)
 	}
 	switch {
 	case err != nil:
@@ -158,6 +176,9 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 			err = queue.ErrTaken
 		}
 		return e, rev, err
+	}
+	if e.First() {
+		return e, e.CreateRevision, nil
 	}
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
@@ -197,9 +218,9 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, as string) (*te
 }
 
 // leave deletes the key. Nil when that is confirmed; otherwise what was lost, or
-// why etcd refuses it.
-func (l *line) leave(ls *lease.Lease, e *queue.Entry) error {
-	err := l.queue.Leave(ls.Context(), e)
+// why etcd refuses it. tried says that it may be gone by an earlier try of ours.
+func (l *line) leave(ls *lease.Lease, e *queue.Entry, tried bool) error {
+	err := l.queue.Leave(ls.Context(), e, tried)
 	switch {
 	case err == nil:
 		return nil
@@ -208,10 +229,19 @@ func (l *line) leave(ls *lease.Lease, e *queue.Entry) error {
 	case errors.Is(err, queue.ErrGone):
 		return whyGone(ls)
 	default:
-		l.session.log.Error("cannot delete a key; it stays until its lease ends",
+		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
+		l.later(ls)
 		return err
 	}
+}
+
+// later has the line look for a key that may be left behind, when its time has come.
+func (l *line) later(ls *lease.Lease) {
+	l.unsure.lease, l.unsure.until = ls.ID(), time.Now().Add(lateEffect)
+	l.session.mu.Lock()
+	l.doubt = true
+	l.session.mu.Unlock()
 }
 
 // whyGone tells why a key of ours is gone: with its lease, which then ends, or

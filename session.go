@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 
+	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
@@ -41,11 +44,13 @@ type Session struct {
 	mu      sync.Mutex
 	lease   *lease.Lease  // the present one, or the last one
 	leased  bool          // whether it is the present one
+	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
 	renewed chan struct{} // closed and replaced when lease or leased changes
 	state   *stateNode
 	lines   map[string]*line
 	inside  map[string]int // name -> how many lines in use lie inside it
-	leaving bool           // Orphan is under way, and nobody may line up
+	resting int            // lines that rest, ready for the next caller
+	leaving int            // calls of Orphan under way; nobody may line up meanwhile
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -55,7 +60,7 @@ type Session struct {
 // (with [WithLease]), [ErrClientClosed], and the errors of ctx and of etcd.
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
 	s, err := newSession(ctx, client, opts)
-	if err != nil && ctx.Err() != nil && client != nil {
+	if err != nil && ctx.Err() != nil && !answer.Final(err) {
 		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), contextError(ctx))
 	}
 	if err != nil {
@@ -92,7 +97,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		}
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.tasks.Go)
+	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
 
 	first, err := s.firstLease(ctx)
 	if err != nil {
@@ -105,6 +110,17 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	})
 	s.tasks.Go(s.run)
 	return s, nil
+}
+
+// spawn starts a goroutine of the session; false once that has ended.
+func (s *Session) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.state == Closed {
+		return false
+	}
+	s.tasks.Go(f)
+	return true
 }
 
 // firstLease grants the lease that NewSession returns with, or takes over the one
@@ -122,8 +138,18 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		return l, s.cfg.validate()
 	}
 	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
-	if err != nil {
-		return nil, err
+	for n := 0; err != nil; n++ {
+		if answer.Final(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
+		case <-ctx.Done():
+			return nil, contextError(ctx)
+		case <-s.client.Ctx().Done():
+			return nil, ErrClientClosed
+		}
+		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig())
 	}
 	if l.TTL() > s.cfg.ttl {
 		l.End(ErrInvalidTTL)
@@ -203,7 +229,8 @@ func (s *Session) Err() error { return context.Cause(s.ctx) }
 // nothing stays longer than one TTL, and no goroutine at all.
 //
 // Close does not wait for the work that is done under a lock: release first what
-// others must not get before that work has ended. A second Close returns nil.
+// others must not get before that work has ended. A second Close returns nil; a Close
+// after the client was closed [ErrClientClosed], as it can revoke nothing.
 func (s *Session) Close(ctx context.Context) error {
 	s.detach()
 	first := s.end(ErrSessionClosed)
@@ -211,8 +238,13 @@ func (s *Session) Close(ctx context.Context) error {
 	switch {
 	case first:
 		defer close(s.closed)
-		if err := s.revoke(ctx, s.lease); err != nil {
-			return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(s.lease.ID()), err)
+		for _, l := range []*lease.Lease{s.lease, s.buried} {
+			if l == nil {
+				continue
+			}
+			if err := s.revoke(ctx, l); err != nil {
+				return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(l.ID()), err)
+			}
 		}
 		return nil
 	case errors.Is(s.Err(), ErrClientClosed):
@@ -236,14 +268,12 @@ func (s *Session) Close(ctx context.Context) error {
 // waits, which have ended. The error is that of ctx, or [ErrLost] if there is no lease
 // to leave; in this case the session has ended all the same.
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	if err := s.clearAway(ctx); err != nil {
+	id, err := s.orphan(ctx)
+	if err != nil {
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	s.detach()
-	id := s.Lease()
-	if !s.end(errOrphaned) {
-		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", s.Err())
-	}
+	s.cancel(errOrphaned)
 	s.tasks.Wait()
 	close(s.closed)
 	if id == clientv3.NoLease {
@@ -255,33 +285,45 @@ func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 // errOrphaned ends a session that was left to a successor.
 var errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))
 
-// clearAway lets nobody line up any more, fails those who wait, and blocks until
-// nothing is left in etcd but the keys of what is held.
-func (s *Session) clearAway(ctx context.Context) error {
+// orphan lets nobody line up any more, fails those who wait, blocks until nothing is
+// left in etcd but the keys of what is held, and in that instant marks the session as
+// closed.
+func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving++
+	defer func() { s.leaving-- }()
 	for {
-		s.mu.Lock()
-		s.leaving = true
 		pending := 0
 		for _, l := range s.lines {
 			l.failWaiters(nil, errOrphaned)
-			if l.tenure.giveUpKept(); !l.tenure.open() {
+			if l.tenure.giveUpKept(); !l.tenure.open() && !l.resting {
 				pending++
 			}
 		}
+		if pending == 0 {
+			var id clientv3.LeaseID
+			if s.leased && s.lease.Err() == nil {
+				id = s.lease.ID()
+			}
+			if !s.enter(Closed) {
+				return id, s.Err()
+			}
+			return id, nil
+		}
 		changed := s.renewed
 		s.mu.Unlock()
-		if pending == 0 {
-			return s.Err()
-		}
+		var err error
 		select {
 		case <-changed:
 		case <-s.ctx.Done():
-			return s.Err()
+			err = s.Err()
 		case <-ctx.Done():
-			s.mu.Lock()
-			s.leaving = false
-			s.mu.Unlock()
-			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
+			err = fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
+		}
+		s.mu.Lock()
+		if err != nil {
+			return clientv3.NoLease, err
 		}
 	}
 }

@@ -41,6 +41,10 @@ type tenure struct {
 	idle      time.Time     // since when it is, and
 	retention time.Duration // for how long
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
+	running   bool          // the timer
+
+	left  bool // the last holder has deleted the key
+	tried bool // and this one got no answer to that
 
 	settled chan struct{} // closed when it is known what became of the key
 	leftErr error         // set before settled is closed
@@ -70,15 +74,16 @@ func (t *tenure) open() bool {
 	return t != nil && !t.ended && t.ctx.Err() == nil && t.lease.Err() == nil
 }
 
-// released decides who is next, after h was given back. It returns nil if that is
-// somebody in this process, or nobody as yet; otherwise the tenure ends, and the
-// channel that tells when the key is gone.
-func (t *tenure) released(h *Hold) <-chan struct{} {
+// released decides who is next, after h was given back. It is false if that is
+// somebody in this process, or nobody as yet; otherwise the tenure has ended, and the
+// key is to be deleted.
+func (t *tenure) released(h *Hold) (ended bool) {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.holding != h {
-		return t.settled // it was lost in this instant
+	if t.holding != h || t.ended {
+		t.holding = nil
+		return true // it was lost in this instant
 	}
 	t.holding = nil
 	if t.open() {
@@ -86,28 +91,49 @@ func (t *tenure) released(h *Hold) <-chan struct{} {
 		switch {
 		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
-			return nil
-		case front == nil && h.terms.retention > 0 && !t.stranger && s.state.state == Connected && !s.leaving:
+			return false
+		case front == nil && h.terms.retention > 0 && !t.stranger && s.state.state == Connected && s.leaving == 0:
 			t.keep(h.terms.retention)
-			return nil
+			return false
 		}
 	}
-	t.end()
-	return t.settled
+	t.close()
+	return true
+}
+
+// leaveAtOnce deletes the key in the goroutine of the holder who is the last one, once,
+// and tells whether that is confirmed. It spares the way through the line's goroutine
+// and back; which does the rest in any other case, and knows then that the key may be
+// gone by our own hand.
+func (t *tenure) leaveAtOnce(ctx context.Context) bool {
+	defer t.leave() // wakes the line's goroutine
+	if ctx.Err() != nil || t.lease.Err() != nil {
+		return false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.lease.Context(), cancel)()
+	deleted, err := t.line.queue.LeaveOnce(ctx, t.entry)
+	t.line.session.mu.Lock()
+	defer t.line.session.mu.Unlock()
+	t.left, t.tried = deleted, err != nil
+	if deleted && t.line.waiters.Len() == 0 && !t.line.doubt {
+		t.line.rest(true)
+	}
+	return deleted
 }
 
 // keep leaves the key where it is, for somebody of this session to come, for as long
 // as retention and nobody else wants it. Called with session.mu held.
 func (t *tenure) keep(retention time.Duration) {
-	shorter := retention < t.retention
-	t.idle, t.retention = time.Now(), retention
+	running := t.running && retention >= t.retention // it looks at idle when it fires
+	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
 		close(t.kept)
 		t.timer = time.AfterFunc(retention, t.expire)
-	case shorter:
+	case !running:
 		t.timer.Reset(retention)
-	default: // it looks at idle when it fires
 	}
 }
 
@@ -117,9 +143,8 @@ func (t *tenure) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch left := t.retention - time.Since(t.idle); {
-	case t.ended:
-	case t.holding != nil:
-		t.timer.Reset(t.retention)
+	case t.ended || t.holding != nil:
+		t.running = false
 	case left > 0:
 		t.timer.Reset(left)
 	default:
@@ -163,11 +188,16 @@ func (t *tenure) giveUpKept() {
 // end lets nobody else have it, and wakes the line's goroutine to delete the key.
 // Called with session.mu held.
 func (t *tenure) end() {
+	t.close()
+	t.leave()
+}
+
+// close lets nobody else have it. Called with session.mu held.
+func (t *tenure) close() {
 	t.ended = true
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	t.leave()
 }
 
 // lose ends the tenure, and whatever is held under it, for a cause.
@@ -176,7 +206,12 @@ func (t *tenure) lose(cause error) { t.cancel(cause) }
 // watch watches over a tenure until it ends, and deletes the key.
 func (l *line) watch(t *tenure) {
 	err := l.queue.Stay(t.stay, t.entry, t.kept, t.yield)
-	if errors.Is(err, queue.ErrGone) {
+	l.session.mu.Lock()
+	given := t.ended && t.holding == nil
+	l.session.mu.Unlock()
+	if errors.Is(err, queue.ErrGone) && given {
+		<-t.stay.Done() // by our own hand, most likely; leaving tells
+	} else if errors.Is(err, queue.ErrGone) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
 		l.session.mu.Lock()
@@ -186,21 +221,25 @@ func (l *line) watch(t *tenure) {
 	} else if t.stay.Err() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.
 		l.session.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
+		t.yield() // nor would we hear of strangers
 		<-t.stay.Done()
 	}
 
 	l.session.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
-	lost := t.ctx.Err() != nil
+	lost, left, tried := t.ctx.Err() != nil, t.left, t.tried
 	l.tenure = nil
 	l.session.mu.Unlock()
-	if lost {
+	switch {
+	case left:
+		t.cancel(ErrReleased)
+	case lost:
 		t.leftErr = context.Cause(t.ctx)
 		if err := t.lease.Err(); err != nil {
 			l.failAll(t.lease, err)
 		}
-	} else {
-		t.leftErr = l.leave(t.lease, t.entry)
+	default:
+		t.leftErr = l.leave(t.lease, t.entry, tried)
 		t.cancel(ErrReleased)
 	}
 	close(t.settled)

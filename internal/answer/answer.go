@@ -28,19 +28,19 @@ func Final(err error) bool {
 		// context that the other side or the transport gave up.
 		return false
 	}
-	switch code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal:
+	var etcd rpctypes.EtcdError
+	if errors.As(err, &etcd) {
+		return etcd.Code() != codes.Unavailable
+	}
+	s, ok := status.FromError(err)
+	if !ok {
+		return true // not from the other side, but from our own
+	}
+	switch s.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal,
+		codes.Unknown: // what etcd has no code for, as "raft proposal dropped" while a leader hands over
 		return false
 	default:
 		return true
 	}
-}
-
-// code is the gRPC code of an error of etcd's client, which wraps some of them.
-func code(err error) codes.Code {
-	var etcd rpctypes.EtcdError
-	if errors.As(err, &etcd) {
-		return etcd.Code()
-	}
-	return status.Code(err)
 }

@@ -25,7 +25,7 @@ func TestARefusalIsFinalAndTroubleIsNot(t *testing.T) {
 	for _, err := range []error{
 		rpctypes.ErrNoLeader, rpctypes.ErrLeaderChanged, rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrStopped,
 		rpctypes.ErrTooManyRequests, rpctypes.ErrInvalidAuthToken, rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrAuthOldRevision,
-		status.Error(codes.Unavailable, "connection refused"), status.Error(codes.Internal, "transport"),
+		status.Error(codes.Unknown, "raft proposal dropped"), status.Error(codes.Unavailable, "connection refused"), status.Error(codes.Internal, "transport"),
 		context.DeadlineExceeded, context.Canceled, fmt.Errorf("wrapped: %w", rpctypes.ErrNoLeader),
 	} {
 		require.False(t, Final(err), "%v", err)

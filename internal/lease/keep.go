@@ -14,6 +14,7 @@ import (
 // renewal is one answered, failed or abandoned renewal.
 type renewal struct {
 	sent time.Duration
+	ttl  time.Duration // as answered
 	err  error
 }
 
@@ -69,7 +70,7 @@ func (l *Lease) Keep() error {
 			switch {
 			case r.err == nil:
 				failures, owing = 0, false
-				l.extend(r.sent)
+				l.extend(r.sent, r.ttl)
 				l.answered(true, nil)
 				next.Reset(l.nextRenewal(every))
 			case errors.Is(r.err, rpctypes.ErrLeaseNotFound):
@@ -99,8 +100,8 @@ func (l *Lease) renew() renewal {
 	sent := l.cfg.Clock()
 	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
 	defer cancel()
-	_, err := renewOnce(ctx, l.renews, l.id)
-	return renewal{sent: l.cfg.countFrom(sent), err: err}
+	ttl, err := renewOnce(ctx, l.renews, l.id)
+	return renewal{sent: l.cfg.countFrom(sent), ttl: ttl, err: err}
 }
 
 // Verify asks etcd now whether it still knows the lease, when a key under it is

@@ -81,7 +81,9 @@ func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
 // whether etcd still knows it (trap C7); ErrNotFound if not.
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
-	ttl, err := renewOnce(ctx, cfg.renewer(ctx), id)
+	once, done := context.WithCancel(ctx) // ends the stream of this renewal
+	defer done()
+	ttl, err := renewOnce(once, cfg.renewer(once), id)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return nil, ErrNotFound
@@ -181,20 +183,21 @@ func (l *Lease) Remaining() time.Duration {
 // End ends the lease here, for a cause; the first one counts. In etcd it lives
 // on until it expires or Revoke is called.
 func (l *Lease) End(cause error) {
+	l.cancel(cause) // first, lest somebody take the end for the deadline
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.deadline.Stop()
 	l.validUntil = min(l.validUntil, l.cfg.Clock())
-	l.mu.Unlock()
-	l.cancel(cause)
 }
 
-// extend counts an answered renewal. An answer that comes when the lease is over
-// is too late, whatever it says: those who held under it were told.
-func (l *Lease) extend(sent time.Duration) {
+// extend counts an answered renewal, but for no longer than the answer says is left.
+// One that comes when the lease is over is too late, whatever it says: those who held
+// under it were told.
+func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cfg.Clock() < l.validUntil {
-		l.validUntil = max(l.validUntil, l.validFrom(sent))
+		l.validUntil = max(l.validUntil, sent+min(l.ttl, left)-l.margin)
 	}
 }
 

@@ -64,14 +64,14 @@ func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, asleep *time.Duration) {
 		l, err := Grant(t.Context(), context.Background(), cfg)
 		require.NoError(t, err)
-		l.extend(cfg.Clock() + 3*time.Second)
+		l.extend(cfg.Clock()+3*time.Second, l.ttl)
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond))
-		l.extend(0)
+		l.extend(0, l.ttl)
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond), "answers may overtake each other")
 		*asleep = 20 * time.Second
-		l.extend(cfg.Clock())
+		l.extend(cfg.Clock(), l.ttl)
 		require.ErrorIs(t, l.Err(), ErrExpired)
-		l.extend(cfg.Clock())
+		l.extend(cfg.Clock(), l.ttl)
 		require.ErrorIs(t, l.Err(), ErrExpired)
 		require.LessOrEqual(t, l.Remaining(), time.Duration(0))
 	})

@@ -2,10 +2,13 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
@@ -20,11 +23,12 @@ import (
 type Writer struct {
 	life  context.Context // no transaction outlives it
 	kv    clientv3.KV
-	spawn func(func()) // starts a goroutine, and owns it
+	spawn func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
 	lanes int
 
 	mu      sync.Mutex
-	flying  int      // transactions under way
+	flying  int      // transactions under way, but for the slow ones
+	most    int      // how many writes may travel together
 	waiting []*write // for the next one
 }
 
@@ -34,8 +38,12 @@ const (
 	// goroutines does not wait for each other.
 	Lanes = 2
 	// most is how many writes travel in one transaction. The server's limit is 128
-	// operations by default, counted for each level of a transaction by itself.
-	most = 100
+	// operations by default, those of the transaction and of its largest part together.
+	most = 48
+
+	// slow is after what time a transaction that is under way holds up nobody: it may
+	// hang on a connection that is dead, while another one would do.
+	slow = 200 * time.Millisecond
 )
 
 // write is one guarded write of one key.
@@ -55,8 +63,8 @@ type written struct {
 
 // NewWriter makes a writer. Its goroutines are started by spawn, and end with the
 // requests that they send.
-func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func())) *Writer {
-	return &Writer{life: life, kv: kv, lanes: lanes, spawn: spawn}
+func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
+	return &Writer{life: life, kv: kv, lanes: lanes, spawn: spawn, most: most}
 }
 
 // Txn is a transaction that writes key. Whether it took effect is not known after an
@@ -67,9 +75,8 @@ func (w *Writer) Txn(ctx context.Context, key string, cmps []clientv3.Cmp, then,
 	if w.flying < w.lanes {
 		w.flying++
 		w.mu.Unlock()
-		resp, err := w.send(wr)
-		w.landed()
-		return resp, err
+		defer w.lane()()
+		return w.send(wr)
 	}
 	wr.done = make(chan written, 1)
 	w.waiting = append(w.waiting, wr)
@@ -82,7 +89,18 @@ func (w *Writer) Txn(ctx context.Context, key string, cmps []clientv3.Cmp, then,
 	}
 }
 
-// landed gives the lane of a transaction that is through to those who wait.
+// lane returns what gives up the lane of a transaction, once: when that is through, or
+// slow.
+func (w *Writer) lane() func() {
+	leave := sync.OnceFunc(w.landed)
+	late := time.AfterFunc(slow, leave)
+	return func() {
+		late.Stop()
+		leave()
+	}
+}
+
+// landed gives a lane to those who wait.
 func (w *Writer) landed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -91,10 +109,16 @@ func (w *Writer) landed() {
 		w.flying--
 		return
 	}
-	w.spawn(func() {
+	spawned := w.spawn(func() {
+		defer w.lane()()
 		w.fly(batch)
-		w.landed()
 	})
+	if !spawned { // the session has ended, and with it the contexts of all of them
+		for _, wr := range batch {
+			wr.done <- written{nil, context.Canceled}
+		}
+		w.flying--
+	}
 }
 
 // next takes the writes that go together: the oldest, of different keys, and whoever
@@ -106,7 +130,7 @@ func (w *Writer) next() []*write {
 	keys := make(map[string]bool)
 	rest := w.waiting[:0]
 	for _, wr := range w.waiting {
-		full := len(batch) == most || len(batch) > 0 && batch[0].alone
+		full := len(batch) >= w.most || len(batch) > 0 && batch[0].alone
 		if full || keys[wr.key] || wr.alone && len(batch) > 0 {
 			rest = append(rest, wr)
 			continue
@@ -140,7 +164,7 @@ func (w *Writer) fly(batch []*write) {
 	resp, err := w.kv.Txn(ctx).Then(parts...).Commit()
 	if err != nil && answer.Final(err) {
 		// One of them is to blame, as for want of permission, and etcd does not say which.
-		w.again(batch)
+		w.again(batch, errors.Is(err, rpctypes.ErrTooManyOps))
 		return
 	}
 	for i, wr := range batch {
@@ -156,9 +180,12 @@ func (w *Writer) fly(batch []*write) {
 }
 
 // again puts the writes of a refused batch back, each to go alone.
-func (w *Writer) again(batch []*write) {
+func (w *Writer) again(batch []*write, tooMany bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if tooMany {
+		w.most = max(w.most/2, 1)
+	}
 	for _, wr := range batch {
 		wr.alone = true
 	}

@@ -217,5 +217,5 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 }
 
 func newWriter(kv clientv3.KV) *queue.Writer {
-	return queue.NewWriter(context.Background(), kv, queue.Lanes, func(f func()) { go f() })
+	return queue.NewWriter(context.Background(), kv, queue.Lanes, func(f func()) bool { go f(); return true })
 }

@@ -64,6 +64,9 @@ type Entry struct {
 	ahead *mvccpb.KeyValue
 }
 
+// First says that nobody older was there when the key was written.
+func (e *Entry) First() bool { return e.first }
+
 func newEntry(key string, lease clientv3.LeaseID, createRevision int64) *Entry {
 	e := &Entry{Key: key, Lease: lease, CreateRevision: createRevision}
 	e.modRevision.Store(createRevision)
@@ -222,18 +225,31 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 }
 
 // Leave deletes our key and returns when etcd confirmed that it is gone, or ctx
-// ended. ErrGone when somebody else had deleted it before us.
-func (q *Queue) Leave(ctx context.Context, e *Entry) error {
-	gone := false
-	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, e.Key, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
-		gone = err == nil && !resp.Succeeded
+// ended. ErrGone when somebody else had deleted it before us; tried says that it may
+// have been an earlier try of ours.
+func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
+	deleted := false
+	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+		deleted, err = q.delete(ctx, e)
 		return err
 	})
-	if err == nil && gone && !unanswered { // else it may have been our own earlier try
+	if err == nil && !deleted && !unanswered && !tried {
 		return ErrGone
 	}
 	return err
+}
+
+// LeaveOnce is one try of Leave. deleted is false without an error when the key was
+// gone already.
+func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return q.delete(ctx, e)
+}
+
+func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
+	resp, err := q.writer.Txn(ctx, e.Key, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
+	return err == nil && resp.Succeeded, err
 }
 
 // Sweep deletes whatever stands under the key that a lease has in this queue: the
@@ -251,7 +267,7 @@ func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID) error {
 	if err != nil || len(own) == 0 {
 		return err
 	}
-	if err := q.Leave(ctx, adopt(key, lease, own)); err != nil && !errors.Is(err, ErrGone) {
+	if err := q.Leave(ctx, adopt(key, lease, own), false); err != nil && !errors.Is(err, ErrGone) {
 		return err
 	}
 	return nil

@@ -102,7 +102,7 @@ func TestOneWaitsForTheYoungestOlderEntryHoweverManyThereAre(t *testing.T) {
 		last := r.await(q, entries[29])
 		time.Sleep(time.Second)
 		for _, i := range []int{3, 28, 15, 0} {
-			require.NoError(r, q.Leave(r.ctx, entries[i]))
+			require.NoError(r, q.Leave(r.ctx, entries[i], false))
 			entries[i] = nil
 			time.Sleep(time.Second)
 			require.Empty(r, last)
@@ -110,7 +110,7 @@ func TestOneWaitsForTheYoungestOlderEntryHoweverManyThereAre(t *testing.T) {
 		for _, e := range entries[:29] {
 			if e != nil {
 				require.Empty(r, last)
-				require.NoError(r, q.Leave(r.ctx, e))
+				require.NoError(r, q.Leave(r.ctx, e, false))
 			}
 		}
 		got := <-last
@@ -157,7 +157,7 @@ func TestAWaitGoesOnWhateverBecomesOfItsWatch(t *testing.T) {
 				tc.happens(r, first.Key)
 				require.Equal(r, second.CreateRevision, r.Get(second.Key).CreateRevision, "the place is kept")
 				began := time.Now()
-				_ = a.Leave(r.ctx, first)
+				_ = a.Leave(r.ctx, first, false)
 				require.NoError(r, (<-got).err)
 				require.LessOrEqual(r, time.Since(began), tc.late)
 			})
@@ -206,10 +206,10 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		q := r.queue("a")
 		e := r.enter(q)
 		r.DeleteKey(e.Key)
-		require.ErrorIs(r, q.Leave(r.ctx, e), ErrGone)
+		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone)
 		again, _, err := q.Enter(r.ctx, e.Lease, "again")
 		require.NoError(r, err)
-		require.ErrorIs(r, q.Leave(r.ctx, e), ErrGone, "trap A8")
+		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone, "trap A8")
 		require.ErrorIs(r, q.Rewrite(r.ctx, e, "x"), ErrGone)
 		require.ErrorIs(r, q.Stay(r.ctx, e, nil, func() {}), ErrGone)
 		require.NoError(r, q.Rewrite(r.ctx, again, "y"))
@@ -242,11 +242,11 @@ func TestEveryWatchRequiresALeader(t *testing.T) {
 		cancel()
 		require.ErrorIs(r, <-stay, context.Canceled)
 		require.Empty(r, got)
-		require.NoError(r, a.Leave(r.ctx, held))
+		require.NoError(r, a.Leave(r.ctx, held, false))
 		require.NoError(r, (<-got).err)
 	})
 }
 
 func testWriter(kv clientv3.KV) *Writer {
-	return NewWriter(context.Background(), kv, Lanes, func(f func()) { go f() })
+	return NewWriter(context.Background(), kv, Lanes, func(f func()) bool { go f(); return true })
 }

@@ -13,11 +13,32 @@ import (
 // From when kept is closed on, company is called when somebody else is in the queue:
 // at least once, soon after he has come, whether before or after.
 func (q *Queue) Stay(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
-	if err := q.stayInView(ctx, e, kept, company); err != nil {
-		return err
+	if q.view != nil {
+		if err := q.stayInView(ctx, e, kept, company); err != nil {
+			return err
+		}
 	}
 	own := newOwnWatch(e)
 	defer own.stop()
+	// Most holds end before anything else happens.
+	select {
+	case <-own.due.C:
+		own.open(ctx, q)
+	case <-kept:
+		kept = nil
+		own.stop()
+		own.wide = true
+		own.open(ctx, q)
+		alone, err := q.stands(ctx, e, true)
+		if err != nil {
+			return err
+		}
+		if !alone {
+			company()
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	resync := time.NewTicker(holdResync)
 	defer resync.Stop()
 	for {

@@ -27,7 +27,7 @@ const crowd = 16
 
 var errCrowd = errors.New("too many for a view")
 
-// Resting is how long a view is kept, after the last wait or hold, for the next one.
+// Resting is how long a queue rests, after the last wait or hold, for the next one.
 const Resting = time.Second
 
 // openView opens the view if there is none; nil without an error when the watch cannot
@@ -56,9 +56,6 @@ func (q *Queue) openView(ctx context.Context) error {
 	return nil
 }
 
-// Viewing tells whether there is something to Rest for.
-func (q *Queue) Viewing() bool { return q.view != nil }
-
 // Close ends what the queue keeps between calls.
 func (q *Queue) Close() {
 	if q.view != nil {
@@ -79,7 +76,7 @@ func (q *Queue) seen(resp clientv3.WatchResponse, ok bool) {
 // shows tells whether the view knows of an entry and shows it. One that should be there
 // and is not was deleted; before that is said, etcd is asked.
 func (q *Queue) shows(ctx context.Context, e *Entry) (bool, error) {
-	if q.view.rev < e.CreateRevision {
+	if q.view.rev < max(e.CreateRevision, e.modRevision.Load()) {
 		return false, nil // it has not got so far yet
 	}
 	if own := q.view.entries[e.Key]; own != nil && own.CreateRevision == e.CreateRevision {
@@ -191,22 +188,28 @@ func (q *Queue) stayInView(ctx context.Context, e *Entry, kept <-chan struct{}, 
 	return nil
 }
 
-// Rest keeps the view up to date while nobody waits or holds, until wake, or for as
-// long as it is worth keeping; then it closes it.
-func (q *Queue) Rest(wake <-chan struct{}) {
-	if q.view == nil {
-		return
-	}
+// Rest waits for a while until wake, or the end of life, while nobody waits or holds; it
+// keeps the view up to date meanwhile. When it returns false nothing woke it, and the
+// view is closed.
+func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
 	over := time.NewTimer(Resting)
 	defer over.Stop()
-	for q.view != nil {
+	for {
+		var events clientv3.WatchChan
+		if q.view != nil {
+			events = q.view.watch.events
+		}
 		select {
-		case resp, ok := <-q.view.watch.events:
+		case resp, ok := <-events:
 			q.seen(resp, ok)
 		case <-wake:
-			return
+			return true
+		case <-q.life.Done():
+			q.Close()
+			return false
 		case <-over.C:
 			q.Close()
+			return false
 		}
 	}
 }
