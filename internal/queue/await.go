@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// settle is how long a wait or a hold must last before our own key is watched.
-	// Most are shorter, and are spared the watch.
-	settle = 250 * time.Millisecond
+	// settle and settleWait are how long a hold, or a wait in a crowd, must last before
+	// our own key is watched. Most are shorter, and are spared the watch; and he who
+	// waits finds out at the latest when it is his turn.
+	settle     = 250 * time.Millisecond
+	settleWait = time.Second
 
 	// waitResync and holdResync are how often we look for ourselves, in case a
 	// watch has not told what it should have (trap A21).
@@ -32,7 +34,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
-	if e.ahead != nil || q.view != nil { // there are few
+	if q.view != nil || e.ahead != nil && e.older < crowd/2 {
 		rev, err := q.awaitInView(ctx, e)
 		if !errors.Is(err, errCrowd) {
 			return rev, err
@@ -47,7 +49,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 		ahead  = e.ahead // the youngest older entry; nil: not known
 		seen   *mvccpb.KeyValue
 		theirs *watch // on ahead
-		own    = newOwnWatch(e)
+		own    = newOwnWatch(e, settleWait)
 		resync = time.NewTicker(waitResync)
 		failed int
 	)
@@ -61,7 +63,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			theirs.stop()
 			theirs = q.openOn(ctx, ahead)
 		}
-		rev, next, err := q.look(ctx, e)
+		rev, next, err := q.lookBehind(ctx, e, ahead)
 		switch {
 		case err != nil:
 			return 0, err
@@ -127,7 +129,7 @@ type ownWatch struct {
 	failed int
 }
 
-func newOwnWatch(e *Entry) *ownWatch {
+func newOwnWatch(e *Entry, settle time.Duration) *ownWatch {
 	return &ownWatch{
 		of:  &mvccpb.KeyValue{Key: []byte(e.Key), CreateRevision: e.CreateRevision, Lease: int64(e.Lease)},
 		due: time.NewTimer(settle),
@@ -174,6 +176,29 @@ func (q *Queue) check(ahead *mvccpb.KeyValue) error {
 			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))
 	}
 	return q.nested(ahead, nil)
+}
+
+// lookBehind is look, but cheaper where ahead is known to be the next one ahead: as
+// long as it stands, it is that still.
+func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue) (rev int64, next *mvccpb.KeyValue, err error) {
+	if ahead == nil {
+		return q.look(ctx, e)
+	}
+	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(string(ahead.Key))).Commit()
+		if err != nil {
+			return err
+		}
+		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
+			return ErrGone
+		}
+		next = youngest(resp.Responses[1].GetResponseRange().Kvs)
+		return nil
+	})
+	if err != nil || same(next, ahead) {
+		return 0, next, err
+	}
+	return q.look(ctx, e)
 }
 
 // look reads at one revision whether our own entry stands (ErrGone if not), and

@@ -39,7 +39,7 @@ const (
 	Lanes = 2
 	// most is how many writes travel in one transaction. The server's limit is 128
 	// operations by default, those of the transaction and of its largest part together.
-	most = 48
+	most = 100
 
 	// slow is after what time a transaction that is under way holds up nobody: it may
 	// hang on a connection that is dead, while another one would do.

@@ -60,8 +60,10 @@ type Entry struct {
 	// first says that nobody older was there at CreateRevision, and so never will
 	// be: the transaction that wrote the key saw it.
 	first bool
-	// ahead is the youngest older entry when the write saw all of them.
+	// ahead is the youngest older entry when the write saw all of them, and older is how
+	// many they are.
 	ahead *mvccpb.KeyValue
+	older int
 }
 
 // First says that nobody older was there when the key was written.
@@ -93,7 +95,7 @@ func (e *Entry) Guard() clientv3.Cmp {
 // the read is part of a write and costs every user of the cluster; and in key
 // order, as sorting by revision would read the whole queue (trap A16). When all
 // older ones are among them the first look can be saved.
-const peek = 8
+const peek = 33
 
 // Enter puts our key into the queue. It returns when etcd answered or ctx ended;
 // in the second case, and after any error, the key may have been written all the
@@ -121,7 +123,7 @@ func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string)
 		e = newEntry(key, lease, resp.Header.Revision)
 		e.first = len(older) == 0
 		if len(older) < peek {
-			e.ahead = youngest(older)
+			e.ahead, e.older = youngest(older), len(older)
 		}
 		return nil
 	})

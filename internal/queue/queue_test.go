@@ -86,7 +86,7 @@ func TestNoWriteMakesTheServerSortTheQueue(t *testing.T) {
 			require.Equal(r, pb.RangeRequest_NONE, get.SortOrder)
 			require.Zero(r, get.MaxCreateRevision, "that filter reads the whole range too")
 			require.Positive(r, get.Limit)
-			require.LessOrEqual(r, get.Limit, int64(8))
+			require.LessOrEqual(r, get.Limit, int64(40))
 			require.True(r, get.KeysOnly)
 		}
 	})

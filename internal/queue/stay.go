@@ -18,7 +18,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, kept <-chan struct{}, compan
 			return err
 		}
 	}
-	own := newOwnWatch(e)
+	own := newOwnWatch(e, settle)
 	defer own.stop()
 	// Most holds end before anything else happens.
 	select {

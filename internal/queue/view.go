@@ -22,7 +22,8 @@ type view struct {
 	watch *watch
 }
 
-// crowd is how many entries a queue may have for a view.
+// crowd is how many entries a queue may have for a view; one is only opened for a few
+// less.
 const crowd = 16
 
 var errCrowd = errors.New("too many for a view")
