@@ -16,10 +16,10 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim lint tidy cover consumer
+.PHONY: help test fmt vet demo sim bench bench-quick lint tidy cover consumer
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: fmt vet ## gofmt, vet and all tests of every module with the race detector
 	@$(call each, go test -race ./...)
@@ -38,6 +38,12 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 SEEDS ?= 10000
 sim: ## simulated schedules with faults: SEEDS=n of them, or SEED=n for that one only
 	ETCDLOCK_SEEDS=$(SEEDS) $(if $(SEED),ETCDLOCK_SEED=$(SEED)) go test -run TestSimulation -v -count 1 -timeout 0 .
+
+bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
+	@cd bench && go run .
+
+bench-quick: ## the targets of the benchmark, a line for each, in less than a minute
+	@cd bench && go run . -quick
 
 lint: ## golangci-lint in every module; the first run builds it (about a minute)
 	@$(call each, go run $(GOLANGCI_LINT) run ./...)

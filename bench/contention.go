@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// crowd is who contends for one name.
+type crowd struct {
+	processes, callers int
+	work               time.Duration
+}
+
+func (c crowd) String() string {
+	s := fmt.Sprintf("%d processes", c.processes)
+	switch {
+	case c.processes == 1:
+		s = fmt.Sprintf("%d goroutines of 1 process", c.callers)
+	case c.callers > 1:
+		s = fmt.Sprintf("%d processes x %d goroutines", c.processes, c.callers)
+	}
+	if c.work > 0 {
+		s += fmt.Sprintf(", holding for %v", c.work)
+	}
+	return s
+}
+
+const (
+	perSecond     = "acquisitions a second"
+	smallestShare = "smallest share" // of a process, over the mean
+)
+
+// processes measures how many times a second a lock changes hands between real OS
+// processes that all want it all the time.
+func processes(ctx context.Context, b *bench) error {
+	var crowds []crowd
+	for _, n := range b.crowds {
+		crowds = append(crowds, crowd{processes: n, callers: 1})
+	}
+	if b.everything {
+		// Who does something while he holds gives the referee more to see.
+		crowds = append(crowds, crowd{processes: 8, callers: 1, work: time.Millisecond})
+	}
+	return contend(ctx, b, "processes", crowds, b.contestants())
+}
+
+// goroutines is the same with many callers in a process. etcd's own Mutex needs a
+// session for each of them.
+func goroutines(ctx context.Context, b *bench) error {
+	list := b.contestants()
+	if b.everything {
+		list = slices.Concat(list, variants())
+	}
+	return contend(ctx, b, "goroutines", []crowd{{processes: 1, callers: 100}, {processes: 4, callers: 25}}, list)
+}
+
+func contend(ctx context.Context, b *bench, suite string, crowds []crowd, list []contestant) error {
+	for round := range b.rounds {
+		for _, who := range crowds {
+			for i := range list {
+				c := list[(i+round)%len(list)]
+				if err := contention(ctx, b, suite, who, c, round); err != nil {
+					return fmt.Errorf("%v: %w", who, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// contention has one crowd contend with one library.
+func contention(ctx context.Context, b *bench, suite string, who crowd, c contestant, round int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o := order{
+		Contestant: c.key,
+		Where:      b.where,
+		Name:       b.name("%s/%s/%d/%d/%v/%d", suite, c.key, who.processes, who.callers, who.work, round),
+		Callers:    who.callers,
+		Work:       who.work,
+	}
+	replies, o, err := b.crew.contend(who.processes, o, b.span, filepath.Join(b.dir, "stays"))
+	if err != nil {
+		return err
+	}
+	var (
+		stays  []stay
+		counts []float64
+		blur   time.Duration
+	)
+	for i, r := range replies {
+		if stays, err = readStays(stays, fmt.Sprintf("%s-%d", o.File, i)); err != nil {
+			return err
+		}
+		counts = append(counts, float64(r.Count))
+		blur = max(blur, r.Blur)
+	}
+	b.checks.add(fmt.Sprintf("%s, %d nodes, %v", c.key, b.nodes, who), judge(stays, 2*blur, c.tokens))
+
+	at := spot{suite, b.nodes, who.String(), c.key, perSecond}
+	b.book.add(at, "1/s", high, float64(len(stays))/b.span.Seconds())
+	if who.processes > 1 {
+		at.Metric = smallestShare
+		b.book.add(at, "of the mean", high, slices.Min(counts)*float64(who.processes)/float64(max(1, len(stays))))
+	}
+	return nil
+}
+
+// contend opens n workers for a contention, lets it last for span, and closes them.
+// It returns the order as it was given.
+func (c *crew) contend(n int, o order, span time.Duration, file string) ([]reply, order, error) {
+	o.Do = doOpen
+	if _, err := c.tell(n, o); err != nil {
+		return nil, o, err
+	}
+	o.Do = doRun
+	o.File = file
+	if o.OwnNames {
+		o.File = ""
+	}
+	o.From = clock.now() + int64(20*time.Millisecond) + int64(n)*int64(500*time.Microsecond)
+	o.Until = o.From + int64(span)
+	replies, err := c.tell(n, o)
+	if err != nil {
+		return nil, o, err
+	}
+	closing := order{Do: doClose, Contestant: o.Contestant}
+	_, err = c.tell(n, closing)
+	return replies, o, err
+}

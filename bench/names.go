@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// manyNames measures callers of one process, on one session, each with a name of its
+// own, so that nobody waits for anybody: what is left is how many requests a client
+// gets through.
+func manyNames(ctx context.Context, b *bench) error {
+	list := b.onEtcdOnly()
+	what := fmt.Sprintf("%d callers, a name each", b.callers)
+	for round := range b.rounds {
+		for i := range list {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			c := list[(i+round)%len(list)]
+			o := order{
+				Contestant: c.key,
+				Where:      b.where,
+				Name:       b.name("names/%s/%d", c.key, round),
+				Callers:    b.callers,
+				OwnNames:   true,
+			}
+			replies, _, err := b.crew.contend(1, o, b.span, "")
+			if err != nil {
+				return err
+			}
+			b.book.add(spot{"names", b.nodes, what, c.key, "pairs a second"}, "1/s", high, float64(replies[0].Count)/b.span.Seconds())
+			b.checks.add(fmt.Sprintf("%s, %d nodes, %s", c.key, b.nodes, what), replies[0].Verdict)
+		}
+	}
+	return nil
+}

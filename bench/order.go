@@ -1,0 +1,42 @@
+package main
+
+import "time"
+
+// Worker processes are this program, started again with "worker" as its argument.
+// They get orders as lines of JSON on standard input, and answer each with one line on
+// standard output. They end when their standard input does.
+
+// order is what a worker is told. Which fields count depends on Do.
+type order struct {
+	Do         string        `json:"do"` // open, run, close, hold, rest
+	Contestant string        `json:"contestant,omitempty"`
+	Where      servers       `json:"where,omitzero"`
+	Name       string        `json:"name,omitempty"`
+	Process    int           `json:"process,omitempty"`
+	Callers    int           `json:"callers,omitempty"`
+	OwnNames   bool          `json:"own_names,omitempty"` // each caller its own
+	Work       time.Duration `json:"work,omitempty"`      // for which each hold lasts
+	From       int64         `json:"from,omitempty"`      // on the shared clock
+	Until      int64         `json:"until,omitempty"`
+	File       string        `json:"file,omitempty"` // for the stays
+	TTL        time.Duration `json:"ttl,omitempty"`
+	Rest       string        `json:"rest,omitempty"` // what to rest with
+	Watch      time.Duration `json:"watch,omitempty"`
+}
+
+// reply is its answer.
+type reply struct {
+	Error   string        `json:"error,omitempty"`
+	Count   int           `json:"count,omitempty"`
+	Blur    time.Duration `json:"blur,omitempty"`
+	Verdict verdict       `json:"verdict,omitzero"` // with OwnNames
+	Rest    resting       `json:"rest,omitzero"`
+}
+
+const (
+	doOpen  = "open"  // a connection and the sessions for the callers
+	doRun   = "run"   // lock and unlock from From until Until
+	doClose = "close" // the sessions and the connection
+	doHold  = "hold"  // open, lock, and hold until killed
+	doRest  = "rest"  // see rest.go
+)

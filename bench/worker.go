@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// worker is a process that contends.
+type worker struct {
+	link     link
+	sessions []session
+	callers  []caller
+	tokens   bool
+	linger   linger
+}
+
+// linger makes a hold now and then long enough for the referee to see who else is
+// there: an empty one is shorter than two processes' clocks can tell. It costs every
+// contestant the same, a hundredth of its time at most.
+type linger struct{ next atomic.Int64 }
+
+const (
+	lingerFor   = 20 * time.Microsecond
+	lingerEvery = 2 * time.Millisecond
+)
+
+func (l *linger) stay(since int64) {
+	next := l.next.Load()
+	if since < next || !l.next.CompareAndSwap(next, since+int64(lingerEvery)) {
+		return
+	}
+	for clock.now() < since+int64(lingerFor) {
+		// A sleep would take fifty times as long.
+	}
+}
+
+// caller is one of its goroutines.
+type caller struct {
+	mutex  mutex
+	linger *linger
+	stays  []stay
+}
+
+// runWorker serves orders until in ends.
+func runWorker(in io.Reader, out io.Writer) error {
+	w := &worker{}
+	orders := json.NewDecoder(in)
+	answers := bufio.NewWriter(out)
+	for {
+		var o order
+		if err := orders.Decode(&o); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		r, err := w.obey(o)
+		if err != nil {
+			r.Error = err.Error()
+		}
+		if err := json.NewEncoder(answers).Encode(r); err != nil {
+			return err
+		}
+		if err := answers.Flush(); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) obey(o order) (reply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	switch o.Do {
+	case doOpen:
+		return reply{}, w.open(ctx, o)
+	case doRun:
+		return w.run(ctx, o)
+	case doClose:
+		return reply{}, w.close()
+	case doHold:
+		if err := w.open(ctx, o); err != nil {
+			return reply{}, err
+		}
+		_, err := w.callers[0].mutex.lock(ctx)
+		return reply{}, err
+	case doRest:
+		r, err := rested(ctx, o)
+		return reply{Rest: r}, err
+	}
+	return reply{}, fmt.Errorf("no such order: %q", o.Do)
+}
+
+// open makes what the callers need, and a first request, so that the connection
+// stands when the run begins.
+func (w *worker) open(ctx context.Context, o order) error {
+	c, ok := everybody()[o.Contestant]
+	if !ok {
+		return fmt.Errorf("no such contestant: %q", o.Contestant)
+	}
+	ttl := o.TTL
+	if ttl == 0 {
+		ttl = sessionTTL
+	}
+	var err error
+	if w.link, err = c.dial(ctx, o.Where); err != nil {
+		return err
+	}
+	w.tokens = c.tokens
+	sessions := 1
+	if c.sessionEach && !o.OwnNames {
+		sessions = o.Callers
+	}
+	w.sessions = make([]session, sessions)
+	var made errgroup.Group
+	made.SetLimit(16)
+	for i := range w.sessions {
+		made.Go(func() (err error) {
+			w.sessions[i], err = w.link.session(ctx, ttl)
+			return err
+		})
+	}
+	if err := made.Wait(); err != nil {
+		return err
+	}
+	w.callers = make([]caller, o.Callers)
+	for i := range w.callers {
+		name := o.Name
+		if o.OwnNames {
+			name = fmt.Sprintf("%s/%d", name, i)
+		}
+		w.callers[i] = caller{mutex: w.sessions[i%sessions].mutex(name), linger: &w.linger}
+	}
+	return nil
+}
+
+// run has all callers lock and unlock until the time is over.
+func (w *worker) run(ctx context.Context, o order) (reply, error) {
+	clock.sleepUntil(o.From)
+	waits, cancel := context.WithTimeout(ctx, time.Duration(o.Until-clock.now()))
+	defer cancel()
+	var all errgroup.Group
+	for i := range w.callers {
+		all.Go(func() error { return w.callers[i].run(ctx, waits, o) })
+	}
+	if err := all.Wait(); err != nil {
+		return reply{}, err
+	}
+	r := reply{Blur: clock.blur}
+	var stays []stay
+	for _, c := range w.callers {
+		r.Count += len(c.stays)
+		if o.OwnNames {
+			r.Verdict = r.Verdict.add(judge(c.stays, 0, w.tokens))
+		} else {
+			stays = append(stays, c.stays...)
+		}
+	}
+	return r, writeStays(o.File, stays)
+}
+
+// run locks and unlocks; waits ends when the time is over.
+func (c *caller) run(ctx, waits context.Context, o order) error {
+	c.stays = slices.Grow(c.stays[:0], 1<<12)
+	for waits.Err() == nil {
+		h, err := c.mutex.lock(waits)
+		switch {
+		case err != nil && waits.Err() != nil:
+			return nil //nolint:nilerr // the time is over
+		case err != nil:
+			return fmt.Errorf("lock: %w", err)
+		}
+		s := stay{Start: clock.now(), Process: o.Process}
+		s.Token = h.token()
+		if o.Work > 0 {
+			time.Sleep(o.Work)
+		} else if !o.OwnNames {
+			c.linger.stay(s.Start)
+		}
+		s.End = clock.now()
+		if err := h.unlock(ctx); err != nil {
+			return fmt.Errorf("unlock: %w", err)
+		}
+		if s.Start < o.Until {
+			c.stays = append(c.stays, s)
+		}
+	}
+	return nil
+}
+
+func (w *worker) close() error {
+	for _, s := range w.sessions {
+		s.close()
+	}
+	if w.link != nil {
+		w.link.close()
+	}
+	w.link, w.sessions, w.callers = nil, nil, nil
+	return nil
+}
+
+// workerMain is the program in its role of a worker.
+func workerMain() int {
+	if err := runWorker(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		return 1
+	}
+	return 0
+}
