@@ -1,0 +1,83 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// inCrowd runs a test for an entry behind n older ones of a foreign lease.
+func inCrowd(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID)) {
+	simulate(t, func(r *rig) {
+		crowd := r.GrantLease(time.Hour)
+		for i := range n {
+			r.PutKey(fmt.Sprintf("q/%x", 0x1000+i), "", crowd)
+		}
+		q := r.queue("a")
+		test(r, q, r.enter(q), crowd)
+	})
+}
+
+// trap A6: the read at the handover looks at the own key too.
+func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
+	for _, n := range []int{crowd, peek + 1} {
+		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
+			got := r.await(q, e)
+			time.Sleep(100 * time.Millisecond)
+			r.MissDelete(e.Key)
+			r.DeleteKey(e.Key)
+			r.RevokeLease(crowd)
+			require.ErrorIs(r, (<-got).err, ErrGone)
+		})
+	}
+}
+
+func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
+	for _, n := range []int{crowd, peek + 1} {
+		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
+			c := r.Client("a")
+			c.ResetCounts()
+			got := r.await(q, e)
+			time.Sleep(100 * time.Millisecond)
+			require.Equal(r, 1, c.Count(simetcd.Watch))
+			if n < peek {
+				require.Equal(r, 1, c.Count(simetcd.TxnReadOnly), "the next one ahead was known from entering")
+			} else {
+				require.Equal(r, 2, c.Count(simetcd.TxnReadOnly))
+			}
+			for i := range n - 1 { // those further ahead concern nobody
+				r.DeleteKey(fmt.Sprintf("q/%x", 0x1000+i))
+			}
+			time.Sleep(100 * time.Millisecond)
+			require.Empty(r, got)
+			c.ResetCounts()
+			r.RevokeLease(crowd)
+			require.NoError(r, (<-got).err)
+			require.Equal(r, 1, c.Count(simetcd.TxnReadOnly))
+		})
+	}
+}
+
+// A queue that grows under a view goes on by watching the one ahead, with its place.
+func TestAViewThatBecomesACrowdKeepsThePlace(t *testing.T) {
+	inCrowd(t, 2, func(r *rig, q *Queue, e *Entry, old clientv3.LeaseID) {
+		got := r.await(q, e)
+		time.Sleep(100 * time.Millisecond)
+		younger := r.GrantLease(time.Hour)
+		for i := range crowd + 5 {
+			r.PutKey(fmt.Sprintf("q/%x", 0x2000+i), "", younger)
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Empty(r, got)
+		r.RevokeLease(old)
+		granted := <-got
+		require.NoError(r, granted.err)
+		require.Greater(r, granted.rev, e.CreateRevision)
+	})
+}
