@@ -25,7 +25,7 @@ func ExampleMutex_Queue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer lock.Unlock(ctx)
+	defer func() { _ = lock.Unlock(ctx) }()
 
 	queue, err := mutex.Queue(ctx)
 	if err != nil {

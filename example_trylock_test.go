@@ -20,7 +20,7 @@ func ExampleMutex_TryLock() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		defer session.Close(ctx)
+		defer session.Close(ctx) //nolint:revive // both processes go on to the end
 
 		lock, err := etcdlock.NewMutex(session, "cron/cleanup").TryLock(ctx)
 		switch {
@@ -30,7 +30,7 @@ func ExampleMutex_TryLock() {
 		case err != nil:
 			log.Fatal(err)
 		}
-		defer lock.Unlock(ctx)
+		defer func() { _ = lock.Unlock(ctx) }() //nolint:revive // both processes go on to the end
 		fmt.Println(host, "cleans up")
 	}
 	// Output:

@@ -49,11 +49,11 @@ func TestTokensGrowOverHandoversOfEveryKind(t *testing.T) {
 
 		l, err := a.TryLock(w.ctx)
 		require.NoError(w, err)
-		l = took("tried", l)
+		took("tried", l)
 		wait := start(w, b.Lock)
 		w.pass(time.Second)
 		w.Client("a").Cut()
-		l = took("after an expiry", wait.get())
+		took("after an expiry", wait.get())
 		w.Client("a").Heal()
 		wait = start(w, a.Lock)
 		w.pass(time.Second)

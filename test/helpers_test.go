@@ -97,7 +97,7 @@ type span struct {
 
 // begin notes a hold. The returned function is called right before its release;
 // when the hold's context ends earlier, that counts.
-func (h *history) begin(session any, token int64, held context.Context) (end func()) {
+func (h *history) begin(held context.Context, session any, token int64) (end func()) {
 	s := &span{session: session, token: token, from: time.Now()}
 	h.mu.Lock()
 	h.holds = append(h.holds, s)

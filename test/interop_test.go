@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	lockpb "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 
@@ -35,7 +34,7 @@ func TestAMixedFleetExcludesEachOtherAndItsTokensGrow(t *testing.T) {
 		workers = append(workers, func() error {
 			for range rounds {
 				err := etcdlock.NewMutex(ours, "lock").Do(f.ctx(), func(ctx context.Context, l *etcdlock.Lock) error {
-					defer h.begin(ours, l.Token(), l.Context())()
+					defer h.begin(l.Context(), ours, l.Token())()
 					return raise(ctx, ours.Client(), "counter")
 				})
 				if err != nil {
@@ -53,7 +52,7 @@ func TestAMixedFleetExcludesEachOtherAndItsTokensGrow(t *testing.T) {
 				}
 				// What users of etcd's library take for a token: the revision of
 				// the acquisition.
-				end := h.begin(theirs, m.Header().Revision, f.ctx())
+				end := h.begin(f.ctx(), theirs, m.Header().Revision)
 				if err := raise(f.ctx(), theirs.Client(), "counter"); err != nil {
 					return err
 				}
@@ -156,7 +155,7 @@ func TestAForeignHolderIsListedWithoutMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, m.Key(), entries[0].Key)
-	require.Equal(t, clientv3.LeaseID(s.Lease()), entries[0].Lease)
+	require.Equal(t, s.Lease(), entries[0].Lease)
 	require.Zero(t, entries[0].PID)
 	require.True(t, entries[0].Since.IsZero())
 	require.NoError(t, m.Unlock(f.ctx()))

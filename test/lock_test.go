@@ -38,7 +38,7 @@ func TestSessionsOfSeveralClientsExcludeEachOtherAndTheirTokensGrow(t *testing.T
 					m := etcdlock.NewMutex(s, "lock")
 					for range rounds {
 						err := m.Do(f.ctx(), func(ctx context.Context, l *etcdlock.Lock) error {
-							defer h.begin(s, l.Token(), l.Context())()
+							defer h.begin(l.Context(), s, l.Token())()
 							return raise(ctx, c, "counter")
 						})
 						if err != nil {

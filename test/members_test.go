@@ -133,7 +133,7 @@ func TestNoLockIsGrantedTwiceWhileMembersComeAndGo(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				end := h.begin(s, l.Token(), l.Context())
+				end := h.begin(l.Context(), s, l.Token())
 				n++
 				end()
 				if err := l.Unlock(f.ctx()); err != nil {

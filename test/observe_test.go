@@ -156,7 +156,8 @@ func TestAnObservationEndsWithItsContextOrWithAnError(t *testing.T) {
 	require.Equal(t, vacancy, nextValue(t, leaders))
 	require.NoError(t, s.Close(f.ctx()))
 	require.ErrorIs(t, receive(t, end, "the end by Close"), etcdlock.ErrSessionClosed)
-	for range e.Observe(f.ctx()) {
+	for _, err := range e.Observe(f.ctx()) {
+		require.ErrorIs(t, err, etcdlock.ErrSessionClosed)
 		break // breaking out must end it, too
 	}
 }

@@ -91,7 +91,7 @@ func TestRunOfSeveralCandidatesHasOneLeaderAtATimeOverLosses(t *testing.T) {
 		s := f.session(f.client(), 2*time.Second)
 		go func() {
 			ends <- etcdlock.NewElection(s, "election").Run(ctx, "x", func(ctx context.Context, term *etcdlock.Term) error {
-				defer h.begin(s, term.Token(), ctx)()
+				defer h.begin(ctx, s, term.Token())()
 				led <- s
 				<-ctx.Done()
 				return nil

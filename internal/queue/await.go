@@ -149,7 +149,7 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 	}
 	o.again = true
 	if o.watch == nil {
-		o.due.Reset(pause(o.failed, int64(o.of.Lease)))
+		o.due.Reset(pause(o.failed, o.of.Lease))
 		o.failed++
 		return look
 	}
@@ -160,7 +160,7 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 func (o *ownWatch) ended() {
 	o.watch.stop()
 	o.watch = nil
-	o.due.Reset(pause(0, int64(o.of.Lease)))
+	o.due.Reset(pause(0, o.of.Lease))
 }
 
 func (o *ownWatch) stop() {
