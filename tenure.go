@@ -178,9 +178,10 @@ func (t *tenure) yield() {
 	t.giveUpKept()
 }
 
-// giveUpKept ends the tenure if nobody holds. Called with session.mu held.
+// giveUpKept ends the tenure if nobody holds; one that has ended may be in the middle of
+// leaveAtOnce. Called with session.mu held.
 func (t *tenure) giveUpKept() {
-	if t != nil && t.holding == nil {
+	if t != nil && t.holding == nil && !t.ended {
 		t.end()
 	}
 }
