@@ -88,10 +88,11 @@ func (l *Lease) Keep() error {
 var errOverdue = errors.New("a renewal is overdue")
 
 // nextRenewal is the time until a third of the TTL has passed since the last
-// answered request was sent.
+// answered request was sent, but never nothing: an answer that extends little, as an
+// old one or one with a short TTL, must not be asked for again at once, and again.
 func (l *Lease) nextRenewal(every time.Duration) time.Duration {
 	sent := l.ValidUntil() - l.ttl + l.margin
-	return max(sent+every-l.cfg.Clock(), 0)
+	return max(sent+every-l.cfg.Clock(), l.ttl/50)
 }
 
 // renew sends one renewal and waits for its answer for as long as that can be of
