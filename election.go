@@ -26,6 +26,9 @@ type Term struct {
 	value atomic.Pointer[string]
 }
 
+// candidate begins what a candidate claims to be.
+const candidate = "candidate "
+
 // NewElection names an election; for names see [NewMutex].
 func NewElection(s *Session, name string) *Election {
 	return &Election{session: s, name: name}
@@ -39,7 +42,7 @@ func (e *Election) Name() string { return e.name }
 // of one session that campaign in one election take turns.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	h, err := e.session.acquire(ctx, e.name, claim{
-		as:    "candidate " + value,
+		as:    candidate + value,
 		value: func() string { return value }, // what it proposed, byte for byte
 	})
 	if err != nil {
@@ -69,7 +72,7 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	}
 	ctx, stop := t.within(ctx)
 	defer stop()
-	err := t.tenure.line.queue.Rewrite(ctx, t.tenure.entry, value)
+	err := t.tenure.queue.Rewrite(ctx, t.entry, value)
 	switch {
 	case err == nil:
 		t.value.Store(&value)

@@ -64,6 +64,31 @@ var (
 	// use, as "a/b" lies inside "a": the two would wait for each other's keys.
 	ErrNestedName = queue.ErrNested
 
+	// ErrReentryLimit is returned by a Lock under the context of a hold that has as many
+	// holds within it as [WithReentryLimit] allows.
+	ErrReentryLimit = errors.New("too many holds of one turn")
+
+	// ErrDeadlock is returned by a call that would wait for ever: for what its own context
+	// carries, or, with [WithDeadlockDetection], for somebody who waits for the caller.
+	ErrDeadlock = errors.New("deadlock")
+
+	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being
+	// upgraded: each of the two would wait for the other to stop reading. Release, and
+	// lock for writing.
+	ErrUpgradeConflict = errors.New("another reader is being upgraded")
+
+	// ErrLimitMismatch is returned by [Semaphore.Acquire] when somebody who is in the queue
+	// was given another limit.
+	ErrLimitMismatch = errors.New("different limits for one semaphore")
+
+	// ErrInvalidPermits is returned for a number of permits, or a limit, that can never be:
+	// less than one, or more than the limit.
+	ErrInvalidPermits = errors.New("invalid number of permits")
+
+	// ErrTooManyNames is returned by [LockAll] for more names than etcd takes in one
+	// transaction.
+	ErrTooManyNames = errors.New("too many names for one transaction")
+
 	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep:
 	// not positive, not in whole seconds, or below the server's minimum, which
 	// the server would silently raise.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
 // Hold is what a [Lock] and a [Term] have in common: one acquisition, from its
@@ -14,6 +16,9 @@ import (
 // goroutine. A release of it never touches a later acquisition.
 type Hold struct {
 	tenure *tenure
+	turn   *turn
+	entry  *queue.Entry // of the name that it is a hold of
+	token  int64
 	values context.Context // that of the caller; only its values are used
 	terms  terms
 
@@ -21,6 +26,7 @@ type Hold struct {
 	err    error           // why it is over, once that is known
 	ctx    context.Context // made when somebody asks for it; a child of the tenure's
 	cancel context.CancelCauseFunc
+	asked  chan Request // made when somebody wants to listen
 }
 
 // holdContext ends with the hold, and has the values of the caller's context too.
@@ -31,8 +37,11 @@ type holdContext struct {
 }
 
 func (c *holdContext) Value(key any) any {
-	if key == (waitKey{c.hold}) {
+	switch key {
+	case waitKey{c.hold}:
 		return context.Background()
+	case carryKey{}:
+		return &carried{hold: c.hold, outer: carriedBy(c.values)}
 	}
 	if v := c.Context.Value(key); v != nil {
 		return v
@@ -48,6 +57,9 @@ type waitKey struct{ hold *Hold }
 // [context.Cause] of it is then what Err says. Do under it whatever must not be
 // done any more once somebody else may hold. It carries the values of the context
 // that was given to Lock or Campaign, but not its cancellation.
+//
+// It also carries the hold: to lock the same name again under it returns at once, see
+// [Mutex.Lock].
 //
 // It is cancelled at Deadline at the latest, before anybody else can be granted,
 // unless this process or its machine stands still at that time; see the package
@@ -93,7 +105,7 @@ func (h *Hold) over() error {
 //
 // Goroutines of one session that hand the lock over among themselves, see
 // [WithTimeSlice], share a token: the fence stands between processes.
-func (h *Hold) Token() int64 { return h.tenure.token }
+func (h *Hold) Token() int64 { return h.token }
 
 // Deadline is the instant until which nobody else can hold, whatever happens, as
 // far as this process knows without asking. Each answered renewal moves it. It is
@@ -109,10 +121,10 @@ func (h *Hold) Deadline() time.Time {
 // Guard is a comparison that holds in an etcd transaction only while this hold's
 // key stands. A write to etcd under it is refused once the hold is over, however
 // late it arrives.
-func (h *Hold) Guard() clientv3.Cmp { return h.tenure.entry.Guard() }
+func (h *Hold) Guard() clientv3.Cmp { return h.entry.Guard() }
 
 // Key is the key in etcd by which it is held.
-func (h *Hold) Key() string { return h.tenure.entry.Key }
+func (h *Hold) Key() string { return h.entry.Key }
 
 // release ends the hold here at once, and waits until it is settled what becomes of
 // the key: handed on, or gone, as etcd has confirmed; or until ctx ends. The deletion
@@ -183,13 +195,29 @@ func (h *Hold) giveBack() bool {
 	return errors.Is(h.err, ErrReleased)
 }
 
-// within returns a context that ends with ctx or with the hold.
+// within returns a context that ends with ctx or with the hold, and carries the hold.
 func (h *Hold) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, waitKey{h}, ctx))
+	carry := context.WithValue(ctx, carryKey{}, &carried{hold: h, outer: carriedBy(ctx)})
+	ctx, cancel := context.WithCancelCause(context.WithValue(carry, waitKey{h}, ctx))
 	own := h.Context()
 	stop := context.AfterFunc(own, func() { cancel(context.Cause(own)) })
 	return ctx, func() {
 		stop()
 		cancel(context.Canceled)
 	}
+}
+
+// do calls fn, and releases when fn has returned or panicked. The context that fn gets
+// ends with ctx, and with the hold when that is lost.
+func (h *Hold) do(ctx context.Context, release func(context.Context) error, fn func(context.Context) error) (err error) {
+	work, stop := h.within(ctx)
+	defer func() {
+		stop()
+		over := h.Err()
+		rerr := release(ctx)
+		if over != nil && !errors.Is(over, ErrReleased) || errors.Is(rerr, ErrLost) {
+			err = errors.Join(err, rerr)
+		}
+	}()
+	return fn(work)
 }

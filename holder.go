@@ -28,18 +28,32 @@ type Entry struct {
 	PID   int
 	Since time.Time // when the key was written, by the clock of Host
 
+	// Shared says that it wants to read, beside others who do; Permits, how many of Limit it
+	// wants of a semaphore. Without either it wants to hold alone.
+	Shared         bool
+	Permits, Limit int
+
+	// Holds are the keys of what its owner holds meanwhile, as far as the context of its
+	// call said so.
+	Holds []string
+
 	Value []byte // as it stands in etcd
 }
 
 // Queue lists who holds and who waits, in order, at one revision: the first one
 // holds, or is about to be granted. It blocks until etcd has answered or ctx ends.
 func (m *Mutex) Queue(ctx context.Context) ([]Entry, error) {
-	if err := m.session.usable(m.name); err != nil {
-		return nil, opError("list the queue of", m.name, err)
+	return m.session.list(ctx, m.name)
+}
+
+// list lists the queue of a name.
+func (s *Session) list(ctx context.Context, name string) ([]Entry, error) {
+	if err := s.usable(name); err != nil {
+		return nil, opError("list the queue of", name, err)
 	}
-	kvs, _, err := m.session.queue(m.name).List(ctx)
+	kvs, _, err := s.queue(name).List(ctx)
 	if err != nil {
-		return nil, opError("list the queue of", m.name, err)
+		return nil, opError("list the queue of", name, err)
 	}
 	entries := make([]Entry, len(kvs))
 	for i, kv := range kvs {
@@ -49,7 +63,7 @@ func (m *Mutex) Queue(ctx context.Context) ([]Entry, error) {
 }
 
 func newEntry(kv *mvccpb.KeyValue) Entry {
-	h, _ := wire.DecodeHolder(kv.Value)
+	h := wire.Wants(kv.Value)
 	return Entry{
 		Key:            string(kv.Key),
 		Lease:          clientv3.LeaseID(kv.Lease),
@@ -58,13 +72,18 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 		Host:           h.Host,
 		PID:            h.PID,
 		Since:          h.Since,
+		Shared:         h.Mode == wire.Shared || h.Mode == wire.Upgrading,
+		Permits:        h.Permits,
+		Limit:          h.Limit,
+		Holds:          h.Holds,
 		Value:          kv.Value,
 	}
 }
 
-// holderValue is the value of a lock's key.
-func holderValue(owner string) string {
-	return wire.Holder{Owner: owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC()}.Encode()
+// holderValue is the value of a lock's key: what is wanted, and who wants it.
+func holderValue(want wire.Holder) string {
+	want.Host, want.PID, want.Since = hostname(), os.Getpid(), time.Now().UTC()
+	return want.Encode()
 }
 
 var hostname = sync.OnceValue(func() string {

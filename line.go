@@ -21,10 +21,20 @@ import (
 // enter, await, watch, leave (serve.go). Callers only join the line, and give up or get a
 // grant; so a caller who gives up never costs the next one the place (trap A3),
 // and what a caller does not wait for (an answer, a deletion) is still waited for.
+//
+// Who can hold beside others (a reader, permits) has a key of his own, in another slot. The
+// line waits for one of them after the other; those that are granted have left it, and their
+// tenures are watched over by goroutines of their own (beside.go).
+//
+// A caller who needs a place in etcd for himself alone, as for several names at once, has a
+// line of his own, which nobody else joins.
 type line struct {
 	session *Session
+	id      string // in session.lines: the name, or something that is no name for a line of one caller's own
 	name    string
-	queue   *queue.Queue
+	names   []string // the one, or all that are held at once
+	slots   []int    // of a line of one's own: those of the keys under the names
+	queue   place
 
 	// Guarded by session.mu.
 	waiters list.List     // of *waiter, in the order in which they came
@@ -34,11 +44,29 @@ type line struct {
 	doubt   bool          // a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 
-	// The line's goroutine's own.
-	unsure struct { // an enter that got no answer may take effect late
-		lease clientv3.LeaseID
-		until time.Time
-	}
+	unsure []late // the line's goroutine's own
+}
+
+// place is a queue in etcd, or several that are entered at once.
+type place interface {
+	Enter(context.Context, queue.Want) (e *queue.Entry, unsure bool, err error)
+	TryEnter(context.Context, queue.Want) (e *queue.Entry, unsure bool, err error)
+	Granted(context.Context, *queue.Entry) (granted bool, rev int64, err error)
+	Await(context.Context, *queue.Entry) (rev int64, err error)
+	Stay(ctx context.Context, e *queue.Entry, kept <-chan struct{}, company func()) error
+	Rewrite(ctx context.Context, e *queue.Entry, value string) error
+	Leave(ctx context.Context, e *queue.Entry, tried bool) error
+	LeaveOnce(context.Context, *queue.Entry) (deleted bool, err error)
+	Sweep(ctx context.Context, lease clientv3.LeaseID, slot int) error
+	Rest(wake <-chan struct{}) (woken bool)
+	Close()
+}
+
+// late is an enter that got no answer and may take effect yet.
+type late struct {
+	lease clientv3.LeaseID
+	slot  int
+	until time.Time
 }
 
 // lateEffect is how long a request that was not answered can still be applied:
@@ -51,12 +79,19 @@ type claim struct {
 	value func() string // what is written to the key for it
 	try   bool          // only if nobody else holds or waits
 	terms terms
+
+	mode    wire.Mode
+	restate func(want wire.Holder) string // value, for when it wants something else later; nil if it never does
+
+	rule  *queue.Rule // of who can hold beside others; nil for who cannot
+	cycle *string     // the prefix under which a cycle of waits is looked for; nil: it is not
 }
 
 // terms are for how long a session may keep to itself what it holds.
 type terms struct {
 	slice     time.Duration // how long it is handed over in memory, from one goroutine to the next
 	retention time.Duration // how long it is kept while no goroutine holds
+	depth     int           // how many holds a turn may have; 0: any number
 }
 
 // waiter is a caller in the line.
@@ -64,6 +99,7 @@ type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
 	outcome chan outcome    // holds one
+	carried *carried        // what the caller holds already
 	under   *lease.Lease    // that of the session when the waiter came; nil if it had none
 	place   *list.Element   // nil once it has an outcome or gave up; guarded by session.mu
 }
@@ -81,11 +117,19 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*Hold, err
 	if err := s.usable(name); err != nil {
 		return nil, err
 	}
-	w := &waiter{claim: c, values: ctx}
+	w := &waiter{claim: c, values: ctx, carried: carriedBy(ctx)}
+	if h, err := w.nested(s, name); h != nil || err != nil {
+		return h, err
+	}
 	l, h, err := s.join(name, w)
 	if h != nil || err != nil {
 		return h, err
 	}
+	return l.await(ctx, w)
+}
+
+// await waits for the grant.
+func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
 	select {
 	case o := <-w.outcome:
 		return o.hold, o.err
@@ -121,46 +165,101 @@ func (s *Session) queue(name string) *queue.Queue {
 func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.state.state == Closed:
-		return nil, nil, ErrSessionClosed
-	case s.leaving > 0:
-		return nil, nil, errOrphaned
+	if err := s.admits(); err != nil {
+		return nil, nil, err
 	}
 	l := s.lines[name]
-	if l != nil && l.waiters.Len() == 0 {
-		if h, ok := l.tenure.take(w); ok {
+	if l == nil || l.waiters.Len() == 0 {
+		if h, ok := s.atOnce(l, name, w); ok {
 			return nil, h, nil
 		}
 	}
-	switch {
-	case l != nil && w.try && l.taken():
+	if l != nil && w.try && l.taken() {
 		return nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
+	}
+	switch {
 	case l == nil || l.resting:
 		if err := s.checkNesting(name); err != nil {
 			return nil, nil, err
 		}
-	}
-	if l == nil {
-		l = &line{
-			session: s,
-			name:    name,
-			queue:   s.queue(name),
-			abandon: func() {},
-			joined:  make(chan struct{}, 1),
+		if l == nil {
+			l = s.addLine(name, name)
 		}
-		s.lines[name] = l
-		l.count(1)
-		s.tasks.Go(l.run)
+	case w.cycle != nil && w.carried != nil && l.taken():
+		l = s.ownLine(name) // a wait in memory would be seen by nobody
 	}
+	l.enlist(w)
+	return l, nil, nil
+}
+
+// admits tells why nobody may line up. Called with s.mu held.
+func (s *Session) admits() error {
+	switch {
+	case s.state.state == Closed:
+		return ErrSessionClosed
+	case s.leaving > 0:
+		return errOrphaned
+	}
+	return nil
+}
+
+// atOnce gives w a hold under a key that the session has, if it may. Called with s.mu
+// held.
+func (s *Session) atOnce(l *line, name string, w *waiter) (*Hold, bool) {
+	switch {
+	case w.mode == wire.Shared:
+		return s.readers[name].share(w)
+	case l == nil || w.rule != nil:
+		return nil, false
+	default:
+		return l.tenure.take(w)
+	}
+}
+
+// addLine makes a line and starts its goroutine. Called with s.mu held.
+func (s *Session) addLine(id string, names ...string) *line {
+	l := &line{
+		session: s,
+		id:      id,
+		name:    names[0],
+		names:   names,
+		abandon: func() {},
+		joined:  make(chan struct{}, 1),
+	}
+	if l.own() {
+		for _, name := range names {
+			l.slots = append(l.slots, s.slots.take(name))
+		}
+	}
+	if len(names) > 1 {
+		l.queue = queue.NewSet(s.ctx, s.writer, s.client.Watcher, names, l.slots, s.log)
+	} else {
+		l.queue = s.queue(names[0])
+	}
+	s.lines[id] = l
+	s.use(names, 1)
+	s.tasks.Go(l.run)
+	return l
+}
+
+// ownLine makes a line that nobody else joins. Called with s.mu held.
+func (s *Session) ownLine(names ...string) *line {
+	s.serial++
+	return s.addLine(fmt.Sprintf("\x00%d", s.serial), names...) // no name has a zero byte
+}
+
+// own tells whether this is a line that nobody else joins.
+func (l *line) own() bool { return l.id != l.name }
+
+// enlist puts w at the end of the line. Called with session.mu held.
+func (l *line) enlist(w *waiter) {
 	l.rest(false)
-	if s.leased && s.lease.Err() == nil {
+	if s := l.session; s.leased && s.lease.Err() == nil {
 		w.under = s.lease
 	}
 	w.outcome = make(chan outcome, 1)
 	w.place = l.waiters.PushBack(w)
 	l.wake()
-	return l, nil, nil
 }
 
 // wake wakes the line's goroutine if it rests.
@@ -175,17 +274,7 @@ func (l *line) wake() {
 func (l *line) rest(resting bool) {
 	if resting != l.resting {
 		l.resting = resting
-		l.count(map[bool]int{true: -1, false: 1}[resting])
-	}
-}
-
-// count counts the line, or discounts it, as one inside of its outer names. Called with
-// session.mu held.
-func (l *line) count(n int) {
-	for _, outer := range wire.Ancestors(l.name) {
-		if l.session.inside[outer] += n; l.session.inside[outer] == 0 {
-			delete(l.session.inside, outer)
-		}
+		l.session.use(l.names, map[bool]int{true: -1, false: 1}[resting])
 	}
 }
 
@@ -193,25 +282,7 @@ func (l *line) count(n int) {
 // the line is only clearing away what an earlier one left. Called with session.mu
 // held.
 func (l *line) taken() bool {
-	return l.waiters.Len() > 0 || l.tenure != nil && l.tenure.holding != nil && l.tenure.holding.over() == nil
-}
-
-// checkNesting refuses a name that lies inside another one that is in use by this
-// session, or around one. Other sessions' are found in etcd. Called with s.mu held.
-func (s *Session) checkNesting(name string) error {
-	for _, outer := range wire.Ancestors(name) {
-		if o := s.lines[outer]; o != nil && !o.resting {
-			return fmt.Errorf("%w: this session uses %q, and %q lies inside it", ErrNestedName, outer, name)
-		}
-	}
-	if s.inside[name] > 0 {
-		for inner, l := range s.lines {
-			if _, nested := wire.Nested(name, inner+"/"); nested && !l.resting {
-				return fmt.Errorf("%w: this session uses %q, and it lies inside %q", ErrNestedName, inner, name)
-			}
-		}
-	}
-	return nil
+	return l.waiters.Len() > 0 || l.tenure != nil && l.tenure.turns > 0 && l.tenure.ctx.Err() == nil
 }
 
 // giveUp takes w out of the line; false if it has an outcome already.

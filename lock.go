@@ -30,14 +30,7 @@ type Lock struct{ *Hold }
 // with the name and a slash is taken for a contender, so keep the name's own part
 // of the key space free.
 func NewMutex(s *Session, name string, opts ...MutexOption) *Mutex {
-	m := &Mutex{session: s, name: name, cfg: defaultMutexConfig()}
-	if s != nil {
-		m.cfg.owner = s.cfg.owner
-	}
-	for _, o := range opts {
-		o.applyMutex(&m.cfg)
-	}
-	return m
+	return &Mutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
 }
 
 // Name is the name that the mutex was made with.
@@ -50,13 +43,18 @@ func (m *Mutex) Name() string { return m.name }
 // goroutines of one session by their calls. While the session has no lease it
 // waits for one.
 //
+// Under a context that carries a hold of this name by this session (that of
+// [Hold.Context], or of Do) it returns at once, with a hold within that one: see
+// [WithReentryLimit]. Without such a context the same goroutine waits for itself like
+// for anyone else.
+//
 // After an error the caller holds nothing and is not in line, and nothing of the
 // call stays in etcd: a key that may be there is deleted in the background.
 // Errors: the context's; [ErrLost] and a reason, when the place in the line was
 // lost with its lease or its key; [ErrSessionClosed], [ErrInvalidName],
 // [ErrNestedName]; and what etcd refuses, as for want of permission.
 func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
-	h, err := m.session.acquire(ctx, m.name, m.claim(false))
+	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false))
 	if err != nil {
 		return nil, opError("lock", m.name, err)
 	}
@@ -67,20 +65,11 @@ func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 // or waits, in this session or in another. It makes one request, which writes only
 // if the lock is free; none if another goroutine of this session is ahead.
 func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
-	h, err := m.session.acquire(ctx, m.name, m.claim(true))
+	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true))
 	if err != nil {
 		return nil, opError("try to lock", m.name, err)
 	}
 	return &Lock{h}, nil
-}
-
-func (m *Mutex) claim(try bool) claim {
-	return claim{
-		as:    "lock " + m.cfg.owner,
-		value: func() string { return holderValue(m.cfg.owner) },
-		try:   try,
-		terms: m.cfg.terms,
-	}
 }
 
 // Unlock releases the lock. The hold is over here at once, whatever follows; then
@@ -100,21 +89,12 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // The error is Lock's if that failed, else fn's; joined with [ErrLost] or
 // [ErrSessionClosed] when the lock ended before fn had returned, so that what fn did
 // may not have been exclusive to its end.
-func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, lock *Lock) error) (err error) {
+func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, lock *Lock) error) error {
 	lock, err := m.Lock(ctx)
 	if err != nil {
 		return err
 	}
-	work, stop := lock.within(ctx)
-	defer func() {
-		stop()
-		over := lock.Err()
-		uerr := lock.Unlock(ctx)
-		if over != nil && !errors.Is(over, ErrReleased) || errors.Is(uerr, ErrLost) {
-			err = errors.Join(err, uerr)
-		}
-	}()
-	return fn(work, lock)
+	return lock.do(ctx, lock.Unlock, func(ctx context.Context) error { return fn(ctx, lock) })
 }
 
 // Locker returns the mutex as a [sync.Locker], for code that asks for one. Such

@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/clock"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // DefaultTTL is the TTL of a session that is made without [WithTTL]: short
@@ -29,6 +31,7 @@ type MutexOption interface{ applyMutex(*mutexConfig) }
 type sessionConfig struct {
 	ttl    time.Duration
 	margin time.Duration // 0: a tenth of the granted TTL, at most a second
+	delay  time.Duration // by how much the lease outlives what is held under it
 	lease  clientv3.LeaseID
 	logger *zap.Logger // nil: the client's
 	clock  func() time.Duration
@@ -62,6 +65,8 @@ func (c *sessionConfig) validate() error {
 		// Renewals come at a third of the TTL: with more than half of it given
 		// away, one lost renewal would end every hold.
 		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", ErrInvalidOption, c.margin, c.ttl)
+	case c.delay < 0 || c.delay%time.Second != 0:
+		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", ErrInvalidOption, c.delay)
 	case c.clock == nil:
 		return fmt.Errorf("%w: nil clock", ErrInvalidOption)
 	}
@@ -137,14 +142,41 @@ func (o OwnerOption) applyMutex(c *mutexConfig)     { c.owner = o.owner }
 // [WithTimeSlice].
 const DefaultTimeSlice = 10 * time.Millisecond
 
-// mutexConfig is what NewMutex can be told.
+// mutexConfig is what NewMutex and its like can be told.
 type mutexConfig struct {
 	owner string
 	terms terms
+	cycle *string // the prefix under which cycles of waits are looked for; nil: they are not
 }
 
-func defaultMutexConfig() mutexConfig {
-	return mutexConfig{terms: terms{slice: DefaultTimeSlice}}
+func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
+	c := mutexConfig{terms: terms{slice: DefaultTimeSlice}}
+	if s != nil {
+		c.owner = s.cfg.owner
+	}
+	for _, o := range opts {
+		o.applyMutex(&c)
+	}
+	return c
+}
+
+// claim is what is told to the line of a name. kind says what for, and want so to others.
+func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want wire.Holder, rule *queue.Rule) claim {
+	owner, held := c.owner, carriedBy(ctx)
+	restate := func(want wire.Holder) string {
+		want.Owner, want.Holds = owner, held.keys()
+		return holderValue(want)
+	}
+	return claim{
+		as:      kind + owner,
+		value:   func() string { return restate(want) },
+		try:     try,
+		terms:   c.terms,
+		mode:    want.Mode,
+		restate: restate,
+		rule:    rule,
+		cycle:   c.cycle,
+	}
 }
 
 type mutexOptionFunc func(*mutexConfig)
@@ -178,4 +210,39 @@ func WithTimeSlice(slice time.Duration) MutexOption {
 // others take by TryLock alone.
 func WithRetention(idle time.Duration) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.retention = idle })
+}
+
+// WithReentryLimit bounds how many holds of one turn there may be at a time. To lock a name
+// under a context that carries a hold of it, by the same session, returns at once with
+// another hold of the same turn: with a context and a release of its own, and with the
+// same token. They can be released in any order; the last one gives the lock away. Beyond
+// the limit it is [ErrReentryLimit]; 1 means that it is not done at all. 0, the default,
+// is no limit.
+func WithReentryLimit(holds int) MutexOption {
+	return mutexOptionFunc(func(c *mutexConfig) { c.terms.depth = holds })
+}
+
+// WithDeadlockDetection makes a call that would wait for ever, for somebody who waits for
+// what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
+// the context: call under [Hold.Context], or the context of Do, of what is held. It costs
+// one read of everything under prefix for each such wait in line; choose the prefix so
+// that all locks which are taken together are under it. See [Deadlocks].
+//
+// Of those in a cycle the one that lined up last is told, if it has the option. Callers of
+// one session that hold something else then line up in etcd each for himself, where others
+// can see them, and no more hand over to each other in memory.
+func WithDeadlockDetection(prefix string) MutexOption {
+	return mutexOptionFunc(func(c *mutexConfig) { c.cycle = &prefix })
+}
+
+// WithLockDelay keeps what the session held from others for delay longer when its lease has
+// expired, as opposed to a release or a Close: time for work that did not stop at the
+// deadline, and for what it had sent, to come to its end. It is Chubby's and Consul's
+// lock-delay, for resources that do not check tokens. Whole seconds; 0 is the default.
+//
+// It works against every kind of waiter, as the lease in etcd lives longer by that much, while
+// holds end here as they would without. A lease that is revoked, or a key that is deleted by
+// an administrator, lets the next one in at once.
+func WithLockDelay(delay time.Duration) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.delay = delay })
 }

@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // run serves the line until nobody is in it and nothing is left of it.
@@ -43,7 +45,7 @@ func (l *line) next() bool {
 			l.drain()
 			s.mu.Unlock()
 			l.sweep()
-		case !rested && !closing && s.leaving == 0 && s.resting < maxResting:
+		case !rested && !closing && !l.own() && s.leaving == 0 && s.resting < maxResting:
 			l.rest(true)
 			l.drain()
 			s.resting++
@@ -54,7 +56,10 @@ func (l *line) next() bool {
 			s.mu.Unlock()
 		default:
 			l.rest(true)
-			delete(s.lines, l.name)
+			delete(s.lines, l.id)
+			for i, slot := range l.slots {
+				s.slots.drop(l.names[i], slot)
+			}
 			if s.leaving > 0 {
 				s.changed() // Orphan waits for this
 			}
@@ -77,7 +82,8 @@ func (l *line) drain() {
 func (l *line) sweep() {
 	s := l.session
 	l.queue.Close()
-	late := time.NewTimer(time.Until(l.unsure.until))
+	first := l.unsure[0]
+	late := time.NewTimer(time.Until(first.until))
 	defer late.Stop()
 	select {
 	case <-l.joined:
@@ -86,20 +92,44 @@ func (l *line) sweep() {
 		return
 	case <-late.C:
 	}
+	l.unsure = l.unsure[1:]
 	ls, err := s.awaitLease(s.ctx)
-	if err == nil && ls.ID() == l.unsure.lease { // under a dead lease nothing can be left
-		if err := l.queue.Sweep(ls.Context(), ls.ID()); err != nil && ls.Err() == nil {
-			l.later(ls)
-			return
+	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
+		if !l.sweepSlot(ls, first.slot) {
+			l.later(ls, first.slot)
 		}
 	}
 	s.mu.Lock()
-	l.doubt = false
+	l.doubt = len(l.unsure) > 0
 	s.mu.Unlock()
 }
 
-// serve brings one waiter to its end: a grant that is over, or an error. On the
-// way it may become another waiter's turn, if the first gives up.
+// sweepSlot deletes what may stand under a key that nobody uses. False if that is to be
+// tried again.
+func (l *line) sweepSlot(ls *lease.Lease, slot int) bool {
+	s := l.session
+	if !l.own() {
+		s.mu.Lock()
+		busy := s.slots.busy(l.name, slot)
+		if !busy {
+			s.slots.hold(l.name, slot)
+		}
+		s.mu.Unlock()
+		if busy {
+			return false
+		}
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.slots.drop(l.name, slot)
+		}()
+	}
+	err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
+	return err == nil || ls.Err() != nil
+}
+
+// serve brings one waiter to its end: a grant that is over, or that has left the line; or an
+// error. On the way it may become another waiter's turn, if the first gives up.
 func (l *line) serve() {
 	wanted, done := l.want()
 	defer done()
@@ -109,20 +139,50 @@ func (l *line) serve() {
 		return // nobody wants it any more, or the session has ended
 	}
 	first := l.first(ls)
-	if first == nil {
+	if first == nil || first.mode == wire.Shared && l.shareAgain(ls) {
 		return
 	}
-	entry, rev, err := l.enter(wanted, ls, first)
+	slot := l.takeSlot(first)
+	entry, rev, err := l.enter(wanted, ls, first, slot)
 	if err == nil {
 		var t *tenure
-		if t, err = l.grant(ls, entry, rev, first.as); t != nil {
-			l.watch(t)
+		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
+			if t == l.tenure {
+				l.watch(t)
+			}
 			return
 		}
 	}
 	l.fail(wanted, ls, first, err)
 	if entry != nil && ls.Err() == nil {
-		_ = l.leave(ls, entry, false) // logged there
+		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
+			l.later(ls, slot)
+		}
+	}
+	l.dropSlot(slot)
+}
+
+// takeSlot chooses the key for a waiter: the session's first one, unless it can be held
+// beside that.
+func (l *line) takeSlot(w *waiter) int {
+	if l.own() {
+		return l.slots[0]
+	}
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	if w.rule == nil && !l.session.slots.busy(l.name, 0) {
+		return 0
+	}
+	return l.session.slots.take(l.name)
+}
+
+// dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
+// known to be unsure. A line of one's own keeps its keys for as long as it lives.
+func (l *line) dropSlot(slot int) {
+	if slot > 0 && !l.own() {
+		l.session.mu.Lock()
+		defer l.session.mu.Unlock()
+		l.session.slots.drop(l.name, slot)
 	}
 }
 
@@ -158,14 +218,14 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // the proof. The requests run under the lease, not under a caller's context: one
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd.
-func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *queue.Entry, rev int64, err error) {
+func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot int) (e *queue.Entry, rev int64, err error) {
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
 	}
-	e, unsure, err := enter(ls.Context(), ls.ID(), w.value())
+	e, unsure, err := enter(ls.Context(), queue.Want{Lease: ls.ID(), Slot: slot, Value: w.value(), Rule: w.rule})
 	if unsure {
-		l.later(ls)
+		l.later(ls, slot)
 	}
 	switch {
 	case err != nil:
@@ -183,6 +243,9 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()
+	if err := l.session.checkCycle(waiting, w, e); err != nil {
+		return e, 0, err
+	}
 	rev, err = l.queue.Await(waiting, e)
 	return e, rev, err
 }
@@ -190,22 +253,25 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter) (e *que
 var errUnwanted = errors.New("nobody waits any more")
 
 // grant gives the entry to the waiter whose turn it is; nil without an error if
-// there is none any more. as is for whom the key was written: whoever inherits
-// the place gets his own value into the key first.
-func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, as string) (*tenure, error) {
-	for {
+// there is none any more, or if he wants something else. of is for whom the key was
+// written: whoever inherits the place gets his own value into the key first.
+func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot int) (*tenure, error) {
+	for as := of.as; ; {
 		if err := ls.Err(); err != nil {
 			return nil, err
 		}
 		l.session.mu.Lock()
 		w := l.front()
-		if w == nil {
+		if w == nil || !w.inherits(of) {
 			l.session.mu.Unlock()
 			return nil, nil
 		}
 		if w.as == as {
-			t := l.begin(ls, e, rev, as)
+			t := l.begin(ls, e, rev, w, slot)
 			t.grantTo(w)
+			if t.mode == wire.Shared {
+				t.grantReaders(l)
+			}
 			l.session.mu.Unlock()
 			return t, nil
 		}
@@ -217,28 +283,35 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, as string) (*te
 	}
 }
 
-// leave deletes the key. Nil when that is confirmed; otherwise what was lost, or
-// why etcd refuses it. tried says that it may be gone by an earlier try of ours.
-func (l *line) leave(ls *lease.Lease, e *queue.Entry, tried bool) error {
-	err := l.queue.Leave(ls.Context(), e, tried)
+// inherits tells whether w can take the place of another waiter of its line. An entry
+// that shares must not become one that does not, as others may be in beside it already;
+// and of permits, how many they are decides about others too.
+func (w *waiter) inherits(of *waiter) bool {
+	return w.mode == of.mode && (w.mode != wire.Counted || w.as == of.as)
+}
+
+// leave deletes the key. The error is nil when that is confirmed; otherwise what was lost,
+// or why etcd refuses it, so that it is to be tried again. tried says that it may be gone
+// by an earlier try of ours.
+func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refused bool, err error) {
+	err = q.Leave(ls.Context(), e, tried)
 	switch {
 	case err == nil:
-		return nil
+		return false, nil
 	case ls.Err() != nil:
-		return ls.Err()
+		return false, ls.Err()
 	case errors.Is(err, queue.ErrGone):
-		return whyGone(ls)
+		return false, whyGone(ls)
 	default:
 		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
-		l.later(ls)
-		return err
+		return true, err
 	}
 }
 
 // later has the line look for a key that may be left behind, when its time has come.
-func (l *line) later(ls *lease.Lease) {
-	l.unsure.lease, l.unsure.until = ls.ID(), time.Now().Add(lateEffect)
+func (l *line) later(ls *lease.Lease, slot int) {
+	l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
 	l.session.mu.Lock()
 	l.doubt = true
 	l.session.mu.Unlock()
@@ -269,11 +342,23 @@ func (l *line) fail(wanted context.Context, ls *lease.Lease, first *waiter, err 
 	case err == nil || wanted.Err() != nil:
 		// Nobody is there to be told.
 	default:
-		if errors.Is(err, queue.ErrTaken) {
-			err = ErrLocked
-		}
 		l.session.mu.Lock()
-		l.tell(first, outcome{err: err})
+		l.tell(first, outcome{err: refusal(err)})
 		l.session.mu.Unlock()
+	}
+}
+
+// refusal is what a caller is told who was not let in.
+func refusal(err error) error {
+	var limit *queue.LimitError
+	switch {
+	case errors.Is(err, queue.ErrTaken):
+		return ErrLocked
+	case errors.As(err, &limit):
+		return fmt.Errorf("%w: %w: give all processes the same, or change it with SetLimit", ErrLimitMismatch, err)
+	case errors.Is(err, queue.ErrTooMuch):
+		return fmt.Errorf("%w: %w", ErrInvalidPermits, err)
+	default:
+		return err
 	}
 }

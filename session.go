@@ -47,10 +47,13 @@ type Session struct {
 	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
 	renewed chan struct{} // closed and replaced when lease or leased changes
 	state   *stateNode
-	lines   map[string]*line
-	inside  map[string]int // name -> how many lines in use lie inside it
-	resting int            // lines that rest, ready for the next caller
-	leaving int            // calls of Orphan under way; nobody may line up meanwhile
+	lines   map[string]*line     // by id
+	serial  int                  // numbers the lines of one caller's own
+	readers map[string]*tenure   // by name: the one that further readers may share
+	beside  map[*tenure]struct{} // those that have left their line, see beside.go
+	names                        // that are in use
+	resting int                  // lines that rest, ready for the next caller
+	leaving int                  // calls of Orphan under way; nobody may line up meanwhile
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -88,7 +91,9 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		renewed: make(chan struct{}),
 		state:   newStateNode(Connected),
 		lines:   make(map[string]*line),
-		inside:  make(map[string]int),
+		readers: make(map[string]*tenure),
+		beside:  make(map[*tenure]struct{}),
+		names:   newNames(),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -134,7 +139,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		if err != nil {
 			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
 		}
-		s.cfg.ttl = l.TTL() // for the leases after it
+		s.cfg.ttl = l.TTL() - s.cfg.delay // for the leases after it
 		return l, s.cfg.validate()
 	}
 	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
@@ -151,7 +156,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		}
 		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig())
 	}
-	if l.TTL() > s.cfg.ttl {
+	if l.TTL() > s.cfg.ttl+s.cfg.delay {
 		l.End(ErrInvalidTTL)
 		_ = l.Revoke(ctx) // it runs out by itself otherwise
 		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", ErrInvalidTTL, s.cfg.ttl, l.TTL())
@@ -162,7 +167,8 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 func (s *Session) leaseConfig() lease.Config {
 	cfg := lease.Config{
 		Client:      s.client.Lease,
-		TTL:         s.cfg.ttl,
+		TTL:         s.cfg.ttl + s.cfg.delay,
+		Delay:       s.cfg.delay,
 		Margin:      s.cfg.margin,
 		Clock:       s.cfg.clock,
 		Answered:    s.answered,
@@ -206,7 +212,8 @@ func (s *Session) Lease() clientv3.LeaseID {
 	return l.ID()
 }
 
-// TTL is the TTL that etcd granted for the present lease, or for the last one.
+// TTL is the TTL that etcd granted for the present lease, or for the last one; with the
+// delay of [WithLockDelay].
 func (s *Session) TTL() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,6 +305,11 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		for _, l := range s.lines {
 			l.failWaiters(nil, errOrphaned)
 			if l.tenure.giveUpKept(); !l.tenure.open() && !l.resting {
+				pending++
+			}
+		}
+		for t := range s.beside {
+			if !t.open() {
 				pending++
 			}
 		}

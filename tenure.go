@@ -9,12 +9,15 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // tenure is a session's time with the lock in etcd: one entry, from its grant to the
 // deletion of its key. In between, goroutines of the session hold one after the
 // other, handed over in memory; and with retention the key may be kept while none of
 // them does.
+//
+// Of readers several hold at the same time; such a tenure has left its line (beside.go).
 //
 //	granted ──▶ held ──▶ handed over, held again ... ──▶ ended ──▶ the key is deleted
 //	              └────▶ kept, nobody holds ──▶ held ──┘  ▲
@@ -23,8 +26,12 @@ type tenure struct {
 	line  *line
 	lease *lease.Lease
 	entry *queue.Entry
+	queue place // that of the line, for as long as it has not left it
+	slot  int   // of the key
 	token int64
 	as    string // whom the key's value names
+
+	restate func(want wire.Holder) string // what the value is to be when it wants something else
 
 	ctx    context.Context // a child of the lease's; all holds of the tenure end with it
 	cancel context.CancelCauseFunc
@@ -33,9 +40,10 @@ type tenure struct {
 
 	// Guarded by session.mu.
 	began    time.Duration // by the session's clock
-	holding  *Hold         // nil while the key is kept
-	ended    bool          // nobody gets it any more
-	stranger bool          // another session waits
+	mode     wire.Mode
+	turns    int  // that are under way; none while the key is kept
+	ended    bool // nobody gets it any more
+	stranger bool // another session waits
 
 	kept      chan struct{} // closed when the key is kept for the first time
 	idle      time.Time     // since when it is, and
@@ -46,26 +54,49 @@ type tenure struct {
 	left  bool // the last holder has deleted the key
 	tried bool // and this one got no answer to that
 
+	asked     time.Duration // of readers: when nobody else is known to have waited, by the session's clock
+	upgrading *upgrade      // of readers: one of them is becoming a writer
+	detach    chan struct{} // it is to leave its line; closed when it has
+
 	settled chan struct{} // closed when it is known what became of the key
 	leftErr error         // set before settled is closed
 }
 
 // begin starts a tenure on a granted entry. Called with session.mu held.
-func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, as string) *tenure {
+func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot int) *tenure {
 	t := &tenure{
-		line: l, lease: ls, entry: e, token: rev, as: as,
+		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
 		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancelCause(ls.Context())
 	t.stay, t.leave = context.WithCancel(t.ctx)
-	l.tenure = t
+	if w.rule != nil && !l.own() {
+		t.goBeside()
+	} else {
+		l.tenure = t
+	}
 	return t
 }
 
-// grantTo makes w the holder. Called with session.mu held.
+// turn is one grant to a caller, and to whom he calls with the context of his hold: each
+// of them has a hold of his own, and the last one to release ends the turn.
+type turn struct{ holds int } // guarded by session.mu
+
+// newTurn makes w a holder. Called with session.mu held.
+func (t *tenure) newTurn(w *waiter) *Hold {
+	t.turns++
+	return (&turn{}).hold(t, t.entry, w.values, w.terms)
+}
+
+// hold makes another hold of the turn. Called with session.mu held.
+func (u *turn) hold(t *tenure, e *queue.Entry, values context.Context, terms terms) *Hold {
+	u.holds++
+	return &Hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
+}
+
+// grantTo makes a waiter of the line a holder. Called with session.mu held.
 func (t *tenure) grantTo(w *waiter) {
-	t.holding = &Hold{tenure: t, values: w.values, terms: w.terms}
-	t.line.tell(w, outcome{hold: t.holding})
+	t.line.tell(w, outcome{hold: t.newTurn(w)})
 }
 
 // open tells whether the tenure can have another holder: it goes on, and the lease
@@ -81,18 +112,23 @@ func (t *tenure) released(h *Hold) (ended bool) {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.holding != h || t.ended {
-		t.holding = nil
-		return true // it was lost in this instant
+	if h.turn.holds--; h.turn.holds > 0 {
+		return false
 	}
-	t.holding = nil
-	if t.open() {
+	t.turns--
+	switch {
+	case t.ended:
+		return true // it was lost in this instant
+	case t.turns > 0:
+		t.upgrading.left(t.turns)
+		return false
+	case t.open() && t == t.line.tenure:
 		front := t.line.front()
 		switch {
 		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
 			return false
-		case front == nil && h.terms.retention > 0 && !t.stranger && s.state.state == Connected && s.leaving == 0:
+		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && s.state.state == Connected && s.leaving == 0:
 			t.keep(h.terms.retention)
 			return false
 		}
@@ -113,11 +149,11 @@ func (t *tenure) leaveAtOnce(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.lease.Context(), cancel)()
-	deleted, err := t.line.queue.LeaveOnce(ctx, t.entry)
+	deleted, err := t.queue.LeaveOnce(ctx, t.entry)
 	t.line.session.mu.Lock()
 	defer t.line.session.mu.Unlock()
 	t.left, t.tried = deleted, err != nil
-	if deleted && t.line.waiters.Len() == 0 && !t.line.doubt {
+	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 && !t.line.doubt {
 		t.line.rest(true)
 	}
 	return deleted
@@ -143,7 +179,7 @@ func (t *tenure) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch left := t.retention - time.Since(t.idle); {
-	case t.ended || t.holding != nil:
+	case t.ended || t.turns > 0:
 		t.running = false
 	case left > 0:
 		t.timer.Reset(left)
@@ -156,7 +192,7 @@ func (t *tenure) expire() {
 // if it is somebody else's by its value; then it is on its way out. Called with
 // session.mu held.
 func (t *tenure) take(w *waiter) (*Hold, bool) {
-	if t == nil || t.holding != nil || !t.open() {
+	if t == nil || t.turns > 0 || !t.open() {
 		return nil, false
 	}
 	if t.as != w.as {
@@ -164,8 +200,7 @@ func (t *tenure) take(w *waiter) (*Hold, bool) {
 		return nil, false
 	}
 	t.began = t.line.session.cfg.clock() // nobody else wanted it so far
-	t.holding = &Hold{tenure: t, values: w.values, terms: w.terms}
-	return t.holding, true
+	return t.newTurn(w), true
 }
 
 // yield is called when another session has lined up: a kept key is given up at once,
@@ -181,7 +216,7 @@ func (t *tenure) yield() {
 // giveUpKept ends the tenure if nobody holds; one that has ended may be in the middle of
 // leaveAtOnce. Called with session.mu held.
 func (t *tenure) giveUpKept() {
-	if t != nil && t.holding == nil && !t.ended {
+	if t != nil && t.turns == 0 && !t.ended {
 		t.end()
 	}
 }
@@ -204,11 +239,15 @@ func (t *tenure) close() {
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) { t.cancel(cause) }
 
-// watch watches over a tenure until it ends, and deletes the key.
+// watch watches over a tenure until it ends, and deletes the key; or until it leaves its
+// line.
 func (l *line) watch(t *tenure) {
-	err := l.queue.Stay(t.stay, t.entry, t.kept, t.yield)
+	err := t.queue.Stay(t.stay, t.entry, t.kept, t.yield)
+	if t.detached() {
+		return
+	}
 	l.session.mu.Lock()
-	given := t.ended && t.holding == nil
+	given := t.ended && t.turns == 0
 	l.session.mu.Unlock()
 	if errors.Is(err, queue.ErrGone) && given {
 		<-t.stay.Done() // by our own hand, most likely; leaving tells
@@ -228,9 +267,12 @@ func (l *line) watch(t *tenure) {
 
 	l.session.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
-	lost, left, tried := t.ctx.Err() != nil, t.left, t.tried
-	l.tenure = nil
+	lost, left, tried, beside := t.ctx.Err() != nil, t.left, t.tried, t != l.tenure
+	if !beside {
+		l.tenure = nil
+	}
 	l.session.mu.Unlock()
+	refused := false
 	switch {
 	case left:
 		t.cancel(ErrReleased)
@@ -240,8 +282,16 @@ func (l *line) watch(t *tenure) {
 			l.failAll(t.lease, err)
 		}
 	default:
-		t.leftErr = l.leave(t.lease, t.entry, tried)
+		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
 		t.cancel(ErrReleased)
 	}
 	close(t.settled)
+	switch {
+	case beside:
+		t.settle(refused)
+		return
+	case refused:
+		l.later(t.lease, t.slot)
+	}
+	l.dropSlot(t.slot)
 }

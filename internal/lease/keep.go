@@ -29,8 +29,8 @@ type renewal struct {
 // is away there are at most as many renewals under way as fit into one TTL.
 func (l *Lease) Keep() error {
 	var (
-		every    = l.ttl / 3
-		again    = l.ttl / 6 // while an answer is owed
+		every    = (l.ttl - l.cfg.Delay) / 3
+		again    = (l.ttl - l.cfg.Delay) / 6 // while an answer is owed
 		answers  = make(chan renewal)
 		failures int
 		owed     time.Duration // since when an answer is owed, by the clock

@@ -34,6 +34,9 @@ type Config struct {
 	TTL time.Duration
 	// Margin is the safety margin; 0 means the default of margin().
 	Margin time.Duration
+	// Delay is the part of the TTL that is not counted on: the lease ends here by that much
+	// earlier, and its keys stay in etcd meanwhile.
+	Delay time.Duration
 	// Clock is the time since any fixed point; it goes on while the machine
 	// sleeps.
 	Clock func() time.Duration
@@ -113,8 +116,9 @@ func (c *Config) countFrom(sent time.Duration) time.Duration {
 func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl time.Duration) *Lease {
 	l := &Lease{cfg: cfg, id: id, ttl: ttl, margin: cfg.Margin}
 	if l.margin == 0 {
-		l.margin = defaultMargin(ttl)
+		l.margin = defaultMargin(ttl - cfg.Delay)
 	}
+	l.margin += cfg.Delay
 	l.ctx, l.cancel = context.WithCancelCause(parent)
 	l.renews = cfg.renewer(l.ctx)
 	l.mu.Lock()

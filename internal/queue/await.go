@@ -24,8 +24,9 @@ const (
 	holdResync = time.Minute
 )
 
-// Await blocks until no older entry is left, and returns the revision at which
-// that was seen together with our own key: the proof of the grant (traps A6, B1).
+// Await blocks until no older entry is left, or whatever else the entry's rule says, and
+// returns the revision at which that was seen together with our own key: the proof of the
+// grant (traps A6, B1, D1).
 //
 // It returns ErrGone when our key was deleted, ErrNested when an older key shows
 // that another name lies inside ours, and the cause of ctx when that ends. Our
@@ -34,7 +35,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
-	if q.view != nil || e.ahead != nil && e.older < crowd/2 {
+	if q.view != nil || e.ahead != nil && e.older < crowd/2 || e.rule.anyOf() {
 		rev, err := q.awaitInView(ctx, e)
 		if !errors.Is(err, errCrowd) {
 			return rev, err
@@ -43,7 +44,8 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	return q.awaitBehind(ctx, e)
 }
 
-// awaitBehind is Await by a watch on the one next ahead.
+// awaitBehind is Await by a watch on the one next ahead: the one that has to go, or to
+// let us in by what it becomes.
 func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 	var (
 		ahead  = e.ahead // the youngest older entry; nil: not known
@@ -61,7 +63,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 	for {
 		if ahead != nil && !theirs.on(ahead) {
 			theirs.stop()
-			theirs = q.openOn(ctx, ahead)
+			theirs = q.openOn(ctx, ahead, e.rule.filter()...)
 		}
 		rev, next, err := q.lookBehind(ctx, e, ahead)
 		switch {
@@ -143,9 +145,9 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 	case o.wide:
 		o.watch = q.open(ctx, q.from, clientv3.WithRange(q.end))
 	case o.again:
-		o.watch = q.openOn(ctx, o.of)
+		o.watch = q.openOn(ctx, o.of, clientv3.WithFilterPut())
 	default:
-		o.watch = q.openOn(ctx, o.of, clientv3.WithRev(o.of.CreateRevision+1))
+		o.watch = q.openOn(ctx, o.of, clientv3.WithFilterPut(), clientv3.WithRev(o.of.CreateRevision+1))
 	}
 	o.again = true
 	if o.watch == nil {
@@ -181,7 +183,7 @@ func (q *Queue) check(ahead *mvccpb.KeyValue) error {
 // lookBehind is look, but cheaper where ahead is known to be the next one ahead: as
 // long as it stands, it is that still.
 func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue) (rev int64, next *mvccpb.KeyValue, err error) {
-	if ahead == nil {
+	if ahead == nil || e.rule != nil {
 		return q.look(ctx, e)
 	}
 	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
@@ -205,22 +207,37 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue
 // who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
 	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(
-			clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
-			clientv3.OpGet(q.from, clientv3.WithRange(q.end), // not keys only: etcd leaves out the lease then
-				clientv3.WithMaxCreateRev(e.CreateRevision-1),
-				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1)),
-		).Commit()
+		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, e.rule.ownRead()...), clientv3.OpGet(q.from, q.looked(e)...)).Commit()
 		if err != nil {
 			return err
 		}
-		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
+		own, others := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
+		if !e.standsIn(own) {
 			return ErrGone
 		}
-		rev, ahead = resp.Header.Revision, youngest(resp.Responses[1].GetResponseRange().Kvs)
-		return nil
+		rev = resp.Header.Revision
+		if e.rule == nil {
+			ahead = youngest(others)
+			return nil
+		}
+		ahead, err = e.blocker(own[0], others)
+		return err
 	})
 	return rev, ahead, err
+}
+
+// looked is what look reads of the others. Not keys only: etcd leaves out the lease then.
+func (q *Queue) looked(e *Entry) []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithRange(q.end)}
+	switch {
+	case e.rule == nil:
+		return append(opts, clientv3.WithMaxCreateRev(e.CreateRevision-1),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1))
+	case e.rule.younger:
+		return opts
+	default:
+		return append(opts, clientv3.WithMaxCreateRev(e.CreateRevision-1))
+	}
 }
 
 func (e *Entry) standsIn(kvs []*mvccpb.KeyValue) bool {

@@ -46,13 +46,14 @@ const (
 	slow = 200 * time.Millisecond
 )
 
-// write is one guarded write of one key.
+// write is one guarded write. Two of one name never travel together: their keys would get
+// the same revision, and the queue is ordered by that.
 type write struct {
 	ctx        context.Context
-	key        string
+	name       string
 	cmps       []clientv3.Cmp
 	then, othw []clientv3.Op
-	alone      bool // it has been in a batch that was refused
+	alone      bool // it travels by itself, as for having been in a batch that was refused
 	done       chan written
 }
 
@@ -67,10 +68,19 @@ func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func(
 	return &Writer{life: life, kv: kv, lanes: lanes, spawn: spawn, most: most}
 }
 
-// Txn is a transaction that writes key. Whether it took effect is not known after an
-// error.
-func (w *Writer) Txn(ctx context.Context, key string, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
-	wr := &write{ctx: ctx, key: key, cmps: cmps, then: then, othw: othw}
+// Txn is a transaction that writes a key of a name. Whether it took effect is not known
+// after an error.
+func (w *Writer) Txn(ctx context.Context, name string, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return w.txn(&write{ctx: ctx, name: name, cmps: cmps, then: then, othw: othw})
+}
+
+// TxnAlone is a transaction that travels by itself, as it is long, or has keys of several
+// names.
+func (w *Writer) TxnAlone(ctx context.Context, name string, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return w.txn(&write{ctx: ctx, name: name, cmps: cmps, then: then, othw: othw, alone: true})
+}
+
+func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 	w.mu.Lock()
 	if w.flying < w.lanes {
 		w.flying++
@@ -84,8 +94,8 @@ func (w *Writer) Txn(ctx context.Context, key string, cmps []clientv3.Cmp, then,
 	select {
 	case out := <-wr.done:
 		return out.resp, out.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-wr.ctx.Done():
+		return nil, wr.ctx.Err()
 	}
 }
 
@@ -121,21 +131,21 @@ func (w *Writer) landed() {
 	}
 }
 
-// next takes the writes that go together: the oldest, of different keys, and whoever
+// next takes the writes that go together: the oldest, of different names, and whoever
 // has to go alone by himself. Those whose callers have gone are left out. Called with
 // mu held.
 func (w *Writer) next() []*write {
 	w.waiting = slices.DeleteFunc(w.waiting, func(wr *write) bool { return wr.ctx.Err() != nil })
 	var batch []*write
-	keys := make(map[string]bool)
+	names := make(map[string]bool)
 	rest := w.waiting[:0]
 	for _, wr := range w.waiting {
 		full := len(batch) >= w.most || len(batch) > 0 && batch[0].alone
-		if full || keys[wr.key] || wr.alone && len(batch) > 0 {
+		if full || names[wr.name] || wr.alone && len(batch) > 0 {
 			rest = append(rest, wr)
 			continue
 		}
-		keys[wr.key] = true
+		names[wr.name] = true
 		batch = append(batch, wr)
 	}
 	clear(w.waiting[len(rest):])

@@ -1,6 +1,7 @@
 // Package queue is the line in front of a lock: keys under a name, one for each
 // contender, ordered by CreateRevision. Every primitive is this queue with a rule
-// for when an entry may go in; so far the rule is "when no older entry is left".
+// for when an entry may go in: "when no older entry is left", unless it has another one
+// (rule.go). A Set is several queues at once.
 //
 //	Enter     one transaction writes our key and reads who is older
 //	Await     watches the youngest older entry, and looks again when it goes
@@ -21,6 +22,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -64,13 +67,24 @@ type Entry struct {
 	// many they are.
 	ahead *mvccpb.KeyValue
 	older int
+
+	rule  *Rule    // nil: the plain one
+	parts []*Entry // of an entry in several queues, one for each
+}
+
+// Want is what somebody wants to enter with.
+type Want struct {
+	Lease clientv3.LeaseID
+	Slot  int    // which of the keys that the lease can have in the queue
+	Value string // of the key
+	Rule  *Rule  // nil: the plain one
 }
 
 // First says that nobody older was there when the key was written.
 func (e *Entry) First() bool { return e.first }
 
-func newEntry(key string, lease clientv3.LeaseID, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: lease, CreateRevision: createRevision}
+func newEntry(key string, w Want, createRevision int64) *Entry {
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -101,84 +115,186 @@ const peek = 33
 // in the second case, and after any error, the key may have been written all the
 // same; then unsure says so, and that a request might even be applied yet (see
 // Sweep). An entry that comes with an error has been written.
-func (q *Queue) Enter(ctx context.Context, lease clientv3.LeaseID, value string) (e *Entry, unsure bool, err error) {
-	key := wire.Key(q.name, lease)
+func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+	then := []clientv3.Op{
+		clientv3.OpGet(q.from, q.peeked(w.Rule)...),
+		clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)),
+	}
+	if w.Rule.hasSide() {
+		then = append(then, clientv3.OpGet(w.Rule.side))
+	}
 	adopted := false
-	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, key, []clientv3.Cmp{absent},
-			[]clientv3.Op{
-				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(peek)),
-				clientv3.OpPut(key, value, clientv3.WithLease(lease)),
-			},
-			[]clientv3.Op{clientv3.OpGet(key)})
+	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{absent}, then, []clientv3.Op{clientv3.OpGet(key)})
 		if err != nil {
 			return err
 		}
 		if !resp.Succeeded {
-			adopted, e = true, adopt(key, lease, resp.Responses[0].GetResponseRange().Kvs)
-			return nil
+			adopted = true
+			e, err = q.adopt(ctx, key, w, resp.Responses[0].GetResponseRange().Kvs)
+			return err
 		}
+		e = newEntry(key, w, resp.Header.Revision)
 		older := resp.Responses[0].GetResponseRange().Kvs
-		e = newEntry(key, lease, resp.Header.Revision)
-		e.first = len(older) == 0
 		if len(older) < peek {
-			e.ahead, e.older = youngest(older), len(older)
+			e.older = len(older)
+			if e.ahead, err = q.ahead(e, older, w.Value); err != nil {
+				return err
+			}
+			e.first = e.ahead == nil
+		}
+		if w.Rule.hasSide() && w.heed(resp.Responses[2].GetResponseRange().Kvs) {
+			adopted = true // it is to be rewritten, and then looked at again
 		}
 		return nil
 	})
 	if err == nil && adopted {
-		err = q.Rewrite(ctx, e, value)
+		err = q.rewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
+}
+
+// peeked is what the entering transaction reads.
+func (q *Queue) peeked(rule *Rule) []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithLimit(peek)}
+	if rule == nil {
+		opts = append(opts, clientv3.WithKeysOnly()) // no other rule can do without the values
+	}
+	return opts
+}
+
+// ahead is who keeps a new entry from going in, among all older ones.
+func (q *Queue) ahead(e *Entry, older []*mvccpb.KeyValue, value string) (*mvccpb.KeyValue, error) {
+	if e.rule == nil {
+		return youngest(older), nil
+	}
+	return e.blocker(e.kv(value), older)
+}
+
+// kv is the entry's key as it stood when it was written.
+func (e *Entry) kv(value string) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
+		CreateRevision: e.CreateRevision, ModRevision: e.modRevision.Load(),
+	}
+}
+
+// heed takes note of the key beside the queue, and tells whether the value to enter with
+// has become another one.
+func (w *Want) heed(side []*mvccpb.KeyValue) (changed bool) {
+	if len(side) == 0 {
+		return false
+	}
+	value, changed := w.Rule.heed(side[0])
+	if changed {
+		w.Value = value
+	}
+	return changed
+}
+
+// rewriteFor gives an entry its value, after which its place is to be looked at.
+func (q *Queue) rewriteFor(ctx context.Context, e *Entry, w Want) error {
+	e.first, e.ahead = false, nil
+	return q.Rewrite(ctx, e, w.Value)
 }
 
 // adopt makes an entry of a key of ours that is there already: an earlier try of
 // ours whose answer was lost, or the key of a lease that was taken over. Its place
 // in the line is ours. It is rewritten afterwards, for its value, and so that a
 // hold taken over has a revision of its own, and so a token above its former one.
-func adopt(key string, lease clientv3.LeaseID, kvs []*mvccpb.KeyValue) *Entry {
-	e := newEntry(key, lease, kvs[0].CreateRevision)
+func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
+	e := newEntry(key, w, kvs[0].CreateRevision)
 	e.wrote(kvs[0].ModRevision)
 	return e
 }
 
-// TryEnter puts our key into the queue only if the queue is empty, in the one
+// adopt is adopt where it may be done: what shares, or counts, must not become something
+// else, as others may have gone in beside it. Such a key is deleted, and errAgain says to
+// enter anew.
+func (q *Queue) adopt(ctx context.Context, key string, w Want, own []*mvccpb.KeyValue) (*Entry, error) {
+	e := adopt(key, w, own)
+	was, wants := wire.Wants(own[0].Value), wire.Wants([]byte(w.Value))
+	if was.Mode == wants.Mode && was.Permits == wants.Permits || was.Mode == wire.Exclusive {
+		return e, nil
+	}
+	if _, err := q.delete(ctx, e); err != nil {
+		return nil, err
+	}
+	return nil, errAgain
+}
+
+// errAgain counts as no answer, so that it is tried again.
+var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way")
+
+// TryEnter puts our key into the queue only if it may go in at once, in the one
 // transaction that also finds out (trap A13: entering and leaving again would let
 // two callers refuse each other); else ErrTaken, and nothing was written. For the
 // other results see Enter.
-func (q *Queue) TryEnter(ctx context.Context, lease clientv3.LeaseID, value string) (e *Entry, unsure bool, err error) {
-	key := wire.Key(q.name, lease)
-	empty := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+//
+// A rule that lets it go in beside others takes a second transaction when there are
+// some: it writes only if nobody has come or changed since the first.
+func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	adopted := false
-	unsure, err = retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, key, []clientv3.Cmp{empty},
-			[]clientv3.Op{clientv3.OpPut(key, value, clientv3.WithLease(lease))},
-			[]clientv3.Op{
-				clientv3.OpGet(key),
-				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)),
-			})
-		if err != nil {
-			return err
+	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+		for {
+			then := []clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))}
+			othw := []clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}
+			if w.Rule.hasSide() {
+				then, othw = append(then, clientv3.OpGet(w.Rule.side)), append(othw, clientv3.OpGet(w.Rule.side))
+			}
+			resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{still}, then, othw)
+			if err != nil {
+				return err
+			}
+			last := resp.Responses[len(resp.Responses)-1].GetResponseRange() // nil for a put
+			if resp.Succeeded {
+				e = newEntry(key, w, resp.Header.Revision)
+				e.first = true
+				adopted = w.Rule.hasSide() && w.heed(last.Kvs)
+				return nil
+			}
+			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+				adopted = true
+				e, err = q.adopt(ctx, key, w, own)
+				return err
+			}
+			others := resp.Responses[1].GetResponseRange().Kvs
+			if w.Rule == nil {
+				if len(others) > 0 {
+					return q.nested(others[0], ErrTaken)
+				}
+				return ErrTaken
+			}
+			if w.Rule.hasSide() {
+				w.heed(last.Kvs)
+			}
+			next := newEntry(key, w, resp.Header.Revision+1) // younger than all
+			blocker, err := next.blocker(next.kv(w.Value), others)
+			if err != nil {
+				return err
+			}
+			if blocker != nil {
+				return q.nested(blocker, ErrTaken)
+			}
+			still = clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1)
 		}
-		if resp.Succeeded {
-			e = newEntry(key, lease, resp.Header.Revision)
-			e.first = true
-			return nil
-		}
-		if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
-			adopted, e = true, adopt(key, lease, own)
-			return nil
-		}
-		if first := resp.Responses[1].GetResponseRange().Kvs; len(first) > 0 {
-			return q.nested(first[0], ErrTaken)
-		}
-		return ErrTaken
 	})
 	if err == nil && adopted {
-		err = q.Rewrite(ctx, e, value)
+		err = q.rewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
+}
+
+// tried is what TryEnter reads of those who are there.
+func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
+	if rule != nil {
+		return []clientv3.OpOption{clientv3.WithRange(q.end)}
+	}
+	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)}
 }
 
 // Granted tells whether the entry may go in right now, by one read, and at which
@@ -201,7 +317,7 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
-			resp, err := q.writer.Txn(ctx, e.Key,
+			resp, err := q.writer.Txn(ctx, q.name,
 				[]clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)},
 				[]clientv3.Op{clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))},
 				[]clientv3.Op{clientv3.OpGet(e.Key)})
@@ -250,14 +366,14 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := q.writer.Txn(ctx, e.Key, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
+	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
 	return err == nil && resp.Succeeded, err
 }
 
-// Sweep deletes whatever stands under the key that a lease has in this queue: the
+// Sweep deletes whatever stands under a key that a lease has in this queue: the
 // late effect of an Enter that was not answered.
-func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID) error {
-	key := wire.Key(q.name, lease)
+func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID, slot int) error {
+	key := wire.SlotKey(q.name, lease, slot)
 	var own []*mvccpb.KeyValue
 	_, err := retry(ctx, int64(lease), func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, key)
@@ -269,7 +385,7 @@ func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID) error {
 	if err != nil || len(own) == 0 {
 		return err
 	}
-	if err := q.Leave(ctx, adopt(key, lease, own), false); err != nil && !errors.Is(err, ErrGone) {
+	if err := q.Leave(ctx, adopt(key, Want{Lease: lease}, own), false); err != nil && !errors.Is(err, ErrGone) {
 		return err
 	}
 	return nil

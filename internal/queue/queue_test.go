@@ -41,7 +41,7 @@ func (r *rig) queue(client string) *Queue {
 
 func (r *rig) enter(q *Queue) *Entry {
 	r.Helper()
-	e, unsure, err := q.Enter(r.ctx, r.GrantLease(time.Hour), "v")
+	e, unsure, err := q.Enter(r.ctx, Want{Lease: r.GrantLease(time.Hour), Value: "v"})
 	require.NoError(r, err)
 	require.False(r, unsure)
 	return e
@@ -79,7 +79,7 @@ func TestNoWriteMakesTheServerSortTheQueue(t *testing.T) {
 		for range 3 {
 			r.enter(q)
 		}
-		_, _, err := q.TryEnter(r.ctx, r.GrantLease(time.Hour), "v")
+		_, _, err := q.TryEnter(r.ctx, Want{Lease: r.GrantLease(time.Hour), Value: "v"})
 		require.ErrorIs(r, err, ErrTaken)
 		require.NotEmpty(r, ranges)
 		for _, get := range ranges {
@@ -207,7 +207,7 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		e := r.enter(q)
 		r.DeleteKey(e.Key)
 		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone)
-		again, _, err := q.Enter(r.ctx, e.Lease, "again")
+		again, _, err := q.Enter(r.ctx, Want{Lease: e.Lease, Value: "again"})
 		require.NoError(r, err)
 		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone, "trap A8")
 		require.ErrorIs(r, q.Rewrite(r.ctx, e, "x"), ErrGone)
@@ -216,8 +216,8 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))
 		require.Equal(r, int64(again.Lease), kv.Lease, "a rewrite keeps the lease")
-		require.NoError(r, q.Sweep(r.ctx, again.Lease))
-		require.NoError(r, q.Sweep(r.ctx, again.Lease), "nothing to do")
+		require.NoError(r, q.Sweep(r.ctx, again.Lease, 0))
+		require.NoError(r, q.Sweep(r.ctx, again.Lease, 0), "nothing to do")
 		require.Empty(r, r.Keys(""))
 	})
 }

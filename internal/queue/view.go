@@ -121,7 +121,10 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 		}
 		if shown {
 			failed = 0
-			next := q.view.ahead(e.CreateRevision)
+			next, err := q.view.blocker(e)
+			if err != nil {
+				return 0, err
+			}
 			if next == nil {
 				return q.view.rev, nil
 			}
@@ -131,7 +134,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 				}
 				seen = next
 			}
-			if len(q.view.entries) > crowd {
+			if len(q.view.entries) > crowd && !e.rule.anyOf() {
 				q.Close()
 				return 0, errCrowd
 			}

@@ -37,9 +37,9 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	return &watch{events: events, cancel: cancel}
 }
 
-// openOn watches for the deletion of one entry.
+// openOn watches one entry.
 func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
-	w := q.open(ctx, string(of.Key), append(opts, clientv3.WithFilterPut())...)
+	w := q.open(ctx, string(of.Key), opts...)
 	if w != nil {
 		w.of = of
 	}

@@ -46,6 +46,29 @@ func Key(name string, lease clientv3.LeaseID) string {
 	return name + "/" + strconv.FormatInt(int64(lease), 16)
 }
 
+// SlotKey is a further key of a session in a queue, beside that of Key, which is the one
+// of slot 0.
+func SlotKey(name string, lease clientv3.LeaseID, slot int) string {
+	if slot == 0 {
+		return Key(name, lease)
+	}
+	return Key(name, lease) + "." + strconv.Itoa(slot)
+}
+
+// Side is a key or a prefix beside a queue, for what is known about a name and is no
+// contender. It lies outside of the range of the name, and cannot clash with any other
+// name, as none has a zero byte in it.
+func Side(name, what string) string { return name + "\x00" + what }
+
+// NameOf is the name in whose queue a key stands; false if it can stand in none.
+func NameOf(key string) (name string, ok bool) {
+	i := strings.LastIndexByte(key, '/')
+	if i <= 0 || strings.ContainsRune(key, 0) {
+		return "", false
+	}
+	return key[:i], true
+}
+
 // Nested tells whether a key found in the range of name belongs to another name
 // that lies inside it, and which: "a/b" for the key "a/b/1f" in the range of
 // "a". A key of name itself has no slash behind the prefix.
@@ -53,6 +76,9 @@ func Nested(name, key string) (inner string, nested bool) {
 	rest, ok := strings.CutPrefix(key, Prefix(name))
 	if !ok {
 		return "", false
+	}
+	if i := strings.IndexByte(rest, 0); i > 0 {
+		return Prefix(name) + rest[:i], true // beside that name
 	}
 	i := strings.LastIndexByte(rest, '/')
 	if i < 0 {

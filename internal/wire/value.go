@@ -5,15 +5,42 @@ import (
 	"time"
 )
 
-// Holder is the value of a lock's key: who put it there. It is for people and
-// for listings alone; nothing is decided by it, and foreign keys may hold
-// anything (etcd's own package leaves the value empty).
+// Holder is the value of a lock's key. Who put it there is for people and for
+// listings alone. By what it wants, the shared kinds of locks decide; a value that does
+// not tell, or is not ours, wants everything for itself (etcd's own package leaves the
+// value empty).
 type Holder struct {
 	Owner string    `json:"owner,omitempty"`
 	Host  string    `json:"host,omitempty"`
 	PID   int       `json:"pid,omitempty"`
 	Since time.Time `json:"since,omitzero"` // by the clock of the host
+
+	Mode Mode `json:"mode,omitempty"`
+	// Bound is, for Upgrading, the revision from which on entries wait for it as for a
+	// writer; 0 for that at which the value was written.
+	Bound int64 `json:"bound,omitempty"`
+	// Permits is, for Counted, how many of Limit it wants. Ordered says that the limit was
+	// changed by order, and stands above what a process was told.
+	Permits int  `json:"permits,omitempty"`
+	Limit   int  `json:"limit,omitempty"`
+	Ordered bool `json:"ordered,omitempty"`
+
+	// Holds are the keys that whoever waits here holds meanwhile, and All the names of which
+	// he wants this one and the others at once.
+	Holds []string `json:"holds,omitempty"`
+	All   []string `json:"all,omitempty"`
 }
+
+// Mode is what an entry wants to share.
+type Mode string
+
+// The modes.
+const (
+	Exclusive Mode = ""          // nothing
+	Shared    Mode = "shared"    // the lock, with all who want that
+	Upgrading Mode = "upgrading" // the lock so far, and nothing from when the others have left
+	Counted   Mode = "counted"   // permits
+)
 
 // Encode writes the value of a lock's key.
 func (h Holder) Encode() string {
@@ -30,4 +57,16 @@ func DecodeHolder(value []byte) (h Holder, ok bool) {
 		return Holder{}, false
 	}
 	return h, true
+}
+
+// Wants reads what an entry wants; all of it where the value does not tell.
+func Wants(value []byte) Holder {
+	h, ok := DecodeHolder(value)
+	switch {
+	case !ok:
+		return Holder{}
+	case h.Mode == Counted && (h.Permits <= 0 || h.Limit <= 0):
+		h.Mode = Exclusive
+	}
+	return h
 }

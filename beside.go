@@ -1,0 +1,126 @@
+package etcdlock
+
+import (
+	"context"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// A tenure that does not exclude all others, as that of readers or of permits, leaves its
+// line as soon as it is granted: the line goes on with the next waiter, and a goroutine
+// of the tenure's own watches over it.
+
+// goBeside takes a tenure out of its line. Called with session.mu held.
+func (t *tenure) goBeside() {
+	l := t.line
+	s := l.session
+	t.queue = s.queue(l.name) // that of the line keeps a view, and is for the line's goroutine
+	s.beside[t] = struct{}{}
+	s.use(l.names, 1)
+	if t.mode == wire.Shared {
+		t.asked = s.cfg.clock()
+		s.readers[l.name] = t
+	}
+	s.tasks.Go(func() { l.watch(t) })
+}
+
+// settle forgets a tenure beside its line, once its key is gone; a key that etcd refuses to
+// delete is tried again for as long as its lease lives.
+func (t *tenure) settle(refused bool) {
+	l := t.line
+	s := l.session
+	for refused {
+		select {
+		case <-time.After(lateEffect):
+			refused, _ = l.leave(t.lease, t.queue, t.entry, true)
+		case <-t.lease.Context().Done():
+			refused = false
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.beside, t)
+	if s.readers[l.name] == t {
+		delete(s.readers, l.name)
+	}
+	s.use(l.names, -1)
+	s.slots.drop(l.name, t.slot)
+	if s.leaving > 0 {
+		s.changed() // Orphan waits for this
+	}
+}
+
+// detached takes a tenure out of its line, if somebody asked for that: a writer who has
+// become a reader. Called by the line's goroutine.
+func (t *tenure) detached() bool {
+	l := t.line
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.detach == nil {
+		return false
+	}
+	close(t.detach)
+	t.detach = nil
+	if !t.open() {
+		return false
+	}
+	t.stay, t.leave = context.WithCancel(t.ctx)
+	l.tenure = nil
+	if !l.own() {
+		s.slots.hold(l.name, t.slot)
+	}
+	t.goBeside()
+	return true
+}
+
+// share gives w a hold beside the other readers, without a request: for a time slice from
+// when nobody but readers is known to have waited. Called with session.mu held.
+func (t *tenure) share(w *waiter) (*Hold, bool) {
+	if !t.shareable() || t.line.session.cfg.clock()-t.asked >= w.terms.slice {
+		return nil, false
+	}
+	return t.newTurn(w), true
+}
+
+// shareable tells whether further readers may come in, as far as the session knows. Called
+// with session.mu held.
+func (t *tenure) shareable() bool {
+	return t.open() && t.mode == wire.Shared && t.upgrading == nil
+}
+
+// grantReaders lets in all readers at the front of a line. Called with session.mu held.
+func (t *tenure) grantReaders(l *line) {
+	for w := l.front(); w != nil && w.mode == wire.Shared; w = l.front() {
+		l.tell(w, outcome{hold: t.newTurn(w)})
+	}
+}
+
+// shareAgain asks etcd whether nobody waits behind the readers of this session but other
+// readers. Then those in the line come in beside them, and more can for another time slice.
+// So a session of many readers has one key, and asks once in a slice; and a writer waits
+// for no reader who came more than a slice after him.
+func (l *line) shareAgain(ls *lease.Lease) bool {
+	s := l.session
+	s.mu.Lock()
+	t, now := s.readers[l.name], s.cfg.clock()
+	share := t.shareable() && t.lease == ls
+	s.mu.Unlock()
+	if !share {
+		return false
+	}
+	none, err := s.queue(l.name).NoneWaits(ls.Context(), t.entry)
+	if err != nil || !none {
+		return false // an entry of its own, and its errors, tell more
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.shareable() {
+		return false
+	}
+	t.asked = max(t.asked, now)
+	t.grantReaders(l)
+	return true
+}

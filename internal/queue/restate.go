@@ -1,0 +1,41 @@
+package queue
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// restated is how many entries one transaction of RestateAll changes, below the server's
+// limit of operations.
+const restated = 50
+
+// RestateAll writes new values into all entries that restate changes, oldest first,
+// whosever they are; each only if it is still as it was read. It returns when none is left,
+// or with the first error. Who enters meanwhile is not waited for: so entries must come
+// with a value that need not be changed from before the call on.
+func (q *Queue) RestateAll(ctx context.Context, restate func(value []byte) (string, bool)) error {
+	for {
+		all, _, err := q.List(ctx)
+		if err != nil {
+			return err
+		}
+		var each []clientv3.Op
+		for _, kv := range all {
+			value, changed := restate(kv.Value)
+			if !changed || len(each) == restated {
+				continue
+			}
+			key := string(kv.Key)
+			each = append(each, clientv3.OpTxn(
+				[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", kv.ModRevision)},
+				[]clientv3.Op{clientv3.OpPut(key, value, clientv3.WithIgnoreLease())}, nil))
+		}
+		if len(each) == 0 {
+			return nil
+		}
+		if _, err := q.writer.TxnAlone(ctx, q.name, nil, each, nil); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package queue
+
+import (
+	"context"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Set is several queues that are entered all at once, by one transaction and so at one
+// revision, and left all at once. Of two sets that share some queues, one is so behind
+// the other in all of these: they cannot wait for each other.
+//
+// That holds only for keys that this transaction has written. A set never takes a key
+// over that its session has already, say for having kept it: that key has an order of
+// its own. So each set has keys that no one else uses, by their slots.
+//
+// It is used as a Queue is, for which see what its methods do.
+type Set struct {
+	queues []*Queue
+	slots  []int
+	kv     clientv3.KV
+	writer *Writer
+}
+
+// MostTogether is how many queues a set may have: the server's default limit is 128
+// operations in a transaction, and entering takes two for each.
+const MostTogether = 64
+
+// NewSet makes a set of the queues of different names. slots are which of the keys that
+// the session can have in each of them is the set's.
+func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, names []string, slots []int, log *zap.Logger) *Set {
+	s := &Set{slots: slots, kv: writer.kv, writer: writer}
+	for _, name := range names {
+		s.queues = append(s.queues, New(life, writer, watcher, name, log))
+	}
+	return s
+}
+
+// eachKey calls f with every queue, and the key in it.
+func (s *Set) eachKey(lease clientv3.LeaseID, f func(q *Queue, key string)) {
+	for i, q := range s.queues {
+		f(q, wire.SlotKey(q.name, lease, s.slots[i]))
+	}
+}
+
+// Enter puts a key into each of the queues, in one transaction.
+func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
+	var absent []clientv3.Cmp
+	var then, othw []clientv3.Op
+	s.eachKey(w.Lease, func(q *Queue, key string) {
+		absent = append(absent, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
+		then = append(then, clientv3.OpGet(q.from, q.peeked(nil)...), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
+		othw = append(othw, clientv3.OpGet(key))
+	})
+	return s.enter(ctx, w, absent, then, othw, func(resp *clientv3.TxnResponse, part int) (older []*mvccpb.KeyValue) {
+		return resp.Responses[2*part].GetResponseRange().Kvs
+	})
+}
+
+// TryEnter puts a key into each of the queues only if all of them are empty.
+func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
+	var empty []clientv3.Cmp
+	var then, othw []clientv3.Op
+	s.eachKey(w.Lease, func(q *Queue, key string) {
+		empty = append(empty, clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0))
+		then = append(then, clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
+		othw = append(othw, clientv3.OpGet(key))
+	})
+	s.eachKey(w.Lease, func(q *Queue, _ string) {
+		othw = append(othw, clientv3.OpGet(q.from, q.tried(nil)...))
+	})
+	return s.enter(ctx, w, empty, then, othw, func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue { return nil })
+}
+
+// enter sends an entering transaction. olderThan reads from its answer who was in a
+// queue before.
+func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
+	olderThan func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue) (e *Entry, unsure bool, err error) {
+	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, cmps, then, othw)
+		if err != nil {
+			return err
+		}
+		if !resp.Succeeded {
+			e, err = s.adopt(w, resp)
+			return err
+		}
+		first := true
+		e = s.whole(w, func(i int, key string) *Entry {
+			part := newEntry(key, Want{Lease: w.Lease}, resp.Header.Revision)
+			older := olderThan(resp, i)
+			if len(older) < peek {
+				part.ahead, part.older = youngest(older), len(older)
+			}
+			part.first = len(older) == 0
+			first = first && part.first
+			return part
+		})
+		e.first = first
+		return nil
+	})
+	return e, unsure, err
+}
+
+// adopt makes an entry of what an earlier try of ours has written, whose answer was
+// lost. Nothing of it may be missing.
+func (s *Set) adopt(w Want, resp *clientv3.TxnResponse) (*Entry, error) {
+	owns := make([][]*mvccpb.KeyValue, len(s.queues))
+	missing := 0
+	for i := range owns {
+		owns[i] = resp.Responses[i].GetResponseRange().Kvs
+		if len(owns[i]) == 0 {
+			missing++
+		}
+	}
+	switch {
+	case missing == 0:
+		return s.whole(w, func(i int, key string) *Entry { return adopt(key, Want{Lease: w.Lease}, owns[i]) }), nil
+	case missing < len(owns):
+		return nil, ErrGone
+	}
+	for i, q := range s.queues { // only a TryEnter comes here
+		if others := resp.Responses[len(owns)+i].GetResponseRange().Kvs; len(others) > 0 {
+			return nil, q.nested(others[0], ErrTaken)
+		}
+	}
+	return nil, ErrTaken
+}
+
+// whole makes the entry of its parts.
+func (s *Set) whole(w Want, part func(i int, key string) *Entry) *Entry {
+	e := &Entry{Lease: w.Lease}
+	for i, q := range s.queues {
+		e.parts = append(e.parts, part(i, wire.SlotKey(q.name, w.Lease, s.slots[i])))
+	}
+	e.Key, e.CreateRevision = e.parts[0].Key, e.parts[0].CreateRevision
+	e.modRevision.Store(e.CreateRevision)
+	return e
+}
+
+// Parts are the entries in the single queues, in the order of the names; that one alone
+// for an entry in one queue.
+func (e *Entry) Parts() []*Entry {
+	if e.parts == nil {
+		return []*Entry{e}
+	}
+	return e.parts
+}
+
+// Await waits in one queue after the other: in whichever nobody older was left, nobody
+// older will be again. What has to be true at one revision is then that all of our keys
+// stand, and that is looked at in the end.
+func (s *Set) Await(ctx context.Context, e *Entry) (int64, error) {
+	if e.first {
+		return e.CreateRevision, nil
+	}
+	for i, q := range s.queues {
+		_, err := q.Await(ctx, e.parts[i])
+		q.Close()
+		if err != nil {
+			return 0, err
+		}
+	}
+	return s.stand(ctx, e)
+}
+
+// Granted tells whether the entry may go in right now.
+func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, err error) {
+	if e.first {
+		return true, e.CreateRevision, nil
+	}
+	for i, q := range s.queues {
+		granted, _, err := q.Granted(ctx, e.parts[i])
+		if err != nil || !granted {
+			return false, 0, err
+		}
+	}
+	rev, err = s.stand(ctx, e)
+	return err == nil, rev, err
+}
+
+// stand reads at one revision that all our keys stand; ErrGone if not.
+func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
+	var reads []clientv3.Op
+	for _, part := range e.parts {
+		reads = append(reads, clientv3.OpGet(part.Key, clientv3.WithKeysOnly()))
+	}
+	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := s.kv.Txn(ctx).Then(reads...).Commit()
+		if err != nil {
+			return err
+		}
+		for i, part := range e.parts {
+			if !part.standsIn(resp.Responses[i].GetResponseRange().Kvs) {
+				return ErrGone
+			}
+		}
+		rev = resp.Header.Revision
+		return nil
+	})
+	return rev, err
+}
+
+// Stay blocks until one of our keys is gone, or ctx ends. A set is never kept, so that
+// nobody needs to hear of company.
+func (s *Set) Stay(ctx context.Context, e *Entry, _ <-chan struct{}, _ func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var stays sync.WaitGroup
+	for i, q := range s.queues {
+		stays.Go(func() { cancel(q.Stay(ctx, e.parts[i], nil, func() {})) })
+	}
+	stays.Wait()
+	return context.Cause(ctx)
+}
+
+// Rewrite gives all our keys another value.
+func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
+	for i, q := range s.queues {
+		if err := q.Rewrite(ctx, e.parts[i], value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Leave deletes our keys, all at once, and returns when etcd confirmed that they are gone.
+func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
+	deleted := false
+	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+		deleted, err = s.delete(ctx, e)
+		return err
+	})
+	if err == nil && !deleted && !unanswered && !tried {
+		return ErrGone
+	}
+	return err
+}
+
+// LeaveOnce is one try of Leave.
+func (s *Set) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return s.delete(ctx, e)
+}
+
+// delete deletes those of our keys that stand. deleted says that none was missing.
+func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
+	var each []clientv3.Op
+	for _, part := range e.parts {
+		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
+	}
+	resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, nil, each, nil)
+	if err != nil {
+		return false, err
+	}
+	for i := range e.parts {
+		if !resp.Responses[i].GetResponseTxn().Succeeded {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Sweep deletes whatever stands under our keys of a lease.
+func (s *Set) Sweep(ctx context.Context, lease clientv3.LeaseID, _ int) error {
+	for i, q := range s.queues {
+		if err := q.Sweep(ctx, lease, s.slots[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Rest waits for wake, for a moment. There is nothing to be kept meanwhile.
+func (s *Set) Rest(<-chan struct{}) (woken bool) { return false }
+
+// Close ends what the queues keep between calls.
+func (s *Set) Close() {
+	for _, q := range s.queues {
+		q.Close()
+	}
+}

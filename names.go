@@ -1,0 +1,82 @@
+package etcdlock
+
+import (
+	"fmt"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// names are those that a session uses, or has keys under.
+type names struct {
+	using  map[string]int // by how many lines, and tenures beside them
+	inside map[string]int // how many uses there are of names that lie inside this one
+	slots  slots
+}
+
+func newNames() names {
+	return names{using: make(map[string]int), inside: make(map[string]int), slots: make(slots)}
+}
+
+// use counts uses of names, or discounts them.
+func (n *names) use(all []string, by int) {
+	for _, name := range all {
+		add(n.using, name, by)
+		for _, outer := range wire.Ancestors(name) {
+			add(n.inside, outer, by)
+		}
+	}
+}
+
+func add(counts map[string]int, name string, by int) {
+	if counts[name] += by; counts[name] == 0 {
+		delete(counts, name)
+	}
+}
+
+// checkNesting refuses a name that lies inside another one that is in use by this
+// session, or around one. Other sessions' are found in etcd.
+func (n *names) checkNesting(name string) error {
+	for _, outer := range wire.Ancestors(name) {
+		if n.using[outer] > 0 {
+			return fmt.Errorf("%w: this session uses %q, and %q lies inside it", ErrNestedName, outer, name)
+		}
+	}
+	if n.inside[name] > 0 {
+		for inner := range n.using {
+			if _, nested := wire.Nested(name, inner+"/"); nested {
+				return fmt.Errorf("%w: this session uses %q, and it lies inside %q", ErrNestedName, inner, name)
+			}
+		}
+	}
+	return nil
+}
+
+// slots are, by name and number, the keys that a session uses beside the one that it has
+// under each name in the first place, slot 0.
+type slots map[string]map[int]bool
+
+// take returns the first one that is not in use.
+func (s slots) take(name string) int {
+	slot := 1
+	for s.busy(name, slot) {
+		slot++
+	}
+	s.hold(name, slot)
+	return slot
+}
+
+func (s slots) busy(name string, slot int) bool { return s[name][slot] }
+
+func (s slots) hold(name string, slot int) {
+	if s[name] == nil {
+		s[name] = make(map[int]bool)
+	}
+	s[name][slot] = true
+}
+
+func (s slots) drop(name string, slot int) {
+	delete(s[name], slot)
+	if len(s[name]) == 0 {
+		delete(s, name)
+	}
+}
