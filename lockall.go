@@ -1,0 +1,177 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// LockSet is one acquisition of several names at once, by [LockAll]. It is safe for
+// concurrent use, and all of it ends at the same time: when one of its keys is deleted by
+// somebody else, all names are lost.
+type LockSet struct {
+	hold  *Hold
+	names []string
+}
+
+// LockAll locks several names at once, all or none, as a [Mutex] of each does: it waits until
+// nobody older holds or waits under any of them.
+//
+// It lines up in all queues in one transaction of etcd, at one revision. Of two LockAll
+// with some names in common one is so behind the other under all of these, whatever the
+// order in which they are written; they cannot wait for each other. (Who holds a lock, and
+// calls LockAll for others, can still be in a deadlock; see [WithDeadlockDetection].) It
+// takes a place of its own under each name, also beside other goroutines of the session,
+// and so has its turn by etcd's order, among them too.
+//
+// For what it blocks on, and for its errors, see [Mutex.Lock]. Further errors:
+// [ErrInvalidName] for no names or one that is given twice, [ErrNestedName] for names that
+// lie inside each other, [ErrTooManyNames] for more than 64, and [ErrDeadlock] when ctx
+// carries a hold of one of the names.
+func LockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
+	return lockAll(ctx, s, names, false, "lock")
+}
+
+// TryLockAll is LockAll without the wait in line: [ErrLocked] at once when anybody holds or
+// waits under any of the names. It makes one request, which writes only if all are free.
+func TryLockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
+	return lockAll(ctx, s, names, true, "try to lock")
+}
+
+// DoAll locks the names, calls fn, and unlocks when fn has returned or panicked; see
+// [Mutex.Do].
+func DoAll(ctx context.Context, s *Session, names []string, fn func(ctx context.Context, locks *LockSet) error) error {
+	set, err := LockAll(ctx, s, names...)
+	if err != nil {
+		return err
+	}
+	return set.hold.do(ctx, set.Unlock, func(ctx context.Context) error { return fn(ctx, set) })
+}
+
+func lockAll(ctx context.Context, s *Session, names []string, try bool, op string) (*LockSet, error) {
+	names = slices.Clone(names)
+	h, err := acquireAll(ctx, s, names, try)
+	if err != nil {
+		return nil, fmt.Errorf("etcdlock: %s all of %q: %w", op, names, err)
+	}
+	return &LockSet{hold: h, names: names}, nil
+}
+
+func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hold, error) {
+	if ctx.Err() != nil {
+		return nil, contextError(ctx)
+	}
+	if err := checkTogether(s, names); err != nil {
+		return nil, err
+	}
+	cfg := newMutexConfig(s, nil)
+	w := &waiter{claim: cfg.claim(ctx, try, "lock ", wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
+	for _, name := range names {
+		if h := w.carried.of(s, name); h != nil {
+			return nil, fmt.Errorf("%w: the context carries a hold of %q (key %q), which would be waited for", ErrDeadlock, name, h.Key())
+		}
+	}
+	l, err := s.joinAll(names, w)
+	if err != nil {
+		return nil, err
+	}
+	return l.await(ctx, w)
+}
+
+// checkTogether tells why names cannot be locked together.
+func checkTogether(s *Session, names []string) error {
+	switch {
+	case len(names) == 0:
+		return fmt.Errorf("%w: there is none", ErrInvalidName)
+	case len(names) > queue.MostTogether:
+		return fmt.Errorf("%w: %d, and at most %d are possible", ErrTooManyNames, len(names), queue.MostTogether)
+	}
+	given := make(map[string]bool, len(names))
+	for _, name := range names {
+		if err := s.usable(name); err != nil {
+			return err
+		}
+		if given[name] {
+			return fmt.Errorf("%w: %q is given twice", ErrInvalidName, name)
+		}
+		given[name] = true
+	}
+	for name := range given {
+		for _, outer := range wire.Ancestors(name) {
+			if given[outer] {
+				return fmt.Errorf("%w: %q lies inside %q", ErrNestedName, name, outer)
+			}
+		}
+	}
+	return nil
+}
+
+// joinAll makes a line for w alone.
+func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.admits(); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := s.checkNesting(name); err != nil {
+			return nil, err
+		}
+	}
+	l := s.ownLine(names...)
+	l.enlist(w)
+	return l, nil
+}
+
+// Names are the names that are held, as they were given to LockAll.
+func (l *LockSet) Names() []string { return slices.Clone(l.names) }
+
+// Context is cancelled when the holds end; see [Hold.Context].
+func (l *LockSet) Context() context.Context { return l.hold.Context() }
+
+// Done is closed when the holds end.
+func (l *LockSet) Done() <-chan struct{} { return l.hold.Done() }
+
+// Err is nil while held; see [Hold.Err].
+func (l *LockSet) Err() error { return l.hold.Err() }
+
+// Token is the fencing token, one for all names: larger than that of every earlier
+// holder of any of them. See [Hold.Token].
+func (l *LockSet) Token() int64 { return l.hold.Token() }
+
+// Deadline is the instant until which nobody else can hold any of the names; see
+// [Hold.Deadline].
+func (l *LockSet) Deadline() time.Time { return l.hold.Deadline() }
+
+// Guards are comparisons that all hold in an etcd transaction only while all keys stand;
+// see [Hold.Guard].
+func (l *LockSet) Guards() []clientv3.Cmp {
+	var guards []clientv3.Cmp
+	for _, e := range l.hold.tenure.entry.Parts() {
+		guards = append(guards, e.Guard())
+	}
+	return guards
+}
+
+// Keys are the keys in etcd by which the names are held, in the order of Names.
+func (l *LockSet) Keys() []string {
+	var keys []string
+	for _, e := range l.hold.tenure.entry.Parts() {
+		keys = append(keys, e.Key)
+	}
+	return keys
+}
+
+// Unlock releases all names, in one request; see [Lock.Unlock].
+func (l *LockSet) Unlock(ctx context.Context) error {
+	if err := l.hold.release(ctx); err != nil {
+		return fmt.Errorf("etcdlock: unlock all of %q: %w", l.names, err)
+	}
+	return nil
+}
