@@ -18,6 +18,7 @@ import (
 type Election struct {
 	session *Session
 	name    string
+	cfg     electionConfig
 }
 
 // Term is one leadership of an [Election].
@@ -30,8 +31,12 @@ type Term struct {
 const candidate = "candidate "
 
 // NewElection names an election; for names see [NewMutex].
-func NewElection(s *Session, name string) *Election {
-	return &Election{session: s, name: name}
+func NewElection(s *Session, name string, opts ...ElectionOption) *Election {
+	e := &Election{session: s, name: name}
+	for _, o := range opts {
+		o.applyElection(&e.cfg)
+	}
+	return e
 }
 
 // Name is the name that the election was made with.
@@ -44,6 +49,9 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	h, err := e.session.acquire(ctx, e.name, claim{
 		as:    candidate + value,
 		value: func() string { return value }, // what it proposed, byte for byte
+
+		candidate: true,
+		priority:  e.cfg.priority,
 	})
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)

@@ -56,6 +56,9 @@ var (
 	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
 	ErrNoLeader = errors.New("no leader")
 
+	// ErrNoCandidate is returned by [Term.Transfer] when nobody waits with that value.
+	ErrNoCandidate = errors.New("no such candidate")
+
 	// ErrInvalidName is returned for names that cannot be the name of a lock or
 	// an election; see [NewMutex] for the rule.
 	ErrInvalidName = wire.ErrInvalidName

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -32,6 +33,9 @@ type Entry struct {
 	// wants of a semaphore. Without either it wants to hold alone.
 	Shared         bool
 	Permits, Limit int
+
+	// Priority is that of a candidate; see [WithPriority].
+	Priority int
 
 	// Holds are the keys of what its owner holds meanwhile, as far as the context of its
 	// call said so.
@@ -55,9 +59,11 @@ func (s *Session) list(ctx context.Context, name string) ([]Entry, error) {
 	if err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
-	entries := make([]Entry, len(kvs))
-	for i, kv := range kvs {
-		entries[i] = newEntry(kv)
+	entries := make([]Entry, 0, len(kvs))
+	for _, kv := range kvs {
+		if !queue.IsMark(kv) {
+			entries = append(entries, newEntry(kv))
+		}
 	}
 	return entries, nil
 }
@@ -74,6 +80,7 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 		Since:          h.Since,
 		Shared:         h.Mode == wire.Shared || h.Mode == wire.Upgrading,
 		Permits:        h.Permits,
+		Priority:       wire.Priority(string(kv.Key)),
 		Limit:          h.Limit,
 		Holds:          h.Holds,
 		Value:          kv.Value,

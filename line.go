@@ -32,9 +32,10 @@ type line struct {
 	session *Session
 	id      string // in session.lines: the name, or something that is no name for a line of one caller's own
 	name    string
-	names   []string // the one, or all that are held at once
-	slots   []int    // of a line of one's own: those of the keys under the names
+	names   []string    // the one, or all that are held at once
+	slots   []wire.Slot // of a line of one's own: those of the keys under the names
 	queue   place
+	single  *queue.Queue // the same, unless it is several
 
 	// Guarded by session.mu.
 	waiters list.List     // of *waiter, in the order in which they came
@@ -57,7 +58,7 @@ type place interface {
 	Rewrite(ctx context.Context, e *queue.Entry, value string) error
 	Leave(ctx context.Context, e *queue.Entry, tried bool) error
 	LeaveOnce(context.Context, *queue.Entry) (deleted bool, err error)
-	Sweep(ctx context.Context, lease clientv3.LeaseID, slot int) error
+	Sweep(ctx context.Context, lease clientv3.LeaseID, slot wire.Slot) error
 	Rest(wake <-chan struct{}) (woken bool)
 	Close()
 }
@@ -65,7 +66,7 @@ type place interface {
 // late is an enter that got no answer and may take effect yet.
 type late struct {
 	lease clientv3.LeaseID
-	slot  int
+	slot  wire.Slot
 	until time.Time
 }
 
@@ -83,8 +84,11 @@ type claim struct {
 	mode    wire.Mode
 	restate func(want wire.Holder) string // value, for when it wants something else later; nil if it never does
 
-	rule  *queue.Rule // of who can hold beside others; nil for who cannot
-	cycle *string     // the prefix under which a cycle of waits is looked for; nil: it is not
+	rule      *queue.Rule // of who can hold beside others; nil for who cannot
+	candidate bool        // of an election
+	priority  int         // of a candidate
+
+	cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
 }
 
 // terms are for how long a session may keep to itself what it holds.
@@ -234,7 +238,8 @@ func (s *Session) addLine(id string, names ...string) *line {
 	if len(names) > 1 {
 		l.queue = queue.NewSet(s.ctx, s.writer, s.client.Watcher, names, l.slots, s.log)
 	} else {
-		l.queue = s.queue(names[0])
+		l.single = s.queue(names[0])
+		l.queue = l.single
 	}
 	s.lines[id] = l
 	s.use(names, 1)

@@ -56,26 +56,26 @@ func (n *names) checkNesting(name string) error {
 type slots map[string]map[int]bool
 
 // take returns the first one that is not in use.
-func (s slots) take(name string) int {
-	slot := 1
+func (s slots) take(name string) wire.Slot {
+	slot := wire.Slot{N: 1}
 	for s.busy(name, slot) {
-		slot++
+		slot.N++
 	}
 	s.hold(name, slot)
 	return slot
 }
 
-func (s slots) busy(name string, slot int) bool { return s[name][slot] }
+func (s slots) busy(name string, slot wire.Slot) bool { return s[name][slot.N] }
 
-func (s slots) hold(name string, slot int) {
+func (s slots) hold(name string, slot wire.Slot) {
 	if s[name] == nil {
 		s[name] = make(map[int]bool)
 	}
-	s[name][slot] = true
+	s[name][slot.N] = true
 }
 
-func (s slots) drop(name string, slot int) {
-	delete(s[name], slot)
+func (s slots) drop(name string, slot wire.Slot) {
+	delete(s[name], slot.N)
 	if len(s[name]) == 0 {
 		delete(s, name)
 	}

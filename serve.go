@@ -106,7 +106,7 @@ func (l *line) sweep() {
 
 // sweepSlot deletes what may stand under a key that nobody uses. False if that is to be
 // tried again.
-func (l *line) sweepSlot(ls *lease.Lease, slot int) bool {
+func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
 	s := l.session
 	if !l.own() {
 		s.mu.Lock()
@@ -143,7 +143,7 @@ func (l *line) serve() {
 		return
 	}
 	slot := l.takeSlot(first)
-	entry, rev, err := l.enter(wanted, ls, first, slot)
+	entry, rev, err := l.enter(wanted, ls, first, &slot)
 	if err == nil {
 		var t *tenure
 		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
@@ -164,22 +164,33 @@ func (l *line) serve() {
 
 // takeSlot chooses the key for a waiter: the session's first one, unless it can be held
 // beside that.
-func (l *line) takeSlot(w *waiter) int {
+func (l *line) takeSlot(w *waiter) wire.Slot {
 	if l.own() {
 		return l.slots[0]
 	}
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	if w.rule == nil && !l.session.slots.busy(l.name, 0) {
-		return 0
+	slot := wire.Slot{}
+	if w.rule != nil || l.session.slots.busy(l.name, slot) {
+		slot = l.session.slots.take(l.name)
 	}
-	return l.session.slots.take(l.name)
+	slot.Priority = w.priority
+	return slot
+}
+
+// nextSlot chooses another key for a waiter who has one.
+func (l *line) nextSlot(has wire.Slot) wire.Slot {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	slot := l.session.slots.take(l.name)
+	slot.Priority = has.Priority
+	return slot
 }
 
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
 // known to be unsure. A line of one's own keeps its keys for as long as it lives.
-func (l *line) dropSlot(slot int) {
-	if slot > 0 && !l.own() {
+func (l *line) dropSlot(slot wire.Slot) {
+	if slot.N > 0 && !l.own() {
 		l.session.mu.Lock()
 		defer l.session.mu.Unlock()
 		l.session.slots.drop(l.name, slot)
@@ -218,14 +229,15 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // the proof. The requests run under the lease, not under a caller's context: one
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd.
-func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot int) (e *queue.Entry, rev int64, err error) {
+func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
 	}
-	e, unsure, err := enter(ls.Context(), queue.Want{Lease: ls.ID(), Slot: slot, Value: w.value(), Rule: w.rule})
+	want := queue.Want{Lease: ls.ID(), Slot: *slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate}
+	e, unsure, err := enter(ls.Context(), want)
 	if unsure {
-		l.later(ls, slot)
+		l.later(ls, *slot)
 	}
 	switch {
 	case err != nil:
@@ -246,8 +258,24 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot in
 	if err := l.session.checkCycle(waiting, w, e); err != nil {
 		return e, 0, err
 	}
-	rev, err = l.queue.Await(waiting, e)
-	return e, rev, err
+	for {
+		rev, err = l.queue.Await(waiting, e)
+		if err != nil || !w.candidate {
+			return e, rev, err
+		}
+		lead, err := l.single.MayLead(waiting, e)
+		if err != nil || lead {
+			return e, rev, err
+		}
+		want.Slot = l.nextSlot(*slot)
+		behind, err := l.single.StepBehind(ls.Context(), e, want)
+		if err != nil {
+			l.dropSlot(want.Slot)
+			return e, 0, err
+		}
+		l.dropSlot(*slot)
+		e, *slot = behind, want.Slot
+	}
 }
 
 var errUnwanted = errors.New("nobody waits any more")
@@ -255,7 +283,7 @@ var errUnwanted = errors.New("nobody waits any more")
 // grant gives the entry to the waiter whose turn it is; nil without an error if
 // there is none any more, or if he wants something else. of is for whom the key was
 // written: whoever inherits the place gets his own value into the key first.
-func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot int) (*tenure, error) {
+func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot wire.Slot) (*tenure, error) {
 	for as := of.as; ; {
 		if err := ls.Err(); err != nil {
 			return nil, err
@@ -287,7 +315,7 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 // that shares must not become one that does not, as others may be in beside it already;
 // and of permits, how many they are decides about others too.
 func (w *waiter) inherits(of *waiter) bool {
-	return w.mode == of.mode && (w.mode != wire.Counted || w.as == of.as)
+	return w.mode == of.mode && w.priority == of.priority && (w.mode != wire.Counted || w.as == of.as)
 }
 
 // leave deletes the key. The error is nil when that is confirmed; otherwise what was lost,
@@ -310,7 +338,7 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 }
 
 // later has the line look for a key that may be left behind, when its time has come.
-func (l *line) later(ls *lease.Lease, slot int) {
+func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 	l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
 	l.session.mu.Lock()
 	l.doubt = true

@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -26,8 +28,8 @@ type tenure struct {
 	line  *line
 	lease *lease.Lease
 	entry *queue.Entry
-	queue place // that of the line, for as long as it has not left it
-	slot  int   // of the key
+	queue place     // that of the line, for as long as it has not left it
+	slot  wire.Slot // of the key
 	token int64
 	as    string // whom the key's value names
 
@@ -51,6 +53,9 @@ type tenure struct {
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
 	running   bool          // the timer
 
+	heir    *mvccpb.KeyValue // who is to be the next; nil for who is in line
+	handErr error            // what came of that; that of the last holder
+
 	left  bool // the last holder has deleted the key
 	tried bool // and this one got no answer to that
 
@@ -63,7 +68,7 @@ type tenure struct {
 }
 
 // begin starts a tenure on a granted entry. Called with session.mu held.
-func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot int) *tenure {
+func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *tenure {
 	t := &tenure{
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
 		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
@@ -149,7 +154,7 @@ func (t *tenure) leaveAtOnce(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.lease.Context(), cancel)()
-	deleted, err := t.queue.LeaveOnce(ctx, t.entry)
+	deleted, err := t.leaveTo(ctx)
 	t.line.session.mu.Lock()
 	defer t.line.session.mu.Unlock()
 	t.left, t.tried = deleted, err != nil
@@ -157,6 +162,25 @@ func (t *tenure) leaveAtOnce(ctx context.Context) bool {
 		t.line.rest(true)
 	}
 	return deleted
+}
+
+// leaveTo deletes the key, and lets the heir be the next, if there is one.
+func (t *tenure) leaveTo(ctx context.Context) (deleted bool, err error) {
+	t.line.session.mu.Lock()
+	heir := t.heir
+	t.line.session.mu.Unlock()
+	if heir == nil {
+		return t.queue.LeaveOnce(ctx, t.entry)
+	}
+	t.handErr = t.line.single.HandTo(ctx, t.entry, heir)
+	switch {
+	case errors.Is(t.handErr, queue.ErrNoTarget):
+		return t.queue.LeaveOnce(ctx, t.entry)
+	case errors.Is(t.handErr, queue.ErrGone):
+		return false, nil
+	default:
+		return t.handErr == nil, t.handErr
+	}
 }
 
 // keep leaves the key where it is, for somebody of this session to come, for as long

@@ -73,7 +73,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			return rev, nil
 		}
 		if !same(next, seen) {
-			if err := q.check(next); err != nil {
+			if err := q.check(ctx, next); err != nil {
 				return 0, err
 			}
 			seen = next
@@ -172,7 +172,10 @@ func (o *ownWatch) stop() {
 
 // check looks at an entry that we are about to wait for. It counts, whatever it
 // is, but not every kind will ever go.
-func (q *Queue) check(ahead *mvccpb.KeyValue) error {
+func (q *Queue) check(ctx context.Context, ahead *mvccpb.KeyValue) error {
+	if err := q.clearMark(ctx, ahead); err != nil {
+		return err
+	}
 	if ahead.Lease == 0 {
 		q.log.Warn("waiting for a key that has no lease: it stays until somebody deletes it",
 			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))

@@ -52,11 +52,11 @@ func (m *mirror) apply(events []*clientv3.Event) {
 	}
 }
 
-// first is the oldest entry; nil for none.
+// first is the oldest entry of a contender; nil for none.
 func (m *mirror) first() *mvccpb.KeyValue {
 	var first *mvccpb.KeyValue
 	for _, kv := range m.entries {
-		if first == nil || kv.CreateRevision < first.CreateRevision {
+		if !IsMark(kv) && (first == nil || kv.CreateRevision < first.CreateRevision) {
 			first = kv
 		}
 	}

@@ -70,21 +70,25 @@ type Entry struct {
 
 	rule  *Rule    // nil: the plain one
 	parts []*Entry // of an entry in several queues, one for each
+
+	candidate bool
 }
 
 // Want is what somebody wants to enter with.
 type Want struct {
 	Lease clientv3.LeaseID
-	Slot  int    // which of the keys that the lease can have in the queue
-	Value string // of the key
-	Rule  *Rule  // nil: the plain one
+	Slot  wire.Slot // which of the keys that the lease can have in the queue
+	Value string    // of the key
+	Rule  *Rule     // nil: the plain one
+
+	Candidate bool // of an election, see prefer.go
 }
 
 // First says that nobody older was there when the key was written.
 func (e *Entry) First() bool { return e.first }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule}
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, candidate: w.Candidate}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -366,13 +370,13 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}, nil)
+	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, q.deletes(e), nil)
 	return err == nil && resp.Succeeded, err
 }
 
 // Sweep deletes whatever stands under a key that a lease has in this queue: the
 // late effect of an Enter that was not answered.
-func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID, slot int) error {
+func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID, slot wire.Slot) error {
 	key := wire.SlotKey(q.name, lease, slot)
 	var own []*mvccpb.KeyValue
 	_, err := retry(ctx, int64(lease), func(ctx context.Context) error {

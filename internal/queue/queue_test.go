@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // rig is a queue with contenders, without sessions.
@@ -216,8 +217,8 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))
 		require.Equal(r, int64(again.Lease), kv.Lease, "a rewrite keeps the lease")
-		require.NoError(r, q.Sweep(r.ctx, again.Lease, 0))
-		require.NoError(r, q.Sweep(r.ctx, again.Lease, 0), "nothing to do")
+		require.NoError(r, q.Sweep(r.ctx, again.Lease, wire.Slot{}))
+		require.NoError(r, q.Sweep(r.ctx, again.Lease, wire.Slot{}), "nothing to do")
 		require.Empty(r, r.Keys(""))
 	})
 }

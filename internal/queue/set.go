@@ -23,7 +23,7 @@ import (
 // It is used as a Queue is, for which see what its methods do.
 type Set struct {
 	queues []*Queue
-	slots  []int
+	slots  []wire.Slot
 	kv     clientv3.KV
 	writer *Writer
 }
@@ -34,7 +34,7 @@ const MostTogether = 64
 
 // NewSet makes a set of the queues of different names. slots are which of the keys that
 // the session can have in each of them is the set's.
-func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, names []string, slots []int, log *zap.Logger) *Set {
+func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, names []string, slots []wire.Slot, log *zap.Logger) *Set {
 	s := &Set{slots: slots, kv: writer.kv, writer: writer}
 	for _, name := range names {
 		s.queues = append(s.queues, New(life, writer, watcher, name, log))
@@ -269,7 +269,7 @@ func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 }
 
 // Sweep deletes whatever stands under our keys of a lease.
-func (s *Set) Sweep(ctx context.Context, lease clientv3.LeaseID, _ int) error {
+func (s *Set) Sweep(ctx context.Context, lease clientv3.LeaseID, _ wire.Slot) error {
 	for i, q := range s.queues {
 		if err := q.Sweep(ctx, lease, s.slots[i]); err != nil {
 			return err

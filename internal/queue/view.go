@@ -129,7 +129,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 				return q.view.rev, nil
 			}
 			if !same(next, seen) {
-				if err := q.check(next); err != nil {
+				if err := q.check(ctx, next); err != nil {
 					return 0, err
 				}
 				seen = next

@@ -46,14 +46,46 @@ func Key(name string, lease clientv3.LeaseID) string {
 	return name + "/" + strconv.FormatInt(int64(lease), 16)
 }
 
-// SlotKey is a further key of a session in a queue, beside that of Key, which is the one
-// of slot 0.
-func SlotKey(name string, lease clientv3.LeaseID, slot int) string {
-	if slot == 0 {
-		return Key(name, lease)
-	}
-	return Key(name, lease) + "." + strconv.Itoa(slot)
+// Slot is which one of the keys that a session can have in a queue.
+type Slot struct {
+	N        int
+	Priority int // of a candidate
 }
+
+// SlotKey is a key of a session in a queue. That of the zero slot is the one of Key, which
+// all others have; further ones say behind a point which they are.
+func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
+	key := Key(name, lease)
+	switch {
+	case slot == Slot{}:
+		return key
+	case slot.Priority == 0:
+		return key + "." + strconv.Itoa(slot.N)
+	default:
+		return key + "." + strconv.Itoa(slot.N) + "p" + strconv.Itoa(slot.Priority)
+	}
+}
+
+// Priority is that of a candidate, by its key; 0 where the key tells of none.
+func Priority(key string) int {
+	suffix := key[strings.LastIndexByte(key, '/')+1:]
+	if _, after, ok := strings.Cut(suffix, "p"); ok {
+		if n, err := strconv.Atoi(after); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// markSuffix is behind the lease in a mark's key.
+const markSuffix = ".next"
+
+// MarkKey is the key of the mark that the candidate of a lease is to lead next. It stands in
+// the queue, so that whoever watches the queue sees it at the same time as the rest.
+func MarkKey(name string, lease clientv3.LeaseID) string { return Key(name, lease) + markSuffix }
+
+// IsMark tells whether a key is that of a mark.
+func IsMark(key string) bool { return strings.HasSuffix(key, markSuffix) }
 
 // Side is a key or a prefix beside a queue, for what is known about a name and is no
 // contender. It lies outside of the range of the name, and cannot clash with any other

@@ -1,0 +1,57 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+)
+
+// Transfer ends the term and makes a candidate who waits the next leader, in one transaction:
+// the one with that value, of several the one who came first. Those ahead of him step behind him
+// when it would be their turn. A candidate of another library who is ahead knows nothing of
+// that, and leads first.
+//
+// It blocks until etcd has confirmed it, or ctx ends, as [Term.Resign] does; work that must
+// not overlap with the next leader's has to have ended before. [ErrNoCandidate] when nobody
+// waits with that value: then the term goes on, unless it says that the term has ended, as
+// the candidate left in that instant. For other errors see [Lock.Unlock]; after the context's
+// the term is over, and it is not known whether the candidate is the next.
+func (t *Term) Transfer(ctx context.Context, candidate string) error {
+	return opError(fmt.Sprintf("transfer to %q in", candidate), t.tenure.line.name, t.transfer(ctx, candidate))
+}
+
+func (t *Term) transfer(ctx context.Context, candidate string) error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	all, _, err := t.tenure.line.single.List(ctx)
+	if err != nil {
+		return err
+	}
+	var to *mvccpb.KeyValue
+	for _, kv := range all {
+		if to == nil && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate && !queue.IsMark(kv) {
+			to = kv
+		}
+	}
+	if to == nil {
+		return ErrNoCandidate
+	}
+	t.tenure.handTo(to)
+	err = t.release(ctx)
+	if err == nil && errors.Is(t.tenure.handErr, queue.ErrNoTarget) {
+		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
+	}
+	return err
+}
+
+// handTo says to whom the tenure is to go when it ends.
+func (t *tenure) handTo(to *mvccpb.KeyValue) {
+	t.line.session.mu.Lock()
+	defer t.line.session.mu.Unlock()
+	t.heir = to
+}
