@@ -60,7 +60,8 @@ var (
 	ErrNoCandidate = errors.New("no such candidate")
 
 	// ErrInvalidName is returned for names that cannot be the name of a lock or
-	// an election; see [NewMutex] for the rule.
+	// an election; see [NewMutex] for the rule, and [WithForeignNames] for names
+	// of others that break it.
 	ErrInvalidName = wire.ErrInvalidName
 
 	// ErrNestedName is returned when one name lies inside another that is in

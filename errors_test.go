@@ -106,6 +106,38 @@ func TestNestedNamesClashAcrossSessions(t *testing.T) {
 	})
 }
 
+// trap A14: "a/" lies inside "a", for a session that was allowed such names.
+func TestForeignNamesHaveToBeAskedForAndNest(t *testing.T) {
+	simulate(t, func(w *world) {
+		strict, a, b := w.session("a"), w.session("a", WithForeignNames()), w.session("b", WithForeignNames())
+		for _, name := range []string{"m/", "/m/", "m//n", "/"} {
+			require.ErrorIs(w, second(NewMutex(strict, name).TryLock(w.ctx)), ErrInvalidName, name)
+			l := w.lock(NewMutex(a, name))
+			require.Equal(w, name+"/"+hex(a.Lease()), l.Key(), "as etcd's own package has it")
+			require.ErrorIs(w, second(NewMutex(b, name).TryLock(w.ctx)), ErrLocked, name)
+			require.NoError(w, l.Unlock(w.ctx), name)
+		}
+		for _, name := range []string{"", "a\x00b"} {
+			require.ErrorIs(w, second(NewMutex(a, name).Lock(w.ctx)), ErrInvalidName, "%q", name)
+		}
+
+		inner := w.lock(NewMutex(a, "m/"))
+		for _, outer := range []*Session{a, b, strict} {
+			for _, err := range []error{second(NewMutex(outer, "m").Lock(w.ctx)), second(NewMutex(outer, "m").TryLock(w.ctx))} {
+				require.ErrorIs(w, err, ErrNestedName)
+				require.ErrorContains(w, err, `"m"`)
+				require.ErrorContains(w, err, `"m/"`)
+			}
+		}
+		require.NoError(w, inner.Unlock(w.ctx))
+		outer := w.lock(NewMutex(a, "m"))
+		require.ErrorIs(w, second(NewMutex(a, "m/").Lock(w.ctx)), ErrNestedName)
+		require.ErrorIs(w, second(NewMutex(a, "m/n/").TryLock(w.ctx)), ErrNestedName)
+		require.NoError(w, outer.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
 func TestAContextThatIsOverMakesNoRequest(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

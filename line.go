@@ -153,7 +153,11 @@ func (s *Session) usable(name string) error {
 	if s == nil {
 		return fmt.Errorf("%w: it is nil", ErrSessionClosed)
 	}
-	if err := wire.CheckName(name); err != nil {
+	check := wire.CheckName
+	if s.cfg.foreignNames {
+		check = wire.CheckForeignName
+	}
+	if err := check(name); err != nil {
 		return err
 	}
 	return s.Err()

@@ -24,9 +24,10 @@ type Lock struct{ *Hold }
 // that cannot be used is told by the first call.
 //
 // A name is not empty, does not end in a slash and has no empty part between
-// slashes ([ErrInvalidName]). Slashes group names ("orders/42"), but no name in use
-// may lie inside another: a holder of "orders" and one of "orders/42" would take
-// each other's keys for their own ([ErrNestedName]). Whatever else in etcd begins
+// slashes ([ErrInvalidName]; see [WithForeignNames] for fleets that have such names).
+// Slashes group names ("orders/42"), but no name in use may lie inside another: a
+// holder of "orders" and one of "orders/42" would take each other's keys for their
+// own ([ErrNestedName]). Whatever else in etcd begins
 // with the name and a slash is taken for a contender, so keep the name's own part
 // of the key space free.
 func NewMutex(s *Session, name string, opts ...MutexOption) *Mutex {

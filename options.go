@@ -49,6 +49,8 @@ type sessionConfig struct {
 	clock  func() time.Duration
 	owner  string
 
+	foreignNames bool
+
 	// For tests.
 	remote pb.LeaseClient // what renews, see lease.Config.Remote
 	lanes  int            // writes under way at once, see queue.Writer
@@ -137,6 +139,21 @@ func WithClock(now func() time.Duration) SessionOption {
 // do not exclude each other.
 func WithLease(id clientv3.LeaseID) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.lease = id })
+}
+
+// WithForeignNames lets the session use names that [NewMutex] otherwise refuses, for the
+// sake of others who use them through etcd's own package, its commands or its
+// services: names that end in a slash, as in etcd's examples ("/my-lock/", whose keys
+// are "/my-lock//1f"), or have an empty part between slashes. The name has to be the
+// very one that the others use; etcd's package adds the last slash of the key by itself,
+// and so does this one.
+//
+// "/my-lock" and "/my-lock/" are two locks, of which the second lies inside the first:
+// whoever comes to the first while somebody has the second gets [ErrNestedName], as
+// does a session that uses both. But who comes to the second while another session has
+// the first gets it. That is why such names have to be asked for.
+func WithForeignNames() SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.foreignNames = true })
 }
 
 // OwnerOption is the option made by [WithOwner], for a session or a mutex.

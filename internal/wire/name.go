@@ -16,17 +16,36 @@ import (
 // ErrInvalidName is returned for a name that cannot stand in front of keys.
 var ErrInvalidName = errors.New("invalid name")
 
-// CheckName tells why name cannot be the name of a queue. Two names must never
-// share a part of the key space: "/x" and "/x/" would (trap A14).
+// CheckName tells why name cannot be the name of a queue, as long as nobody asked for
+// foreign ones.
+//
+// "/x/" is refused so that nobody takes it for "/x" by mistake (trap A14). It is
+// another queue, whose keys ("/x//1f") lie among those of "/x": a holder of "/x" and one
+// who comes later and asks for "/x/" would never hear of each other.
 func CheckName(name string) error {
+	switch {
+	case strings.HasSuffix(name, "/") && strings.Trim(name, "/") != "":
+		return fmt.Errorf("%w: %q ends in a slash, and would share keys with %q: leave the slash out, or "+
+			"allow foreign names to meet others who have it", ErrInvalidName, name, strings.TrimRight(name, "/"))
+	case strings.HasSuffix(name, "/") || strings.Contains(name, "//"):
+		return fmt.Errorf("%w: %q has an empty part before or between slashes", ErrInvalidName, name)
+	}
+	return CheckForeignName(name)
+}
+
+// CheckForeignName tells why name cannot be the name of a queue, for those who have to
+// meet users of etcd's own package, which puts a slash behind any name: its "/x/" has
+// the keys "/x//1f".
+//
+// No key belongs to two names, with any number of slashes: a lease in hexadecimal has
+// none, so what stands before the last slash of a key is its name. Hence a key in the
+// range of a name that is not the name's own has a slash behind the prefix, and Nested
+// finds it, be it "a//1f" in the range of "a", or "a//b/1f" in that of "a/". Ancestors
+// cuts at the same slashes.
+func CheckForeignName(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: it is empty", ErrInvalidName)
-	case strings.HasSuffix(name, "/"):
-		return fmt.Errorf("%w: %q ends in a slash, and would share keys with %q: leave the slash out",
-			ErrInvalidName, name, strings.TrimRight(name, "/"))
-	case strings.Contains(name, "//"):
-		return fmt.Errorf("%w: %q has an empty part between two slashes", ErrInvalidName, name)
 	case strings.ContainsRune(name, 0):
 		return fmt.Errorf("%w: %q has a zero byte in it", ErrInvalidName, name)
 	}
@@ -119,7 +138,8 @@ func Nested(name, key string) (inner string, nested bool) {
 	return Prefix(name) + rest[:i], true
 }
 
-// Ancestors are the names that a name lies inside of: "a/b" and "a" for "a/b/c".
+// Ancestors are the names that a name lies inside of: "a/b" and "a" for "a/b/c", "a"
+// for "a/".
 func Ancestors(name string) []string {
 	var all []string
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +15,47 @@ func TestNamesThatWouldShareKeysAreRefused(t *testing.T) {
 	}
 	for _, bad := range []string{"", "/", "a/", "/a/", "a//b", "//a", "a\x00b", "a/b//"} {
 		require.ErrorIs(t, CheckName(bad), ErrInvalidName, bad)
+	}
+}
+
+// trap A14: names of others may break the rule, but never without being asked for.
+func TestForeignNamesNeedOnlyBeNames(t *testing.T) {
+	for _, name := range []string{"/", "a/", "/a/", "a//b", "//a", "a/b//", "a", "/a/b"} {
+		require.NoError(t, CheckForeignName(name), name)
+	}
+	for _, bad := range []string{"", "a\x00b"} {
+		require.ErrorIs(t, CheckForeignName(bad), ErrInvalidName, bad)
+	}
+	require.ErrorContains(t, CheckName("/a/"), `"/a"`, "the name that was meant, as a rule")
+	require.ErrorContains(t, CheckName("/a/"), "foreign names")
+}
+
+// trap A14: a key lies in the range of a name that is not its own exactly where one name
+// is inside the other, and both Nested and Ancestors tell so. Over all names of up to
+// five letters of "a" and slashes.
+func TestNoKeyBelongsToTwoNames(t *testing.T) {
+	var names []string
+	for n := 1; n <= 5; n++ {
+		for bits := range 1 << n {
+			name := make([]byte, n)
+			for i := range name {
+				name[i] = "a/"[bits>>i&1]
+			}
+			names = append(names, string(name))
+		}
+	}
+	for _, inner := range names {
+		key := Key(inner, 0xa)
+		for _, outer := range names {
+			from, end := Range(outer)
+			inRange := key >= from && key < end
+			name, nested := Nested(outer, key)
+			require.Equal(t, inRange && inner != outer, nested, "%q in %q", inner, outer)
+			require.Equal(t, nested, slices.Contains(Ancestors(inner), outer), "%q in %q", inner, outer)
+			if nested {
+				require.Equal(t, inner, name)
+			}
+		}
 	}
 }
 
