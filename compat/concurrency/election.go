@@ -1,0 +1,246 @@
+package concurrency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	v3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// Election lets one of the sessions that campaign on its prefix lead at a time. The
+// candidate is the session: what it leads through one Election it leads through all.
+type Election struct {
+	session *Session
+	name    string
+	inner   *etcdlock.Election
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	term    *etcdlock.Term // nil without a leadership, or with one that was resumed
+	resumed bool
+	key     string
+	rev     int64
+	hdr     *pb.ResponseHeader
+}
+
+// NewElection names an election; for the prefix see [NewMutex].
+func NewElection(s *Session, pfx string) *Election {
+	return &Election{session: s, name: pfx, inner: etcdlock.NewElection(s.inner, pfx)}
+}
+
+// ResumeElection is NewElection with a leadership that is there already: of a session
+// which has been left, and whose lease s has taken over with [WithLease]. pfx is that of
+// NewElection; etcd's package wants one with a slash at its end here, which works too.
+// Nothing is asked: what the leadership is worth is told by Proclaim and Resign.
+func ResumeElection(s *Session, pfx string, leaderKey string, leaderRev int64) *Election {
+	if i := strings.LastIndexByte(leaderKey, '/'); i > 0 && strings.HasPrefix(leaderKey, pfx) {
+		pfx = leaderKey[:i] // the name is what stands before the last slash
+	}
+	e := NewElection(s, pfx)
+	e.resumed, e.key, e.rev = true, leaderKey, leaderRev
+	return e
+}
+
+// Campaign waits in line to lead, with a value that observers see. It blocks until it
+// leads, ctx ends, or the session does ([ErrElectionNotLeader] with the reason). It keeps
+// its place over compactions and lost watches. After an error nothing of it stays in etcd.
+//
+// When the session leads already, or comes to lead through another Election, Campaign
+// proclaims the value and returns, as in etcd's package.
+func (e *Election) Campaign(ctx context.Context, val string) error {
+	s := e.session
+	wait, done := s.within(ctx)
+	defer done()
+	for {
+		term, joined, err := join(wait, &s.terms, e.name, func(ctx context.Context) (*etcdlock.Term, error) {
+			return e.inner.Campaign(ctx, val)
+		})
+		if err == nil && joined && term.Value() != val {
+			err = term.Proclaim(wait, val)
+			if errors.Is(err, etcdlock.ErrReleased) {
+				continue // it was resigned meanwhile
+			}
+		}
+		switch {
+		case err == nil && s.ownsKey(e.name, term.Key()):
+			e.lead(term)
+			return nil
+		case err == nil: // see Mutex.acquire
+			return fmt.Errorf("%w: %w", ErrElectionNotLeader, errLost)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ErrElectionNotLeader, context.Cause(s.ctx))
+		case errors.Is(err, etcdlock.ErrLost):
+			return fmt.Errorf("%w: %w", ErrElectionNotLeader, err)
+		default:
+			return err
+		}
+	}
+}
+
+func (e *Election) lead(term *etcdlock.Term) {
+	guard := term.Guard()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.term, e.resumed = term, false
+	e.key, e.rev = term.Key(), guard.GetCompare().GetCreateRevision()
+	e.hdr = &pb.ResponseHeader{Revision: e.rev}
+}
+
+// leadership is what the election stands for: a term of this process, or the key of a
+// resumed one; nothing if ok is false.
+func (e *Election) leadership() (term *etcdlock.Term, key string, rev int64, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.term, e.key, e.rev, e.term != nil || e.resumed
+}
+
+// forget ends what the election stands for. Rev stays, as in etcd's package.
+func (e *Election) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.term, e.resumed, e.key = nil, false, ""
+}
+
+// Proclaim lets the leader announce a new value without another election. It blocks until
+// etcd has confirmed it or ctx ends. [ErrElectionNotLeader]: the leadership is over, and
+// nothing was written.
+func (e *Election) Proclaim(ctx context.Context, val string) error {
+	term, key, rev, ok := e.leadership()
+	if !ok {
+		return ErrElectionNotLeader
+	}
+	if term == nil {
+		return e.proclaimResumed(ctx, key, rev, val)
+	}
+	err := term.Proclaim(ctx, val)
+	if term.Err() != nil && err != nil {
+		return ErrElectionNotLeader
+	}
+	return err
+}
+
+func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, val string) error {
+	s := e.session
+	if s.ctx.Err() != nil {
+		return ErrElectionNotLeader
+	}
+	resp, err := s.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
+		Then(v3.OpPut(key, val, v3.WithLease(s.id))).Commit()
+	switch {
+	case err != nil:
+		return err
+	case !resp.Succeeded:
+		return ErrElectionNotLeader
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hdr = resp.Header
+	return nil
+}
+
+// Resign ends the leadership, so that the next candidate can lead. For what it blocks on,
+// and what it does without an answer, see [Mutex.Unlock]. Nil without a leadership, and
+// after Close of the session, which has resigned.
+//
+// [ErrElectionNotLeader]: the leadership was lost before, so that somebody else may lead
+// already; the error matches the reason too. In etcd's package it is nil then.
+func (e *Election) Resign(ctx context.Context) error {
+	term, key, rev, ok := e.leadership()
+	if !ok {
+		return nil
+	}
+	s := e.session
+	if t, own := live(&s.terms, e.name); term == nil && own && t.Key() == key {
+		term = t // it was resumed in the very session that leads
+	}
+	if term == nil {
+		return e.resignResumed(ctx, key, rev)
+	}
+	err := term.Resign(ctx)
+	switch {
+	case errors.Is(err, etcdlock.ErrReleased):
+		// By a Resign that was not answered, or through another Election.
+		if err = s.deleteKey(ctx, term.Guard(), term.Key()); err != nil {
+			return err
+		}
+	case closedByOwner(err):
+		err = nil
+	case errors.Is(err, etcdlock.ErrLost):
+		err = fmt.Errorf("%w: %w", ErrElectionNotLeader, err)
+	case err != nil:
+		return err // not confirmed
+	}
+	s.terms.drop(e.name, term)
+	e.forget()
+	return err
+}
+
+func (e *Election) resignResumed(ctx context.Context, key string, rev int64) error {
+	resp, err := e.session.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
+		Then(v3.OpDelete(key)).Commit()
+	if err != nil {
+		return err
+	}
+	e.forget()
+	if !resp.Succeeded {
+		return ErrElectionNotLeader
+	}
+	return nil
+}
+
+// Leader returns the leader's key and value, whoever that is. [ErrElectionNoLeader] when
+// nobody leads.
+func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
+	resp, err := e.session.client.Get(ctx, e.name+"/", v3.WithFirstCreate()...)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(resp.Kvs) == 0:
+		return nil, ErrElectionNoLeader
+	}
+	return resp, nil
+}
+
+// Key is the leader key while this Election leads, as far as is known here; empty
+// otherwise.
+func (e *Election) Key() string {
+	term, key, _, _ := e.leadership()
+	if term != nil && term.Err() != nil {
+		return ""
+	}
+	return key
+}
+
+// Rev is the leader key's creation revision. It grows strictly from leader to leader, also
+// in a fleet mixed with etcd's package, and so serves as a fencing token.
+func (e *Election) Rev() int64 {
+	_, _, rev, _ := e.leadership()
+	return rev
+}
+
+// Header tells the revision of the last campaign that was won: it is Rev. The other
+// fields of the header are not set. Nil before the first.
+//
+// In etcd's package it moves on with each Proclaim, so that it may be larger than that of
+// the next leader, who campaigned before.
+func (e *Election) Header() *pb.ResponseHeader {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hdr
+}
+
+// Term is etcdlock's handle of the leadership, whose context ends when it is lost; nil
+// without one, and for one that was resumed. End it through Resign. It is not in etcd's
+// package.
+func (e *Election) Term() *etcdlock.Term {
+	term, _, _, _ := e.leadership()
+	return term
+}

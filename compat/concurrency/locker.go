@@ -1,0 +1,39 @@
+package concurrency
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// NewLocker creates a [sync.Locker] backed by a [Mutex].
+//
+// Its Lock panics, with the name and the reason, when the lock cannot be had: above all
+// when the session has ended. Its Unlock panics when it is not locked. A lock that was
+// lost meanwhile is logged, and an Unlock that etcd does not confirm goes on in the
+// background; etcd's package panics for the latter.
+func NewLocker(s *Session, pfx string) sync.Locker { return &locker{NewMutex(s, pfx)} }
+
+type locker struct{ mutex *Mutex }
+
+func (l *locker) Lock() {
+	if err := l.mutex.Lock(l.mutex.session.client.Ctx()); err != nil {
+		panic(fmt.Errorf("lock %q: %w", l.mutex.name, err))
+	}
+}
+
+func (l *locker) Unlock() {
+	s := l.mutex.session
+	switch err := l.mutex.Unlock(s.client.Ctx()); {
+	case errors.Is(err, ErrLockReleased):
+		panic(fmt.Errorf("unlock %q: %w", l.mutex.name, err))
+	case errors.Is(err, etcdlock.ErrLost):
+		s.client.GetLogger().Error("a lock was lost before it was unlocked", zap.String("name", l.mutex.name), zap.Error(err))
+	case err != nil:
+		s.client.GetLogger().Warn("unlocked, but not confirmed by etcd", zap.String("name", l.mutex.name), zap.Error(err))
+	}
+}

@@ -1,0 +1,54 @@
+package concurrency
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	v3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+)
+
+// Observe returns a channel on which the leader's key and value are sent, at once and
+// after every change, in order, each with the revision at which that was so. (The other
+// fields of the header are not set.) A time without a leader is not sent. It does not
+// depend on the session, only on its client.
+//
+// The channel closes when ctx or the client ends, or etcd refuses to go on, as for want of
+// permission. Over lost watches and compactions it takes up again, where etcd's package
+// closes the channel.
+func (e *Election) Observe(ctx context.Context) <-chan *v3.GetResponse {
+	out := make(chan *v3.GetResponse)
+	go e.observe(ctx, out)
+	return out
+}
+
+func (e *Election) observe(ctx context.Context, out chan<- *v3.GetResponse) {
+	defer close(out)
+	client := e.session.client
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(client.Ctx(), cancel)()
+
+	reader := queue.NewWriter(life, client.KV, 1, nil) // nothing is written
+	q := queue.New(life, reader, client.Watcher, e.name, client.GetLogger())
+	err := q.Follow(life, func(first *mvccpb.KeyValue, rev int64) bool {
+		if first == nil {
+			return true
+		}
+		resp := &v3.GetResponse{Header: &pb.ResponseHeader{Revision: rev}, Kvs: []*mvccpb.KeyValue{proto.CloneOf(first)}, Count: 1}
+		select {
+		case out <- resp:
+			return true
+		case <-life.Done():
+			return false
+		}
+	})
+	if err != nil && life.Err() == nil {
+		client.GetLogger().Error("cannot observe the election any longer", zap.String("name", e.name), zap.Error(err))
+	}
+}
