@@ -1,0 +1,183 @@
+// Package certmagiclock is the locking part of a certmagic Storage, on etcdlock: servers
+// that share a storage obtain and renew each certificate once.
+//
+// Embed a [Locker] in a Storage that has the rest:
+//
+//	type Storage struct {
+//		*certmagiclock.Locker
+//		// and Store, Load, Delete, Exists, List, Stat
+//	}
+package certmagiclock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// DefaultPrefix is what stands in front of a lock's name in etcd, unless told otherwise.
+// Nothing else may lie under it: a Storage that keeps its data in etcd needs another one.
+const DefaultPrefix = "certmagic-locks"
+
+// Locker is a [certmagic.Locker], a [certmagic.TryLocker] and a
+// [certmagic.LockLeaseRenewer]. A lock lives under the session's lease, which is renewed
+// for as long as the process lives; when it dies, its locks are free after the session's
+// TTL. It is safe for concurrent use.
+type Locker struct {
+	session *etcdlock.Session
+	prefix  string
+	log     *zap.Logger
+
+	mu   sync.Mutex
+	held map[string][]*etcdlock.Lock // by name, oldest first; guarded by mu
+}
+
+var (
+	_ certmagic.Locker           = (*Locker)(nil)
+	_ certmagic.TryLocker        = (*Locker)(nil)
+	_ certmagic.LockLeaseRenewer = (*Locker)(nil)
+)
+
+// Option changes what [New] does by default.
+type Option func(*Locker)
+
+// WithPrefix sets what stands in front of a lock's name in etcd; see [DefaultPrefix].
+func WithPrefix(prefix string) Option { return func(l *Locker) { l.prefix = prefix } }
+
+// New makes a Locker. One session serves all locks of a process; close it after certmagic
+// has done its work.
+func New(session *etcdlock.Session, opts ...Option) *Locker {
+	l := &Locker{
+		session: session,
+		prefix:  DefaultPrefix,
+		log:     session.Client().GetLogger().Named("certmagiclock"),
+		held:    make(map[string][]*etcdlock.Lock),
+	}
+	for _, opt := range opts {
+		opt(l)
+	}
+	return l
+}
+
+// mutex is the lock of a name. A name may have slashes; escaped, none lies inside another.
+func (l *Locker) mutex(name string) *etcdlock.Mutex {
+	return etcdlock.NewMutex(l.session, l.prefix+"/"+url.PathEscape(name))
+}
+
+// Lock waits in line until nobody older holds or waits, in this process or another. It
+// blocks until then, until ctx ends, or the session does. When the session loses its lease
+// it lines up again with the next one.
+func (l *Locker) Lock(ctx context.Context, name string) error {
+	mutex := l.mutex(name)
+	for {
+		lock, err := mutex.Lock(ctx)
+		switch {
+		case err == nil:
+			l.add(name, lock)
+			return nil
+		case !errors.Is(err, etcdlock.ErrLost) || errors.Is(err, etcdlock.ErrSessionClosed):
+			return err
+		}
+	}
+}
+
+// TryLock is Lock without the wait: false when anybody holds or waits. It makes one
+// request.
+func (l *Locker) TryLock(ctx context.Context, name string) (bool, error) {
+	lock, err := l.mutex(name).TryLock(ctx)
+	switch {
+	case err == nil:
+		l.add(name, lock)
+		return true, nil
+	case errors.Is(err, etcdlock.ErrLocked):
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+func (l *Locker) add(name string, lock *etcdlock.Lock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[name] = append(l.held[name], lock)
+}
+
+// ErrNotLocked is returned by Unlock and RenewLockLease for a name that is not locked by
+// this process.
+var ErrNotLocked = errors.New("not locked by this process")
+
+// Unlock releases the lock of a name, also if ctx has ended. It blocks until etcd has
+// confirmed that, or ctx ends: with its error, after which the key is deleted in the
+// background, and Unlock may be called again. certmagic wants no error for a lock that
+// was lost meanwhile, as that is released; it is logged.
+func (l *Locker) Unlock(ctx context.Context, name string) error {
+	l.mu.Lock()
+	var lock *etcdlock.Lock
+	if locks := l.held[name]; len(locks) > 0 {
+		// The oldest one. If it was lost, and another goroutine has got the lock since, then
+		// either of them may be calling; that one's lock is not released too early so.
+		lock = locks[0]
+	}
+	l.mu.Unlock()
+	if lock == nil {
+		return fmt.Errorf("unlock %q: %w", name, ErrNotLocked)
+	}
+	switch err := lock.Unlock(ctx); {
+	case errors.Is(err, etcdlock.ErrLost):
+		l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
+			zap.String("name", name), zap.Error(err))
+	case err != nil && !errors.Is(err, etcdlock.ErrReleased) && !errors.Is(err, etcdlock.ErrSessionClosed):
+		return err
+	}
+	l.remove(name, lock)
+	return nil
+}
+
+func (l *Locker) remove(name string, lock *etcdlock.Lock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	locks := l.held[name]
+	for i := range locks {
+		if locks[i] == lock {
+			locks = append(locks[:i:i], locks[i+1:]...)
+			break
+		}
+	}
+	if l.held[name] = locks; len(locks) == 0 {
+		delete(l.held, name)
+	}
+}
+
+// RenewLockLease tells whether the lock is still held: certmagic calls it before every
+// attempt of a long operation, and gives the operation up on an error. The error matches
+// [etcdlock.ErrLost] or [ErrNotLocked]. There is nothing to renew, and leaseDuration does
+// not matter: the session renews its lease for as long as the process lives.
+func (l *Locker) RenewLockLease(_ context.Context, lockKey string, _ time.Duration) error {
+	lock := l.Held(lockKey)
+	if lock == nil {
+		return fmt.Errorf("renew %q: %w", lockKey, ErrNotLocked)
+	}
+	if err := lock.Err(); err != nil {
+		return fmt.Errorf("renew %q: %w", lockKey, err)
+	}
+	return nil
+}
+
+// Held is this process's lock of a name, for a Storage that fences its writes: with its
+// token, or in etcd with its guard. Nil if there is none.
+func (l *Locker) Held(name string) *etcdlock.Lock {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if locks := l.held[name]; len(locks) > 0 {
+		return locks[len(locks)-1]
+	}
+	return nil
+}
