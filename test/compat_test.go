@@ -1,0 +1,199 @@
+package test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	etcd "go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/compat/concurrency"
+)
+
+// compatSession is a session of the package that has etcd's names.
+func (f *fixture) compatSession(c *clientv3.Client, opts ...concurrency.SessionOption) *concurrency.Session {
+	f.t.Helper()
+	s, err := concurrency.NewSession(c, append([]concurrency.SessionOption{concurrency.WithTTL(3)}, opts...)...)
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { _ = s.Close() }) // its result is looked at by the tests of Close
+	return s
+}
+
+// mutex is what both packages have.
+type mutex interface {
+	Lock(ctx context.Context) error
+	Unlock(ctx context.Context) error
+}
+
+// The prefix is one of etcd's examples.
+func TestAFleetMovesFromEtcdsPackageToCompat(t *testing.T) {
+	f := newFixture(t)
+	f.put("counter", "0")
+	const rounds, pfx = 8, "/my-lock/"
+	var h history
+	worker := func(c *clientv3.Client, session any, m mutex, token func() int64) func() error {
+		return func() error {
+			for range rounds {
+				if err := m.Lock(f.ctx()); err != nil {
+					return err
+				}
+				end := h.begin(f.ctx(), session, token())
+				if err := raise(f.ctx(), c, "counter"); err != nil {
+					return err
+				}
+				end()
+				if err := m.Unlock(f.ctx()); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	var workers []func() error
+	for range 2 {
+		ours := f.compatSession(f.client())
+		m := concurrency.NewMutex(ours, pfx)
+		workers = append(workers, worker(ours.Client(), ours, m, func() int64 { return m.Header().Revision }))
+		theirs := f.foreignSession()
+		n := etcd.NewMutex(theirs, pfx)
+		workers = append(workers, worker(theirs.Client(), theirs, n, func() int64 { return n.Header().Revision }))
+	}
+	all(t, workers...)
+	h.assertExclusive(t)
+	require.Equal(t, strconv.Itoa(4*rounds), f.get("counter"))
+}
+
+// The one before in line dies; the next one has still to wait for the holder.
+func TestCompatWaitsForTheHolderWhenTheOneBeforeDies(t *testing.T) {
+	f := newFixture(t)
+	holder := concurrency.NewMutex(f.compatSession(f.client()), "lock")
+	require.NoError(t, holder.Lock(f.ctx()))
+	dying := f.compatSession(f.client())
+	victim := make(chan error, 1)
+	go func() { victim <- concurrency.NewMutex(dying, "lock").Lock(f.ctx()) }()
+	f.waitForKeys("lock", 2)
+	last := concurrency.NewMutex(f.compatSession(f.client()), "lock")
+	locked := make(chan error, 1)
+	go func() { locked <- last.Lock(f.ctx()) }()
+	f.waitForKeys("lock", 3)
+
+	require.NoError(t, dying.Close())
+	require.ErrorIs(t, receive(t, victim, "the victim"), concurrency.ErrSessionExpired)
+	f.waitForKeys("lock", 2)
+	select {
+	case err := <-locked:
+		require.FailNow(t, "did not wait for the holder", "%v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	require.NoError(t, holder.Unlock(f.ctx()))
+	require.NoError(t, receive(t, locked, "the last one"))
+	require.NoError(t, last.Unlock(f.ctx()))
+}
+
+// A leader restarts within its TTL, while the old process is not quite gone.
+func TestCompatLeadsOnAfterARestart(t *testing.T) {
+	f := newFixture(t)
+	old := f.compatSession(f.client())
+	require.NoError(t, concurrency.NewElection(old, "election").Campaign(f.ctx(), "before"))
+	rival := concurrency.NewElection(f.compatSession(f.client()), "election")
+	elected := make(chan error, 1)
+	go func() { elected <- rival.Campaign(f.ctx(), "rival") }()
+	f.waitForKeys("election", 2)
+
+	e := concurrency.NewElection(f.compatSession(f.client(), concurrency.WithLease(old.Lease())), "election")
+	require.NoError(t, e.Campaign(f.within(5*time.Second), "after"))
+	old.Orphan()
+	observed := <-rival.Observe(f.ctx())
+	require.Equal(t, "after", string(observed.Kvs[0].Value))
+	select {
+	case err := <-elected:
+		require.FailNow(t, "the rival was elected", "%v", err)
+	case <-time.After(3500 * time.Millisecond): // more than the TTL
+	}
+	require.NoError(t, e.Resign(f.ctx()))
+	require.NoError(t, receive(t, elected, "the rival"))
+	require.NoError(t, rival.Resign(f.ctx()))
+}
+
+// Each package observes, resumes and ends what the other has begun.
+func TestBothPackagesShareAnElection(t *testing.T) {
+	f := newFixture(t)
+	ours := f.compatSession(f.client())
+	theirs := f.foreignSession()
+	a, b := concurrency.NewElection(ours, "/election/"), etcd.NewElection(theirs, "/election/")
+	byUs, byThem := a.Observe(f.ctx()), b.Observe(f.ctx())
+	told := func(value string) {
+		t.Helper()
+		for _, ch := range []<-chan *clientv3.GetResponse{byUs, byThem} {
+			require.Equal(t, value, string(receive(t, ch, value).Kvs[0].Value))
+		}
+	}
+	require.NoError(t, a.Campaign(f.ctx(), "ours"))
+	told("ours")
+	elected := make(chan error, 1)
+	go func() { elected <- b.Campaign(f.ctx(), "theirs") }()
+	f.waitForKeys("/election/", 2)
+	require.NoError(t, a.Proclaim(f.ctx(), "ours, again"))
+	told("ours, again")
+	rev := a.Rev()
+	require.NoError(t, a.Resign(f.ctx()))
+	require.NoError(t, receive(t, elected, "etcd's Election"))
+	told("theirs")
+	require.Greater(t, b.Rev(), rev)
+
+	// Their leadership, resumed by us on their lease.
+	heir := f.compatSession(f.client(), concurrency.WithLease(theirs.Lease()))
+	resumed := concurrency.ResumeElection(heir, "/election/", b.Key(), b.Rev())
+	require.NoError(t, resumed.Proclaim(f.ctx(), "resumed"))
+	told("resumed")
+	require.NoError(t, resumed.Resign(f.ctx()))
+
+	// And ours by them, with the slash that their package wants.
+	require.NoError(t, a.Campaign(f.ctx(), "ours, at last"))
+	told("ours, at last")
+	foreign := etcd.ResumeElection(theirs, "/election//", a.Key(), a.Rev())
+	require.NoError(t, foreign.Resign(f.ctx()))
+	require.Eventually(t, func() bool { return a.Key() == "" }, 5*time.Second, 10*time.Millisecond)
+	require.ErrorIs(t, a.Resign(f.ctx()), etcdlock.ErrEvicted)
+}
+
+// A session tells the loss before somebody else has the lock, when its connection falls
+// silent (trap C4).
+func TestCompatIsDoneBeforeTheNextOneHolds(t *testing.T) {
+	f := newFixture(t)
+	f.patience = 3*time.Second + expirySlack // a lease asked for on the silent connection has no owner
+	client, proxy := f.proxied()
+	s := f.compatSession(client)
+	m := concurrency.NewMutex(s, "lock")
+	require.NoError(t, m.Lock(f.ctx()))
+	done := momentOf(s.Done())
+	next := concurrency.NewMutex(f.compatSession(f.client()), "lock")
+	locked := inBackground(func() (any, error) { return nil, next.Lock(f.ctx()) })
+	f.waitForKeys("lock", 2)
+	proxy.Hold()
+	over := receive(t, done, "the end of the session")
+	held := granted(t, locked)
+	require.Greater(t, held.at.Sub(over), time.Duration(0))
+	proxy.Resume()
+	require.ErrorIs(t, m.Unlock(f.ctx()), etcdlock.ErrExpired)
+	require.NoError(t, next.Unlock(f.ctx()))
+}
+
+func TestCompatTTLsAndOrphans(t *testing.T) {
+	f := newFixture(t)
+	s := f.compatSession(f.client(), concurrency.WithTTL(90))
+	resp, err := f.admin.TimeToLive(f.ctx(), s.Lease())
+	require.NoError(t, err)
+	require.EqualValues(t, 90, resp.GrantedTTL)
+	m := concurrency.NewMutex(s, "lock")
+	require.NoError(t, m.Lock(f.ctx()))
+	s.Orphan()
+	require.Len(t, f.keys("lock"), 1)
+	require.NoError(t, s.Close())
+	require.Empty(t, f.keys("lock"))
+}
