@@ -178,6 +178,7 @@ func TestOneSchedulerRunsAllJobsAndAnotherTakesOver(t *testing.T) {
 		w.Client("a").Cut()
 		w.pass(11 * time.Second) // its lease is over
 		require.ErrorIs(w, electors["a"].IsLeader(w.Context()), ErrNotLeader)
+		require.Nil(w, electors["a"].Term())
 		require.NoError(w, electors["b"].IsLeader(w.Context()))
 		w.pass(10 * time.Minute)
 		require.EqualValues(w, 10, runs["a"].Load())
@@ -189,6 +190,23 @@ func TestOneSchedulerRunsAllJobsAndAnotherTakesOver(t *testing.T) {
 		w.pass(time.Second)
 		require.NoError(w, electors["a"].IsLeader(w.Context()), "it campaigns again by itself")
 		require.ErrorIs(w, electors["b"].IsLeader(w.Context()), ErrNotLeader)
+	})
+}
+
+// A machine that has slept: its timers have not fired yet.
+func TestAnElectorLooksAtTheClockItself(t *testing.T) {
+	simulate(t, func(w *world) {
+		start, slept := time.Now(), time.Duration(0)
+		s, err := etcdlock.NewSession(w.Context(), w.Client("a").Client,
+			etcdlock.WithClock(func() time.Duration { return time.Since(start) + slept }))
+		require.NoError(w, err)
+		w.Cleanup(func() { _ = s.Close(context.Background()) })
+		e := NewElector(w.Context(), s, "scheduler", "a")
+		w.Cleanup(func() { _ = e.Close(context.Background()) })
+		w.pass(time.Second)
+		require.NoError(w, e.IsLeader(w.Context()))
+		slept = etcdlock.DefaultTTL
+		require.ErrorIs(w, e.IsLeader(w.Context()), etcdlock.ErrExpired)
 	})
 }
 

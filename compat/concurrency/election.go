@@ -184,6 +184,15 @@ func (e *Election) Resign(ctx context.Context) error {
 }
 
 func (e *Election) resignResumed(ctx context.Context, key string, rev int64) error {
+	switch s := e.session; {
+	case s.ctx.Err() == nil:
+	case closedByOwner(context.Cause(s.ctx)):
+		e.forget()
+		return nil
+	default: // it may be a successor's
+		e.forget()
+		return ErrElectionNotLeader
+	}
 	resp, err := e.session.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
 		Then(v3.OpDelete(key)).Commit()
 	if err != nil {

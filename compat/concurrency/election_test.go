@@ -205,6 +205,8 @@ func TestAnElectionIsResumed(t *testing.T) {
 			require.NoError(w, e.Campaign(w.ctx, "one"))
 			key, rev := e.Key(), e.Rev()
 			s.Orphan()
+			require.ErrorIs(w, ResumeElection(s, pfx, key, rev).Proclaim(w.ctx, "x"), ErrElectionNotLeader)
+			require.ErrorIs(w, ResumeElection(s, pfx, key, rev).Resign(w.ctx), ErrElectionNotLeader)
 
 			s = w.session("b", WithLease(s.Lease()))
 			for _, as := range []string{pfx, pfx + "/"} { // trap B11; the second is what etcd's package wants
@@ -243,6 +245,7 @@ func TestAnElectionIsResumedInTheSessionThatLeads(t *testing.T) {
 
 		require.NoError(w, s.Close())
 		require.ErrorIs(w, ResumeElection(s, "e", "e/1f", 1).Proclaim(w.ctx, "x"), ErrElectionNotLeader)
+		require.NoError(w, ResumeElection(s, "e", "e/1f", 1).Resign(w.ctx), "Close has resigned")
 	})
 }
 
@@ -287,7 +290,7 @@ func TestObserveGoesOnOverCompactionsAndWithoutItsSession(t *testing.T) {
 		e := NewElection(w.session("a"), "e")
 		require.NoError(w, e.Campaign(w.ctx, "one"))
 		s := w.session("b")
-		observed := NewElection(s, "e").Observe(w.timeout(time.Hour))
+		observed := NewElection(s, "e").Observe(w.ctx)
 		require.Equal(w, "one", string((<-observed).Kvs[0].Value))
 		s.Orphan()
 		for _, next := range []string{"two", "three", "four"} {
@@ -300,8 +303,12 @@ func TestObserveGoesOnOverCompactionsAndWithoutItsSession(t *testing.T) {
 			w.CancelWatches("for no reason")
 		}
 		require.NoError(w, w.Client("b").Close())
-		_, open := <-observed
-		require.False(w, open, "the client has ended")
+		select {
+		case _, open := <-observed:
+			require.False(w, open, "the client has ended")
+		case <-time.After(time.Minute):
+			require.FailNow(w, "it goes on without a client")
+		}
 	})
 }
 

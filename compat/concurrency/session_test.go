@@ -25,6 +25,8 @@ func TestASessionIsOverBeforeAnybodyElseHolds(t *testing.T) {
 		w.Client("a").Cut()
 		<-s.Done()
 		over := time.Now()
+		require.ErrorIs(w, NewMutex(s, "other").Lock(w.ctx), ErrSessionExpired)
+		require.Equal(w, over, time.Now(), "at once")
 		require.NoError(w, waiting.result())
 		require.Greater(w, waiting.at.Sub(over), 900*time.Millisecond, "the margin")
 		require.ErrorIs(w, s.Ctx().Err(), context.Canceled)
@@ -216,6 +218,8 @@ func TestTTLs(t *testing.T) {
 		require.NoError(w, short.Close())
 
 		_, err = NewSession(w.Client("a").Client, inVirtualTime(), WithTTL(math.MaxInt))
+		require.ErrorIs(w, err, rpctypes.ErrLeaseTTLTooLarge)
+		_, err = NewSession(w.Client("a").Client, inVirtualTime(), WithTTL(1<<55+5)) // 5 s in a Duration that overflows
 		require.ErrorIs(w, err, rpctypes.ErrLeaseTTLTooLarge)
 		require.NoError(w, plain.Close())
 	})

@@ -79,8 +79,7 @@ func (w *world) start(f func(context.Context) error) *pending {
 		p.err, p.at = f(ctx), time.Now()
 		close(p.done)
 	}()
-	synctest.Wait()
-	w.pass(10 * time.Millisecond) // it is in line now
+	w.pass(5 * time.Millisecond) // it is in line now
 	return p
 }
 
