@@ -1,0 +1,49 @@
+package docs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+var errBusy = errors.New("busy")
+
+func likeRedsync(ctx context.Context, session *etcdlock.Session, work func(context.Context, int64) error) error {
+	waiting, cancel := context.WithTimeout(ctx, 5*time.Second) // bounds the wait, not the work
+	defer cancel()
+	lock, err := etcdlock.NewMutex(session, "orders/42").Lock(waiting)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errBusy // redsync.ErrFailed
+	}
+	if err != nil {
+		return err
+	}
+	err = work(lock.Context(), lock.Token()) // the context has the values of waiting, and ends with the lock
+	return errors.Join(err, lock.Unlock(context.WithoutCancel(ctx)))
+}
+
+// From redsync.
+func Example_redsync() {
+	ctx := context.Background()
+	client := newClient() // clientv3.New(...)
+	defer client.Close()
+	session, err := etcdlock.NewSession(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(ctx)
+
+	err = likeRedsync(ctx, session, func(ctx context.Context, token int64) error {
+		_, bounded := ctx.Deadline()
+		fmt.Println("working, without the wait's timeout:", !bounded, ctx.Err())
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// working, without the wait's timeout: true <nil>
+	// <nil>
+}
