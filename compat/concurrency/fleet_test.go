@@ -53,7 +53,7 @@ func (r *referee) enter(s *Session, rev int64) (leave func()) {
 // Programs as they are written for etcd's package: who loses the session makes a new one.
 // Their connections fail in every way, and raft leaders change, which lets leases live on.
 func TestAFleetIsExclusiveUnderFaults(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			simulate(t, func(w *world) {
 				rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible on purpose

@@ -163,6 +163,19 @@ func TestASessionThatLocksTwiceTakesTurnsAndIsWarned(t *testing.T) {
 	})
 }
 
+// etcdlock gives another hold under the context of one; a Mutex could release only one.
+func TestTheContextOfAHoldIsNoWayIn(t *testing.T) {
+	simulate(t, func(w *world) {
+		m := NewMutex(w.session("a"), "m")
+		require.NoError(w, m.Lock(w.ctx))
+		lock := m.Hold()
+		require.ErrorIs(w, m.Lock(lock.Context()), etcdlock.ErrReentryLimit)
+		require.ErrorIs(w, m.TryLock(lock.Context()), etcdlock.ErrReentryLimit)
+		require.NoError(w, m.Unlock(w.ctx))
+		require.Empty(w, w.Keys(""))
+	})
+}
+
 // trap A2
 func TestGoroutinesMayShareAMutex(t *testing.T) {
 	simulate(t, func(w *world) {

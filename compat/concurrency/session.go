@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 const defaultSessionTTL = 60
@@ -158,7 +158,7 @@ func (s *Session) within(ctx context.Context) (context.Context, func()) {
 // ownsKey tells whether a key of a name is under the session's lease, and not under
 // another one that etcdlock's session got after the loss of that.
 func (s *Session) ownsKey(name, key string) bool {
-	return key == name+"/"+strconv.FormatInt(int64(s.id), 16)
+	return key == wire.Key(name, s.id)
 }
 
 // deleteKey confirms a release whose answer had not come.
