@@ -56,10 +56,12 @@ func TestAFleetMovesFromEtcdsPackageToCompat(t *testing.T) {
 	}
 	var workers []func() error
 	for range 2 {
-		ours := f.compatSession(f.client())
+		ours := f.compatSession(f.client(), concurrency.WithTTL(15)) // not to be lost on a busy machine
 		m := concurrency.NewMutex(ours, pfx)
 		workers = append(workers, worker(ours.Client(), ours, m, func() int64 { return m.Header().Revision }))
-		theirs := f.foreignSession()
+		theirs, err := etcd.NewSession(f.client(), etcd.WithTTL(15))
+		require.NoError(t, err)
+		t.Cleanup(func() { theirs.Close() })
 		n := etcd.NewMutex(theirs, pfx)
 		workers = append(workers, worker(theirs.Client(), theirs, n, func() int64 { return n.Header().Revision }))
 	}
