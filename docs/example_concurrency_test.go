@@ -12,6 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
+//nolint:errcheck // as programs are written
 func withEtcdsPackage(ctx context.Context, client *clientv3.Client, work func(context.Context, int64) error) error {
 	s, err := concurrency.NewSession(client, concurrency.WithTTL(15))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
+//nolint:errcheck // a loss during the report has been told by Done
 func likeConsul(ctx context.Context, session *etcdlock.Session, report func() <-chan error) error {
 	lock, err := etcdlock.NewMutex(session, "jobs/report").TryLock(ctx)
 	if errors.Is(err, etcdlock.ErrLocked) {

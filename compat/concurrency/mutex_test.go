@@ -2,7 +2,6 @@ package concurrency
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -238,7 +237,7 @@ func TestWithReentryACancelledWaitDoesNotCostTheOthersThePlace(t *testing.T) {
 		last := w.start(NewMutex(w.session("c"), "m").Lock)
 		key := string(w.Keys("m/")[1].Key)
 		first.cancel()
-		require.True(w, errors.Is(first.result(), context.Canceled))
+		require.ErrorIs(w, first.result(), context.Canceled)
 		w.pass(time.Second)
 		require.Len(w, w.Keys("m/"), 3)
 		require.Equal(w, key, string(w.Keys("m/")[1].Key))

@@ -59,7 +59,7 @@ func join[H hold](ctx context.Context, r *shared[H], name string, acquire func(c
 		if ctx.Err() != nil || granted.Err() == nil {
 			return h, false, err
 		}
-		granted = r.next(name) // and look whether it still stands
+		granted = r.next(name) //nolint:fatcontext // another one, not one within the last
 	}
 }
 
