@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim bench bench-quick lint tidy cover consumer
+.PHONY: help test fmt vet demo sim model mutants bench bench-quick lint tidy cover consumer
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 SEEDS ?= 10000
 sim: ## simulated schedules with faults: SEEDS=n of them, or SEED=n for that one only
 	ETCDLOCK_SEEDS=$(SEEDS) $(if $(SEED),ETCDLOCK_SEED=$(SEED)) go test -run TestSimulation -v -count 1 -timeout 0 .
+
+mutants: ## takes the rules out one by one, and checks that a test fails for each: ONLY=regexp for some
+	@cd test && go run ./mutants -only '$(ONLY)'
 
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
 	@cd bench && go run .

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// laboratory builds and runs tests, with mutations and without.
+type laboratory struct {
+	root     string // of the checkout
+	dir      string // for what is built
+	parallel int
+}
+
+// testTimeout ends a test that a mutation made hang. Those on the list take a second
+// at most.
+const testTimeout = 20 * time.Second
+
+// control checks that all the tests of these mutations pass as things are.
+func (l *laboratory) control(ctx context.Context, chosen []*mutation) error {
+	tests := map[string][]string{} // by package
+	for _, m := range chosen {
+		tests[m.in] = append(tests[m.in], m.tests...)
+	}
+	for pkg, names := range tests {
+		binary, err := l.build(ctx, "control-"+filepath.Base(pkg), pkg, "")
+		if err != nil {
+			return fmt.Errorf("without a mutation: %w", err)
+		}
+		// All together, as their names are known to be those of tests.
+		v, out := l.test(ctx, binary, pkg, strings.Join(names, "|"))
+		if v != missed {
+			return fmt.Errorf("these tests of %s must pass without a mutation: %s\n%s", pkg, strings.Join(names, ", "), out)
+		}
+		for _, name := range names {
+			if !strings.Contains(out, "--- PASS: "+name+" ") {
+				return fmt.Errorf("%s has no test %s, or it was skipped\n%s", pkg, name, out)
+			}
+		}
+	}
+	return nil
+}
+
+// result is what came of a mutation.
+type result struct {
+	*mutation
+	verdicts []verdict // of its tests
+	output   string
+	err      error // it could not be tried
+	took     time.Duration
+}
+
+func (r *result) caught() bool {
+	for _, v := range r.verdicts {
+		if v == missed {
+			return false
+		}
+	}
+	return r.err == nil && len(r.verdicts) > 0
+}
+
+// all tries the mutations, some at a time.
+func (l *laboratory) all(ctx context.Context, chosen []*mutation) []result {
+	results := make([]result, len(chosen))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range l.parallel {
+		workers.Go(func() {
+			for i := range next {
+				began := time.Now()
+				results[i] = l.try(ctx, fmt.Sprint(i), chosen[i])
+				results[i].took = time.Since(began)
+				fmt.Fprint(os.Stderr, map[bool]string{true: ".", false: "!"}[results[i].caught()])
+			}
+		})
+	}
+	for i := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	fmt.Fprintln(os.Stderr)
+	return results
+}
+
+// try tries one mutation.
+func (l *laboratory) try(ctx context.Context, id string, m *mutation) (r result) {
+	r.mutation = m
+	overlay, err := l.overlay(id, m.edits)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	binary, err := l.build(ctx, id, m.in, overlay)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	defer os.Remove(binary)
+	for _, name := range m.tests {
+		v, out := l.test(ctx, binary, m.in, name)
+		r.verdicts = append(r.verdicts, v)
+		r.output += out
+	}
+	return r
+}
+
+// overlay writes the file that tells the go command of the mutated ones.
+func (l *laboratory) overlay(id string, edits []edit) (string, error) {
+	replace := make(map[string]string)
+	for i, e := range edits {
+		text, err := e.apply(l.root)
+		if err != nil {
+			return "", err
+		}
+		mutated := filepath.Join(l.dir, fmt.Sprintf("%s-%d.go", id, i))
+		if err := os.WriteFile(mutated, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(l.root, e.file)] = mutated
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(l.dir, id+".json")
+	return overlay, os.WriteFile(overlay, text, 0o600)
+}
+
+// build builds the tests of a package.
+func (l *laboratory) build(ctx context.Context, id, pkg, overlay string) (binary string, err error) {
+	binary = filepath.Join(l.dir, id+".test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+pkg)
+	cmd.Dir = l.root
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("it does not build: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// verdict is what a test says to a mutation.
+type verdict string
+
+const (
+	missed   verdict = "**passed**"
+	failed   verdict = "failed"
+	panicked verdict = "panicked" // as a deadlock does in a bubble of virtual time
+	hung     verdict = "hung"
+)
+
+// test runs tests, whose names are joined by bars.
+func (l *laboratory) test(ctx context.Context, binary, pkg, names string) (verdict, string) {
+	ctx, cancel := context.WithTimeout(ctx, testTimeout+10*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^("+names+")$", "-test.timeout", testTimeout.String())
+	cmd.Dir = filepath.Join(l.root, pkg)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch text := out.String(); {
+	case err == nil:
+		return missed, text
+	case !errors.As(err, &exit) || !strings.Contains(text, "=== RUN"):
+		return missed, text + err.Error() // nothing was tested
+	case ctx.Err() != nil || strings.Contains(text, "panic: test timed out"):
+		return hung, text
+	case strings.Contains(text, "panic: ") || strings.Contains(text, "fatal error: "):
+		return panicked, text
+	default:
+		return failed, text
+	}
+}
+
+// report prints the table, and returns how many mutations were not caught.
+func report(w io.Writer, results []result, verbose bool) (wrong int) {
+	fmt.Fprintln(w, "| the rule that is taken out | in | the test that has to fail | it | s |")
+	fmt.Fprintln(w, "|---|---|---|---|---|")
+	for i := range results {
+		r := &results[i]
+		for j, name := range r.tests {
+			rule, file, took, said := r.takesOut, r.files(), fmt.Sprintf("%.1f", r.took.Seconds()), verdict("**not tried**")
+			if j > 0 {
+				rule, file, took = "", "", ""
+			}
+			if j < len(r.verdicts) {
+				said = r.verdicts[j]
+			}
+			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", rule, file, name, said, took)
+		}
+	}
+	for i := range results {
+		r := &results[i]
+		if !r.caught() {
+			wrong++
+		}
+		switch {
+		case r.err != nil:
+			fmt.Fprintf(w, "\n%s: %v\n", r.takesOut, r.err)
+		case verbose || !r.caught():
+			fmt.Fprintf(w, "\n%s:\n%s", r.takesOut, r.output)
+		}
+	}
+	return wrong
+}

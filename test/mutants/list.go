@@ -1,0 +1,179 @@
+package main
+
+const (
+	inRoot  = "."
+	inQueue = "internal/queue"
+	inLease = "internal/lease"
+)
+
+// mutations is the list. The pieces are small, so that they outlive most changes around
+// them; TestThePiecesAreStillInTheSource tells when one has not.
+var mutations = []mutation{
+	// The deadline.
+	{
+		takesOut: "the deadline counts from the send time (C3, C4)",
+		edits:    []edit{{"internal/lease/lease.go", "if c.FromReceipt {", "if true {"}},
+		in:       inRoot, tests: []string{"TestAHoldEndsByTheSendTimeOfTheLastAnsweredRenewal"},
+	},
+	{
+		takesOut: "an answer that comes after the end extends nothing",
+		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil {", "if l.cfg.Clock() < l.validUntil || true {"}},
+		in:       inLease, tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
+	},
+	{
+		takesOut: "a machine that slept looks at the clock before it says that it holds",
+		edits:    []edit{{"hold.go", "_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over", ""}},
+		in:       inRoot, tests: []string{"TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp"},
+	},
+	{
+		takesOut: "nothing is handed over in memory without a look at the lease",
+		edits: []edit{ // each of the two would do
+			{"tenure.go", "t.ctx.Err() == nil && t.lease.Err() == nil", "t.ctx.Err() == nil"},
+			{"hold.go", "_ = h.tenure.lease.Err() // see Err", ""},
+		},
+		in: inRoot, tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},
+	},
+
+	// The proof of a grant.
+	{
+		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
+		edits: []edit{{"internal/queue/await.go", `		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
+			return ErrGone
+		}
+		rev, ahead = `, "		rev, ahead = "}},
+		in: inQueue, tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
+	},
+	{
+		takesOut: "the own key is looked for before a grant, in a view (B1)",
+		edits:    []edit{{"internal/queue/view.go", "if own := q.view.entries[e.Key]; own != nil && own.CreateRevision == e.CreateRevision {", "if true {"}},
+		in:       inRoot, tests: []string{"TestACandidateWhoseKeyIsGoneDoesNotWinTheCampaign"},
+	},
+	{
+		takesOut: "a key without a lease counts like any other (A15)",
+		edits:    []edit{{"internal/queue/mirror.go", "if kv.CreateRevision < createRevision && ", "if kv.Lease != 0 && kv.CreateRevision < createRevision && "}},
+		in:       inRoot, tests: []string{"TestAStrayKeyIsWaitedForAndNamed"},
+	},
+	{
+		takesOut: "of the older ones, the youngest is waited for",
+		edits:    []edit{{"internal/queue/queue.go", "kv.CreateRevision > y.CreateRevision", "kv.CreateRevision < y.CreateRevision"}},
+		in:       inQueue, tests: []string{"TestInACrowdTheOneAheadIsWatchedAndOneReadFollows"},
+	},
+	{
+		takesOut: "the token is the revision at which the hold began (A18)",
+		edits:    []edit{{"internal/queue/view.go", "return q.view.rev, nil", "return e.CreateRevision, nil"}},
+		in:       inRoot, tests: []string{"TestTokensGrowOverHandoversOfEveryKind"},
+	},
+	{
+		takesOut: "TryLock writes only if nobody is there (A13)",
+		edits:    []edit{{"serve.go", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"}},
+		in:       inRoot, tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},
+	},
+	{
+		takesOut: "names that nest are refused (A14)",
+		edits:    []edit{{"internal/queue/queue.go", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok && false {"}},
+		in:       inRoot, tests: []string{"TestNestedNamesClashAcrossSessions"},
+	},
+
+	// Nothing is left behind.
+	{
+		takesOut: "a delete is guarded by the CreateRevision (A8)",
+		edits:    []edit{{"internal/queue/queue.go", "[]clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}", "nil, []clientv3.Op{clientv3.OpDelete(e.Key)}"}},
+		in:       inQueue, tests: []string{"TestLeavingIsGuardedByTheRevision"},
+	},
+	{
+		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
+		edits:    []edit{{"serve.go", "if unsure {", "if unsure && false {"}},
+		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
+	},
+	{
+		takesOut: "an Unlock without a network is done in the background (A10)",
+		edits:    []edit{{"tenure.go", "t.leftErr = l.leave(t.lease, t.entry, tried)", "_ = tried"}},
+		in:       inRoot, tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
+	},
+	{
+		takesOut: "Close revokes the lease",
+		edits:    []edit{{"session.go", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"}},
+		in:       inRoot, tests: []string{"TestCloseReleasesAllAndRevokesTheLeaseInOneRequest"},
+	},
+	{
+		takesOut: "Orphan waits for what has to be cleared away",
+		edits:    []edit{{"session.go", "pending++", "pending += 0"}},
+		in:       inRoot, tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
+	},
+	{
+		takesOut: "a write that arrives late undoes no later one",
+		edits:    []edit{{"internal/queue/queue.go", `clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)`, `clientv3.Compare(clientv3.ModRevision(e.Key), ">", last*0)`}},
+		in:       inRoot, tests: []string{"TestALeadersProclamationIsNotOvertakenByAnOlderOne"},
+	},
+
+	// The line inside a session.
+	{
+		takesOut: "one who gives up costs the next one nothing (A3)",
+		edits:    []edit{{"line.go", "	if l.waiters.Len() == 0 {\n		l.abandon()\n	}", "	l.abandon()"}},
+		in:       inRoot, tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
+	},
+	{
+		takesOut: "a time slice ends",
+		edits:    []edit{{"tenure.go", "s.cfg.clock()-t.began < h.terms.slice", "h.terms.slice > 0"}},
+		in:       inRoot, tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
+	},
+	{
+		takesOut: "a kept key is given up for whoever lines up",
+		edits:    []edit{{"tenure.go", "	t.stranger = true\n	t.giveUpKept()", "	t.stranger = true"}},
+		in:       inRoot, tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
+	},
+	{
+		takesOut: "one who keeps its key busy hears of a stranger",
+		edits:    []edit{{"internal/queue/view.go", "if shown && keeping && len(q.view.entries) > 1 {", "if shown && keeping && len(q.view.entries) > 1 && false {"}},
+		in:       inRoot, tests: []string{"TestAStrangerIsNotStarvedByOneWhoKeepsItsKeyBusy"},
+	},
+	{
+		takesOut: "a deletion of others is not taken for one of ours",
+		edits:    []edit{{"internal/queue/watch.go", "string(ev.Kv.Key) == e.Key && ", ""}},
+		in:       inRoot, tests: []string{"TestKeptKeysDoNotMakeADeadlock"},
+	},
+
+	// What etcd tells, and does not tell.
+	{
+		takesOut: "watches require a leader (A22)",
+		edits:    []edit{{"internal/queue/watch.go", "clientv3.WithRequireLeader(ctx)", "ctx"}},
+		in:       inQueue, tests: []string{"TestEveryWatchRequiresALeader"},
+	},
+	{
+		takesOut: "whoever waits looks again from time to time (A21)",
+		edits:    []edit{{"internal/queue/await.go", "waitResync = 10 * time.Second", "waitResync = 1000 * time.Hour"}},
+		in:       inQueue, tests: []string{"TestFollowFindsADeletionThatItsWatchWasNotTold", "TestAWaitGoesOnWhateverBecomesOfItsWatch"},
+	},
+	{
+		takesOut: "a refused batch fails only the one that is to blame",
+		edits:    []edit{{"internal/queue/batch.go", "if err != nil && answer.Final(err) {", "if err != nil && answer.Final(err) && false {"}},
+		in:       inRoot, tests: []string{"TestARefusedBatchFailsOnlyTheOneThatIsToBlame"},
+	},
+	{
+		takesOut: "an error without a code is not etcd's last word",
+		edits:    []edit{{"internal/answer/answer.go", "codes.Internal,\n		codes.Unknown:", "codes.Internal:"}},
+		in:       inRoot, tests: []string{"TestAnErrorWithoutACodeIsAskedForAgain"},
+	},
+
+	// Elections.
+	{
+		takesOut: "a vacancy is an observation (B8)",
+		edits:    []edit{{"internal/queue/follow.go", "f.told, f.last = true, first\n", "f.told, f.last = true, first\n	if first == nil {\n		return true, nil\n	}\n"}},
+		in:       inRoot, tests: []string{"TestAnObserverSeesThePresentLeaderFirst"},
+	},
+	{
+		takesOut: "Run resigns only when the work has returned (B13)",
+		edits:    []edit{{"election.go", "err = fn(work, term)", "context.AfterFunc(ctx, func() { term.abandon() })\n	err = fn(work, term)"}},
+		in:       inRoot, tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned"},
+	},
+	{
+		takesOut: "the queue is told in the order of its revisions",
+		edits:    []edit{{"internal/queue/queue.go", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"}},
+		in:       inRoot, tests: []string{"TestTheQueueTellsWhoHoldsAndWhoWaitsInOrder"},
+	},
+	{
+		takesOut: "the oldest candidate leads",
+		edits:    []edit{{"internal/queue/mirror.go", "kv.CreateRevision < first.CreateRevision", "kv.CreateRevision > first.CreateRevision"}},
+		in:       inQueue, tests: []string{"TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision"},
+	},
+}

@@ -1,0 +1,80 @@
+// Command mutants takes the library's rules out one by one, and checks that the tests
+// which are there for them fail:
+//
+//	go run ./mutants                  all of them; `make mutants` in the root
+//	go run ./mutants -only 'token'    those whose rule matches
+//	go run ./mutants -v -only 'token' and what the tests said
+//
+// Nothing is written into the checkout: the go command is given the mutated file by its
+// -overlay flag, and builds again what depends on it only. The tests must pass without
+// the mutation; a mutation that does not compile, or whose piece of source is not found,
+// is an error.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+	"time"
+)
+
+func main() {
+	var (
+		only     = flag.String("only", "", "only the mutations whose rule or file matches this regular expression")
+		parallel = flag.Int("j", runtime.NumCPU(), "how many at a time")
+		verbose  = flag.Bool("v", false, "print what the tests said")
+	)
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *only, *parallel, *verbose); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, parallel int, verbose bool) error {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	root, err := checkoutRoot()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	var chosen []*mutation
+	for i := range mutations {
+		if m := &mutations[i]; pattern.MatchString(m.takesOut) || pattern.MatchString(m.files()) {
+			chosen = append(chosen, m)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no mutation matches %q", only)
+	}
+
+	began := time.Now()
+	l := &laboratory{root: root, dir: dir, parallel: max(parallel, 1)}
+	if err := l.control(ctx, chosen); err != nil {
+		return err
+	}
+	results := l.all(ctx, chosen)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	wrong := report(os.Stdout, results, verbose)
+	fmt.Printf("\n%d mutations, %d caught, in %.0f s.\n", len(results), len(results)-wrong, time.Since(began).Seconds())
+	if wrong > 0 {
+		return fmt.Errorf("%d of %d mutations were not caught, or could not be tried", wrong, len(results))
+	}
+	return nil
+}
