@@ -39,6 +39,9 @@ SEEDS ?= 10000
 sim: ## simulated schedules with faults: SEEDS=n of them, or SEED=n for that one only
 	ETCDLOCK_SEEDS=$(SEEDS) $(if $(SEED),ETCDLOCK_SEED=$(SEED)) go test -run TestSimulation -v -count 1 -timeout 0 .
 
+model: ## the model of the protocol in every configuration (needs spin and gcc)
+	@model/check $(NAME)
+
 mutants: ## takes the rules out one by one, and checks that a test fails for each: ONLY=regexp for some
 	@cd test && go run ./mutants -only '$(ONLY)'
 
