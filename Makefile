@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim model mutants bench bench-quick lint tidy cover consumer
+.PHONY: help test fmt vet demo sim model mutants fuzz bench bench-quick lint tidy cover consumer
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,15 @@ model: ## the model of the protocol in every configuration (needs spin and gcc)
 
 mutants: ## takes the rules out one by one, and checks that a test fails for each: ONLY=regexp for some
 	@cd test && go run ./mutants -only '$(ONLY)'
+
+# A failure leaves its input in testdata/fuzz, where `make test` finds it from then on.
+FUZZTIME ?= 1m
+fuzz: ## names, keys and values that are not ours: FUZZTIME for each target
+	@set -e; for dir in . internal/queue internal/wire; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$dir/*_test.go); do \
+	    echo "== $$dir: $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s ./$$dir; \
+	  done; done
 
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
 	@cd bench && go run .

@@ -4,6 +4,7 @@ const (
 	inRoot  = "."
 	inQueue = "internal/queue"
 	inLease = "internal/lease"
+	inWire  = "internal/wire"
 )
 
 // mutations is the list. The pieces are small, so that they outlive most changes around
@@ -51,7 +52,12 @@ var mutations = []mutation{
 	{
 		takesOut: "a key without a lease counts like any other (A15)",
 		edits:    []edit{{"internal/queue/mirror.go", "if kv.CreateRevision < createRevision && ", "if kv.Lease != 0 && kv.CreateRevision < createRevision && "}},
-		in:       inRoot, tests: []string{"TestAStrayKeyIsWaitedForAndNamed"},
+		in:       inRoot, tests: []string{"TestAStrayKeyIsWaitedForAndNamed", "FuzzForeignKeys"},
+	},
+	{
+		takesOut: "who finds one older key in the queue is not the first",
+		edits:    []edit{{"internal/queue/queue.go", "e.first = len(older) == 0", "e.first = len(older) < 2"}},
+		in:       inRoot, tests: []string{"TestALockIsHandedOverInOrder", "FuzzForeignKeys"},
 	},
 	{
 		takesOut: "of the older ones, the youngest is waited for",
@@ -72,6 +78,11 @@ var mutations = []mutation{
 		takesOut: "names that nest are refused (A14)",
 		edits:    []edit{{"internal/queue/queue.go", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok && false {"}},
 		in:       inRoot, tests: []string{"TestNestedNamesClashAcrossSessions"},
+	},
+	{
+		takesOut: "of two names that nest, the inner one is named",
+		edits:    []edit{{"internal/wire/name.go", "i := strings.LastIndexByte(rest, '/')", "i := strings.IndexByte(rest, '/')"}},
+		in:       inWire, tests: []string{"TestAKeyOfAnInnerNameIsRecognised", "FuzzNames"},
 	},
 
 	// Nothing is left behind.
