@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,16 +17,17 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// FuzzForeignKeys lets two sessions lock, try and campaign under a name while keys and
-// values come and go under it that are not theirs: with any suffix, deep in other names,
+// FuzzForeignKeys lets two sessions lock, try, campaign, read and take permits under a name
+// while keys and values come and go under it that are not theirs: with any suffix, deep in other names,
 // with any value, with a lease or without, and even under their own keys. Whatever it
-// is, nothing panics, nobody is granted past an older key, no two hold, and when the
-// foreign keys are gone everybody can lock and leaves nothing behind.
+// is, nothing panics, nobody is granted past an older key that does not share with him, no
+// two hold who must not, and when the foreign keys are gone everybody can lock and leaves
+// nothing behind.
 //
 // A script is a list of steps, a byte each: what is done, and to whom.
 func FuzzForeignKeys(f *testing.F) {
 	holder := []byte(`{"owner":"w","host":"h","pid":42,"since":"2026-11-21T12:00:00Z"}`)
-	all := make([]byte, 3*fuzzSteps)
+	all := make([]byte, 2*fuzzSteps)
 	for i := range all {
 		all[i] = byte(i)
 	}
@@ -39,6 +41,11 @@ func FuzzForeignKeys(f *testing.F) {
 	f.Add("q", "0000000000000001", []byte("[]"), []byte{1, 4, 5, 3, 2, 2})
 	f.Add("q", strings.Repeat("x/", 200), []byte{0}, []byte{0, 5, 4, 2})
 	f.Add("/", "x", []byte{}, []byte{4})
+	f.Add("q", "1.next", []byte(`{"next":"q/1","rev":2}`), []byte{0, 5, 7, 4, 10, 2, 7})
+	f.Add("q", "1.1p9", []byte(`{"mode":"shared","permits":-1,"limit":9,"bound":1}`), []byte{0, 7, 4, 10, 3, 2})
+	for i := range fuzzSharers {
+		f.Add("q", "", holder, []byte{byte(i*fuzzSteps + 14), 12, 13, 12 + fuzzSteps, 13 + fuzzSteps, 0, 2})
+	}
 	f.Add("q", "x", []byte(strings.Repeat("v", 20000)), all)
 	f.Fuzz(func(t *testing.T, name, suffix string, value []byte, script []byte) {
 		if len(script) > 40 || len(name) > 1000 || len(suffix) > 5000 {
@@ -61,7 +68,10 @@ func FuzzForeignKeys(f *testing.F) {
 	})
 }
 
-const fuzzSteps = 12
+const (
+	fuzzSteps = 15
+	fuzzLimit = 3 // of the semaphore
+)
 
 type fuzzing struct {
 	*world
@@ -74,7 +84,12 @@ type fuzzing struct {
 	cancel  []context.CancelFunc
 
 	mu   sync.Mutex
-	held map[string]*Hold // by the session's client
+	held []fuzzHold
+}
+
+type fuzzHold struct {
+	*Hold
+	want wire.Holder
 }
 
 func (z *fuzzing) step(what, which int) {
@@ -93,7 +108,7 @@ func (z *fuzzing) step(what, which int) {
 		}
 	case 4, 5:
 		m := NewMutex(z.pair[what-4], z.name, WithRetention(time.Duration(which%3)*time.Second))
-		z.call(what-4, time.Duration(which)*time.Second, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
 			l, err := m.Lock(ctx)
 			if err != nil {
 				return nil, err
@@ -101,7 +116,7 @@ func (z *fuzzing) step(what, which int) {
 			return l.Hold, nil
 		})
 	case 6:
-		z.call(which%2, time.Second, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
 			l, err := NewMutex(z.pair[which%2], z.name).TryLock(ctx)
 			if err != nil {
 				return nil, err
@@ -109,7 +124,7 @@ func (z *fuzzing) step(what, which int) {
 			return l.Hold, nil
 		})
 	case 7:
-		z.call(which%2, time.Duration(which)*time.Second, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
 			t, err := NewElection(z.pair[which%2], z.name).Campaign(ctx, z.value)
 			if err != nil {
 				return nil, err
@@ -126,13 +141,37 @@ func (z *fuzzing) step(what, which int) {
 			require.ErrorIs(z, err, ErrNestedName)
 		}
 	case 9: // a key of ours is written over
-		lease := clientv3.LeaseID(clientv3.NoLease)
+		var lease clientv3.LeaseID // none
 		if which%4 > 1 {
 			lease = z.pair[which%2].Lease()
 		}
 		z.put(own, lease)
 	case 10: // deep inside, and without a lease
 		z.put(z.name+"/"+z.suffix+strings.Repeat("/x", which%5), clientv3.NoLease)
+	case 12:
+		m := NewRWMutex(z.pair[which%2], z.name)
+		z.call(time.Duration(which)*time.Second, wire.Holder{Mode: wire.Shared}, func(ctx context.Context) (*Hold, error) {
+			l, err := m.RLock(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return l.Hold, nil
+		})
+	case 13:
+		n := 1 + which%fuzzLimit
+		m := NewSemaphore(z.pair[which%2], z.name, fuzzLimit)
+		want := wire.Holder{Mode: wire.Counted, Permits: n, Limit: fuzzLimit}
+		z.call(time.Duration(which)*time.Second, want, func(ctx context.Context) (*Hold, error) {
+			p, err := m.Acquire(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			return p.Hold, nil
+		})
+	case 14: // somebody who shares, or says that he does
+		i := which % len(fuzzSharers)
+		z.PutKey(z.name+"/2"+strconv.Itoa(i)+z.suffix, fuzzSharers[i], z.GrantLease(time.Hour))
+		z.foreign[z.name+"/2"+strconv.Itoa(i)+z.suffix] = true
 	case 11: // an administrator deletes a key of ours
 		z.evicted = z.evicted || z.Get(own) != nil
 		z.DeleteKey(own)
@@ -140,7 +179,24 @@ func (z *fuzzing) step(what, which int) {
 	}
 }
 
+// fuzzSharers are values by which others say what they want to share.
+var fuzzSharers = []string{
+	`{"mode":"shared"}`,
+	`{"mode":"counted","permits":1,"limit":3}`,
+	`{"mode":"counted","permits":3,"limit":3}`,
+	`{"mode":"counted","permits":9223372036854775807,"limit":3}`,
+	`{"mode":"counted","permits":-9223372036854775808,"limit":3}`,
+	`{"mode":"counted","permits":1,"limit":9223372036854775807}`,
+	`{"mode":"counted","permits":1,"limit":9223372036854775807,"ordered":true}`,
+	`{"mode":"upgrading","bound":1}`,
+	`{"mode":"upgrading","bound":9223372036854775807}`,
+	`{"mode":"upgrading","bound":-1}`,
+	`{"mode":"Shared"}`,
+	`{"mode":"shared","permits":"x"}`,
+}
+
 func (z *fuzzing) put(key string, lease clientv3.LeaseID) {
+	z.evicted = z.evicted || z.Get(key) != nil && !z.foreign[key] // one of ours says something else now
 	z.PutKey(key, z.value, lease)
 	z.foreign[key] = true
 }
@@ -156,7 +212,7 @@ func (z *fuzzing) clear() {
 }
 
 // call is one acquisition, which is held for a while.
-func (z *fuzzing) call(session int, patience time.Duration, acquire func(context.Context) (*Hold, error)) {
+func (z *fuzzing) call(patience time.Duration, want wire.Holder, acquire func(context.Context) (*Hold, error)) {
 	ctx, cancel := context.WithTimeout(z.ctx, patience+10*time.Millisecond)
 	z.cancel = append(z.cancel, cancel)
 	z.calls.Go(func() {
@@ -165,19 +221,19 @@ func (z *fuzzing) call(session int, patience time.Duration, acquire func(context
 			z.understood(err)
 			return
 		}
-		z.granted(session, h)
+		z.granted(fuzzHold{h, want})
 		select {
 		case <-time.After(300 * time.Millisecond):
 		case <-h.Done():
 		}
-		z.releasing(session)
+		z.releasing(h)
 		_ = h.release(z.ctx)
 	})
 }
 
 // understood checks that an error is one that callers are told of.
 func (z *fuzzing) understood(err error) {
-	for _, known := range []error{context.DeadlineExceeded, context.Canceled, ErrLocked, ErrNestedName, ErrLost} {
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled, ErrLocked, ErrNestedName, ErrLost, ErrLimitMismatch} {
 		if errors.Is(err, known) {
 			return
 		}
@@ -185,34 +241,52 @@ func (z *fuzzing) understood(err error) {
 	z.Errorf("an error that is none of those that are promised: %v", err)
 }
 
-// granted checks a grant: no older key stands, and nobody else holds.
-func (z *fuzzing) granted(session int, h *Hold) {
+// granted checks a grant: no older key stands that does not share with it, and nobody else
+// holds who does not.
+func (z *fuzzing) granted(h fuzzHold) {
 	if h.Err() != nil {
 		return
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	place := h.tenure.entry.CreateRevision
+	permits := float64(h.want.Permits)
 	for _, kv := range z.Keys(z.name + "/") {
-		if kv.CreateRevision < place {
-			z.Errorf("granted at %d past %q at %d", place, kv.Key, kv.CreateRevision)
+		if kv.CreateRevision >= h.entry.CreateRevision {
+			continue
+		}
+		theirs := wire.Wants(kv.Value)
+		permits += float64(theirs.Permits)
+		if !shares(h.want, theirs) {
+			z.Errorf("%+v granted at %d past %q=%.200q at %d", h.want, h.entry.CreateRevision, kv.Key, kv.Value, kv.CreateRevision)
 		}
 	}
-	if z.held == nil {
-		z.held = map[string]*Hold{}
+	if h.want.Mode == wire.Counted && permits > fuzzLimit && !z.evicted {
+		z.Errorf("%g permits of %d", permits, fuzzLimit)
 	}
-	for other, o := range z.held {
-		if o.Err() == nil && !z.evicted {
-			z.Errorf("%s holds while %s does", z.pair[session].cfg.owner, other)
+	for _, o := range z.held {
+		if o.Err() == nil && !z.evicted && !shares(h.want, o.want) {
+			z.Errorf("%+v holds while %+v does", h.want, o.want)
 		}
 	}
-	z.held[z.pair[session].cfg.owner] = h
+	z.held = append(z.held, h)
 }
 
-func (z *fuzzing) releasing(session int) {
+// shares tells whether one may be granted beside another one who came before.
+func shares(want, other wire.Holder) bool {
+	switch want.Mode {
+	case wire.Shared:
+		return other.Mode == wire.Shared || other.Mode == wire.Upgrading
+	case wire.Counted:
+		return other.Mode == wire.Counted
+	default:
+		return false
+	}
+}
+
+func (z *fuzzing) releasing(h *Hold) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	delete(z.held, z.pair[session].cfg.owner)
+	z.held = slices.DeleteFunc(z.held, func(o fuzzHold) bool { return o.Hold == h })
 }
 
 // end takes the foreign keys away. Then everybody gets his turn, and nothing is left.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +12,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // FuzzFollow lets keys with any suffix and any value come and go, several in one
@@ -27,11 +28,12 @@ func FuzzFollow(f *testing.F) {
 	f.Add("\x00", []byte("\xff"), []byte{7, 0, 4, 1, 8, 0, 5, 1, 0})
 	f.Add("stray", []byte("{"), []byte{0, 7, 14, 21, 28, 3, 2, 4, 0, 5, 2, 0, 6, 13, 1})
 	f.Add("b/1f", []byte("nested"), []byte{0, 1, 0})
+	f.Add(".next", []byte(`{"next":"q/1.next","rev":2}`), []byte{0, 7, 1, 14, 8})
 	f.Fuzz(func(t *testing.T, suffix string, value []byte, script []byte) {
 		if len(script) > 60 || len(suffix) > 1000 {
 			t.Skip("longer ones find nothing that short ones do not")
 		}
-		nested := strings.Contains(suffix, "/")
+		_, nested := wire.Nested("q", "q/0"+suffix)
 		simulate(t, func(r *rig) {
 			h := &history{keys: map[string]*mvccpb.KeyValue{}, first: map[int64]string{}}
 			r.OnEvent(h.changed)
@@ -107,8 +109,13 @@ func (h *history) changed(rev int64, ev *mvccpb.Event) {
 	} else {
 		h.keys[string(ev.Kv.Key)] = ev.Kv
 	}
-	m := mirror{entries: h.keys}
-	h.rev, h.first[rev] = rev, describe(m.first()) // the last event of a revision counts
+	var first *mvccpb.KeyValue
+	for _, kv := range h.keys {
+		if !IsMark(kv) && (first == nil || kv.CreateRevision < first.CreateRevision) {
+			first = kv
+		}
+	}
+	h.rev, h.first[rev] = rev, describe(first) // the last event of a revision counts
 }
 
 // at is who was first at a revision, which may be one of the time in between changes.

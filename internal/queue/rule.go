@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -119,7 +120,7 @@ func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.Ke
 			return nil, &LimitError{Theirs: theirs.Limit, Ours: mine.Limit}
 		}
 		limit = min(limit, theirs.Limit)
-		wanted += theirs.Permits
+		wanted = sum(wanted, theirs.Permits)
 	}
 	switch {
 	case mine.Permits > mine.Limit:
@@ -129,6 +130,15 @@ func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.Ke
 	default:
 		return nil, nil
 	}
+}
+
+// sum adds what two want, neither of which is negative. A key may say any number: one that
+// is too large must not come out as none.
+func sum(a, b int) int {
+	if a > math.MaxInt-b {
+		return math.MaxInt
+	}
+	return a + b
 }
 
 // hasSide tells whether there is a key beside the queue to be read.
@@ -176,7 +186,7 @@ func Blockers(kv *mvccpb.KeyValue, all []*mvccpb.KeyValue) []*mvccpb.KeyValue {
 		}
 		blockers = append(blockers, o)
 		theirs := wire.Wants(o.Value)
-		wanted += theirs.Permits
+		wanted = sum(wanted, theirs.Permits)
 		others = others || theirs.Mode != wire.Counted
 	}
 	if want.Mode == wire.Counted && !others && wanted+want.Permits <= want.Limit {

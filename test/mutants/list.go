@@ -38,11 +38,8 @@ var mutations = []mutation{
 	// The proof of a grant.
 	{
 		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
-		edits: []edit{{"internal/queue/await.go", `		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return ErrGone
-		}
-		rev, ahead = `, "		rev, ahead = "}},
-		in: inQueue, tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
+		edits:    []edit{{"internal/queue/await.go", "if !e.standsIn(own) {", "if !e.standsIn(own) && false {"}},
+		in:       inQueue, tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
 	{
 		takesOut: "the own key is looked for before a grant, in a view (B1)",
@@ -56,7 +53,7 @@ var mutations = []mutation{
 	},
 	{
 		takesOut: "who finds one older key in the queue is not the first",
-		edits:    []edit{{"internal/queue/queue.go", "e.first = len(older) == 0", "e.first = len(older) < 2"}},
+		edits:    []edit{{"internal/queue/queue.go", "e.first = e.ahead == nil", "e.first = e.older < 2"}},
 		in:       inRoot, tests: []string{"TestALockIsHandedOverInOrder", "FuzzForeignKeys"},
 	},
 	{
@@ -85,10 +82,22 @@ var mutations = []mutation{
 		in:       inWire, tests: []string{"TestAKeyOfAnInnerNameIsRecognised", "FuzzNames"},
 	},
 
+	// The rules of those who hold beside others.
+	{
+		takesOut: "a reader waits for the writers who came before him",
+		edits:    []edit{{"internal/queue/rule.go", "!letsRead(o, own.CreateRevision)", "!letsRead(o, own.CreateRevision) && false"}},
+		in:       inRoot, tests: []string{"TestReadersAndWriters"},
+	},
+	{
+		takesOut: "no more permits are given than there are",
+		edits:    []edit{{"internal/queue/rule.go", "case alone || wanted > limit:", "case alone:"}},
+		in:       inRoot, tests: []string{"TestPermits"},
+	},
+
 	// Nothing is left behind.
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
-		edits:    []edit{{"internal/queue/queue.go", "[]clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key)}", "nil, []clientv3.Op{clientv3.OpDelete(e.Key)}"}},
+		edits:    []edit{{"internal/queue/queue.go", "[]clientv3.Cmp{e.Guard()}, q.deletes(e), nil)", "nil, q.deletes(e), nil)"}},
 		in:       inQueue, tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},
 	{
@@ -98,7 +107,7 @@ var mutations = []mutation{
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
-		edits:    []edit{{"tenure.go", "t.leftErr = l.leave(t.lease, t.entry, tried)", "_ = tried"}},
+		edits:    []edit{{"tenure.go", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"}},
 		in:       inRoot, tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
 	{
@@ -108,7 +117,7 @@ var mutations = []mutation{
 	},
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
-		edits:    []edit{{"session.go", "pending++", "pending += 0"}},
+		edits:    []edit{{"session.go", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"}},
 		in:       inRoot, tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{

@@ -7,6 +7,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	// The go command does not see that these tests read the library's source. With this
+	// it runs them again when that has changed.
+	_ "github.com/etcdlock/etcdlock"
 )
 
 // Whoever changes a rule's code is told at once that the list must follow.
