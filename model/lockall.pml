@@ -15,20 +15,20 @@
 #define ROUNDS 2     /* how often a session locks */
 #endif
 
-#define N 3
+#define N 3          /* room for sessions; session i has the keys i, and i + N for LockAll */
 #define X 0
 #define Y 1
 
-/* ---- etcd: in each of two queues a key for each session ---- */
+/* ---- etcd: in each of two queues two keys for each session ---- */
 
 byte rev = 1;
-typedef Queue { byte key[N] }  /* CreateRevisions; 0: there is none */
+typedef Queue { byte key[6] }  /* CreateRevisions; 0: there is none */
 Queue queue[2];
 
 #define isOlder(n, k, i)  (k != i && queue[n].key[k] != 0 && queue[n].key[k] < queue[n].key[i])
-#define anyOlder(n, i)    (isOlder(n, 0, i) || isOlder(n, 1, i) || isOlder(n, 2, i))
+#define anyOlder(n, i)    (isOlder(n, 0, i) || isOlder(n, 1, i) || isOlder(n, 2, i) || isOlder(n, 3, i) || isOlder(n, 4, i) || isOlder(n, 5, i))
 #define isOther(n, k, i)  (k != i && queue[n].key[k] != 0)
-#define anyOther(n, i)    (isOther(n, 0, i) || isOther(n, 1, i) || isOther(n, 2, i))
+#define anyOther(n, i)    (isOther(n, 0, i) || isOther(n, 1, i) || isOther(n, 2, i) || isOther(n, 3, i) || isOther(n, 4, i) || isOther(n, 5, i))
 
 /* ---- the sessions ---- */
 
@@ -51,7 +51,7 @@ inline enter(n, i) { rev++; queue[n].key[i] = rev }
 
 inline leave(n, i) {
 	rev++;
-	queue[n].key[i] = 0; holds[n].by[i] = false; kept[n].by[i] = false
+	queue[n].key[i] = 0; holds[n].by[i % N] = false; kept[n].by[i % N] = kept[n].by[i % N] && i >= N
 }
 
 /* Mutex.Lock and Unlock. */
@@ -67,54 +67,56 @@ inline lockOne(n, i) {
 	fi
 }
 
-/* What LockAll does about a key that the session keeps. */
-inline prepare(n, i) {
+/* The key that LockAll has in a queue: never one that the session keeps. That is given up
+ * like for anybody else who lines up. */
+inline choose(n, i, slot) {
 	if
 #ifdef BUILDS_ON_KEPT
-	:: d_step { kept[n].by[i] -> kept[n].by[i] = false; printf("session %d builds on the key that it kept in %d\n", i, n) }
+	:: d_step { kept[n].by[i] -> kept[n].by[i] = false; slot = i; printf("session %d builds on the key that it kept in %d\n", i, n) }
+	:: d_step { !kept[n].by[i] -> slot = i + N }
 #else
-	:: d_step { kept[n].by[i] -> leave(n, i); printf("%d: session %d gives up the key that it kept in %d\n", rev, i, n) }
+	:: d_step { true -> slot = i + N }
 #endif
-	:: !kept[n].by[i]
 	fi
 }
 
 /* LockAll and UnlockAll. */
 inline lockAll(a, b, i) {
-	prepare(a, i);
-	prepare(b, i);
+	choose(a, i, inA);
+	choose(b, i, inB);
 #ifdef ONE_AFTER_THE_OTHER
-	d_step { queue[a].key[i] == 0 -> enter(a, i); printf("%d: session %d enters %d\n", rev, i, a) }
-	d_step { !anyOlder(a, i) -> hold(a, i) }
-	d_step { queue[b].key[i] == 0 -> enter(b, i); printf("%d: session %d enters %d\n", rev, i, b) }
-	d_step { !anyOlder(b, i) -> hold(b, i) }
+	d_step { queue[a].key[inA] == 0 -> enter(a, inA); printf("%d: session %d enters %d\n", rev, i, a) }
+	d_step { !anyOlder(a, inA) -> hold(a, i) }
+	d_step { queue[b].key[inB] == 0 -> enter(b, inB); printf("%d: session %d enters %d\n", rev, i, b) }
+	d_step { !anyOlder(b, inB) -> hold(b, i) }
 #else
 #ifdef TWO_TRANSACTIONS
-	d_step { queue[a].key[i] == 0 -> enter(a, i); printf("%d: session %d enters %d\n", rev, i, a) }
-	d_step { queue[b].key[i] == 0 -> enter(b, i); printf("%d: session %d enters %d\n", rev, i, b) }
+	d_step { queue[a].key[inA] == 0 -> enter(a, inA); printf("%d: session %d enters %d\n", rev, i, a) }
+	d_step { queue[b].key[inB] == 0 -> enter(b, inB); printf("%d: session %d enters %d\n", rev, i, b) }
 #else
 	d_step {
-		/* Both at one revision; the one there is already stays where it is. */
+		/* Both at one revision; one that is there already stays where it is. */
 		rev++;
 		if
-		:: queue[a].key[i] == 0 -> queue[a].key[i] = rev
+		:: queue[a].key[inA] == 0 -> queue[a].key[inA] = rev
 		:: else
 		fi;
 		if
-		:: queue[b].key[i] == 0 -> queue[b].key[i] = rev
+		:: queue[b].key[inB] == 0 -> queue[b].key[inB] = rev
 		:: else
 		fi;
 		printf("%d: session %d enters both\n", rev, i)
 	}
 #endif
-	d_step { !anyOlder(a, i) && !anyOlder(b, i) -> hold(a, i); hold(b, i) }
+	d_step { !anyOlder(a, inA) && !anyOlder(b, inB) -> hold(a, i); hold(b, i) }
 #endif
 	printf("session %d holds both\n", i);
-	d_step { true -> leave(a, i); rev--; leave(b, i); printf("%d: session %d leaves both\n", rev, i) }
+	d_step { true -> leave(a, inA); rev--; leave(b, inB); inA = 0; inB = 0; printf("%d: session %d leaves both\n", rev, i) }
 }
 
 proctype Session(byte i) {
 	byte rounds = ROUNDS;
+	byte inA, inB;       /* of LockAll: the keys that it has */
 	do
 	:: rounds > 0 -> rounds--; lockOne(X, i)
 	:: rounds > 0 -> rounds--; lockOne(Y, i)
