@@ -107,6 +107,16 @@ func (h *Hold) over() error {
 // [WithTimeSlice], share a token: the fence stands between processes.
 func (h *Hold) Token() int64 { return h.token }
 
+// CreateRevision is the revision at which the hold's key was created: its place in the
+// line, which grows strictly from holder to holder too. It is smaller than Token after
+// a wait.
+//
+// It is the fence for an election in which leaders on etcd's own package, or its election
+// service, take part: their Rev, and their Header's revision, are those of their key's
+// creation, so that one who leads after us may well have a smaller one than our Token. A
+// mutex of theirs has the revision of its turn, which is comparable with Token.
+func (h *Hold) CreateRevision() int64 { return h.tenure.entry.CreateRevision }
+
 // Deadline is the instant until which nobody else can hold, whatever happens, as
 // far as this process knows without asking. Each answered renewal moves it. It is
 // the zero time once the hold has ended. It carries a monotonic reading, which may

@@ -1,0 +1,5 @@
+package mixed
+
+const processEnv = "ETCDLOCK_MIXED_PROCESS"
+
+func processMain() int { return 0 }
