@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -245,4 +246,21 @@ func (w *world) waits(out <-chan outcome, during time.Duration) {
 func (w *world) release(h *hold) {
 	w.t.Helper()
 	require.NoError(w.t, h.release(w.ctx()))
+}
+
+// inLine is waitForKeys for other goroutines than the test's own.
+func (w *world) inLine(name string, n int) bool {
+	return assert.Eventually(w.t, func() bool {
+		resp, err := w.admin.Get(w.ctx(), name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		return err == nil && resp.Count == int64(n)
+	}, 10*time.Second, 5*time.Millisecond, "not %d keys under %q", n, name)
+}
+
+// revokeSecond is an operator who sees to it that the one behind the holder goes.
+func (w *world) revokeSecond(name string) {
+	resp, err := w.admin.Get(w.ctx(), name+"/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if assert.NoError(w.t, err) && assert.Greater(w.t, len(resp.Kvs), 1) {
+		_, err = w.admin.Revoke(w.ctx(), clientv3.LeaseID(resp.Kvs[1].Lease))
+		assert.NoError(w.t, err)
+	}
 }

@@ -20,10 +20,11 @@ import (
 // leased is a user of the services that a server offers, which jetcd calls: it grants
 // and keeps a lease by itself.
 type leased struct {
-	grant  func(ctx context.Context) (clientv3.LeaseID, error)
+	grant  func(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error)
 	revoke func(ctx context.Context, id clientv3.LeaseID) error
 	enter  func(ctx context.Context, lease clientv3.LeaseID) (*hold, error)
 	lease  clientv3.LeaseID
+	ttl    time.Duration
 }
 
 // unkept is the TTL of the leases of those who do not renew them here.
@@ -31,7 +32,7 @@ const unkept = 60 * time.Second
 
 func (c *leased) acquire(ctx context.Context) (*hold, error) {
 	if c.lease == clientv3.NoLease {
-		id, err := c.grant(ctx)
+		id, err := c.grant(ctx, c.ttl)
 		if err != nil {
 			return nil, err
 		}
@@ -57,8 +58,9 @@ func (c *leased) close() {
 
 func newServiceUser(w *world, c *clientv3.Client) *leased {
 	u := &leased{
-		grant: func(ctx context.Context) (clientv3.LeaseID, error) {
-			resp, err := c.Grant(ctx, int64(unkept/time.Second))
+		ttl: unkept,
+		grant: func(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
+			resp, err := c.Grant(ctx, int64(ttl/time.Second))
 			if err != nil {
 				return 0, err
 			}
@@ -175,11 +177,12 @@ type (
 
 func newGatewayUser(w *world, g *gateway) *leased {
 	u := &leased{
-		grant: func(ctx context.Context) (clientv3.LeaseID, error) {
+		ttl: unkept,
+		grant: func(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
 			var out struct {
 				ID string `json:"ID"`
 			}
-			err := g.call(ctx, "/v3/lease/grant", map[string]any{"TTL": strconv.Itoa(int(unkept / time.Second))}, &out)
+			err := g.call(ctx, "/v3/lease/grant", map[string]any{"TTL": strconv.Itoa(int(ttl / time.Second))}, &out)
 			if err != nil {
 				return 0, err
 			}
