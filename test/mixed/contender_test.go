@@ -47,9 +47,6 @@ type kind struct {
 	// orderOnly says that the header's revision is that of its key's creation, not of its
 	// turn, so that only its order can be compared with others.
 	orderOnly bool
-	// believes says that it may be told that it leads when its lease was revoked in the line
-	// (trap B1); it then has no key.
-	believes bool
 
 	lock func(w *world, name string) contender
 	// elect has the value that is proposed.
@@ -58,10 +55,10 @@ type kind struct {
 
 // foreign are all who are not us.
 var foreign = []kind{
-	{name: "concurrency", orderOnly: true, believes: true, lock: newTheirMutex, elect: newTheirElection},
+	{name: "concurrency", orderOnly: true, lock: newTheirMutex, elect: newTheirElection},
 	{name: "etcdctl", slow: true, lock: newCtlLock, elect: newCtlElect},
-	{name: "v3lock/v3election", orderOnly: true, believes: true, lock: newServiceLock, elect: newServiceElection},
-	{name: "gateway", orderOnly: true, believes: true, lock: newGatewayLock, elect: newGatewayElection},
+	{name: "v3lock/v3election", orderOnly: true, lock: newServiceLock, elect: newServiceElection},
+	{name: "gateway", orderOnly: true, lock: newGatewayLock, elect: newGatewayElection},
 }
 
 // ours is a session of etcdlock.

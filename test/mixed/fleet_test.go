@@ -46,12 +46,12 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// operations is how many a fleet does. A process for each takes 50 times as long.
+// operations is how many a fleet does; a process for each takes longer.
 func operations(t *testing.T, kinds ...kind) int64 {
-	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 300))
+	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 150))
 	for _, k := range kinds {
 		if k.slow {
-			return n / 4
+			return n / 2
 		}
 	}
 	return n
@@ -233,38 +233,27 @@ type deathless struct{ *ours }
 
 func (d deathless) die() {}
 
-// table is what all fleets came to.
-var table struct {
-	sync.Mutex
-	rows []string
+// table is what all fleets came to. Whoever runs this on several versions of etcd finds it
+// by its first line.
+type table []string
+
+func (rows table) print(t *testing.T) {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "etcdlock x\t\toperations\tgrants\tin vain\tgiven up\tdied\trevoked\tcuts\tviolations\tkeyless theirs")
+	for _, row := range rows {
+		fmt.Fprintln(tw, row)
+	}
+	tw.Flush()
+	p, err := programs()
+	require.NoError(t, err)
+	t.Logf("on etcd %s\n%s", p.Version, b.String())
 }
 
-// printed prints the table when the test and all its fleets have ended.
-func printTable(t *testing.T) {
-	t.Cleanup(func() {
-		table.Lock()
-		defer table.Unlock()
-		var b strings.Builder
-		tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, "etcdlock x\t\toperations\tgrants\tin vain\tgiven up\tdied\trevoked\tcuts\tviolations\ttheirs")
-		for _, row := range table.rows {
-			fmt.Fprintln(tw, row)
-		}
-		tw.Flush()
-		p, err := programs()
-		if err == nil {
-			t.Logf("on etcd %s\n%s", p.Version, b.String())
-		}
-		table.rows = nil
-	})
-}
-
-func (f *fleet) report(with, what string, v verdict) {
+func (f *fleet) report(rows *table, with, what string, v verdict) {
 	f.w.t.Helper()
-	table.Lock()
-	table.rows = append(table.rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d", with, what, f.ops.Load(), v.holds,
+	*rows = append(*rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d", with, what, f.ops.Load(), v.holds,
 		f.triedInVain.Load(), f.gaveUp.Load(), f.died.Load(), f.revoked.Load(), f.cuts.Load(), len(v.violations), v.believed))
-	table.Unlock()
 	for _, violation := range v.violations {
 		assert.Fail(f.w.t, "violation", violation)
 	}
@@ -275,13 +264,14 @@ func (f *fleet) report(with, what string, v verdict) {
 // The fleets: each library beside ours on a name of a lock and on one of an election,
 // then all of them together.
 func TestFleets(t *testing.T) {
-	printTable(t)
+	var rows table
+	defer func() { rows.print(t) }()
 	for _, what := range []string{"lock", "election"} {
 		run := func(with string, of ...kind) {
 			t.Run(strings.ReplaceAll(with, "/", " and ")+" "+what, func(t *testing.T) {
 				w := newWorld(t)
 				f := newFleet(w, w.name("q"), operations(t, of...))
-				f.report(with, what, f.run(of, what == "election"))
+				f.report(&rows, with, what, f.run(of, what == "election"))
 			})
 		}
 		for _, k := range foreign {

@@ -168,7 +168,7 @@ func (h history) firstAt(rev int64) (first *change) {
 type verdict struct {
 	violations []string
 	holds      int // all that were looked at
-	believed   int // holds of others who were told that they lead when they had no key left
+	believed   int // holds of others that they were told of when their key was gone (traps A6, B1)
 }
 
 func (r *referee) verdict() (v verdict) {
@@ -185,20 +185,6 @@ func (r *referee) verdict() (v verdict) {
 	slices.SortFunc(r.spans, func(a, b *span) int { return a.from.Compare(b.from) })
 	for _, s := range r.spans {
 		v.holds++
-		at := s.token
-		in := find(all, s.hold.key, at)
-		switch {
-		case s.kind != nil && s.kind.orderOnly && s.order != 0:
-			// The token tells of the entry only; that it was granted in its turn, the clock tells.
-		case in == nil:
-			say("%s was granted by revision %d, when it did not stand", s.hold.key, at)
-		default:
-			for _, older := range all {
-				if older.create < in.create && (older.deleted == 0 || older.deleted > at) {
-					say("%s was granted by revision %d, past %s", s.hold.key, at, older.key)
-				}
-			}
-		}
 		if s.to.IsZero() {
 			say("the hold of %s did not end", s.hold.key)
 			continue
@@ -206,16 +192,33 @@ func (r *referee) verdict() (v verdict) {
 		if hurt, ok := r.hurt[s.lease]; ok && hurt.Before(s.to) {
 			s.to = hurt
 		}
-		if s.to.Before(s.from) {
-			if s.kind != nil && s.kind.believes {
-				v.believed++
+		gone := s.to.Before(s.from) // nothing was promised any more
+		if gone && s.kind != nil {
+			v.believed++
+			continue
+		}
+		at := s.token
+		in := find(all, s.hold.key, at)
+		switch {
+		case s.kind != nil && s.kind.orderOnly && s.order != 0:
+			// The token tells of the entry only; that it was granted in its turn, the clock tells.
+			if in == nil {
+				say("%s was there at %d, by its own word, and was not", s.hold.key, at)
+				continue
 			}
-			continue // nothing was promised any more
+		case in == nil:
+			say("%s was granted by revision %d, when it did not stand", s.hold.key, at)
+			continue
+		default:
+			for _, older := range all {
+				if older.create < in.create && (older.deleted == 0 || older.deleted > at) {
+					say("%s was granted by revision %d, past %s", s.hold.key, at, older.key)
+				}
+			}
 		}
-		if in == nil {
-			in = &incarnation{key: s.hold.key, create: s.order}
+		if !gone {
+			turns = append(turns, turn{s, in})
 		}
-		turns = append(turns, turn{s, in})
 	}
 	for i, next := range turns {
 		if i == 0 {

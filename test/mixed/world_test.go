@@ -26,8 +26,9 @@ import (
 // long is far more than anything here should take: it turns a hang into a failure.
 const long = 30 * time.Second
 
-// ttl is that of all sessions: short, as a killed process stops everybody for as long.
-const ttl = 2 * time.Second
+// ttl is that of all sessions: short, as a killed process stops everybody for as long, but
+// not so short that a machine under load ends them.
+const ttl = 3 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {

@@ -113,8 +113,6 @@ func (p Programs) StartCluster(cfg Config) (*Cluster, error) {
 			"--listen-peer-urls", peer(i), "--initial-advertise-peer-urls", peer(i),
 			"--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
 			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", token,
-			// A TTL of a second can be had: the least is one and a half election timeouts.
-			"--heartbeat-interval", "60", "--election-timeout", "600",
 			"--log-level", "error",
 		}, cfg.Args...)...)
 		if err != nil {
