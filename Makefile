@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim model mutants fuzz bench bench-quick lint tidy cover consumer
+.PHONY: help test fmt vet demo sim model mutants fuzz bench bench-quick lint tidy cover consumer mixed servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,3 +72,10 @@ cover: ## statements of the root module that its own tests reach
 
 consumer: ## the modules that a program gets which imports only the root package
 	@.ci/consumer
+
+OPS ?= 1000
+mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each
+	@cd test && ETCDLOCK_MIXED_OPS=$(OPS) go test -race -count 1 -timeout 0 -v -run TestFleets ./mixed | grep -v '^=== '
+
+servers: ## a table: the tests on etcd processes of several versions, which it builds once
+	@cd test && go run ./servers $(SERVERS)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -110,10 +112,15 @@ var (
 	ErrLeaseNotFound = lease.ErrNotFound
 )
 
-// opError puts the operation and the name in front of err, once.
+// opError puts the operation and the name in front of err, once, and behind a want of
+// permission what to grant.
 func opError(op, name string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return fmt.Errorf("etcdlock: %s %q: %w: to look on, the client's user in etcd needs to read all keys "+
+			"that begin with %q; to take part, to write them too", op, name, err, wire.Prefix(name))
 	}
 	return fmt.Errorf("etcdlock: %s %q: %w", op, name, err)
 }

@@ -48,7 +48,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // operations is how many a fleet does; a process for each takes longer.
 func operations(t *testing.T, kinds ...kind) int64 {
-	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 150))
+	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 100))
 	for _, k := range kinds {
 		if k.slow {
 			return n / 2
@@ -233,26 +233,30 @@ type deathless struct{ *ours }
 
 func (d deathless) die() {}
 
-// table is what all fleets came to. Whoever runs this on several versions of etcd finds it
-// by its first line.
-type table []string
+// table is what all fleets came to.
+type table struct {
+	rows                   []string
+	operations, violations int64
+}
 
-func (rows table) print(t *testing.T) {
+func (sum *table) print(t *testing.T) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "etcdlock x\t\toperations\tgrants\tin vain\tgiven up\tdied\trevoked\tcuts\tviolations\tkeyless theirs")
-	for _, row := range rows {
+	for _, row := range sum.rows {
 		fmt.Fprintln(tw, row)
 	}
 	tw.Flush()
 	p, err := programs()
 	require.NoError(t, err)
-	t.Logf("on etcd %s\n%s", p.Version, b.String())
+	t.Logf("on etcd %s\n%sfleets: %d operations, %d violations", p.Version, b.String(), sum.operations, sum.violations)
 }
 
-func (f *fleet) report(rows *table, with, what string, v verdict) {
+func (f *fleet) report(sum *table, with, what string, v verdict) {
 	f.w.t.Helper()
-	*rows = append(*rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d", with, what, f.ops.Load(), v.holds,
+	sum.operations += f.ops.Load()
+	sum.violations += int64(len(v.violations))
+	sum.rows = append(sum.rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d", with, what, f.ops.Load(), v.holds,
 		f.triedInVain.Load(), f.gaveUp.Load(), f.died.Load(), f.revoked.Load(), f.cuts.Load(), len(v.violations), v.believed))
 	for _, violation := range v.violations {
 		assert.Fail(f.w.t, "violation", violation)
@@ -264,14 +268,14 @@ func (f *fleet) report(rows *table, with, what string, v verdict) {
 // The fleets: each library beside ours on a name of a lock and on one of an election,
 // then all of them together.
 func TestFleets(t *testing.T) {
-	var rows table
-	defer func() { rows.print(t) }()
+	var sum table
+	defer sum.print(t)
 	for _, what := range []string{"lock", "election"} {
 		run := func(with string, of ...kind) {
 			t.Run(strings.ReplaceAll(with, "/", " and ")+" "+what, func(t *testing.T) {
 				w := newWorld(t)
 				f := newFleet(w, w.name("q"), operations(t, of...))
-				f.report(&rows, with, what, f.run(of, what == "election"))
+				f.report(&sum, with, what, f.run(of, what == "election"))
 			})
 		}
 		for _, k := range foreign {

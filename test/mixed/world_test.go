@@ -74,6 +74,7 @@ type world struct {
 	cluster *etcdproc.Cluster
 	admin   *clientv3.Client // for looking and for mischief
 	base    string           // of all names of the test
+	looked  sync.Once        // for what is left
 }
 
 // newWorld is on the cluster that the tests share.
@@ -117,7 +118,7 @@ func newWorldOn(t *testing.T, c *etcdproc.Cluster, cfg clientv3.Config) *world {
 	for i, m := range c.Members {
 		require.NoError(t, m.Ready(ctx, func(ctx context.Context, endpoint string) error { return w.check(ctx, i, endpoint) }))
 	}
-	t.Cleanup(w.assertClean)
+	w.cleanAtEnd()
 	return w
 }
 
@@ -165,7 +166,7 @@ func (w *world) clientOf(cfg clientv3.Config) *clientv3.Client {
 	if cfg.Endpoints == nil {
 		cfg.Endpoints = w.cluster.Endpoints()
 	}
-	cfg.DialTimeout = 5 * time.Second
+	cfg.DialTimeout = long
 	cfg.Logger = zap.NewNop() // what clients tell of the weather is expected
 	c, err := clientv3.New(cfg)
 	require.NoError(w.t, err)
@@ -232,6 +233,9 @@ func (w *world) tempDir() string {
 	require.NoError(w.t, err)
 	return dir
 }
+
+// cleanAtEnd looks for what is left when all that was made after this call has ended; once.
+func (w *world) cleanAtEnd() { w.t.Cleanup(func() { w.looked.Do(w.assertClean) }) }
 
 // assertClean fails the test if a key of it is left.
 func (w *world) assertClean() {
