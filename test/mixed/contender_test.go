@@ -35,7 +35,8 @@ type hold struct {
 	// creation. 0 where it is not told.
 	order int64
 
-	ended    <-chan struct{} // closed when its user is told that it is over; nil: never
+	ended    <-chan struct{}  // closed when its user is told that it is over; nil: never
+	deadline func() time.Time // ours
 	release  func(ctx context.Context) error
 	proclaim func(ctx context.Context, value string) error // of an election
 }
@@ -115,7 +116,7 @@ func ourHold(h *etcdlock.Hold, release func(context.Context) error) *hold {
 	}
 	return &hold{
 		key: h.Key(), lease: lease, token: h.Token(), order: h.CreateRevision(), ended: h.Done(),
-		release: release,
+		deadline: h.Deadline, release: release,
 	}
 }
 

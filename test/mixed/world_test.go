@@ -75,6 +75,8 @@ type world struct {
 	admin   *clientv3.Client // for looking and for mischief
 	base    string           // of all names of the test
 	looked  sync.Once        // for what is left
+
+	endpoints []string // where clients go that are told nothing else
 }
 
 // newWorld is on the cluster that the tests share.
@@ -112,7 +114,7 @@ func startCluster(t *testing.T, cfg etcdproc.Config) *etcdproc.Cluster {
 
 func newWorldOn(t *testing.T, c *etcdproc.Cluster, cfg clientv3.Config) *world {
 	t.Helper()
-	w := &world{t: t, cluster: c, base: regexp.MustCompile(`\W+`).ReplaceAllString(t.Name(), "-")}
+	w := &world{t: t, cluster: c, endpoints: c.Endpoints(), base: regexp.MustCompile(`\W+`).ReplaceAllString(t.Name(), "-")}
 	w.admin = w.clientOf(cfg)
 	ctx := w.ctx()
 	for i, m := range c.Members {
@@ -164,7 +166,7 @@ func (w *world) client() *clientv3.Client { return w.clientOf(clientv3.Config{})
 func (w *world) clientOf(cfg clientv3.Config) *clientv3.Client {
 	w.t.Helper()
 	if cfg.Endpoints == nil {
-		cfg.Endpoints = w.cluster.Endpoints()
+		cfg.Endpoints = w.endpoints
 	}
 	cfg.DialTimeout = long
 	cfg.Logger = zap.NewNop() // what clients tell of the weather is expected
@@ -177,14 +179,21 @@ func (w *world) clientOf(cfg clientv3.Config) *clientv3.Client {
 // proxied connects to all members through one proxy.
 func (w *world) proxied() (*clientv3.Client, *faultproxy.Proxy) {
 	w.t.Helper()
+	p := w.faults()
+	return w.clientOf(clientv3.Config{Endpoints: p.Endpoints()}), p
+}
+
+// faults is a network that behaves badly, between the clients and where they go.
+func (w *world) faults() *faultproxy.Proxy {
+	w.t.Helper()
 	var targets []string
-	for _, e := range w.cluster.Endpoints() {
+	for _, e := range w.endpoints {
 		targets = append(targets, strings.TrimPrefix(e, "http://"))
 	}
 	p, err := faultproxy.New(targets...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(p.Close)
-	return w.clientOf(clientv3.Config{Endpoints: p.Endpoints()}), p
+	return p
 }
 
 // session is one of ours, which ends with the test.
@@ -280,4 +289,11 @@ func receiveClosed(t *testing.T, ch <-chan struct{}, what string) {
 	case <-time.After(long):
 		require.FailNow(t, "did not come", what)
 	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	ports, err := etcdproc.FreePorts(1)
+	require.NoError(t, err)
+	return ports[0]
 }

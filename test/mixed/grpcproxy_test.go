@@ -1,0 +1,95 @@
+package mixed
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+)
+
+// grpcProxy starts etcd's own proxy in front of some endpoints.
+func (w *world) grpcProxy(endpoints []string) (endpoint string) {
+	w.t.Helper()
+	p, err := programs()
+	require.NoError(w.t, err)
+	port := freePort(w.t)
+	endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
+	proxy, err := p.StartEtcd(endpoint, filepath.Join(w.tempDir(), "proxy.log"),
+		"grpc-proxy", "start", "--endpoints", strings.Join(endpoints, ","), "--listen-addr", fmt.Sprintf("127.0.0.1:%d", port))
+	require.NoError(w.t, err)
+	w.t.Cleanup(proxy.Kill)
+	c := w.clientOf(clientv3.Config{Endpoints: []string{endpoint}})
+	require.NoError(w.t, proxy.Ready(w.ctx(), func(ctx context.Context, _ string) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := c.Get(ctx, w.name("any"))
+		return err
+	}))
+	return endpoint
+}
+
+// What holds behind the proxy: exclusion, order, proof and tokens, as they rest on
+// revisions. Ours behind it are among others behind it and beside it.
+func TestAFleetBehindTheGRPCProxy(t *testing.T) {
+	var sum table
+	defer sum.print(t)
+	for _, what := range []string{"lock", "election"} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.endpoints = []string{w.grpcProxy(w.cluster.Endpoints())}
+			f := newFleet(w, w.name("q"), operations(t))
+			f.report(&sum, "grpc-proxy", what, f.run(foreign[:3], what == "election"))
+		})
+	}
+}
+
+// What does not hold behind the proxy is the deadline. It answers a renewal with the answer
+// to one of its own, which may have been sent before; so we count from too late, by up to
+// the latency between the proxy and etcd, which is made large here. Without the proxy the
+// same latency does nothing. Should this fail one day, the proxy has got better, and what
+// we say of it is too hard.
+func TestBehindTheGRPCProxyADeadlineMayBeLate(t *testing.T) {
+	w := newWorld(t)
+	slow := w.faults()
+	behind := w.must(newHolder(w, w.grpcProxy(slow.Endpoints()), "behind"))
+	direct := w.must(newHolder(w, slow.Endpoints()[0], "direct"))
+	slow.Delay(faultproxy.ToClient, 1500*time.Millisecond)
+	defer slow.Resume()
+	var late, lateDirect time.Duration
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && late <= 200*time.Millisecond; time.Sleep(25 * time.Millisecond) {
+		late = max(late, w.excess(behind))
+		lateDirect = max(lateDirect, w.excess(direct))
+	}
+	t.Logf("figure: with 1.5s between the proxy and etcd a deadline was up to %v later than the lease's end", late.Round(time.Millisecond))
+	require.Greater(t, late, 200*time.Millisecond)
+	require.Zero(t, lateDirect)
+	slow.Resume()
+	w.release(behind)
+	w.release(direct)
+}
+
+// newHolder has a margin of nothing, so that the deadline is where etcd should have it.
+func newHolder(w *world, endpoint, name string) *ours {
+	c := w.clientOf(clientv3.Config{Endpoints: []string{endpoint}})
+	o := newOurMutex(w, c, w.name(name))
+	o.session = w.session(c, etcdlock.WithTTL(6*time.Second), etcdlock.WithMargin(time.Nanosecond))
+	return o
+}
+
+// excess is how much longer a holder believes in his lease than etcd does: 0 unless that is
+// certain, as etcd tells whole seconds.
+func (w *world) excess(h *hold) time.Duration {
+	w.t.Helper()
+	resp, err := w.admin.TimeToLive(w.ctx(), h.lease)
+	require.NoError(w.t, err)
+	return max(0, time.Until(h.deadline())-time.Duration(resp.TTL+1)*time.Second)
+}
