@@ -21,10 +21,11 @@ func (w *world) grpcProxy(endpoints []string) (endpoint string) {
 	w.t.Helper()
 	p, err := programs()
 	require.NoError(w.t, err)
-	port := freePort(w.t)
-	endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(w.t))
+	endpoint = "http://" + address
 	proxy, err := p.StartEtcd(endpoint, filepath.Join(w.tempDir(), "proxy.log"),
-		"grpc-proxy", "start", "--endpoints", strings.Join(endpoints, ","), "--listen-addr", fmt.Sprintf("127.0.0.1:%d", port))
+		"grpc-proxy", "start", "--endpoints", strings.Join(endpoints, ","), "--listen-addr", address,
+		"--advertise-client-url", address) // which it visits, and ends if nobody is there
 	require.NoError(w.t, err)
 	w.t.Cleanup(proxy.Kill)
 	c := w.clientOf(clientv3.Config{Endpoints: []string{endpoint}})
@@ -91,5 +92,9 @@ func (w *world) excess(h *hold) time.Duration {
 	w.t.Helper()
 	resp, err := w.admin.TimeToLive(w.ctx(), h.lease)
 	require.NoError(w.t, err)
-	return max(0, time.Until(h.deadline())-time.Duration(resp.TTL+1)*time.Second)
+	deadline := h.deadline()
+	if deadline.IsZero() {
+		return 0 // it has ended
+	}
+	return max(0, time.Until(deadline)-time.Duration(resp.TTL+1)*time.Second)
 }

@@ -110,8 +110,9 @@ func (r *result) read(lines *bufio.Scanner) {
 		}
 		said[top].WriteString(ev.Output)
 		if m := total.FindStringSubmatch(ev.Output); m != nil {
-			r.operations, _ = strconv.Atoi(m[1]) // they are digits
-			r.violations, _ = strconv.Atoi(m[2])
+			operations, _ := strconv.Atoi(m[1]) // they are digits
+			violations, _ := strconv.Atoi(m[2])
+			r.operations, r.violations = r.operations+operations, r.violations+violations
 		}
 		if ev.Test == "" || part {
 			continue
