@@ -120,7 +120,8 @@ func opError(op, name string, err error) error {
 	}
 	if errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return fmt.Errorf("etcdlock: %s %q: %w: to look on, the client's user in etcd needs to read all keys "+
-			"that begin with %q; to take part, to write them too", op, name, err, wire.Prefix(name))
+			"that begin with %q; to take part, to write them too; for semaphores and requests, also those that begin with %q",
+			op, name, err, wire.Prefix(name), wire.Side(name, ""))
 	}
 	return fmt.Errorf("etcdlock: %s %q: %w", op, name, err)
 }

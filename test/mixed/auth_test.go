@@ -139,6 +139,8 @@ func TestTheDocumentedRoleSuffices(t *testing.T) {
 		_, looking = calls(onlooker, name)
 		w.allowed(looking)
 	}
+	w.shared(w.as("orders"), "orders/x")
+
 	// A whole handover, the watches included.
 	a, b := newOurMutex(w, w.as("orders"), "orders/42"), newOurMutex(w, w.as("orders"), "orders/42")
 	held := w.must(a)
@@ -149,6 +151,35 @@ func TestTheDocumentedRoleSuffices(t *testing.T) {
 	w.release(w.granted(next))
 	require.NoError(t, orders.Close(w.ctx()))
 	require.NoError(t, onlooker.Close(w.ctx()))
+}
+
+// The grant for one lock alone, which is not enough for what is kept beside the queue.
+func TestTheGrantForOneNameAlone(t *testing.T) {
+	w := newAuthWorld(t)
+	w.shell(`export ETCDCTL_USER=root:secret
+etcdctl role add one
+etcdctl role grant-permission one readwrite --prefix=true orders/42/
+etcdctl user add one:secret
+etcdctl user grant-role one one`)
+	s := w.session(w.as("one"))
+	taking, looking := calls(s, "orders/42")
+	w.allowed(taking)
+	w.allowed(looking)
+	r, err := etcdlock.NewRWMutex(s, "orders/42").RLock(w.ctx())
+	require.NoError(t, err)
+	require.NoError(t, r.Unlock(w.ctx()))
+
+	held := w.must(newOurMutex(w, w.as("orders"), "orders/42"))
+	beside := map[string]func(ctx context.Context) error{
+		"Ask":     func(ctx context.Context) error { return etcdlock.Ask(ctx, s, "orders/42", "") },
+		"Acquire": func(ctx context.Context) error { _, err := etcdlock.NewSemaphore(s, "orders/42", 2).Acquire(ctx, 1); return err },
+	}
+	for what, call := range beside {
+		require.ErrorIs(t, call(w.within(5*time.Second)), rpctypes.ErrPermissionDenied, what)
+	}
+	w.release(held)
+	taking, _ = calls(s, "orders/421")
+	w.denied(s, "orders/421", taking)
 }
 
 func TestLessThanTheDocumentedRoleIsToldClearly(t *testing.T) {

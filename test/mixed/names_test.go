@@ -2,7 +2,6 @@ package mixed
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,7 +22,7 @@ func TestALockWithASlashAtItsEndIsSharedWithThem(t *testing.T) {
 		require.Equal(t, w.name("my-lock//")+etcdHex(s.Lease()), l.Key())
 		next := start(w.ctx(), k.lock(w, name))
 		w.waitForKeys(name, 2)
-		w.waits(next, 50*time.Millisecond)
+		w.waits(next, waitABit)
 		require.NoError(t, l.Unlock(w.ctx()))
 		they := w.granted(next)
 		require.Equal(t, w.name("my-lock//")+etcdHex(they.lease), they.key)

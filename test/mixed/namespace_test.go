@@ -67,6 +67,7 @@ func TestEverythingWorksInsideANamespace(t *testing.T) {
 	require.Greater(t, theirs.Header().Revision, second.token)
 	require.NoError(t, theirs.Unlock(w.ctx()))
 
+	w.shared(w.in(prefix), "x")
 	ours := w.session(w.in(prefix))
 	e := etcdlock.NewElection(ours, "election")
 	onlooker := etcdlock.NewElection(w.session(w.in(prefix)), "election")

@@ -30,6 +30,9 @@ const long = 30 * time.Second
 // not so short that a machine under load ends them.
 const ttl = 3 * time.Second
 
+// waitABit is long enough for a grant that should not be.
+const waitABit = 50 * time.Millisecond
+
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {
 		os.Exit(processMain())
