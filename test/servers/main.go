@@ -22,6 +22,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -78,6 +79,9 @@ func try(ctx context.Context, version string) (r result, err error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count", "1", "-timeout", "9m", "./mixed")
 	cmd.Env = append(os.Environ(), "ETCDLOCK_ETCD_DIR="+filepath.Dir(p.Etcd))
 	cmd.Stderr = os.Stderr
+	// The tests end with the go command, and with them the servers that they started.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return r, err
