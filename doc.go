@@ -38,7 +38,8 @@
 // at it; and the evidence of the next holder lies at that deletion or after it. So
 // tokens grow strictly from one session's turn to the next, in a fleet mixed with
 // etcd's own library too, whose users take the revision from the header of their
-// acquisition. Goroutines of one session that hand over in memory share a token.
+// acquisition. (That of its elections is of the key's creation; in one that is shared
+// with them the fence is [Hold.CreateRevision].) Goroutines of one session that hand over in memory share a token.
 // [Hold.Guard] fences writes to etcd itself.
 //
 // Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
@@ -108,7 +109,7 @@
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
 // grants it. Renewing a lease needs permission on every key under it: one session for
-// one identity.
+// one identity. docs/security.md in the repository has the commands.
 //
 // # On the wire
 //
