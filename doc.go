@@ -39,8 +39,8 @@
 // tokens grow strictly from one session's turn to the next, in a fleet mixed with
 // etcd's own library too, whose users take the revision from the header of their
 // acquisition. (That of its elections is of the key's creation; in one that is shared
-// with them the fence is [Hold.CreateRevision].) Goroutines of one session that hand over in memory share a token.
-// [Hold.Guard] fences writes to etcd itself.
+// with them the fence is [Hold.CreateRevision].) Goroutines of one session that hand
+// over in memory share a token. [Hold.Guard] fences writes to etcd itself.
 //
 // Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
 // lost, an Unlock without a network), the session deletes its own keys in the

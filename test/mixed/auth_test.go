@@ -171,8 +171,11 @@ etcdctl user grant-role one one`)
 
 	held := w.must(newOurMutex(w, w.as("orders"), "orders/42"))
 	beside := map[string]func(ctx context.Context) error{
-		"Ask":     func(ctx context.Context) error { return etcdlock.Ask(ctx, s, "orders/42", "") },
-		"Acquire": func(ctx context.Context) error { _, err := etcdlock.NewSemaphore(s, "orders/42", 2).Acquire(ctx, 1); return err },
+		"Ask": func(ctx context.Context) error { return etcdlock.Ask(ctx, s, "orders/42", "") },
+		"Acquire": func(ctx context.Context) error {
+			_, err := etcdlock.NewSemaphore(s, "orders/42", 2).Acquire(ctx, 1)
+			return err
+		},
 	}
 	for what, call := range beside {
 		require.ErrorIs(t, call(w.within(5*time.Second)), rpctypes.ErrPermissionDenied, what)
@@ -274,7 +277,6 @@ func TestWaitsAndHoldsOutliveTheToken(t *testing.T) {
 		"JWT":    {"--auth-token", "jwt,pub-key=" + public + ",priv-key=" + private + ",sign-method=RS256,ttl=1s"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel() // it is waiting, most of the time
 			w := newAuthWorld(t, args...)
 			a, b := newOurMutex(w, w.as("orders"), "orders/42"), newOurMutex(w, w.as("orders"), "orders/42")
 			e := etcdlock.NewElection(a.session, "orders/scheduler")

@@ -142,8 +142,8 @@ func newCtlElect(w *world, name, value string) contender {
 }
 
 // shown reads what the command shows of the key by which it holds.
-func (p *ctl) shown(ctx context.Context) (*hold, error) {
-	line, err := p.line(ctx)
+func (c *ctl) shown(ctx context.Context) (*hold, error) {
+	line, err := c.line(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (p *ctl) shown(ctx context.Context) (*hold, error) {
 	kv := out.Kvs[0]
 	return &hold{
 		key: string(kv.Key), lease: clientv3.LeaseID(kv.Lease), token: out.Header.Revision, order: kv.CreateRevision,
-		ended: p.Gone(), release: p.end,
+		ended: c.Gone(), release: c.end,
 	}, nil
 }
 

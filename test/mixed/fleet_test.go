@@ -48,7 +48,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // operations is how many a fleet does; a process for each takes longer.
 func operations(t *testing.T, kinds ...kind) int64 {
-	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 100))
+	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 60))
 	for _, k := range kinds {
 		if k.slow {
 			return n / 2
@@ -218,14 +218,37 @@ func (f *fleet) run(of []kind, election bool) verdict {
 			members.Go(func() { f.member(c, &k, r) })
 		}
 	}
+	var told []etcdlock.Leader
+	watching, leave := context.WithCancel(context.Background())
+	defer leave()
+	if election {
+		onlooker := etcdlock.NewElection(w.session(w.client()), f.name)
+		weather.Go(func() { told = collect(watching, onlooker) })
+	}
 	done := make(chan struct{})
 	r := f.pick()
 	weather.Go(func() { f.harm(done, proxies, r) })
 	members.Wait()
 	close(done)
-	weather.Wait()
 	f.referee.close()
-	return f.referee.verdict()
+	leave()
+	weather.Wait()
+	v := f.referee.verdict()
+	if election {
+		v.violations = append(v.violations, f.referee.observed(told)...)
+		require.NotEmpty(w.t, told)
+	}
+	return v
+}
+
+// collect is what an observer tells until ctx ends.
+func collect(ctx context.Context, e *etcdlock.Election) (told []etcdlock.Leader) {
+	for leader, err := range e.Observe(ctx) {
+		if err == nil {
+			told = append(told, leader)
+		}
+	}
+	return told
 }
 
 // deathless is a session with several goroutines, which the death of one must not end.

@@ -129,7 +129,7 @@ func (k kind) theirs(w *world, name string, election bool) contender {
 // eachAtOnce runs a test for all kinds and for lock and election at the same time, as
 // most of it is waiting for leases to expire.
 func eachAtOnce(t *testing.T, test func(w *world, k kind, name string, election bool)) {
-	w := newWorld(t)
+	w := newWaitingWorld(t)
 	var wg sync.WaitGroup
 	for _, k := range foreign {
 		for what, election := range map[string]bool{"lock": false, "election": true} {

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
 )
 
 // referee knows who believed when that he holds a name, and from etcd what was so.
@@ -164,6 +166,23 @@ func (h history) firstAt(rev int64) (first *change) {
 	return first
 }
 
+// observed compares what an observer of ours told with what was so at that revision.
+func (r *referee) observed(told []etcdlock.Leader) (violations []string) {
+	var last int64
+	for _, leader := range told {
+		first := r.history.firstAt(leader.Revision)
+		switch {
+		case leader.Revision < last:
+			violations = append(violations, fmt.Sprintf("revision %d was observed after %d", leader.Revision, last))
+		case first == nil && leader.Vacant():
+		case first == nil || first.key != leader.Key || first.value != leader.Value || first.create != leader.CreateRevision:
+			violations = append(violations, fmt.Sprintf("%+v was observed, and it was %+v", leader, first))
+		}
+		last = leader.Revision
+	}
+	return violations
+}
+
 // verdict is what the referee has found.
 type verdict struct {
 	violations []string
@@ -186,7 +205,7 @@ func (r *referee) verdict() (v verdict) {
 	for _, s := range r.spans {
 		v.holds++
 		if s.to.IsZero() {
-			say("the hold of %s did not end", s.hold.key)
+			say("the hold of %s did not end", s.key)
 			continue
 		}
 		if hurt, ok := r.hurt[s.lease]; ok && hurt.Before(s.to) {
@@ -198,21 +217,21 @@ func (r *referee) verdict() (v verdict) {
 			continue
 		}
 		at := s.token
-		in := find(all, s.hold.key, at)
+		in := find(all, s.key, at)
 		switch {
 		case s.kind != nil && s.kind.orderOnly && s.order != 0:
 			// The token tells of the entry only; that it was granted in its turn, the clock tells.
 			if in == nil {
-				say("%s was there at %d, by its own word, and was not", s.hold.key, at)
+				say("%s was there at %d, by its own word, and was not", s.key, at)
 				continue
 			}
 		case in == nil:
-			say("%s was granted by revision %d, when it did not stand", s.hold.key, at)
+			say("%s was granted by revision %d, when it did not stand", s.key, at)
 			continue
 		default:
 			for _, older := range all {
 				if older.create < in.create && (older.deleted == 0 || older.deleted > at) {
-					say("%s was granted by revision %d, past %s", s.hold.key, at, older.key)
+					say("%s was granted by revision %d, past %s", s.key, at, older.key)
 				}
 			}
 		}

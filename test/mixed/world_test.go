@@ -49,12 +49,15 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		os.Setenv("TMPDIR", dir)
-		defer func() {
-			if shared != nil {
-				shared.Stop()
-			}
-		}()
-		return m.Run()
+		code := m.Run()
+		if shared != nil {
+			shared.Stop()
+		}
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
 	}())
 }
 
@@ -68,8 +71,11 @@ var programs = sync.OnceValues(func() (etcdproc.Programs, error) {
 	return etcdproc.Own(ctx)
 })
 
-// shared is the cluster of the tests that do it no harm.
-var shared *etcdproc.Cluster
+// shared is the cluster of the tests that do it no harm, guarded by sharing.
+var (
+	sharing sync.Mutex
+	shared  *etcdproc.Cluster
+)
 
 // world is a test's part of a cluster: what begins with its name.
 type world struct {
@@ -85,18 +91,35 @@ type world struct {
 // newWorld is on the cluster that the tests share.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	// The cluster's processes are waited for.
 	t.Cleanup(func() {
-		goleak.VerifyNone(t, goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait"), goleak.IgnoreAnyFunction("go.etcd.io/etcd/client/pkg/v3/logutil.NewMergeLogger"))
+		goleak.VerifyNone(t, goleak.IgnoreAnyFunction("github.com/etcdlock/etcdlock/test/internal/etcdproc.Start.func1"))
 	})
+	return newWorldOn(t, sharedCluster(t), clientv3.Config{})
+}
+
+// newWaitingWorld is that of a test which waits for most of its time, beside others. Leaks
+// of those are looked for at the very end.
+func newWaitingWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	return newWorldOn(t, sharedCluster(t), clientv3.Config{})
+}
+
+func sharedCluster(t *testing.T) *etcdproc.Cluster {
+	t.Helper()
+	sharing.Lock()
+	defer sharing.Unlock()
 	if shared == nil {
 		shared = startCluster(t, etcdproc.Config{Size: 3})
 	}
-	return newWorldOn(t, shared, clientv3.Config{})
+	return shared
 }
 
-// newOwnWorld has a cluster of its own, which ends with the test.
+// newOwnWorld has a cluster of its own, which ends with the test. It is a waiting world.
 func newOwnWorld(t *testing.T, cfg etcdproc.Config, client clientv3.Config) *world {
 	t.Helper()
+	t.Parallel()
 	c := startCluster(t, cfg)
 	t.Cleanup(c.Stop)
 	return newWorldOn(t, c, client)
@@ -107,7 +130,7 @@ func startCluster(t *testing.T, cfg etcdproc.Config) *etcdproc.Cluster {
 	p, err := programs()
 	require.NoError(t, err)
 	if cfg.Dir == "" {
-		cfg.Dir, err = os.MkdirTemp("", "cluster-")
+		cfg.Dir, err = os.MkdirTemp("", "cluster-") //nolint:usetesting // it outlives the test
 		require.NoError(t, err)
 	}
 	c, err := p.StartCluster(cfg)
