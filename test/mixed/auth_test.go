@@ -259,6 +259,25 @@ func TestPermissionThatIsTakenAwayIsToldClearly(t *testing.T) {
 	w.release(second.hold)
 }
 
+func TestAUserWhoIsDeletedIsToldSo(t *testing.T) {
+	w := newAuthWorld(t)
+	s := w.session(w.as("orders"))
+	l, err := etcdlock.NewMutex(s, "orders/42").Lock(w.ctx())
+	require.NoError(t, err)
+	_, err = w.admin.UserDelete(w.ctx(), "orders")
+	require.NoError(t, err)
+	start := time.Now()
+	_, err = etcdlock.NewMutex(s, "orders/43").Lock(w.within(10 * time.Second))
+	require.ErrorIs(t, err, rpctypes.ErrAuthFailed)
+	require.ErrorContains(t, err, "orders/43")
+	require.ErrorIs(t, l.Unlock(w.within(10*time.Second)), rpctypes.ErrAuthFailed)
+	require.Less(t, time.Since(start), 2*time.Second)
+	require.Eventually(t, func() bool { return s.State() == etcdlock.Lost }, ttl+5*time.Second, 10*time.Millisecond)
+	_, err = etcdlock.NewMutex(s, "orders/43").Lock(w.within(time.Second))
+	require.ErrorIs(t, err, context.DeadlineExceeded, "it waits for a lease")
+	w.waitForKeys("orders/42", 0)
+}
+
 // trap E1: nobody hears of a token that expired.
 func TestWaitsAndHoldsOutliveTheToken(t *testing.T) {
 	if p, err := programs(); err == nil && strings.HasPrefix(p.Version, "v3.4.") {
