@@ -43,6 +43,7 @@ var testOnly = []string{
 	"github.com/stretchr/testify",
 	"go.uber.org/goleak",
 	"github.com/anishathalye/porcupine",
+	rootModule + "/internal/history",
 	rootModule + "/internal/simetcd",
 }
 

@@ -159,7 +159,7 @@ func TestAnObserverIsNeverToldOfALeaderThatWasNoneAtThatRevision(t *testing.T) {
 	sum := 0
 	for seed := range uint64(5) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
-			h := newHistory(w, "e")
+			h := newSuccession(w, "e")
 			var observers []*observer
 			for i, pace := range []time.Duration{0, 100 * time.Millisecond, 2 * time.Second} {
 				observers = append(observers, w.observe(NewElection(w.session(fmt.Sprintf("o%d", i)), "e"), pace))
@@ -209,16 +209,16 @@ func TestAnObserverIsNeverToldOfALeaderThatWasNoneAtThatRevision(t *testing.T) {
 	t.Logf("%d observations", sum)
 }
 
-// history knows who was first under a name at every revision.
-type history struct {
+// succession knows who was first under a name at every revision.
+type succession struct {
 	mu      sync.Mutex
 	revs    []int64
 	entries map[string]*mvccpb.KeyValue
 	firsts  []string
 }
 
-func newHistory(w *world, name string) *history {
-	h := &history{revs: []int64{0}, firsts: []string{"="}, entries: map[string]*mvccpb.KeyValue{}}
+func newSuccession(w *world, name string) *succession {
+	h := &succession{revs: []int64{0}, firsts: []string{"="}, entries: map[string]*mvccpb.KeyValue{}}
 	w.OnEvent(func(rev int64, ev *mvccpb.Event) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -248,7 +248,7 @@ func newHistory(w *world, name string) *history {
 }
 
 // first is the key and the value that stood first at a revision.
-func (h *history) first(rev int64) string {
+func (h *succession) first(rev int64) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i, found := slices.BinarySearch(h.revs, rev)
@@ -259,7 +259,7 @@ func (h *history) first(rev int64) string {
 }
 
 // last is the revision of the last change.
-func (h *history) last() int64 {
+func (h *succession) last() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.revs[len(h.revs)-1]

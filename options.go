@@ -54,6 +54,8 @@ type sessionConfig struct {
 	// For tests.
 	remote pb.LeaseClient // what renews, see lease.Config.Remote
 	lanes  int            // writes under way at once, see queue.Writer
+	// pace is called before each write, see there.
+	pace func(ctx context.Context, name string)
 }
 
 func defaultSessionConfig() sessionConfig {

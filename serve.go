@@ -252,6 +252,9 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 	if e.First() {
 		return e, e.CreateRevision, nil
 	}
+	if wanted.Err() != nil {
+		return e, 0, errUnwanted // while the key was written
+	}
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()

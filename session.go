@@ -103,6 +103,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
+	s.writer.Pace = cfg.pace
 
 	first, err := s.firstLease(ctx)
 	if err != nil {

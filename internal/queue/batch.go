@@ -25,6 +25,9 @@ type Writer struct {
 	kv    clientv3.KV
 	spawn func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
 	lanes int
+	// Pace is called before each write, for tests: of those that come at one instant
+	// chance would pick which goes first.
+	Pace func(ctx context.Context, name string)
 
 	mu      sync.Mutex
 	flying  int      // transactions under way, but for the slow ones
@@ -81,6 +84,9 @@ func (w *Writer) TxnAlone(ctx context.Context, name string, cmps []clientv3.Cmp,
 }
 
 func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
+	if w.Pace != nil {
+		w.Pace(wr.ctx, wr.name)
+	}
 	w.mu.Lock()
 	if w.flying < w.lanes {
 		w.flying++

@@ -39,9 +39,22 @@ func (s *Server) Start() {
 	s.down = false
 	s.term++
 	s.lessor.refreshAll()
-	// One after the other, and not all at this instant: whoever is woken first would be up to chance.
+	// One after the other, and not all at this instant: whoever is woken first would be up to chance. But for those who
+	// came at one instant: who was first among them was up to chance too, and what they send next is staggered.
+	groups := make(map[int64][]*waiter)
 	for _, w := range s.waiting {
-		s.sched.at(0, func() { close(w.back) })
+		wake := func() {
+			for _, w := range groups[w.since] {
+				close(w.back)
+			}
+		}
+		switch {
+		case !s.cfg.Reproducible:
+			s.sched.at(0, func() { close(w.back) })
+		case groups[w.since] == nil:
+			s.sched.at(s.sched.now()+int64(mix(uint64(w.since))%maxStagger), wake)
+		}
+		groups[w.since] = append(groups[w.since], w)
 	}
 	s.waiting = nil
 }
@@ -121,6 +134,15 @@ func (s *Server) RevokeLease(id clientv3.LeaseID) bool {
 	found := s.lessor.get(int64(id)) != nil
 	s.revoke(int64(id))
 	return found
+}
+
+// AgeLease takes time away from a lease, as if it had passed for that one alone. One that has nothing left expires.
+func (s *Server) AgeLease(id clientv3.LeaseID, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lessor.get(int64(id)); l != nil && !s.down {
+		s.lessor.expireAt(l, l.expiry-int64(by))
+	}
 }
 
 // DeleteKey deletes a key and tells whether it was there.

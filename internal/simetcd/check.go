@@ -93,7 +93,8 @@ type span struct{ key, end string }
 
 func covered(spans []span, key string) bool {
 	for _, s := range spans {
-		if inRange(key, s.key, s.end) {
+		// etcd does not look at deletions of "all from here on", be it by mistake.
+		if s.end != fromKey && inRange(key, s.key, s.end) {
 			return true
 		}
 	}

@@ -48,6 +48,9 @@ func (s *Server) Client(name string) *Client {
 	// The timeout is what clientv3.New would pass for its default DialTimeout.
 	cl.Lease = lastClosed{clientv3.NewLeaseFromLeaseClient(remote{l}, cl, time.Second), l}
 	cl.Watcher = clientv3.NewWatchFromWatchClient(remote{l}, cl)
+	if s.cfg.Reproducible {
+		cl.Watcher = &apart{Watcher: cl.Watcher, link: l}
+	}
 	l.client = &Client{Client: cl, link: l}
 	s.links = append(s.links, l)
 	s.mu.Unlock()

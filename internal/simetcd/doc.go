@@ -25,6 +25,11 @@
 // at one instant. Latencies are a hash of seed, client, kind of request and its number; all that happens at the server
 // happens at an instant of its own, to the nanosecond; and nothing depends on the order of a map.
 //
+// A program does wake several at one instant: all that waited for one event, or were held up by one lease. With
+// [Config].Reproducible what they send is put off for up to a quarter of a millisecond, each by a hash of its content, so
+// that chance does not pick who is first; and each watch has a stream of its own, as clientv3 takes up again the
+// watches of one stream in the order of a map.
+//
 // # What differs from etcd
 //
 // A lease expires exactly its TTL after its last renewal arrived (etcd looks only every 500 ms). There is one member,

@@ -157,9 +157,11 @@ func (f *feed) events(w *watch, changes []change) []*mvccpb.Event {
 			continue
 		}
 		ev := c.event()
-		// etcd reads the previous state at the revision before, which may be compacted by now.
-		if w.prevKV && c.rev-1 >= f.srv.store.compacted {
-			ev.PrevKv = copyKV(c.prev)
+		// etcd reads the previous state at the revision before, which may be compacted by now, and so not what the same
+		// transaction wrote. A key that is new has none, even if the same transaction deleted it.
+		created := !c.deleted && c.kv.CreateRevision == c.rev
+		if w.prevKV && !created && c.rev-1 >= f.srv.store.compacted {
+			ev.PrevKv = copyKV(f.srv.store.get(string(c.kv.Key), c.rev-1))
 		}
 		events = append(events, ev)
 	}

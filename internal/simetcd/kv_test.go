@@ -177,7 +177,7 @@ func TestWhatEtcdRefusesIsRefused(t *testing.T) {
 		}{
 			{"two puts of a key", clientv3.OpTxn(nil, []clientv3.Op{put("k", "1"), put("k", "2")}, nil), rpctypes.ErrDuplicateKey},
 			{"also in the branch not taken", clientv3.OpTxn(nil, nil, []clientv3.Op{put("k", "1"), put("k", "2")}), rpctypes.ErrDuplicateKey},
-			{"put and delete", clientv3.OpTxn(nil, []clientv3.Op{put("k", "1"), clientv3.OpDelete("", clientv3.WithPrefix())}, nil), rpctypes.ErrDuplicateKey},
+			{"put and delete", clientv3.OpTxn(nil, []clientv3.Op{put("k", "1"), clientv3.OpDelete("k", clientv3.WithPrefix())}, nil), rpctypes.ErrDuplicateKey},
 			{"put inside and outside", clientv3.OpTxn(nil, []clientv3.Op{put("k", "1"), clientv3.OpTxn(nil, nil, []clientv3.Op{put("k", "2")})}, nil), rpctypes.ErrDuplicateKey},
 			{"puts in branches that exclude each other", clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpTxn(nil, []clientv3.Op{put("n", "1")}, []clientv3.Op{put("n", "2")})}, nil), nil},
 			{"no key", put("", "1"), rpctypes.ErrEmptyKey},

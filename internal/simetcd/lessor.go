@@ -74,8 +74,12 @@ func (le *lessor) grant(id, ttl int64) (*lease, error) {
 
 // refresh gives a lease its full TTL from now on.
 func (le *lessor) refresh(l *lease) {
+	le.expireAt(l, le.sched.now()+l.duration())
+}
+
+func (le *lessor) expireAt(l *lease, at int64) {
 	le.sched.cancel(l.event)
-	l.event = le.sched.at(le.sched.now()+l.duration(), func() { le.expire(l.id) })
+	l.event = le.sched.at(at, func() { le.expire(l.id) })
 	l.expiry = l.event.at
 }
 

@@ -99,7 +99,10 @@ func (l *link) latency(m *message) time.Duration {
 }
 
 // A waiter is a caller that found the server away.
-type waiter struct{ back chan struct{} }
+type waiter struct {
+	since int64
+	back  chan struct{}
+}
 
 // ready waits until the server is there, as a gRPC call with WaitForReady does, which is clientv3's default.
 func (l *link) ready(ctx context.Context) error {
@@ -116,7 +119,7 @@ func (l *link) ready(ctx context.Context) error {
 			l.srv.mu.Unlock()
 			return nil
 		}
-		w := &waiter{back: make(chan struct{})}
+		w := &waiter{since: l.srv.sched.now(), back: make(chan struct{})}
 		l.srv.waiting = append(l.srv.waiting, w)
 		l.srv.mu.Unlock()
 		select {
@@ -154,6 +157,7 @@ func (l *link) roundTrip(ctx context.Context, kind Kind, req proto.Message, appl
 	if err := l.ready(ctx); err != nil {
 		return nil, err
 	}
+	l.stagger(ctx, kind, req)
 	act, n := l.ask(kind, req)
 	s := l.srv
 	s.mu.Lock()

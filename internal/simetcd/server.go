@@ -23,6 +23,9 @@ type Config struct {
 	UnsyncedTick time.Duration
 	// ProgressInterval is the period of progress notifications for watches that want them: etcd's 10 minutes when zero.
 	ProgressInterval time.Duration
+	// Reproducible makes a run repeatable from its seed also where the program sends several requests at one instant: see
+	// the package's documentation.
+	Reproducible bool
 	// Logger is given to the clients; nil logs nothing.
 	Logger *zap.Logger
 }

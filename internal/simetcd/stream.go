@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -21,6 +22,7 @@ type stream struct {
 	feed          *feed // the server's end, of a watch stream
 	up, down      int64 // when the last message of either direction arrives
 	epoch         int
+	mark          uint64 // orders the streams of a client, of a reproducible run
 
 	inbox    []any         // arrived, not yet received
 	wake     chan struct{} // holds one: something has happened
@@ -48,6 +50,7 @@ func (l *link) open(ctx context.Context, watches bool) (*stream, error) {
 		l.srv.feeds = append(l.srv.feeds, st.feed)
 	}
 	l.streams = append(l.streams, st)
+	l.sort(st, watchNumber(ctx))
 	// The mutex is held, so that the function cannot find the stream half made.
 	st.unfollow = context.AfterFunc(ctx, func() {
 		l.locked(func() { st.end(status.FromContextError(ctx.Err()).Err()) })
@@ -116,6 +119,7 @@ func (st *stream) send(kind Kind, req proto.Message, handle func(act Action, ans
 	if over || st.ctx.Err() != nil {
 		return io.EOF // Recv tells why
 	}
+	l.stagger(st.ctx, kind, req)
 	act, n := l.ask(kind, req)
 	if act.DropRequest {
 		return nil
@@ -124,6 +128,9 @@ func (st *stream) send(kind Kind, req proto.Message, handle func(act Action, ans
 	defer l.srv.mu.Unlock()
 	if st.over {
 		return io.EOF
+	}
+	if r, ok := req.(*pb.LeaseKeepAliveRequest); ok && st.mark == 0 {
+		l.sort(st, uint64(r.ID))
 	}
 	l.transmit(&message{
 		toServer: true, kind: kind, n: n, delay: act.DelayRequest, fifo: &st.up, broken: st.end,

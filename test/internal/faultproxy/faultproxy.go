@@ -56,11 +56,23 @@ func New(targets ...string) (*Proxy, error) {
 			p.Close()
 			return nil, fmt.Errorf("faultproxy: %w", err)
 		}
-		p.listeners = append(p.listeners, l)
-		p.wg.Add(1)
-		go p.accept(l, target)
+		p.between(l, func() (net.Conn, error) { return dial(target) })
 	}
 	return p, nil
+}
+
+// Between takes the connections of any listener and passes each on to one that dial
+// makes, be they in memory.
+func Between(l net.Listener, dial func() (net.Conn, error)) *Proxy {
+	p := &Proxy{changed: make(chan struct{}), links: make(map[*link]struct{})}
+	p.between(l, dial)
+	return p
+}
+
+func (p *Proxy) between(l net.Listener, dial func() (net.Conn, error)) {
+	p.listeners = append(p.listeners, l)
+	p.wg.Add(1)
+	go p.accept(l, dial)
 }
 
 // Endpoints are the addresses to give to the client, one per target.
@@ -137,7 +149,7 @@ func (p *Proxy) change(f func()) {
 	p.changed = make(chan struct{})
 }
 
-func (p *Proxy) accept(l net.Listener, target string) {
+func (p *Proxy) accept(l net.Listener, dial func() (net.Conn, error)) {
 	defer p.wg.Done()
 	for {
 		client, err := l.Accept()
@@ -151,7 +163,7 @@ func (p *Proxy) accept(l net.Listener, target string) {
 			client.Close()
 			continue
 		}
-		server, err := dial(target)
+		server, err := dial()
 		if err != nil {
 			client.Close()
 			continue
