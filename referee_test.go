@@ -207,6 +207,12 @@ func (r *referee) violationf(promise, format string, args ...any) {
 	r.notef("VIOLATION: %s: %s", promise, what)
 }
 
+// illegal tells of a history that no lock could have made, when the schedule is over.
+func (r *referee) illegal(err error) {
+	r.violations = append(r.violations, violation{legal, err.Error(), len(r.transcript)})
+	r.transcript = append(r.transcript, "VIOLATION: "+err.Error())
+}
+
 func (r *referee) note(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

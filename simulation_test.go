@@ -222,7 +222,8 @@ type simulation struct {
 	weather weather
 	late    sync.Map // names of clients that hear late
 	clocks  map[string]*atomic.Int64
-	parties []party // one for each worker
+	missing []string // keys whose next deletion is told to nobody
+	parties []party  // one for each worker
 	control bool
 }
 
@@ -278,7 +279,7 @@ func play(t *testing.T, seed uint64, parties func(*simulation)) *played {
 	p.tally.operations = len(ops)
 	// Outside of the bubble, where time passes.
 	if err := history.Check(history.Election, ops, p.evidence); err != nil {
-		p.violation(legal, "%v", err)
+		p.illegal(err)
 	}
 	return p
 }
