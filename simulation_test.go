@@ -91,9 +91,10 @@ func TestSimulationTellsOfABrokenRule(t *testing.T) {
 
 // A seed is a schedule, each time the same to the last line: what it finds can be found
 // again. Not for every seed, as chance picks where a select of the library finds several
-// channels ready after it was busy; 1 in 20 seeds is like that, and 3 are too many.
+// channels ready after it was busy. One or two seeds of 20 are like that; without what
+// Config.Reproducible does, 11 are.
 func TestSimulationIsReproducible(t *testing.T) {
-	const all, most = 20, 3
+	const all, most = 20, 5
 	transcripts := make(map[string]bool)
 	var others []uint64
 	for seed := range uint64(all) {

@@ -25,8 +25,8 @@ import (
 // compares each answer, each error, and at last all that watches tell. What the
 // simulation finds is worth as much as the etcd that it simulates.
 func TestTheSimulatedEtcdAnswersAsTheRealOne(t *testing.T) {
-	const requests = 1500
-	seeds := number(t, "ETCDLOCK_DIFFERENTIAL_SEEDS", 4)
+	const requests = 1000
+	seeds := number(t, "ETCDLOCK_DIFFERENTIAL_SEEDS", 3)
 	failed := 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,10 +36,10 @@ type etcd struct {
 	dir    string
 	server *etcdserver.EtcdServer
 	rpc    *grpc.Server
-	door   *bufconn.Listener
 
 	seen func(key string, created, deleted int64) // told of each change, once look was called
-	told int64                                    // the last revision of which it was; used by one goroutine at a time
+	told atomic.Int64                             // the last revision of which it was
+	door atomic.Pointer[bufconn.Listener]
 }
 
 type conn = net.Conn
@@ -53,7 +54,7 @@ func newEtcd(t *testing.T) *etcd {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	e := &etcd{t: t, dir: dir}
 	e.start(true)
-	e.told = e.server.KV().Rev()
+	e.told.Store(e.server.KV().Rev())
 	return e
 }
 
@@ -84,9 +85,9 @@ func (e *etcd) start(first bool) {
 	if e.seen != nil {
 		e.look()
 	}
-	e.door = bufconn.Listen(64 << 10)
 	e.rpc = v3rpc.Server(e.server, nil, nil)
-	door, rpc := e.door, e.rpc
+	door, rpc := bufconn.Listen(64<<10), e.rpc
+	e.door.Store(door)
 	go func() { _ = rpc.Serve(door) }()
 	<-e.server.ReadyNotify()
 }
@@ -95,7 +96,7 @@ func (e *etcd) start(first bool) {
 // it happens: past its API, where the news would come later.
 func (e *etcd) look() {
 	stream := e.server.Watchable().NewWatchStream()
-	_, err := stream.Watch(context.Background(), 0, []byte{0}, []byte{}, e.told+1)
+	_, err := stream.Watch(context.Background(), 0, []byte{0}, []byte{}, e.told.Load()+1)
 	require.NoError(e.t, err)
 	stopped := e.server.StopNotify()
 	go func() {
@@ -104,7 +105,7 @@ func (e *etcd) look() {
 			select {
 			case resp := <-stream.Chan():
 				for _, ev := range resp.Events {
-					e.told = ev.Kv.ModRevision
+					e.told.Store(ev.Kv.ModRevision)
 					if ev.Type == mvccpb.Event_DELETE {
 						e.seen(string(ev.Kv.Key), 0, ev.Kv.ModRevision)
 					} else {
@@ -125,7 +126,7 @@ func (e *etcd) stop() {
 }
 
 // dial connects to the server as it is now.
-func (e *etcd) dial() (net.Conn, error) { return e.door.Dial() }
+func (e *etcd) dial() (net.Conn, error) { return e.door.Load().Dial() }
 
 // client is a client and the network between it and the server.
 type client struct {
