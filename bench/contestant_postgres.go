@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // postgresContestant is PostgreSQL's advisory locks of a session: a connection of the
@@ -43,7 +45,7 @@ func ownPostgres(ctx context.Context, where, data string) error {
 		return err
 	}
 	if dir != data {
-		return fmt.Errorf("%w: its data lies in %s", errForeign, dir)
+		return fmt.Errorf("%w: its data lies in %s", etcdproc.ErrForeign, dir)
 	}
 	return nil
 }

@@ -10,22 +10,24 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 // crew is the worker processes. They stay from one contention to the next.
 type crew struct {
-	kids *children
+	kids *procs.Children
 	all  []*hand
 }
 
 // hand is one of them, as this process sees it.
 type hand struct {
-	*child
+	*procs.Child
 	stdin   io.WriteCloser
 	replies *json.Decoder
 }
 
-func hire(kids *children) (*hand, error) {
+func hire(kids *procs.Children) (*hand, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -42,7 +44,7 @@ func hire(kids *children) (*hand, error) {
 		return nil, err
 	}
 	cmd.Stdout = in
-	p, err := kids.start(cmd)
+	p, err := kids.Start(cmd)
 	_ = in.Close()
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
@@ -69,9 +71,9 @@ func (h *hand) tell(o order) (reply, error) {
 func (h *hand) dismiss() {
 	_ = h.stdin.Close()
 	select {
-	case <-h.gone:
+	case <-h.Gone():
 	case <-time.After(3 * time.Second):
-		h.kill()
+		h.Kill()
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // environment is what one has to know of the machine to read the numbers.
@@ -27,7 +29,7 @@ type environment struct {
 
 func survey(data string) environment {
 	e := environment{
-		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: etcdVersion,
+		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: etcdproc.Version,
 		OS: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Data: data,
 	}
 	var uts unix.Utsname

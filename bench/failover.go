@@ -64,7 +64,7 @@ func crash(ctx context.Context, b *bench, c contestant, name string, ttl, after 
 	if err != nil {
 		return 0, err
 	}
-	defer victim.kill()
+	defer victim.Kill()
 	if _, err := victim.tell(order{Do: doHold, Contestant: c.key, Where: b.where, Name: name, Callers: 1, TTL: ttl}); err != nil {
 		return 0, err
 	}
@@ -97,7 +97,7 @@ func crash(ctx context.Context, b *bench, c contestant, name string, ttl, after 
 	default:
 	}
 	killed := time.Now()
-	victim.kill()
+	victim.Kill()
 	o := <-held
 	return o.at.Sub(killed) - granted, o.err
 }

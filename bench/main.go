@@ -20,6 +20,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 func main() {
@@ -51,7 +54,7 @@ func parseFlags() flags {
 	flag.StringVar(&f.nodes, "nodes", "", "sizes of the clusters (default 1,3, with -quick 1)")
 	flag.StringVar(&f.out, "out", "", "directory for results (default results, with -quick none)")
 	flag.StringVar(&f.data, "data", "", "directory for etcd's data (default: a temporary one)")
-	flag.StringVar(&f.etcd, "etcd", "", "an etcd binary (default: "+etcdVersion+" is built once)")
+	flag.StringVar(&f.etcd, "etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
 	flag.BoolVar(&f.others, "others", true, "take part: Redis, PostgreSQL, ZooKeeper if installed (not with -quick)")
 	flag.BoolVar(&f.list, "list", false, "list the suites")
 	flag.Parse()
@@ -123,7 +126,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	}
 	binary := f.etcd
 	if binary == "" {
-		if binary, err = etcdBinary(ctx, say); err != nil {
+		if binary, err = etcdproc.Binary(ctx, say); err != nil {
 			return false, err
 		}
 	}
@@ -132,10 +135,10 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	var kids children
-	defer kids.endAll()
+	var kids procs.Children
+	defer kids.EndAll()
 	// Whoever waits for a child when the run is interrupted is told by its end.
-	defer context.AfterFunc(ctx, kids.endAll)()
+	defer context.AfterFunc(ctx, kids.EndAll)()
 
 	b := &bench{plan: p, dir: dir, book: newBook(), checks: &checks{}, run: strings.ToLower(rand.Text()[:6])}
 	env := survey(dir)
@@ -155,14 +158,14 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 }
 
 // onCluster runs the suites on a cluster of one size.
-func onCluster(ctx context.Context, b *bench, f flags, kids *children, binary string, nodes int) error {
-	c, err := startCluster(ctx, kids, binary, b.dir, nodes)
+func onCluster(ctx context.Context, b *bench, f flags, kids *procs.Children, binary string, nodes int) error {
+	c, err := etcdproc.Start(ctx, kids, etcdproc.Config{Binary: binary, Dir: b.dir, Size: nodes})
 	if err != nil {
 		return err
 	}
-	defer c.stop()
+	defer c.Stop()
 	b.nodes = nodes
-	b.where.Etcd = c.endpoints
+	b.where.Etcd = c.Endpoints()
 	b.crew = &crew{kids: kids}
 	defer b.crew.dismiss()
 	for _, s := range suites() {

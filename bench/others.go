@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 // Servers of other kinds take part where they are installed. Each is one server, which
@@ -37,7 +40,7 @@ func onOthers(where servers, all bool) []contestant {
 }
 
 // startOthers starts what is installed, and names what is not.
-func startOthers(ctx context.Context, kids *children, dir string, where *servers) (list []contestant, absent []string, err error) {
+func startOthers(ctx context.Context, kids *procs.Children, dir string, where *servers) (list []contestant, absent []string, err error) {
 	if binary, err := exec.LookPath("redis-server"); err != nil {
 		absent = append(absent, "Redis with redsync and redislock (no redis-server in PATH)")
 	} else {
@@ -62,13 +65,13 @@ func startOthers(ctx context.Context, kids *children, dir string, where *servers
 	return onOthers(*where, false), absent, nil
 }
 
-func startRedis(ctx context.Context, kids *children, binary, dir string, args ...string) (string, error) {
+func startRedis(ctx context.Context, kids *procs.Children, binary, dir string, args ...string) (string, error) {
 	data, port, err := room(dir, "redis-")
 	if err != nil {
 		return "", err
 	}
 	args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", data, "--save", "", "--logfile", "log"}, args...)
-	p, err := kids.start(exec.Command(binary, args...))
+	p, err := kids.Start(exec.Command(binary, args...))
 	if err != nil {
 		return "", fmt.Errorf("start redis: %w", err)
 	}
@@ -79,7 +82,7 @@ func startRedis(ctx context.Context, kids *children, binary, dir string, args ..
 		// It is ours if its data lies where ours does.
 		got, err := client.ConfigGet(ctx, "dir").Result()
 		if err == nil && got["dir"] != data {
-			err = fmt.Errorf("%w: its data lies in %s", errForeign, got["dir"])
+			err = fmt.Errorf("%w: its data lies in %s", etcdproc.ErrForeign, got["dir"])
 		}
 		return err
 	})
@@ -90,7 +93,7 @@ func room(dir, pattern string) (data string, port int, err error) {
 	if data, err = os.MkdirTemp(dir, pattern); err != nil {
 		return "", 0, err
 	}
-	ports, err := freePorts(1)
+	ports, err := etcdproc.FreePorts(1)
 	if err != nil {
 		return "", 0, err
 	}
@@ -98,17 +101,17 @@ func room(dir, pattern string) (data string, port int, err error) {
 }
 
 // answers waits until a server answers.
-func answers(ctx context.Context, p *child, what string, ask func(context.Context) error) error {
+func answers(ctx context.Context, p *procs.Child, what string, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
 		err := ask(ctx)
-		if err == nil || errors.Is(err, errForeign) {
+		if err == nil || errors.Is(err, etcdproc.ErrForeign) {
 			return err
 		}
 		select {
-		case <-p.gone:
-			return fmt.Errorf("%s ended: %w", what, p.err)
+		case <-p.Gone():
+			return fmt.Errorf("%s ended: %w", what, p.Err())
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not get ready: %w", what, err)
 		case <-time.After(50 * time.Millisecond):
@@ -118,7 +121,7 @@ func answers(ctx context.Context, p *child, what string, ask func(context.Contex
 
 // startPostgres makes a database and starts its server. That refuses to run as root,
 // and gets another user then.
-func startPostgres(ctx context.Context, kids *children, initdb, postgres, dir string) (string, error) {
+func startPostgres(ctx context.Context, kids *procs.Children, initdb, postgres, dir string) (string, error) {
 	data, port, err := room(dir, "postgres-")
 	if err != nil {
 		return "", err
@@ -147,7 +150,7 @@ func startPostgres(ctx context.Context, kids *children, initdb, postgres, dir st
 	}
 	defer log.Close() // the process has its own descriptor
 	cmd.Stdout, cmd.Stderr = log, log
-	p, err := kids.start(cmd)
+	p, err := kids.Start(cmd)
 	if err != nil {
 		return "", fmt.Errorf("start postgres: %w", err)
 	}

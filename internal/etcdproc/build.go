@@ -1,4 +1,6 @@
-package main
+// Package etcdproc runs clusters of real etcd processes on this machine, for
+// measurements and for faults.
+package etcdproc
 
 import (
 	"context"
@@ -9,22 +11,22 @@ import (
 	"strings"
 )
 
-// etcdVersion is what is measured: client and server of one version.
-const etcdVersion = "v3.7.3"
+// Version is the etcd that is run: client and server of one version.
+const Version = "v3.7.3"
 
-// etcdBinary returns a real etcd of that version. It is built from the module proxy
+// Binary returns a real etcd of that version. It is built from the module proxy
 // once, which takes a minute and a half, and kept in the user's cache directory.
-func etcdBinary(ctx context.Context, say func(string, ...any)) (string, error) {
+func Binary(ctx context.Context, say func(string, ...any)) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	cache = filepath.Join(cache, "etcdlock-bench")
-	binary := filepath.Join(cache, "etcd-"+etcdVersion)
+	cache = filepath.Join(cache, "etcdlock-etcd")
+	binary := filepath.Join(cache, "etcd-"+Version)
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	say("building etcd %s into %s, which takes about 90 s", etcdVersion, cache)
+	say("building etcd %s into %s, which takes about 90 s", Version, cache)
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
@@ -41,7 +43,7 @@ func etcdBinary(ctx context.Context, say func(string, ...any)) (string, error) {
 	}
 	const server = "go.etcd.io/etcd/server/v3"
 	for _, args := range [][]string{
-		{"get", server + "@" + etcdVersion},
+		{"get", server + "@" + Version},
 		{"build", "-trimpath", "-o", "etcd", server},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)

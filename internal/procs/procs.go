@@ -1,0 +1,100 @@
+// Package procs starts processes and sees to it that they end: whatever happens, a
+// program ends those that it started, and no others.
+package procs
+
+import (
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Children are the processes that this program has started. The zero value is ready.
+type Children struct {
+	mu  sync.Mutex
+	all map[*Child]bool
+}
+
+// Child is a started process.
+type Child struct {
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when it has ended
+	err  error         // why; read after gone
+}
+
+// Start starts cmd in a group of its own, so that a Ctrl-C of the terminal reaches
+// this program only, which then ends the others in order.
+func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	endWithParent(cmd.SysProcAttr)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &Child{cmd: cmd, gone: make(chan struct{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = map[*Child]bool{}
+	}
+	c.all[p] = true
+	go func() {
+		p.err = cmd.Wait()
+		close(p.gone)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.all, p)
+	}()
+	return p, nil
+}
+
+// Pid is the process's number.
+func (p *Child) Pid() int { return p.cmd.Process.Pid }
+
+// Gone is closed when the process has ended.
+func (p *Child) Gone() <-chan struct{} { return p.gone }
+
+// Err tells how the process ended; it waits until it has.
+func (p *Child) Err() error {
+	<-p.gone
+	return p.err
+}
+
+// Signal sends a signal; an error if the process has ended.
+func (p *Child) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// End asks the process to end, and makes it after a grace.
+func (p *Child) End(sig os.Signal, grace time.Duration) {
+	_ = p.Signal(sig) // fails if it has ended
+	select {
+	case <-p.gone:
+		return
+	case <-time.After(grace):
+	}
+	p.Kill()
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone. A process that is
+// stopped ends as well.
+func (p *Child) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.gone
+}
+
+// EndAll ends what is left; the last resort at the end of the program.
+func (c *Children) EndAll() {
+	c.mu.Lock()
+	var left []*Child
+	for p := range c.all {
+		left = append(left, p)
+	}
+	c.mu.Unlock()
+	var done sync.WaitGroup
+	for _, p := range left {
+		done.Go(func() { p.End(syscall.SIGTERM, 3*time.Second) })
+	}
+	done.Wait()
+}
