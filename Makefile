@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim model mutants fuzz bench bench-quick lint tidy cover consumer mixed servers
+.PHONY: help test fmt vet demo sim model mutants fuzz chaos bench bench-quick lint tidy cover consumer mixed servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ fuzz: ## names, keys and values that are not ours: FUZZTIME for each target
 	    echo "== $$dir: $$target"; \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s ./$$dir; \
 	  done; done
+
+ROUNDS ?= 2
+chaos: ## real faults on real processes, etcd's own sessions beside: ROUNDS=n of each, NEMESES="cut ..." for some only
+	@cd test/chaos && go run . -rounds $(ROUNDS) $(NEMESES)
 
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
 	@cd bench && go run .
