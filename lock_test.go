@@ -185,7 +185,7 @@ func TestATryLockWhoseAnswerIsLostIsGrantedOrLeavesNothing(t *testing.T) {
 		_, err = a.TryLock(w.timeout(time.Minute))
 		require.ErrorIs(w, err, ErrLocked)
 		require.NoError(w, b.Unlock(w.ctx))
-		w.pass(2500 * time.Millisecond)
+		w.pass(4500 * time.Millisecond)
 		require.Len(w, w.Keys("m/"), 1, "this is what the test is about")
 		w.pass(15 * time.Second)
 		w.empty("m")

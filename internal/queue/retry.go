@@ -18,7 +18,7 @@ import (
 // nor even whether it still will.
 func retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
 	for n := 0; ; n++ {
-		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+		bounded, cancel := context.WithTimeout(ctx, bound(n))
 		err = try(bounded)
 		cancel()
 		switch {
@@ -34,6 +34,12 @@ func retry(ctx context.Context, seed int64, try func(context.Context) error) (un
 			return true, err
 		}
 	}
+}
+
+// bound is how long try n waits for its answer. The first one waits but a second: a member
+// that hangs with its connections open answers nothing, and the next try goes to another one.
+func bound(n int) time.Duration {
+	return min(time.Duration(n+1)*time.Second, requestTimeout)
 }
 
 // pause is the time before try n of something that failed.

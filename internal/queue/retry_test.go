@@ -60,3 +60,21 @@ func TestTriesAreBoundedAndSpacedOut(t *testing.T) {
 		require.InDelta(t, 85, fails, 40)
 	})
 }
+
+// A member that hangs answers nothing: the first try gives it a second, and the next one may
+// reach another member.
+func TestATryThatHangsIsRepeatedAfterASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, tries := time.Now(), 0
+		unanswered, err := retry(context.Background(), 1, func(ctx context.Context) error {
+			if tries++; tries < 3 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		require.True(t, unanswered)
+		require.Less(t, time.Since(began), 3200*time.Millisecond, "one second, and two")
+	})
+}

@@ -20,13 +20,17 @@ type watch struct {
 	cancel context.CancelFunc
 }
 
+// watchTimeout bounds the creation of a watch, which etcd does from memory. On a member that
+// hangs it is never answered, and a look elsewhere must not wait for it.
+const watchTimeout = time.Second
+
 // open watches a key, or a range, and returns once etcd has the watch. It returns
-// nil when that could not be had within requestTimeout, or ctx ended.
+// nil when that could not be had within watchTimeout, or ctx ended.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	// Without the leader a member hears nothing more, and would say nothing
 	// (trap A22).
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	bound := time.AfterFunc(requestTimeout, cancel)
+	bound := time.AfterFunc(watchTimeout, cancel)
 	events := q.watcher.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
 	created, ok := <-events // closed when ctx ends
 	if !ok || !created.Created || created.Err() != nil || !bound.Stop() {
