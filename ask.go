@@ -3,31 +3,45 @@ package etcdlock
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Request is somebody's wish that a holder lets go; see [Ask] and [Hold.Asked].
 type Request struct {
+	Name   string // which name is asked for
+	Reason string
+
+	// Who asks, by his own word.
+	Owner string
+	Host  string
+	PID   int
+	Since time.Time // by the clock of Host
+}
+
+// request is a Request as it stands in etcd.
+type request struct {
+	Reason string    `json:"reason,omitempty"`
 	Owner  string    `json:"owner,omitempty"`
 	Host   string    `json:"host,omitempty"`
 	PID    int       `json:"pid,omitempty"`
-	Since  time.Time `json:"since,omitzero"` // by the clock of the host
-	Reason string    `json:"reason,omitempty"`
-
-	Of []asked `json:"of"`
+	Since  time.Time `json:"since,omitzero"`
+	Of     []asked   `json:"of"`
 }
 
-// asked is one hold that is asked for.
+// asked is one entry whose holder is asked.
 type asked struct {
 	Key            string `json:"key"`
 	CreateRevision int64  `json:"rev"`
@@ -40,6 +54,10 @@ func askPrefix(name string) string { return wire.Side(name, "ask/") }
 // until all of them have, or ctx ends. The holder decides: [Hold.Asked] tells him, if
 // he listens. Nobody is evicted, and the caller gets nothing by it: to have the lock, wait
 // in line for it.
+//
+// Asked are the sessions that hold: goroutines of one session that hand over in memory are
+// all told. A key that is kept by [WithRetention] counts as held for as long as it is kept,
+// unless its last holder has been told.
 //
 // The request stands in etcd, beside the queue, for as long as the call goes on, under the
 // lease of the session. Errors: that of ctx; [ErrLost] when the lease was lost;
@@ -61,66 +79,111 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
+	r := request{Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC()}
 	var holders []*mvccpb.KeyValue
-	r := Request{Owner: s.cfg.owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC(), Reason: reason}
-	for _, kv := range all {
-		if len(queue.Blockers(kv, all)) == 0 {
-			holders = append(holders, kv)
-			r.Of = append(r.Of, asked{string(kv.Key), kv.CreateRevision})
+	for _, c := range queue.Contenders(all) {
+		if len(c.Ahead) == 0 {
+			holders = append(holders, c.KeyValue)
+			r.Of = append(r.Of, asked{string(c.Key), c.CreateRevision})
 		}
 	}
 	if len(holders) == 0 {
 		return nil
 	}
-	value, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	key := askPrefix(name) + hex(ls.ID()) + "." + strconv.FormatInt(s.nextSerial(), 10)
 	under, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
-	defer s.takeBack(ls.Context(), key)
-	if _, err := s.client.KV.Put(under, key, string(value), clientv3.WithLease(ls.ID())); err != nil {
-		return ended(under, err)
+	posted, err := s.post(under, cancel, ls, name, r)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-posted:
+		switch {
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			ls.End(lease.Lost(ErrRevoked))
+			return ls.Err()
+		case err != nil:
+			return err
+		}
+	case <-under.Done():
+		return ended(ctx, under)
 	}
 	for _, kv := range holders {
 		if err := q.AwaitGone(under, kv); err != nil {
-			return ended(under, err)
+			if under.Err() != nil {
+				return ended(ctx, under)
+			}
+			return err
 		}
 	}
 	return nil
 }
 
-// ended is the cause of a context that has ended, or else the error.
-func ended(ctx context.Context, err error) error {
+// ended is why a call has ended: by its own context, or by what happened to the session.
+func ended(ctx, under context.Context) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)
 	}
-	return err
+	return context.Cause(under)
 }
 
-// takeBack deletes a key of ours, in the background; with the lease it goes anyway.
-func (s *Session) takeBack(ctx context.Context, key string) {
-	s.spawn(func() {
-		if err := queue.Delete(ctx, s.client.KV, key); err != nil && ctx.Err() == nil {
-			s.log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))
-		}
-	})
-}
-
-func (s *Session) nextSerial() int64 {
+// post writes a request, and takes it back when ctx ends; both in the background, as a
+// write that is not answered may take effect yet. The channel tells that it is written.
+// An Orphan ends ctx by cancel, and waits until the request is gone.
+func (s *Session) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, name string, r request) (<-chan error, error) {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.admits(); err != nil {
+		return nil, err
+	}
 	s.serial++
-	return int64(s.serial)
+	id := s.serial
+	s.asks[id] = cancel
+	key := askPrefix(name) + hex(ls.ID()) + "." + strconv.Itoa(id)
+	posted := make(chan error, 1)
+	s.tasks.Go(func() {
+		unsure, err := queue.Put(ls.Context(), s.client.KV, key, string(value), ls.ID())
+		posted <- err
+		if err == nil {
+			<-ctx.Done() // or the lease's end, with which ctx ends too
+		}
+		if err == nil || unsure {
+			s.takeBack(ls, key, unsure)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.asks, id)
+		s.changed() // Orphan waits for this
+	})
+	return posted, nil
+}
+
+// takeBack deletes a request of ours; with the lease it goes anyway. If unsure, it does so
+// once more when nothing can take effect any more.
+func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
+	err := queue.Delete(ls.Context(), s.client.KV, key)
+	if err == nil && unsure {
+		select {
+		case <-time.After(lateEffect):
+			err = queue.Delete(ls.Context(), s.client.KV, key)
+		case <-ls.Context().Done():
+		}
+	}
+	if err != nil && ls.Err() == nil {
+		s.log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))
+	}
 }
 
 // Asked tells of everybody who asks this holder to let go, by [Ask]. It is for the holder to
 // decide: to come to an end soon, or to go on. The channel is closed when the hold ends.
 //
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold;
-// requests from before are told too. A request waits until it is received.
+// requests from before, which still stand, are told too. A request waits until it is received.
 func (h *Hold) Asked() <-chan Request {
 	ctx := h.Context()
 	h.mu.Lock()
@@ -135,7 +198,11 @@ func (h *Hold) Asked() <-chan Request {
 	}
 	listening := h.tenure.line.session.spawn(func() {
 		defer close(told)
-		h.listen(ctx)
+		var names sync.WaitGroup
+		for _, e := range h.entry.Parts() {
+			names.Go(func() { h.listen(ctx, e, told) })
+		}
+		names.Wait()
 	})
 	if !listening {
 		close(told) // the session has ended, and the hold with it
@@ -143,32 +210,42 @@ func (h *Hold) Asked() <-chan Request {
 	return told
 }
 
-// listen tells of requests until ctx ends.
-func (h *Hold) listen(ctx context.Context) {
+// listen tells of requests for an entry until ctx ends.
+func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- Request) {
 	s := h.tenure.line.session
-	name, _ := wire.NameOf(h.entry.Key)
-	told := make(map[string]bool)
+	name, _ := wire.NameOf(e.Key)
+	before := make(map[string]int64) // those that were told, and their revisions
 	err := s.queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
-		var r Request
-		if told[string(kv.Key)] || json.Unmarshal(kv.Value, &r) != nil || !r.concerns(h) {
+		var r request
+		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &r) != nil || !r.concerns(e) {
 			return
 		}
-		told[string(kv.Key)] = true
+		before[string(kv.Key)] = kv.CreateRevision
+		h.tenure.wanted()
 		select {
-		case h.asked <- r:
+		case told <- Request{Name: name, Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since}:
 		case <-ctx.Done():
 		}
 	})
 	if ctx.Err() == nil {
 		s.log.Warn("cannot hear of requests to let go", zap.String("name", name), zap.Error(err))
+		<-ctx.Done() // before that, it would look like the end of the hold
 	}
 }
 
-func (r *Request) concerns(h *Hold) bool {
+func (r *request) concerns(e *queue.Entry) bool {
 	for _, a := range r.Of {
-		if a.Key == h.entry.Key && a.CreateRevision == h.entry.CreateRevision {
+		if a.Key == e.Key && a.CreateRevision == e.CreateRevision {
 			return true
 		}
 	}
 	return false
+}
+
+// wanted takes note that somebody else wants the lock, so that it is not kept.
+func (t *tenure) wanted() {
+	s := t.line.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.stranger = true
 }

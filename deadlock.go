@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -36,7 +37,8 @@ func (d Deadlock) String() string {
 }
 
 // Deadlocks reads all that holds and waits under a prefix, at one revision, and finds the
-// cycles of waits in it: for everyone who is in one, the shortest one that he is in.
+// cycles of waits in it: for everyone who waits in one while he holds something, the
+// shortest one that he is in. Who stands in line in between is a part of it.
 //
 // What a waiter holds is known from the context of his call, see [WithDeadlockDetection], and
 // stands in his entry. Not seen is who does not tell: users of other libraries, a call with a
@@ -55,6 +57,9 @@ func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, erro
 	var found []Deadlock
 	seen := make(map[string]bool)
 	for _, n := range g.nodes {
+		if !n.holds() {
+			continue // in lines alone there is no cycle
+		}
 		cycle := g.cycle(n, func(*waitNode) bool { return true })
 		if cycle != nil && !seen[cycle.id()] {
 			seen[cycle.id()] = true
@@ -77,10 +82,10 @@ func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) err
 	}
 	g := newWaitGraph(kvs)
 	own := g.byKey[e.Key]
-	if own == nil || own.revision() != e.CreateRevision {
+	if own == nil || own.entries[0].CreateRevision != e.CreateRevision {
 		return nil // not under the prefix, or gone; the wait tells
 	}
-	cycle := g.cycle(own, func(n *waitNode) bool { return n.revision() <= e.CreateRevision })
+	cycle := g.cycle(own, func(n *waitNode) bool { return n.compare(own) < 0 })
 	if cycle == nil {
 		return nil
 	}
@@ -95,71 +100,84 @@ type waitGraph struct {
 }
 
 // waitNode is one waiter or holder: an entry, or those that were entered at once.
-type waitNode struct {
-	entries  []*mvccpb.KeyValue
-	blockers map[*mvccpb.KeyValue]*mvccpb.KeyValue // who is in the way, and of which of the own entries
+type waitNode struct{ entries []*queue.Contender }
+
+// compare is by who came first. One session can write entries of several names at one
+// revision; then the keys decide, as all who look must agree on who was last.
+func (n *waitNode) compare(o *waitNode) int {
+	a, b := n.entries[0], o.entries[0]
+	return cmp.Or(cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(string(a.Key), string(b.Key)))
 }
 
-func (n *waitNode) revision() int64 { return n.entries[0].CreateRevision }
+func (n *waitNode) waits() bool {
+	return slices.ContainsFunc(n.entries, func(c *queue.Contender) bool { return len(c.Ahead) > 0 })
+}
+
+func (n *waitNode) holds() bool {
+	return slices.ContainsFunc(n.entries, func(c *queue.Contender) bool { return len(c.Want.Holds) > 0 })
+}
 
 // link is that a node waits, with one of its entries, for blocker, and so for to.
 type link struct {
-	own, blocker *mvccpb.KeyValue
+	own, blocker *queue.Contender
 	to           *waitNode
 }
 
 func newWaitGraph(kvs []*mvccpb.KeyValue) *waitGraph {
-	g := &waitGraph{byKey: make(map[string]*waitNode), holder: make(map[string][]*waitNode)}
 	queues := make(map[string][]*mvccpb.KeyValue)
+	for _, kv := range kvs { // in the order of their keys
+		if name, ok := wire.NameOf(string(kv.Key)); ok {
+			queues[name] = append(queues[name], kv)
+		}
+	}
+	g := &waitGraph{byKey: make(map[string]*waitNode), holder: make(map[string][]*waitNode)}
 	sets := make(map[string]*waitNode)
-	for _, kv := range kvs {
-		name, ok := wire.NameOf(string(kv.Key))
-		if !ok {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(queues)) {
+		for _, c := range queue.Contenders(queues[name]) {
+			g.add(c, sets)
 		}
-		queues[name] = append(queues[name], kv)
-		h := wire.Wants(kv.Value)
-		n := &waitNode{blockers: make(map[*mvccpb.KeyValue]*mvccpb.KeyValue)}
-		if len(h.All) > 0 {
-			id := fmt.Sprint(kv.Lease, kv.CreateRevision, h.All)
-			if sets[id] == nil {
-				sets[id] = n
-			}
-			n = sets[id]
+	}
+	slices.SortFunc(g.nodes, (*waitNode).compare)
+	return g
+}
+
+// add makes a node for a contender, unless it belongs to one of the sets.
+func (g *waitGraph) add(c *queue.Contender, sets map[string]*waitNode) {
+	n := &waitNode{}
+	if len(c.Want.All) > 0 {
+		id := fmt.Sprintf("%d %d %q", c.Lease, c.CreateRevision, c.Want.All)
+		if sets[id] == nil {
+			sets[id] = n
 		}
-		if n.entries = append(n.entries, kv); len(n.entries) == 1 {
-			g.nodes = append(g.nodes, n)
-		}
-		g.byKey[string(kv.Key)] = n
-		for _, key := range h.Holds {
+		n = sets[id]
+	}
+	if n.entries = append(n.entries, c); len(n.entries) == 1 {
+		g.nodes = append(g.nodes, n)
+	}
+	g.byKey[string(c.Key)] = n
+	for _, key := range c.Want.Holds {
+		if !slices.Contains(g.holder[key], n) {
 			g.holder[key] = append(g.holder[key], n)
 		}
 	}
-	for _, all := range queues {
-		for _, kv := range all {
-			for _, b := range queue.Blockers(kv, all) {
-				g.byKey[string(kv.Key)].blockers[b] = kv
-			}
-		}
-	}
-	slices.SortFunc(g.nodes, func(a, b *waitNode) int { return cmp.Compare(a.revision(), b.revision()) })
-	return g
 }
 
 // links are from a node to those that it waits for and that wait themselves.
 func (g *waitGraph) links(n *waitNode) []link {
 	var all []link
-	for blocker, own := range n.blockers {
-		if ahead := g.byKey[string(blocker.Key)]; ahead != n && len(ahead.blockers) > 0 {
-			all = append(all, link{own, blocker, ahead})
-		}
-		for _, holder := range g.holder[string(blocker.Key)] {
-			if len(holder.blockers) > 0 {
-				all = append(all, link{own, blocker, holder})
+	for _, own := range n.entries {
+		for _, blocker := range own.Ahead {
+			if ahead := g.byKey[string(blocker.Key)]; ahead != n && ahead.waits() {
+				all = append(all, link{own, blocker, ahead})
+			}
+			for _, holder := range g.holder[string(blocker.Key)] {
+				if holder.waits() {
+					all = append(all, link{own, blocker, holder})
+				}
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b link) int { return cmp.Compare(a.to.revision(), b.to.revision()) })
+	slices.SortStableFunc(all, func(a, b link) int { return a.to.compare(b.to) })
 	return all
 }
 
@@ -178,7 +196,7 @@ func (g *waitGraph) cycle(from *waitNode, usable func(*waitNode) bool) Deadlock 
 			if l.to == from {
 				var d Deadlock
 				for ; v.before != nil; v = v.before {
-					d = append(d, Wait{Waiter: newEntry(v.own), For: newEntry(v.blocker)})
+					d = append(d, Wait{Waiter: newEntry(v.own.KeyValue), For: newEntry(v.blocker.KeyValue)})
 				}
 				slices.Reverse(d)
 				return d

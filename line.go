@@ -45,6 +45,8 @@ type line struct {
 	doubt   bool          // a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 
+	record record // of the entry that waits
+
 	unsure []late // the line's goroutine's own
 }
 
@@ -301,10 +303,14 @@ func (l *line) giveUp(w *waiter) bool {
 	if w.place == nil {
 		return false
 	}
+	first := l.front() == w
 	l.waiters.Remove(w.place)
 	w.place = nil
-	if l.waiters.Len() == 0 {
+	switch next := l.front(); {
+	case next == nil:
 		l.abandon()
+	case first && (w.carried != nil || next.carried != nil):
+		l.record.outdated()
 	}
 	return true
 }

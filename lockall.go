@@ -2,10 +2,12 @@ package etcdlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -74,14 +76,18 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 	w := &waiter{claim: cfg.claim(ctx, try, "lock ", wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
 	for _, name := range names {
 		if h := w.carried.of(s, name); h != nil {
-			return nil, fmt.Errorf("%w: the context carries a hold of %q (key %q), which would be waited for", ErrDeadlock, name, h.Key())
+			return nil, w.never("the context carries a hold of %q (key %q), which would be waited for", name, h.Key())
 		}
 	}
 	l, err := s.joinAll(names, w)
 	if err != nil {
 		return nil, err
 	}
-	return l.await(ctx, w)
+	h, err := l.await(ctx, w)
+	if errors.Is(err, rpctypes.ErrTooManyOps) {
+		err = fmt.Errorf("%w: %d, and this etcd allows fewer (see its --max-txn-ops): %w", ErrTooManyNames, len(names), err)
+	}
+	return h, err
 }
 
 // checkTogether tells why names cannot be locked together.
@@ -167,6 +173,10 @@ func (l *LockSet) Keys() []string {
 	}
 	return keys
 }
+
+// Asked tells of everybody who asks to let go of any of the names, which [Request.Name]
+// tells; see [Hold.Asked].
+func (l *LockSet) Asked() <-chan Request { return l.hold.Asked() }
 
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {

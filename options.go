@@ -48,6 +48,7 @@ type sessionConfig struct {
 	logger *zap.Logger // nil: the client's
 	clock  func() time.Duration
 	owner  string
+	cycle  *string // the default of mutexConfig.cycle
 
 	foreignNames bool
 
@@ -183,7 +184,7 @@ type mutexConfig struct {
 func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
 	c := mutexConfig{terms: terms{slice: DefaultTimeSlice}}
 	if s != nil {
-		c.owner = s.cfg.owner
+		c.owner, c.cycle = s.cfg.owner, s.cfg.cycle
 	}
 	for _, o := range opts {
 		o.applyMutex(&c)
@@ -253,6 +254,9 @@ func WithReentryLimit(holds int) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.depth = holds })
 }
 
+// DeadlockOption is the option made by [WithDeadlockDetection], for a session or a mutex.
+type DeadlockOption struct{ prefix string }
+
 // WithDeadlockDetection makes a call that would wait for ever, for somebody who waits for
 // what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
 // the context: call under [Hold.Context], or the context of Do, of what is held. It costs
@@ -262,9 +266,13 @@ func WithReentryLimit(holds int) MutexOption {
 // Of those in a cycle the one that lined up last is told, if it has the option. Callers of
 // one session that hold something else then line up in etcd each for himself, where others
 // can see them, and no more hand over to each other in memory.
-func WithDeadlockDetection(prefix string) MutexOption {
-	return mutexOptionFunc(func(c *mutexConfig) { c.cycle = &prefix })
-}
+//
+// Given to a session it is the default of all its mutexes, and the way to have it for
+// [LockAll].
+func WithDeadlockDetection(prefix string) DeadlockOption { return DeadlockOption{prefix} }
+
+func (o DeadlockOption) applySession(c *sessionConfig) { c.cycle = &o.prefix }
+func (o DeadlockOption) applyMutex(c *mutexConfig)     { c.cycle = &o.prefix }
 
 // WithLockDelay keeps what the session held from others for delay longer when its lease has
 // expired, as opposed to a release or a Close: time for work that did not stop at the
@@ -272,8 +280,10 @@ func WithDeadlockDetection(prefix string) MutexOption {
 // lock-delay, for resources that do not check tokens. Whole seconds; 0 is the default.
 //
 // It works against every kind of waiter, as the lease in etcd lives longer by that much, while
-// holds end here as they would without. A lease that is revoked, or a key that is deleted by
-// an administrator, lets the next one in at once.
+// holds end here as they would without. With the lease live the places in line that it had.
+// A Close that comes after the lease has expired does not cut the delay short. A lease that
+// is revoked, or a key that is deleted by an administrator, lets the next one in at once.
+// With [WithLease] the delay is a part of the TTL that the lease was granted with.
 func WithLockDelay(delay time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.delay = delay })
 }

@@ -69,13 +69,23 @@ func (w *waiter) nested(s *Session, name string) (*Hold, error) {
 	case w.mode == wire.Counted && t.mode == wire.Counted:
 		return nil, nil // further permits
 	case w.mode == wire.Counted || t.mode == wire.Counted || strings.HasPrefix(w.as, candidate):
-		return nil, fmt.Errorf("%w: the context carries a hold of this name (key %q), which would be waited for", ErrDeadlock, outer.Key())
+		return nil, w.never("the context carries a hold of this name (key %q), which would be waited for", outer.Key())
 	case w.mode == wire.Exclusive && t.mode == wire.Shared:
-		return nil, fmt.Errorf("%w: the context carries a read lock of this name (key %q): use Upgrade", ErrDeadlock, outer.Key())
+		return nil, w.never("the context carries a read lock of this name (key %q): use Upgrade", outer.Key())
 	case w.terms.depth > 0 && outer.turn.holds >= w.terms.depth:
 		return nil, fmt.Errorf("%w: %d", ErrReentryLimit, outer.turn.holds)
 	}
 	return outer.turn.hold(t, t.entryOf(name), w.values, w.terms), nil
+}
+
+// never is what is told to who would wait for himself. For who does not wait, it is that
+// somebody is ahead as well.
+func (w *waiter) never(format string, args ...any) error {
+	err := fmt.Errorf("%w: %s", ErrDeadlock, fmt.Sprintf(format, args...))
+	if w.try {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return err
 }
 
 // entryOf is the entry of one of the names that are held.

@@ -233,6 +233,9 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
+	} else {
+		l.record.speaksOf(w)
+		defer l.record.end()
 	}
 	want := queue.Want{Lease: ls.ID(), Slot: *slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate}
 	e, unsure, err := enter(ls.Context(), want)
@@ -248,25 +251,18 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 			err = queue.ErrTaken
 		}
 		return e, rev, err
-	}
-	if e.First() {
+	case e.First():
 		return e, e.CreateRevision, nil
 	}
 	if wanted.Err() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
-	waiting, cancel := context.WithCancelCause(ls.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()
-	if err := l.session.checkCycle(waiting, w, e); err != nil {
-		return e, 0, err
-	}
 	for {
-		rev, err = l.queue.Await(waiting, e)
+		rev, err = l.wait(wanted, ls, w, e)
 		if err != nil || !w.candidate {
 			return e, rev, err
 		}
-		lead, err := l.single.MayLead(waiting, e)
+		lead, err := l.mayLead(wanted, ls, e)
 		if err != nil || lead {
 			return e, rev, err
 		}
@@ -278,6 +274,42 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 		}
 		l.dropSlot(*slot)
 		e, *slot = behind, want.Slot
+	}
+}
+
+// mayLead asks whether a candidate whose turn it is leads by it.
+func (l *line) mayLead(wanted context.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
+	waiting, cancel := context.WithCancelCause(ls.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()
+	return l.single.MayLead(waiting, e)
+}
+
+// wait waits until the entry may go in. What it says is kept true meanwhile, see record.
+func (l *line) wait(wanted context.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+	check := func(ctx context.Context) error { return l.session.checkCycle(ctx, of, e) }
+	for {
+		waiting, cancel := l.record.wait(ls.Context())
+		stop := context.AfterFunc(wanted, func() { cancel(errUnwanted) })
+		if err = check(waiting); err == nil {
+			check = func(context.Context) error { return nil } // it was the last one to come
+			rev, err = l.queue.Await(waiting, e)
+		}
+		stop()
+		cancel(nil)
+		if !errors.Is(err, errOutdated) {
+			return rev, err
+		}
+		l.session.mu.Lock()
+		w := l.front()
+		l.session.mu.Unlock()
+		if w == nil || !w.inherits(of) {
+			return 0, errUnwanted
+		}
+		l.record.speaksOf(w)
+		if err := l.queue.Rewrite(ls.Context(), e, w.value()); err != nil {
+			return 0, err
+		}
 	}
 }
 

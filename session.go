@@ -47,13 +47,14 @@ type Session struct {
 	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
 	renewed chan struct{} // closed and replaced when lease or leased changes
 	state   *stateNode
-	lines   map[string]*line     // by id
-	serial  int                  // numbers the lines of one caller's own
-	readers map[string]*tenure   // by name: the one that further readers may share
-	beside  map[*tenure]struct{} // those that have left their line, see beside.go
-	names                        // that are in use
-	resting int                  // lines that rest, ready for the next caller
-	leaving int                  // calls of Orphan under way; nobody may line up meanwhile
+	lines   map[string]*line                // by id
+	serial  int                             // numbers the lines of one caller's own, and what is asked
+	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers map[string]*tenure              // by name: the one that further readers may share
+	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
+	names                                   // that are in use
+	resting int                             // lines that rest, ready for the next caller
+	leaving int                             // calls of Orphan under way; nobody may line up meanwhile
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -93,6 +94,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		lines:   make(map[string]*line),
 		readers: make(map[string]*tenure),
 		beside:  make(map[*tenure]struct{}),
+		asks:    make(map[int]context.CancelCauseFunc),
 		names:   newNames(),
 	}
 	if s.log == nil {
@@ -247,8 +249,8 @@ func (s *Session) Close(ctx context.Context) error {
 	case first:
 		defer close(s.closed)
 		for _, l := range []*lease.Lease{s.lease, s.buried} {
-			if l == nil {
-				continue
+			if l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired) {
+				continue // the lock-delay is for this, and must not be cut short
 			}
 			if err := s.revoke(ctx, l); err != nil {
 				return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(l.ID()), err)
@@ -313,6 +315,10 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 			if !t.open() {
 				pending++
 			}
+		}
+		for _, cancel := range s.asks {
+			cancel(errOrphaned)
+			pending++
 		}
 		if pending == 0 {
 			var id clientv3.LeaseID

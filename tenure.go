@@ -85,7 +85,11 @@ func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot
 
 // turn is one grant to a caller, and to whom he calls with the context of his hold: each
 // of them has a hold of his own, and the last one to release ends the turn.
-type turn struct{ holds int } // guarded by session.mu
+type turn struct {
+	// Guarded by session.mu.
+	holds    int
+	recorded map[*record]struct{} // who waits, and says in etcd that he holds by this
+}
 
 // newTurn makes w a holder. Called with session.mu held.
 func (t *tenure) newTurn(w *waiter) *Hold {
@@ -117,6 +121,9 @@ func (t *tenure) released(h *Hold) (ended bool) {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for r := range h.turn.recorded {
+		r.outdated()
+	}
 	if h.turn.holds--; h.turn.holds > 0 {
 		return false
 	}
@@ -127,7 +134,7 @@ func (t *tenure) released(h *Hold) (ended bool) {
 	case t.turns > 0:
 		t.upgrading.left(t.turns)
 		return false
-	case t.open() && t == t.line.tenure:
+	case t.open() && t == t.line.tenure && len(h.turn.recorded) == 0:
 		front := t.line.front()
 		switch {
 		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
@@ -304,6 +311,8 @@ func (l *line) watch(t *tenure) {
 		t.leftErr = context.Cause(t.ctx)
 		if err := t.lease.Err(); err != nil {
 			l.failAll(t.lease, err)
+		} else if len(t.entry.Parts()) > 1 {
+			refused, _ = l.leave(t.lease, t.queue, t.entry, true) // one key is gone; the others must not stay
 		}
 	default:
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)

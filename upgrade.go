@@ -27,6 +27,10 @@ func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
 	t := h.tenure
 	s := t.line.session
 	s.mu.Lock()
+	if len(t.entry.Parts()) > 1 {
+		s.mu.Unlock()
+		return nil, fmt.Errorf("%w: what LockAll has locked is held alone to its end", ErrReentryLimit)
+	}
 	if h.turn.holds > 1 {
 		s.mu.Unlock()
 		return nil, fmt.Errorf("%w: release the others of this turn first", ErrReentryLimit)

@@ -170,31 +170,6 @@ func younger(a, b *mvccpb.KeyValue) *mvccpb.KeyValue {
 	return a
 }
 
-// Blockers are the entries of a queue that keep one of them from going in, as far as their
-// values tell what they want.
-func Blockers(kv *mvccpb.KeyValue, all []*mvccpb.KeyValue) []*mvccpb.KeyValue {
-	want := wire.Wants(kv.Value)
-	before, wanted := kv.CreateRevision, 0
-	if want.Mode == wire.Upgrading {
-		before = boundOf(kv, want)
-	}
-	var blockers []*mvccpb.KeyValue
-	others := false
-	for _, o := range all {
-		if o == kv || o.CreateRevision >= before || want.Mode == wire.Shared && letsRead(o, kv.CreateRevision) {
-			continue
-		}
-		blockers = append(blockers, o)
-		theirs := wire.Wants(o.Value)
-		wanted = sum(wanted, theirs.Permits)
-		others = others || theirs.Mode != wire.Counted
-	}
-	if want.Mode == wire.Counted && !others && wanted+want.Permits <= want.Limit {
-		return nil
-	}
-	return blockers
-}
-
 // blocker is the entry that keeps e from going in; nil if none does. own is e's key, and
 // all are the entries of the queue, at one revision, with or without own.
 func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {

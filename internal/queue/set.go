@@ -43,9 +43,9 @@ func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, name
 }
 
 // eachKey calls f with every queue, and the key in it.
-func (s *Set) eachKey(lease clientv3.LeaseID, f func(q *Queue, key string)) {
+func (s *Set) eachKey(lease clientv3.LeaseID, f func(i int, q *Queue, key string)) {
 	for i, q := range s.queues {
-		f(q, wire.SlotKey(q.name, lease, s.slots[i]))
+		f(i, q, wire.SlotKey(q.name, lease, s.slots[i]))
 	}
 }
 
@@ -53,7 +53,7 @@ func (s *Set) eachKey(lease clientv3.LeaseID, f func(q *Queue, key string)) {
 func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var absent []clientv3.Cmp
 	var then, othw []clientv3.Op
-	s.eachKey(w.Lease, func(q *Queue, key string) {
+	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
 		absent = append(absent, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
 		then = append(then, clientv3.OpGet(q.from, q.peeked(nil)...), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
@@ -67,12 +67,12 @@ func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var empty []clientv3.Cmp
 	var then, othw []clientv3.Op
-	s.eachKey(w.Lease, func(q *Queue, key string) {
+	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
 		empty = append(empty, clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0))
 		then = append(then, clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})
-	s.eachKey(w.Lease, func(q *Queue, _ string) {
+	s.eachKey(w.Lease, func(_ int, q *Queue, _ string) {
 		othw = append(othw, clientv3.OpGet(q.from, q.tried(nil)...))
 	})
 	return s.enter(ctx, w, empty, then, othw, func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue { return nil })
@@ -82,13 +82,15 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 // queue before.
 func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
 	olderThan func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue) (e *Entry, unsure bool, err error) {
+	adopted := false
 	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, cmps, then, othw)
 		if err != nil {
 			return err
 		}
 		if !resp.Succeeded {
-			e, err = s.adopt(w, resp)
+			adopted = true
+			e, err = s.adopt(ctx, w, resp)
 			return err
 		}
 		first := true
@@ -105,32 +107,44 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 		e.first = first
 		return nil
 	})
+	if err == nil && adopted {
+		err = s.Rewrite(ctx, e, w.Value) // as a Queue does, for the value and the token
+	}
 	return e, unsure, err
 }
 
 // adopt makes an entry of what an earlier try of ours has written, whose answer was
-// lost. Nothing of it may be missing.
-func (s *Set) adopt(w Want, resp *clientv3.TxnResponse) (*Entry, error) {
-	owns := make([][]*mvccpb.KeyValue, len(s.queues))
-	missing := 0
-	for i := range owns {
-		owns[i] = resp.Responses[i].GetResponseRange().Kvs
-		if len(owns[i]) == 0 {
-			missing++
+// lost, or another process on this lease. Keys that were not written together are no
+// entry of a set: those of two revisions could be in a circle with another set's. They
+// are deleted, and errAgain says to enter anew.
+func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*Entry, error) {
+	own := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
+	found := &Entry{Lease: w.Lease}
+	together := true
+	s.eachKey(w.Lease, func(i int, _ *Queue, key string) {
+		if kvs := own(i); len(kvs) > 0 {
+			found.parts = append(found.parts, adopt(key, Want{Lease: w.Lease}, kvs))
 		}
+	})
+	for _, part := range found.parts {
+		together = together && part.CreateRevision == found.parts[0].CreateRevision
 	}
-	switch {
-	case missing == 0:
-		return s.whole(w, func(i int, key string) *Entry { return adopt(key, Want{Lease: w.Lease}, owns[i]) }), nil
-	case missing < len(owns):
-		return nil, ErrGone
-	}
-	for i, q := range s.queues { // only a TryEnter comes here
-		if others := resp.Responses[len(owns)+i].GetResponseRange().Kvs; len(others) > 0 {
-			return nil, q.nested(others[0], ErrTaken)
+	switch n := len(s.queues); {
+	case len(found.parts) == n && together:
+		return s.whole(w, func(i int, _ string) *Entry { return found.parts[i] }), nil
+	case len(found.parts) > 0:
+		if _, err := s.delete(ctx, found); err != nil {
+			return nil, err
 		}
+		return nil, errAgain
+	default: // only a TryEnter comes here
+		for i, q := range s.queues {
+			if others := own(n + i); len(others) > 0 {
+				return nil, q.nested(others[0], ErrTaken)
+			}
+		}
+		return nil, ErrTaken
 	}
-	return nil, ErrTaken
 }
 
 // whole makes the entry of its parts.
@@ -220,14 +234,28 @@ func (s *Set) Stay(ctx context.Context, e *Entry, _ <-chan struct{}, _ func()) e
 	return context.Cause(ctx)
 }
 
-// Rewrite gives all our keys another value.
+// Rewrite gives all our keys another value, all at once.
 func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
-	for i, q := range s.queues {
-		if err := q.Rewrite(ctx, e.parts[i], value); err != nil {
-			return err
-		}
+	var guards []clientv3.Cmp
+	var puts []clientv3.Op
+	for _, part := range e.parts {
+		guards = append(guards, part.Guard())
+		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
 	}
-	return nil
+	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, guards, puts, nil)
+		switch {
+		case err != nil:
+			return err
+		case !resp.Succeeded:
+			return ErrGone
+		}
+		for _, part := range e.parts {
+			part.wrote(resp.Header.Revision)
+		}
+		return nil
+	})
+	return err
 }
 
 // Leave deletes our keys, all at once, and returns when etcd confirmed that they are gone.

@@ -97,6 +97,15 @@ func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyVa
 	}
 }
 
+// Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
+// of it may even take effect later.
+func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
+	return retry(ctx, int64(lease), func(ctx context.Context) error {
+		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
+		return err
+	})
+}
+
 // Delete deletes a key, whatever stands under it, and returns when etcd has confirmed that, or
 // ctx ends.
 func Delete(ctx context.Context, kv clientv3.KV, key string) error {

@@ -1,0 +1,454 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// unary are all kinds but what a session sends by itself, and watches.
+var unary = []simetcd.Kind{simetcd.Range, simetcd.Put, simetcd.Delete, simetcd.Txn, simetcd.TxnReadOnly}
+
+// lockAll locks all names, and must succeed within a minute.
+func (w *world) lockAll(s *Session, names ...string) *LockSet {
+	w.Helper()
+	set, err := LockAll(w.timeout(time.Minute), s, names...)
+	require.NoError(w, err)
+	return set
+}
+
+// lockAllLater is LockAll in the background.
+func (w *world) lockAllLater(s *Session, names ...string) *pending[*LockSet] {
+	return start(w, func(ctx context.Context) (*LockSet, error) { return LockAll(ctx, s, names...) })
+}
+
+func TestLockAllHasAllNamesAtOneRevision(t *testing.T) {
+	simulate(t, func(w *world) {
+		names := []string{"c", "a", "b/1"}
+		set := w.lockAll(w.session("a"), names...)
+		require.Equal(w, names, set.Names())
+		require.NoError(w, set.Err())
+		for i, key := range set.Keys() {
+			kvs := w.Keys(names[i] + "/")
+			require.Len(w, kvs, 1)
+			require.Equal(w, key, string(kvs[0].Key))
+			require.Equal(w, set.Token(), kvs[0].CreateRevision)
+		}
+		require.WithinDuration(w, time.Now().Add(9*time.Second), set.Deadline(), time.Second)
+		require.NoError(w, set.Unlock(w.ctx))
+		require.ErrorIs(w, set.Err(), ErrReleased)
+		require.ErrorIs(w, set.Unlock(w.ctx), ErrReleased)
+		require.ErrorIs(w, context.Cause(set.Context()), ErrReleased)
+		require.Zero(w, set.Deadline())
+		<-set.Done()
+		w.allGone()
+	})
+}
+
+func TestLockAllOfFreeNamesIsOneRequestAndSoIsItsUnlock(t *testing.T) {
+	simulate(t, func(w *world) {
+		s, c := w.session("a"), w.Client("a")
+		for _, n := range []int{1, 2, 64} {
+			var names []string
+			for i := range n {
+				names = append(names, fmt.Sprintf("n/%d", i))
+			}
+			c.ResetCounts()
+			set := w.lockAll(s, names...)
+			require.Equal(w, 1, c.Count(unary...), "%d names", n)
+			require.NoError(w, set.Unlock(w.ctx))
+			require.Equal(w, 2, c.Count(unary...), "%d names", n)
+			set, err := TryLockAll(w.ctx, s, names...)
+			require.NoError(w, err)
+			require.Equal(w, 3, c.Count(unary...), "%d names", n)
+			require.NoError(w, set.Unlock(w.ctx))
+		}
+		w.allGone()
+	})
+}
+
+// What it costs to wait: one entering transaction and one view for the first name in which
+// somebody is ahead; at the handover, a look at each further name in which somebody was,
+// and one at all of our own keys.
+func TestWhatLockAllOfTakenNamesCosts(t *testing.T) {
+	simulate(t, func(w *world) {
+		held := w.lockAll(w.session("a"), "x", "y")
+		s, c := w.session("b"), w.Client("b")
+		c.ResetCounts()
+		p := w.lockAllLater(s, "y", "z", "x")
+		w.pass(100 * time.Millisecond)
+		p.isWaiting()
+		inLine := c.Count(unary...)
+		require.LessOrEqual(w, inLine, 2)
+		require.Equal(w, 1, c.Count(simetcd.Txn))
+		require.NoError(w, held.Unlock(w.ctx))
+		set := p.get()
+		handover := c.Count(unary...) - inLine
+		require.LessOrEqual(w, handover, 2, "x is looked at, and all keys")
+		t.Logf("to be in line: %d requests; handover with two contended names: %d", inLine, handover)
+		require.NoError(w, set.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestLockAllHoldsNoneUntilItHasAll(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		x := w.lock(NewMutex(a, "x"))
+		all := w.lockAllLater(b, "x", "y")
+		w.pass(time.Second)
+		all.isWaiting()
+		_, err := NewMutex(a, "y").TryLock(w.ctx)
+		require.ErrorIs(w, err, ErrLocked, "its place in the line counts")
+		require.NoError(w, x.Unlock(w.ctx))
+		set := all.get()
+		require.Greater(w, set.Token(), x.Token())
+		require.NoError(w, set.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestTheOrderInWhichNamesAreWrittenDoesNotMatter(t *testing.T) {
+	for seed := range uint64(20) {
+		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
+			orders := [][]string{{"x", "y"}, {"y", "x"}, {"x", "y", "z"}, {"z", "x"}, {"y", "z"}, {"z", "y", "x"}}
+			inside := map[string]*atomic.Int32{"x": {}, "y": {}, "z": {}}
+			var work sync.WaitGroup
+			for i, names := range orders {
+				s := w.session(fmt.Sprint("client-", i/2)) // two of each process
+				work.Go(func() {
+					for range 5 {
+						set, err := LockAll(w.timeout(time.Minute), s, names...)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						for _, name := range names {
+							if inside[name].Add(1) != 1 {
+								t.Errorf("two hold %s", name)
+							}
+						}
+						time.Sleep(time.Duration(i+1) * time.Millisecond)
+						for _, name := range names {
+							inside[name].Add(-1)
+						}
+						if err := set.Unlock(w.ctx); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			work.Wait()
+			w.allGone()
+		})
+	}
+}
+
+func TestLockAllTakesTurnsWithEveryOtherKind(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		for _, s := range []*Session{a, b} { // the others are of its own session, and of another
+			write, err := NewRWMutex(s, "w").Lock(w.ctx)
+			require.NoError(w, err)
+			read, err := NewRWMutex(s, "r").RLock(w.ctx)
+			require.NoError(w, err)
+			permits, err := NewSemaphore(s, "s", 3).Acquire(w.ctx, 1)
+			require.NoError(w, err)
+			term, err := NewElection(s, "e").Campaign(w.ctx, "v")
+			require.NoError(w, err)
+			lock := w.lock(NewMutex(s, "m"))
+			all := w.lockAllLater(a, "w", "r", "s", "e", "m")
+			for _, release := range []func(context.Context) error{write.Unlock, read.Unlock, permits.Release, term.Resign, lock.Unlock} {
+				w.pass(time.Second)
+				all.isWaiting()
+				require.NoError(w, release(w.ctx))
+			}
+			set := all.get()
+			require.Greater(w, set.Token(), lock.Token())
+
+			reader := start(w, NewRWMutex(s, "r").RLock)
+			one := start(w, func(ctx context.Context) (*Permit, error) { return NewSemaphore(s, "s", 3).Acquire(ctx, 1) })
+			next := start(w, NewMutex(s, "m").Lock)
+			w.pass(time.Second)
+			reader.isWaiting()
+			one.isWaiting()
+			next.isWaiting()
+			require.NoError(w, set.Unlock(w.ctx))
+			require.Greater(w, reader.get().Token(), set.Token())
+			require.NoError(w, reader.value.Unlock(w.ctx))
+			require.NoError(w, one.get().Release(w.ctx))
+			require.NoError(w, next.get().Unlock(w.ctx))
+		}
+		w.allGone()
+	})
+}
+
+// Two of one session too have keys of their own: neither is let in with the other.
+func TestTwoLockAllOfOneSessionWaitForEachOther(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		first := w.lockAll(s, "x", "y")
+		second := w.lockAllLater(s, "y", "x")
+		w.pass(time.Second)
+		third := w.lockAllLater(s, "y", "z")
+		w.pass(time.Second)
+		second.isWaiting()
+		third.isWaiting()
+		require.NoError(w, first.Unlock(w.ctx))
+		set := second.get()
+		require.Greater(w, set.Token(), first.Token())
+		third.isWaiting()
+		require.NoError(w, set.Unlock(w.ctx))
+		require.NoError(w, third.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestTryLockAllWritesNothingUnlessAllAreFree(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.Client("b")
+		lock := w.lock(NewMutex(a, "y"))
+		before := w.Revision()
+		c.ResetCounts()
+		for range 3 {
+			_, err := TryLockAll(w.ctx, b, "x", "y", "z")
+			require.ErrorIs(w, err, ErrLocked)
+		}
+		require.Equal(w, 3, c.Count(unary...))
+		require.Equal(w, before, w.Revision())
+		_, err := TryLockAll(w.ctx, a, "x", "y")
+		require.ErrorIs(w, err, ErrLocked, "of the same session")
+		require.NoError(w, lock.Unlock(w.ctx))
+		set, err := TryLockAll(w.ctx, b, "x", "y", "z")
+		require.NoError(w, err)
+		require.Greater(w, set.Token(), lock.Token())
+		require.NoError(w, set.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestNamesThatCannotBeLockedTogether(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		var many []string
+		for i := range 65 {
+			many = append(many, fmt.Sprint("n/", i))
+		}
+		w.lock(NewMutex(s, "used/inner"))
+		for _, c := range []struct {
+			names []string
+			want  error
+			says  string
+		}{
+			{nil, ErrInvalidName, "none"},
+			{[]string{""}, ErrInvalidName, "empty"},
+			{[]string{"a", "b/"}, ErrInvalidName, `"b/"`},
+			{[]string{"a", "b", "a"}, ErrInvalidName, `"a" is given twice`},
+			{[]string{"a/b", "c", "a"}, ErrNestedName, `"a/b" lies inside "a"`},
+			{[]string{"a/b/c", "a"}, ErrNestedName, `"a/b/c" lies inside "a"`},
+			{[]string{"c", "used"}, ErrNestedName, `"used/inner"`},
+			{[]string{"c", "used/inner/more"}, ErrNestedName, `"used/inner"`},
+			{many, ErrTooManyNames, "65, and at most 64"},
+		} {
+			for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
+				_, err := lock(w.ctx, s, c.names...)
+				require.ErrorIs(w, err, c.want, "%v", c.names)
+				require.ErrorContains(w, err, c.says)
+			}
+		}
+		_, err := LockAll(w.ctx, nil, "a")
+		require.ErrorIs(w, err, ErrSessionClosed)
+		_, err = LockAll(w.timeout(0), s, "a")
+		require.ErrorIs(w, err, context.DeadlineExceeded)
+
+		// Names that others use are found in etcd.
+		other := w.session("b")
+		_, err = LockAll(w.ctx, other, "c", "used")
+		require.ErrorIs(w, err, ErrNestedName)
+		w.pass(time.Second) // its keys are deleted in the background
+		_, err = TryLockAll(w.ctx, other, "c", "used")
+		require.ErrorIs(w, err, ErrNestedName)
+		// And those of a LockAll by its own session.
+		set := w.lockAll(s, "p/q", "r")
+		_, err = NewMutex(s, "p").Lock(w.ctx)
+		require.ErrorIs(w, err, ErrNestedName)
+		require.NoError(w, set.Unlock(w.ctx))
+		w.pass(time.Minute)
+		w.empty("c")
+		require.NoError(w, w.lock(NewMutex(s, "p")).Unlock(w.ctx), "it is free again")
+	})
+}
+
+func TestAnEtcdThatAllowsFewerOperationsIsTold(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCTooManyOps}, simetcd.Txn)
+		for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
+			_, err := lock(w.ctx, s, "x", "y", "z")
+			require.ErrorIs(w, err, ErrTooManyNames)
+			require.ErrorContains(w, err, "--max-txn-ops")
+		}
+		w.Intercept(nil)
+		require.NoError(w, w.lockAll(s, "x", "y", "z").Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestGuardsHoldOnlyWhileAllKeysStand(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		set := w.lockAll(s, "x", "y")
+		write := func() bool {
+			resp, err := s.Client().Txn(w.ctx).If(set.Guards()...).Then(clientv3.OpPut("resource", "v")).Commit()
+			require.NoError(w, err)
+			return resp.Succeeded
+		}
+		require.Len(w, set.Guards(), 2)
+		require.True(w, write())
+		w.DeleteKey(set.Keys()[1])
+		require.False(w, write())
+		w.DeleteKey("resource")
+		<-set.Done()
+		w.allGone()
+	})
+}
+
+func TestUnderLockAllEachOfItsNamesCanBeLockedAgain(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		set := w.lockAll(a, "x", "y")
+		w.Client("a").ResetCounts()
+		y, err := NewMutex(a, "y").Lock(set.Context())
+		require.NoError(w, err)
+		x, err := NewRWMutex(a, "x").RLock(set.Context())
+		require.NoError(w, err)
+		require.Zero(w, w.Client("a").Count(unary...))
+		require.Equal(w, []string{x.Key(), y.Key()}, set.Keys())
+		require.Equal(w, set.Token(), y.Token())
+		other := w.lockAllLater(b, "y")
+		require.NoError(w, set.Unlock(w.ctx))
+		w.pass(time.Second)
+		other.isWaiting()
+		require.NoError(w, x.Unlock(w.ctx))
+		w.pass(time.Second)
+		other.isWaiting() // all of it ends at the same time
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, other.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestLockAllUnderAHoldOfOneOfItsNamesIsADeadlock(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		x := w.lock(NewMutex(s, "x"))
+		set := w.lockAll(s, "p", "q")
+		for _, ctx := range []context.Context{x.Context(), func() context.Context {
+			y, err := NewMutex(s, "y").Lock(x.Context())
+			require.NoError(w, err)
+			return y.Context()
+		}()} {
+			_, err := LockAll(ctx, s, "z", "x")
+			require.ErrorIs(w, err, ErrDeadlock)
+			require.ErrorContains(w, err, x.Key())
+			_, err = TryLockAll(ctx, s, "z", "x")
+			require.ErrorIs(w, err, ErrLocked)
+			require.ErrorIs(w, err, ErrDeadlock)
+		}
+		_, err := LockAll(set.Context(), s, "q", "r")
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.NoError(w, set.Unlock(w.ctx))
+		r, err := LockAll(set.Context(), s, "q", "r")
+		require.ErrorIs(w, err, ErrReleased, "a context that has ended")
+		require.Nil(w, r)
+		require.NoError(w, x.Unlock(w.ctx))
+	})
+}
+
+func TestAWriteLockWithinLockAllCannotBeDowngraded(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		set := w.lockAll(s, "x", "y")
+		x, err := NewRWMutex(s, "x").Lock(set.Context())
+		require.NoError(w, err)
+		require.NoError(w, set.Unlock(w.ctx))
+		_, err = x.Downgrade(w.ctx)
+		require.ErrorIs(w, err, ErrReentryLimit)
+		require.NoError(w, x.Err(), "and it is held as before")
+		require.NoError(w, x.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestDoAll(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		wrong := errors.New("wrong")
+		err := DoAll(w.ctx, s, []string{"x", "y"}, func(ctx context.Context, locks *LockSet) error {
+			require.NoError(w, locks.Err())
+			_, err := LockAll(ctx, s, "x")
+			require.ErrorIs(w, err, ErrDeadlock)
+			return wrong
+		})
+		require.Equal(w, wrong, err)
+		require.Panics(w, func() {
+			_ = DoAll(w.ctx, s, []string{"x", "y"}, func(context.Context, *LockSet) error { panic("in the work") })
+		})
+		synctest.Wait()
+		w.empty("x")
+		w.empty("y")
+		err = DoAll(w.ctx, s, []string{"x", "y"}, func(ctx context.Context, locks *LockSet) error {
+			w.DeleteKey(locks.Keys()[1])
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		require.ErrorIs(w, err, ErrEvicted)
+		require.ErrorIs(w, DoAll(w.ctx, s, nil, nil), ErrInvalidName)
+		w.allGone()
+	})
+}
+
+// A LockAll is in nobody's way in memory: its session hands over, and keeps, as without it.
+func TestLockAllWaitsForASliceOfItsOwnSessionAtMost(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		m := NewMutex(s, "x", WithTimeSlice(50*time.Millisecond))
+		var busy sync.WaitGroup
+		ctx, stop := context.WithCancel(w.ctx)
+		for range 3 {
+			busy.Go(func() {
+				for ctx.Err() == nil {
+					l, err := m.Lock(w.ctx)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(5 * time.Millisecond)
+					_ = l.Unlock(w.ctx)
+				}
+			})
+		}
+		w.pass(time.Second)
+		began := time.Now()
+		set := w.lockAll(s, "x", "y")
+		require.Less(w, time.Since(began), 100*time.Millisecond)
+		require.NoError(w, set.Unlock(w.ctx))
+		stop()
+		busy.Wait()
+		require.True(w, slices.Equal(set.Names(), []string{"x", "y"}))
+		w.allGone()
+	})
+}
