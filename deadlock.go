@@ -56,11 +56,12 @@ func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, erro
 	g := newWaitGraph(kvs)
 	var found []Deadlock
 	seen := make(map[string]bool)
+	within := g.stuck()
 	for _, n := range g.nodes {
-		if !n.holds() {
+		if !within[n] || !n.holds() {
 			continue // in lines alone there is no cycle
 		}
-		cycle := g.cycle(n, func(*waitNode) bool { return true })
+		cycle := g.cycle(n, func(n *waitNode) bool { return within[n] })
 		if cycle != nil && !seen[cycle.id()] {
 			seen[cycle.id()] = true
 			found = append(found, cycle)
@@ -100,7 +101,10 @@ type waitGraph struct {
 }
 
 // waitNode is one waiter or holder: an entry, or those that were entered at once.
-type waitNode struct{ entries []*queue.Contender }
+type waitNode struct {
+	entries []*queue.Contender
+	links   []link // once they are asked for
+}
 
 // compare is by who came first. One session can write entries of several names at one
 // revision; then the keys decide, as all who look must agree on who was last.
@@ -164,7 +168,10 @@ func (g *waitGraph) add(c *queue.Contender, sets map[string]*waitNode) {
 
 // links are from a node to those that it waits for and that wait themselves.
 func (g *waitGraph) links(n *waitNode) []link {
-	var all []link
+	if n.links != nil {
+		return n.links
+	}
+	all := []link{}
 	for _, own := range n.entries {
 		for _, blocker := range own.Ahead {
 			if ahead := g.byKey[string(blocker.Key)]; ahead != n && ahead.waits() {
@@ -178,7 +185,42 @@ func (g *waitGraph) links(n *waitNode) []link {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b link) int { return a.to.compare(b.to) })
+	n.links = all
 	return all
+}
+
+// stuck are the nodes that can be in a cycle: what is left when those for whom nobody waits,
+// and those that wait for nobody, are taken away, and then again. Most often that is
+// nothing, and in a long line it saves a search from each place of it.
+func (g *waitGraph) stuck() map[*waitNode]bool {
+	left := make(map[*waitNode]bool, len(g.nodes))
+	waits, waited := make(map[*waitNode]int), make(map[*waitNode]int)
+	back := make(map[*waitNode][]*waitNode)
+	for _, n := range g.nodes {
+		left[n] = true
+		for _, l := range g.links(n) {
+			waits[n]++
+			waited[l.to]++
+			back[l.to] = append(back[l.to], n)
+		}
+	}
+	for todo := slices.Clone(g.nodes); len(todo) > 0; {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !left[n] || waits[n] > 0 && waited[n] > 0 {
+			continue
+		}
+		delete(left, n)
+		for _, l := range g.links(n) {
+			waited[l.to]--
+			todo = append(todo, l.to)
+		}
+		for _, before := range back[n] {
+			waits[before]--
+			todo = append(todo, before)
+		}
+	}
+	return left
 }
 
 // cycle is the shortest way from a node back to itself over nodes that may be used; nil if

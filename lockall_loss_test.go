@@ -203,6 +203,24 @@ func TestAnotherProcessTakesALockAllOverWithItsLease(t *testing.T) {
 	})
 }
 
+func TestALockAllThatWasTakenOverHasALargerToken(t *testing.T) {
+	for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
+		simulate(t, func(w *world) {
+			a := w.session("a")
+			set := w.lockAll(a, "x", "y") // and nobody writes anything meanwhile
+			again, err := lock(w.ctx, w.session("b", WithLease(w.orphan(a))), "x", "y")
+			require.NoError(w, err)
+			require.Greater(w, again.Token(), set.Token())
+			require.Equal(w, set.Keys(), again.Keys())
+			entries, err := NewMutex(again.hold.tenure.line.session, "x").Queue(w.ctx)
+			require.NoError(w, err)
+			require.Equal(w, "b", entries[0].Owner)
+			require.NoError(w, again.Unlock(w.ctx))
+			w.allGone()
+		})
+	}
+}
+
 // Keys of a lease that were not written together are no entry of a LockAll: it could be
 // before another one under one name, and behind it under another.
 func TestLockAllDoesNotBuildOnKeysThatWereNotWrittenTogether(t *testing.T) {

@@ -92,7 +92,7 @@ var errOverdue = errors.New("a renewal is overdue")
 // old one or one with a short TTL, must not be asked for again at once, and again.
 func (l *Lease) nextRenewal(every time.Duration) time.Duration {
 	sent := l.ValidUntil() - l.ttl + l.margin
-	return max(sent+every-l.cfg.Clock(), l.ttl/50)
+	return max(sent+every-l.cfg.Clock(), every/16)
 }
 
 // renew sends one renewal and waits for its answer for as long as that can be of

@@ -1,0 +1,523 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// lockUnder waits for a lock in the background, under a context that carries holds.
+func (w *world) lockUnder(under context.Context, m *Mutex) *pending[*Lock] {
+	w.Helper()
+	p := start(w, func(ctx context.Context) (*Lock, error) {
+		ctx, cancel := context.WithCancel(context.WithValue(ctx, carryKey{}, carriedBy(under)))
+		defer cancel()
+		defer context.AfterFunc(under, cancel)()
+		return m.Lock(ctx)
+	})
+	w.pass(100 * time.Millisecond) // it is in line, or has failed
+	return p
+}
+
+// deadlocks are those under a prefix, as the names in which their members wait.
+func (w *world) deadlocks(s *Session, prefix string) []string {
+	w.Helper()
+	found, err := Deadlocks(w.ctx, s, prefix)
+	require.NoError(w, err)
+	all := make([]string, 0, len(found))
+	for _, d := range found {
+		var names []string
+		for _, wait := range d {
+			name, _ := wire.NameOf(wait.Waiter.Key)
+			names = append(names, fmt.Sprintf("%s:%s", wait.Waiter.Owner, name))
+		}
+		all = append(all, strings.Join(names, " "))
+	}
+	return all
+}
+
+func TestADeadlockOfTwoIsFoundAndTheYoungerOneIsRefused(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		detect := WithDeadlockDetection("x/")
+		la, lb := w.lock(NewMutex(a, "x/1")), w.lock(NewMutex(b, "x/2"))
+		older := w.lockUnder(la.Context(), NewMutex(a, "x/2", detect))
+		older.isWaiting()
+		require.Empty(w, w.deadlocks(a, "x/"))
+		blind := w.lockUnder(lb.Context(), NewMutex(b, "x/1")) // without the option it waits
+		blind.isWaiting()
+		require.Equal(w, []string{"a:x/2 b:x/1"}, w.deadlocks(a, "x/"))
+		found, err := Deadlocks(w.ctx, b, "")
+		require.NoError(w, err)
+		require.Equal(w, lb.Key(), found[0][0].For.Key)
+		require.Equal(w, []string{la.Key()}, found[0][0].Waiter.Holds)
+		require.Equal(w, la.Key(), found[0][1].For.Key)
+		require.Contains(w, found[0].String(), fmt.Sprintf("waits with %q for %q", found[0][0].Waiter.Key, lb.Key()))
+		require.Empty(w, w.deadlocks(a, "y"), "another prefix")
+		blind.cancel()
+		blind.fails(context.Canceled)
+		w.pass(time.Second)
+		require.Empty(w, w.deadlocks(a, "x/"))
+
+		_, err = NewMutex(b, "x/1", detect).Lock(lb.Context())
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.ErrorContains(w, err, la.Key())
+		w.pass(time.Second)
+		require.Len(w, w.Keys("x/1/"), 1, "the key of the victim is gone")
+		older.isWaiting()
+		require.NoError(w, lb.Unlock(w.ctx))
+		require.NoError(w, older.get().Unlock(w.ctx))
+		require.NoError(w, la.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestADeadlockOfThreeAndThroughPlacesInALine(t *testing.T) {
+	simulate(t, func(w *world) {
+		detect := WithDeadlockDetection("")
+		var sessions []*Session
+		var held []*Lock
+		for i := range 3 {
+			s := w.session(fmt.Sprint("s", i))
+			sessions = append(sessions, s)
+			held = append(held, w.lock(NewMutex(s, fmt.Sprint("x/", i))))
+		}
+		p0 := w.lockUnder(held[0].Context(), NewMutex(sessions[0], "x/1", detect))
+		// One who holds nothing stands in line before the second one.
+		bystander := w.lockUnder(w.ctx, NewMutex(w.session("by"), "x/2"))
+		p1 := w.lockUnder(held[1].Context(), NewMutex(sessions[1], "x/2", detect))
+		for _, p := range []*pending[*Lock]{p0, p1, bystander} {
+			p.isWaiting()
+		}
+		p2 := w.lockUnder(held[2].Context(), NewMutex(sessions[2], "x/0"))
+		p2.isWaiting()
+		require.Equal(w, []string{"s0:x/1 s1:x/2 by:x/2 s2:x/0"}, w.deadlocks(sessions[0], "x/"))
+		p2.cancel()
+		p2.fails(context.Canceled)
+		w.pass(time.Second)
+		_, err := NewMutex(sessions[2], "x/0", detect).Lock(held[2].Context())
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.NoError(w, held[2].Unlock(w.ctx))
+		require.NoError(w, bystander.get().Unlock(w.ctx))
+		require.NoError(w, p1.get().Unlock(w.ctx))
+		require.NoError(w, held[1].Unlock(w.ctx))
+		require.NoError(w, p0.get().Unlock(w.ctx))
+		require.NoError(w, held[0].Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// To stand behind somebody who waits for oneself is a deadlock too, although he holds
+// nothing of what is wanted.
+func TestADeadlockWithSomebodyAheadInTheLine(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.session("c")
+		x := w.lock(NewMutex(a, "x"))
+		y := w.lock(NewMutex(c, "y"))
+		// b holds z, waits for y, behind c; and a, who has x, stands behind b.
+		z := w.lock(NewMutex(b, "z"))
+		pb := w.lockUnder(z.Context(), NewMutex(b, "y"))
+		pa := w.lockUnder(x.Context(), NewMutex(a, "y"))
+		pb.isWaiting()
+		pa.isWaiting()
+		require.Empty(w, w.deadlocks(a, ""))
+		// c wants x: a waits for c, be it behind b.
+		_, err := NewMutex(c, "x", WithDeadlockDetection("")).Lock(y.Context())
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, pb.get().Unlock(w.ctx))
+		require.NoError(w, pa.get().Unlock(w.ctx))
+		w.pass(time.Second)
+		w.allGone()
+	})
+}
+
+func TestReadersPermitsAndSeveralNamesAreSeenInDeadlocks(t *testing.T) {
+	simulate(t, func(w *world) {
+		detect := WithDeadlockDetection("")
+		a, b := w.session("a", detect), w.session("b", detect)
+		refused := func(err error) {
+			t.Helper()
+			require.ErrorIs(w, err, ErrDeadlock)
+			w.pass(time.Second)
+		}
+
+		soon := func(l *Lock) context.Context {
+			ctx, cancel := context.WithTimeout(l.Context(), 10*time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}
+
+		// A reader, and a writer behind him.
+		r, err := NewRWMutex(a, "r").RLock(w.ctx)
+		require.NoError(w, err)
+		m := w.lock(NewMutex(b, "m"))
+		p := w.lockUnder(r.Context(), NewMutex(a, "m"))
+		p.isWaiting()
+		_, err = NewRWMutex(b, "r").Lock(soon(m))
+		refused(err)
+		r2, err := NewRWMutex(b, "r").RLock(m.Context())
+		require.NoError(w, err, "readers do not wait for each other")
+
+		// Permits.
+		s1, err := NewSemaphore(a, "s", 3).Acquire(w.ctx, 2)
+		require.NoError(w, err)
+		ps := w.lockUnder(s1.Context(), NewMutex(a, "m"))
+		one, err := NewSemaphore(b, "s", 3).Acquire(m.Context(), 1)
+		require.NoError(w, err, "there is one left")
+		_, err = NewSemaphore(b, "s", 3).Acquire(soon(m), 1)
+		refused(err)
+
+		// Of several names, waited for and wanted.
+		set := w.lockAll(a, "p", "q")
+		pset := w.lockUnder(set.Context(), NewMutex(a, "m"))
+		_, err = LockAll(soon(m), b, "o", "q")
+		refused(err)
+		w.empty("o")
+		for _, p := range []*pending[*Lock]{p, ps, pset} {
+			p.isWaiting()
+			p.cancel()
+			p.fails(context.Canceled)
+		}
+		mine := w.lockAllLater(a, "m", "n") // it holds nothing
+		w.pass(time.Second)
+		mine.isWaiting()
+		mine.cancel()
+		carrying := start(w, func(context.Context) (*LockSet, error) { return LockAll(r.Context(), a, "n", "m") })
+		w.pass(time.Second)
+		carrying.isWaiting()
+		_, err = NewRWMutex(b, "r").Lock(soon(m))
+		refused(err)
+		require.NoError(w, r2.Unlock(w.ctx))
+		require.NoError(w, one.Release(w.ctx))
+		require.NoError(w, m.Unlock(w.ctx))
+		require.NoError(w, carrying.get().Unlock(w.ctx))
+		w.pass(time.Second)
+		w.allGone()
+	})
+}
+
+func TestGoroutinesOfOneSessionInADeadlock(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		detect := WithDeadlockDetection("")
+		x, y := w.lock(NewMutex(s, "x")), w.lock(NewMutex(s, "y"))
+		p := w.lockUnder(x.Context(), NewMutex(s, "y", detect))
+		p.isWaiting()
+		_, err := NewMutex(s, "x", detect).Lock(y.Context())
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, p.get().Unlock(w.ctx))
+		require.NoError(w, x.Unlock(w.ctx))
+		w.pass(time.Second)
+		require.Empty(w, w.Keys(""))
+
+		// And one who waits for himself: of permits further ones are no nested hold.
+		sem := NewSemaphore(s, "s", 2, detect)
+		all, err := sem.Acquire(w.ctx, 2)
+		require.NoError(w, err)
+		_, err = sem.Acquire(all.Context(), 1)
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.NoError(w, all.Release(w.ctx))
+		w.allGone()
+	})
+}
+
+// All who are in a cycle may look at the same time; the rule that only the last one to come
+// is told then decides.
+func TestExactlyOneOfThoseInACycleIsRefused(t *testing.T) {
+	for seed := range uint64(60) {
+		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
+			n := 2 + int(seed%3)
+			sessions := make([]*Session, n)
+			held := make([]*Lock, n)
+			for i := range n {
+				sessions[i] = w.session(fmt.Sprint("s", i%(1+int(seed)%n)), // some of one process, or of one session
+					sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1 }))
+				if seed%4 == 0 {
+					sessions[i] = sessions[0]
+				}
+				held[i] = w.lock(NewMutex(sessions[i], fmt.Sprint("x/", i)))
+			}
+			var refused atomic.Int32
+			var all sync.WaitGroup
+			for i := range n {
+				all.Go(func() {
+					l, err := NewMutex(sessions[i], fmt.Sprint("x/", (i+1)%n), WithDeadlockDetection("x/")).Lock(held[i].Context())
+					switch {
+					case errors.Is(err, ErrDeadlock):
+						refused.Add(1)
+					case err != nil:
+						t.Error(err)
+					default:
+						time.Sleep(time.Millisecond)
+						_ = l.Unlock(w.ctx)
+					}
+					_ = held[i].Unlock(w.ctx)
+				})
+			}
+			all.Wait()
+			require.EqualValues(w, 1, refused.Load(), "seed %d", seed)
+			w.allGone()
+		})
+	}
+}
+
+// Writes of one session travel together and so share a revision: it must still be one who
+// was last.
+func TestOfTwoThatLinedUpAtOneRevisionOneIsRefused(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a", sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1 }))
+		detect := WithDeadlockDetection("")
+		x, y := w.lock(NewMutex(s, "x")), w.lock(NewMutex(s, "y"))
+		// While the only lane is taken, the two writes wait for it and then go together.
+		w.next("a", simetcd.Txn, simetcd.Action{DelayReply: 150 * time.Millisecond})
+		blocker := start(w, NewMutex(s, "z").Lock)
+		time.Sleep(10 * time.Millisecond)
+		p := start(w, func(context.Context) (*Lock, error) { return NewMutex(s, "y", detect).Lock(x.Context()) })
+		q := start(w, func(context.Context) (*Lock, error) { return NewMutex(s, "x", detect).Lock(y.Context()) })
+		w.pass(time.Second)
+		require.NoError(w, blocker.get().Unlock(w.ctx))
+		refused := 0
+		for _, p := range []*pending[*Lock]{p, q} {
+			select {
+			case <-p.done:
+				require.ErrorIs(w, p.err, ErrDeadlock)
+				refused++
+			default:
+			}
+		}
+		require.Equal(w, 1, refused)
+		kx, ky := w.Keys("x/"), w.Keys("y/")
+		require.Equal(w, 3, len(kx)+len(ky))
+		require.NoError(w, x.Unlock(w.ctx))
+		require.NoError(w, y.Unlock(w.ctx))
+		for _, p := range []*pending[*Lock]{p, q} {
+			if l, err := p.result(); err == nil {
+				require.NoError(w, l.Unlock(w.ctx))
+			}
+		}
+		w.allGone()
+	})
+}
+
+func TestDetectionCostsOneReadForEachWait(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.Client("b")
+		held, own := w.lock(NewMutex(a, "x")), w.lock(NewMutex(b, "y"))
+		var p *pending[*Lock]
+		plain := requests(c, func() {
+			p = w.lockUnder(own.Context(), NewMutex(b, "x"))
+			p.isWaiting()
+		})
+		p.cancel()
+		p.fails(context.Canceled)
+		w.pass(2 * time.Second)
+		detected := requests(c, func() {
+			p = w.lockUnder(own.Context(), NewMutex(b, "x", WithDeadlockDetection("")))
+			p.isWaiting()
+		})
+		require.Equal(w, "1 Range, 1 Txn, 1 Watch", plain)
+		require.Equal(w, "2 Range, 1 Txn, 1 Watch", detected)
+		require.NoError(w, held.Unlock(w.ctx))
+		require.NoError(w, p.get().Unlock(w.ctx))
+		require.Equal(w, "1 Txn", requests(c, func() { // none for a lock that is free
+			l, err := NewMutex(b, "free", WithDeadlockDetection("")).Lock(own.Context())
+			require.NoError(w, err)
+			held = l
+		}))
+		require.NoError(w, held.Unlock(w.ctx))
+		require.Equal(w, "1 Range", requests(c, func() { require.Empty(w, w.deadlocks(b, "")) }))
+		w.allGone()
+	})
+}
+
+// What stands in etcd may be anybody's, by mistake or on purpose.
+func TestValuesThatMakeNoSenseHarmNobody(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		x, y := w.lock(NewMutex(a, "x")), w.lock(NewMutex(b, "y"))
+		for i, value := range []string{
+			"", "{", "[]", "null", `{"holds":null}`, `{"holds":["","x","no slash"]}`, `{"holds":[17]}`,
+			`{"holds":["stray/0","stray/1","stray/2"],"all":["stray","stray"]}`,
+			`{"mode":"counted","permits":9223372036854775807,"limit":9223372036854775807}`,
+			`{"mode":"counted","permits":-5,"limit":1}`, `{"mode":"upgrading","bound":-1}`, `{"mode":"upgrading","bound":9223372036854775807}`,
+			`{"mode":"nonsense"}`, `{"mode":"shared","holds":["stray/3"]}`, `{"all":["a","b"],"holds":["stray/13"]}`,
+			"\x00\xff", strings.Repeat(`{"holds":[`, 100),
+		} {
+			w.PutKey(fmt.Sprintf("stray/%d", i), value, clientv3.NoLease)
+		}
+		w.PutKey("no-queue", `{"holds":["stray/0"]}`, clientv3.NoLease)
+		w.PutKey("/", `{"holds":["stray/0"]}`, clientv3.NoLease)
+		_, err := Deadlocks(w.ctx, a, "")
+		require.NoError(w, err)
+		require.Empty(w, w.deadlocks(a, "x"))
+
+		p := w.lockUnder(x.Context(), NewMutex(a, "y", WithDeadlockDetection("")))
+		p.isWaiting()
+		_, err = NewMutex(b, "x", WithDeadlockDetection("")).Lock(y.Context())
+		require.ErrorIs(w, err, ErrDeadlock, "and the true one is found among them")
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, p.get().Unlock(w.ctx))
+		require.NoError(w, x.Unlock(w.ctx))
+	})
+}
+
+func TestDeadlocksAmongManyWaitersAreFoundSoon(t *testing.T) {
+	var kvs []string
+	simulate(t, func(w *world) {
+		a := w.session("a")
+		for i := range 5000 {
+			value := ""
+			switch i % 3 {
+			case 1:
+				value = fmt.Sprintf(`{"holds":["other/%d"]}`, i)
+			case 2:
+				value = `{"mode":"counted","permits":1,"limit":2}`
+			}
+			w.PutKey(fmt.Sprintf("crowd/%d", i), value, clientv3.NoLease)
+		}
+		began := time.Now()
+		require.Empty(w, w.deadlocks(a, "crowd"))
+		require.Less(w, time.Since(began), time.Second) // of virtual time: one read
+		w.PutKey("other/1", "", clientv3.NoLease)
+		w.PutKey("other/x", `{"holds":["crowd/0"]}`, clientv3.NoLease)
+		found, err := Deadlocks(w.ctx, a, "")
+		require.NoError(w, err)
+		require.Len(w, found, 1)
+		require.Len(w, found[0], 2)
+		for _, wait := range found[0] {
+			kvs = append(kvs, wait.Waiter.Key)
+		}
+	})
+	require.Equal(t, []string{"crowd/1", "other/x"}, kvs)
+}
+
+func TestDeadlocksTellsItsErrors(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		_, err := Deadlocks(w.ctx, nil, "x")
+		require.ErrorIs(w, err, ErrSessionClosed)
+		w.Client("a").Cut()
+		_, err = Deadlocks(w.timeout(time.Second), s, "x")
+		require.ErrorIs(w, err, context.DeadlineExceeded)
+		w.Client("a").Heal()
+		require.NoError(w, s.Close(w.ctx))
+		_, err = Deadlocks(w.ctx, s, "x")
+		require.ErrorIs(w, err, ErrSessionClosed)
+	})
+}
+
+// What a waiter holds can change while he waits: another goroutine lets go of it, and somebody
+// else of the session has it at once, in memory. Nobody is to be refused for what was.
+func TestWhatWasReleasedMeanwhileMakesNoDeadlock(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		long := WithTimeSlice(time.Hour)
+		x := w.lock(NewMutex(a, "x", long))
+		y := w.lock(NewMutex(b, "y"))
+		sibling := start(w, NewMutex(a, "x", long).Lock)
+		w.pass(100 * time.Millisecond)
+		sibling.isWaiting()
+		// Waits for y, and holds x; then x is unlocked, and the sibling would have the key.
+		p := start(w, func(ctx context.Context) (*Lock, error) {
+			return NewMutex(a, "y").Lock(context.WithValue(ctx, carryKey{}, carriedBy(x.Context())))
+		})
+		w.pass(100 * time.Millisecond)
+		p.isWaiting()
+		require.NoError(w, x.Unlock(w.ctx))
+		next := sibling.get()
+		require.NotEqual(w, x.Token(), next.Token(), "not in memory while etcd says who has it")
+		q := start(w, func(context.Context) (*Lock, error) {
+			return NewMutex(b, "x", WithDeadlockDetection("")).Lock(y.Context())
+		})
+		w.pass(time.Second)
+		q.isWaiting()
+		require.Empty(w, w.deadlocks(a, ""))
+		require.NoError(w, next.Unlock(w.ctx))
+		require.NoError(w, q.get().Unlock(w.ctx))
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, p.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// A reader's key stays for the other readers of the session; what the waiter's entry says is
+// then written again.
+func TestAReaderWhoHasLeftMakesNoDeadlock(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		m := NewRWMutex(a, "x", WithTimeSlice(time.Hour))
+		r1, err := m.RLock(w.ctx)
+		require.NoError(w, err)
+		r2, err := m.RLock(w.ctx)
+		require.NoError(w, err)
+		require.Equal(w, r1.Key(), r2.Key())
+		y := w.lock(NewMutex(b, "y"))
+		p := start(w, func(ctx context.Context) (*Lock, error) {
+			return NewMutex(a, "y").Lock(context.WithValue(ctx, carryKey{}, carriedBy(r1.Context())))
+		})
+		w.pass(100 * time.Millisecond)
+		p.isWaiting()
+		require.NoError(w, r1.Unlock(w.ctx))
+		w.pass(100 * time.Millisecond)
+		p.isWaiting()
+		q := start(w, func(context.Context) (*WriteLock, error) {
+			return NewRWMutex(b, "x", WithDeadlockDetection("")).Lock(y.Context())
+		})
+		w.pass(time.Second)
+		q.isWaiting()
+		require.NoError(w, r2.Unlock(w.ctx))
+		require.NoError(w, q.get().Unlock(w.ctx))
+		require.NoError(w, y.Unlock(w.ctx))
+		require.NoError(w, p.get().Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+// Who gives up leaves his place to the next one of the line, but not what he holds.
+func TestWhoInheritsAPlaceDoesNotHoldWhatTheFirstOneHeld(t *testing.T) {
+	for _, owner := range []string{"a", "other"} {
+		simulate(t, func(w *world) {
+			a, b := w.session("a"), w.session("b")
+			x := w.lock(NewMutex(a, "x"))
+			y, z := w.lock(NewMutex(b, "y")), w.lock(NewMutex(a, "z"))
+			first := w.lockUnder(x.Context(), NewMutex(a, "y"))
+			first.isWaiting()
+			second := w.lockUnder(z.Context(), NewMutex(a, "y", WithOwner(owner)))
+			second.isWaiting()
+			place := w.Keys("y/")
+			first.cancel()
+			first.fails(context.Canceled)
+			w.pass(100 * time.Millisecond)
+			after := w.Keys("y/")
+			require.Len(w, after, 2)
+			require.Equal(w, place[len(place)-1].CreateRevision, after[len(after)-1].CreateRevision, "the place stays (trap A3)")
+			q := start(w, func(context.Context) (*Lock, error) {
+				return NewMutex(b, "x", WithDeadlockDetection("")).Lock(y.Context())
+			})
+			w.pass(time.Second)
+			q.isWaiting()
+			_, err := NewMutex(b, "z", WithDeadlockDetection("")).Lock(y.Context())
+			require.ErrorIs(w, err, ErrDeadlock, "but what the second one holds")
+			require.NoError(w, x.Unlock(w.ctx))
+			require.NoError(w, q.get().Unlock(w.ctx))
+			require.NoError(w, y.Unlock(w.ctx))
+			require.NoError(w, second.get().Unlock(w.ctx))
+			require.NoError(w, z.Unlock(w.ctx))
+			w.allGone()
+		})
+	}
+}
