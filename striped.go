@@ -27,7 +27,7 @@ func NewStriped(s *Session, name string, n int, opts ...MutexOption) *Striped {
 
 // For is the mutex of a key. Which one it is stays the same for all versions of this
 // package, and is easily found in other languages: FNV-1a of the key's bytes, 64 bits,
-// modulo n. (Offset 14695981039346656037, prime 1099511628211; "orders/42" of 16 is 14.)
+// modulo n. (Offset 14695981039346656037, prime 1099511628211; "orders/42" of 16 is 15.)
 func (s *Striped) For(key string) *Mutex {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key)) // never fails

@@ -1,0 +1,72 @@
+package etcdlock
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// These are promised for all versions and languages: they must never change.
+func TestTheMutexOfAKeyIsTheSameForEver(t *testing.T) {
+	for _, v := range []struct {
+		key  string
+		n    int
+		want string
+	}{
+		{"orders/42", 16, "s/15"},
+		{"", 16, "s/5"},
+		{"a", 16, "s/12"},
+		{"orders/42", 10, "s/9"},
+		{"orders/43", 16, "s/12"},
+		{"ключ", 1000, "s/81"},
+		{"\x00ÿ", 7, "s/2"},
+		{strings.Repeat("a", 100), 64, "s/57"},
+		{"orders/42", 1, "s/0"},
+	} {
+		require.Equal(t, v.want, NewStriped(nil, "s", v.n).For(v.key).Name())
+	}
+}
+
+func TestKeysAreSpreadEvenly(t *testing.T) {
+	for _, n := range []int{1, 2, 7, 16, 100} {
+		s := NewStriped(nil, "s", n)
+		require.Equal(t, n, s.Len())
+		counts := make(map[string]int)
+		const keys = 20_000
+		for i := range keys {
+			counts[s.For(fmt.Sprintf("orders/%d", i)).Name()]++
+		}
+		require.Len(t, counts, n)
+		for name, c := range counts {
+			require.InDelta(t, keys/n, c, 0.2*keys/float64(n), name)
+		}
+	}
+	require.Equal(t, 1, NewStriped(nil, "s", 0).Len())
+	require.Equal(t, "s/0", NewStriped(nil, "s", -3).For("any").Name())
+}
+
+func TestStripedMutexesExclude(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := NewStriped(w.session("a"), "s", 16, WithOwner("x"))
+		b := NewStriped(w.session("b"), "s", 16)
+		l := w.lock(a.For("orders/42"))
+		_, err := b.For("orders/42").TryLock(w.ctx)
+		require.ErrorIs(w, err, ErrLocked)
+		entries, err := b.For("orders/42").Queue(w.ctx)
+		require.NoError(w, err)
+		require.Equal(w, "x", entries[0].Owner)
+		other, err := b.For("orders/43").TryLock(w.ctx)
+		require.NoError(w, err)
+		_, err = NewMutex(a.session, "s").TryLock(w.ctx)
+		require.ErrorIs(w, err, ErrNestedName)
+		// With another n the same key has another mutex, and nothing tells.
+		third, err := NewStriped(b.session, "s", 10).For("orders/42").TryLock(w.ctx)
+		require.NoError(w, err)
+		for _, l := range []*Lock{l, other, third} {
+			require.NoError(w, l.Unlock(w.ctx))
+		}
+		w.allGone()
+	})
+}
