@@ -1,0 +1,172 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// crossing is a schedule in which 8 processes lock random sets of 6 names, at once and one
+// by one, while faults come and go. Nobody waits for ever, and no two hold a name.
+type crossing struct {
+	*simulation
+	names []string
+
+	mu     sync.Mutex
+	held   map[string][]*refereed
+	last   map[string]*Hold // the last one to be granted
+	grants int
+}
+
+const crossers = 8
+
+func TestManyLockAllInFoulWeather(t *testing.T) {
+	first, count := seeds(t, 150)
+	grants := 0
+	for seed := first; seed < first+count; seed++ {
+		grants += cross(t, seed)
+		if t.Failed() {
+			t.Fatalf("replay this schedule: ETCDLOCK_SEED=%d go test -v -run TestManyLockAllInFoulWeather .", seed)
+		}
+	}
+	t.Logf("%d schedules: %d grants of sets and of single names, nobody stuck, no two holders", count, grants)
+	require.Positive(t, grants)
+}
+
+// cross runs one schedule.
+func cross(t *testing.T, seed uint64) (grants int) {
+	simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
+		c := &crossing{
+			simulation: &simulation{world: w, referee: newReferee(w, false), seed: seed, rand: rand.New(rand.NewPCG(seed, 0))},
+			names:      []string{"a", "b", "c", "d", "e", "f"},
+			held:       make(map[string][]*refereed), last: make(map[string]*Hold),
+		}
+		sessions := make([]*Session, crossers)
+		for i := range sessions {
+			sessions[i] = w.session(fmt.Sprintf("client-%d", i), WithTTL(simTTL))
+		}
+		stop := make(chan struct{})
+		var work, faults sync.WaitGroup
+		faults.Go(func() { c.disturb(stop) })
+		for i, s := range sessions {
+			work.Go(func() { c.process(s, rand.New(rand.NewPCG(seed, uint64(i+1))), 4) })
+		}
+		work.Wait()
+		close(stop)
+		faults.Wait()
+		c.calm()
+		w.pass(2 * simTTL) // what was lost is known
+		for i, s := range sessions {
+			work.Go(func() { c.inCalm(s, rand.New(rand.NewPCG(seed, uint64(100+i)))) })
+		}
+		work.Wait()
+		for i, s := range sessions {
+			if err := s.Close(w.ctx); err != nil {
+				c.violation("client-%d cannot close: %v", i, err)
+			}
+		}
+		for _, kv := range w.Keys("") {
+			c.violation("left behind: %s", kv.Key)
+		}
+		grants = c.grants
+		c.report()
+	})
+	return grants
+}
+
+// some is a random set of names, in a random order.
+func (c *crossing) some(r *rand.Rand) []string {
+	names := make([]string, 0, len(c.names))
+	for _, i := range r.Perm(len(c.names))[:1+r.IntN(len(c.names))] {
+		names = append(names, c.names[i])
+	}
+	return names
+}
+
+// process locks and unlocks, with a time limit now and then.
+func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
+	for range rounds {
+		c.sleep(r, simTTL/2)
+		ctx, cancel := context.WithTimeout(c.ctx, time.Duration(r.Int64N(int64(4*simTTL))))
+		names := c.some(r)
+		switch r.IntN(6) {
+		case 0:
+			if set, err := TryLockAll(ctx, s, names...); err == nil {
+				c.hold(r, names, set.hold, set.Unlock)
+			}
+		case 1: // somebody who keeps keys, alone
+			m := NewMutex(s, names[0], WithRetention(time.Duration(r.Int64N(int64(simTTL)))))
+			if l, err := m.Lock(ctx); err == nil {
+				c.hold(r, names[:1], l.Hold, l.Unlock)
+			}
+		default:
+			if set, err := LockAll(ctx, s, names...); err == nil {
+				c.hold(r, names, set.hold, set.Unlock)
+			}
+		}
+		cancel()
+	}
+}
+
+// inCalm locks sets when all is well again: each must come to its turn.
+func (c *crossing) inCalm(s *Session, r *rand.Rand) {
+	for range 3 {
+		names := c.some(r)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
+		set, err := LockAll(ctx, s, names...)
+		for errors.Is(err, ErrLost) { // by what went wrong before
+			set, err = LockAll(ctx, s, names...)
+		}
+		cancel()
+		if err != nil {
+			c.violation("%v is stuck after %v: %v", names, time.Since(began), err)
+			return
+		}
+		c.hold(r, names, set.hold, set.Unlock)
+	}
+}
+
+// hold checks a grant, and holds for a while.
+func (c *crossing) hold(r *rand.Rand, names []string, h *Hold, release func(context.Context) error) {
+	own := &refereed{who: fmt.Sprint(names), hold: h}
+	c.mu.Lock()
+	c.grants++
+	if h.over() == nil {
+		for _, name := range names {
+			var still []*refereed
+			for _, o := range c.held[name] {
+				if !o.over() {
+					c.violation("%v holds %s while %v does", names, name, o.who)
+					still = append(still, o)
+				}
+			}
+			c.held[name] = append(still, own)
+			if last := c.last[name]; last != nil && last.tenure != h.tenure && h.Token() <= last.Token() {
+				c.violation("token %d on %s after %d", h.Token(), name, last.Token())
+			}
+			c.last[name] = h
+		}
+	}
+	c.mu.Unlock()
+	wait := time.NewTimer(time.Duration(r.Int64N(int64(simTTL))))
+	defer wait.Stop()
+	select {
+	case <-h.Done():
+	case <-wait.C:
+	}
+	c.mu.Lock()
+	own.releasing = true
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(c.ctx, time.Duration(r.Int64N(int64(simTTL))))
+	defer cancel()
+	_ = release(ctx)
+}
