@@ -28,7 +28,9 @@ type holderSettings struct {
 	Lock      string // one of the two
 	Election  string
 	TTL       time.Duration
-	Resource  string // key written under the hold's guard after the hold was lost
+	Delay     time.Duration // lock-delay
+	Resource  string        // key written under the hold's guard after the hold was lost
+	Crossing  []string      // instead: lock random sets of these, and report each that was held
 }
 
 // report is one line of the holder.
@@ -39,6 +41,9 @@ type report struct {
 	Error   string
 	Expired bool // the error matches ErrLost and ErrExpired
 	Refused bool // the late write was refused
+
+	Names []string // of a set that was held, from Since to At
+	Since time.Time
 }
 
 func holderMain() int {
@@ -62,9 +67,12 @@ func hold(out *json.Encoder) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s, err := etcdlock.NewSession(ctx, client, etcdlock.WithTTL(set.TTL))
+	s, err := etcdlock.NewSession(ctx, client, etcdlock.WithTTL(set.TTL), etcdlock.WithLockDelay(set.Delay))
 	if err != nil {
 		return err
+	}
+	if len(set.Crossing) > 0 {
+		return cross(ctx, s, set.Crossing, out)
 	}
 	var held *etcdlock.Hold
 	if set.Lock != "" {
