@@ -59,6 +59,21 @@
 //
 // A session outlives its lease. See the states below.
 //
+// # Several locks at once, and one lock several times
+//
+// [LockAll] enters the queues of several names in one transaction, so at one revision: of
+// two sets that have names in common, one is behind the other under all of these, and no
+// order in which names are written brings a deadlock about. It never builds on a key that its
+// session has already, as that key has a place of its own in its queue.
+//
+// Go does not tell which goroutine calls. So the context of a hold carries the hold: who
+// locks the same name under it has it at once, and the last one to release gives it away.
+// Without this context a goroutine waits for itself like for anyone else.
+//
+// What a caller holds by his context stands in the entry with which he waits, and is kept
+// true while he does. From this [Deadlocks] and [WithDeadlockDetection] know who waits for
+// whom; of those in a cycle the last one to come is told, and no other.
+//
 // # What is not guaranteed
 //
 // That a process which stands still does not act after its deadline. If it is
@@ -108,7 +123,8 @@
 //
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
-// grants it. Renewing a lease needs permission on every key under it: one session for
+// grants it. [Ask] and [Hold.Asked] write and read beside that range, under the name with a
+// zero byte. Renewing a lease needs permission on every key under it: one session for
 // one identity. docs/security.md in the repository has the commands.
 //
 // # On the wire

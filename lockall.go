@@ -34,14 +34,19 @@ type LockSet struct {
 //
 // For what it blocks on, and for its errors, see [Mutex.Lock]. Further errors:
 // [ErrInvalidName] for no names or one that is given twice, [ErrNestedName] for names that
-// lie inside each other, [ErrTooManyNames] for more than 64, and [ErrDeadlock] when ctx
-// carries a hold of one of the names.
+// lie inside each other, [ErrTooManyNames] for more than 64 or than this etcd takes (two
+// operations a name, of its --max-txn-ops), and [ErrDeadlock] when ctx carries a hold of one
+// of the names.
+//
+// After [Session.Orphan] a LockAll of the same names takes over what another one held.
 func LockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
 	return lockAll(ctx, s, names, false, "lock")
 }
 
 // TryLockAll is LockAll without the wait in line: [ErrLocked] at once when anybody holds or
-// waits under any of the names. It makes one request, which writes only if all are free.
+// waits under any of the names. It makes one request, which writes only if all are free. A
+// hold of one of them that ctx carries is in the way too; the error then also matches
+// [ErrDeadlock].
 func TryLockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
 	return lockAll(ctx, s, names, true, "try to lock")
 }

@@ -1,0 +1,37 @@
+package etcdlock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// A transfer needs both accounts. Whoever names them in the other order does not get into
+// a deadlock with it.
+func ExampleLockAll() {
+	ctx := context.Background()
+	client := newClient() // clientv3.New(...)
+	defer client.Close()
+	session, err := etcdlock.NewSession(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(ctx)
+
+	accounts, err := etcdlock.LockAll(ctx, session, "accounts/7", "accounts/3")
+	if err != nil {
+		log.Fatal(err) //nolint:gocritic // an example
+	}
+	_, err = etcdlock.TryLockAll(ctx, session, "accounts/3", "accounts/9")
+	fmt.Println("accounts/9 without accounts/3:", errors.Is(err, etcdlock.ErrLocked))
+	if err := accounts.Unlock(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("unlocked", accounts.Names())
+	// Output:
+	// accounts/9 without accounts/3: true
+	// unlocked [accounts/7 accounts/3]
+}
