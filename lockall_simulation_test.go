@@ -17,16 +17,88 @@ import (
 // crossing is a schedule in which 8 processes lock random sets of 6 names, at once and one
 // by one, while faults come and go. Nobody waits for ever, and no two hold a name.
 type crossing struct {
-	*simulation
+	*world
+	seed  uint64
+	rand  *rand.Rand // of the faults
 	names []string
 
 	mu     sync.Mutex
-	held   map[string][]*refereed
+	held   map[string][]*crosser
 	last   map[string]*Hold // the last one to be granted
 	grants int
 }
 
 const crossers = 8
+
+// crosser is one hold.
+type crosser struct {
+	who       string
+	hold      *Hold
+	releasing bool
+}
+
+func (h *crosser) over() bool { return h.releasing || h.hold.over() != nil }
+
+// disturb makes faults until it is told to stop.
+func (c *crossing) disturb(stop <-chan struct{}) {
+	c.Intercept(func(call simetcd.Call) simetcd.Action {
+		r := rand.New(rand.NewPCG(c.seed, uint64(call.N)<<16|uint64(call.Kind)<<8|uint64(call.Client[len(call.Client)-1])))
+		late := time.Duration(r.Int64N(int64(2 * simTTL)))
+		switch r.IntN(30) {
+		case 0:
+			return simetcd.Action{DelayReply: late}
+		case 1:
+			return simetcd.Action{DelayRequest: late}
+		case 2:
+			return simetcd.Action{DropReply: true}
+		case 3:
+			return simetcd.Action{DropRequest: true}
+		default:
+			return simetcd.Action{}
+		}
+	})
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(c.rand.Int64N(int64(simTTL)))):
+		}
+		client := c.Client(fmt.Sprintf("client-%d", c.rand.IntN(crossers)))
+		away := time.Duration(c.rand.Int64N(int64(2 * simTTL)))
+		switch c.rand.IntN(9) {
+		case 0, 1:
+			client.Cut()
+			time.Sleep(away)
+			client.Heal()
+		case 2:
+			client.CutReplies()
+			time.Sleep(away)
+			client.Resume()
+		case 3:
+			client.CutRequests()
+			time.Sleep(away)
+			client.Resume()
+		case 4:
+			client.Reset()
+		case 5:
+			c.Stop()
+			time.Sleep(away)
+			c.Start()
+		case 6:
+			c.NewLeader()
+		case 7:
+			c.Compact(0)
+		case 8:
+			c.CutWatches()
+		}
+	}
+}
+
+// calm ends all faults.
+func (c *crossing) calm() {
+	c.Intercept(nil)
+	c.pass(2 * simTTL) // what was lost is known
+}
 
 func TestManyLockAllInFoulWeather(t *testing.T) {
 	first, count := seeds(t, 150)
@@ -45,9 +117,9 @@ func TestManyLockAllInFoulWeather(t *testing.T) {
 func cross(t *testing.T, seed uint64) (grants int) {
 	simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
 		c := &crossing{
-			simulation: &simulation{world: w, referee: newReferee(w, false), seed: seed, rand: rand.New(rand.NewPCG(seed, 0))},
-			names:      []string{"a", "b", "c", "d", "e", "f"},
-			held:       make(map[string][]*refereed), last: make(map[string]*Hold),
+			world: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 0)),
+			names: []string{"a", "b", "c", "d", "e", "f"},
+			held:  make(map[string][]*crosser), last: make(map[string]*Hold),
 		}
 		sessions := make([]*Session, crossers)
 		for i := range sessions {
@@ -63,21 +135,19 @@ func cross(t *testing.T, seed uint64) (grants int) {
 		close(stop)
 		faults.Wait()
 		c.calm()
-		w.pass(2 * simTTL) // what was lost is known
 		for i, s := range sessions {
 			work.Go(func() { c.inCalm(s, rand.New(rand.NewPCG(seed, uint64(100+i)))) })
 		}
 		work.Wait()
 		for i, s := range sessions {
 			if err := s.Close(w.ctx); err != nil {
-				c.violation("client-%d cannot close: %v", i, err)
+				c.Errorf("client-%d cannot close: %v", i, err)
 			}
 		}
 		for _, kv := range w.Keys("") {
-			c.violation("left behind: %s", kv.Key)
+			c.Errorf("left behind: %s", kv.Key)
 		}
 		grants = c.grants
-		c.report()
 	})
 	return grants
 }
@@ -94,7 +164,7 @@ func (c *crossing) some(r *rand.Rand) []string {
 // process locks and unlocks, with a time limit now and then.
 func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
 	for range rounds {
-		c.sleep(r, simTTL/2)
+		time.Sleep(time.Duration(r.Int64N(int64(simTTL / 2))))
 		ctx, cancel := context.WithTimeout(c.ctx, time.Duration(r.Int64N(int64(4*simTTL))))
 		names := c.some(r)
 		switch r.IntN(6) {
@@ -128,7 +198,7 @@ func (c *crossing) inCalm(s *Session, r *rand.Rand) {
 		}
 		cancel()
 		if err != nil {
-			c.violation("%v is stuck after %v: %v", names, time.Since(began), err)
+			c.Errorf("%v is stuck after %v: %v", names, time.Since(began), err)
 			return
 		}
 		c.hold(r, names, set.hold, set.Unlock)
@@ -137,21 +207,21 @@ func (c *crossing) inCalm(s *Session, r *rand.Rand) {
 
 // hold checks a grant, and holds for a while.
 func (c *crossing) hold(r *rand.Rand, names []string, h *Hold, release func(context.Context) error) {
-	own := &refereed{who: fmt.Sprint(names), hold: h}
+	own := &crosser{who: fmt.Sprint(names), hold: h}
 	c.mu.Lock()
 	c.grants++
 	if h.over() == nil {
 		for _, name := range names {
-			var still []*refereed
+			var still []*crosser
 			for _, o := range c.held[name] {
 				if !o.over() {
-					c.violation("%v holds %s while %v does", names, name, o.who)
+					c.Errorf("%v holds %s while %v does", names, name, o.who)
 					still = append(still, o)
 				}
 			}
 			c.held[name] = append(still, own)
 			if last := c.last[name]; last != nil && last.tenure != h.tenure && h.Token() <= last.Token() {
-				c.violation("token %d on %s after %d", h.Token(), name, last.Token())
+				c.Errorf("token %d on %s after %d", h.Token(), name, last.Token())
 			}
 			c.last[name] = h
 		}
