@@ -75,7 +75,7 @@ func (w *waiter) nested(s *Session, name string) (*Hold, error) {
 	case w.terms.depth > 0 && outer.turn.holds >= w.terms.depth:
 		return nil, fmt.Errorf("%w: %d", ErrReentryLimit, outer.turn.holds)
 	}
-	return outer.turn.hold(t, t.entryOf(name), w.values, w.terms), nil
+	return outer.turn.hold(w.values, t, t.entryOf(name), w.terms), nil
 }
 
 // never is what is told to who would wait for himself. For who does not wait, it is that

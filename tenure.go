@@ -94,11 +94,11 @@ type turn struct {
 // newTurn makes w a holder. Called with session.mu held.
 func (t *tenure) newTurn(w *waiter) *Hold {
 	t.turns++
-	return (&turn{}).hold(t, t.entry, w.values, w.terms)
+	return (&turn{}).hold(w.values, t, t.entry, w.terms)
 }
 
 // hold makes another hold of the turn. Called with session.mu held.
-func (u *turn) hold(t *tenure, e *queue.Entry, values context.Context, terms terms) *Hold {
+func (u *turn) hold(values context.Context, t *tenure, e *queue.Entry, terms terms) *Hold {
 	u.holds++
 	return &Hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
 }
