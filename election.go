@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
@@ -25,6 +21,7 @@ type Election struct {
 type Term struct {
 	*Hold
 	value atomic.Pointer[string]
+	fed   atomic.Int64 // when Progress was called last; see feeding
 }
 
 // candidate begins what a candidate claims to be.
@@ -102,76 +99,4 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 // next leader's has to have ended before.
 func (t *Term) Resign(ctx context.Context) error {
 	return opError("resign from", t.tenure.line.name, t.release(ctx))
-}
-
-// Run campaigns, calls fn while it leads, and campaigns again after every loss: the
-// main loop of a service with one active instance.
-//
-// The context that fn gets ends with the term, before anybody else can lead, and
-// with ctx; fn must then return. Leadership is never given away while fn runs,
-// except by the lease itself: Run resigns only after fn has returned (and if fn
-// panics). fn may resign by itself to step down; Run then campaigns again.
-//
-// Run returns when ctx ends, with its error; when fn returned while the term stood,
-// with fn's result; when the session ends, with [ErrSessionClosed]; and when etcd
-// refuses the campaign. What fn returns after the term was lost ends nothing, and
-// is logged.
-func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error) error {
-	for failed := 0; ; failed++ {
-		term, err := e.Campaign(ctx, value)
-		if err == nil {
-			failed = 0
-			var over bool
-			if over, err = e.lead(ctx, term, fn); over {
-				return err
-			}
-		}
-		switch {
-		case ctx.Err() != nil:
-			return opError("run", e.name, contextError(ctx))
-		case errors.Is(err, ErrSessionClosed):
-			return err
-		case err != nil && !errors.Is(err, ErrLost):
-			return err
-		}
-		select {
-		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(e.session.Lease()))):
-		case <-ctx.Done():
-		case <-e.session.Done():
-		}
-	}
-}
-
-// lead runs fn for one term. over says that Run ends with err; otherwise err is why
-// the term ended, nil if fn stepped down.
-func (e *Election) lead(ctx context.Context, term *Term, fn func(context.Context, *Term) error) (over bool, err error) {
-	work, stop := term.within(ctx)
-	defer func() {
-		stop()
-		term.abandon() // nothing is left to do, unless fn panicked
-	}()
-	err = fn(work, term)
-
-	stood := term.Err() == nil
-	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.tenure.lease.TTL())
-	defer cancel()
-	switch rerr := term.Resign(resign); {
-	case ctx.Err() != nil:
-		if err != nil && !errors.Is(err, ctx.Err()) {
-			return true, errors.Join(opError("run", e.name, contextError(ctx)), err)
-		}
-		return true, opError("run", e.name, contextError(ctx))
-	case stood:
-		if rerr != nil {
-			e.session.log.Warn("resigned, but not confirmed by etcd", zap.String("name", e.name), zap.Error(rerr))
-		}
-		return true, err
-	case errors.Is(rerr, ErrReleased):
-		return err != nil, err
-	default:
-		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrLost) {
-			e.session.log.Warn("the work of a lost term ended with an error", zap.String("name", e.name), zap.Error(err))
-		}
-		return false, rerr
-	}
 }

@@ -55,6 +55,15 @@ var (
 	// Close, and is the reason why a hold ended that Close released.
 	ErrSessionClosed = errors.New("session closed")
 
+	// ErrUnhealthy is the cause with which the context of the function of
+	// [Election.Run] ends when the check of [WithHealthCheck] has failed.
+	ErrUnhealthy = errors.New("unhealthy")
+
+	// ErrNoProgress is the cause with which the context of the function of
+	// [Election.Run] ends when it has not called [Term.Progress] for the time set
+	// by [WithProgress].
+	ErrNoProgress = errors.New("no progress reported")
+
 	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
 	ErrNoLeader = errors.New("no leader")
 
@@ -100,8 +109,8 @@ var (
 	// the server would silently raise.
 	ErrInvalidTTL = errors.New("invalid TTL")
 
-	// ErrInvalidOption is returned by NewSession for an option that cannot work,
-	// such as a margin as long as the TTL.
+	// ErrInvalidOption is returned by NewSession and by Run for an option that
+	// cannot work, such as a margin as long as the TTL.
 	ErrInvalidOption = errors.New("invalid option")
 
 	// ErrNilClient is returned by NewSession without an etcd client.

@@ -47,6 +47,9 @@ func (l *Lease) Keep() error {
 			return context.Cause(l.ctx)
 
 		case <-next.C:
+			if l.isStarved() {
+				continue // until the deadline
+			}
 			now := l.cfg.Clock()
 			switch {
 			case !owing:

@@ -67,6 +67,7 @@ type Lease struct {
 	mu         sync.Mutex
 	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
 	deadline   *time.Timer   // fires at validUntil or earlier
+	starved    bool          // it is not to be extended any more
 }
 
 // Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
@@ -194,13 +195,27 @@ func (l *Lease) End(cause error) {
 	l.validUntil = min(l.validUntil, l.cfg.Clock())
 }
 
+// Starve stops the renewals: the lease ends at its deadline here, and a margin later
+// in etcd, by itself. What a renewal that is under way extends there counts no more.
+func (l *Lease) Starve() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.starved = true
+}
+
+func (l *Lease) isStarved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.starved
+}
+
 // extend counts an answered renewal, but for no longer than the answer says is left.
 // One that comes when the lease is over is too late, whatever it says: those who held
 // under it were told.
 func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.Clock() < l.validUntil {
+	if l.cfg.Clock() < l.validUntil && !l.starved {
 		l.validUntil = max(l.validUntil, sent+min(l.ttl, left)-l.margin)
 	}
 }

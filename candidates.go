@@ -1,0 +1,21 @@
+package etcdlock
+
+import "context"
+
+// Candidates lists who leads and who waits to, in the order in which they are to lead,
+// at one revision: the first one leads, or is about to. It blocks until etcd has
+// answered or ctx ends.
+func (e *Election) Candidates(ctx context.Context) ([]Leader, error) {
+	if err := e.session.usable(e.name); err != nil {
+		return nil, opError("list the candidates of", e.name, err)
+	}
+	kvs, rev, err := e.session.queue(e.name).List(ctx)
+	if err != nil {
+		return nil, opError("list the candidates of", e.name, err)
+	}
+	all := make([]Leader, len(kvs))
+	for i, kv := range kvs {
+		all[i] = newLeader(kv, rev)
+	}
+	return all, nil
+}

@@ -1,0 +1,106 @@
+package etcdlock
+
+import "sync"
+
+// Role is what an [Election.Run] is in its election.
+type Role int
+
+const (
+	// Observer: it is not in line. So it begins, is while it is unhealthy, pauses after
+	// a loss, and ends.
+	Observer Role = iota + 1
+	// Candidate: it is in line.
+	Candidate
+	// Leading: its function runs.
+	Leading
+	// Stopping: its function was told to stop, and has not returned yet. Nobody else
+	// leads meanwhile, unless the term was lost or the function itself resigned.
+	Stopping
+)
+
+// String is the role's name in lower case.
+func (r Role) String() string {
+	switch r {
+	case Observer:
+		return "observer"
+	case Candidate:
+		return "candidate"
+	case Leading:
+		return "leading"
+	case Stopping:
+		return "stopping"
+	default:
+		return "unknown"
+	}
+}
+
+// notices calls the callbacks of a Run one after the other, in a goroutine of their
+// own.
+type notices struct {
+	mu    sync.Mutex
+	role  Role // the last one entered
+	queue []func()
+	wake  chan struct{} // holds one
+	over  bool
+	done  chan struct{}
+}
+
+func startNotices() *notices {
+	n := &notices{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go n.run()
+	return n
+}
+
+func (n *notices) run() {
+	defer close(n.done)
+	for range n.wake {
+		for {
+			n.mu.Lock()
+			if len(n.queue) == 0 {
+				over := n.over
+				n.mu.Unlock()
+				if over {
+					return
+				}
+				break
+			}
+			call := n.queue[0]
+			n.queue = n.queue[1:]
+			n.mu.Unlock()
+			call()
+		}
+	}
+}
+
+// put adds a call.
+func (n *notices) put(call func()) {
+	n.mu.Lock()
+	n.queue = append(n.queue, call)
+	n.mu.Unlock()
+	n.ring()
+}
+
+func (n *notices) ring() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// enter tells whether a role is another one than before.
+func (n *notices) enter(role Role) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	old := n.role
+	n.role = role
+	return old != role
+}
+
+// end waits until all was told.
+func (n *notices) end() {
+	n.mu.Lock()
+	n.over = true
+	n.mu.Unlock()
+	n.ring()
+	<-n.done
+}

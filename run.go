@@ -1,0 +1,201 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/backoff"
+)
+
+// Run campaigns, calls fn while it leads, and campaigns again after every loss: the
+// main loop of a service with one active instance.
+//
+// The context that fn gets ends with the term, before anybody else can lead, with ctx,
+// and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress]); the cause
+// tells which. fn must then return. Leadership is never given away while fn runs,
+// except by the lease itself: Run resigns only after fn has returned (and if fn
+// panics). fn may resign by itself to step down; Run then campaigns again.
+//
+// Run returns when ctx ends, with its error; when fn returned while the term stood and
+// it was not told to stop, with fn's result, so that nil means that the work is done
+// for good; when the session ends, with [ErrSessionClosed]; when etcd refuses the
+// campaign; and with [ErrInvalidOption]. What fn returns otherwise ends nothing, and is
+// logged. After a loss Run pauses, with a jittered backoff from 50 ms to 5 s, that
+// grows while terms are lost that were shorter than a TTL.
+//
+// When Run returns, nothing of it is left: fn and all callbacks have returned, and its
+// key is gone from etcd or is being deleted.
+func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error, opts ...RunOption) error {
+	cfg, err := newRunConfig(opts)
+	if err == nil {
+		err = e.session.usable(e.name)
+	}
+	if err != nil {
+		return opError("run", e.name, err)
+	}
+	r := &runner{election: e, value: value, fn: fn, cfg: cfg, log: e.session.log}
+	return r.run(ctx)
+}
+
+// runner is a Run under way.
+type runner struct {
+	election *Election // on the session that the terms stand under
+	value    string
+	fn       func(context.Context, *Term) error
+	cfg      runConfig
+	log      *zap.Logger
+	health   *health // nil: always well
+	notices  *notices
+}
+
+// run starts what goes on beside the campaigns, and ends it.
+func (r *runner) run(ctx context.Context) (err error) {
+	r.notices = startNotices()
+	defer r.notices.end()
+	seen := r.election
+	r.cfg.monitor.begin(seen)
+	defer func() { r.cfg.monitor.end(err) }()
+	r.enter(Observer, nil)
+
+	if r.cfg.ownLease() {
+		own, err := r.election.session.twin(ctx)
+		if err != nil {
+			return opError("run", r.election.name, err)
+		}
+		defer own.closeTwin()
+		r.election = NewElection(own, r.election.name)
+	}
+	beside, stop := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer stop()
+	if r.cfg.onLeader != nil || r.cfg.monitor != nil {
+		helpers.Go(func() { r.observe(beside, seen) })
+	}
+	if r.cfg.check != nil {
+		r.health = newHealth(r.cfg)
+		r.health.told = r.cfg.monitor.health
+		helpers.Go(func() { r.health.run(beside) })
+	}
+	return r.campaigns(ctx)
+}
+
+// campaigns campaigns and leads until there is a reason to return.
+func (r *runner) campaigns(ctx context.Context) error {
+	session, name := r.election.session, r.election.name
+	for failed := 0; ; {
+		term, began, over, err := r.campaign(ctx)
+		r.enter(Observer, nil)
+		switch {
+		case over:
+			return err
+		case ctx.Err() != nil:
+			return opError("run", name, contextError(ctx))
+		case errors.Is(err, ErrSessionClosed):
+			return err
+		case errors.Is(err, ErrUnhealthy):
+			failed = 0
+			continue // when it is well again
+		case err == nil: // stepped down
+			failed = 0
+		case !errors.Is(err, ErrLost) && !errors.Is(err, ErrNoProgress):
+			return err
+		case term != nil && time.Since(began) > session.TTL():
+			failed = 0
+		}
+		select {
+		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(session.Lease()))):
+		case <-ctx.Done():
+		case <-session.Done():
+		}
+		failed++
+	}
+}
+
+// campaign waits until it may stand, stands, and leads; for over and err see lead.
+func (r *runner) campaign(ctx context.Context) (term *Term, began time.Time, over bool, err error) {
+	standing, stop, err := r.health.standing(ctx, r.election.session.ctx)
+	if err != nil {
+		return nil, began, false, opError("run", r.election.name, err)
+	}
+	defer stop()
+	r.enter(Candidate, nil)
+	if term, err = r.election.Campaign(standing, r.value); err != nil {
+		return nil, began, false, err
+	}
+	began = time.Now()
+	over, err = r.lead(ctx, standing, term)
+	return term, began, over, err
+}
+
+// lead runs fn for one term. over says that Run ends with err; otherwise err is why
+// the term ended, nil if fn stepped down.
+func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err error) {
+	held, stop := term.within(standing)
+	work, cancel := context.WithCancelCause(held)
+	r.enter(Leading, term)
+	g := r.guard(work, cancel, term)
+	defer func() {
+		g.returned()
+		cancel(nil)
+		stop()
+		term.abandon() // nothing is left to do, unless fn panicked
+		g.bury()
+	}()
+	err = r.fn(work, term)
+
+	told, stood := context.Cause(work), term.Err() == nil
+	g.returned() // fn is not waited for any more, whatever etcd does
+	resign, cancelResign := context.WithTimeout(context.WithoutCancel(ctx), term.tenure.lease.TTL())
+	defer cancelResign()
+	rerr := term.Resign(resign)
+	if stood && rerr != nil {
+		r.log.Warn("resigned, but not confirmed by etcd", zap.String("name", r.election.name), zap.Error(rerr))
+	}
+	switch {
+	case ctx.Err() != nil:
+		if err != nil && !errors.Is(err, ctx.Err()) {
+			return true, errors.Join(opError("run", r.election.name, contextError(ctx)), err)
+		}
+		return true, opError("run", r.election.name, contextError(ctx))
+	case stood && told == nil:
+		return true, err
+	case !stood && errors.Is(rerr, ErrReleased):
+		return err != nil, err
+	}
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrLost) && !errors.Is(err, told) {
+		r.log.Warn("the work of a term that was over ended with an error", zap.String("name", r.election.name), zap.Error(err))
+	}
+	if stood {
+		return false, told
+	}
+	return false, rerr
+}
+
+// observe tells who leads, until ctx ends.
+func (r *runner) observe(ctx context.Context, e *Election) {
+	for leader, err := range e.Observe(ctx) {
+		if err != nil {
+			if !errors.Is(err, ErrSessionClosed) {
+				r.log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
+			}
+			return
+		}
+		r.cfg.monitor.leader(leader)
+		if r.cfg.onLeader != nil {
+			r.notices.put(func() { r.cfg.onLeader(leader) })
+		}
+	}
+}
+
+// enter tells of another role; of the one that it has already is no news.
+func (r *runner) enter(role Role, term *Term) {
+	if r.notices.enter(role) && r.cfg.onRole != nil {
+		r.notices.put(func() { r.cfg.onRole(role) })
+	}
+	r.cfg.monitor.enter(role, term)
+}

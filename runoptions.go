@@ -1,0 +1,155 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// RunOption changes what [Election.Run] does by default.
+type RunOption interface{ applyRun(*runConfig) }
+
+// StuckExitCode is the code with which [WithExitWhenStuck] ends the process: that of
+// an internal software error (EX_SOFTWARE in sysexits.h).
+const StuckExitCode = 70
+
+// runConfig holds every default of Run in one place; validate holds every bound.
+type runConfig struct {
+	stop     time.Duration // 0: no bound
+	progress time.Duration // 0: none is asked for
+	stuck    func(Stuck)
+	exits    bool
+	exit     func(code int) // os.Exit, but in tests
+
+	check    func(context.Context) error // nil: always healthy
+	interval time.Duration
+	failures int
+
+	onLeader func(Leader)
+	onRole   func(Role)
+	monitor  *Monitor
+}
+
+func newRunConfig(opts []RunOption) (runConfig, error) {
+	cfg := runConfig{exit: os.Exit}
+	for _, o := range opts {
+		o.applyRun(&cfg)
+	}
+	return cfg, cfg.validate()
+}
+
+func (c *runConfig) validate() error {
+	switch {
+	case c.stop < 0:
+		return fmt.Errorf("%w: stop timeout %v is negative", ErrInvalidOption, c.stop)
+	case c.progress < 0:
+		return fmt.Errorf("%w: time without progress %v is negative", ErrInvalidOption, c.progress)
+	case c.stop == 0 && (c.exits || c.stuck != nil):
+		return fmt.Errorf("%w: from when on is a function stuck? Add WithStopTimeout", ErrInvalidOption)
+	case c.failures != 0 && (c.check == nil || c.interval <= 0 || c.failures < 0):
+		return fmt.Errorf("%w: a health check needs a function, an interval and a number of failures, each above 0", ErrInvalidOption)
+	}
+	return nil
+}
+
+// ownLease tells whether the term may be left to the end of its lease, so that it
+// must not share it.
+func (c *runConfig) ownLease() bool { return c.stop > 0 || c.progress > 0 }
+
+type runOptionFunc func(*runConfig)
+
+func (f runOptionFunc) applyRun(c *runConfig) { f(c) }
+
+// WithStopTimeout sets how long the function of [Election.Run] may take to return when
+// its context has ended. The default, 0, is as long as it takes.
+//
+// Run never resigns while the function runs. When it has not returned in time it is
+// stuck: then the lease of the term is renewed no more, so that somebody else can lead
+// one TTL later at most, although it may run on; [WithOnStuck] is called, and
+// [WithExitWhenStuck] ends the process. Run itself goes on waiting.
+//
+// When the function is told to stop because its term was lost, others can lead after
+// the session's margin ([WithMargin]): then half of the margin counts if it is shorter.
+//
+// The term then stands on a lease of its own, with the TTL of the election's session
+// and through the same client, so that nothing else ends with it.
+func WithStopTimeout(d time.Duration) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.stop = d })
+}
+
+// Stuck is a function that has not returned in time after its context ended.
+type Stuck struct {
+	Term  *Term
+	Cause error         // why its context ended
+	After time.Duration // how long ago
+}
+
+// WithOnStuck sets what is called, once a term, when the function of [Election.Run] is
+// stuck, see [WithStopTimeout]: the place to dump goroutines, or to raise an alarm. It
+// is called before the process is ended by [WithExitWhenStuck], which waits for it for a
+// second at most, and for a quarter of the margin if the term was lost.
+func WithOnStuck(f func(Stuck)) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.stuck = f })
+}
+
+// WithExitWhenStuck ends the process, by [os.Exit] with [StuckExitCode], when the
+// function of [Election.Run] is stuck, see [WithStopTimeout]. It is what makes sure, on
+// a machine that runs at all, that the work of a lost term ends before somebody else
+// leads. The lease is left to expire, as after any crash.
+func WithExitWhenStuck() RunOption {
+	return runOptionFunc(func(c *runConfig) { c.exits = true })
+}
+
+// WithProgress makes the function of [Election.Run] report progress by
+// [Term.Progress], at least every d. When it has not, its context ends with
+// [ErrNoProgress], and the lease of the term is renewed no more: whatever the function
+// does, somebody else can lead one TTL later at most, and as soon as it has returned if
+// it does. Run then campaigns again. It is against work that hangs in a process that
+// lives, whose lease would be renewed for ever.
+//
+// The term then stands on a lease of its own, see [WithStopTimeout].
+func WithProgress(d time.Duration) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.progress = d })
+}
+
+// WithHealthCheck makes [Election.Run] take part only while check returns nil. It is
+// called at once, and then every interval, with a context that ends after the interval;
+// a check that has not returned by then has failed, and the next one begins when it has.
+//
+// Nobody stands before the first check has passed. After so many failures in a row a
+// candidate leaves the line; a leader's function is told to stop by [ErrUnhealthy], and
+// when it has returned Run resigns. Run takes part again after as many passes in a row;
+// of a check that soon fails again twice as many are asked, then four times, up to 32
+// times as many, until it has passed ten times as often as it was asked to.
+func WithHealthCheck(interval time.Duration, failures int, check func(context.Context) error) RunOption {
+	return runOptionFunc(func(c *runConfig) {
+		c.interval, c.failures, c.check = interval, failures, check
+		if failures == 0 {
+			c.failures = -1 // asked for, and not possible
+		}
+	})
+}
+
+// WithOnLeader sets what is called with each observation of who leads, be it this
+// process or another one; see [Election.Observe]. For how callbacks are called see
+// [WithOnRole].
+func WithOnLeader(f func(Leader)) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.onLeader = f })
+}
+
+// WithOnRole sets what is called with each role that [Election.Run] has, from the first
+// to the last, which is [Observer].
+//
+// Callbacks of one Run are called one after the other, in order, beside the function.
+// One that blocks delays those after it and the return of Run, and nothing else: it is
+// told late, and what it was told may have passed. Whatever must be done only while
+// leading belongs into the function.
+func WithOnRole(f func(Role)) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.onRole = f })
+}
+
+// WithMonitor lets m know what the Run is at.
+func WithMonitor(m *Monitor) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.monitor = m })
+}

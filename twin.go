@@ -1,0 +1,52 @@
+package etcdlock
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+)
+
+// twin makes a session like s, on the same client, with a lease of its own. It ends
+// with s at the latest; whoever made it calls closeTwin.
+func (s *Session) twin(ctx context.Context) (*Session, error) {
+	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
+		*c = s.cfg
+		c.lease = clientv3.NoLease
+	})})
+	if err != nil {
+		if ctx.Err() != nil {
+			err = contextError(ctx)
+		}
+		return nil, err
+	}
+	own.follow(s)
+	return own, nil
+}
+
+// follow ends s when its elder ends. The keys stand until closeTwin.
+func (s *Session) follow(elder *Session) {
+	detach, unfollow := s.detach, context.AfterFunc(elder.ctx, func() { s.end(elder.Err()) })
+	s.detach = func() bool { unfollow(); return detach() }
+}
+
+// closeTwin closes a twin, and waits until etcd has confirmed that its lease is gone,
+// but not beyond the lease's own end.
+func (s *Session) closeTwin() {
+	s.mu.Lock()
+	bound := max(s.lease.Remaining(), time.Second)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	s.detach()
+	s.end(ErrSessionClosed)
+	s.tasks.Wait()
+	defer close(s.closed)
+	for _, l := range []*lease.Lease{s.lease, s.buried} {
+		if l != nil && s.revoke(ctx, l) != nil {
+			return // they run out by themselves
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+)
+
+// Progress tells that the work of the term goes on, for [WithProgress]; without that
+// it does nothing. It is cheap, never blocks, and may be called by any goroutine.
+func (t *Term) Progress() { t.fed.Store(int64(time.Since(fedSince))) }
+
+// fedSince is what the times of Progress are counted from.
+var fedSince = time.Now()
+
+// hungry tells for how long there was no progress.
+func (t *Term) hungry() time.Duration { return time.Since(fedSince) - time.Duration(t.fed.Load()) }
+
+// guard watches over the function of one term: that it reports progress, and that it
+// returns when it was told to.
+//
+//	runs ── no progress ──▶ told to stop, renewed no more ──┐
+//	  └──── ctx, unhealthy, lost ──▶ told to stop ──────────┤
+//	                                                        └── too late ──▶ stuck, renewed no more
+type guard struct {
+	*runner
+	work    context.Context // that of the function
+	tell    context.CancelCauseFunc
+	term    *Term
+	back    chan struct{} // closed when the function has returned
+	once    sync.Once
+	done    chan struct{} // closed when nobody guards any more
+	starved bool          // the lease; read after done
+}
+
+// guard guards a term until returned is called.
+func (r *runner) guard(work context.Context, tell context.CancelCauseFunc, term *Term) *guard {
+	g := &guard{runner: r, work: work, tell: tell, term: term, back: make(chan struct{}), done: make(chan struct{})}
+	term.Progress()
+	go func() {
+		defer close(g.done)
+		if g.awaitOrder() {
+			g.awaitReturn()
+		}
+	}()
+	return g
+}
+
+// returned tells that the function has returned.
+func (g *guard) returned() {
+	g.once.Do(func() { close(g.back) })
+	<-g.done
+}
+
+// bury ends a lease that was to end by itself, when nobody works under it any more, so
+// that the session gets another one.
+func (g *guard) bury() {
+	if g.starved {
+		g.term.tenure.lease.End(lease.Lost(ErrExpired))
+	}
+}
+
+// starve leaves the lease to its end.
+func (g *guard) starve() {
+	g.term.tenure.lease.Starve()
+	g.starved = true
+}
+
+// awaitOrder waits until the function is told to stop; false when it has returned
+// before.
+func (g *guard) awaitOrder() bool {
+	var hungry *time.Timer
+	var tick <-chan time.Time
+	if g.cfg.progress > 0 {
+		hungry = time.NewTimer(g.cfg.progress)
+		defer hungry.Stop()
+		tick = hungry.C
+	}
+	for {
+		select {
+		case <-tick:
+			if left := g.cfg.progress - g.term.hungry(); left > 0 {
+				hungry.Reset(left)
+				continue
+			}
+			g.starve()
+			g.tell(fmt.Errorf("%w for %v", ErrNoProgress, g.cfg.progress))
+		case <-g.work.Done():
+			return true
+		case <-g.back:
+			return false
+		}
+	}
+}
+
+// awaitReturn waits until the function has returned, and raises the alarm when that
+// takes too long.
+func (g *guard) awaitReturn() {
+	told := time.Now()
+	g.enter(Stopping, g.term)
+	limit, patience := g.cfg.stop, time.Second
+	if limit == 0 {
+		return
+	}
+	cause := context.Cause(g.work)
+	if errors.Is(cause, ErrLost) {
+		// Others can lead when the margin is over: the process must have ended by then.
+		margin := g.term.tenure.lease.Margin()
+		limit, patience = min(limit, margin/2), min(patience, margin/4)
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-g.back:
+		return
+	case <-timer.C:
+	}
+	g.starve()
+	g.cfg.monitor.stuck()
+	g.log.Error("the work of a term has not stopped in time; its lease is renewed no more",
+		zap.String("name", g.election.name), zap.NamedError("told", cause), zap.Duration("after", limit))
+	called := make(chan struct{})
+	g.notices.put(func() {
+		defer close(called)
+		if g.cfg.stuck != nil {
+			g.cfg.stuck(Stuck{Term: g.term, Cause: cause, After: time.Since(told)})
+		}
+	})
+	if g.cfg.exits {
+		select {
+		case <-called:
+		case <-time.After(patience):
+		}
+		g.cfg.exit(StuckExitCode)
+	}
+}
