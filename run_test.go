@@ -25,7 +25,7 @@ type running struct {
 }
 
 // run runs an election in a goroutine. fn may be nil: then the work lasts until its context ends.
-func (w *world) run(e *Election, fn func(ctx context.Context, term *Term) error) *running {
+func (w *world) run(e *Election, fn func(ctx context.Context, term *Term) error, opts ...RunOption) *running {
 	r := &running{terms: make(chan *Term, 100)}
 	r.pending = start(w, func(ctx context.Context) (any, error) {
 		return nil, e.Run(ctx, "of "+e.session.cfg.owner, func(ctx context.Context, term *Term) error {
@@ -38,9 +38,17 @@ func (w *world) run(e *Election, fn func(ctx context.Context, term *Term) error)
 			}
 			<-ctx.Done()
 			return context.Cause(ctx)
-		})
+		}, opts...)
 	})
 	return r
+}
+
+// end ends a Run, and waits for it.
+func (r *running) end() {
+	r.w.Helper()
+	r.cancel()
+	_, err := r.result()
+	require.ErrorIs(r.w, err, context.Canceled)
 }
 
 // term waits for the next term of a Run.
@@ -314,48 +322,87 @@ func TestRunEndsWhenItCanNeverLead(t *testing.T) {
 	})
 }
 
-// Three processes run one service each while the network and etcd do what they can: two of them never work at one time,
-// and when the faults are over, one does.
+// Three processes run one service each while the network and etcd do what they can, and their own health and progress
+// too: two of them never work at one time, nor does one outside of its term; and when the faults are over, one works.
 func TestRunNeverHasTwoLeadersAtWorkWhateverTheWeather(t *testing.T) {
-	terms := 0
-	for seed := range uint64(5) {
-		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
-			var atWork, started atomic.Int32
-			var runs []*running
-			for i := range 3 {
-				r := rand.New(rand.NewPCG(seed, uint64(i)))
-				runs = append(runs, w.run(NewElection(w.session(fmt.Sprintf("c%d", i), WithTTL(3*time.Second)), "e"),
-					func(ctx context.Context, term *Term) error {
-						if n := atWork.Add(1); n > 1 {
-							w.Errorf("seed %d: %d at work at one time", seed, n)
-						}
-						started.Add(1)
-						select {
-						case <-ctx.Done():
-							atWork.Add(-1)
-						case <-time.After(time.Duration(r.Int64N(int64(8 * time.Second)))):
-							atWork.Add(-1) // the work ends before it resigns
-							_ = term.Resign(ctx)
-						}
-						return nil
-					}))
+	for name, options := range map[string]func(r *rand.Rand) []RunOption{
+		"plain": func(*rand.Rand) []RunOption { return nil },
+		"all options": func(r *rand.Rand) []RunOption {
+			return []RunOption{
+				WithStopTimeout(5 * time.Second), WithProgress(4 * time.Second), WithMonitor(new(Monitor)),
+				WithHealthCheck(500*time.Millisecond, 2, func(ctx context.Context) error {
+					switch r.IntN(8) {
+					case 0, 1:
+						return errWork
+					case 2:
+						<-ctx.Done()
+					}
+					return nil
+				}),
 			}
-			w.weather(seed, 25, allFaults, "c0", "c1", "c2")
-			w.pass(20 * time.Second)
-			before := started.Load()
-			w.pass(time.Minute)
-			require.Greater(w, started.Load(), before, "seed %d: nobody leads in good weather", seed)
-			for _, r := range runs {
-				r.cancel()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			terms := 0
+			for seed := range uint64(5) {
+				simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) { terms += w.work(seed, options) })
 			}
-			for _, r := range runs {
-				_, err := r.result()
-				require.ErrorIs(w, err, context.Canceled)
-			}
-			terms += int(started.Load())
+			t.Logf("%d terms", terms)
 		})
 	}
-	t.Logf("%d terms", terms)
+}
+
+// work runs three services in a weather, and counts the terms.
+func (w *world) work(seed uint64, options func(r *rand.Rand) []RunOption) int {
+	var atWork, started atomic.Int32
+	var runs []*running
+	for i := range 3 {
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		runs = append(runs, w.run(NewElection(w.session(fmt.Sprintf("c%d", i), WithTTL(3*time.Second)), "e"),
+			func(ctx context.Context, term *Term) error {
+				if n := atWork.Add(1); n > 1 {
+					w.Errorf("seed %d: %d at work at one time", seed, n)
+				}
+				started.Add(1)
+				work := time.After(time.Duration(r.Int64N(int64(8 * time.Second))))
+				for {
+					select {
+					case <-ctx.Done():
+						if errors.Is(context.Cause(ctx), ErrUnhealthy) { // it takes its time, and has it
+							select {
+							case <-time.After(time.Duration(r.Int64N(int64(4 * time.Second)))):
+							case <-term.Done():
+							}
+						}
+						atWork.Add(-1)
+						return nil
+					case <-work:
+						atWork.Add(-1) // the work ends before it resigns
+						_ = term.Resign(ctx)
+						return nil
+					case <-time.After(time.Second):
+						if term.Err() != nil && ctx.Err() == nil {
+							w.Errorf("seed %d: at work outside of its term", seed)
+						}
+						if r.IntN(3) > 0 {
+							term.Progress()
+						}
+					}
+				}
+			}, options(rand.New(rand.NewPCG(seed, uint64(100+i))))...))
+	}
+	w.weather(seed, 25, allFaults, "c0", "c1", "c2")
+	w.pass(20 * time.Second)
+	before := started.Load()
+	w.pass(time.Minute)
+	require.Greater(w, started.Load(), before, "seed %d: nobody leads in good weather", seed)
+	for _, r := range runs {
+		r.cancel()
+	}
+	for _, r := range runs {
+		r.end()
+	}
+	return int(started.Load())
 }
 
 const (

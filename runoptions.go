@@ -86,8 +86,8 @@ type Stuck struct {
 }
 
 // WithOnStuck sets what is called, once a term, when the function of [Election.Run] is
-// stuck, see [WithStopTimeout]: the place to dump goroutines, or to raise an alarm. It
-// is called before the process is ended by [WithExitWhenStuck], which waits for it for a
+// stuck, see [WithStopTimeout]: the place to dump goroutines, or to raise an alarm. No
+// other callback holds it up, and Run waits for it. It is called before the process is ended by [WithExitWhenStuck], which waits for it for a
 // second at most, and for a quarter of the margin if the term was lost.
 func WithOnStuck(f func(Stuck)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stuck = f })

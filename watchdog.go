@@ -126,12 +126,12 @@ func (g *guard) awaitReturn() {
 	g.log.Error("the work of a term has not stopped in time; its lease is renewed no more",
 		zap.String("name", g.election.name), zap.NamedError("told", cause), zap.Duration("after", limit))
 	called := make(chan struct{})
-	g.notices.put(func() {
+	go func() {
 		defer close(called)
 		if g.cfg.stuck != nil {
 			g.cfg.stuck(Stuck{Term: g.term, Cause: cause, After: time.Since(told)})
 		}
-	})
+	}()
 	if g.cfg.exits {
 		select {
 		case <-called:
@@ -139,4 +139,5 @@ func (g *guard) awaitReturn() {
 		}
 		g.cfg.exit(StuckExitCode)
 	}
+	<-called
 }

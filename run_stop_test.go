@@ -1,0 +1,355 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// deaf is work that does not return before it is let go, whatever its context says.
+type deaf struct {
+	told chan error // why its context ended
+	at   chan time.Time
+	let  chan struct{}
+}
+
+func newDeaf() *deaf {
+	return &deaf{told: make(chan error, 100), at: make(chan time.Time, 100), let: make(chan struct{})}
+}
+
+func (d *deaf) work(ctx context.Context, _ *Term) error {
+	<-ctx.Done()
+	d.told <- context.Cause(ctx)
+	d.at <- time.Now()
+	<-d.let
+	return nil
+}
+
+// trap E7, B13: who hangs is not renewed for ever; nor is leadership given away by anything but the lease.
+func TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, d := w.session("a"), newDeaf()
+		other := w.lock(NewMutex(a, "other"))
+		stuck := make(chan Stuck, 10)
+		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second), WithOnStuck(func(s Stuck) { stuck <- s }))
+		term := run.term()
+		require.NotEqual(w, a.Lease(), term.tenure.lease.ID(), "it has a lease of its own")
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		w.pass(time.Minute)
+		require.NoError(w, term.Err())
+		run.cancel()
+		require.ErrorIs(w, <-d.told, context.Canceled)
+		told := <-d.at
+
+		s := <-stuck
+		require.Equal(w, 3*time.Second, time.Since(told))
+		require.Same(w, term, s.Term)
+		require.ErrorIs(w, s.Cause, context.Canceled)
+		require.Equal(w, 3*time.Second, s.After)
+		require.NoError(w, term.Err(), "the lease stands")
+		deadline := term.Deadline()
+		next.isWaiting()
+		next.get()
+		require.True(w, next.at.After(deadline), "given away before the lease's end")
+		require.Less(w, next.at.Sub(told), 3*time.Second+ttl+time.Second)
+		require.ErrorIs(w, term.Err(), ErrExpired)
+		w.pass(time.Minute)
+		run.isWaiting() // for its function
+		require.NoError(w, other.Err(), "nothing else ended with it")
+		require.Empty(w, stuck, "told once")
+
+		close(d.let)
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		require.NoError(w, other.Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
+func TestWorkThatStopsInTimeIsNotStuck(t *testing.T) {
+	simulate(t, func(w *world) {
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, _ *Term) error {
+			<-ctx.Done()
+			time.Sleep(2 * time.Second)
+			return nil
+		}, WithStopTimeout(3*time.Second), WithOnStuck(func(Stuck) { w.Error("it is not stuck") }), exitBy(func(int) { w.Error("no reason to") }))
+		term := run.term()
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		asked := time.Now()
+		run.cancel()
+		next.get()
+		require.ErrorIs(w, term.Err(), ErrReleased)
+		require.Less(w, next.at.Sub(asked), 3*time.Second)
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		w.allGone()
+	})
+}
+
+// exitBy is WithExitWhenStuck for a process that must go on.
+func exitBy(exit func(code int)) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.exits, c.exit = true, exit })
+}
+
+// trap E7: the work of a lost term ends, with its process, before anybody else leads.
+func TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads(t *testing.T) {
+	for name, stuck := range map[string]func(Stuck){"": func(Stuck) {}, "though the callback hangs": func(Stuck) { time.Sleep(30 * time.Second) }} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				d, exited := newDeaf(), make(chan time.Time, 10)
+				run := w.run(NewElection(w.session("a"), "e"), d.work, WithStopTimeout(time.Minute), WithOnStuck(stuck), exitBy(func(code int) {
+					require.Equal(w, StuckExitCode, code)
+					exited <- time.Now()
+					close(d.let)
+				}))
+				run.term()
+				next := w.candidate(NewElection(w.session("b"), "e"), "B")
+				w.pass(time.Second)
+				w.Client("a").Cut()
+				next.get()
+				require.ErrorIs(w, <-d.told, ErrExpired)
+				require.Len(w, exited, 1)
+				require.True(w, (<-exited).Before(next.at))
+				w.Client("a").Heal()
+				run.end()
+			})
+		})
+	}
+}
+
+func TestAProcessThatIsToEndWhenItsWorkIsStuckDoesSoInTime(t *testing.T) {
+	simulate(t, func(w *world) {
+		d, exited := newDeaf(), make(chan time.Time, 1)
+		var dumped time.Time
+		run := w.run(NewElection(w.session("a"), "e"), d.work, WithStopTimeout(3*time.Second),
+			WithOnStuck(func(Stuck) { time.Sleep(100 * time.Millisecond); dumped = time.Now() }),
+			exitBy(func(int) { exited <- time.Now(); close(d.let) }))
+		run.term()
+		asked := time.Now()
+		run.cancel()
+		at := <-exited
+		require.Equal(w, dumped, at, "after the callback")
+		require.Equal(w, 3100*time.Millisecond, at.Sub(asked))
+	})
+}
+
+// trap E7
+func TestALeaderThatReportsNoProgressMakesRoom(t *testing.T) {
+	const every = 5 * time.Second
+	for name, hangs := range map[string]bool{"and stops when it is told to": false, "and hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				a, d, why := w.session("a"), newDeaf(), make(chan error, 10)
+				other := w.lock(NewMutex(a, "other"))
+				var lazy time.Time
+				run := w.run(NewElection(a, "e"), func(ctx context.Context, term *Term) error {
+					for range 20 { // a long term
+						select {
+						case <-time.After(every - time.Second):
+						case <-ctx.Done():
+							return nil
+						}
+						term.Progress()
+					}
+					lazy = time.Now()
+					if hangs {
+						return d.work(ctx, term)
+					}
+					<-ctx.Done()
+					why <- context.Cause(ctx)
+					return context.Cause(ctx) // says nothing new
+				}, WithProgress(every))
+				term := run.term()
+				next := w.candidate(NewElection(w.session("b"), "e"), "B")
+				leader := next.get()
+				if hangs {
+					require.ErrorIs(w, <-d.told, ErrNoProgress)
+					require.Equal(w, every, (<-d.at).Sub(lazy))
+					require.ErrorIs(w, term.Err(), ErrExpired)
+					require.Less(w, next.at.Sub(lazy), every+ttl+time.Second)
+					close(d.let)
+				} else {
+					require.ErrorIs(w, <-why, ErrNoProgress)
+					require.Less(w, next.at.Sub(lazy), every+100*time.Millisecond, "as soon as it has returned")
+					require.ErrorIs(w, term.Err(), ErrReleased)
+				}
+				w.pass(2 * time.Second) // it campaigns again, on a lease that lives
+				require.Equal(w, []string{"B", "of a"}, w.values("e"))
+				w.pass(time.Minute)
+				require.Equal(w, []string{"B", "of a"}, w.values("e"))
+				require.NoError(w, leader.Resign(w.ctx))
+				run.term()
+				require.NoError(w, other.Err())
+				run.end()
+			})
+		})
+	}
+}
+
+func TestRunRefusesOptionsThatCannotWork(t *testing.T) {
+	simulate(t, func(w *world) {
+		e := NewElection(w.session("a"), "e")
+		check := func(context.Context) error { return nil }
+		for _, opts := range [][]RunOption{
+			{WithStopTimeout(-1)}, {WithProgress(-1)}, {WithExitWhenStuck()}, {WithOnStuck(func(Stuck) {})},
+			{WithHealthCheck(time.Second, 0, check)}, {WithHealthCheck(0, 1, check)}, {WithHealthCheck(time.Second, -1, check)},
+			{WithHealthCheck(time.Second, 1, nil)},
+		} {
+			err := e.Run(w.ctx, "A", func(context.Context, *Term) error { panic("must not lead") }, opts...)
+			require.ErrorIs(w, err, ErrInvalidOption)
+			require.ErrorContains(w, err, `run "e"`)
+		}
+	})
+}
+
+// A process that loses each term at once does not campaign in a tight loop.
+func TestRunPausesLongerAndLongerWhileItsTermsAreLostAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		run := w.run(NewElection(w.session("a"), "e"), nil)
+		var pauses []time.Duration
+		for range 12 {
+			term := run.term()
+			w.pass(time.Second)
+			lost := time.Now()
+			w.DeleteKey(term.Key())
+			for len(run.terms) == 0 {
+				w.pass(10 * time.Millisecond)
+			}
+			pauses = append(pauses, time.Since(lost))
+		}
+		require.Less(w, pauses[0], 200*time.Millisecond)
+		require.Greater(w, pauses[11], 2*time.Second)
+		require.Less(w, pauses[11], 6*time.Second)
+		run.term()
+		w.pass(time.Minute) // a term as it should be
+		w.DeleteKey(string(w.Keys("e/")[0].Key))
+		lost := time.Now()
+		run.term()
+		require.Less(w, time.Since(lost), 300*time.Millisecond, "what is over is forgiven")
+	})
+}
+
+func TestRunTellsItsRolesAndWhoLeadsOneAfterTheOther(t *testing.T) {
+	simulate(t, func(w *world) {
+		first := w.campaign(NewElection(w.session("b"), "e"), "B")
+		var told []string // no lock: one call at a time
+		late := 50 * time.Millisecond
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, _ *Term) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			return nil
+		}, WithOnRole(func(r Role) { time.Sleep(late); told = append(told, r.String()) }),
+			WithOnLeader(func(l Leader) { time.Sleep(late); told = append(told, "leader "+l.Value) }))
+		w.pass(time.Second)
+		require.NoError(w, first.Proclaim(w.ctx, "B2"))
+		w.pass(time.Second)
+		require.NoError(w, first.Resign(w.ctx))
+		term := run.term()
+		w.pass(time.Second)
+		w.DeleteKey(term.Key())
+		run.term()
+		w.pass(time.Second)
+		run.end()
+		var roles, leaders []string
+		for _, s := range told {
+			if l, ok := cutLeader(s); ok {
+				leaders = append(leaders, l)
+			} else {
+				roles = append(roles, s)
+			}
+		}
+		require.Equal(w, []string{
+			"observer", "candidate", "leading", "stopping", "observer", "candidate", "leading", "stopping", "observer",
+		}, roles)
+		require.Equal(w, []string{"B", "B2", "of a", "", "of a"}, leaders)
+	})
+}
+
+func cutLeader(s string) (string, bool) {
+	const prefix = "leader "
+	if len(s) >= len(prefix) && s[:len(prefix)] == prefix {
+		return s[len(prefix):], true
+	}
+	return "", false
+}
+
+// trap B13: what client-go leaves running is waited for here.
+func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
+	simulate(t, func(w *world) {
+		let, checking := make(chan struct{}), make(chan struct{}, 1)
+		var left []string
+		run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, _ *Term) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			left = append(left, "work")
+			return nil
+		}, WithStopTimeout(time.Minute), WithProgress(time.Hour), WithOnLeader(func(Leader) {}),
+			WithOnRole(func(r Role) {
+				if r == Stopping {
+					<-let
+					left = append(left, "callback")
+				}
+			}),
+			WithHealthCheck(time.Second, 3, func(ctx context.Context) error {
+				select {
+				case <-ctx.Done(): // the last one
+					time.Sleep(100 * time.Millisecond)
+					checking <- struct{}{}
+				case <-time.After(time.Millisecond):
+				}
+				return nil
+			}))
+		run.term()
+		w.pass(time.Minute)
+		run.cancel()
+		w.pass(time.Minute)
+		run.isWaiting()
+		close(let)
+		_, err := run.result()
+		require.ErrorIs(w, err, context.Canceled)
+		require.Equal(w, []string{"work", "callback"}, left)
+		synctest.Wait()
+		w.allGone()
+	})
+}
+
+func TestTheElectionsSessionEndsARunThatHasALeaseOfItsOwn(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := w.session("a")
+		var ended, returned time.Time
+		run := w.run(NewElection(a, "e"), func(ctx context.Context, term *Term) error {
+			<-ctx.Done()
+			ended = time.Now()
+			time.Sleep(time.Second)
+			require.Len(w, w.Keys("e/"), 1, "not given away while the work runs")
+			returned = time.Now()
+			return errors.New("as it was told to stop")
+		}, WithStopTimeout(time.Minute))
+		run.term()
+		asked := time.Now()
+		require.NoError(w, a.Close(w.ctx))
+		_, err := run.result()
+		require.ErrorIs(w, err, ErrSessionClosed)
+		require.Equal(w, asked, ended)
+		require.Less(w, run.at.Sub(returned), time.Second)
+		w.allGone()
+	})
+}
+
+func TestARunWithALeaseOfItsOwnEndsWithinATTLWhileEtcdIsAway(t *testing.T) {
+	simulate(t, func(w *world) {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithStopTimeout(time.Minute))
+		run.term()
+		w.Stop()
+		asked := time.Now()
+		run.end()
+		require.LessOrEqual(w, run.at.Sub(asked), ttl+time.Second)
+		w.Start()
+		w.pass(ttl + time.Second) // nobody is left to revoke it
+		w.empty("e")
+	})
+}
