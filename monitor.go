@@ -23,13 +23,15 @@ type Status struct {
 	Role     Role
 	Since    time.Time // when it got the role
 	Term     *Term     // while leading or stopping; nil otherwise
+	TermAt   time.Time // when the term began
 
 	Session   State // of the election's session
 	Unhealthy error // why it does not stand; nil while it is well
 	Stuck     bool  // its function has not returned in time, see [WithStopTimeout]
 
 	// Leader is who leads by the last observation, be it this process or another one;
-	// LeaderSince is when this process saw it first, zero before the first observation.
+	// LeaderSince is when this process saw it first, zero before the first observation
+	// and when Run has ended.
 	Leader      Leader
 	LeaderSince time.Time
 }
@@ -81,7 +83,10 @@ func (m *Monitor) begin(e *Election) {
 }
 
 func (m *Monitor) end(err error) {
-	m.update(func(s *Status) { s.Running, s.Err, s.Stuck = false, err, false })
+	m.update(func(s *Status) {
+		s.Running, s.Err, s.Stuck = false, err, false
+		s.Leader, s.LeaderSince = Leader{}, time.Time{} // it observes no more
+	})
 }
 
 func (m *Monitor) enter(role Role, term *Term) {
@@ -89,9 +94,13 @@ func (m *Monitor) enter(role Role, term *Term) {
 		if s.Role != role {
 			s.Role, s.Since = role, time.Now()
 		}
-		if s.Term = term; term == nil {
-			s.Stuck = false
+		switch {
+		case term == nil:
+			s.TermAt, s.Stuck = time.Time{}, false
+		case s.Term != term:
+			s.TermAt = time.Now()
 		}
+		s.Term = term
 	})
 }
 

@@ -1,0 +1,237 @@
+// Package leaderhttp serves over HTTP what an [etcdlock.Election.Run] is at: for load
+// balancers, Kubernetes probes and people.
+//
+//	var monitor etcdlock.Monitor
+//	go http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))
+//	err := election.Run(ctx, value, fn, etcdlock.WithMonitor(&monitor))
+//
+// It needs the standard library only, and programs that do not import it carry none of it.
+package leaderhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// LeaderHeader is the header of an answer from /leader that tells who leads, with the
+// value that the leader proposed or proclaimed; as a Go string literal if it is not
+// plain ASCII. There is none while nobody leads as far as is known.
+const LeaderHeader = "Etcdlock-Leader"
+
+// TokenHeader is the header of an answer of 200 from /leader with the fencing token of
+// the term.
+const TokenHeader = "Etcdlock-Token"
+
+const (
+	// fresh is for how long the list of candidates is told again before etcd is asked.
+	fresh = time.Second
+	// patience is how long the status waits for etcd.
+	patience = time.Second
+)
+
+// Handler answers GET and HEAD of
+//
+//	/leader    200 while this process leads, else 503; the body is the leader's value
+//	/healthz   200 unless restarting the process would help: 503 when the function of
+//	           Run is stuck, or Run has ended with an error
+//	/readyz    200 while it takes part in the election: Run is under way, the session has
+//	           a lease, and the health check passes; else 503. It does not tell who leads.
+//	/status    all that is known, as JSON, with the candidates in order
+//
+// A leader that etcd cannot be reached from answers 200 until its deadline, and it is
+// the function's context and the fencing token, never this answer, by which work is
+// protected: an answer may be out of date when it arrives.
+//
+// Only /status asks etcd, for the candidates, once a second at most. To mount the handler
+// elsewhere wrap it in [http.StripPrefix].
+func Handler(m *etcdlock.Monitor) http.Handler {
+	h := &handler{monitor: m, asking: make(chan struct{}, 1)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /leader", h.leader)
+	mux.HandleFunc("GET /healthz", h.healthz)
+	mux.HandleFunc("GET /readyz", h.readyz)
+	mux.HandleFunc("GET /status", h.status)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+type handler struct {
+	monitor *etcdlock.Monitor
+
+	asking chan struct{} // holds one: who may use what follows
+	asked  time.Time
+	listed []etcdlock.Leader
+	err    error
+}
+
+func (h *handler) leader(w http.ResponseWriter, _ *http.Request) {
+	s := h.monitor.Status()
+	code, value := http.StatusServiceUnavailable, ""
+	switch {
+	case s.Leading():
+		code, value = http.StatusOK, s.Term.Value()
+		w.Header().Set(LeaderHeader, headerValue(value))
+		w.Header().Set(TokenHeader, strconv.FormatInt(s.Term.Token(), 10))
+	case !s.LeaderSince.IsZero() && !s.Leader.Vacant():
+		value = s.Leader.Value
+		w.Header().Set(LeaderHeader, headerValue(value))
+	}
+	answer(w, code, value)
+}
+
+// headerValue writes a value so that it can stand in a header.
+func headerValue(value string) string {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(value) != value {
+		return strconv.QuoteToASCII(value)
+	}
+	return value
+}
+
+func (h *handler) healthz(w http.ResponseWriter, _ *http.Request) {
+	s := h.monitor.Status()
+	switch {
+	case s.Stuck:
+		answer(w, http.StatusServiceUnavailable, "the work has not stopped in time")
+	case !s.Running && s.Err != nil:
+		answer(w, http.StatusServiceUnavailable, s.Err.Error())
+	default:
+		answer(w, http.StatusOK, "ok")
+	}
+}
+
+func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
+	if why := notReady(h.monitor.Status()); why != nil {
+		answer(w, http.StatusServiceUnavailable, why.Error())
+		return
+	}
+	answer(w, http.StatusOK, "ok")
+}
+
+// notReady tells why a process does not take part.
+func notReady(s etcdlock.Status) error {
+	switch {
+	case !s.Running:
+		return errors.Join(errors.New("it does not campaign"), s.Err)
+	case s.Unhealthy != nil:
+		return s.Unhealthy
+	case s.Session != etcdlock.Connected && s.Session != etcdlock.Suspended:
+		return fmt.Errorf("the session is %v", s.Session)
+	default:
+		return nil
+	}
+}
+
+func answer(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_, _ = fmt.Fprintln(w, text) // whoever asked has gone
+}
+
+// Status is the JSON object that /status answers with.
+type Status struct {
+	Election string    `json:"election"`
+	Running  bool      `json:"running"`
+	Role     string    `json:"role"`
+	Since    time.Time `json:"since,omitzero"` // when it got the role
+	Leading  bool      `json:"leading"`
+	Term     *Term     `json:"term,omitempty"`   // of this process
+	Leader   *Leader   `json:"leader,omitempty"` // none while nobody leads as far as is known
+
+	Candidates      []Candidate `json:"candidates"` // in order, the leader first
+	CandidatesError string      `json:"candidates_error,omitempty"`
+
+	Session   string `json:"session"`
+	Ready     bool   `json:"ready"`
+	Unhealthy string `json:"unhealthy,omitempty"`
+	Stuck     bool   `json:"stuck,omitempty"`
+	Error     string `json:"error,omitempty"` // with which Run ended
+}
+
+// Term is the term of the process that answers.
+type Term struct {
+	Token    int64     `json:"token"`
+	Since    time.Time `json:"since"`
+	Age      float64   `json:"age_seconds"`
+	Deadline time.Time `json:"deadline,omitzero"` // until then nobody else can lead
+}
+
+// Leader is who leads.
+type Leader struct {
+	Candidate
+	Since time.Time `json:"since"` // when the process that answers saw it first
+	Age   float64   `json:"age_seconds"`
+}
+
+// Candidate is who leads or waits.
+type Candidate struct {
+	Value string `json:"value"`
+	Lease string `json:"lease"` // in hexadecimal, as etcdctl writes it
+	// CreateRevision is the revision at which it lined up: the number of its term, which
+	// grows from leader to leader and is the same for all observers.
+	CreateRevision int64 `json:"create_revision"`
+}
+
+func (h *handler) status(w http.ResponseWriter, r *http.Request) {
+	s := h.monitor.Status()
+	out := Status{
+		Election: s.Election, Running: s.Running, Role: s.Role.String(), Since: s.Since, Leading: s.Leading(),
+		Candidates: []Candidate{}, Session: s.Session.String(), Ready: notReady(s) == nil,
+		Unhealthy: text(s.Unhealthy), Stuck: s.Stuck, Error: text(s.Err),
+	}
+	if s.Term != nil {
+		out.Term = &Term{
+			Token: s.Term.Token(), Since: s.TermAt, Age: time.Since(s.TermAt).Seconds(), Deadline: s.Term.Deadline(),
+		}
+	}
+	if !s.LeaderSince.IsZero() && !s.Leader.Vacant() {
+		out.Leader = &Leader{Candidate: candidate(s.Leader), Since: s.LeaderSince, Age: time.Since(s.LeaderSince).Seconds()}
+	}
+	candidates, err := h.candidates(r.Context())
+	out.CandidatesError = text(err)
+	for _, c := range candidates {
+		out.Candidates = append(out.Candidates, candidate(c))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(out) // whoever asked has gone
+}
+
+func candidate(l etcdlock.Leader) Candidate {
+	return Candidate{Value: l.Value, Lease: strconv.FormatInt(int64(l.Lease), 16), CreateRevision: l.CreateRevision}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// candidates asks etcd, or tells what it answered a moment ago.
+func (h *handler) candidates(ctx context.Context) ([]etcdlock.Leader, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case h.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-h.asking }()
+	if time.Since(h.asked) >= fresh {
+		h.listed, h.err = h.monitor.Candidates(ctx)
+		h.asked = time.Now()
+	}
+	return h.listed, h.err
+}
