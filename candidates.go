@@ -1,6 +1,10 @@
 package etcdlock
 
-import "context"
+import (
+	"context"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+)
 
 // Candidates lists who leads and who waits to, in the order in which they are to lead,
 // at one revision: the first one leads, or is about to. It blocks until etcd has
@@ -15,7 +19,7 @@ func (e *Election) Candidates(ctx context.Context) ([]Leader, error) {
 	}
 	all := make([]Leader, len(kvs))
 	for i, kv := range kvs {
-		all[i] = newLeader(kv, rev)
+		all[i] = newLeader(queue.Head{First: kv, Rev: rev, Since: kv.CreateRevision})
 	}
 	return all, nil
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"iter"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
 // Leader is who leads an election, as seen in etcd at one revision.
@@ -14,9 +15,15 @@ type Leader struct {
 	Key   string
 	Lease clientv3.LeaseID
 
-	// CreateRevision is the revision at which it became a candidate. It tells two
+	// CreateRevision is the revision at which it became a candidate: the number of its
+	// term. It grows from leader to leader, is the same for all observers, and tells two
 	// terms of one candidate apart.
 	CreateRevision int64
+	// MinToken is a fencing token that the leader's own one ([Hold.Token]) is not smaller
+	// than: an observer may refuse what comes with a smaller one. Where the observer saw
+	// the change of the leader it is larger than the token of every earlier leader;
+	// otherwise, as for the first observation, some earlier one's may be as large.
+	MinToken int64
 	// Revision is the revision at which this was so.
 	Revision int64
 }
@@ -24,16 +31,17 @@ type Leader struct {
 // Vacant says that nobody leads.
 func (l Leader) Vacant() bool { return l.Key == "" }
 
-func newLeader(first *mvccpb.KeyValue, rev int64) Leader {
-	if first == nil {
-		return Leader{Revision: rev}
+func newLeader(head queue.Head) Leader {
+	if head.First == nil {
+		return Leader{Revision: head.Rev}
 	}
 	return Leader{
-		Value:          string(first.Value),
-		Key:            string(first.Key),
-		Lease:          clientv3.LeaseID(first.Lease),
-		CreateRevision: first.CreateRevision,
-		Revision:       rev,
+		Value:          string(head.First.Value),
+		Key:            string(head.First.Key),
+		Lease:          clientv3.LeaseID(head.First.Lease),
+		CreateRevision: head.First.CreateRevision,
+		MinToken:       head.Since,
+		Revision:       head.Rev,
 	}
 }
 
@@ -45,14 +53,14 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	first, rev, err := e.session.queue(e.name).First(ctx)
-	if err == nil && first == nil {
+	head, err := e.session.queue(e.name).First(ctx)
+	if err == nil && head.First == nil {
 		err = ErrNoLeader
 	}
 	if err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	return newLeader(first, rev), nil
+	return newLeader(head), nil
 }
 
 // Observe yields who leads, at once and after every change: another leader, another
@@ -64,19 +72,15 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 // It blocks between two observations, and ends when ctx does or the loop is left.
 // If it cannot go on, as after the session's end or without permission, it yields
 // the reason as its last; an error is never followed by anything.
+//
+// All observers of one election through one session share one watch. A slow one misses
+// nothing, and holds up nobody.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
-		if err := e.session.usable(e.name); err != nil {
-			yield(Leader{}, opError("observe", e.name, err))
-			return
+		err := e.session.usable(e.name)
+		if err == nil {
+			err = e.session.observe(ctx, e.name, func(l Leader) bool { return yield(l, nil) })
 		}
-		following, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		defer context.AfterFunc(e.session.ctx, func() { cancel(e.session.Err()) })()
-
-		err := e.session.queue(e.name).Follow(following, func(first *mvccpb.KeyValue, rev int64) bool {
-			return yield(newLeader(first, rev), nil)
-		})
 		if err != nil && ctx.Err() == nil {
 			yield(Leader{}, opError("observe", e.name, err))
 		}

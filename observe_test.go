@@ -78,7 +78,8 @@ func TestAnObserverSeesThePresentLeaderFirst(t *testing.T) {
 		w.candidate(NewElection(w.session("b"), "e"), "B")
 		seen := w.observe(e, 0).all()
 		require.Equal(w, []Leader{{
-			Value: "A", Key: term.Key(), Lease: a.Lease(), CreateRevision: w.Get(term.Key()).CreateRevision, Revision: w.Revision(),
+			Value: "A", Key: term.Key(), Lease: a.Lease(), CreateRevision: w.Get(term.Key()).CreateRevision,
+			MinToken: term.Token(), Revision: w.Revision(),
 		}}, seen)
 		require.Zero(w, w.Client("o").Count(simetcd.Txn, simetcd.Put), "to observe writes nothing")
 	})
@@ -458,7 +459,8 @@ func TestTheLeaderIsReadByAnybodyInOneRequest(t *testing.T) {
 		leader, err := e.Leader(w.ctx)
 		require.NoError(w, err)
 		require.Equal(w, Leader{
-			Value: "A2", Key: term.Key(), Lease: a.Lease(), CreateRevision: w.Get(term.Key()).CreateRevision, Revision: w.Revision(),
+			Value: "A2", Key: term.Key(), Lease: a.Lease(), CreateRevision: w.Get(term.Key()).CreateRevision,
+			MinToken: term.Token(), Revision: w.Revision(),
 		}, leader)
 		require.False(w, leader.Vacant())
 

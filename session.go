@@ -55,6 +55,8 @@ type Session struct {
 	names                                   // that are in use
 	resting int                             // lines that rest, ready for the next caller
 	leaving int                             // calls of Orphan under way; nobody may line up meanwhile
+
+	observations map[string]*observation // by name
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -96,6 +98,8 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		beside:  make(map[*tenure]struct{}),
 		asks:    make(map[int]context.CancelCauseFunc),
 		names:   newNames(),
+
+		observations: make(map[string]*observation),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()

@@ -8,12 +8,29 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Follow tells who is first in the queue, nil for nobody, and at which revision
-// that was so: at once, and whenever another one is first or its value changed.
+// Head is who is first in a queue, as it is in etcd at one revision.
+type Head struct {
+	First *mvccpb.KeyValue // nil: nobody
+	Rev   int64
+	// Since is a revision before which First was not first, as late as is known: with a
+	// watch that is the revision at which its predecessor was deleted.
+	Since int64
+}
+
+// Same tells whether two heads are of one entry, or of none, with one value.
+func (h Head) Same(o Head) bool {
+	if h.First == nil || o.First == nil {
+		return h.First == o.First
+	}
+	return same(h.First, o.First) && string(h.First.Value) == string(o.First.Value)
+}
+
+// Follow tells who is first in the queue: at once, and whenever another one is first or
+// its value changed.
 // Each change is told, in order. It goes on over lost watches, compactions and
 // restarts of etcd (trap B7) until tell returns false (nil), ctx ends (its cause)
 // or etcd refuses (its error).
-func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
+func (q *Queue) Follow(ctx context.Context, tell func(Head) bool) error {
 	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()
@@ -41,9 +58,11 @@ type follower struct {
 	*mirror
 	ctx   context.Context // of the Follow
 	queue *Queue
-	tell  func(*mvccpb.KeyValue, int64) bool
+	tell  func(Head) bool
 	told  bool
 	last  *mvccpb.KeyValue // what was told
+	since int64            // that of last
+	saw   int64            // the revision of the last reading that was taken
 	heard bool             // a watch could be had
 	again *mirror          // a reading that waits for the watch; nil if there is none
 }
@@ -98,8 +117,9 @@ func (f *follower) take(r *mirror) (more bool, err error) {
 	if r == nil || r.rev < f.rev {
 		return true, nil
 	}
-	f.mirror = r
-	return f.report()
+	before := f.saw
+	f.mirror, f.saw = r, r.rev
+	return f.report(before + 1)
 }
 
 // apply takes the changes that came after what is known, revision by revision.
@@ -118,17 +138,20 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 			continue // one transaction, one change
 		}
 		f.rev = ev.Kv.ModRevision
-		if more, err := f.report(); !more || err != nil {
+		if more, err := f.report(f.rev); !more || err != nil {
 			return more, err
 		}
 	}
 	return true, nil
 }
 
-// report tells who is first, if that is news.
-func (f *follower) report() (more bool, err error) {
+// report tells who is first, if that is news. Whoever is first now and was not before
+// has been so since then at the earliest: since the event that let it in, or since
+// after the last reading. What the watch alone says of the time between two readings
+// does not count, as it may have missed something.
+func (f *follower) report(then int64) (more bool, err error) {
 	first := f.first()
-	if f.told && (first == nil) == (f.last == nil) && (first == nil || same(first, f.last) && string(first.Value) == string(f.last.Value)) {
+	if f.told && (Head{First: first}).Same(Head{First: f.last}) {
 		return true, nil
 	}
 	if first != nil {
@@ -139,8 +162,16 @@ func (f *follower) report() (more bool, err error) {
 	if f.ctx.Err() != nil {
 		return false, context.Cause(f.ctx)
 	}
+	switch {
+	case first == nil:
+		f.since = 0
+	case f.last == nil:
+		f.since = first.CreateRevision
+	case !same(first, f.last):
+		f.since = max(first.CreateRevision, then)
+	}
 	f.told, f.last = true, first
-	return f.tell(first, f.rev), nil
+	return f.tell(Head{First: first, Rev: f.rev, Since: f.since}), nil
 }
 
 // watchAll watches the whole queue, from now on; nil when that cannot be had.
@@ -152,15 +183,25 @@ func (q *Queue) watchAll(ctx context.Context) clientv3.WatchChan {
 	return w.events
 }
 
-// First reads who is first; nil for nobody.
-func (q *Queue) First(ctx context.Context) (*mvccpb.KeyValue, int64, error) {
+// First reads who is first.
+func (q *Queue) First(ctx context.Context) (Head, error) {
 	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(1))
 	if err != nil {
-		return nil, 0, err
+		return Head{}, err
 	}
 	if len(resp.Kvs) == 0 {
-		return nil, resp.Header.Revision, nil
+		return Head{Rev: resp.Header.Revision}, nil
 	}
-	return resp.Kvs[0], resp.Header.Revision, q.nested(resp.Kvs[0], nil)
+	first := resp.Kvs[0]
+	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first, nil)
+}
+
+// AwaitFirst is First that tries again until etcd has answered or ctx ends.
+func (q *Queue) AwaitFirst(ctx context.Context) (head Head, err error) {
+	_, err = retry(ctx, 0, func(ctx context.Context) (err error) {
+		head, err = q.First(ctx)
+		return err
+	})
+	return head, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -24,6 +24,7 @@ type follower struct {
 	*simetcd.Server
 	client *simetcd.Client
 	told   chan string // "key=value@revision", "-" for nobody
+	since  atomic.Int64
 	ended  chan error
 	cancel context.CancelCauseFunc
 }
@@ -41,12 +42,13 @@ func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *followe
 		}
 		q := queue.New(context.Background(), newWriter(f.client.KV), f.client.Watcher, "q", zap.NewNop())
 		go func() {
-			f.ended <- q.Follow(ctx, func(first *mvccpb.KeyValue, rev int64) bool {
-				if first == nil {
-					f.told <- fmt.Sprintf("-@%d", rev)
+			f.ended <- q.Follow(ctx, func(head queue.Head) bool {
+				if head.First == nil {
+					f.told <- fmt.Sprintf("-@%d", head.Rev)
 				} else {
-					f.told <- fmt.Sprintf("%s=%s@%d", first.Key, first.Value, rev)
+					f.told <- fmt.Sprintf("%s=%s@%d", head.First.Key, head.First.Value, head.Rev)
 				}
+				f.since.Store(head.Since)
 				time.Sleep(pace)
 				return true
 			})
@@ -83,6 +85,38 @@ func TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision(t *testing.T) {
 		f.DeleteKey("q/b")
 		f.DeleteKey("q/a")
 		f.hears(t, time.Second, "-@1", "q/b=1@2", "q/b=4@5", "q/a=3@8", "-@9")
+	})
+}
+
+// A number that every token of the present first one reaches, and as few as possible of an earlier one.
+func TestFollowTellsSinceWhenTheFirstOneCanBeFirst(t *testing.T) {
+	follow(t, 0, func(t *testing.T, f *follower) {
+		since := func(want int64) {
+			t.Helper()
+			time.Sleep(12 * time.Second) // through a reading
+			synctest.Wait()
+			require.Equal(t, want, f.since.Load())
+		}
+		since(0)
+		f.PutKey("q/a", "", clientv3.NoLease)
+		since(2) // created on an empty queue
+		f.PutKey("q/b", "", clientv3.NoLease)
+		f.PutKey("q/c", "", clientv3.NoLease)
+		f.PutKey("q/a", "new value", clientv3.NoLease)
+		since(2)
+		f.DeleteKey("q/a")
+		since(6) // by the deletion
+		f.PutKey("other", "", clientv3.NoLease)
+
+		// What nobody told: not before the last reading.
+		time.Sleep(12 * time.Second)
+		f.MissDelete("q/b")
+		f.DeleteKey("q/b")
+		since(8)
+		f.MissDelete("q/c")
+		f.DeleteKey("q/c")
+		f.PutKey("q/d", "", clientv3.NoLease)
+		since(10)
 	})
 }
 
@@ -208,7 +242,7 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 		q := queue.New(context.Background(), newWriter(client.KV), client.Watcher, "q", zap.NewNop())
 		times := 0
 		time.AfterFunc(time.Second, func() { srv.PutKey("q/a", "", clientv3.NoLease) })
-		require.NoError(t, q.Follow(context.Background(), func(*mvccpb.KeyValue, int64) bool {
+		require.NoError(t, q.Follow(context.Background(), func(queue.Head) bool {
 			times++
 			return times < 2
 		}))
