@@ -43,6 +43,7 @@ func (e *Election) Name() string { return e.name }
 // an address, a host name. It blocks, and fails, as [Mutex.Lock] does. Goroutines
 // of one session that campaign in one election take turns.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
+	defer e.session.watchLeader(ctx, e.name)()
 	h, err := e.session.acquire(ctx, e.name, claim{
 		as:    candidate + value,
 		value: func() string { return value }, // what it proposed, byte for byte

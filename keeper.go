@@ -94,6 +94,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		s.changed()
 		s.enter(Connected)
 		s.mu.Unlock()
+		s.announce(l)
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
 			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))
 		return l

@@ -49,10 +49,13 @@ type sessionConfig struct {
 	clock  func() time.Duration
 	owner  string
 	cycle  *string // the default of mutexConfig.cycle
+	alive  *string // where crash detection listens; nil: off
+	shared *beacon // that of another session of this process
 
 	foreignNames bool
 
 	// For tests.
+	net    network
 	remote pb.LeaseClient // what renews, see lease.Config.Remote
 	lanes  int            // writes under way at once, see queue.Writer
 	// pace is called before each write, see there.
@@ -60,7 +63,7 @@ type sessionConfig struct {
 }
 
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes}
+	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes, net: tcp{}}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host

@@ -38,6 +38,8 @@ type Session struct {
 	writer *queue.Writer
 	closed chan struct{} // closed when the first Close or Orphan is through
 	detach func() bool   // stops watching the client
+	beacon *beacon       // nil without WithCrashDetection
+	dark   func()        // releases it, once
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
@@ -111,17 +113,37 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
 	s.writer.Pace = cfg.pace
 
-	first, err := s.firstLease(ctx)
-	if err != nil {
+	if err := s.light(); err != nil {
 		s.cancel(err)
 		return nil, err
 	}
+	first, err := s.firstLease(ctx)
+	if err != nil {
+		s.cancel(err)
+		s.dark()
+		return nil, err
+	}
 	s.lease, s.leased = first, true
+	if cfg.lease == clientv3.NoLease {
+		s.announce(first)
+	}
 	s.detach = context.AfterFunc(client.Ctx(), func() {
 		s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrClientClosed)))
 	})
 	s.tasks.Go(s.run)
 	return s, nil
+}
+
+// light has the session's beacon, if it is to have one.
+func (s *Session) light() (err error) {
+	switch {
+	case s.cfg.shared != nil:
+		s.beacon = s.cfg.shared.share()
+	case s.cfg.alive != nil:
+		s.beacon, err = newBeacon(s.cfg.net, *s.cfg.alive)
+	}
+	s.dark = sync.OnceFunc(s.beacon.release)
+	return err
 }
 
 // spawn starts a goroutine of the session; false once that has ended.
@@ -144,6 +166,10 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	if s.cfg.lease != clientv3.NoLease {
 		l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), s.cfg.lease)
 		if err != nil {
+			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
+		}
+		if err := s.inherit(ctx, s.cfg.lease); err != nil {
+			l.End(err)
 			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
 		}
 		s.cfg.ttl = l.TTL() - s.cfg.delay // for the leases after it
@@ -249,6 +275,7 @@ func (s *Session) Close(ctx context.Context) error {
 	s.detach()
 	first := s.end(ErrSessionClosed)
 	s.tasks.Wait() // all of them end with s.ctx
+	defer s.dark() // when the lease is gone: nobody shall take this for a crash before
 	switch {
 	case first:
 		defer close(s.closed)
@@ -282,13 +309,19 @@ func (s *Session) Close(ctx context.Context) error {
 // waits, which have ended. The error is that of ctx, or [ErrLost] if there is no lease
 // to leave; in this case the session has ended all the same.
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	id, err := s.orphan(ctx)
+	err := s.hush(ctx)
+	var id clientv3.LeaseID
+	if err == nil {
+		id, err = s.orphan(ctx)
+	}
 	if err != nil {
+		s.speak()
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	s.detach()
 	s.cancel(errOrphaned)
 	s.tasks.Wait()
+	s.dark()
 	close(s.closed)
 	if id == clientv3.NoLease {
 		return id, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)

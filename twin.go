@@ -15,6 +15,7 @@ func (s *Session) twin(ctx context.Context) (*Session, error) {
 	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
 		*c = s.cfg
 		c.lease = clientv3.NoLease
+		c.shared = s.beacon
 	})})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -43,6 +44,7 @@ func (s *Session) closeTwin() {
 	s.detach()
 	s.end(ErrSessionClosed)
 	s.tasks.Wait()
+	defer s.dark()
 	defer close(s.closed)
 	for _, l := range []*lease.Lease{s.lease, s.buried} {
 		if l != nil && s.revoke(ctx, l) != nil {

@@ -1,0 +1,407 @@
+package etcdlock
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// fakeNet is a network in virtual time.
+type fakeNet struct {
+	mu        sync.Mutex
+	listeners map[string]*fakeListener
+	silent    map[string]bool // does not answer
+	dialed    int
+}
+
+type fakeListener struct {
+	net     *fakeNet
+	address *net.TCPAddr
+	conns   chan net.Conn
+	closed  chan struct{}
+	mu      sync.Mutex
+	all     []net.Conn
+}
+
+func newFakeNet() *fakeNet {
+	return &fakeNet{listeners: map[string]*fakeListener{}, silent: map[string]bool{}}
+}
+
+func (n *fakeNet) listen(address string) (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	l := &fakeListener{net: n, address: a, conns: make(chan net.Conn, 10), closed: make(chan struct{})}
+	n.listeners[a.String()] = l
+	return l, nil
+}
+
+func (n *fakeNet) dial(ctx context.Context, address string) (net.Conn, error) {
+	n.mu.Lock()
+	l, silent := n.listeners[address], n.silent[address]
+	n.dialed++
+	n.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+	}
+	if l == nil {
+		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
+	here, there := net.Pipe()
+	l.mu.Lock()
+	l.all = append(l.all, there)
+	l.mu.Unlock()
+	l.conns <- there
+	return here, nil
+}
+
+func (n *fakeNet) setSilent(address string, silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent[address] = silent
+}
+
+// kill is what the kernel does when a process dies.
+func (n *fakeNet) kill(address string) {
+	n.mu.Lock()
+	l := n.listeners[address]
+	delete(n.listeners, address)
+	n.mu.Unlock()
+	l.breakAll()
+}
+
+// breakConns breaks the connections, and no more.
+func (n *fakeNet) breakConns(address string) {
+	n.mu.Lock()
+	l := n.listeners[address]
+	n.mu.Unlock()
+	l.breakAll()
+}
+
+func (l *fakeListener) breakAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.all {
+		_ = c.Close()
+	}
+	l.all = nil
+}
+
+func (l *fakeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *fakeListener) Close() error {
+	l.net.mu.Lock()
+	if l.net.listeners[l.address.String()] == l {
+		delete(l.net.listeners, l.address.String())
+	}
+	l.net.mu.Unlock()
+	close(l.closed)
+	return nil
+}
+
+func (l *fakeListener) Addr() net.Addr { return l.address }
+
+// detecting is a session with crash detection on a network.
+func (w *world) detecting(n *fakeNet, client, address string, opts ...SessionOption) *Session {
+	w.Helper()
+	return w.session(client, append([]SessionOption{
+		WithCrashDetection(address), sessionOptionFunc(func(c *sessionConfig) { c.net = n }),
+	}, opts...)...)
+}
+
+// crash is what others see of kill -9: etcd hears nothing more, and the kernel closes.
+func (w *world) crash(n *fakeNet, client, address string) {
+	w.Client(client).Cut()
+	n.kill(address)
+}
+
+func TestADeadLeaderIsReplacedAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		term := w.campaign(NewElection(a, "e"), "A")
+		lock := w.lock(NewMutex(a, "other"))
+		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+		after := w.candidate(NewElection(w.detecting(n, "c", "10.0.0.3:7400"), "e"), "C")
+		w.pass(time.Minute)
+		next.isWaiting()
+		require.NoError(w, term.Err())
+
+		died := time.Now()
+		w.crash(n, "a", "10.0.0.1:7400")
+		leader := next.get()
+		require.Less(w, next.at.Sub(died), 300*time.Millisecond)
+		require.Nil(w, w.Get(lock.Key()), "all that it had is free")
+		w.pass(time.Minute)
+		after.isWaiting()
+
+		died = time.Now()
+		w.crash(n, "b", "10.0.0.2:7400")
+		after.get()
+		require.Less(w, after.at.Sub(died), 300*time.Millisecond)
+		require.ErrorIs(w, term.Err(), ErrExpired, "by its own clock")
+		_ = leader
+	})
+}
+
+func TestTheNextOneInLineThatDiedWithTheLeaderIsPassedOverAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		w.campaign(NewElection(w.detecting(n, "a", "10.0.0.1:7400"), "e"), "A")
+		w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+		c := w.candidate(NewElection(w.detecting(n, "c", "10.0.0.3:7400"), "e"), "C")
+		w.pass(time.Minute)
+		died := time.Now()
+		w.crash(n, "a", "10.0.0.1:7400")
+		w.crash(n, "b", "10.0.0.2:7400")
+		c.get()
+		require.Less(w, c.at.Sub(died), 500*time.Millisecond)
+	})
+}
+
+// Only a refusal counts, and only where it means something.
+func TestALeaderThatMayLiveIsLeftToItsTTL(t *testing.T) {
+	const address = "10.0.0.1:7400"
+	for name, c := range map[string]struct {
+		address string
+		happens func(w *world, n *fakeNet, a *Session)
+	}{
+		"it does not answer":    {address, func(_ *world, n *fakeNet, _ *Session) { n.setSilent(address, true); n.breakConns(address) }},
+		"its connections break": {address, func(_ *world, n *fakeNet, _ *Session) { n.breakConns(address) }},
+		"it says nothing of it": {"", func(*world, *fakeNet, *Session) {}},
+		"another one's loopback": {"127.0.0.1:7400", func(w *world, n *fakeNet, a *Session) {
+			w.PutKey(aliveKey(a.Lease()), `{"address":"127.0.0.1:7400","scope":"another machine"}`, a.Lease())
+			w.pass(time.Second)
+			n.kill("127.0.0.1:7400")
+		}},
+		"what it says cannot be read": {address, func(w *world, n *fakeNet, a *Session) {
+			w.PutKey(aliveKey(a.Lease()), "{", a.Lease())
+			n.kill(address)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				n := newFakeNet()
+				var a *Session
+				if c.address == "" {
+					a = w.session("a")
+				} else {
+					a = w.detecting(n, "a", c.address)
+				}
+				term := w.campaign(NewElection(a, "e"), "A")
+				next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+				w.pass(time.Minute)
+				c.happens(w, n, a)
+				w.pass(time.Minute)
+				next.isWaiting()
+				require.NoError(w, term.Err())
+				require.Less(w, n.dialed, 120)
+			})
+		})
+	}
+}
+
+func TestCrashDetectionIsOffUnlessBothSidesWantIt(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		w.campaign(NewElection(a, "e"), "A")
+		next := w.candidate(NewElection(w.session("b"), "e"), "B")
+		w.pass(time.Minute)
+		died := time.Now()
+		w.crash(n, "a", "10.0.0.1:7400")
+		next.get()
+		require.Greater(w, next.at.Sub(died), ttl/2)
+		require.Empty(w, w.Keys("etcdlock.alive."))
+	})
+}
+
+// A process that leaves its lease to a successor is not dead, and who takes over is the one that counts.
+func TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess(t *testing.T) {
+	for name, detects := range map[string]bool{"who detects crashes": true, "who does not": false} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				n := newFakeNet()
+				a := w.detecting(n, "a", "10.0.0.1:7400")
+				term := w.campaign(NewElection(a, "e"), "A")
+				next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+				w.pass(time.Minute)
+				id := w.orphan(a)
+				w.pass(2 * time.Second)
+				next.isWaiting()
+				opts := []SessionOption{WithLease(id)}
+				var again *Session
+				if detects {
+					again = w.detecting(n, "a2", "10.0.0.1:7401", opts...)
+				} else {
+					again = w.session("a2", opts...)
+				}
+				resumed := w.campaign(NewElection(again, "e"), "A")
+				require.Equal(w, term.Key(), resumed.Key())
+				w.pass(time.Minute)
+				next.isWaiting()
+				require.NoError(w, resumed.Err())
+				if detects {
+					died := time.Now()
+					w.crash(n, "a2", "10.0.0.1:7401")
+					next.get()
+					require.Less(w, next.at.Sub(died), 300*time.Millisecond)
+				}
+			})
+		})
+	}
+}
+
+// The successor of a process that was killed, and the candidate who found it dead, cannot both have the lease.
+func TestALeaseIsEitherTakenOverOrCondemned(t *testing.T) {
+	for _, first := range []string{"successor", "candidate"} {
+		t.Run(first, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				n := newFakeNet()
+				a := w.detecting(n, "a", "10.0.0.1:7400")
+				w.campaign(NewElection(a, "e"), "A")
+				id := a.Lease()
+				b := w.detecting(n, "b", "10.0.0.2:7400")
+				w.pass(time.Second)
+				l, err := NewElection(b, "e").Leader(w.ctx)
+				require.NoError(w, err)
+				r, at, err := b.alive(w.ctx, id)
+				require.NoError(w, err)
+				require.Equal(w, "10.0.0.1:7400", r.Address)
+				w.crash(n, "a", "10.0.0.1:7400")
+				if first == "successor" {
+					again := w.detecting(n, "a2", "10.0.0.1:7401", WithLease(id))
+					require.False(w, b.condemn(w.ctx, "e", l, r, at), "it judged by what is not so any more")
+					w.pass(time.Second)
+					require.NoError(w, w.campaign(NewElection(again, "e"), "A").Err())
+					return
+				}
+				w.next("b", simetcd.LeaseRevoke, simetcd.Action{DelayRequest: time.Second})
+				condemned := start(w, func(ctx context.Context) (bool, error) { return b.condemn(ctx, "e", l, r, at), nil })
+				w.pass(500 * time.Millisecond)
+				require.Contains(w, w.Leases(), id, "it stands yet")
+				c := w.Client("a2")
+				_, err = NewSession(w.ctx, c.Client, WithLease(id), WithClock(bubbleClock()), renewOn(c))
+				require.ErrorIs(w, err, ErrLeaseNotFound)
+				require.True(w, condemned.get())
+			})
+		})
+	}
+}
+
+func TestAnOrphanThatFailsLeavesTheProcessToBeWatchedAsBefore(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		w.campaign(NewElection(a, "e"), "A")
+		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+		w.pass(time.Second)
+		w.every("a", simetcd.Action{DropRequest: true}, simetcd.Txn)
+		_, err := a.Orphan(w.timeout(time.Second))
+		require.ErrorIs(w, err, context.DeadlineExceeded)
+		w.Intercept(nil)
+		w.pass(10 * time.Second)
+		died := time.Now()
+		w.crash(n, "a", "10.0.0.1:7400")
+		next.get()
+		require.Less(w, next.at.Sub(died), 300*time.Millisecond)
+	})
+}
+
+// The listener goes on while the work of a term may: a session that is closed is no dead process.
+func TestAProcessIsNotTakenForDeadWhileItsWorkStops(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		var returned time.Time
+		run := w.run(NewElection(a, "e"), func(ctx context.Context, _ *Term) error {
+			<-ctx.Done()
+			time.Sleep(2 * time.Second)
+			returned = time.Now()
+			return nil
+		}, WithStopTimeout(time.Minute))
+		run.term()
+		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+		w.pass(time.Minute)
+		require.NoError(w, a.Close(w.ctx))
+		next.get()
+		require.False(w, next.at.Before(returned))
+		_, err := run.result()
+		require.ErrorIs(w, err, ErrSessionClosed)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		require.Len(w, n.listeners, 1, "that of the one who leads")
+	})
+}
+
+func TestASessionThatDetectsCrashesLeavesNothing(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		w.campaign(NewElection(a, "e"), "A")
+		w.RevokeLease(a.Lease()) // and it tells under the next one again
+		w.pass(time.Minute)
+		require.Len(w, w.Keys("etcdlock.alive."), 1)
+		require.Equal(w, clientv3.LeaseID(w.Keys("etcdlock.alive.")[0].Lease), a.Lease())
+		w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B").get()
+		w.allGone()
+		require.Empty(w, n.listeners)
+	})
+}
+
+func TestCrashDetectionNeedsAnAddressThatOthersCanReach(t *testing.T) {
+	simulate(t, func(w *world) {
+		for _, address := range []string{"", "7400", ":7400", "0.0.0.0:7400", "[::]:7400"} {
+			_, err := NewSession(w.ctx, w.Client("a").Client, WithCrashDetection(address))
+			require.ErrorIs(w, err, ErrInvalidOption, address)
+		}
+		require.Empty(w, w.Leases())
+	})
+}
+
+// What is true of the fake is true of TCP.
+func TestARefusalIsRecognised(t *testing.T) {
+	b, err := newBeacon(tcp{}, "127.0.0.1:0")
+	require.NoError(t, err)
+	require.True(t, b.judges(b.record))
+	address := b.record.Address
+	type result struct{ lived, dead bool }
+	probed := make(chan result, 1)
+	other := &beacon{net: tcp{}}
+	go func() {
+		lived, dead := other.probe(t.Context(), address)
+		probed <- result{lived, dead}
+	}()
+	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.conns) == 1 }, 5*time.Second, time.Millisecond)
+	require.Empty(t, probed, "it is kept while both live")
+	b.release()
+	require.Equal(t, result{lived: true}, <-probed)
+	lived, dead := other.probe(t.Context(), address)
+	require.Equal(t, result{dead: true}, result{lived, dead})
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	lived, dead = other.probe(ctx, address)
+	require.Equal(t, result{}, result{lived, dead})
+}
