@@ -272,8 +272,7 @@ func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64
 
 // hush says, before the session is left to a successor, that nobody shall take the
 // silence of this process for a crash.
-func (s *Session) hush(ctx context.Context) error {
-	id := s.Lease()
+func (s *Session) hush(ctx context.Context, id clientv3.LeaseID) error {
 	if s.beacon == nil || id == clientv3.NoLease {
 		return nil
 	}

@@ -119,6 +119,10 @@ var (
 	// ErrLeaseNotFound is returned by NewSession with [WithLease] when etcd does
 	// not know the lease: it expired or was revoked, and with it went its keys.
 	ErrLeaseNotFound = lease.ErrNotFound
+
+	// ErrLeaseFileInUse is returned by NewSession with [WithLeaseFile] when another
+	// process had the file for as long as the context allowed to wait.
+	ErrLeaseFileInUse = errors.New("lease file in use by another process")
 )
 
 // opError puts the operation and the name in front of err, once, and behind a want of

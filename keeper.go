@@ -95,6 +95,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		s.enter(Connected)
 		s.mu.Unlock()
 		s.announce(l)
+		s.record(l.ID())
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
 			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))
 		return l

@@ -49,6 +49,9 @@ type sessionConfig struct {
 	clock  func() time.Duration
 	owner  string
 	cycle  *string // the default of mutexConfig.cycle
+
+	leaseFile string // "": none
+
 	alive  *string // where crash detection listens; nil: off
 	shared *beacon // that of another session of this process
 
@@ -87,6 +90,8 @@ func (c *sessionConfig) validate() error {
 		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", ErrInvalidOption, c.margin, c.ttl)
 	case c.delay < 0 || c.delay%time.Second != 0:
 		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", ErrInvalidOption, c.delay)
+	case c.leaseFile != "" && c.lease != clientv3.NoLease:
+		return fmt.Errorf("%w: a lease to take over is given both by its ID and by a file", ErrInvalidOption)
 	case c.clock == nil:
 		return fmt.Errorf("%w: nil clock", ErrInvalidOption)
 	}
@@ -136,13 +141,15 @@ func WithClock(now func() time.Duration) SessionOption {
 // NewSession fails with [ErrLeaseNotFound] when etcd does not know the lease.
 //
 // The keys under the lease stay for as long as the session lives, also those that it
-// does not ask for: lock and unlock what the other process had and this one has no use
-// for. [Session.Orphan] leaves nothing but what was held; a crash leaves what was waited
-// for as well.
+// does not ask for: [Session.Inherited] lists them, [Session.DropInherited] gives them up.
+// [Session.Orphan] leaves nothing but what was held; a crash leaves what was waited for as
+// well.
 //
 // It is safe only when the process that had the lease is gone or has left it
 // through Orphan: a lease stands for one holder, and two processes on one lease
-// do not exclude each other.
+// do not exclude each other. [WithLeaseFile] sees to that by itself; this option is for
+// a lease that is handed on otherwise, as in the environment of a program that replaces
+// itself by exec.
 func WithLease(id clientv3.LeaseID) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.lease = id })
 }

@@ -62,7 +62,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	r.enter(Observer, nil)
 
 	if r.cfg.ownLease() {
-		own, err := r.election.session.twin(ctx)
+		own, err := r.election.session.twin(ctx, r.election.name)
 		if err != nil {
 			return opError("run", r.election.name, err)
 		}

@@ -36,10 +36,12 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // every goroutine of the session
 	writer *queue.Writer
-	closed chan struct{} // closed when the first Close or Orphan is through
-	detach func() bool   // stops watching the client
-	beacon *beacon       // nil without WithCrashDetection
-	dark   func()        // releases it, once
+	closed chan struct{}    // closed when the first Close or Orphan is through
+	detach func() bool      // stops watching the client
+	beacon *beacon          // nil without WithCrashDetection
+	dark   func()           // releases it, once
+	file   *leaseFile       // nil without WithLeaseFile
+	heir   clientv3.LeaseID // the lease that was taken over; NoLease for none
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
@@ -65,10 +67,11 @@ type Session struct {
 // or ctx ends; ctx bounds the creation only, and the session lives on after it.
 //
 // Errors: [ErrNilClient], [ErrInvalidTTL], [ErrInvalidOption], [ErrLeaseNotFound]
-// (with [WithLease]), [ErrClientClosed], and the errors of ctx and of etcd.
+// (with [WithLease]), [ErrLeaseFileInUse] (with [WithLeaseFile]), [ErrClientClosed], and
+// the errors of ctx, of etcd and of the system.
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
 	s, err := newSession(ctx, client, opts)
-	if err != nil && ctx.Err() != nil && !answer.Final(err) {
+	if err != nil && ctx.Err() != nil && !answer.Final(err) && !errors.Is(err, ErrLeaseFileInUse) {
 		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), contextError(ctx))
 	}
 	if err != nil {
@@ -121,12 +124,15 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if err != nil {
 		s.cancel(err)
 		s.dark()
+		s.file.close()
 		return nil, err
 	}
 	s.lease, s.leased = first, true
-	if cfg.lease == clientv3.NoLease {
+	if s.heir == clientv3.NoLease {
 		s.announce(first)
 	}
+	s.record(first.ID())
+	s.dropLater()
 	s.detach = context.AfterFunc(client.Ctx(), func() {
 		s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrClientClosed)))
 	})
@@ -164,16 +170,15 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		return nil, ErrClientClosed
 	}
 	if s.cfg.lease != clientv3.NoLease {
-		l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), s.cfg.lease)
+		l, err := s.takeOver(ctx, s.cfg.lease)
 		if err != nil {
-			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
-		}
-		if err := s.inherit(ctx, s.cfg.lease); err != nil {
-			l.End(err)
-			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
+			return nil, err
 		}
 		s.cfg.ttl = l.TTL() - s.cfg.delay // for the leases after it
 		return l, s.cfg.validate()
+	}
+	if l, err := s.leaseFromFile(ctx); l != nil || err != nil {
+		return l, err
 	}
 	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
 	for n := 0; err != nil; n++ {
@@ -279,6 +284,8 @@ func (s *Session) Close(ctx context.Context) error {
 	switch {
 	case first:
 		defer close(s.closed)
+		defer s.file.close()
+		s.record(clientv3.NoLease)
 		for _, l := range []*lease.Lease{s.lease, s.buried} {
 			if l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired) {
 				continue // the lock-delay is for this, and must not be cut short
@@ -289,6 +296,7 @@ func (s *Session) Close(ctx context.Context) error {
 		}
 		return nil
 	case errors.Is(s.Err(), ErrClientClosed):
+		s.file.close()
 		return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(s.lease.ID()), ErrClientClosed)
 	}
 	select {
@@ -309,7 +317,7 @@ func (s *Session) Close(ctx context.Context) error {
 // waits, which have ended. The error is that of ctx, or [ErrLost] if there is no lease
 // to leave; in this case the session has ended all the same.
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	err := s.hush(ctx)
+	err := s.hush(ctx, s.Lease())
 	var id clientv3.LeaseID
 	if err == nil {
 		id, err = s.orphan(ctx)
@@ -322,6 +330,7 @@ func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	s.cancel(errOrphaned)
 	s.tasks.Wait()
 	s.dark()
+	s.file.close()
 	close(s.closed)
 	if id == clientv3.NoLease {
 		return id, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)

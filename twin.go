@@ -2,6 +2,9 @@ package etcdlock
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -11,11 +14,16 @@ import (
 
 // twin makes a session like s, on the same client, with a lease of its own. It ends
 // with s at the latest; whoever made it calls closeTwin.
-func (s *Session) twin(ctx context.Context) (*Session, error) {
+func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
 		*c = s.cfg
 		c.lease = clientv3.NoLease
 		c.shared = s.beacon
+		if c.leaseFile != "" {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(name)) // never fails
+			c.leaseFile = fmt.Sprintf("%s-%x", s.cfg.leaseFile, h.Sum64())
+		}
 	})})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -46,6 +54,11 @@ func (s *Session) closeTwin() {
 	s.tasks.Wait()
 	defer s.dark()
 	defer close(s.closed)
+	defer s.file.close()
+	if s.file != nil && errors.Is(s.Err(), ErrOrphaned) && s.hush(ctx, s.lease.ID()) == nil {
+		return // the successor has the file, and so the lease
+	}
+	s.record(clientv3.NoLease)
 	for _, l := range []*lease.Lease{s.lease, s.buried} {
 		if l != nil && s.revoke(ctx, l) != nil {
 			return // they run out by themselves

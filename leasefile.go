@@ -1,0 +1,169 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/lease"
+)
+
+// WithLeaseFile lets a process that was restarted, or has crashed and was started again,
+// within its TTL go on with what it had: its locks, its terms, its places in line. No
+// election takes place, and observers see the same leader. The session writes its lease
+// to the file, and a session that is made with a file takes over the lease that it finds
+// there, if etcd still knows it.
+//
+// It is safe because of the lock on the file (flock), which the kernel holds for as long
+// as the process lives: NewSession waits for it, so that two processes are never on one
+// lease. For that the file has to be on a local file system, one for each instance of the
+// service on a host, and never copied. What the former process has left behind must not
+// work on: children that do the leader's work have to end with it. What a request that
+// it sent and that etcd has not yet heard does later, is as if this process had done it.
+//
+// What was held is not given back by itself: the process calls [Mutex.Lock] or
+// [Election.Campaign] (or [Election.Run]) as ever, and has it at once if the former
+// process had. Its token is larger than the former one's, so that late writes of the dead
+// process are refused; the key, and [Leader.CreateRevision], stay. What it has not asked
+// for one TTL after its start is given up, see [Session.Inherited].
+//
+// [Session.Close] gives everything back, and the next process begins anew. A planned
+// restart ends with [Session.Orphan] instead. NewSession fails with [ErrLeaseFileInUse]
+// when its context ends before the file is free, and with [ErrInvalidOption] on systems
+// without flock. The file is created with permissions 0600 if there is none, holds the
+// lease in hexadecimal, and may be deleted while no process uses it. An [Election.Run]
+// that has a lease of its own has a file of its own, beside it.
+func WithLeaseFile(path string) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.leaseFile = path })
+}
+
+// leaseFile is a file that is locked.
+type leaseFile struct{ file *os.File }
+
+// lockLeaseFile opens the file, and waits until no other process has it.
+func lockLeaseFile(ctx context.Context, path string, log *zap.Logger) (*leaseFile, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lease file: %w", err)
+	}
+	for told := false; ; told = true {
+		switch free, err := flock(f); {
+		case err != nil:
+			_ = f.Close()
+			return nil, fmt.Errorf("lock lease file %s: %w", path, err)
+		case free:
+			return &leaseFile{f}, nil
+		case !told:
+			log.Info("another process has the lease file; waiting until it ends", zap.String("file", path))
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("%w: %s: %w", ErrLeaseFileInUse, path, contextError(ctx))
+		}
+	}
+}
+
+// read is the lease in the file; NoLease for whatever else is in it.
+func (f *leaseFile) read() clientv3.LeaseID {
+	b := make([]byte, leaseFileSize)
+	n, err := f.file.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return clientv3.NoLease
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(b[:n])), 16, 63)
+	if err != nil {
+		return clientv3.NoLease
+	}
+	return clientv3.LeaseID(id)
+}
+
+// leaseFileSize is that of each content: 16 digits and a new line.
+const leaseFileSize = 17
+
+// write puts a lease into the file: by one write of always the same length, which a
+// process that is killed has done or has not. What a machine that crashed has left of
+// it does not matter: it was away for longer than a TTL, or etcd knows the lease.
+func (f *leaseFile) write(id clientv3.LeaseID) error {
+	_, err := f.file.WriteAt(fmt.Appendf(nil, "%016x\n", uint64(id)), 0)
+	return err
+}
+
+// close lets the next process have it.
+func (f *leaseFile) close() {
+	if f != nil {
+		_ = f.file.Close() // and with it the lock
+	}
+}
+
+// record notes the present lease for a successor; NoLease for none.
+func (s *Session) record(id clientv3.LeaseID) {
+	if s.file == nil {
+		return
+	}
+	if err := s.file.write(id); err != nil {
+		s.log.Error("cannot write the lease file; a restart will begin anew",
+			zap.String("file", s.cfg.leaseFile), zap.Error(err))
+	}
+}
+
+// leaseFromFile takes over the lease in the file; nil without an error when there is none
+// to take over.
+func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
+	if s.cfg.leaseFile == "" {
+		return nil, nil
+	}
+	var err error
+	if s.file, err = lockLeaseFile(ctx, s.cfg.leaseFile, s.log); err != nil {
+		return nil, err
+	}
+	id := s.file.read()
+	if id == clientv3.NoLease {
+		return nil, nil
+	}
+	for n := 0; ; n++ {
+		l, err := s.takeOver(ctx, id)
+		switch {
+		case err == nil:
+			s.log.Info("goes on with the lease of the process before", zap.String("lease", hex(id)))
+			return l, nil
+		case errors.Is(err, ErrLeaseNotFound):
+			return nil, nil
+		case answer.Final(err) || ctx.Err() != nil:
+			return nil, err
+		}
+		select {
+		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
+		case <-ctx.Done():
+			return nil, contextError(ctx)
+		case <-s.client.Ctx().Done():
+			return nil, ErrClientClosed
+		}
+	}
+}
+
+// takeOver makes a lease that exists that of this session.
+func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lease, error) {
+	l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+	if err != nil {
+		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
+	}
+	if err := s.inherit(ctx, id); err != nil {
+		l.End(err)
+		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
+	}
+	s.heir = id
+	return l, nil
+}
