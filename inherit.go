@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -30,11 +31,34 @@ func (s *Session) inherit(ctx context.Context, id clientv3.LeaseID) error {
 // in everybody's way for as long as the session lives. It blocks until etcd has answered
 // or ctx ends.
 func (s *Session) Inherited(ctx context.Context) ([]string, error) {
-	names, err := s.inherited(ctx)
-	return names, opError("list what was inherited by", "the session", err)
+	keys, err := s.inherited(ctx)
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), opError("list what was inherited under", "lease "+hex(s.heir), err)
 }
 
-func (s *Session) inherited(ctx context.Context) ([]string, error) {
+// DropInherited gives up what [Session.Inherited] lists, or of that these names, in the
+// way in which a lock is unlocked. It blocks until etcd has confirmed it or ctx ends.
+func (s *Session) DropInherited(ctx context.Context, names ...string) error {
+	keys, err := s.inherited(ctx)
+	for _, k := range keys {
+		if len(names) == 0 || slices.Contains(names, k.name) {
+			err = errors.Join(err, s.drop(ctx, k))
+		}
+	}
+	return opError("give up what was inherited under", "lease "+hex(s.heir), err)
+}
+
+// inheritedKey is a key of the process before.
+type inheritedKey struct {
+	key, name string
+	plain     bool // the one that a session has under a name in the first place
+}
+
+func (s *Session) inherited(ctx context.Context) ([]inheritedKey, error) {
 	id := s.Lease()
 	if err := s.Err(); err != nil {
 		return nil, err
@@ -48,39 +72,45 @@ func (s *Session) inherited(ctx context.Context) ([]string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var names []string
-	for _, key := range resp.Keys {
-		name, ok := strings.CutSuffix(string(key), "/"+hex(id))
-		if l := s.lines[name]; ok && wire.CheckName(name) == nil && (l == nil || l.resting) {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-// DropInherited gives up what [Session.Inherited] lists, or of that these names, in the
-// way in which a lock is unlocked: nothing is touched that this process holds or waits for
-// meanwhile. It blocks until etcd has confirmed it or ctx ends.
-func (s *Session) DropInherited(ctx context.Context, names ...string) error {
-	inherited, err := s.inherited(ctx)
-	for _, name := range inherited {
-		if len(names) > 0 && !slices.Contains(names, name) {
+	var all []inheritedKey
+	for _, b := range resp.Keys {
+		key := string(b)
+		name, ok := wire.NameOf(key)
+		suffix, ours := strings.CutPrefix(key, wire.Key(name, id))
+		if !ok || !ours || suffix != "" && suffix[0] != '.' || s.uses(name, suffix) {
 			continue
 		}
-		err = errors.Join(err, s.drop(ctx, name))
+		all = append(all, inheritedKey{key: key, name: name, plain: suffix == ""})
 	}
-	return opError("give up what was inherited by", "the session", err)
+	return all, nil
 }
 
-// drop takes what stands under a name, to give it back at once: so the line of the name
-// settles who has it here.
-func (s *Session) drop(ctx context.Context, name string) error {
-	resp, err := s.client.Get(ctx, wire.Key(name, s.heir))
+// uses tells whether the key that ends so, behind its lease, is in use by this process.
+// Called with s.mu held.
+func (s *Session) uses(name, suffix string) bool {
+	n := 0
+	if _, err := fmt.Sscanf(suffix, ".%d", &n); err == nil && n > 0 {
+		return s.slots.busy(name, wire.Slot{N: n})
+	}
+	return s.using[name] > 0
+}
+
+// drop gives a key up. The one that everybody comes upon is taken for that as a lock is,
+// and given back at once: so the line of the name settles who has it here.
+func (s *Session) drop(ctx context.Context, k inheritedKey) error {
+	resp, err := s.client.Get(ctx, k.key)
 	if err != nil || len(resp.Kvs) == 0 {
 		return err
 	}
-	value := string(resp.Kvs[0].Value) // it stays as it is for as long as it stands
-	h, err := s.acquire(ctx, name, claim{as: "to give up " + value, value: func() string { return value }, try: true})
+	kv := resp.Kvs[0]
+	if !k.plain {
+		_, err := s.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(k.key), "=", kv.ModRevision)). // nobody has come upon it yet
+			Then(clientv3.OpDelete(k.key)).Commit()
+		return err
+	}
+	value := string(kv.Value) // it stays as it is for as long as it stands
+	h, err := s.acquire(ctx, k.name, claim{as: "to give up " + value, value: func() string { return value }, try: true})
 	if errors.Is(err, ErrLocked) {
 		return nil // somebody here has it; or somebody else was ahead, and the place is given up
 	}

@@ -67,7 +67,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 			return opError("run", r.election.name, err)
 		}
 		defer own.closeTwin()
-		r.election = NewElection(own, r.election.name)
+		r.election = &Election{session: own, name: r.election.name, cfg: r.election.cfg}
 	}
 	beside, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
