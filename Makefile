@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim model mutants fuzz chaos bench bench-quick lint tidy cover consumer mixed servers
+.PHONY: help test fmt vet demo sim model mutants fuzz chaos bench bench-quick failover lint tidy cover consumer mixed servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: ## etcdlock beside others on real etcd processes: tables and pictures in 
 
 bench-quick: ## the targets of the benchmark, a line for each, in less than a minute
 	@cd bench && go run . -quick
+
+failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
+	@cd bench && go run . elections
 
 lint: ## golangci-lint in every module; the first run builds it (about a minute)
 	@$(call each, go run $(GOLANGCI_LINT) run ./...)

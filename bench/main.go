@@ -5,6 +5,7 @@
 //	go run . -quick               the targets, one line for each
 //	go run . alone handover       some suites only
 //	go run . -nodes 3 -rounds 2 -list ...
+//	go run . elections            how long an election is without a leader: one table
 package main
 
 import (
@@ -28,6 +29,9 @@ import (
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		os.Exit(workerMain())
+	}
+	if len(os.Args) > 1 && os.Args[1] == "elections" {
+		os.Exit(electionsMain(os.Args[2:]))
 	}
 	os.Exit(benchMain())
 }

@@ -22,6 +22,7 @@ type order struct {
 	TTL        time.Duration `json:"ttl,omitempty"`
 	Rest       string        `json:"rest,omitempty"` // what to rest with
 	Watch      time.Duration `json:"watch,omitempty"`
+	Detect     bool          `json:"detect,omitempty"` // crash detection
 }
 
 // reply is its answer.
@@ -31,6 +32,9 @@ type reply struct {
 	Blur    time.Duration `json:"blur,omitempty"`
 	Verdict verdict       `json:"verdict,omitzero"` // with OwnNames
 	Rest    resting       `json:"rest,omitzero"`
+	At      int64         `json:"at,omitempty"` // on the shared clock: since when it leads
+	Token   int64         `json:"token,omitempty"`
+	Key     string        `json:"key,omitempty"`
 }
 
 const (
@@ -39,4 +43,9 @@ const (
 	doClose = "close" // the sessions and the connection
 	doHold  = "hold"  // open, lock, and hold until killed
 	doRest  = "rest"  // see rest.go
+
+	// See elections.go.
+	doStand  = "stand"  // open, and be a candidate
+	doLead   = "lead"   // wait until it leads
+	doResign = "resign" // the term, and end
 )

@@ -22,6 +22,7 @@ type worker struct {
 	callers  []caller
 	tokens   bool
 	linger   linger
+	stood    *candidacy
 }
 
 // linger makes a hold now and then long enough for the referee to see who else is
@@ -93,6 +94,14 @@ func (w *worker) obey(o order) (reply, error) {
 		}
 		_, err := w.callers[0].mutex.lock(ctx)
 		return reply{}, err
+	case doStand:
+		var err error
+		w.stood, err = stand(ctx, o)
+		return reply{}, err
+	case doLead:
+		return w.stood.lead(ctx)
+	case doResign:
+		return reply{}, w.stood.resign(ctx)
 	case doRest:
 		r, err := rested(ctx, o)
 		return reply{Rest: r}, err

@@ -31,6 +31,9 @@ type holderSettings struct {
 	Delay     time.Duration // lock-delay
 	Resource  string        // key written under the hold's guard after the hold was lost
 	Crossing  []string      // instead: lock random sets of these, and report each that was held
+	Detect    bool          // crash detection
+	LeaseFile string
+	Deaf      time.Duration // the stop timeout of work that never stops; by Run
 }
 
 // report is one line of the holder.
@@ -38,6 +41,7 @@ type report struct {
 	Event   string // held, lost, released, failed
 	At      time.Time
 	Token   int64
+	Key     string
 	Error   string
 	Expired bool // the error matches ErrLost and ErrExpired
 	Refused bool // the late write was refused
@@ -67,12 +71,22 @@ func hold(out *json.Encoder) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s, err := etcdlock.NewSession(ctx, client, etcdlock.WithTTL(set.TTL), etcdlock.WithLockDelay(set.Delay))
+	opts := []etcdlock.SessionOption{etcdlock.WithTTL(set.TTL), etcdlock.WithLockDelay(set.Delay)}
+	if set.Detect {
+		opts = append(opts, etcdlock.WithCrashDetection("127.0.0.1:0"))
+	}
+	if set.LeaseFile != "" {
+		opts = append(opts, etcdlock.WithLeaseFile(set.LeaseFile))
+	}
+	s, err := etcdlock.NewSession(ctx, client, opts...)
 	if err != nil {
 		return err
 	}
-	if len(set.Crossing) > 0 {
+	switch {
+	case len(set.Crossing) > 0:
 		return cross(ctx, s, set.Crossing, out)
+	case set.Deaf > 0:
+		return leadForEver(ctx, s, set, out)
 	}
 	var held *etcdlock.Hold
 	if set.Lock != "" {
@@ -88,7 +102,7 @@ func hold(out *json.Encoder) error {
 		}
 		held = term.Hold
 	}
-	if err := out.Encode(report{Event: "held", At: time.Now(), Token: held.Token()}); err != nil {
+	if err := out.Encode(report{Event: "held", At: time.Now(), Token: held.Token(), Key: held.Key()}); err != nil {
 		return err
 	}
 
@@ -114,6 +128,25 @@ func hold(out *json.Encoder) error {
 		return err
 	}
 	return out.Encode(report{Event: "released", At: time.Now(), Token: held.Token()})
+}
+
+// leadForEver leads, with work that does not stop when it is told to: when standard input
+// ends, or the term does. Its process is to end all the same.
+func leadForEver(ctx context.Context, s *etcdlock.Session, set holderSettings, out *json.Encoder) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString(0)
+		cancel()
+	}()
+	return etcdlock.NewElection(s, set.Election).Run(ctx, fmt.Sprint(os.Getpid()), func(ctx context.Context, term *etcdlock.Term) error {
+		_ = out.Encode(report{Event: "held", At: time.Now(), Token: term.Token(), Key: term.Key()})
+		<-ctx.Done()
+		_ = out.Encode(report{Event: "told", At: time.Now(), Token: term.Token(), Error: context.Cause(ctx).Error()})
+		select {}
+	}, etcdlock.WithStopTimeout(set.Deaf), etcdlock.WithExitWhenStuck(), etcdlock.WithOnStuck(func(stuck etcdlock.Stuck) {
+		_ = out.Encode(report{Event: "stuck", At: time.Now(), Token: stuck.Term.Token(), Error: stuck.Cause.Error()})
+	}))
 }
 
 // environ is the environment of a holder: ours without what is meant for tests.
