@@ -50,6 +50,7 @@ type runner struct {
 	log      *zap.Logger
 	health   *health // nil: always well
 	notices  *notices
+	elder    *Session // the one that Run was called on, if the terms stand under another one
 }
 
 // run starts what goes on beside the campaigns, and ends it.
@@ -62,12 +63,22 @@ func (r *runner) run(ctx context.Context) (err error) {
 	r.enter(Observer, nil)
 
 	if r.cfg.ownLease() {
-		own, err := r.election.session.twin(ctx, r.election.name)
+		own, err := seen.session.twin(ctx, seen.name)
 		if err != nil {
-			return opError("run", r.election.name, err)
+			return opError("run", seen.name, err)
 		}
 		defer own.closeTwin()
-		r.election = &Election{session: own, name: r.election.name, cfg: r.election.cfg}
+		r.election, r.elder = &Election{session: own, name: seen.name, cfg: seen.cfg}, seen.session
+		var tell context.CancelCauseFunc
+		asked := ctx
+		ctx, tell = context.WithCancelCause(ctx)
+		defer tell(nil)
+		defer context.AfterFunc(r.elder.ctx, func() { tell(r.elder.Err()) })()
+		defer func() {
+			if asked.Err() == nil && r.elder.Err() != nil {
+				err = opError("run", seen.name, r.elder.Err())
+			}
+		}()
 	}
 	beside, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
@@ -152,6 +163,9 @@ func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err
 	g.returned() // fn is not waited for any more, whatever etcd does
 	resign, cancelResign := context.WithTimeout(context.WithoutCancel(ctx), term.tenure.lease.TTL())
 	defer cancelResign()
+	if s := r.election.session; r.elder != nil && s.file != nil && errors.Is(r.elder.Err(), ErrOrphaned) {
+		_, _ = s.Orphan(resign) // or the term is resigned after all
+	}
 	rerr := term.Resign(resign)
 	if stood && rerr != nil {
 		r.log.Warn("resigned, but not confirmed by etcd", zap.String("name", r.election.name), zap.Error(rerr))

@@ -179,8 +179,9 @@ func TestALeaderThatReportsNoProgressMakesRoom(t *testing.T) {
 				}
 				w.pass(2 * time.Second) // it campaigns again, on a lease that lives
 				require.Equal(w, []string{"B", "of a"}, w.values("e"))
+				place := w.Keys("e/")
 				w.pass(time.Minute)
-				require.Equal(w, []string{"B", "of a"}, w.values("e"))
+				require.Equal(w, place, w.Keys("e/"), "nobody has lost his place")
 				require.NoError(w, leader.Resign(w.ctx))
 				run.term()
 				require.NoError(w, other.Err())
@@ -299,12 +300,12 @@ func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 				case <-ctx.Done(): // the last one
 					time.Sleep(100 * time.Millisecond)
 					checking <- struct{}{}
-				case <-time.After(time.Millisecond):
+				case <-time.After(900 * time.Millisecond):
 				}
 				return nil
 			}))
 		run.term()
-		w.pass(time.Minute)
+		w.pass(time.Minute + 300*time.Millisecond) // a check is under way
 		run.cancel()
 		w.pass(time.Minute)
 		run.isWaiting()
@@ -312,6 +313,7 @@ func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 		_, err := run.result()
 		require.ErrorIs(w, err, context.Canceled)
 		require.Equal(w, []string{"work", "callback"}, left)
+		require.Len(w, checking, 1, "the check has returned")
 		synctest.Wait()
 		w.allGone()
 	})
@@ -324,8 +326,10 @@ func TestTheElectionsSessionEndsARunThatHasALeaseOfItsOwn(t *testing.T) {
 		run := w.run(NewElection(a, "e"), func(ctx context.Context, term *Term) error {
 			<-ctx.Done()
 			ended = time.Now()
-			time.Sleep(time.Second)
-			require.Len(w, w.Keys("e/"), 1, "not given away while the work runs")
+			require.ErrorIs(w, context.Cause(ctx), ErrSessionClosed)
+			time.Sleep(3 * ttl)
+			require.NoError(w, term.Err(), "not given away while the work runs")
+			require.Len(w, w.Keys("e/"), 1)
 			returned = time.Now()
 			return errors.New("as it was told to stop")
 		}, WithStopTimeout(time.Minute))

@@ -12,8 +12,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
-// twin makes a session like s, on the same client, with a lease of its own. It ends
-// with s at the latest; whoever made it calls closeTwin.
+// twin makes a session like s, on the same client, with a lease of its own. It outlives s
+// if need be: work that stops because s has ended keeps its term until it has. Whoever
+// made it calls closeTwin.
 func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
 		*c = s.cfg
@@ -31,19 +32,15 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 		}
 		return nil, err
 	}
-	own.follow(s)
 	return own, nil
-}
-
-// follow ends s when its elder ends. The keys stand until closeTwin.
-func (s *Session) follow(elder *Session) {
-	detach, unfollow := s.detach, context.AfterFunc(elder.ctx, func() { s.end(elder.Err()) })
-	s.detach = func() bool { unfollow(); return detach() }
 }
 
 // closeTwin closes a twin, and waits until etcd has confirmed that its lease is gone,
 // but not beyond the lease's own end.
 func (s *Session) closeTwin() {
+	if errors.Is(s.Err(), ErrOrphaned) {
+		return // the successor has the lease
+	}
 	s.mu.Lock()
 	bound := max(s.lease.Remaining(), time.Second)
 	s.mu.Unlock()
@@ -55,9 +52,6 @@ func (s *Session) closeTwin() {
 	defer s.dark()
 	defer close(s.closed)
 	defer s.file.close()
-	if s.file != nil && errors.Is(s.Err(), ErrOrphaned) && s.hush(ctx, s.lease.ID()) == nil {
-		return // the successor has the file, and so the lease
-	}
 	s.record(clientv3.NoLease)
 	for _, l := range []*lease.Lease{s.lease, s.buried} {
 		if l != nil && s.revoke(ctx, l) != nil {

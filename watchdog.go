@@ -109,7 +109,7 @@ func (g *guard) awaitReturn() {
 		return
 	}
 	cause := context.Cause(g.work)
-	if errors.Is(cause, ErrLost) {
+	if errors.Is(g.term.Err(), ErrLost) {
 		// Others can lead when the margin is over: the process must have ended by then.
 		margin := g.term.tenure.lease.Margin()
 		limit, patience = min(limit, margin/2), min(patience, margin/4)

@@ -184,3 +184,26 @@ func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 		require.Empty(t, srv.Leases())
 	})
 }
+
+func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		l, err := Grant(t.Context(), context.Background(), cfg)
+		require.NoError(t, err)
+		kept := make(chan error, 1)
+		go func() { kept <- l.Keep() }()
+		srv.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.LeaseKeepAlive {
+				return simetcd.Action{DelayReply: time.Second} // one is under way when it is starved
+			}
+			return simetcd.Action{}
+		})
+		for srv.Client("a").Count(simetcd.LeaseKeepAlive) == 0 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		l.Starve()
+		left, began := l.Remaining(), time.Now()
+		require.ErrorIs(t, <-kept, ErrExpired)
+		require.Equal(t, left, time.Since(began))
+		require.Equal(t, 1, srv.Client("a").Count(simetcd.LeaseKeepAlive))
+	})
+}

@@ -112,11 +112,13 @@ func TestFollowTellsSinceWhenTheFirstOneCanBeFirst(t *testing.T) {
 		time.Sleep(12 * time.Second)
 		f.MissDelete("q/b")
 		f.DeleteKey("q/b")
+		f.PutKey("other", "", clientv3.NoLease)
 		since(8)
 		f.MissDelete("q/c")
 		f.DeleteKey("q/c")
 		f.PutKey("q/d", "", clientv3.NoLease)
-		since(10)
+		f.PutKey("other", "", clientv3.NoLease)
+		since(11)
 	})
 }
 
