@@ -44,6 +44,9 @@ func (n *fakeNet) listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.listeners[a.String()] != nil {
+		return nil, &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
+	}
 	l := &fakeListener{net: n, address: a, conns: make(chan net.Conn, 10), closed: make(chan struct{})}
 	n.listeners[a.String()] = l
 	return l, nil
@@ -317,10 +320,14 @@ func TestAnOrphanThatFailsLeavesTheProcessToBeWatchedAsBefore(t *testing.T) {
 		w.campaign(NewElection(a, "e"), "A")
 		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
 		w.pass(time.Second)
+		// A release that is not confirmed holds it up.
+		lock := w.lock(NewMutex(a, "other"))
 		w.every("a", simetcd.Action{DropRequest: true}, simetcd.Txn)
+		require.ErrorIs(w, lock.Unlock(w.timeout(100*time.Millisecond)), context.DeadlineExceeded)
+		w.pass(50 * time.Millisecond)
+		w.Intercept(nil)
 		_, err := a.Orphan(w.timeout(time.Second))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
-		w.Intercept(nil)
 		w.pass(10 * time.Second)
 		died := time.Now()
 		w.crash(n, "a", "10.0.0.1:7400")

@@ -106,6 +106,21 @@ func TestTwoProcessesNeverShareALeaseFile(t *testing.T) {
 	})
 }
 
+// What was given back is not taken up again, though etcd has not heard of it yet.
+func TestALeaseThatWasClosedIsNotTakenOver(t *testing.T) {
+	simulate(t, func(w *world) {
+		file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+		a := w.session("a", file)
+		id := a.Lease()
+		w.campaign(NewElection(a, "e"), "A")
+		w.Client("a").Cut()
+		require.ErrorIs(w, a.Close(w.timeout(time.Second)), context.DeadlineExceeded)
+		again := w.session("a2", file)
+		require.Contains(w, w.Leases(), id)
+		require.NotEqual(w, id, again.Lease())
+	})
+}
+
 func TestWhatIsInTheLeaseFileIsOnlyTakenIfItIsThere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lease")
 	for name, content := range map[string]string{

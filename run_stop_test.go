@@ -278,6 +278,25 @@ func cutLeader(s string) (string, bool) {
 	return "", false
 }
 
+func TestRunWaitsForItsLastHealthCheck(t *testing.T) {
+	simulate(t, func(w *world) {
+		var returned time.Time
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 3, func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+				time.Sleep(10 * time.Second)
+				returned = time.Now()
+			case <-time.After(900 * time.Millisecond):
+			}
+			return nil
+		}))
+		run.term()
+		w.pass(300 * time.Millisecond)
+		run.end()
+		require.Equal(w, returned, run.at)
+	})
+}
+
 // trap B13: what client-go leaves running is waited for here.
 func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 	simulate(t, func(w *world) {
