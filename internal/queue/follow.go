@@ -30,7 +30,12 @@ func (h Head) Same(o Head) bool {
 // Each change is told, in order. It goes on over lost watches, compactions and
 // restarts of etcd (trap B7) until tell returns false (nil), ctx ends (its cause)
 // or etcd refuses (its error).
-func (q *Queue) Follow(ctx context.Context, tell func(Head) bool) error {
+func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
+	return q.FollowHeads(ctx, func(h Head) bool { return tell(h.First, h.Rev) })
+}
+
+// FollowHeads is Follow that tells since when the first one is, too.
+func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()

@@ -42,7 +42,7 @@ func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *followe
 		}
 		q := queue.New(context.Background(), newWriter(f.client.KV), f.client.Watcher, "q", zap.NewNop())
 		go func() {
-			f.ended <- q.Follow(ctx, func(head queue.Head) bool {
+			f.ended <- q.FollowHeads(ctx, func(head queue.Head) bool {
 				if head.First == nil {
 					f.told <- fmt.Sprintf("-@%d", head.Rev)
 				} else {
@@ -244,7 +244,7 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 		q := queue.New(context.Background(), newWriter(client.KV), client.Watcher, "q", zap.NewNop())
 		times := 0
 		time.AfterFunc(time.Second, func() { srv.PutKey("q/a", "", clientv3.NoLease) })
-		require.NoError(t, q.Follow(context.Background(), func(queue.Head) bool {
+		require.NoError(t, q.FollowHeads(context.Background(), func(queue.Head) bool {
 			times++
 			return times < 2
 		}))
