@@ -18,7 +18,7 @@ var mutations = []mutation{
 	},
 	{
 		takesOut: "an answer that comes after the end extends nothing",
-		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil {", "if l.cfg.Clock() < l.validUntil || true {"}},
+		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil && !l.starved {", "if true {"}},
 		in:       inLease, tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
 	},
 	{
@@ -183,7 +183,7 @@ var mutations = []mutation{
 	},
 	{
 		takesOut: "Run resigns only when the work has returned (B13)",
-		edits:    []edit{{"election.go", "err = fn(work, term)", "context.AfterFunc(ctx, func() { term.abandon() })\n	err = fn(work, term)"}},
+		edits:    []edit{{"run.go", "err = r.fn(work, term)", "context.AfterFunc(ctx, func() { term.abandon() })\n	err = r.fn(work, term)"}},
 		in:       inRoot, tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned"},
 	},
 	{
@@ -195,5 +195,67 @@ var mutations = []mutation{
 		takesOut: "the oldest candidate leads",
 		edits:    []edit{{"internal/queue/mirror.go", "kv.CreateRevision < first.CreateRevision", "kv.CreateRevision > first.CreateRevision"}},
 		in:       inQueue, tests: []string{"TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision"},
+	},
+
+	// Services.
+	{
+		takesOut: "work that does not stop is not renewed for ever (E7)",
+		edits:    []edit{{"watchdog.go", "g.starve()\n	g.cfg.monitor.stuck()", "g.cfg.monitor.stuck()"}},
+		in:       inRoot, tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease"},
+	},
+	{
+		takesOut: "nor is work that reports no progress (E7)",
+		edits:    []edit{{"watchdog.go", "g.starve()\n			g.tell", "g.tell"}},
+		in:       inRoot, tests: []string{"TestALeaderThatReportsNoProgressMakesRoom"},
+	},
+	{
+		takesOut: "a process whose work ignores a loss ends before others lead",
+		edits:    []edit{{"watchdog.go", "limit, patience = min(limit, margin/2), min(patience, margin/4)", "_ = margin"}},
+		in:       inRoot, tests: []string{"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads"},
+	},
+	{
+		takesOut: "a starved lease is renewed no more",
+		edits:    []edit{{"internal/lease/keep.go", "if l.isStarved() {", "if false {"}},
+		in:       inLease, tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},
+	},
+	{
+		takesOut: "who flaps is asked for more",
+		edits:    []edit{{"health.go", "v.need = min(2*v.need, maxNeed*v.failures)", "v.need = v.failures"}},
+		in:       inRoot, tests: []string{"TestWhoFlapsIsAskedForMoreAndWhoIsWellForLongIsForgiven", "TestTheVerdictOnHealth"},
+	},
+	{
+		takesOut: "observers share a watch",
+		edits:    []edit{{"observation.go", "o := s.observations[name]\n", "var o *observation\n"}},
+		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
+	},
+	{
+		takesOut: "who joins other observers is told what is so now (B9)",
+		edits:    []edit{{"observation.go", "if at != o.begin {", "if false {"}},
+		in:       inRoot, tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
+	},
+	{
+		takesOut: "only a refusal tells that a process is dead",
+		edits:    []edit{{"sentinel.go", "!errors.Is(err, syscall.ECONNREFUSED)", "errors.Is(err, syscall.EPERM)"}},
+		in:       inRoot, tests: []string{"TestALeaderThatMayLiveIsLeftToItsTTL"},
+	},
+	{
+		takesOut: "a lease is either taken over or condemned",
+		edits:    []edit{{"alive.go", "case r.Condemned:", "case false:"}},
+		in:       inRoot, tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
+	},
+	{
+		takesOut: "a session that is left to a successor is no dead process",
+		edits:    []edit{{"session.go", "err := s.hush(ctx, s.Lease())", "var err error"}},
+		in:       inRoot, tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
+	},
+	{
+		takesOut: "two processes never share a lease file",
+		edits:    []edit{{"flock_unix.go", "return false, nil", "return true, nil"}},
+		in:       inRoot, tests: []string{"TestTwoProcessesNeverShareALeaseFile"},
+	},
+	{
+		takesOut: "what was closed is not taken up again",
+		edits:    []edit{{"session.go", "		s.record(clientv3.NoLease)\n", ""}},
+		in:       inRoot, tests: []string{"TestALeaseThatWasClosedIsNotTakenOver"},
 	},
 }
