@@ -229,9 +229,9 @@ var mutations = []mutation{
 		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
-		takesOut: "who joins other observers is told what is so now (B9)",
+		takesOut: "who joins other observers is told who leads",
 		edits:    []edit{{"observation.go", "if at != o.begin {", "if false {"}},
-		in:       inRoot, tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
+		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
 		takesOut: "only a refusal tells that a process is dead",
