@@ -84,7 +84,7 @@ func TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow(t *testing.T) {
 func TestWhoeverJoinsOthersIsToldWhatWasSoAndInOrder(t *testing.T) {
 	for seed := range uint64(3) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
-			h, s := newHistory(w, "e"), w.session("o")
+			h, s := newSuccession(w, "e"), w.session("o")
 			stop, cancel := context.WithCancel(w.ctx)
 			run := w.run(NewElection(w.session("a"), "e"), func(ctx context.Context, term *Term) error {
 				for n := 0; ctx.Err() == nil; n++ {

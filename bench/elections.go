@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 // How long an election is without a leader, measured from outside: a leader and a
@@ -52,7 +55,7 @@ func electionsMain(args []string) int {
 	set := flag.NewFlagSet("elections", flag.ExitOnError)
 	runs := set.Int("runs", 5, "crashes for each row; resignations and detected crashes four times as many")
 	nodes := set.Int("nodes", 3, "members of the cluster")
-	binary := set.String("etcd", "", "an etcd binary (default: "+etcdVersion+" is built once)")
+	binary := set.String("etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
 	_ = set.Parse(args) // it exits
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,7 +70,7 @@ func electionsMain(args []string) int {
 func elections(ctx context.Context, binary string, nodes, runs int) error {
 	var err error
 	if binary == "" {
-		if binary, err = etcdBinary(ctx, say); err != nil {
+		if binary, err = etcdproc.Binary(ctx, say); err != nil {
 			return err
 		}
 	}
@@ -76,18 +79,18 @@ func elections(ctx context.Context, binary string, nodes, runs int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	var kids children
-	defer kids.endAll()
-	defer context.AfterFunc(ctx, kids.endAll)()
-	c, err := startCluster(ctx, &kids, binary, dir, nodes)
+	var kids procs.Children
+	defer kids.EndAll()
+	defer context.AfterFunc(ctx, kids.EndAll)()
+	c, err := etcdproc.Start(ctx, &kids, etcdproc.Config{Binary: binary, Dir: dir, Size: nodes})
 	if err != nil {
 		return err
 	}
-	defer c.stop()
+	defer c.Stop()
 
 	list := takeovers(runs)
 	took := make([][]float64, len(list))
-	e := electorate{kids: &kids, where: servers{Etcd: c.endpoints}, dir: dir}
+	e := electorate{kids: &kids, where: servers{Etcd: c.Endpoints()}, dir: dir}
 	// One after the other what is quick, so that nothing disturbs it; then the crashes, of
 	// which each waits for most of its time, all at once.
 	for i, t := range list {
@@ -138,7 +141,7 @@ func writeTakeovers(out io.Writer, nodes int, list []takeover, took [][]float64)
 
 // electorate has elections with processes.
 type electorate struct {
-	kids  *children
+	kids  *procs.Children
 	where servers
 	dir   string
 }
@@ -156,12 +159,12 @@ func (e electorate) takeOver(t takeover, row, n int, after time.Duration) (time.
 	if err != nil {
 		return 0, err
 	}
-	defer leader.kill()
+	defer leader.Kill()
 	heir, err := hire(e.kids)
 	if err != nil {
 		return 0, err
 	}
-	defer heir.kill()
+	defer heir.Kill()
 	if _, err := heir.tell(o); err != nil {
 		return 0, err
 	}
@@ -180,12 +183,12 @@ func (e electorate) takeOver(t takeover, row, n int, after time.Duration) (time.
 	next := result{}
 	switch {
 	case t.restart:
-		leader.kill()
+		leader.Kill()
 		again, r, err := e.elect(first)
 		if err != nil {
 			return 0, err
 		}
-		defer again.kill()
+		defer again.Kill()
 		if r.Key != began.Key {
 			return 0, fmt.Errorf("it was started again and leads by %s, not by %s", r.Key, began.Key)
 		}
@@ -197,7 +200,7 @@ func (e electorate) takeOver(t takeover, row, n int, after time.Duration) (time.
 		}
 		next = result{r, nil}
 	case t.kill:
-		leader.kill()
+		leader.Kill()
 		next = <-led
 	default:
 		resigned := make(chan error, 1)
@@ -233,7 +236,7 @@ func (e electorate) elect(o order) (*hand, reply, error) {
 		r, err = h.tell(order{Do: doLead})
 	}
 	if err != nil {
-		h.kill()
+		h.Kill()
 		return nil, r, err
 	}
 	return h, r, nil
