@@ -326,7 +326,7 @@ func TestAnOrphanThatFailsLeavesTheProcessToBeWatchedAsBefore(t *testing.T) {
 		require.ErrorIs(w, lock.Unlock(w.timeout(100*time.Millisecond)), context.DeadlineExceeded)
 		w.pass(50 * time.Millisecond)
 		w.Intercept(nil)
-		_, err := a.Orphan(w.timeout(time.Second))
+		_, err := a.Orphan(w.timeout(300 * time.Millisecond))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 		w.pass(10 * time.Second)
 		died := time.Now()
