@@ -61,15 +61,16 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // silent for a while.
 type follower struct {
 	*mirror
-	ctx   context.Context // of the Follow
-	queue *Queue
-	tell  func(Head) bool
-	told  bool
-	last  *mvccpb.KeyValue // what was told
-	since int64            // that of last
-	saw   int64            // the revision of the last reading that was taken
-	heard bool             // a watch could be had
-	again *mirror          // a reading that waits for the watch; nil if there is none
+	ctx    context.Context // of the Follow
+	queue  *Queue
+	tell   func(Head) bool
+	told   bool
+	last   *mvccpb.KeyValue // what was told
+	since  int64            // that of last
+	saw    int64            // the revision of the last reading that was taken
+	missed bool             // a key came anew without having gone: that was not told
+	heard  bool             // a watch could be had
+	again  *mirror          // a reading that waits for the watch; nil if there is none
 }
 
 // silence is how long a watch must tell nothing until it is taken to have told all.
@@ -138,12 +139,19 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 		if ev.Kv.ModRevision <= f.rev {
 			continue
 		}
+		if old := f.entries[string(ev.Kv.Key)]; old != nil && ev.Kv.CreateRevision > old.CreateRevision {
+			f.missed = true
+		}
 		f.change(ev)
 		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
 			continue // one transaction, one change
 		}
 		f.rev = ev.Kv.ModRevision
-		if more, err := f.report(f.rev); !more || err != nil {
+		then := f.rev
+		if f.missed {
+			then, f.missed = f.saw+1, false
+		}
+		if more, err := f.report(then); !more || err != nil {
 			return more, err
 		}
 	}

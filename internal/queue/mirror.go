@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -50,6 +51,11 @@ func (m *mirror) apply(events []*clientv3.Event) {
 	if n := len(events); n > 0 {
 		m.rev = max(m.rev, events[n-1].Kv.ModRevision)
 	}
+}
+
+// equal tells whether both show the same entries.
+func (m *mirror) equal(o *mirror) bool {
+	return maps.EqualFunc(m.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
 }
 
 // first is the oldest entry of a contender; nil for none.

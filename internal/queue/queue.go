@@ -41,7 +41,8 @@ type Queue struct {
 	name      string
 	from, end string
 	log       *zap.Logger
-	view      *view // nil while there is none
+	view      *view        // nil while there is none
+	stream    atomic.Int32 // the watches' stream to etcd: another one when the last one hangs
 }
 
 // New makes the queue of a name that wire.CheckName accepts. It asks etcd for

@@ -36,11 +36,14 @@ func retry(ctx context.Context, seed int64, try func(context.Context) error) (un
 	}
 }
 
-// bound is how long try n waits for its answer. The first one waits but a second: a member
-// that hangs with its connections open answers nothing, and the next try goes to another one.
+// bound is how long try n waits for its answer. The first ones do not wait for long: a member
+// that hangs with its connections open answers nothing, one that has lost its leader answers
+// after seconds, and the next try goes to another member.
 func bound(n int) time.Duration {
-	return min(time.Duration(n+1)*time.Second, requestTimeout)
+	return min(firstBound<<max(n-1, 0), requestTimeout)
 }
+
+const firstBound = time.Second
 
 // pause is the time before try n of something that failed.
 func pause(n int, seed int64) time.Duration {

@@ -51,7 +51,7 @@ func TestTriesAreBoundedAndSpacedOut(t *testing.T) {
 		})
 		require.True(t, unanswered)
 		require.Equal(t, why, err, "the cause")
-		require.InDelta(t, 60/3.7, hangs, 3)
+		require.InDelta(t, 3+56/3.7, hangs, 3, "the first three are shorter")
 
 		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Minute, why)
 		defer cancel()
@@ -61,9 +61,9 @@ func TestTriesAreBoundedAndSpacedOut(t *testing.T) {
 	})
 }
 
-// A member that hangs answers nothing: the first try gives it a second, and the next one may
-// reach another member.
-func TestATryThatHangsIsRepeatedAfterASecond(t *testing.T) {
+// A member that hangs answers nothing: the first tries give it a second each, and the next
+// one may reach another member.
+func TestATryThatHangsIsRepeatedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, tries := time.Now(), 0
 		unanswered, err := retry(context.Background(), 1, func(ctx context.Context) error {
@@ -75,6 +75,6 @@ func TestATryThatHangsIsRepeatedAfterASecond(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.True(t, unanswered)
-		require.Less(t, time.Since(began), 3200*time.Millisecond, "one second, and two")
+		require.Less(t, time.Since(began), 2200*time.Millisecond)
 	})
 }

@@ -20,6 +20,21 @@ import (
 type view struct {
 	*mirror
 	watch *watch
+	told  int // how often the watch has told of changes
+}
+
+// firstResync is after what time of waiting the queue is read for the first time, in case the
+// watch does not tell; the next times are twice as long each, up to waitResync. So a stream
+// that hangs costs a short wait little, and a long one is not read for again and again.
+const firstResync = time.Second
+
+// patience is how long a watch may be late in telling what a reading has shown.
+const patience = 300 * time.Millisecond
+
+// moveOn gives up the view, and the stream that it hung on.
+func (q *Queue) moveOn() {
+	q.stream.Add(1)
+	q.Close()
 }
 
 // crowd is how many entries a queue may have for a view; one is only opened for a few
@@ -71,6 +86,7 @@ func (q *Queue) seen(resp clientv3.WatchResponse, ok bool) {
 		q.Close()
 		return
 	}
+	q.view.told++
 	q.view.apply(resp.Events)
 }
 
@@ -92,9 +108,17 @@ func (q *Queue) shows(ctx context.Context, e *Entry) (bool, error) {
 
 // awaitInView is Await by the view; errCrowd when it should be done otherwise.
 func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
-	resync := time.NewTicker(waitResync)
+	var (
+		seen   *mvccpb.KeyValue
+		again  = firstResync
+		resync = time.NewTimer(again)
+		lag    = time.NewTimer(again) // what is due since: that the watch tells what a reading has shown
+		told   int                    // by the watch when the reading showed more
+		behind bool
+	)
 	defer resync.Stop()
-	var seen *mvccpb.KeyValue
+	lag.Stop()
+	defer lag.Stop()
 	for failed := 0; ; {
 		if err := q.openView(ctx); err != nil {
 			return 0, err
@@ -143,13 +167,24 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 		case resp, ok := <-q.view.watch.events:
 			q.seen(resp, ok)
 		case <-resync.C:
+			again = min(2*again, waitResync)
+			resync.Reset(again)
 			m, err := q.read(ctx)
 			if err != nil {
 				return 0, err
 			}
 			if m.rev >= q.view.rev {
+				if behind = !m.equal(q.view.mirror); behind {
+					told = q.view.told
+					lag.Reset(patience)
+				}
 				q.view.mirror = m
 			}
+		case <-lag.C:
+			if behind && q.view.told == told {
+				q.moveOn()
+			}
+			behind = false
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}

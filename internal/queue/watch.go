@@ -2,7 +2,10 @@ package queue
 
 import (
 	"context"
+	"strconv"
 	"time"
+
+	"google.golang.org/grpc/metadata"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,14 +30,21 @@ const watchTimeout = time.Second
 // open watches a key, or a range, and returns once etcd has the watch. It returns
 // nil when that could not be had within watchTimeout, or ctx ended.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	if n := q.stream.Load(); n > 0 {
+		// The client has one stream for all watches with the same metadata.
+		ctx = metadata.AppendToOutgoingContext(ctx, "etcdlock-stream", strconv.Itoa(int(n)))
+	}
 	// Without the leader a member hears nothing more, and would say nothing
 	// (trap A22).
+	parent := ctx
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	bound := time.AfterFunc(watchTimeout, cancel)
 	events := q.watcher.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
 	created, ok := <-events // closed when ctx ends
 	if !ok || !created.Created || created.Err() != nil || !bound.Stop() {
-		bound.Stop()
+		if !bound.Stop() && parent.Err() == nil {
+			q.stream.Add(1) // it was not answered; the stream may hang on a member that does
+		}
 		cancel()
 		return nil
 	}
