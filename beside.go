@@ -69,7 +69,9 @@ func (t *tenure) detached() bool {
 	}
 	t.stay, t.leave = context.WithCancel(t.ctx)
 	l.tenure = nil
-	if !l.own() {
+	if l.own() {
+		l.slots = nil // it is the tenure's from now on
+	} else {
 		s.slots.hold(l.name, t.slot)
 	}
 	t.goBeside()

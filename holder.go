@@ -29,9 +29,11 @@ type Entry struct {
 	PID   int
 	Since time.Time // when the key was written, by the clock of Host
 
-	// Shared says that it wants to read, beside others who do; Permits, how many of Limit it
-	// wants of a semaphore. Without either it wants to hold alone.
+	// Shared says that it wants to read, beside others who do; Upgrading, that it does, and is
+	// becoming a writer or has become one; Permits, how many of Limit it wants of a semaphore.
+	// Without any of these it wants to hold alone.
 	Shared         bool
+	Upgrading      bool
 	Permits, Limit int
 
 	// Priority is that of a candidate; see [WithPriority].
@@ -78,7 +80,8 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 		Host:           h.Host,
 		PID:            h.PID,
 		Since:          h.Since,
-		Shared:         h.Mode == wire.Shared || h.Mode == wire.Upgrading,
+		Shared:         h.Mode == wire.Shared,
+		Upgrading:      h.Mode == wire.Upgrading,
 		Permits:        h.Permits,
 		Priority:       wire.Priority(string(kv.Key)),
 		Limit:          h.Limit,

@@ -39,7 +39,9 @@ type line struct {
 
 	// Guarded by session.mu.
 	waiters list.List     // of *waiter, in the order in which they came
-	abandon func()        // ends the wait in etcd, when the last waiter gave up
+	abandon func()        // ends the wait in etcd, when nobody is left whom it serves
+	served  *waiter       // for whom the present entry is; nil while there is none
+	blocked bool          // it has to wait
 	tenure  *tenure       // nil while the session has not got the lock
 	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
 	doubt   bool          // a key may be left that nobody knows of, see unsure
@@ -184,7 +186,7 @@ func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
 			return nil, h, nil
 		}
 	}
-	if l != nil && w.try && l.taken() {
+	if l != nil && w.try && l.refuses(w) {
 		return nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
 	}
 	switch {
@@ -216,6 +218,9 @@ func (s *Session) admits() error {
 // atOnce gives w a hold under a key that the session has, if it may. Called with s.mu
 // held.
 func (s *Session) atOnce(l *line, name string, w *waiter) (*Hold, bool) {
+	if l != nil && w.rule != nil {
+		l.tenure.giveUpKept() // it is kept for who wants it alone
+	}
 	switch {
 	case w.mode == wire.Shared:
 		return s.readers[name].share(w)
@@ -293,7 +298,41 @@ func (l *line) rest(resting bool) {
 // the line is only clearing away what an earlier one left. Called with session.mu
 // held.
 func (l *line) taken() bool {
-	return l.waiters.Len() > 0 || l.tenure != nil && l.tenure.turns > 0 && l.tenure.ctx.Err() == nil
+	return l.waiters.Len() > 0 || l.held()
+}
+
+// held tells whether a goroutine of this session holds alone. Called with session.mu held.
+func (l *line) held() bool {
+	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.ctx.Err() == nil
+}
+
+// refuses tells whether somebody is ahead of w who does not want to wait. Those who can hold
+// beside each other are, in a line, ahead of each other only when they have to wait. Called
+// with session.mu held.
+func (l *line) refuses(w *waiter) bool {
+	if w.rule == nil || l.held() {
+		return l.taken()
+	}
+	for e := l.waiters.Front(); e != nil; e = e.Next() {
+		if e.Value.(*waiter).rule == nil {
+			return true
+		}
+	}
+	return l.blocked
+}
+
+// block notes that the present entry has to wait, and refuses those who do not want to.
+func (l *line) block() {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.blocked = true
+	var next *list.Element
+	for e := l.waiters.Front(); e != nil; e = next {
+		next = e.Next()
+		if w := e.Value.(*waiter); w.try {
+			l.tell(w, outcome{err: fmt.Errorf("%w: another goroutine of this session waits", ErrLocked)})
+		}
+	}
 }
 
 // giveUp takes w out of the line; false if it has an outcome already.
@@ -307,8 +346,8 @@ func (l *line) giveUp(w *waiter) bool {
 	l.waiters.Remove(w.place)
 	w.place = nil
 	switch next := l.front(); {
-	case next == nil:
-		l.abandon()
+	case next == nil || l.served != nil && !next.inherits(l.served):
+		l.abandon() // the entry is of no use any more, and in others' way
 	case first && (w.carried != nil || next.carried != nil):
 		l.record.outdated()
 	}

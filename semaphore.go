@@ -3,12 +3,16 @@ package etcdlock
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
 // Semaphore has a number of permits, of which several holders have some each, among all
@@ -23,7 +27,7 @@ type Semaphore struct {
 	name    string
 	limit   int
 	cfg     mutexConfig
-	ordered atomic.Int64 // the limit by order, as last seen; 0 for none
+	order   atomic.Pointer[limitOrder] // as last seen; nil for none
 }
 
 // Permit is one acquisition of a [Semaphore].
@@ -49,8 +53,12 @@ func (m *Semaphore) Name() string { return m.name }
 // Acquire waits in line until n permits are free that nobody older waits for, and takes
 // them. For what it blocks on see [Mutex.Lock].
 //
-// Errors: those of [Mutex.Lock]; [ErrInvalidPermits] for n below 1 or above the limit, at
-// once; [ErrLimitMismatch].
+// Errors: those of [Mutex.Lock]; [ErrInvalidPermits] for n below 1 or above the limit, which
+// is asked for first, as it may have been raised; [ErrLimitMismatch] while somebody is in the
+// queue who was given another limit.
+//
+// Under the context of a permit of the same name further permits are waited for like
+// anyone's: who holds some, and needs more than there are, waits for himself.
 func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, false, "acquire")
 }
@@ -63,28 +71,57 @@ func (m *Semaphore) TryAcquire(ctx context.Context, n int) (*Permit, error) {
 }
 
 func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*Permit, error) {
-	limit, ordered := m.known()
-	if n < 1 || limit < 1 || n > limit && !ordered {
-		return nil, opError(op, m.name, fmt.Errorf("%w: %d of %d", ErrInvalidPermits, n, limit))
-	}
-	want := func() wire.Holder {
-		limit, ordered := m.known()
-		return wire.Holder{Mode: wire.Counted, Permits: n, Limit: limit, Ordered: ordered}
-	}
-	var c claim
-	heed := func(order *mvccpb.KeyValue) (value string, changed bool) {
-		if !m.heed(order) {
-			return "", false
-		}
-		return c.value(), true
-	}
-	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d permits ", n), want(), queue.Permits(limitKey(m.name), heed))
-	c.value = func() string { return c.restate(want()) }
-	h, err := m.session.acquire(ctx, m.name, c)
-	if err != nil {
+	if err := m.check(ctx, n); err != nil {
 		return nil, opError(op, m.name, err)
 	}
+	order := m.order.Load() // by which the value is made; the line's goroutine's from here on
+	var c claim
+	value := func() string {
+		return c.restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
+	}
+	rule := queue.Permits(&queue.Side{
+		Key:   limitKey(m.name),
+		Known: func() int64 { return order.revision() },
+		Heed: func(kv *mvccpb.KeyValue) string {
+			order = m.heed(kv)
+			return value()
+		},
+	})
+	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d permits ", n), wire.Holder{Mode: wire.Counted}, rule)
+	c.value = value
+	h, err := m.session.acquire(ctx, m.name, c)
+	if err != nil {
+		return nil, opError(op, m.name, m.explain(err))
+	}
 	return &Permit{h, n}, nil
+}
+
+// check refuses a number of permits that can never be. A limit that may have been raised is
+// asked for.
+func (m *Semaphore) check(ctx context.Context, n int) error {
+	if n < 1 || m.limit < 1 || m.limit > wire.MostPermits {
+		return fmt.Errorf("%w: %d of %d", ErrInvalidPermits, n, m.limit)
+	}
+	limit := m.order.Load().or(m.limit)
+	if n > limit {
+		var err error
+		if limit, err = m.readLimit(ctx); err != nil {
+			return err
+		}
+	}
+	if n > limit {
+		return fmt.Errorf("%w: %d of %d", ErrInvalidPermits, n, limit)
+	}
+	return nil
+}
+
+// explain tells what a user has to be permitted to do, when he is not.
+func (m *Semaphore) explain(err error) error {
+	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return err
+	}
+	_, end := wire.Range(m.name)
+	return fmt.Errorf("%w: a semaphore has a key beside its queue; permit the range from %q to %q", err, m.name, end)
 }
 
 // Do acquires n permits, calls fn, and releases them when fn has returned or panicked; see
@@ -110,69 +147,94 @@ func (p *Permit) Release(ctx context.Context) error {
 	return opError("release permits of", p.tenure.line.name, p.release(ctx))
 }
 
-// An order for another limit stands beside the queue, until it is taken back: it has to
-// stand when nobody is in the queue.
+// limitOrder is an order for another limit. It stands beside the queue, under a key without
+// a lease, until it is taken back: it has to stand when nobody is in the queue.
 type limitOrder struct {
 	Limit int `json:"limit"`
+	rev   int64
 }
 
 func limitKey(name string) string { return wire.Side(name, "limit") }
 
-// known is the limit as far as this value knows, and whether it is by order.
-func (m *Semaphore) known() (limit int, ordered bool) {
-	if by := m.ordered.Load(); by > 0 {
-		return int(by), true
+// or is the limit by order, or the one that a process was given.
+func (o *limitOrder) or(given int) int {
+	if !o.given() {
+		return given
 	}
-	return m.limit, false
+	return o.Limit
 }
 
-// heed takes note of an order, if there is one, and tells whether that was news.
-func (m *Semaphore) heed(order *mvccpb.KeyValue) (news bool) {
-	var o limitOrder
-	if order != nil && (json.Unmarshal(order.Value, &o) != nil || o.Limit < 1) {
-		return false // not ours
+// given tells whether there is a limit by order.
+func (o *limitOrder) given() bool { return o != nil && o.Limit > 0 }
+
+// revision is that of its key; 0 for none.
+func (o *limitOrder) revision() int64 {
+	if o == nil {
+		return 0
 	}
-	return m.ordered.Swap(int64(o.Limit)) != int64(o.Limit)
+	return o.rev
+}
+
+// heed takes note of the order as it stands; nil for none. One that is not ours counts as
+// none.
+func (m *Semaphore) heed(kv *mvccpb.KeyValue) *limitOrder {
+	var o *limitOrder
+	if kv != nil {
+		o = &limitOrder{}
+		if json.Unmarshal(kv.Value, o) != nil || o.Limit < 1 || o.Limit > wire.MostPermits {
+			o.Limit = 0
+		}
+		o.rev = kv.ModRevision
+	}
+	m.order.Store(o)
+	return o
 }
 
 // Limit asks etcd for the limit: the one that was set last, or else the one that the
-// semaphore was made with.
+// semaphore was made with. It blocks until etcd has answered or ctx ends.
 func (m *Semaphore) Limit(ctx context.Context) (int, error) {
+	limit, err := m.readLimit(ctx)
+	return limit, opError("read the limit of", m.name, err)
+}
+
+func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
+	if ctx.Err() != nil {
+		return 0, contextError(ctx)
+	}
 	if err := m.session.usable(m.name); err != nil {
-		return 0, opError("read the limit of", m.name, err)
+		return 0, err
 	}
 	resp, err := m.session.client.KV.Get(ctx, limitKey(m.name))
 	if err != nil {
-		return 0, opError("read the limit of", m.name, err)
+		return 0, m.explain(err)
 	}
-	m.heed(first(resp.Kvs))
-	limit, _ := m.known()
-	return limit, nil
-}
-
-func first(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	if len(kvs) == 0 {
-		return nil
+	var kv *mvccpb.KeyValue
+	if len(resp.Kvs) > 0 {
+		kv = resp.Kvs[0]
 	}
-	return kvs[0]
+	return m.heed(kv).or(m.limit), nil
 }
 
 // SetLimit changes the limit while the semaphore is in use, for all processes, whatever they
-// were given: those who hold go on, and permits are given by the new limit from then on. A
-// request that waits for more than a smaller limit ends with [ErrInvalidPermits]. The
-// change stays in etcd, as one key beside the queue, until it is taken back by 0: then
-// each process goes by what it was given, as soon as those who came before have left.
+// were given: those who hold go on, and permits are given by the new limit from when it
+// returns. A request that waits for more than a smaller limit ends with [ErrInvalidPermits].
+// The change stays in etcd, as one key beside the queue and without a lease, until it is
+// taken back by 0: then each process goes by what it was given, as soon as those who came
+// before have left.
 //
 // It blocks until etcd has confirmed it or ctx ends; after an error it may have been
-// done in part, which never admits too many, and can be repeated. [ErrInvalidPermits] for a
-// limit below 0.
+// done in part, which never admits too many, and can be repeated. Of several at a time
+// the last one holds. [ErrInvalidPermits] for a limit below 0, or above 2,147,483,647.
 func (m *Semaphore) SetLimit(ctx context.Context, limit int) error {
-	return opError("set the limit of", m.name, m.setLimit(ctx, limit))
+	return opError("set the limit of", m.name, m.explain(m.setLimit(ctx, limit)))
 }
 
 func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
-	if limit < 0 {
+	if limit < 0 || limit > wire.MostPermits {
 		return fmt.Errorf("%w: a limit of %d", ErrInvalidPermits, limit)
+	}
+	if ctx.Err() != nil {
+		return contextError(ctx)
 	}
 	if err := m.session.usable(m.name); err != nil {
 		return err
@@ -180,21 +242,20 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	key := limitKey(m.name)
 	if limit == 0 {
 		_, err := m.session.client.KV.Delete(ctx, key)
-		if err == nil {
-			m.ordered.Store(0)
-		}
 		return err
 	}
-	order, err := json.Marshal(limitOrder{limit})
+	order, err := json.Marshal(limitOrder{Limit: limit})
 	if err != nil {
 		return err
 	}
-	// First the order, which all heed who enter from then on, and then those who are there.
-	if _, err := m.session.client.KV.Put(ctx, key, string(order)); err != nil {
+	// First the order, by which all are written who enter from then on, and then those who
+	// are there.
+	put, err := m.session.client.KV.Put(ctx, key, string(order))
+	if err != nil {
 		return err
 	}
-	m.ordered.Store(int64(limit))
-	return m.session.queue(m.name).RestateAll(ctx, func(value []byte) (string, bool) {
+	stands := clientv3.Compare(clientv3.ModRevision(key), "=", put.Header.Revision)
+	return m.session.queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
 		h := wire.Wants(value)
 		if h.Mode != wire.Counted || h.Ordered && h.Limit == limit {
 			return "", false

@@ -209,7 +209,7 @@ func (l *line) want() (context.Context, func()) {
 	return wanted, func() {
 		l.session.mu.Lock()
 		defer l.session.mu.Unlock()
-		l.abandon = func() {}
+		l.abandon, l.served, l.blocked = func() {}, nil, false
 		cancel()
 	}
 }
@@ -222,7 +222,8 @@ func (l *line) first(ls *lease.Lease) *waiter {
 	for e := l.waiters.Front(); e != nil; e = e.Next() {
 		e.Value.(*waiter).under = ls
 	}
-	return l.front()
+	l.served = l.front()
+	return l.served
 }
 
 // enter puts the session's key into the queue and waits until it may go in; rev is
@@ -257,6 +258,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 	if wanted.Err() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
+	l.block()
 	for {
 		rev, err = l.wait(wanted, ls, w, e)
 		if err != nil || !w.candidate {

@@ -358,7 +358,7 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 			}
 		}
 		for t := range s.beside {
-			if !t.open() {
+			if t.upgrading.fail(errOrphaned); !t.open() || t.upgrading != nil {
 				pending++
 			}
 		}

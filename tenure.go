@@ -61,6 +61,7 @@ type tenure struct {
 
 	asked     time.Duration // of readers: when nobody else is known to have waited, by the session's clock
 	upgrading *upgrade      // of readers: one of them is becoming a writer
+	shared    chan struct{} // of a writer who has become a reader: closed when that is written, or pointless
 	detach    chan struct{} // it is to leave its line; closed when it has
 
 	settled chan struct{} // closed when it is known what became of the key
@@ -294,6 +295,9 @@ func (l *line) watch(t *tenure) {
 		l.session.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor would we hear of strangers
 		<-t.stay.Done()
+		if t.detached() {
+			return
+		}
 	}
 
 	l.session.mu.Lock()

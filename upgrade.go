@@ -7,6 +7,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -41,26 +44,44 @@ func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
 	}
 	t.mode = wire.Shared // from here on nobody has it alone
 	reading := h.succeeded()
-	detached := t.becomeShared()
+	shared, detached := t.tellShared(), t.becomeShared()
 	s.mu.Unlock()
 	if detached != nil {
-		<-detached // by the line's goroutine, which waits for nothing
-	}
-
-	confirmed := make(chan struct{})
-	value := t.restate(wire.Holder{Mode: wire.Shared})
-	s.spawn(func() {
-		defer close(confirmed)
-		if err := t.queue.Rewrite(t.ctx, t.entry, value); err != nil && t.ctx.Err() == nil && !errors.Is(err, queue.ErrGone) {
-			s.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
+		select {
+		case <-detached: // by the line's goroutine, which waits for nothing
+		case <-t.settled: // it was just about to find out that the key is gone
 		}
-	})
+	}
 	select {
-	case <-confirmed:
+	case <-shared:
 	case <-t.ctx.Done():
 	case <-ctx.Done():
 	}
 	return reading, nil
+}
+
+// tellShared writes to the key that it shares, in the background; the channel is closed when
+// that is done, or pointless. Called with session.mu held.
+func (t *tenure) tellShared() <-chan struct{} {
+	s := t.line.session
+	q, value, done := s.queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
+	t.shared = done
+	if s.state.state == Closed {
+		close(done)
+		return done
+	}
+	s.tasks.Go(func() {
+		defer close(done)
+		t.rewriteShared(q, value)
+	})
+	return done
+}
+
+func (t *tenure) rewriteShared(q *queue.Queue, value string) {
+	err := q.Rewrite(t.ctx, t.entry, value)
+	if err != nil && t.ctx.Err() == nil && !errors.Is(err, queue.ErrGone) {
+		t.line.session.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
+	}
 }
 
 // becomeShared lets further readers of the session in; the channel is closed when the
@@ -103,8 +124,10 @@ type upgrade struct {
 	hold  *Hold
 	alone chan struct{} // closed when no other reader of the session is left
 
-	outcome chan outcome // holds one
-	gaveUp  bool         // the caller; guarded by session.mu
+	outcome chan outcome            // holds one
+	over    bool                    // it has its outcome, or nobody waits for that; guarded by session.mu
+	cancel  context.CancelCauseFunc // ends the wait
+	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
 
 func (h *Hold) upgrade(ctx context.Context) (*Hold, error) {
@@ -114,45 +137,79 @@ func (h *Hold) upgrade(ctx context.Context) (*Hold, error) {
 	if err := h.Err(); err != nil {
 		return nil, err
 	}
+	for { // at most twice, but for who comes in between
+		u, earlier, err := h.startUpgrade()
+		switch {
+		case err != nil:
+			return nil, err
+		case u != nil:
+			return u.await(ctx)
+		}
+		select {
+		case <-earlier:
+		case <-h.Done():
+			return nil, h.Err()
+		case <-ctx.Done():
+			return nil, contextError(ctx)
+		}
+	}
+}
+
+// startUpgrade starts an upgrade. If an earlier one has come to nothing, and its mark is
+// still being taken back, or one cannot be started, the channel is closed when that is done,
+// or the reason is known.
+func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	t := h.tenure
 	s := t.line.session
-	u := &upgrade{hold: h, alone: make(chan struct{}), outcome: make(chan outcome, 1)}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
+	case s.state.state == Closed:
+		return nil, nil, h.lostOr(ErrSessionClosed)
+	case s.leaving > 0:
+		return nil, nil, h.lostOr(errOrphaned)
+	case !t.open(): // the key is gone, and the cause is told as soon as it is found out
+		return nil, t.ctx.Done(), h.over()
+	case t.upgrading != nil && t.upgrading.over:
+		return nil, t.upgrading.done, nil
 	case t.upgrading != nil:
-		s.mu.Unlock()
-		return nil, ErrUpgradeConflict
-	case t.mode != wire.Shared: // a read lock within a write lock
-		defer s.mu.Unlock()
-		if !h.giveBack() {
-			return nil, h.Err()
-		}
-		return h.succeeded(), nil
-	case !t.open() || s.state.state == Closed:
-		s.mu.Unlock()
-		return nil, h.Err()
+		return nil, nil, ErrUpgradeConflict
+	}
+	u = &upgrade{hold: h, alone: make(chan struct{}), outcome: make(chan outcome, 1), done: make(chan struct{})}
+	var wait context.Context
+	wait, u.cancel = context.WithCancelCause(t.ctx)
+	if t.mode != wire.Shared { // a read lock within a write lock
+		u.become()
+		return u, nil, nil
 	}
 	t.upgrading = u
 	u.left(t.turns)
-	wait, cancel := context.WithCancel(t.ctx)
-	s.tasks.Go(func() { u.run(wait) })
-	s.mu.Unlock()
-	defer cancel()
-	defer context.AfterFunc(h.Context(), cancel)()
+	s.tasks.Go(func() {
+		defer close(u.done)
+		u.run(wait)
+	})
+	return u, nil, nil
+}
 
+// await waits for the outcome.
+func (u *upgrade) await(ctx context.Context) (*Hold, error) {
+	h := u.hold
+	defer u.cancel(nil)
 	select {
 	case o := <-u.outcome:
 		return o.hold, o.err
+	case <-h.Done():
 	case <-ctx.Done():
 	}
+	s := h.tenure.line.session
 	s.mu.Lock()
-	u.gaveUp = true
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	u.over = true
 	select {
 	case o := <-u.outcome: // it came in the same instant
 		return o.hold, o.err
 	default:
-		return nil, contextError(ctx)
+		return nil, h.lostOr(contextError(ctx))
 	}
 }
 
@@ -170,26 +227,28 @@ func (u *upgrade) run(wait context.Context) {
 	s := t.line.session
 	q := s.queue(t.line.name)
 	defer q.Close()
-	rev, err := u.await(wait, q)
+	rev, err := u.wait(wait, q)
 	if err == nil && u.granted(rev) {
 		return
 	}
 	if err != nil {
-		u.outcome <- outcome{err: u.refusal(err)}
+		u.refuse(err)
 	}
-	if !errors.Is(err, queue.ErrUpgrading) {
-		if err := q.Rewrite(t.ctx, t.entry, t.restate(wire.Holder{Mode: wire.Shared})); err != nil && t.ctx.Err() == nil && !errors.Is(err, queue.ErrGone) {
-			s.log.Error("etcd refuses to let other readers in again", zap.String("name", t.line.name), zap.Error(err))
-		}
-	}
+	t.rewriteShared(q, t.restate(wire.Holder{Mode: wire.Shared}))
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.upgrading = nil
-	s.mu.Unlock()
+	if s.leaving > 0 {
+		s.changed() // Orphan waits for this
+	}
 }
 
-// await blocks until no other reader is left, here and elsewhere.
-func (u *upgrade) await(wait context.Context, q *queue.Queue) (rev int64, err error) {
+// wait blocks until no other reader is left, here and elsewhere.
+func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err error) {
 	t := u.hold.tenure
+	if t.shared != nil {
+		<-t.shared // lest the mark be overwritten; this ends with the lease at the latest
+	}
 	marked, err := q.Upgrade(t.ctx, t.entry, func(bound int64) string {
 		return t.restate(wire.Holder{Mode: wire.Upgrading, Bound: bound})
 	})
@@ -198,10 +257,10 @@ func (u *upgrade) await(wait context.Context, q *queue.Queue) (rev int64, err er
 	}
 	select {
 	case <-u.alone:
-	case <-wait.Done():
-		return 0, context.Cause(wait)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
 	}
-	return q.Await(wait, marked)
+	return q.Await(ctx, marked)
 }
 
 // granted makes the reader a writer; false if nobody wants that any more.
@@ -211,28 +270,74 @@ func (u *upgrade) granted(rev int64) bool {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u.gaveUp || !t.open() {
-		if !u.gaveUp {
-			u.outcome <- outcome{err: h.lostOr(ErrReleased)}
-		}
+	switch {
+	case u.over:
+		return false
+	case !t.open():
+		return false // its watch tells
+	}
+	was := t.token
+	t.token = rev
+	if !u.become() {
+		t.token = was
 		return false
 	}
-	if !h.giveBack() {
-		u.outcome <- outcome{err: h.over()}
-		return false
+	t.mode, t.upgrading = wire.Exclusive, nil
+	if s.readers[t.line.name] == t {
+		delete(s.readers, t.line.name)
 	}
-	t.mode, t.token, t.upgrading = wire.Exclusive, rev, nil
-	delete(s.readers, t.line.name)
-	u.outcome <- outcome{hold: h.succeeded()}
 	return true
 }
 
-// refusal is what the caller is told.
-func (u *upgrade) refusal(err error) error {
-	if errors.Is(err, queue.ErrUpgrading) {
-		return ErrUpgradeConflict
+// become makes the caller's hold one for writing; false if it is over. Called with
+// session.mu held.
+func (u *upgrade) become() bool {
+	if !u.hold.giveBack() {
+		u.fail(u.hold.over())
+		return false
 	}
-	return u.hold.lostOr(err)
+	u.over = true
+	u.outcome <- outcome{hold: u.hold.succeeded()}
+	return true
+}
+
+// fail tells the caller why it came to nothing, and ends the wait. Called with session.mu
+// held.
+func (u *upgrade) fail(err error) {
+	if u != nil && !u.over {
+		u.over = true
+		u.outcome <- outcome{err: err}
+		u.cancel(err)
+	}
+}
+
+// refuse tells the caller why it came to nothing.
+func (u *upgrade) refuse(err error) {
+	h := u.hold
+	t := h.tenure
+	s := t.line.session
+	switch {
+	case errors.Is(err, queue.ErrUpgrading):
+		err = ErrUpgradeConflict
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		t.lease.End(lease.Lost(ErrRevoked))
+	case errors.Is(err, queue.ErrGone):
+		s.mu.Lock()
+		found := t.ended // by the tenure's watch, which will say why; or it was released
+		t.close()
+		s.mu.Unlock()
+		if !found {
+			t.lose(whyGone(t.lease))
+		} else if h.over() == nil {
+			<-t.ctx.Done()
+		}
+		if errors.Is(err, queue.ErrOverwritten) {
+			_, _ = t.line.leave(t.lease, t.queue, t.entry, true) // it is still there, and in others' way
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.fail(h.lostOr(err))
 }
 
 // lostOr is why the hold is over, or another error while it is not.

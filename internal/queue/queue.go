@@ -122,43 +122,43 @@ const peek = 33
 // Sweep). An entry that comes with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
-	absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
-	then := []clientv3.Op{
-		clientv3.OpGet(q.from, q.peeked(w.Rule)...),
-		clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)),
-	}
-	if w.Rule.hasSide() {
-		then = append(then, clientv3.OpGet(w.Rule.side))
-	}
+	side := w.Rule.beside()
 	adopted := false
 	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{absent}, then, []clientv3.Op{clientv3.OpGet(key)})
-		if err != nil {
-			return err
-		}
-		if !resp.Succeeded {
-			adopted = true
-			e, err = q.adopt(ctx, key, w, resp.Responses[0].GetResponseRange().Kvs)
-			return err
-		}
-		e = newEntry(key, w, resp.Header.Revision)
-		older := resp.Responses[0].GetResponseRange().Kvs
-		if len(older) < peek {
-			e.older = len(older)
-			if e.ahead, err = q.ahead(e, older, w.Value); err != nil {
+		for {
+			resp, err := q.writer.Txn(ctx, q.name,
+				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
+				[]clientv3.Op{clientv3.OpGet(q.from, q.peeked(w.Rule)...), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
+			if err != nil {
 				return err
 			}
-			e.first = e.ahead == nil
+			if resp.Succeeded {
+				e = newEntry(key, w, resp.Header.Revision)
+				return q.peek(e, resp.Responses[0].GetResponseRange().Kvs, w.Value)
+			}
+			w.heed(resp)
+			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+				adopted = true
+				e, err = q.adopt(ctx, key, w, own)
+				return err
+			}
 		}
-		if w.Rule.hasSide() && w.heed(resp.Responses[2].GetResponseRange().Kvs) {
-			adopted = true // it is to be rewritten, and then looked at again
-		}
-		return nil
 	})
 	if err == nil && adopted {
-		err = q.rewriteFor(ctx, e, w)
+		err = q.rewrite(ctx, e, w) // its place is looked at afterwards
 	}
 	return e, unsure, err
+}
+
+// peek takes note of what the entering transaction has read.
+func (q *Queue) peek(e *Entry, older []*mvccpb.KeyValue, value string) (err error) {
+	if len(older) < peek {
+		e.older = len(older)
+		e.ahead, err = q.ahead(e, older, value)
+		e.first = e.ahead == nil && err == nil
+	}
+	return err
 }
 
 // peeked is what the entering transaction reads.
@@ -184,25 +184,6 @@ func (e *Entry) kv(value string) *mvccpb.KeyValue {
 		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
 		CreateRevision: e.CreateRevision, ModRevision: e.modRevision.Load(),
 	}
-}
-
-// heed takes note of the key beside the queue, and tells whether the value to enter with
-// has become another one.
-func (w *Want) heed(side []*mvccpb.KeyValue) (changed bool) {
-	if len(side) == 0 {
-		return false
-	}
-	value, changed := w.Rule.heed(side[0])
-	if changed {
-		w.Value = value
-	}
-	return changed
-}
-
-// rewriteFor gives an entry its value, after which its place is to be looked at.
-func (q *Queue) rewriteFor(ctx context.Context, e *Entry, w Want) error {
-	e.first, e.ahead = false, nil
-	return q.Rewrite(ctx, e, w.Value)
 }
 
 // adopt makes an entry of a key of ours that is there already: an earlier try of
@@ -242,26 +223,23 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 // some: it writes only if nobody has come or changed since the first.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
+	side := w.Rule.beside()
 	adopted := false
 	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
 		for {
-			then := []clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))}
-			othw := []clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}
-			if w.Rule.hasSide() {
-				then, othw = append(then, clientv3.OpGet(w.Rule.side)), append(othw, clientv3.OpGet(w.Rule.side))
-			}
-			resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{still}, then, othw)
+			resp, err := q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
+				[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+				append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
 			if err != nil {
 				return err
 			}
-			last := resp.Responses[len(resp.Responses)-1].GetResponseRange() // nil for a put
 			if resp.Succeeded {
 				e = newEntry(key, w, resp.Header.Revision)
 				e.first = true
-				adopted = w.Rule.hasSide() && w.heed(last.Kvs)
 				return nil
 			}
+			w.heed(resp)
 			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
 				adopted = true
 				e, err = q.adopt(ctx, key, w, own)
@@ -273,9 +251,6 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 					return q.nested(others[0], ErrTaken)
 				}
 				return ErrTaken
-			}
-			if w.Rule.hasSide() {
-				w.heed(last.Kvs)
 			}
 			next := newEntry(key, w, resp.Header.Revision+1) // younger than all
 			blocker, err := next.blocker(next.kv(w.Value), others)
@@ -289,7 +264,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		}
 	})
 	if err == nil && adopted {
-		err = q.rewriteFor(ctx, e, w)
+		err = q.rewrite(ctx, e, w)
 	}
 	return e, unsure, err
 }
@@ -318,14 +293,20 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 // Each try is guarded by the last write that we know of, so that one which arrives
 // late, after its caller gave up, does not undo a later one.
 func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
+	return q.rewrite(ctx, e, Want{Value: value})
+}
+
+// rewrite is Rewrite by what is wanted, whose value may depend on a key beside the queue.
+func (q *Queue) rewrite(ctx context.Context, e *Entry, w Want) error {
+	side := w.Rule.beside()
 	tried := false
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
 			resp, err := q.writer.Txn(ctx, q.name,
-				[]clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)},
-				[]clientv3.Op{clientv3.OpPut(e.Key, value, clientv3.WithLease(e.Lease))},
-				[]clientv3.Op{clientv3.OpGet(e.Key)})
+				append(side.asKnown(), e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)),
+				[]clientv3.Op{clientv3.OpPut(e.Key, w.Value, clientv3.WithLease(e.Lease))},
+				append([]clientv3.Op{clientv3.OpGet(e.Key)}, side.read()...))
 			if err != nil {
 				tried = true
 				return err
@@ -339,9 +320,10 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 				return ErrGone
 			}
 			e.wrote(own[0].ModRevision)
-			if tried && string(own[0].Value) == value {
+			if tried && string(own[0].Value) == w.Value {
 				return nil // an earlier try of ours, whose answer was lost
 			}
+			w.heed(resp)
 		}
 	})
 	return err

@@ -12,9 +12,10 @@ const restated = 50
 
 // RestateAll writes new values into all entries that restate changes, oldest first,
 // whosever they are; each only if it is still as it was read. It returns when none is left,
-// or with the first error. Who enters meanwhile is not waited for: so entries must come
-// with a value that need not be changed from before the call on.
-func (q *Queue) RestateAll(ctx context.Context, restate func(value []byte) (string, bool)) error {
+// or when order does not hold any more, as somebody else restates them by now; or with the
+// first error. Who enters meanwhile is not waited for: so entries must come with a value
+// that need not be changed from before the call on.
+func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func(value []byte) (string, bool)) error {
 	for {
 		all, _, err := q.List(ctx)
 		if err != nil {
@@ -34,7 +35,8 @@ func (q *Queue) RestateAll(ctx context.Context, restate func(value []byte) (stri
 		if len(each) == 0 {
 			return nil
 		}
-		if _, err := q.writer.TxnAlone(ctx, q.name, nil, each, nil); err != nil {
+		resp, err := q.writer.TxnAlone(ctx, q.name, []clientv3.Cmp{order}, each, nil)
+		if err != nil || !resp.Succeeded {
 			return err
 		}
 	}

@@ -27,10 +27,20 @@ type Rule struct {
 	// any says that any entry's leaving may let it in, not only that of the blocker.
 	any bool
 
-	// side is a key beside the queue that is read when the entry is made, and heed is told
-	// of it; it returns another value for the entry, if it must have one. Optional.
-	side string
-	heed func(side *mvccpb.KeyValue) (value string, changed bool)
+	// side is what the value of the entry depends on beside the queue; nil if on nothing.
+	side *Side
+}
+
+// Side is a key beside a queue on which the value of an entry depends. The value is only
+// written while the key is as it was known when the value was made: so whoever changes the
+// key, and then the entries that are there, has changed all that there will be.
+type Side struct {
+	Key string
+	// Known is the revision of the last change of the key that was heeded; 0 for no key.
+	Known func() int64
+	// Heed takes note of the key as it is, nil for none, and returns the value that the entry
+	// is to have.
+	Heed func(*mvccpb.KeyValue) (value string)
 }
 
 // Shared is the rule of a reader: no older entry that does not share. A reader that is
@@ -71,7 +81,11 @@ func boundOf(kv *mvccpb.KeyValue, h wire.Holder) int64 {
 func sole() *Rule {
 	return &Rule{younger: true, Blocker: func(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
 		var blocker *mvccpb.KeyValue
-		bound := boundOf(own, wire.Wants(own.Value))
+		wants := wire.Wants(own.Value)
+		if wants.Mode != wire.Upgrading {
+			return nil, ErrOverwritten
+		}
+		bound := boundOf(own, wants)
 		for _, o := range others {
 			if o.CreateRevision < bound {
 				blocker = younger(blocker, o)
@@ -96,10 +110,9 @@ var ErrTooMuch = errors.New("more permits than the limit")
 // is not passed by small ones that come later.
 //
 // The limit is the smallest of which the entries say that it was changed by order, or
-// else the one that all agree on. side is the key where such an order stands, and heed
-// is told of it.
-func Permits(side string, heed func(side *mvccpb.KeyValue) (value string, changed bool)) *Rule {
-	return &Rule{any: true, side: side, heed: heed, Blocker: permitsBlocker}
+// else the one that all agree on. side is the key where such an order stands.
+func Permits(side *Side) *Rule {
+	return &Rule{any: true, side: side, Blocker: permitsBlocker}
 }
 
 func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
@@ -123,6 +136,8 @@ func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.Ke
 		wanted = sum(wanted, theirs.Permits)
 	}
 	switch {
+	case mine.Mode != wire.Counted:
+		return nil, ErrOverwritten
 	case mine.Permits > mine.Limit:
 		return nil, fmt.Errorf("%w: %d of %d", ErrTooMuch, mine.Permits, mine.Limit)
 	case alone || wanted > limit:
@@ -141,8 +156,37 @@ func sum(a, b int) int {
 	return a + b
 }
 
-// hasSide tells whether there is a key beside the queue to be read.
-func (r *Rule) hasSide() bool { return r != nil && r.side != "" }
+// read is what a transaction reads that was refused, for heed.
+func (s *Side) read() []clientv3.Op {
+	if s == nil {
+		return nil
+	}
+	return []clientv3.Op{clientv3.OpGet(s.Key)}
+}
+
+// asKnown is what a transaction compares that writes the value.
+func (s *Side) asKnown() []clientv3.Cmp {
+	if s == nil {
+		return nil
+	}
+	return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(s.Key), "=", s.Known())}
+}
+
+// heed takes note of what read has read, in the last response of a refused transaction, and
+// changes the value accordingly.
+func (w *Want) heed(refused *clientv3.TxnResponse) {
+	if side := w.Rule.beside(); side != nil {
+		w.Value = side.Heed(youngest(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
+	}
+}
+
+// beside is the key beside the queue; nil for none.
+func (r *Rule) beside() *Side {
+	if r == nil {
+		return nil
+	}
+	return r.side
+}
 
 // anyOf tells whether any entry's leaving may matter, so that all of them are watched.
 func (r *Rule) anyOf() bool { return r != nil && r.any }
@@ -179,5 +223,21 @@ func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.K
 			others = append(others, kv)
 		}
 	}
-	return e.rule.Blocker(own, others)
+	blocker, err := e.rule.Blocker(own, others)
+	if blocker == nil && err == nil {
+		blocker = e.nested(others)
+	}
+	return blocker, err
+}
+
+// nested is an older entry that shows that another name lies inside this one; nil if there
+// is none. Nobody goes in past it, whatever it wants.
+func (e *Entry) nested(others []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	name, _ := wire.NameOf(e.Key)
+	for _, o := range others {
+		if _, nested := wire.Nested(name, string(o.Key)); nested && o.CreateRevision < e.CreateRevision {
+			return o
+		}
+	}
+	return nil
 }

@@ -14,43 +14,38 @@ import (
 var ErrUpgrading = errors.New("another reader is being upgraded")
 
 // Upgrade marks the entry of a reader that is in as becoming a writer, and returns the entry by
-// which that is awaited; ErrUpgrading, and nothing was written, when another one has the
-// mark. value is what the key is to say, with its bound.
+// which that is awaited; ErrUpgrading when another one is ahead with that, and then the mark
+// is to be taken back. value is what the key is to say, with its bound.
 //
 // Those that are in beside it, or may be without knowing yet, are the readers in front of
-// the first writer. So the bound is that writer, and with none the mark itself: who came
-// before it is let in, and waited for; who comes after it waits. The mark is written only
-// if nobody has come or changed since the queue was read, and that writer still stands.
-// So for each entry there is one answer, whichever revision it looks at, and no two
-// wait for each other.
+// the first writer. So the bound of the mark is that writer, and with none the mark itself:
+// who came before it is let in, and waited for; who comes after it waits. The mark is
+// written first, without a bound, so that nobody else comes in from then on; then the bound,
+// while that writer still stands. So for each entry there is one answer at whichever
+// revision it looks, and no two wait for each other.
+//
+// Of two marks the older one counts, or the one that has a bound already, which was found
+// to be the older one.
 func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) string) (*Entry, error) {
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		cmps, put := []clientv3.Cmp{}, value(0)
 		for {
-			resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end))
+			resp, err := q.writer.Txn(ctx, q.name,
+				append(cmps, e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", e.modRevision.Load())),
+				[]clientv3.Op{clientv3.OpPut(e.Key, put, clientv3.WithLease(e.Lease)), clientv3.OpGet(q.from, clientv3.WithRange(q.end))},
+				[]clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end))})
 			if err != nil {
 				return err
 			}
-			bound, writer, err := e.upgradable(resp.Kvs)
-			if err != nil {
+			m, err := e.marked(resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs)
+			switch {
+			case err != nil || m.done:
 				return err
-			}
-			if bound < 0 { // an earlier try of ours
-				return nil
-			}
-			cmps := []clientv3.Cmp{
-				e.Guard(), clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1),
-			}
-			if writer != nil {
-				cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(string(writer.Key)), "=", writer.CreateRevision))
-			}
-			marked, err := q.writer.Txn(ctx, q.name, cmps,
-				[]clientv3.Op{clientv3.OpPut(e.Key, value(bound), clientv3.WithLease(e.Lease))}, nil)
-			if err != nil {
-				return err
-			}
-			if marked.Succeeded {
-				e.wrote(marked.Header.Revision)
-				return nil
+			case m.writer != nil:
+				cmps = []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(string(m.writer.Key)), "=", m.writer.CreateRevision)}
+				put = value(m.writer.CreateRevision)
+			default: // not ours any more, or not yet
+				cmps, put = nil, value(0)
 			}
 		}
 	})
@@ -62,43 +57,50 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 	return marked, nil
 }
 
-// upgradable reads from the whole queue what the bound of a mark has to be, and who the
-// first writer is, if any; the bound is -1 when the entry has its mark.
-func (e *Entry) upgradable(all []*mvccpb.KeyValue) (bound int64, writer *mvccpb.KeyValue, err error) {
-	stands := false
-	for _, kv := range all {
-		mode := wire.Wants(kv.Value).Mode
-		switch {
-		case string(kv.Key) == e.Key && kv.CreateRevision == e.CreateRevision:
-			stands = true
-			if mode == wire.Upgrading {
-				e.wrote(kv.ModRevision)
-				bound = -1
-			}
-		case mode == wire.Upgrading:
-			return 0, nil, ErrUpgrading
-		case mode != wire.Shared && (writer == nil || kv.CreateRevision < writer.CreateRevision):
-			writer = kv
-		}
-	}
-	switch {
-	case !stands:
-		return 0, nil, ErrGone
-	case bound < 0:
-		return bound, nil, nil
-	case writer != nil:
-		return writer.CreateRevision, writer, nil
-	default:
-		return 0, nil, nil
-	}
+// marking is how far the mark of an entry has come.
+type marking struct {
+	writer *mvccpb.KeyValue // who is to be its bound
+	done   bool
 }
 
-// NoneWaits reads whether nobody waits behind an entry but to read beside it; ErrGone when
-// the entry does not stand.
+// marked reads that from the whole queue.
+func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
+	var own *mvccpb.KeyValue
+	for _, kv := range all {
+		if string(kv.Key) == e.Key && kv.CreateRevision == e.CreateRevision {
+			own = kv
+		}
+	}
+	if own == nil {
+		return m, ErrGone
+	}
+	e.wrote(own.ModRevision)
+	mine := wire.Wants(own.Value)
+	if mine.Mode != wire.Upgrading {
+		return m, nil
+	}
+	for _, kv := range all {
+		theirs := wire.Wants(kv.Value)
+		switch {
+		case kv == own:
+		case theirs.Mode == wire.Upgrading:
+			if mine.Bound == 0 && (theirs.Bound > 0 || kv.ModRevision < own.ModRevision) {
+				return m, ErrUpgrading
+			}
+		case theirs.Mode != wire.Shared && kv.CreateRevision < own.ModRevision && (m.writer == nil || kv.CreateRevision < m.writer.CreateRevision):
+			m.writer = kv
+		}
+	}
+	m.done = mine.Bound > 0 || m.writer == nil
+	return m, nil
+}
+
+// NoneWaits reads whether nobody waits behind an entry but to read beside it, and nobody at
+// all becomes a writer; ErrGone when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
 	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
-			clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithMinCreateRev(e.CreateRevision+1))).Commit()
+			clientv3.OpGet(q.from, clientv3.WithRange(q.end))).Commit()
 		if err != nil {
 			return err
 		}
@@ -107,7 +109,8 @@ func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) 
 		}
 		none = true
 		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-			none = none && wire.Wants(kv.Value).Mode == wire.Shared
+			mode := wire.Wants(kv.Value).Mode
+			none = none && (mode == wire.Shared || string(kv.Key) == e.Key)
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 )
 
@@ -59,13 +60,17 @@ func DecodeHolder(value []byte) (h Holder, ok bool) {
 	return h, true
 }
 
-// Wants reads what an entry wants; all of it where the value does not tell.
+// MostPermits is the largest limit.
+const MostPermits = math.MaxInt32
+
+// Wants reads what an entry wants; all of it where the value does not tell. A candidate's
+// proposal may be any JSON: one that does not say since when is not taken for ours.
 func Wants(value []byte) Holder {
 	h, ok := DecodeHolder(value)
 	switch {
 	case !ok:
 		return Holder{}
-	case h.Mode == Counted && (h.Permits <= 0 || h.Limit <= 0):
+	case h.Since.IsZero(), h.Mode == Counted && (h.Permits <= 0 || h.Limit <= 0 || h.Permits > MostPermits || h.Limit > MostPermits):
 		h.Mode = Exclusive
 	}
 	return h
