@@ -318,7 +318,7 @@ func (l *line) refuses(w *waiter) bool {
 			return true
 		}
 	}
-	return l.blocked
+	return l.blocked && l.waiters.Len() > 0
 }
 
 // block notes that the present entry has to wait, and refuses those who do not want to.
