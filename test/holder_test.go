@@ -25,7 +25,9 @@ const holderEnv = "ETCDLOCK_TEST_HOLDER"
 
 type holderSettings struct {
 	Endpoints []string
-	Lock      string // one of the two
+	Lock      string // one of these
+	Read      string
+	Permits   string // two of three
 	Election  string
 	TTL       time.Duration
 	Delay     time.Duration // lock-delay
@@ -89,13 +91,26 @@ func hold(out *json.Encoder) error {
 		return leadForEver(ctx, s, set, out)
 	}
 	var held *etcdlock.Hold
-	if set.Lock != "" {
+	switch {
+	case set.Lock != "":
 		l, err := etcdlock.NewMutex(s, set.Lock).Lock(ctx)
 		if err != nil {
 			return err
 		}
 		held = l.Hold
-	} else {
+	case set.Read != "":
+		l, err := etcdlock.NewRWMutex(s, set.Read).RLock(ctx)
+		if err != nil {
+			return err
+		}
+		held = l.Hold
+	case set.Permits != "":
+		p, err := etcdlock.NewSemaphore(s, set.Permits, 3).Acquire(ctx, 2)
+		if err != nil {
+			return err
+		}
+		held = p.Hold
+	default:
 		term, err := etcdlock.NewElection(s, set.Election).Campaign(ctx, fmt.Sprint(os.Getpid()))
 		if err != nil {
 			return err
