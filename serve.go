@@ -108,23 +108,21 @@ func (l *line) sweep() {
 // tried again.
 func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
 	s := l.session
-	if !l.own() {
-		s.mu.Lock()
-		busy := s.slots.busy(l.name, slot)
-		if !busy {
-			s.slots.hold(l.name, slot)
-		}
-		s.mu.Unlock()
-		if busy {
-			return false
-		}
-		defer func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.slots.drop(l.name, slot)
-		}()
+	if l.own() {
+		err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
+		return err == nil || ls.Err() != nil
 	}
-	err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
+	s.mu.Lock()
+	busy := s.slots.busy(l.name, slot)
+	if !busy {
+		s.slots.hold(l.name, slot)
+	}
+	s.mu.Unlock()
+	if busy {
+		return false
+	}
+	err := s.queue(l.name).Sweep(ls.Context(), ls.ID(), slot)
+	l.dropSlot(slot)
 	return err == nil || ls.Err() != nil
 }
 
@@ -173,6 +171,8 @@ func (l *line) takeSlot(w *waiter) wire.Slot {
 	slot := wire.Slot{}
 	if w.rule != nil || l.session.slots.busy(l.name, slot) {
 		slot = l.session.slots.take(l.name)
+	} else {
+		l.session.slots.hold(l.name, slot)
 	}
 	slot.Priority = w.priority
 	return slot
@@ -190,7 +190,7 @@ func (l *line) nextSlot(has wire.Slot) wire.Slot {
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
 // known to be unsure. A line of one's own keeps its keys for as long as it lives.
 func (l *line) dropSlot(slot wire.Slot) {
-	if slot.N > 0 && !l.own() {
+	if !l.own() {
 		l.session.mu.Lock()
 		defer l.session.mu.Unlock()
 		l.session.slots.drop(l.name, slot)
@@ -374,12 +374,56 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 	}
 }
 
-// later has the line look for a key that may be left behind, when its time has come.
+// later has a key looked for that may be left behind, when its time has come. Not by the
+// line's goroutine, if others can join it: one of them may be waiting for that very key.
 func (l *line) later(ls *lease.Lease, slot wire.Slot) {
-	l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
-	l.session.mu.Lock()
-	l.doubt = true
-	l.session.mu.Unlock()
+	s := l.session
+	if l.own() {
+		l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
+		s.mu.Lock()
+		l.doubt = true
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.state == Closed {
+		return
+	}
+	left := &leftover{name: l.name, slot: slot}
+	s.leftovers[left] = struct{}{}
+	s.use(l.names, 1)
+	s.tasks.Go(func() {
+		l.sweepLater(ls, slot)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leftovers, left)
+		s.use(l.names, -1)
+		if s.leaving > 0 {
+			s.changed() // Orphan waits for this
+		}
+	})
+}
+
+// leftover is a key that may be left behind.
+type leftover struct {
+	name string
+	slot wire.Slot
+}
+
+// sweepLater sweeps a key until nothing can be left of it. While it is in use, what had been
+// left there was taken over; and more may come of it only afterwards.
+func (l *line) sweepLater(ls *lease.Lease, slot wire.Slot) {
+	for {
+		select {
+		case <-time.After(lateEffect):
+		case <-ls.Context().Done():
+			return // with the lease it goes
+		}
+		if l.sweepSlot(ls, slot) {
+			return
+		}
+	}
 }
 
 // whyGone tells why a key of ours is gone: with its lease, which then ends, or

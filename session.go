@@ -45,20 +45,21 @@ type Session struct {
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
-	mu      sync.Mutex
-	lease   *lease.Lease  // the present one, or the last one
-	leased  bool          // whether it is the present one
-	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
-	renewed chan struct{} // closed and replaced when lease or leased changes
-	state   *stateNode
-	lines   map[string]*line                // by id
-	serial  int                             // numbers the lines of one caller's own, and what is asked
-	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers map[string]*tenure              // by name: the one that further readers may share
-	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
-	names                                   // that are in use
-	resting int                             // lines that rest, ready for the next caller
-	leaving int                             // calls of Orphan under way; nobody may line up meanwhile
+	mu        sync.Mutex
+	lease     *lease.Lease  // the present one, or the last one
+	leased    bool          // whether it is the present one
+	buried    *lease.Lease  // an earlier one that is still to be revoked, or nil
+	renewed   chan struct{} // closed and replaced when lease or leased changes
+	state     *stateNode
+	lines     map[string]*line                // by id
+	serial    int                             // numbers the lines of one caller's own, and what is asked
+	asks      map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers   map[string]*tenure              // by name: the one that further readers may share
+	beside    map[*tenure]struct{}            // those that have left their line, see beside.go
+	leftovers map[*leftover]struct{}          // keys that may be left behind, see serve.go
+	names                                     // that are in use
+	resting   int                             // lines that rest, ready for the next caller
+	leaving   int                             // calls of Orphan under way; nobody may line up meanwhile
 
 	observations map[string]*observation // by name
 }
@@ -92,17 +93,18 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		return nil, err
 	}
 	s := &Session{
-		client:  client,
-		cfg:     cfg,
-		log:     cfg.logger,
-		closed:  make(chan struct{}),
-		renewed: make(chan struct{}),
-		state:   newStateNode(Connected),
-		lines:   make(map[string]*line),
-		readers: make(map[string]*tenure),
-		beside:  make(map[*tenure]struct{}),
-		asks:    make(map[int]context.CancelCauseFunc),
-		names:   newNames(),
+		client:    client,
+		cfg:       cfg,
+		log:       cfg.logger,
+		closed:    make(chan struct{}),
+		renewed:   make(chan struct{}),
+		state:     newStateNode(Connected),
+		lines:     make(map[string]*line),
+		readers:   make(map[string]*tenure),
+		beside:    make(map[*tenure]struct{}),
+		leftovers: make(map[*leftover]struct{}),
+		asks:      make(map[int]context.CancelCauseFunc),
+		names:     newNames(),
 
 		observations: make(map[string]*observation),
 	}
@@ -365,6 +367,11 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		for _, cancel := range s.asks {
 			cancel(errOrphaned)
 			pending++
+		}
+		for left := range s.leftovers {
+			if !s.slots.busy(left.name, left.slot) {
+				pending++
+			}
 		}
 		if pending == 0 {
 			var id clientv3.LeaseID

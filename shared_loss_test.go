@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -300,5 +301,46 @@ func TestALatePhantomOfAnotherKind(t *testing.T) {
 			w.empty("m")
 			w.allGone()
 		})
+	}
+}
+
+// What is left of an entry that was given up, and comes late, is in the way of the same
+// session too: it is cleared away while others of it wait.
+func TestALatePhantomDoesNotBlockItsOwnSession(t *testing.T) {
+	for _, writer := range []bool{false, true} {
+		simulate(t, func(w *world) {
+			s := w.session("a")
+			m := NewRWMutex(s, "m")
+			w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: 4 * time.Second})
+			lock, other := pendingLock(m.Lock), pendingLock(m.RLock)
+			if !writer {
+				lock, other = other, lock
+			}
+			given := start(w, lock)
+			w.pass(time.Second)
+			given.cancel()
+			_, err := given.result()
+			require.Error(w, err)
+			w.pass(4 * time.Second) // the second try has been through, and is taken back; then the first arrived
+			require.Len(w, w.Keys("m/"), 1)
+			began := time.Now()
+			release := start(w, other).get()
+			require.Less(w, time.Since(began), 2*lateEffect)
+			w.unlock(release)
+			w.pass(time.Minute)
+			w.empty("m")
+			w.allGone()
+		})
+	}
+}
+
+// pendingLock makes one function of Lock and RLock.
+func pendingLock[L interface{ Unlock(context.Context) error }](lock func(context.Context) (L, error)) func(context.Context) (func(context.Context) error, error) {
+	return func(ctx context.Context) (func(context.Context) error, error) {
+		l, err := lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return l.Unlock, nil
 	}
 }
