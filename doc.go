@@ -5,9 +5,27 @@
 //	// work under lock.Context(), send lock.Token() along with what it writes
 //	err = lock.Unlock(ctx)
 //
-// A [Session] wraps a lease and keeps it alive. A [Mutex] and an [Election] put keys
-// under it, one for each contender, in a queue ordered by etcd's revisions. A [Lock]
-// and a [Term] are one acquisition each; what they have in common is a [Hold].
+// A [Session] wraps a lease and keeps it alive. A [Mutex], an [RWMutex], a [Semaphore] and an
+// [Election] put keys under it, one for each contender, in a queue ordered by etcd's
+// revisions. A [Lock], a [WriteLock], a [ReadLock], a [Permit] and a [Term] are one
+// acquisition each; what they have in common is a [Hold].
+//
+// # One queue, many rules
+//
+// All kinds are the same queue, and so exclude each other under one name. What differs is
+// when an entry may go in:
+//
+//	Mutex, Election, writer    no older entry is left
+//	reader                     all older entries are readers'
+//	n permits of a limit       older entries want permits only, and with these n they are
+//	                           no more than the limit, whether they hold or wait
+//	LockAll                    as Mutex, in all queues, entered at one revision
+//
+// Each rule looks at older entries alone: who comes later changes nothing. So who waits is
+// passed by nobody younger, a writer by no reader and a large request by no small one. The
+// one exception is [ReadLock.Upgrade]: an entry that is marked as upgrading is waited for by
+// all who come after its mark, and by all behind the first writer in line, and waits for the
+// readers in front of these alone; of two marks the older one stands.
 //
 // # Guarantees
 //
@@ -24,8 +42,8 @@
 // that run at different rates, a tenth of the TTL by default where computers' clocks
 // differ by less than a thousandth, and leaves the work time to stop.
 //
-// Grant by proof. Lock and Campaign succeed only on evidence, at one revision of
-// etcd, that no older entry is left and that the own key is there: from the
+// Grant by proof. Lock and its like succeed only on evidence, at one revision of
+// etcd, that no older entry is in the way and that the own key is there: from the
 // transaction that wrote it, from one linearizable read, or from one watch on the
 // whole queue which has seen the older ones go and the own key stay. (Two watches
 // prove nothing, as one may lag behind the other.) That no older entry is left stays
@@ -40,7 +58,8 @@
 // etcd's own library too, whose users take the revision from the header of their
 // acquisition. (That of its elections is of the key's creation; in one that is shared
 // with them the fence is [Hold.CreateRevision].) Goroutines of one session that hand
-// over in memory share a token. [Hold.Guard] fences writes to etcd itself.
+// over in memory share a token. Readers who hold together may share one; it lies between
+// those of the writers before and after them. [Hold.Guard] fences writes to etcd itself.
 //
 // Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
 // lost, an Unlock without a network), the session deletes its own keys in the
@@ -123,9 +142,11 @@
 //
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
-// grants it. [Ask] and [Hold.Asked] write and read beside that range, under the name with a
-// zero byte. Renewing a lease needs permission on every key under it: one session for
-// one identity. docs/security.md in the repository has the commands.
+// grants it. Renewing a lease needs permission on every key under it: one session for
+// one identity. A [Semaphore], [Ask] and [Hold.Asked] have keys beside the queue, under the name and a
+// zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
+// prefix of a group of names ("orders/") has all of it. docs/security.md in the
+// repository has the commands.
 //
 // # On the wire
 //
@@ -135,8 +156,20 @@
 // on this package exclude each other. A lock's value is a small JSON object that says
 // who holds (see [Entry]); an election's value is the candidate's proposal.
 //
-// Lock and Campaign on a free name take one request, as do Unlock, Resign, and a
-// TryLock, which writes nothing if the name is taken. To be in line takes two and a
+// By the value's fields the shared kinds decide: "mode" is absent for who wants all,
+// "shared" for a reader, "upgrading" for one who becomes a writer or has become one (with
+// "bound", the revision from which on entries wait for it; its own without), and "counted"
+// for "permits" of "limit" (with "ordered" if it was set by [Semaphore.SetLimit], which stands
+// above what a process was given). A value that is not understood, or does not say "since"
+// when, wants all. "holds" and "all" are for [Deadlocks]. Who can hold beside others of his
+// session has further keys, with a point and a number behind the lease. Beside a queue, under
+// the name and a zero byte, stand the limit that was set ("limit") and requests to let go
+// ("ask/").
+//
+// To acquire what is free takes one request, as do Unlock, Release, Resign, and a
+// TryLock, which writes nothing if the name is taken. To read beside readers of the own
+// session takes none for a time slice, and then one that reads; Upgrade takes a write (two if
+// a writer waits) and what a wait does, Downgrade one write. To be in line takes two and a
 // watch; the handover none while few wait, and one read in a crowd. Between goroutines
 // of one session it takes none, nor does it to lock again what was kept
 // ([WithRetention]).

@@ -11,9 +11,10 @@ import (
 // all processes that use its name. Like [Mutex] it is only a name and a session. A Mutex of
 // the same name is a further writer.
 //
-// It is fair: whoever comes later than a writer who waits does not get in before him, so
-// that readers who come without end do not keep writers out; and readers in front of a
-// writer go in together.
+// It is fair between sessions: whose key is younger than that of a writer who waits does not
+// get in before him, so that readers who come without end do not keep writers out; and
+// readers in front of a writer go in together. Within a session readers join those who are in
+// already, for a time slice; see [NewRWMutex].
 type RWMutex struct {
 	session *Session
 	name    string
@@ -32,9 +33,11 @@ type WriteLock struct{ *Hold }
 type ReadLock struct{ *Hold }
 
 // NewRWMutex names a lock for readers and writers; for names and options see [NewMutex].
-// [WithTimeSlice] is also for how long, without asking etcd, further readers of a session
-// come in beside those that it has, so that a writer of another session waits for no
-// reader who came more than a slice after him. [WithRetention] is for writers only.
+// [WithTimeSlice] is also for how long further readers of a session come in beside those that
+// it has without asking etcd: from when these were let in, or when etcd last said that no
+// writer waits. So a writer of another session who waits is passed by no reader who comes
+// later than a slice, and the one question that may be under way, after that. 0 asks each
+// time. [WithRetention] is for writers only.
 func NewRWMutex(s *Session, name string, opts ...MutexOption) *RWMutex {
 	return &RWMutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
 }
@@ -64,7 +67,8 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 }
 
 // TryRLock is RLock without the wait in line: [ErrLocked] at once when a writer holds or
-// waits, in this session or in another. It writes only if it gets the lock.
+// waits, in this session or in another. It writes only if it gets the lock. Beside readers
+// of other sessions it makes two requests, and more while others come in between.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
 }

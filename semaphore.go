@@ -18,9 +18,10 @@ import (
 // Semaphore has a number of permits, of which several holders have some each, among all
 // processes that use its name. Like [Mutex] it is only a name and a session, and a limit.
 //
-// Permits are given in the order in which they were asked for, and all of a request at
-// once: a large request that waits is not passed by small ones that come later, and nobody
-// holds half of what he needs. Whoever takes the name as a [Mutex] or a [RWMutex] takes all
+// Permits are given in the order in which they were asked for, as for a [Mutex], and all of a
+// request at once: a large request that waits is not passed by small ones that come later,
+// and nobody holds half of what he needs. Each request has a key of its own in etcd; of those
+// who wait in one session, the first one. Whoever takes the name as a [Mutex] or a [RWMutex] takes all
 // permits.
 type Semaphore struct {
 	session *Session
@@ -65,7 +66,8 @@ func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 
 // TryAcquire is Acquire without the wait in line: [ErrLocked] at once when there are too few
 // free permits, or somebody waits, in this session or in another. It writes only if it
-// gets them.
+// gets them. Beside other holders it makes two requests, and more while others come in
+// between.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, true, "try to acquire")
 }

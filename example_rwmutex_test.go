@@ -1,0 +1,54 @@
+package etcdlock_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// Readers hold together, a writer alone. Who reads and finds something to be changed becomes
+// a writer, and goes on as a reader, with nobody in between.
+func ExampleRWMutex() {
+	ctx := context.Background()
+	client := newClient() // clientv3.New(...)
+	defer client.Close()
+	session, err := etcdlock.NewSession(ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close(ctx)
+
+	config := etcdlock.NewRWMutex(session, "config")
+	mine, err := config.RLock(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	other, err := config.RLock(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("two readers:", mine.Err() == nil && other.Err() == nil)
+	if err := other.Unlock(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	writer, err := mine.Upgrade(ctx) // ErrUpgradeConflict if another reader is ahead with that
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = config.TryRLock(ctx)
+	fmt.Println("meanwhile:", err)
+
+	reader, err := writer.Downgrade(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := reader.Unlock(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// two readers: true
+	// meanwhile: etcdlock: try to lock for reading "config": locked by another holder
+}
