@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -19,11 +20,12 @@ func TestAWriterDoesNotStarveBehindReaders(t *testing.T) {
 		)
 		stop := make(chan struct{})
 		var readers sync.WaitGroup
-		reads := make([]int, 9)
+		reads := make([]int, 18)
+		sessions := []*Session{w.session("reader-0"), w.session("reader-1"), w.session("reader-2")}
 		for i := range reads {
-			m := NewRWMutex(w.session(fmt.Sprintf("reader-%d", i%3)), "m", WithTimeSlice(slice))
+			m := NewRWMutex(sessions[i%3], "m", WithTimeSlice(slice))
+			random := rand.New(rand.NewPCG(1, uint64(i)))
 			readers.Go(func() {
-				time.Sleep(time.Duration(i) * 3 * time.Millisecond) // somebody reads at all times
 				for {
 					select {
 					case <-stop:
@@ -32,7 +34,7 @@ func TestAWriterDoesNotStarveBehindReaders(t *testing.T) {
 					}
 					l := w.read(m)
 					reads[i]++
-					time.Sleep(critical)
+					time.Sleep(critical - time.Duration(random.Int64N(int64(critical/2)))) // somebody of each session reads at all times
 					w.unlock(l.Unlock)
 				}
 			})
@@ -63,8 +65,9 @@ func TestAReaderDoesNotStarveBehindWriters(t *testing.T) {
 	simulate(t, func(w *world) {
 		stop := make(chan struct{})
 		var writers sync.WaitGroup
+		sessions := []*Session{w.session("writer-0"), w.session("writer-1"), w.session("writer-2")}
 		for i := range 6 {
-			m := NewRWMutex(w.session(fmt.Sprintf("writer-%d", i%3)), "m")
+			m := NewRWMutex(sessions[i%3], "m")
 			writers.Go(func() {
 				for {
 					select {

@@ -244,6 +244,7 @@ func TestReadersWhoTryAtOnceAllGetIn(t *testing.T) {
 		// But not when somebody has to wait.
 		l := w.write(NewRWMutex(w.session("b"), "m"))
 		reader := start(w, a.RLock)
+		reader.isWaiting()
 		try := start(w, a.TryRLock) // the reader's first request is still under way
 		try.fails(ErrLocked)
 		reader.isWaiting()

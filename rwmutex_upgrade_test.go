@@ -166,8 +166,9 @@ func TestAnUpgradeDoesNotStarveBehindReaders(t *testing.T) {
 			}
 			stop := make(chan struct{})
 			var readers sync.WaitGroup
+			sessions := []*Session{w.session("reader-0"), w.session("reader-1")}
 			for i := range 4 {
-				m := NewRWMutex(w.session(fmt.Sprint("reader-", i%2)), "m", WithTimeSlice(slice))
+				m := NewRWMutex(sessions[i%2], "m", WithTimeSlice(slice))
 				readers.Go(func() {
 					time.Sleep(time.Duration(i) * 3 * time.Millisecond)
 					hold := w.read(m)

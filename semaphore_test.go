@@ -164,8 +164,9 @@ func TestALargeRequestDoesNotStarveBehindSmallOnes(t *testing.T) {
 		const critical = 30 * time.Millisecond
 		stop := make(chan struct{})
 		var small sync.WaitGroup
+		sessions := []*Session{w.session("small-0"), w.session("small-1"), w.session("small-2"), w.session("small-3")}
 		for i := range 12 {
-			m := NewSemaphore(w.session(fmt.Sprint("small-", i%4)), "s", 5)
+			m := NewSemaphore(sessions[i%4], "s", 5)
 			small.Go(func() {
 				for {
 					select {

@@ -155,7 +155,7 @@ func TestAllKindsOnOneName(t *testing.T) {
 			}
 			require.NoError(w, theirs.Unlock(w.ctx))
 		}
-		term, err := NewElection(s, "m").Campaign(w.ctx, `{"mode":"shared"}`) // a proposal, and no reader's key
+		term, err := NewElection(w.session("leader"), "m").Campaign(w.ctx, `{"mode":"shared"}`) // a proposal, and no reader's key
 		require.NoError(w, err)
 		for tried, try := range kinds {
 			_, err := try()

@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 const (
 	inRoot  = "."
 	inQueue = "internal/queue"
@@ -9,7 +11,9 @@ const (
 
 // mutations is the list. The pieces are small, so that they outlive most changes around
 // them; TestThePiecesAreStillInTheSource tells when one has not.
-var mutations = []mutation{
+var mutations = slices.Concat(mutationsOfTheQueue, mutationsOfSharing)
+
+var mutationsOfTheQueue = []mutation{
 	// The deadline.
 	{
 		takesOut: "the deadline counts from the send time (C3, C4)",
@@ -86,12 +90,12 @@ var mutations = []mutation{
 	{
 		takesOut: "a reader waits for the writers who came before him",
 		edits:    []edit{{"internal/queue/rule.go", "!letsRead(o, own.CreateRevision)", "!letsRead(o, own.CreateRevision) && false"}},
-		in:       inRoot, tests: []string{"TestReadersAndWriters"},
+		in:       inRoot, tests: []string{"TestReadersHoldTogetherAndWritersAlone"},
 	},
 	{
 		takesOut: "no more permits are given than there are",
 		edits:    []edit{{"internal/queue/rule.go", "case alone || wanted > limit:", "case alone:"}},
-		in:       inRoot, tests: []string{"TestPermits"},
+		in:       inRoot, tests: []string{"TestPermitsAreGivenAllAtOnceOrNotAtAll"},
 	},
 
 	// Nothing is left behind.
@@ -129,7 +133,7 @@ var mutations = []mutation{
 	// The line inside a session.
 	{
 		takesOut: "one who gives up costs the next one nothing (A3)",
-		edits:    []edit{{"line.go", "	if l.waiters.Len() == 0 {\n		l.abandon()\n	}", "	l.abandon()"}},
+		edits:    []edit{{"line.go", "f == nil || l.served != nil && !f.inherits(l.served)", "true || f == nil"}},
 		in:       inRoot, tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
