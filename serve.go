@@ -309,10 +309,18 @@ func (l *line) wait(wanted context.Context, ls *lease.Lease, of *waiter, e *queu
 			return 0, errUnwanted
 		}
 		l.record.speaksOf(w)
-		if err := l.queue.Rewrite(ls.Context(), e, w.value()); err != nil {
+		if err := l.rewrite(ls, e, w); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// rewrite gives an entry the value of a waiter.
+func (l *line) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
+	if w.rule != nil { // on which the value may depend
+		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.rule})
+	}
+	return l.queue.Rewrite(ls.Context(), e, w.value())
 }
 
 var errUnwanted = errors.New("nobody waits any more")
@@ -341,7 +349,7 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 			return t, nil
 		}
 		l.session.mu.Unlock()
-		if err := l.queue.Rewrite(ls.Context(), e, w.value()); err != nil {
+		if err := l.rewrite(ls, e, w); err != nil {
 			return nil, err
 		}
 		as = w.as

@@ -146,7 +146,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 		}
 	})
 	if err == nil && adopted {
-		err = q.rewrite(ctx, e, w) // its place is looked at afterwards
+		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
 	}
 	return e, unsure, err
 }
@@ -264,7 +264,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		}
 	})
 	if err == nil && adopted {
-		err = q.rewrite(ctx, e, w)
+		err = q.RewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
 }
@@ -293,11 +293,11 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 // Each try is guarded by the last write that we know of, so that one which arrives
 // late, after its caller gave up, does not undo a later one.
 func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
-	return q.rewrite(ctx, e, Want{Value: value})
+	return q.RewriteFor(ctx, e, Want{Value: value})
 }
 
-// rewrite is Rewrite by what is wanted, whose value may depend on a key beside the queue.
-func (q *Queue) rewrite(ctx context.Context, e *Entry, w Want) error {
+// RewriteFor is Rewrite by what is wanted, whose value may depend on a key beside the queue.
+func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	side := w.Rule.beside()
 	tried := false
 	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {

@@ -133,7 +133,7 @@ var mutationsOfTheQueue = []mutation{
 	// The line inside a session.
 	{
 		takesOut: "one who gives up costs the next one nothing (A3)",
-		edits:    []edit{{"line.go", "f == nil || l.served != nil && !f.inherits(l.served)", "true || f == nil"}},
+		edits:    []edit{{"line.go", "case next == nil || l.served != nil && !next.inherits(l.served):", "case true:"}},
 		in:       inRoot, tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{

@@ -84,7 +84,7 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "a large request that was given up is in nobody's way (A3)",
-		edits:    []edit{{"line.go", "f == nil || l.served != nil && !f.inherits(l.served)", "f == nil"}},
+		edits:    []edit{{"line.go", "case next == nil || l.served != nil && !next.inherits(l.served):", "case next == nil:"}},
 		in:       inRoot, tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
 	{
