@@ -15,7 +15,7 @@ import (
 func TestReadersShareAndAWriterWaits(t *testing.T) {
 	f := newFixture(t)
 	var c counter
-	mine := etcdlock.NewRWMutex(f.session(f.client(c.options()...), 10*time.Second), "rw")
+	mine := etcdlock.NewRWMutex(f.session(f.client(c.options()...), 10*time.Second), "rw", etcdlock.WithTimeSlice(0)) // so that it asks
 	other := etcdlock.NewRWMutex(f.session(f.client(), 10*time.Second), "rw")
 	ctx := f.ctx()
 	var r1, r2, r3 *etcdlock.ReadLock

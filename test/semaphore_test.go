@@ -32,6 +32,7 @@ func TestPermitsOnARealCluster(t *testing.T) {
 	require.Equal(t, before, f.revision(), "something was written")
 	_, err = etcdlock.NewSemaphore(f.session(f.client(), 10*time.Second), "jobs", 4).Acquire(ctx, 1)
 	require.ErrorIs(t, err, etcdlock.ErrLimitMismatch)
+	f.waitForKeys("jobs", 2) // what it wrote is taken back
 
 	wait := inBackground(func() (*etcdlock.Permit, error) { return mine.Acquire(ctx, 3) })
 	f.waitForKeys("jobs", 3)
