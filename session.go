@@ -355,12 +355,13 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		pending := 0
 		for _, l := range s.lines {
 			l.failWaiters(nil, errOrphaned)
-			if l.tenure.giveUpKept(); !l.tenure.open() && !l.resting {
+			l.tenure.giveUpKept()
+			if l.tenure.unmark(errOrphaned) || !l.tenure.open() && !l.resting {
 				pending++
 			}
 		}
 		for t := range s.beside {
-			if t.upgrading.fail(errOrphaned); !t.open() || t.upgrading != nil {
+			if t.unmark(errOrphaned) || !t.open() {
 				pending++
 			}
 		}

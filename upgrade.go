@@ -311,6 +311,16 @@ func (u *upgrade) fail(err error) {
 	}
 }
 
+// unmark ends the upgrade that may be under way, for a cause, and tells whether its mark is
+// still to be taken back. Called with session.mu held.
+func (t *tenure) unmark(cause error) bool {
+	if t == nil || t.upgrading == nil {
+		return false
+	}
+	t.upgrading.fail(cause)
+	return true
+}
+
 // refuse tells the caller why it came to nothing.
 func (u *upgrade) refuse(err error) {
 	h := u.hold
