@@ -44,7 +44,7 @@ type line struct {
 	blocked bool          // it has to wait
 	tenure  *tenure       // nil while the session has not got the lock
 	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
-	doubt   bool          // of a line of one's own: a key may be left that nobody knows of, see unsure
+	doubt   bool          // of a line for several names: a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 
 	record record // of the entry that waits

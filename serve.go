@@ -108,7 +108,7 @@ func (l *line) sweep() {
 // tried again.
 func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
 	s := l.session
-	if l.own() {
+	if l.single == nil {
 		err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
 		return err == nil || ls.Err() != nil
 	}
@@ -122,7 +122,9 @@ func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
 		return false
 	}
 	err := s.queue(l.name).Sweep(ls.Context(), ls.ID(), slot)
-	l.dropSlot(slot)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.drop(l.name, slot)
 	return err == nil || ls.Err() != nil
 }
 
@@ -383,10 +385,11 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 }
 
 // later has a key looked for that may be left behind, when its time has come. Not by the
-// line's goroutine, if others can join it: one of them may be waiting for that very key.
+// line's goroutine, but for several names: others may join it and wait for that very key, or
+// a hold may leave it and go on with that key.
 func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 	s := l.session
-	if l.own() {
+	if l.single == nil {
 		l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
 		s.mu.Lock()
 		l.doubt = true
