@@ -90,7 +90,7 @@ func (s *Session) inherited(ctx context.Context) ([]inheritedKey, error) {
 func (s *Session) uses(name, suffix string) bool {
 	n := 0
 	if _, err := fmt.Sscanf(suffix, ".%d", &n); err == nil && n > 0 {
-		return s.slots.busy(name, wire.Slot{N: n})
+		return s.slots.busy(name, wire.Slot{N: n, Priority: wire.Priority(suffix)})
 	}
 	return s.using[name] > 0
 }

@@ -243,7 +243,7 @@ func (s *Session) addLine(id string, names ...string) *line {
 	}
 	if l.own() {
 		for _, name := range names {
-			l.slots = append(l.slots, s.slots.take(name))
+			l.slots = append(l.slots, s.slots.take(name, 0))
 		}
 	}
 	if len(names) > 1 {

@@ -51,13 +51,13 @@ func (n *names) checkNesting(name string) error {
 	return nil
 }
 
-// slots are, by name and number, the keys that a session uses beside the one that it has
-// under each name in the first place, slot 0.
-type slots map[string]map[int]bool
+// slots are, by name, the keys that a session uses in its queue: the one that it has there in
+// the first place, slot 0, and those beside that.
+type slots map[string]map[wire.Slot]bool
 
-// take returns the first one that is not in use.
-func (s slots) take(name string) wire.Slot {
-	slot := wire.Slot{N: 1}
+// take returns the first one beside that which is not in use.
+func (s slots) take(name string, priority int) wire.Slot {
+	slot := wire.Slot{N: 1, Priority: priority}
 	for s.busy(name, slot) {
 		slot.N++
 	}
@@ -65,17 +65,17 @@ func (s slots) take(name string) wire.Slot {
 	return slot
 }
 
-func (s slots) busy(name string, slot wire.Slot) bool { return s[name][slot.N] }
+func (s slots) busy(name string, slot wire.Slot) bool { return s[name][slot] }
 
 func (s slots) hold(name string, slot wire.Slot) {
 	if s[name] == nil {
-		s[name] = make(map[int]bool)
+		s[name] = make(map[wire.Slot]bool)
 	}
-	s[name][slot.N] = true
+	s[name][slot] = true
 }
 
 func (s slots) drop(name string, slot wire.Slot) {
-	delete(s[name], slot.N)
+	delete(s[name], slot)
 	if len(s[name]) == 0 {
 		delete(s, name)
 	}

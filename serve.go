@@ -170,13 +170,12 @@ func (l *line) takeSlot(w *waiter) wire.Slot {
 	}
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	slot := wire.Slot{}
+	slot := wire.Slot{Priority: w.priority}
 	if w.rule != nil || l.session.slots.busy(l.name, slot) {
-		slot = l.session.slots.take(l.name)
+		slot = l.session.slots.take(l.name, w.priority)
 	} else {
 		l.session.slots.hold(l.name, slot)
 	}
-	slot.Priority = w.priority
 	return slot
 }
 
@@ -184,9 +183,7 @@ func (l *line) takeSlot(w *waiter) wire.Slot {
 func (l *line) nextSlot(has wire.Slot) wire.Slot {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	slot := l.session.slots.take(l.name)
-	slot.Priority = has.Priority
-	return slot
+	return l.session.slots.take(l.name, has.Priority)
 }
 
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
