@@ -74,10 +74,6 @@ type late struct {
 	until time.Time
 }
 
-// lateEffect is how long a request that was not answered can still be applied:
-// etcd's own bound for a proposal is 5 s plus two election timeouts.
-const lateEffect = 10 * time.Second
-
 // claim is what somebody wants to hold as.
 type claim struct {
 	as    string        // kind and owner, or kind and proposal: who has the same may have the key as it is

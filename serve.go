@@ -77,57 +77,6 @@ func (l *line) drain() {
 	}
 }
 
-// sweep waits for the time when the late effect of an unanswered enter must have
-// come, and takes it back; or returns before, when somebody joins.
-func (l *line) sweep() {
-	s := l.session
-	l.queue.Close()
-	first := l.unsure[0]
-	late := time.NewTimer(time.Until(first.until))
-	defer late.Stop()
-	select {
-	case <-l.joined:
-		return
-	case <-s.ctx.Done():
-		return
-	case <-late.C:
-	}
-	l.unsure = l.unsure[1:]
-	ls, err := s.awaitLease(s.ctx)
-	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
-		if !l.sweepSlot(ls, first.slot) {
-			l.later(ls, first.slot)
-		}
-	}
-	s.mu.Lock()
-	l.doubt = len(l.unsure) > 0
-	s.mu.Unlock()
-}
-
-// sweepSlot deletes what may stand under a key that nobody uses. False if that is to be
-// tried again.
-func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
-	s := l.session
-	if l.single == nil {
-		err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
-		return err == nil || ls.Err() != nil
-	}
-	s.mu.Lock()
-	busy := s.slots.busy(l.name, slot)
-	if !busy {
-		s.slots.hold(l.name, slot)
-	}
-	s.mu.Unlock()
-	if busy {
-		return false
-	}
-	err := s.queue(l.name).Sweep(ls.Context(), ls.ID(), slot)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.slots.drop(l.name, slot)
-	return err == nil || ls.Err() != nil
-}
-
 // serve brings one waiter to its end: a grant that is over, or that has left the line; or an
 // error. On the way it may become another waiter's turn, if the first gives up.
 func (l *line) serve() {
@@ -378,59 +327,6 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
 		return true, err
-	}
-}
-
-// later has a key looked for that may be left behind, when its time has come. Not by the
-// line's goroutine, but for several names: others may join it and wait for that very key, or
-// a hold may leave it and go on with that key.
-func (l *line) later(ls *lease.Lease, slot wire.Slot) {
-	s := l.session
-	if l.single == nil {
-		l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
-		s.mu.Lock()
-		l.doubt = true
-		s.mu.Unlock()
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state.state == Closed {
-		return
-	}
-	left := &leftover{name: l.name, slot: slot}
-	s.leftovers[left] = struct{}{}
-	s.use(l.names, 1)
-	s.tasks.Go(func() {
-		l.sweepLater(ls, slot)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.leftovers, left)
-		s.use(l.names, -1)
-		if s.leaving > 0 {
-			s.changed() // Orphan waits for this
-		}
-	})
-}
-
-// leftover is a key that may be left behind.
-type leftover struct {
-	name string
-	slot wire.Slot
-}
-
-// sweepLater sweeps a key until nothing can be left of it. While it is in use, what had been
-// left there was taken over; and more may come of it only afterwards.
-func (l *line) sweepLater(ls *lease.Lease, slot wire.Slot) {
-	for {
-		select {
-		case <-time.After(lateEffect):
-		case <-ls.Context().Done():
-			return // with the lease it goes
-		}
-		if l.sweepSlot(ls, slot) {
-			return
-		}
 	}
 }
 

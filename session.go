@@ -56,7 +56,8 @@ type Session struct {
 	asks      map[int]context.CancelCauseFunc // ends the calls of Ask under way
 	readers   map[string]*tenure              // by name: the one that further readers may share
 	beside    map[*tenure]struct{}            // those that have left their line, see beside.go
-	leftovers map[*leftover]struct{}          // keys that may be left behind, see serve.go
+	leftovers map[*leftover]struct{}          // keys that may be left behind, see leftover.go
+	watched   map[leftover]bool               // those that are looked for once more
 	names                                     // that are in use
 	resting   int                             // lines that rest, ready for the next caller
 	leaving   int                             // calls of Orphan under way; nobody may line up meanwhile
@@ -103,6 +104,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		readers:   make(map[string]*tenure),
 		beside:    make(map[*tenure]struct{}),
 		leftovers: make(map[*leftover]struct{}),
+		watched:   make(map[leftover]bool),
 		asks:      make(map[int]context.CancelCauseFunc),
 		names:     newNames(),
 

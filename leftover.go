@@ -1,0 +1,174 @@
+package etcdlock
+
+import (
+	"context"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// An enter that got no answer may take effect yet, when nobody wants it any more. Its key
+// would stand in everybody's way for as long as the session lives; so it is looked for.
+
+// lateEffect is how long a request that was not answered can still be applied:
+// etcd's own bound for a proposal is 5 s plus two election timeouts.
+const lateEffect = 10 * time.Second
+
+// lookedAgain are the times after that at which it is looked for once more: a request may
+// lie in a connection that hangs, while the lease is renewed by another one.
+var lookedAgain = []time.Duration{20 * time.Second, 30 * time.Second, time.Minute}
+
+// later has a key looked for that may be left behind, when its time has come. Not by the
+// line's goroutine, but for several names: others may join it and wait for that very key, or
+// a hold may leave it and go on with that key.
+func (l *line) later(ls *lease.Lease, slot wire.Slot) {
+	s := l.session
+	if l.single == nil {
+		l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
+		s.mu.Lock()
+		l.doubt = true
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.state == Closed {
+		return
+	}
+	left := &leftover{name: l.name, slot: slot}
+	s.leftovers[left] = struct{}{}
+	s.use(l.names, 1)
+	s.tasks.Go(func() {
+		l.sweepLater(ls, slot)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leftovers, left)
+		s.use(l.names, -1)
+		if s.leaving > 0 {
+			s.changed() // Orphan waits for this
+		}
+	})
+}
+
+// leftover is a key that may be left behind.
+type leftover struct {
+	name string
+	slot wire.Slot
+}
+
+// sweepLater sweeps a key until nothing can be left of it. While it is in use, what had been
+// left there was taken over; and more may come of it only afterwards.
+func (l *line) sweepLater(ls *lease.Lease, slot wire.Slot) {
+	for {
+		select {
+		case <-time.After(lateEffect):
+		case <-ls.Context().Done():
+			return // with the lease it goes
+		}
+		if l.sweepSlot(ls, slot) {
+			return
+		}
+	}
+}
+
+// sweep waits for the time when the late effect of an unanswered enter must have
+// come, and takes it back; or returns before, when somebody joins.
+func (l *line) sweep() {
+	s := l.session
+	l.queue.Close()
+	first := l.unsure[0]
+	late := time.NewTimer(time.Until(first.until))
+	defer late.Stop()
+	select {
+	case <-l.joined:
+		return
+	case <-s.ctx.Done():
+		return
+	case <-late.C:
+	}
+	l.unsure = l.unsure[1:]
+	ls, err := s.awaitLease(s.ctx)
+	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
+		if !l.sweepSlot(ls, first.slot) {
+			l.later(ls, first.slot)
+		}
+	}
+	s.mu.Lock()
+	l.doubt = len(l.unsure) > 0
+	s.mu.Unlock()
+}
+
+// sweepSlot deletes what may stand under a key that nobody uses. False if that is to be
+// tried again.
+func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
+	s := l.session
+	if l.single != nil {
+		swept, err := s.sweepUnused(ls, leftover{l.name, slot})
+		return swept && err == nil || ls.Err() != nil
+	}
+	err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
+	for i, name := range l.names {
+		if err == nil {
+			s.lookAgain(ls, leftover{name, l.slots[i]})
+		}
+	}
+	return err == nil || ls.Err() != nil
+}
+
+// lookAgain looks for a key much later, again and again, unless that is done already. A key
+// that is in use by then was taken over with what was left there.
+func (s *Session) lookAgain(ls *lease.Lease, left leftover) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watched[left] || s.state.state == Closed {
+		return
+	}
+	s.watched[left] = true
+	s.tasks.Go(func() {
+		for _, pause := range lookedAgain {
+			if !sleep(ls.Context(), pause) {
+				break
+			}
+			if _, err := s.sweepUnused(ls, left); err != nil {
+				break
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watched, left)
+	})
+}
+
+// sweepUnused deletes what stands under a key; swept is false if that is in use.
+func (s *Session) sweepUnused(ls *lease.Lease, left leftover) (swept bool, err error) {
+	s.mu.Lock()
+	busy := s.slots.busy(left.name, left.slot)
+	if !busy {
+		s.slots.hold(left.name, left.slot)
+	}
+	s.mu.Unlock()
+	if busy {
+		return false, nil
+	}
+	err = s.queue(left.name).Sweep(ls.Context(), ls.ID(), left.slot)
+	s.mu.Lock()
+	s.slots.drop(left.name, left.slot)
+	s.mu.Unlock()
+	if err == nil {
+		s.lookAgain(ls, left)
+	}
+	return true, err
+}
+
+// sleep waits; false if ctx ends before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

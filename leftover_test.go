@@ -1,0 +1,42 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// trap A4: a request may lie in a connection that hangs for longer than etcd itself would keep
+// it, while the lease is renewed by another one. What it leaves behind is found all the same.
+func TestARequestThatArrivesAfterItWasLookedForLeavesNothing(t *testing.T) {
+	for kind, acquire := range map[string]func(context.Context, *Session) error{
+		"mutex":  func(ctx context.Context, s *Session) error { _, err := NewMutex(s, "m").Lock(ctx); return err },
+		"reader": func(ctx context.Context, s *Session) error { _, err := NewRWMutex(s, "m").RLock(ctx); return err },
+		"semaphore": func(ctx context.Context, s *Session) error {
+			_, err := NewSemaphore(s, "m", 2).Acquire(ctx, 1)
+			return err
+		},
+		"several": func(ctx context.Context, s *Session) error { _, err := LockAll(ctx, s, "m", "n"); return err },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				a, b := w.session("a"), w.session("b")
+				w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: lateEffect + 5*time.Second})
+				require.ErrorIs(w, acquire(w.timeout(100*time.Millisecond), a), context.DeadlineExceeded)
+				w.pass(lateEffect + 6*time.Second)
+				require.NotEmpty(w, w.Keys("m/"), "this is what the test is about")
+				began := time.Now()
+				l, err := LockAll(w.timeout(time.Minute), b, "m", "n")
+				require.NoError(w, err)
+				require.Less(w, time.Since(began), lookedAgain[0])
+				require.NoError(w, l.Unlock(w.ctx))
+				w.pass(time.Minute)
+				w.allGone()
+			})
+		})
+	}
+}
