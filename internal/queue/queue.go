@@ -347,7 +347,7 @@ func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 // LeaveOnce is one try of Leave. deleted is false without an error when the key was
 // gone already.
 func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, bound(0))
 	defer cancel()
 	return q.delete(ctx, e)
 }

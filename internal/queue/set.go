@@ -273,7 +273,7 @@ func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
 
 // LeaveOnce is one try of Leave.
 func (s *Set) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, bound(0))
 	defer cancel()
 	return s.delete(ctx, e)
 }
