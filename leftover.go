@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -36,39 +38,39 @@ func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 	if s.state.state == Closed {
 		return
 	}
-	left := &leftover{name: l.name, slot: slot}
-	s.leftovers[left] = struct{}{}
+	left := leftover{l.name, slot, ls.ID()}
+	_, sweeping := s.leftovers[left]
+	s.leftovers[left] = time.Now().Add(lateEffect)
+	if sweeping {
+		return // one goroutine does, however many enters get no answer
+	}
 	s.use(l.names, 1)
-	s.tasks.Go(func() {
-		l.sweepLater(ls, slot)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.leftovers, left)
-		s.use(l.names, -1)
-		if s.leaving > 0 {
-			s.changed() // Orphan waits for this
-		}
-	})
+	s.tasks.Go(func() { l.sweepLater(ls, left) })
 }
 
 // leftover is a key that may be left behind.
 type leftover struct {
-	name string
-	slot wire.Slot
+	name  string
+	slot  wire.Slot
+	lease clientv3.LeaseID
 }
 
 // sweepLater sweeps a key until nothing can be left of it. While it is in use, what had been
 // left there was taken over; and more may come of it only afterwards.
-func (l *line) sweepLater(ls *lease.Lease, slot wire.Slot) {
-	for {
-		select {
-		case <-time.After(lateEffect):
-		case <-ls.Context().Done():
-			return // with the lease it goes
+func (l *line) sweepLater(ls *lease.Lease, left leftover) {
+	s := l.session
+	for done := false; !done; {
+		// With the lease it goes.
+		done = !sleep(ls.Context(), lateEffect) || l.sweepSlot(ls, left.slot)
+		s.mu.Lock()
+		if done = done && (ls.Err() != nil || !time.Now().Before(s.leftovers[left])); done {
+			delete(s.leftovers, left)
+			s.use(l.names, -1)
+			if s.leaving > 0 {
+				s.changed() // Orphan waits for this
+			}
 		}
-		if l.sweepSlot(ls, slot) {
-			return
-		}
+		s.mu.Unlock()
 	}
 }
 
@@ -104,13 +106,13 @@ func (l *line) sweep() {
 func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
 	s := l.session
 	if l.single != nil {
-		swept, err := s.sweepUnused(ls, leftover{l.name, slot})
+		swept, err := s.sweepUnused(ls, leftover{l.name, slot, ls.ID()})
 		return swept && err == nil || ls.Err() != nil
 	}
 	err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
 	for i, name := range l.names {
 		if err == nil {
-			s.lookAgain(ls, leftover{name, l.slots[i]})
+			s.lookAgain(ls, leftover{name, l.slots[i], ls.ID()})
 		}
 	}
 	return err == nil || ls.Err() != nil

@@ -56,7 +56,7 @@ type Session struct {
 	asks      map[int]context.CancelCauseFunc // ends the calls of Ask under way
 	readers   map[string]*tenure              // by name: the one that further readers may share
 	beside    map[*tenure]struct{}            // those that have left their line, see beside.go
-	leftovers map[*leftover]struct{}          // keys that may be left behind, see leftover.go
+	leftovers map[leftover]time.Time          // keys that may be left behind, and until when they may come
 	watched   map[leftover]bool               // those that are looked for once more
 	names                                     // that are in use
 	resting   int                             // lines that rest, ready for the next caller
@@ -103,7 +103,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		lines:     make(map[string]*line),
 		readers:   make(map[string]*tenure),
 		beside:    make(map[*tenure]struct{}),
-		leftovers: make(map[*leftover]struct{}),
+		leftovers: make(map[leftover]time.Time),
 		watched:   make(map[leftover]bool),
 		asks:      make(map[int]context.CancelCauseFunc),
 		names:     newNames(),
