@@ -155,3 +155,27 @@ func TestWritesThatHangDoNotHoldUpOthers(t *testing.T) {
 		}
 	})
 }
+
+// One that is refused late does not leave those in it behind: its lane was given up by then.
+func TestABatchThatIsRefusedLateIsSentAgainAtOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if txn, ok := c.Req.(*pb.TxnRequest); ok && writes(txn, "many/7/") {
+				return simetcd.Action{DelayRequest: 500 * time.Millisecond, Err: rpctypes.ErrGRPCPermissionDenied}
+			}
+			return simetcd.Action{}
+		})
+		began := time.Now()
+		for i, p := range lockMany(w, s, 40) {
+			l, err := p.result()
+			if i == 7 {
+				require.ErrorIs(w, err, rpctypes.ErrPermissionDenied)
+				continue
+			}
+			require.NoError(w, err)
+			require.Less(w, p.at.Sub(began), 800*time.Millisecond)
+			require.NoError(w, l.Unlock(w.ctx))
+		}
+	})
+}

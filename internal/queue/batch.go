@@ -195,10 +195,10 @@ func (w *Writer) fly(batch []*write) {
 	}
 }
 
-// again puts the writes of a refused batch back, each to go alone.
+// again puts the writes of a refused batch back, each to go alone. The first one goes at
+// once: the batch may have given up its lane long ago, and nobody else may come.
 func (w *Writer) again(batch []*write, tooMany bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if tooMany {
 		w.most = max(w.most/2, 1)
 	}
@@ -206,4 +206,7 @@ func (w *Writer) again(batch []*write, tooMany bool) {
 		wr.alone = true
 	}
 	w.waiting = append(batch, w.waiting...)
+	w.flying++
+	w.mu.Unlock()
+	w.landed()
 }
