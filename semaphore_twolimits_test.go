@@ -1,0 +1,29 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// Who gives up leaves his place to no one who was given another limit, as that one has to be
+// told.
+func TestAPlaceIsNotInheritedByAnotherLimit(t *testing.T) {
+	simulate(t, func(w *world) {
+		three := NewSemaphore(w.session("a"), "m", 3)
+		held := start(w, func(ctx context.Context) (*Permit, error) { return three.Acquire(ctx, 3) }).get()
+		s := w.session("b")
+		acquire := func(limit int) *pending[*Permit] {
+			p := start(w, func(ctx context.Context) (*Permit, error) { return NewSemaphore(s, "m", limit).Acquire(ctx, 1) })
+			w.pass(time.Second)
+			return p
+		}
+		first := acquire(3)
+		other := acquire(5)
+		first.cancel()
+		other.fails(ErrLimitMismatch)
+		w.unlock(held.Release)
+		w.empty("m")
+		w.allGone()
+	})
+}
