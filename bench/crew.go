@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,20 +33,9 @@ func hire(kids *procs.Children) (*hand, error) {
 	}
 	cmd := exec.Command(self, "worker")
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+	p, stdin, out, err := kids.Talk(cmd)
 	if err != nil {
 		return nil, err
-	}
-	// Not StdoutPipe: that one is closed by Wait, before the last word is read.
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout = in
-	p, err := kids.Start(cmd)
-	_ = in.Close()
-	if err != nil {
-		return nil, errors.Join(err, out.Close())
 	}
 	return &hand{p, stdin, json.NewDecoder(out)}, nil
 }

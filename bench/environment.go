@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // environment is what one has to know of the machine to read the numbers.
@@ -27,9 +25,9 @@ type environment struct {
 	Commit string    `json:"commit,omitempty"`
 }
 
-func survey(data string) environment {
+func survey(data, etcd string) environment {
 	e := environment{
-		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: etcdproc.Version,
+		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: etcd,
 		OS: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Data: data,
 	}
 	var uts unix.Utsname

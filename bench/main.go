@@ -128,11 +128,14 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	binary := f.etcd
-	if binary == "" {
-		if binary, err = etcdproc.Binary(ctx, say); err != nil {
-			return false, err
-		}
+	var etcd etcdproc.Programs
+	if f.etcd != "" {
+		etcd, err = etcdproc.Found(ctx, f.etcd)
+	} else {
+		etcd, err = etcdproc.Build(ctx, etcdproc.Version, say)
+	}
+	if err != nil {
+		return false, err
 	}
 	dir, err := os.MkdirTemp(f.data, "etcdlock-bench-")
 	if err != nil {
@@ -145,7 +148,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	defer context.AfterFunc(ctx, kids.EndAll)()
 
 	b := &bench{plan: p, dir: dir, book: newBook(), checks: &checks{}, run: strings.ToLower(rand.Text()[:6])}
-	env := survey(dir)
+	env := survey(dir, etcd.Version)
 	if f.others && !f.quick {
 		var absent []string
 		if b.others, absent, err = startOthers(ctx, &kids, dir, &b.where); err != nil {
@@ -154,7 +157,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 		env.Absent = absent
 	}
 	for _, nodes := range p.nodes {
-		if err := onCluster(ctx, b, f, &kids, binary, nodes); err != nil {
+		if err := onCluster(ctx, b, f, &kids, etcd, nodes); err != nil {
 			return false, err
 		}
 	}
@@ -162,8 +165,8 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 }
 
 // onCluster runs the suites on a cluster of one size.
-func onCluster(ctx context.Context, b *bench, f flags, kids *procs.Children, binary string, nodes int) error {
-	c, err := etcdproc.Start(ctx, kids, etcdproc.Config{Binary: binary, Dir: b.dir, Size: nodes})
+func onCluster(ctx context.Context, b *bench, f flags, kids *procs.Children, etcd etcdproc.Programs, nodes int) error {
+	c, err := etcd.Start(ctx, kids, etcdproc.Config{Size: nodes, Dir: b.dir})
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,3 @@
-// Package etcdproc runs clusters of real etcd processes on this machine, for
-// measurements and for faults.
 package etcdproc
 
 import (
@@ -9,49 +7,121 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"go.etcd.io/etcd/api/v3/version"
 )
 
-// Version is the etcd that is run: client and server of one version.
-const Version = "v3.7.3"
+const (
+	server = "go.etcd.io/etcd/server/v3"
+	ctl    = "go.etcd.io/etcd/etcdctl/v3"
+)
 
-// Binary returns a real etcd of that version. It is built from the module proxy
-// once, which takes a minute and a half, and kept in the user's cache directory.
-func Binary(ctx context.Context, say func(string, ...any)) (string, error) {
+// Version is the etcd of the client that this program is built with.
+var Version = "v" + version.Version
+
+// Programs are one version of etcd, built.
+type Programs struct {
+	Version string // "v3.7.3"
+	Etcd    string // paths
+	Etcdctl string
+}
+
+// Found returns the programs of which etcd is one; etcdctl stands beside it, if at all.
+func Found(ctx context.Context, etcd string) (Programs, error) {
+	p := Programs{Etcd: etcd, Etcdctl: filepath.Join(filepath.Dir(etcd), "etcdctl")}
+	out, err := exec.CommandContext(ctx, etcd, "--version").Output()
+	if err != nil {
+		return p, fmt.Errorf("%s --version: %w", etcd, err)
+	}
+	if _, err := fmt.Sscanf(string(out), "etcd Version: %s", &p.Version); err != nil {
+		return p, fmt.Errorf("%s --version: %w in %q", etcd, err, out)
+	}
+	p.Version = "v" + strings.TrimPrefix(p.Version, "v")
+	return p, nil
+}
+
+// Dir is where the programs of a version are kept.
+func Dir(version string) (string, error) {
 	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "etcdlock", "etcd-"+version), err
+}
+
+// Own returns the version that the module around the working directory requires, built
+// with the dependencies which that has. Both programs have to be among its packages.
+func Own(ctx context.Context, say func(string, ...any)) (Programs, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", server).Output()
 	if err != nil {
-		return "", err
+		return Programs{}, fmt.Errorf("which version of etcd is ours: %w", err)
 	}
-	cache = filepath.Join(cache, "etcdlock-etcd")
-	binary := filepath.Join(cache, "etcd-"+Version)
-	if _, err := os.Stat(binary); err == nil {
-		return binary, nil
-	}
-	say("building etcd %s into %s, which takes about 90 s", Version, cache)
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	// Built in the cache directory, to be renamed within one file system.
-	dir, err := os.MkdirTemp(cache, "build-")
+	return kept(ctx, strings.TrimSpace(string(out)), say, func(to string) error {
+		return compile(ctx, ".", nil, to)
+	})
+}
+
+// Build returns any version that is on the module proxy.
+func Build(ctx context.Context, version string, say func(string, ...any)) (Programs, error) {
+	return kept(ctx, version, say, func(to string) error {
+		// A module of its own: that of the server has replace directives, with which "go
+		// install module@version" refuses it.
+		if err := os.WriteFile(filepath.Join(to, "go.mod"), []byte("module build\n\ngo 1.26.0\n"), 0o644); err != nil {
+			return err
+		}
+		env := []string{"GOWORK=off", "GOFLAGS=-mod=mod"}
+		if err := run(ctx, to, env, "get", server+"@"+version, ctl+"@"+version); err != nil {
+			return err
+		}
+		return compile(ctx, to, env, to)
+	})
+}
+
+// kept returns a version that was built before, or has it built now: into an empty
+// directory, which takes about a minute and a half.
+func kept(ctx context.Context, version string, say func(string, ...any), build func(to string) error) (Programs, error) {
+	dir, err := Dir(version)
 	if err != nil {
-		return "", err
+		return Programs{}, err
 	}
-	defer os.RemoveAll(dir)
-	// A module of its own: the server's go.mod has replace directives, with which
-	// "go install module@version" refuses it.
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module build\n\ngo 1.26.0\n"), 0o644); err != nil {
-		return "", err
+	etcd := filepath.Join(dir, "etcd")
+	if p, err := Found(ctx, etcd); err == nil {
+		return p, nil
 	}
-	const server = "go.etcd.io/etcd/server/v3"
-	for _, args := range [][]string{
-		{"get", server + "@" + Version},
-		{"build", "-trimpath", "-o", "etcd", server},
-	} {
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	say("building etcd %s into %s, which takes about 90 s", version, dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return Programs{}, err
+	}
+	// Beside its place, to be renamed within one file system.
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), "build-")
+	if err != nil {
+		return Programs{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := build(tmp); err != nil {
+		return Programs{}, err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		if p, found := Found(ctx, etcd); found == nil {
+			return p, nil // somebody else was faster
+		}
+		return Programs{}, err
+	}
+	return Found(ctx, etcd)
+}
+
+// compile builds both programs, as the module around dir has them.
+func compile(ctx context.Context, dir string, env []string, to string) error {
+	for name, path := range map[string]string{"etcd": server, "etcdctl": ctl} {
+		if err := run(ctx, dir, env, "build", "-trimpath", "-o", filepath.Join(to, name), path); err != nil {
+			return err
 		}
 	}
-	return binary, os.Rename(filepath.Join(dir, "etcd"), binary)
+	return nil
+}
+
+func run(ctx context.Context, dir string, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package etcdproc
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,10 +23,14 @@ import (
 
 // Config says what to start.
 type Config struct {
-	Binary string   // an etcd
-	Env    []string // in addition to this process's
-	Dir    string   // a directory for the cluster is made in it
-	Size   int
+	Size int
+	Dir  string   // a directory for the cluster is made in it; "": where temporary files go
+	Args []string // more arguments of etcd
+	Env  []string // in addition to this process's
+
+	// TLS is for clients, the cluster's own included, of members that Args make speak it;
+	// nil: they do not.
+	TLS *tls.Config
 
 	// DataDir is where a member keeps its data; nil: below the cluster's directory.
 	// What it returns is not removed with the cluster.
@@ -34,48 +39,26 @@ type Config struct {
 
 // Cluster is an etcd of real processes that belongs to this run.
 type Cluster struct {
+	Programs
 	Members []*Member
-	dir     string
+
+	dir string
+	tls *tls.Config
 }
 
 // Start starts the members on free ports and returns when all of them answer.
-func Start(ctx context.Context, kids *procs.Children, cfg Config) (*Cluster, error) {
+func (p Programs) Start(ctx context.Context, kids *procs.Children, cfg Config) (*Cluster, error) {
+	if cfg.Dir == "" {
+		cfg.Dir = os.TempDir()
+	}
 	token := "etcd-" + strings.ToLower(rand.Text()[:12])
-	c := &Cluster{dir: filepath.Join(cfg.Dir, token)}
+	c := &Cluster{Programs: p, dir: filepath.Join(cfg.Dir, token), tls: cfg.TLS}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, err
 	}
-	ports, err := FreePorts(2 * cfg.Size)
-	if err != nil {
+	if err := c.start(kids, cfg, token); err != nil {
+		c.Stop()
 		return nil, err
-	}
-	var initial []string
-	for i := range cfg.Size {
-		m := &Member{
-			Name: fmt.Sprintf("%s-%d", token, i), Peer: local(ports[2*i]), Endpoint: local(ports[2*i+1]),
-			log: filepath.Join(c.dir, fmt.Sprintf("member-%d.log", i)), binary: cfg.Binary, env: cfg.Env, kids: kids,
-		}
-		m.DataDir = filepath.Join(c.dir, m.Name)
-		if cfg.DataDir != nil {
-			m.DataDir = cfg.DataDir(i)
-		}
-		c.Members = append(c.Members, m)
-		initial = append(initial, m.Name+"="+m.Peer)
-	}
-	for _, m := range c.Members {
-		m.flags = []string{
-			"--name", m.Name,
-			"--data-dir", m.DataDir,
-			"--listen-peer-urls", m.Peer, "--initial-advertise-peer-urls", m.Peer,
-			"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
-			"--initial-cluster", strings.Join(initial, ","),
-			"--initial-cluster-token", token, "--initial-cluster-state", "new",
-			"--log-level", "error",
-		}
-		if err := m.Start(); err != nil {
-			c.Stop()
-			return nil, err
-		}
 	}
 	if err := c.ready(ctx); err != nil {
 		c.Stop()
@@ -84,7 +67,47 @@ func Start(ctx context.Context, kids *procs.Children, cfg Config) (*Cluster, err
 	return c, nil
 }
 
-func local(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+// start starts the members; they need not answer yet.
+func (c *Cluster) start(kids *procs.Children, cfg Config, token string) error {
+	ports, err := FreePorts(2 * cfg.Size)
+	if err != nil {
+		return err
+	}
+	scheme := "http"
+	if cfg.TLS != nil {
+		scheme = "https"
+	}
+	var initial []string
+	for i := range cfg.Size {
+		name := fmt.Sprintf("%s-%d", token, i)
+		m := &Member{
+			Name: name, Peer: local("http", ports[2*i]), DataDir: filepath.Join(c.dir, name), cluster: c,
+			Server: &Server{Endpoint: local(scheme, ports[2*i+1]), kids: kids, binary: c.Etcd, env: cfg.Env, log: filepath.Join(c.dir, name+".log")},
+		}
+		if cfg.DataDir != nil {
+			m.DataDir = cfg.DataDir(i)
+		}
+		c.Members = append(c.Members, m)
+		initial = append(initial, m.Name+"="+m.Peer)
+	}
+	for _, m := range c.Members {
+		m.args = append([]string{
+			"--name", m.Name,
+			"--data-dir", m.DataDir,
+			"--listen-peer-urls", m.Peer, "--initial-advertise-peer-urls", m.Peer,
+			"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
+			"--initial-cluster", strings.Join(initial, ","),
+			"--initial-cluster-token", token, "--initial-cluster-state", "new",
+			"--log-level", "error",
+		}, cfg.Args...)
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func local(scheme string, port int) string { return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port) }
 
 // FreePorts asks the system for ports that nobody listens on. A member whose port is
 // taken after all ends at once, and Start says so.
@@ -115,11 +138,7 @@ func (c *Cluster) Client(endpoints ...string) (*clientv3.Client, error) {
 	if len(endpoints) == 0 {
 		endpoints = c.Endpoints()
 	}
-	return connect(endpoints...)
-}
-
-func connect(endpoints ...string) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 10 * time.Second, TLS: c.tls, Logger: zap.NewNop()})
 }
 
 // ready waits until every member answers, has a leader and is one of ours: nothing is
@@ -128,21 +147,16 @@ func (c *Cluster) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for _, m := range c.Members {
-		for {
+		var foreign error
+		err := m.Await(ctx, func(ctx context.Context) error {
 			err := c.check(ctx, m.Endpoint)
-			if err == nil {
-				break
-			}
 			if errors.Is(err, ErrForeign) {
-				return err
+				foreign, err = err, nil // waiting does not help
 			}
-			select {
-			case <-m.Gone():
-				return fmt.Errorf("etcd ended (%w); its log ends with %s", m.Err(), m.LastWords())
-			case <-ctx.Done():
-				return fmt.Errorf("etcd at %s does not get ready: %w", m.Endpoint, err)
-			case <-time.After(50 * time.Millisecond):
-			}
+			return err
+		})
+		if err = errors.Join(err, foreign); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -150,6 +164,9 @@ func (c *Cluster) ready(ctx context.Context) error {
 
 // ErrForeign is returned when somebody else answers at an address of ours.
 var ErrForeign = errors.New("this is not the cluster that was started here")
+
+// probe is the key that is written and read to see whether that works.
+const probe = "etcdproc/ready"
 
 func (c *Cluster) check(ctx context.Context, endpoint string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -178,7 +195,6 @@ func (c *Cluster) check(ctx context.Context, endpoint string) error {
 	if !slices.Equal(found, own) {
 		return fmt.Errorf("%w: %s has the members %v instead of %v", ErrForeign, endpoint, found, own)
 	}
-	const probe = "etcdproc/ready"
 	if _, err = client.Put(ctx, probe, ""); err != nil { // there is a leader
 		return err
 	}

@@ -3,6 +3,8 @@
 package procs
 
 import (
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -24,13 +26,17 @@ type Child struct {
 }
 
 // Start starts cmd in a group of its own, so that a Ctrl-C of the terminal reaches
-// this program only, which then ends the others in order.
+// this program only, which then ends the others in order. What is left of the group when
+// the process has ended is killed.
 func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
 	endWithParent(cmd.SysProcAttr)
+	if cmd.WaitDelay == 0 {
+		cmd.WaitDelay = time.Second // for what is left of the group, which may have its output open
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -43,12 +49,33 @@ func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	c.all[p] = true
 	go func() {
 		p.err = cmd.Wait()
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // nobody may be left
 		close(p.gone)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.all, p)
 	}()
 	return p, nil
+}
+
+// Talk starts cmd with pipes to its standard input and from its standard output, which
+// the caller closes. The latter is not that of cmd, which is closed at the process's end
+// even if its last word has not been read.
+func (c *Children) Talk(cmd *exec.Cmd) (p *Child, stdin io.WriteCloser, stdout io.ReadCloser, err error) {
+	if stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, stdin.Close())
+	}
+	cmd.Stdout = in
+	p, err = c.Start(cmd)
+	_ = in.Close() // the process has its own descriptor
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, out.Close())
+	}
+	return p, stdin, out, nil
 }
 
 // Pid is the process's number.
@@ -77,11 +104,15 @@ func (p *Child) End(sig os.Signal, grace time.Duration) {
 	p.Kill()
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone. A process that is
-// stopped ends as well.
+// Kill ends the process and what it started with SIGKILL, and waits until it is gone. A
+// process that is stopped ends as well.
 func (p *Child) Kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.gone
+	select {
+	case <-p.gone: // its number may be another's by now
+	default:
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL)
+		<-p.gone
+	}
 }
 
 // EndAll ends what is left; the last resort at the end of the program.

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"go.uber.org/goleak"
 
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
@@ -33,7 +34,7 @@ func TestPromisesHoldUnderRealFaultsOnRealProcesses(t *testing.T) {
 	require.NoError(t, err)
 	p := plan{
 		rounds: 1, ttl: 3 * time.Second, kids: &procs.Children{}, say: t.Logf, dir: t.TempDir(),
-		etcd: self, env: []string{roleEnv + "=" + roleEtcd},
+		etcd: etcdproc.Programs{Version: etcdproc.Version, Etcd: self}, env: []string{roleEnv + "=" + roleEtcd},
 	}
 	defer p.kids.EndAll()
 	p.nemeses, err = find([]string{"late-renewal", "kill-leader"})

@@ -78,12 +78,12 @@ func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args.
 
 func chaosMain() int {
 	p := plan{kids: &procs.Children{}, say: say}
-	var out string
+	var out, etcd string
 	var list bool
 	flag.IntVar(&p.rounds, "rounds", 2, "how often each nemesis strikes")
 	flag.DurationVar(&p.ttl, "ttl", 3*time.Second, "of all sessions, in whole seconds")
 	flag.BoolVar(&p.control, "control", true, "etcd's own library beside")
-	flag.StringVar(&p.etcd, "etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
+	flag.StringVar(&etcd, "etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
 	flag.StringVar(&p.dir, "data", "", "directory for etcd's data (default: a temporary one)")
 	flag.StringVar(&out, "out", "results", "directory for results")
 	flag.BoolVar(&list, "list", false, "list the nemeses")
@@ -102,7 +102,7 @@ func chaosMain() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer p.kids.EndAll()
-	failed, err := p.all(ctx, out)
+	failed, err := p.all(ctx, etcd, out)
 	switch {
 	case ctx.Err() != nil:
 		say("interrupted; everything that was started has been ended")
@@ -117,15 +117,18 @@ func chaosMain() int {
 }
 
 // all runs every nemesis, writes the results, and returns which promises were not kept.
-func (p plan) all(ctx context.Context, out string) ([]string, error) {
+func (p plan) all(ctx context.Context, etcd, out string) ([]string, error) {
 	if p.rounds < 1 || p.ttl < 2*time.Second || p.ttl%time.Second != 0 {
 		return nil, fmt.Errorf("%d rounds with a TTL of %v: one round and 2s at least, in whole seconds", p.rounds, p.ttl)
 	}
 	var err error
-	if p.etcd == "" {
-		if p.etcd, err = etcdproc.Binary(ctx, p.say); err != nil {
-			return nil, err
-		}
+	if etcd != "" {
+		p.etcd, err = etcdproc.Found(ctx, etcd)
+	} else {
+		p.etcd, err = etcdproc.Build(ctx, etcdproc.Version, p.say)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp(p.dir, "etcdlock-chaos-"); err != nil {
 		return nil, err

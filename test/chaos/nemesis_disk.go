@@ -75,7 +75,8 @@ func fillDisk(ctx context.Context, s *scene) error {
 }
 
 // reason is the error that a line of etcd's log tells of.
-func reason(line string) string {
+func reason(log string) string {
+	line := log[strings.LastIndexByte(log, '\n')+1:]
 	var told struct{ Msg, Error string }
 	if json.Unmarshal([]byte(line), &told) != nil {
 		return line

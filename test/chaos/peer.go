@@ -69,19 +69,8 @@ func (p *peer) start(kids *procs.Children, set settings, book *book) error {
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), roleEnv+"="+roleClient, clientEnv+"="+string(env))
 	cmd.Stderr = os.Stderr
-	if p.stdin, err = cmd.StdinPipe(); err != nil {
-		return err
-	}
-	// Not StdoutPipe: that one is closed by Wait, before the last word is read.
-	out, in, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	cmd.Stdout = in
-	p.proc, err = kids.Start(cmd)
-	in.Close()
-	if err != nil {
-		out.Close()
+	var out io.ReadCloser
+	if p.proc, p.stdin, out, err = kids.Talk(cmd); err != nil {
 		return err
 	}
 	go func() {

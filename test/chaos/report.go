@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // report is what a run leaves.
@@ -35,7 +33,7 @@ type environment struct {
 
 func survey(p plan) environment {
 	e := environment{
-		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: etcdproc.Version,
+		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Etcd: p.etcd.Version,
 		OS: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), TTL: p.ttl, Rounds: p.rounds,
 	}
 	var uts unix.Utsname

@@ -17,7 +17,7 @@ type plan struct {
 	rounds  int
 	ttl     time.Duration
 	control bool // etcd's own library beside
-	etcd    string
+	etcd    etcdproc.Programs
 	env     []string // for etcd
 	dir     string   // for data
 	kids    *procs.Children
@@ -34,7 +34,7 @@ func (p plan) run(ctx context.Context, n *nemesis) (*outcome, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(s.dir)
-	cfg := etcdproc.Config{Binary: p.etcd, Env: p.env, Dir: s.dir, Size: members}
+	cfg := etcdproc.Config{Size: members, Dir: s.dir, Env: p.env}
 	if n.disks != nil {
 		s.onDisks, err = n.disks(s)
 		if errors.Is(err, errNoMount) {
@@ -47,7 +47,7 @@ func (p plan) run(ctx context.Context, n *nemesis) (*outcome, error) {
 		defer s.onDisks.close()
 		cfg.DataDir = s.onDisks.dir
 	}
-	if s.cluster, err = etcdproc.Start(ctx, p.kids, cfg); err != nil {
+	if s.cluster, err = p.etcd.Start(ctx, p.kids, cfg); err != nil {
 		return nil, err
 	}
 	defer s.cluster.Stop()

@@ -20,7 +20,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // newAuthWorld has authentication on, and the users of docs/security.md made by the very
@@ -29,7 +29,7 @@ func newAuthWorld(t *testing.T, args ...string) *world {
 	t.Helper()
 	// The least cost: etcd spends the other three quarters of these tests on passwords.
 	args = append(args, "--bcrypt-cost", "4")
-	w := newOwnWorld(t, etcdproc.Config{Size: 1, Args: args}, clientv3.Config{})
+	w := newOwnWorld(t, etcdproc.Config{Size: 1, Args: args})
 	w.shell("etcdctl user add root:secret && etcdctl user grant-role root root")
 	text, err := os.ReadFile("../../docs/security.md")
 	require.NoError(t, err)

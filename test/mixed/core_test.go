@@ -2,7 +2,6 @@ package mixed
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // What the library relies on in a server, each once, so that a version that lacks it is
@@ -143,7 +142,7 @@ func TestCoreTheMinimumOfTheTTLIsTold(t *testing.T) {
 
 // trap A7, and the place in the line while members die: on a cluster of its own.
 func TestCoreAPlaceSurvivesCompactionAndTheDeathOfMembers(t *testing.T) {
-	w := newOwnWorld(t, etcdproc.Config{Size: 3}, clientv3.Config{})
+	w := newOwnWorld(t, etcdproc.Config{Size: 3})
 	name := w.name("lock")
 	holder := w.must(newOurMutex(w, w.client(), name))
 	next := start(w.ctx(), newOurMutex(w, w.client(), name))
@@ -162,20 +161,12 @@ func TestCoreAPlaceSurvivesCompactionAndTheDeathOfMembers(t *testing.T) {
 	require.NoError(t, err)
 
 	// The raft leader, whichever it is: kill -9 and start again.
-	for i, m := range w.cluster.Members {
-		status, err := w.admin.Status(w.ctx(), m.Endpoint)
-		require.NoError(t, err)
-		if status.Leader != status.Header.MemberId {
-			continue
-		}
-		args := m.Cmd.Args[1:]
-		m.Kill()
-		again, err := w.cluster.StartEtcd(m.Endpoint, filepath.Join(w.tempDir(), "again.log"), args...)
-		require.NoError(t, err)
-		w.cluster.Members[i] = again
-		require.NoError(t, again.Ready(w.ctx(), func(ctx context.Context, endpoint string) error { return w.check(ctx, i, endpoint) }))
-		break
-	}
+	leader, err := w.cluster.Leader(w.ctx())
+	require.NoError(t, err)
+	m := w.cluster.Members[leader]
+	m.Kill()
+	require.NoError(t, m.Start())
+	require.NoError(t, m.Ready(w.ctx()))
 	w.waits(next, 200*time.Millisecond)
 	select {
 	case <-holder.ended:

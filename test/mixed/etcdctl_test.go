@@ -18,12 +18,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 // ctl is an etcdctl that runs: "lock" or "elect".
 type ctl struct {
-	*etcdproc.Process
+	*procs.Child
 	lines  chan string // of its standard output; closed at its end
 	errors *bytes.Buffer
 }
@@ -34,17 +34,12 @@ func (w *world) etcdctl(args ...string) (*ctl, error) {
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3") // what 3.3 and before need to be told
 	c := &ctl{lines: make(chan string, 100), errors: new(bytes.Buffer)}
 	cmd.Stderr = c.errors
-	stdout, out, err := os.Pipe()
+	child, stdin, stdout, err := kids.Talk(cmd)
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stdout = out
-	c.Process, err = etcdproc.Start(cmd)
-	out.Close()
-	if err != nil {
-		stdout.Close()
-		return nil, err
-	}
+	c.Child = child
+	w.t.Cleanup(func() { stdin.Close() })
 	go func() {
 		defer stdout.Close()
 		defer close(c.lines)

@@ -23,13 +23,13 @@ func (w *world) grpcProxy(endpoints []string) (endpoint string) {
 	require.NoError(w.t, err)
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(w.t))
 	endpoint = "http://" + address
-	proxy, err := p.StartEtcd(endpoint, filepath.Join(w.tempDir(), "proxy.log"),
+	proxy, err := p.Serve(&kids, endpoint, filepath.Join(w.tempDir(), "proxy.log"),
 		"grpc-proxy", "start", "--endpoints", strings.Join(endpoints, ","), "--listen-addr", address,
 		"--advertise-client-url", address) // which it visits, and ends if nobody is there
 	require.NoError(w.t, err)
 	w.t.Cleanup(proxy.Kill)
 	c := w.clientOf(clientv3.Config{Endpoints: []string{endpoint}})
-	require.NoError(w.t, proxy.Ready(w.ctx(), func(ctx context.Context, _ string) error {
+	require.NoError(w.t, proxy.Await(w.ctx(), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_, err := c.Get(ctx, w.name("any"))

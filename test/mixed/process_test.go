@@ -15,7 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
 // processEnv holds, as JSON, the settings of a process of ours: this test binary, started
@@ -71,7 +71,7 @@ func holdInProcess() error {
 }
 
 // startProcess starts a process of ours and returns the token by which it holds.
-func (w *world) startProcess(set processSettings) (*etcdproc.Process, int64, error) {
+func (w *world) startProcess(set processSettings) (*procs.Child, int64, error) {
 	set.Endpoints = w.cluster.Endpoints()
 	text, err := json.Marshal(set)
 	if err != nil {
@@ -83,21 +83,11 @@ func (w *world) startProcess(set processSettings) (*etcdproc.Process, int64, err
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), processEnv+"="+string(text))
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, 0, err
-	}
-	stdout, out, err := os.Pipe()
+	p, stdin, stdout, err := kids.Talk(cmd)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer stdout.Close()
-	cmd.Stdout = out
-	p, err := etcdproc.Start(cmd)
-	out.Close()
-	if err != nil {
-		return nil, 0, err
-	}
 	w.t.Cleanup(func() {
 		p.Kill()
 		stdin.Close()

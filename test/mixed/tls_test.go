@@ -20,7 +20,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // authority signs certificates for the time of a test.
@@ -86,10 +86,10 @@ func TestMutualTLSWithTheCertificatesNameAsTheUser(t *testing.T) {
 	writePEM(t, filepath.Join(dir, "ca.pem"), "CERTIFICATE", a.cert.Raw)
 	writePEM(t, filepath.Join(dir, "server.pem"), "CERTIFICATE", cert.Raw)
 	writePEM(t, filepath.Join(dir, "server.key"), "EC PRIVATE KEY", der)
-	w := newOwnWorld(t, etcdproc.Config{Size: 1, HTTPS: true, Args: []string{
+	w := newOwnWorld(t, etcdproc.Config{Size: 1, TLS: a.config("root"), Args: []string{
 		"--client-cert-auth", "--trusted-ca-file", filepath.Join(dir, "ca.pem"),
 		"--cert-file", filepath.Join(dir, "server.pem"), "--key-file", filepath.Join(dir, "server.key"),
-	}}, clientv3.Config{TLS: a.config("root")})
+	}})
 	as := func(name string) *clientv3.Client { return w.clientOf(clientv3.Config{TLS: a.config(name)}) }
 	ctx := w.ctx()
 	for _, user := range []string{"root", "app"} {

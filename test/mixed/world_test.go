@@ -3,6 +3,7 @@ package mixed
 import (
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,7 +20,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/procs"
 	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
@@ -50,6 +52,7 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		os.Setenv("TMPDIR", dir)
 		code := m.Run()
+		defer kids.EndAll()
 		if shared != nil {
 			shared.Stop()
 		}
@@ -66,10 +69,13 @@ var programs = sync.OnceValues(func() (etcdproc.Programs, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	if dir := os.Getenv("ETCDLOCK_ETCD_DIR"); dir != "" {
-		return etcdproc.Found(ctx, dir)
+		return etcdproc.Found(ctx, filepath.Join(dir, "etcd"))
 	}
-	return etcdproc.Own(ctx)
+	return etcdproc.Own(ctx, log.Printf)
 })
+
+// kids are the processes of all tests.
+var kids procs.Children
 
 // shared is the cluster of the tests that do it no harm, guarded by sharing.
 var (
@@ -93,9 +99,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	// The cluster's processes are waited for.
 	t.Cleanup(func() {
-		goleak.VerifyNone(t, goleak.IgnoreAnyFunction("github.com/etcdlock/etcdlock/test/internal/etcdproc.Start.func1"))
+		goleak.VerifyNone(t, goleak.IgnoreAnyFunction("github.com/etcdlock/etcdlock/internal/procs.(*Children).Start.func1"))
 	})
-	return newWorldOn(t, sharedCluster(t), clientv3.Config{})
+	return newWorldOn(t, sharedCluster(t))
 }
 
 // newWaitingWorld is that of a test which waits for most of its time, beside others. Leaks
@@ -103,7 +109,7 @@ func newWorld(t *testing.T) *world {
 func newWaitingWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
-	return newWorldOn(t, sharedCluster(t), clientv3.Config{})
+	return newWorldOn(t, sharedCluster(t))
 }
 
 func sharedCluster(t *testing.T) *etcdproc.Cluster {
@@ -117,57 +123,37 @@ func sharedCluster(t *testing.T) *etcdproc.Cluster {
 }
 
 // newOwnWorld has a cluster of its own, which ends with the test. It is a waiting world.
-func newOwnWorld(t *testing.T, cfg etcdproc.Config, client clientv3.Config) *world {
+func newOwnWorld(t *testing.T, cfg etcdproc.Config) *world {
 	t.Helper()
 	t.Parallel()
 	c := startCluster(t, cfg)
 	t.Cleanup(c.Stop)
-	return newWorldOn(t, c, client)
+	return newWorldOn(t, c)
 }
 
 func startCluster(t *testing.T, cfg etcdproc.Config) *etcdproc.Cluster {
 	t.Helper()
 	p, err := programs()
 	require.NoError(t, err)
-	if cfg.Dir == "" {
-		cfg.Dir, err = os.MkdirTemp("", "cluster-") //nolint:usetesting // it outlives the test
-		require.NoError(t, err)
-	}
-	c, err := p.StartCluster(cfg)
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	defer cancel()
+	c, err := p.Start(ctx, &kids, cfg)
 	require.NoError(t, err)
 	return c
 }
 
-func newWorldOn(t *testing.T, c *etcdproc.Cluster, cfg clientv3.Config) *world {
+func newWorldOn(t *testing.T, c *etcdproc.Cluster) *world {
 	t.Helper()
 	w := &world{t: t, cluster: c, endpoints: c.Endpoints(), base: regexp.MustCompile(`\W+`).ReplaceAllString(t.Name(), "-")}
-	w.admin = w.clientOf(cfg)
-	ctx := w.ctx()
-	for i, m := range c.Members {
-		require.NoError(t, m.Ready(ctx, func(ctx context.Context, endpoint string) error { return w.check(ctx, i, endpoint) }))
-	}
+	admin, err := c.Client()
+	require.NoError(t, err)
+	t.Cleanup(func() { admin.Close() })
+	w.admin = admin
 	w.cleanAtEnd()
 	return w
 }
 
-// check tells whether a member answers and is one of ours.
-func (w *world) check(ctx context.Context, i int, endpoint string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	status, err := w.admin.Status(ctx, endpoint)
-	if err != nil {
-		return err
-	}
-	if status.Leader == 0 {
-		return fmt.Errorf("member %d has no leader", i)
-	}
-	if status.Version != strings.TrimPrefix(w.cluster.Version, "v") {
-		return fmt.Errorf("member %d is an etcd %s, not one of ours", i, status.Version)
-	}
-	return nil
-}
-
-// version tells whether the etcd that is tested is at least of a version.
+// atLeast tells whether the etcd that is tested is at least of a version.
 func (w *world) atLeast(major, minor int) bool {
 	var a, b int
 	_, err := fmt.Sscanf(w.cluster.Version, "v%d.%d.", &a, &b)

@@ -26,7 +26,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/etcdlock/etcdlock/test/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
 // versions are the newest ones of each line.
@@ -139,18 +139,18 @@ func programs(ctx context.Context, version string) (etcdproc.Programs, error) {
 	if version == "debian" {
 		return debian(ctx)
 	}
-	return etcdproc.Build(ctx, version)
+	return etcdproc.Build(ctx, version, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
 }
 
 // debian unpacks etcd of the Debian release that this machine runs. It is not installed,
 // as that would start a service.
 func debian(ctx context.Context) (etcdproc.Programs, error) {
-	cache, err := os.UserCacheDir()
+	dir, err := etcdproc.Dir("debian")
 	if err != nil {
 		return etcdproc.Programs{}, err
 	}
-	dir := filepath.Join(cache, "etcdlock", "etcd-debian")
-	if p, err := etcdproc.Found(ctx, filepath.Join(dir, "usr/bin")); err == nil {
+	etcd := filepath.Join(dir, "usr/bin/etcd")
+	if p, err := etcdproc.Found(ctx, etcd); err == nil {
 		return p, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -162,5 +162,5 @@ func debian(ctx context.Context) (etcdproc.Programs, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return etcdproc.Programs{}, fmt.Errorf("unpack etcd of Debian: %w\n%s", err, out)
 	}
-	return etcdproc.Found(ctx, filepath.Join(dir, "usr/bin"))
+	return etcdproc.Found(ctx, etcd)
 }

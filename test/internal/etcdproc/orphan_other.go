@@ -1,7 +1,0 @@
-//go:build !linux
-
-package etcdproc
-
-import "syscall"
-
-func endWithParent(*syscall.SysProcAttr) {}
