@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/history"
 )
 
 // evidence is what etcd itself says about the keys: when each came and went. It closes
@@ -25,7 +30,7 @@ type evidence struct {
 // life is a key from its creation to its deletion.
 type life struct {
 	created, deleted int64   // revisions; 0: not deleted, as far as was seen
-	gone             instant // when the deletion was seen first
+	came, gone       instant // when that was seen first
 }
 
 const prefix = "chaos/"
@@ -76,10 +81,11 @@ func (e *evidence) take(ev *clientv3.Event, at instant) {
 	if ev.Type == clientv3.EventTypePut {
 		for _, l := range e.lives[key] {
 			if l.created == ev.Kv.CreateRevision {
+				l.came = min(l.came, at)
 				return
 			}
 		}
-		e.lives[key] = append(e.lives[key], &life{created: ev.Kv.CreateRevision})
+		e.lives[key] = append(e.lives[key], &life{created: ev.Kv.CreateRevision, came: at})
 		return
 	}
 	// A deletion ends the last life that began before it; another member may have told
@@ -108,6 +114,60 @@ func (e *evidence) of(key string, revision int64) (life, bool) {
 		}
 	}
 	return life{}, false
+}
+
+// slack is by how much the watches may have been later than where the holders' own times
+// show how late they were. Much more of it, and the checker has no answer in time.
+const slack = 250 * time.Millisecond
+
+// lag is how long after a change the first of the watches told of it, at the most.
+func (e *evidence) lag(holds []*holding) time.Duration {
+	lag := time.Duration(0)
+	for _, h := range holds {
+		if l, ok := e.of(h.Key, h.Token); ok {
+			lag = max(lag, l.came.sub(h.From))
+			if h.Freed != 0 && l.gone != 0 {
+				lag = max(lag, l.gone.sub(h.Freed))
+			}
+		}
+	}
+	return lag + slack
+}
+
+// told is the evidence on the keys under the names of some holds, as if one watch had told
+// of it.
+func (e *evidence) told(holds []*holding) *history.Evidence {
+	lag, under := e.lag(holds), names(holds)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	type change struct {
+		key     string
+		rev     int64
+		at      instant
+		deleted bool
+	}
+	var changes []change
+	for key, lives := range e.lives {
+		for _, l := range lives {
+			changes = append(changes, change{key, l.created, l.came, false})
+			if l.deleted != 0 {
+				changes = append(changes, change{key, l.deleted, l.gone, true})
+			}
+		}
+	}
+	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.rev, b.rev) })
+	var at instant
+	all := history.NewEvidence(func() int64 { return int64(at) }, slices.Collect(maps.Keys(under))...)
+	all.Lag = lag
+	for _, c := range changes {
+		at = c.at
+		if c.deleted {
+			all.Delete(c.key, c.rev, false) // no administrator is about
+		} else {
+			all.Put(c.key, c.rev)
+		}
+	}
+	return all
 }
 
 // complete waits until a watch has seen everything that has happened so far.

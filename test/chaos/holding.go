@@ -12,6 +12,7 @@ type holding struct {
 	Name     string        `json:"name"`
 	Key      string        `json:"key"`
 	Token    int64         `json:"token"`
+	Entry    int64         `json:"entry,omitempty"` // the key's CreateRevision, as etcd says
 	Weight   int           `json:"weight"`
 	Call     instant       `json:"call"` // when it asked
 	From     instant       `json:"from"` // when it was granted

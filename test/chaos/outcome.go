@@ -41,6 +41,7 @@ type figures struct {
 	Stuck      int           `json:"stuck"`
 	Left       leftover      `json:"left"`
 	History    verdict       `json:"history"`
+	Why        string        `json:"why,omitempty"` // where it breaks
 	Violations []string      `json:"violations,omitempty"`
 }
 
@@ -53,16 +54,17 @@ func judge(s *scene, g *group, seen *evidence, asked *probe, left *leftover, o *
 		}
 	}
 	holds := holdings(events, s.ttl)
-	f := &figures{Library: g.library.name, Kind: g.kind.name, Overlap: none, History: sound, Left: *left}
+	f := &figures{Library: g.library.name, Kind: g.kind.name, Overlap: none, Left: *left}
 	f.Violations = proven(holds, seen, g.library.name == ours.name)
+	v, err := check(g.kind, holds, seen.told(holds))
+	if f.History = v; err != nil {
+		f.Why = err.Error()
+	}
 	for name, of := range names(holds) {
 		if d := overlap(of, g.kind.capacity); d != none {
 			f.Overlap, f.Exclusive = max(f.Overlap, d), true
 		}
 		f.Violations = append(f.Violations, tokens(of, g.kind.capacity)...)
-		if v := check(of, g.kind.capacity); f.History == sound {
-			f.History = v
-		}
 		f.Refused += s.resource.refusals(name)
 	}
 	for _, h := range holds {
@@ -101,7 +103,7 @@ func (f *figures) broken() (all []string) {
 	}
 	all = append(all, f.Violations...)
 	if f.History != sound {
-		all = append(all, "the history is "+string(f.History))
+		all = append(all, "the history is "+string(f.History)+": "+f.Why)
 	}
 	if f.Left != (leftover{}) {
 		all = append(all, fmt.Sprintf("left behind: %d keys of sessions at rest; %d keys and %d leases after their end", f.Left.Idle, f.Left.Keys, f.Left.Leases))

@@ -51,7 +51,7 @@ func tokens(holds []*holding, capacity int) (violations []string) {
 }
 
 // proven checks each hold against what etcd says: the token is a revision at which its
-// key stood. It also puts in when the key was gone.
+// key stood. It also puts in when the key was made and gone.
 func proven(holds []*holding, e *evidence, strict bool) (violations []string) {
 	for _, h := range holds {
 		l, ok := e.of(h.Key, h.Token)
@@ -61,7 +61,7 @@ func proven(holds []*holding, e *evidence, strict bool) (violations []string) {
 			}
 			continue
 		}
-		h.Gone = l.gone
+		h.Entry, h.Gone = l.created, l.gone
 	}
 	return violations
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -47,36 +48,72 @@ func TestATokenThatDoesNotGrowIsFound(t *testing.T) {
 func TestBrokenHistoriesAreCaught(t *testing.T) {
 	open := at("a", 1, 1, 0, 10)
 	open.Gone = 0 // nobody ever saw the key go
-	for name, c := range map[string]struct {
-		holds []*holding
-		want  verdict
-	}{
-		"in turn":                      {[]*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 15, 20)}, sound},
-		"granted while another held":   {[]*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 5, 20)}, broken},
-		"a smaller token":              {[]*holding{at("a", 1, 3, 0, 10), at("b", 1, 2, 15, 20)}, broken},
-		"the same token":               {[]*holding{at("a", 1, 2, 0, 10), at("b", 1, 2, 15, 20)}, broken},
-		"an open release, then nobody": {[]*holding{open}, sound},
-		"an open release, then one":    {[]*holding{open, at("b", 1, 2, 15, 20)}, sound},
-	} {
-		require.Equal(t, c.want, check(c.holds, 1), name)
-	}
-	for name, c := range map[string]struct {
-		holds []*holding
-		want  verdict
-	}{
-		"readers beside each other":        {[]*holding{at("a", 1, 5, 0, 10), at("b", 1, 4, 5, 20)}, sound},
-		"a writer among readers":           {[]*holding{at("a", 1, 1, 0, 10), at("w", 3, 2, 5, 20)}, broken},
-		"a writer with a reader's token":   {[]*holding{at("a", 1, 2, 0, 10), at("w", 3, 2, 15, 20)}, broken},
-		"a reader with a writer's token":   {[]*holding{at("w", 3, 2, 0, 10), at("a", 1, 2, 15, 20)}, broken},
-		"a fourth reader":                  {[]*holding{at("a", 1, 1, 0, 10), at("b", 1, 1, 1, 10), at("c", 1, 1, 2, 10), at("d", 1, 1, 3, 10)}, broken},
-		"readers, then a writer with more": {[]*holding{at("a", 1, 1, 0, 10), at("b", 1, 1, 1, 9), at("w", 3, 2, 15, 20)}, sound},
-	} {
-		require.Equal(t, c.want, check(c.holds, 3), name)
-	}
-	early := at("b", 1, 2, 15, 20)
 	late := at("a", 1, 1, 0, 10)
 	late.Gone = ms(30) // the watch heard late: that proves nothing against it
-	require.Equal(t, sound, check([]*holding{late, early}, 1))
+	for _, c := range []struct {
+		kind  string
+		what  string
+		holds []*holding
+		want  verdict
+	}{
+		{"mutex", "in turn", []*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 15, 20)}, sound},
+		{"mutex", "granted while another held", []*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 5, 20)}, broken},
+		{"mutex", "a smaller token", []*holding{at("a", 1, 3, 0, 10), at("b", 1, 2, 15, 20)}, broken},
+		{"mutex", "the same token", []*holding{at("a", 1, 2, 0, 10), at("b", 1, 2, 15, 20)}, broken},
+		{"mutex", "the same token of one client", []*holding{at("a", 1, 2, 0, 10), at("a", 1, 2, 15, 20)}, sound},
+		{"mutex", "an open release, then nobody", []*holding{open}, sound},
+		{"mutex", "an open release, then one", []*holding{open, at("b", 1, 2, 15, 20)}, sound},
+		{"mutex", "a deletion heard of late", []*holding{late, at("b", 1, 2, 15, 20)}, sound},
+		{"rwmutex", "readers beside each other", []*holding{at("a", 1, 5, 0, 10), at("b", 1, 4, 5, 20)}, sound},
+		{"rwmutex", "a writer among readers", []*holding{at("a", 1, 1, 0, 10), at("w", 3, 2, 5, 20)}, broken},
+		{"rwmutex", "a reader beside a writer", []*holding{at("w", 3, 1, 0, 10), at("a", 1, 2, 5, 20)}, broken},
+		{"rwmutex", "a writer with a reader's token", []*holding{at("a", 1, 2, 0, 10), at("w", 3, 2, 15, 20)}, broken},
+		{"rwmutex", "a reader with a writer's token", []*holding{at("w", 3, 2, 0, 10), at("a", 1, 2, 15, 20)}, broken},
+		{"rwmutex", "readers, then a writer with more", []*holding{at("a", 1, 1, 0, 10), at("b", 1, 1, 1, 9), at("w", 3, 2, 15, 20)}, sound},
+		{"semaphore", "as many as there are permits", []*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 5, 20)}, sound},
+		{"semaphore", "one too many", []*holding{at("a", 1, 1, 0, 10), at("b", 1, 2, 5, 20), at("c", 1, 3, 8, 30)}, broken},
+		{"semaphore", "all permits beside one", []*holding{at("a", 1, 1, 0, 10), at("b", 2, 2, 5, 20)}, broken},
+		{"semaphore", "a smaller token", []*holding{at("a", 2, 3, 0, 10), at("b", 1, 2, 15, 20)}, broken},
+	} {
+		t.Run(c.kind+", "+c.what, func(t *testing.T) {
+			got, err := check(kindOf(c.kind), c.holds, nil)
+			require.Equal(t, c.want, got)
+			require.Equal(t, c.want == sound, err == nil)
+		})
+	}
+}
+
+func kindOf(name string) kind {
+	return kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })]
+}
+
+// A leader is first in etcd, from the beginning of its belief to the end.
+func TestALeaderWhoIsNotFirstIsCaught(t *testing.T) {
+	e := &evidence{lives: map[string][]*life{
+		"n/a": {{created: 1, came: ms(0), deleted: 5, gone: ms(11)}},
+		"n/b": {{created: 2, came: ms(1), deleted: 6, gone: ms(31)}},
+		"n/c": {{created: 3, came: ms(2), deleted: 7, gone: ms(41)}},
+	}}
+	term := func(client string, entry int64, from, to int) *holding {
+		h := at(client, 1, entry, from, to)
+		h.Entry, h.Gone = entry, e.lives["n/"+client][0].gone
+		return h
+	}
+	a, b, c := term("a", 1, 5, 10), term("b", 2, 15, 30), term("c", 3, 32, 40)
+	long := int(slack / time.Millisecond)
+	for what, test := range map[string]struct {
+		holds []*holding
+		want  verdict
+	}{
+		"in turn":                                    {[]*holding{a, b, c}, sound},
+		"one who had no turn":                        {[]*holding{a, c}, sound},
+		"the third while the second waited":          {[]*holding{a, term("c", 3, 15, 20), term("b", 2, 25, 30)}, broken},
+		"after the key was gone":                     {[]*holding{a, b, term("c", 3, 45, 50)}, broken},
+		"before its turn, by more than a watch lags": {[]*holding{term("b", 2, -2*long, 3-2*long)}, broken},
+	} {
+		got, _ := check(kindOf("election"), test.holds, e.told(test.holds))
+		require.Equal(t, test.want, got, what)
+	}
 }
 
 func TestAThousandHoldsWithOneOverlapAreToldApartFromAThousandWithout(t *testing.T) {
@@ -84,10 +121,14 @@ func TestAThousandHoldsWithOneOverlapAreToldApartFromAThousandWithout(t *testing
 	for i := range 1000 {
 		holds = append(holds, at(string(rune('a'+i%3)), 1, int64(i+1), 10*i, 10*i+9))
 	}
-	require.Equal(t, sound, check(holds, 1))
+	judged := func() verdict {
+		v, _ := check(kindOf("mutex"), holds, nil)
+		return v
+	}
+	require.Equal(t, sound, judged())
 	holds[500].To = holds[501].From + 1
 	holds[500].Gone = holds[500].To
-	require.Equal(t, broken, check(holds, 1))
+	require.Equal(t, broken, judged())
 	require.Equal(t, time.Duration(1), overlap(holds, 1))
 }
 
@@ -142,11 +183,11 @@ func TestTheWatchesTellWhenAKeyCameAndWent(t *testing.T) {
 	require.False(t, ok)
 	l, ok := e.of("k", 4)
 	require.True(t, ok)
-	require.Equal(t, life{3, 5, ms(3)}, l)
+	require.Equal(t, life{3, 5, ms(1), ms(3)}, l)
 	_, ok = e.of("k", 6)
 	require.False(t, ok)
 	l, _ = e.of("k", 8)
-	require.Equal(t, life{7, 9, ms(8)}, l)
+	require.Equal(t, life{7, 9, ms(4), ms(8)}, l)
 }
 
 func TestTheResourceRefusesASmallerToken(t *testing.T) {

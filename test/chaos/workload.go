@@ -6,6 +6,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/history"
 )
 
 // A workload is what clients do: acquire, hold, release. Each kind of it is done with
@@ -18,13 +20,14 @@ type kind struct {
 	name     string
 	capacity int
 	weight   func() int // of the next hold
+	model    history.Model
 }
 
 var kinds = []kind{
-	{"mutex", 1, func() int { return 1 }},
-	{"election", 1, func() int { return 1 }},
-	{"rwmutex", slots, func() int { return either(1, slots) }}, // a writer fills it
-	{"semaphore", permits, func() int { return 1 + rand.IntN(permits) }},
+	{"mutex", 1, func() int { return 1 }, history.Mutex},
+	{"election", 1, func() int { return 1 }, history.Election},
+	{"rwmutex", slots, func() int { return either(1, slots) }, history.Shared}, // a writer fills it
+	{"semaphore", permits, func() int { return 1 + rand.IntN(permits) }, history.Semaphore(permits)},
 }
 
 const permits = 2
