@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/test/internal/env"
 )
 
 // TestTheSimulatedEtcdAnswersAsTheRealOne sends the same random requests to both, and
@@ -26,7 +27,7 @@ import (
 // simulation finds is worth as much as the etcd that it simulates.
 func TestTheSimulatedEtcdAnswersAsTheRealOne(t *testing.T) {
 	const requests = 1000
-	seeds := number(t, "ETCDLOCK_DIFFERENTIAL_SEEDS", 3)
+	seeds := env.Number(t, "ETCDLOCK_DIFFERENTIAL_SEEDS", 3)
 	failed := 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/history"
+	"github.com/etcdlock/etcdlock/test/internal/env"
 	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
@@ -43,9 +43,9 @@ var names = []string{"m", "n/1", "e"}
 func TestSchedules(t *testing.T) {
 	const (
 		least    = 25 // also where the race detector slows it down
-		patience = 15 * time.Second
+		patience = 5 * time.Second
 	)
-	only, count := number(t, "ETCDLOCK_SEED", 0), number(t, "ETCDLOCK_SCHEDULES", 0)
+	only, count := env.Number(t, "ETCDLOCK_SEED", 0), env.Number(t, "ETCDLOCK_SCHEDULES", 0)
 	began := time.Now()
 	more := func(played uint64) bool {
 		switch {
@@ -77,16 +77,6 @@ func TestSchedules(t *testing.T) {
 		t.Logf("figure: %5d  %s", sum.faults[i], f.name)
 	}
 	require.Positive(t, sum.grants)
-}
-
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	v := os.Getenv(name)
-	if v == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(v, 10, 64)
-	require.NoError(t, err, name)
-	return n
 }
 
 type tally struct {

@@ -111,13 +111,7 @@ func newCtlLock(w *world, name string) contender {
 		if n++; n%2 == 0 {
 			return w.ctlLockWhile(ctx, c, name)
 		}
-		p, err := w.etcdctl("lock", "--ttl", strconv.Itoa(int(ttl/time.Second)), "-w", "json", name)
-		if err != nil {
-			return nil, nil, err
-		}
-		c.last.Store(p)
-		h, err := p.shown(ctx)
-		return p, h, err
+		return w.ctlShown(ctx, c, "lock", "--ttl", strconv.Itoa(int(ttl/time.Second)), "-w", "json", name)
 	}
 	return c
 }
@@ -125,15 +119,20 @@ func newCtlLock(w *world, name string) contender {
 func newCtlElect(w *world, name, value string) contender {
 	c := &commands{}
 	c.enter = func(ctx context.Context) (*ctl, *hold, error) {
-		p, err := w.etcdctl("elect", "-w", "json", name, value)
-		if err != nil {
-			return nil, nil, err
-		}
-		c.last.Store(p)
-		h, err := p.shown(ctx)
-		return p, h, err
+		return w.ctlShown(ctx, c, "elect", "-w", "json", name, value)
 	}
 	return c
+}
+
+// ctlShown starts a command that holds until a signal, and waits until it does.
+func (w *world) ctlShown(ctx context.Context, c *commands, args ...string) (*ctl, *hold, error) {
+	p, err := w.etcdctl(args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.last.Store(p)
+	h, err := p.shown(ctx)
+	return p, h, err
 }
 
 // shown reads what the command shows of the key by which it holds.

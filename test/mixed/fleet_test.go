@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/test/internal/env"
 	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
@@ -34,21 +33,9 @@ type fleet struct {
 	ops, granted, triedInVain, gaveUp, died, revoked, cuts, failed atomic.Int64
 }
 
-// number reads a number from the environment.
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	require.NoError(t, err, name)
-	return n
-}
-
 // operations is how many a fleet does; a process for each takes longer.
 func operations(t *testing.T, kinds ...kind) int64 {
-	n := int64(number(t, "ETCDLOCK_MIXED_OPS", 60))
+	n := int64(env.Number(t, "ETCDLOCK_MIXED_OPS", 60))
 	for _, k := range kinds {
 		if k.slow {
 			return n / 2
@@ -58,7 +45,7 @@ func operations(t *testing.T, kinds ...kind) int64 {
 }
 
 func newFleet(w *world, name string, ops int64) *fleet {
-	seed := number(w.t, "ETCDLOCK_MIXED_SEED", rand.Uint64N(1e6))
+	seed := env.Number(w.t, "ETCDLOCK_MIXED_SEED", rand.Uint64N(1e6))
 	w.t.Logf("ETCDLOCK_MIXED_SEED=%d", seed)
 	f := &fleet{w: w, name: name, referee: w.referee(name)}
 	var n atomic.Uint64
