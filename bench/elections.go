@@ -68,11 +68,9 @@ func electionsMain(args []string) int {
 
 // elections measures all of them on a cluster of its own, and prints the table.
 func elections(ctx context.Context, binary string, nodes, runs int) error {
-	var err error
-	if binary == "" {
-		if binary, err = etcdproc.Binary(ctx, say); err != nil {
-			return err
-		}
+	etcd, err := etcdproc.Given(ctx, binary, say)
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "etcdlock-elections-")
 	if err != nil {
@@ -82,7 +80,7 @@ func elections(ctx context.Context, binary string, nodes, runs int) error {
 	var kids procs.Children
 	defer kids.EndAll()
 	defer context.AfterFunc(ctx, kids.EndAll)()
-	c, err := etcdproc.Start(ctx, &kids, etcdproc.Config{Binary: binary, Dir: dir, Size: nodes})
+	c, err := etcd.Start(ctx, &kids, etcdproc.Config{Size: nodes, Dir: dir})
 	if err != nil {
 		return err
 	}
@@ -122,11 +120,11 @@ func elections(ctx context.Context, binary string, nodes, runs int) error {
 	if err := all.Wait(); err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
-	return writeTakeovers(os.Stdout, nodes, list, took)
+	return writeTakeovers(os.Stdout, etcd.Version, nodes, list, took)
 }
 
-func writeTakeovers(out io.Writer, nodes int, list []takeover, took [][]float64) error {
-	env := survey(os.TempDir())
+func writeTakeovers(out io.Writer, etcd string, nodes int, list []takeover, took [][]float64) error {
+	env := survey(os.TempDir(), etcd)
 	_, _ = fmt.Fprintf(out, "Without a leader, in seconds, from the end of one leader's work, or its kill -9, to the next one's beginning.\n"+
 		"%d etcd %s processes, a process for each candidate; %s, %s, %d CPUs, load %s\n\n",
 		nodes, env.Etcd, env.OS, env.Go, env.CPUs, env.Load)

@@ -128,12 +128,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var etcd etcdproc.Programs
-	if f.etcd != "" {
-		etcd, err = etcdproc.Found(ctx, f.etcd)
-	} else {
-		etcd, err = etcdproc.Build(ctx, etcdproc.Version, say)
-	}
+	etcd, err := etcdproc.Given(ctx, f.etcd, say)
 	if err != nil {
 		return false, err
 	}

@@ -58,6 +58,14 @@ func Own(ctx context.Context, say func(string, ...any)) (Programs, error) {
 	})
 }
 
+// Given is Found where a command line names an etcd, and Build of our Version where not.
+func Given(ctx context.Context, etcd string, say func(string, ...any)) (Programs, error) {
+	if etcd != "" {
+		return Found(ctx, etcd)
+	}
+	return Build(ctx, Version, say)
+}
+
 // Build returns any version that is on the module proxy.
 func Build(ctx context.Context, version string, say func(string, ...any)) (Programs, error) {
 	return kept(ctx, version, say, func(to string) error {

@@ -122,12 +122,7 @@ func (p plan) all(ctx context.Context, etcd, out string) ([]string, error) {
 		return nil, fmt.Errorf("%d rounds with a TTL of %v: one round and 2s at least, in whole seconds", p.rounds, p.ttl)
 	}
 	var err error
-	if etcd != "" {
-		p.etcd, err = etcdproc.Found(ctx, etcd)
-	} else {
-		p.etcd, err = etcdproc.Build(ctx, etcdproc.Version, p.say)
-	}
-	if err != nil {
+	if p.etcd, err = etcdproc.Given(ctx, etcd, p.say); err != nil {
 		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp(p.dir, "etcdlock-chaos-"); err != nil {
