@@ -16,10 +16,12 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet demo sim model mutants fuzz chaos bench bench-quick failover lint tidy cover consumer mixed servers
+.PHONY: help test fmt vet lint tidy cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick failover
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## For every change
 
 test: fmt vet ## gofmt, vet and all tests of every module with the race detector
 	@$(call each, go test -race ./...)
@@ -31,8 +33,25 @@ fmt: ## fail if a file is not in gofmt's form
 vet: ## go vet in every module
 	@$(call each, go vet -race ./...)
 
+lint: ## golangci-lint in every module; the first run builds it (about a minute)
+	@$(call each, go run $(GOLANGCI_LINT) run ./...)
+
+tidy: ## fail if a go.mod or go.sum is not tidy
+	@$(call each, go mod tidy -diff)
+
+cover: ## statements of the root module that its own tests reach
+	@go test -coverpkg ./... -coverprofile cover.out ./... > /dev/null
+	@go tool cover -func cover.out | tail -1
+
+consumer: ## the modules that a program gets which imports only the root package
+	@.ci/consumer
+
+## To see it work
+
 demo: ## processes that contend on an etcd of their own, with one killed and one stopped
 	@cd examples && go run ./demo
+
+## To prove more than the tests do
 
 # A failing schedule prints its seed: make sim SEED=n runs that one again. The control
 # is the same schedules with etcd's own package.
@@ -40,7 +59,7 @@ SEEDS ?= 10000
 sim: ## simulated schedules with faults and a control: SEEDS=n of them, or SEED=n for that one only
 	$(if $(SEED),ETCDLOCK_SEED=$(SEED),ETCDLOCK_SEEDS=$(SEEDS)) go test -run '^TestSimulation$(if $(SEED),$$)' -v -count 1 -timeout 0 .
 
-model: ## the model of the protocol in every configuration (needs spin and gcc)
+model: ## the model of the protocol in every configuration (needs spin and gcc): NAME=n for one
 	@model/check $(NAME)
 
 mutants: ## takes the rules out one by one, and checks that a test fails for each: ONLY=regexp for some
@@ -59,6 +78,15 @@ ROUNDS ?= 2
 chaos: ## real faults on real processes, etcd's own sessions beside: ROUNDS=n of each, NEMESES="cut ..." for some only
 	@cd test/chaos && go run . -rounds $(ROUNDS) $(NEMESES)
 
+OPS ?= 1000
+mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each
+	@cd test && ETCDLOCK_MIXED_OPS=$(OPS) go test -race -count 1 -timeout 0 -v -run TestFleets ./mixed | grep -v '^=== '
+
+servers: ## a table: the tests on etcd processes of several versions, which it builds once: SERVERS="v3.5.35 debian" for some
+	@cd test && go run ./servers $(SERVERS)
+
+## To measure
+
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
 	@cd bench && go run .
 
@@ -67,23 +95,3 @@ bench-quick: ## the targets of the benchmark, a line for each, in less than a mi
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections
-
-lint: ## golangci-lint in every module; the first run builds it (about a minute)
-	@$(call each, go run $(GOLANGCI_LINT) run ./...)
-
-tidy: ## fail if a go.mod or go.sum is not tidy
-	@$(call each, go mod tidy -diff)
-
-cover: ## statements of the root module that its own tests reach
-	@go test -coverpkg ./... -coverprofile cover.out ./... > /dev/null
-	@go tool cover -func cover.out | tail -1
-
-consumer: ## the modules that a program gets which imports only the root package
-	@.ci/consumer
-
-OPS ?= 1000
-mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each
-	@cd test && ETCDLOCK_MIXED_OPS=$(OPS) go test -race -count 1 -timeout 0 -v -run TestFleets ./mixed | grep -v '^=== '
-
-servers: ## a table: the tests on etcd processes of several versions, which it builds once
-	@cd test && go run ./servers $(SERVERS)
