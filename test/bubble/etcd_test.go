@@ -47,7 +47,7 @@ type conn = net.Conn
 // newEtcd starts one. It has to be stopped before the bubble's root returns.
 func newEtcd(t *testing.T) *etcd {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "etcdlock-bubble-")
+	dir, err := os.MkdirTemp("/dev/shm", "etcdlock-bubble-") //nolint:usetesting // in memory
 	if err != nil {
 		dir = t.TempDir()
 	}

@@ -130,8 +130,8 @@ func play(t *testing.T, seed uint64) *schedule {
 		s.evidence = history.NewEvidence(s.now, names...)
 		s.etcd = newEtcd(t)
 		s.etcd.seen = s.seen
-		s.etcd.look()
-		defer func() { s.etcd.stop() }()
+		s.look()
+		defer func() { s.stop() }()
 		s.admin = s.connect(func(context.Context) (conn, error) { return s.dial() })
 		defer s.admin.Close()
 		for range clients {
@@ -428,9 +428,9 @@ var faults = []fault{
 		})
 	}},
 	{"the server stops, and starts", func(s *schedule, _ *client, away time.Duration) {
-		s.etcd.stop()
+		s.stop()
 		time.Sleep(away)
-		s.etcd.start(false)
+		s.start(false)
 	}},
 }
 
