@@ -68,7 +68,8 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 
 // TryRLock is RLock without the wait in line: [ErrLocked] at once when a writer holds or
 // waits, in this session or in another. It writes only if it gets the lock. Beside readers
-// of other sessions it makes two requests, and more while others come in between.
+// of other sessions it makes two requests, and more while others come in between; where they
+// do so eight times it lines up, and leaves again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
 }

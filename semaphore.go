@@ -67,7 +67,7 @@ func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 // TryAcquire is Acquire without the wait in line: [ErrLocked] at once when there are too few
 // free permits, or somebody waits, in this session or in another. It writes only if it
 // gets them. Beside other holders it makes two requests, and more while others come in
-// between.
+// between; where they do so eight times it lines up, and leaves again if it has to wait.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, true, "try to acquire")
 }

@@ -221,13 +221,18 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 //
 // A rule that lets it go in beside others takes a second transaction when there are
 // some: it writes only if nobody has come or changed since the first.
+// Where somebody always has, it is written after a number of tries all the same, and only
+// Granted tells whether it may go in; if not it has to leave.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	side := w.Rule.beside()
 	adopted := false
 	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
-		for {
+		for n := 1; ; n++ {
+			if n > tries {
+				still = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+			}
 			resp, err := q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
 				[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
 				append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
@@ -236,7 +241,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			}
 			if resp.Succeeded {
 				e = newEntry(key, w, resp.Header.Revision)
-				e.first = true
+				e.first = n <= tries
 				return nil
 			}
 			w.heed(resp)
@@ -268,6 +273,9 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 	}
 	return e, unsure, err
 }
+
+// tries is how many transactions TryEnter makes at most before it writes all the same.
+const tries = 8
 
 // tried is what TryEnter reads of those who are there.
 func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
