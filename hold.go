@@ -129,8 +129,10 @@ func (h *Hold) Deadline() time.Time {
 }
 
 // Guard is a comparison that holds in an etcd transaction only while this hold's
-// key stands. A write to etcd under it is refused once the hold is over, however
-// late it arrives.
+// key stands. A write to etcd under it is refused once the key is gone, however late it
+// arrives. Holds of one session that hand over in memory, or share a key, have the same
+// Guard; and that of a write lock holds on while it goes on as a read lock, see
+// [WriteLock.Downgrade].
 func (h *Hold) Guard() clientv3.Cmp { return h.entry.Guard() }
 
 // Key is the key in etcd by which it is held.
