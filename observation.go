@@ -116,7 +116,7 @@ func (o *observation) end() {
 
 // run follows the queue.
 func (o *observation) run(ctx context.Context) {
-	err := o.session.queue(o.name).FollowHeads(ctx, func(head queue.Head) bool {
+	err := o.session.queue(o.name).FollowReadings(ctx, func(head queue.Head) bool {
 		o.see(&sighting{head: head, over: make(chan struct{})})
 		return true
 	})

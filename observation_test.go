@@ -82,7 +82,7 @@ func TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow(t *testing.T) {
 
 // trap B9
 func TestWhoeverJoinsOthersIsToldWhatWasSoAndInOrder(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(10) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
 			h, s := newSuccession(w, "e"), w.session("o")
 			stop, cancel := context.WithCancel(w.ctx)

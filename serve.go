@@ -103,7 +103,8 @@ func (l *line) serve() {
 		}
 	}
 	l.fail(wanted, ls, first, err)
-	if entry != nil && ls.Err() == nil {
+	// When the session has ended the key goes with the lease.
+	if entry != nil && ls.Err() == nil && l.session.ctx.Err() == nil {
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
 			l.later(ls, slot)
 		}
@@ -217,7 +218,10 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 			return e, rev, err
 		}
 		want.Slot = l.nextSlot(*slot)
-		behind, err := l.single.StepBehind(ls.Context(), e, want)
+		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)
+		if unsure {
+			l.later(ls, want.Slot)
+		}
 		if err != nil {
 			l.dropSlot(want.Slot)
 			l.later(ls, want.Slot) // it may have been written all the same

@@ -54,7 +54,7 @@ type tenure struct {
 	running   bool          // the timer
 
 	heir    *mvccpb.KeyValue // who is to be the next; nil for who is in line
-	handErr error            // what came of that; that of the last holder
+	handErr error            // what came of that
 
 	left  bool // the last holder has deleted the key
 	tried bool // and this one got no answer to that
@@ -180,14 +180,17 @@ func (t *tenure) leaveTo(ctx context.Context) (deleted bool, err error) {
 	if heir == nil {
 		return t.queue.LeaveOnce(ctx, t.entry)
 	}
-	t.handErr = t.line.single.HandTo(ctx, t.entry, heir)
+	err = t.line.single.HandTo(ctx, t.entry, heir)
+	t.line.session.mu.Lock()
+	t.handErr = err
+	t.line.session.mu.Unlock()
 	switch {
-	case errors.Is(t.handErr, queue.ErrNoTarget):
+	case errors.Is(err, queue.ErrNoTarget):
 		return t.queue.LeaveOnce(ctx, t.entry)
-	case errors.Is(t.handErr, queue.ErrGone):
+	case errors.Is(err, queue.ErrGone):
 		return false, nil
 	default:
-		return t.handErr == nil, t.handErr
+		return err == nil, err
 	}
 }
 

@@ -11,9 +11,10 @@ import (
 )
 
 // Transfer ends the term and makes a candidate who waits the next leader, in one transaction:
-// the one with that value, of several the one who came first. Those ahead of him step behind him
-// when it would be their turn. A candidate of another library who is ahead knows nothing of
-// that, and leads first.
+// the one with that value, of several the one who came first; see [Election.Candidates]. Those
+// ahead of him step to the end of the line when it would be their turn. A candidate of another
+// library who is ahead knows nothing of that, and leads first. Who waits for this very session
+// to have its turn, in memory, is not in line yet, and cannot be named.
 //
 // It blocks until etcd has confirmed it, or ctx ends, as [Term.Resign] does; work that must
 // not overlap with the next leader's has to have ended before. [ErrNoCandidate] when nobody
@@ -34,7 +35,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 	var to *mvccpb.KeyValue
 	for _, kv := range all {
-		if to == nil && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate && !queue.IsMark(kv) {
+		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate && !queue.IsMark(kv) {
 			to = kv
 		}
 	}
@@ -42,16 +43,26 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 		return ErrNoCandidate
 	}
 	t.tenure.handTo(to)
-	err = t.release(ctx)
-	if err == nil && errors.Is(t.tenure.handErr, queue.ErrNoTarget) {
-		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
+	if err = t.release(ctx); err != nil {
+		return err
 	}
-	return err
+	switch err := t.tenure.handErr; {
+	case err == nil:
+		return nil
+	case errors.Is(err, queue.ErrNoTarget):
+		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	default:
+		return fmt.Errorf("the term has ended, and who is next in line leads: %w", err)
+	}
 }
 
 // handTo says to whom the tenure is to go when it ends.
 func (t *tenure) handTo(to *mvccpb.KeyValue) {
 	t.line.session.mu.Lock()
 	defer t.line.session.mu.Unlock()
-	t.heir = to
+	t.heir, t.handErr = to, errNotHanded
 }
+
+var errNotHanded = errors.New("it ended before it was handed over")

@@ -2,13 +2,18 @@ package etcdlock
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
 // stands starts to campaign, and waits until it is in line.
@@ -143,5 +148,232 @@ func TestAPriorityDoesNotDisturbALeader(t *testing.T) {
 		require.NoError(w, led.Resign(w.ctx))
 		require.NoError(w, high.get().Resign(w.ctx))
 		w.allGone()
+	})
+}
+
+// Whoever cannot take its mark along when it goes, like a candidate of another library, leaves one that nobody waits
+// for: neither those who saw the candidate go, in a view or in a crowd, nor a TryLock later.
+func TestNobodyWaitsForAMarkThatIsLeftBehind(t *testing.T) {
+	for name, crowd := range map[string]int{"few": 1, "crowd": 20} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+				lease := w.GrantLease(time.Hour)
+				foreign, err := concurrency.NewSession(w.Client("f").Client, concurrency.WithLease(lease))
+				require.NoError(w, err)
+				fe := concurrency.NewElection(foreign, "e")
+				pf := start(w, func(ctx context.Context) (int, error) { return 0, fe.Campaign(ctx, "f") })
+				w.pass(100 * time.Millisecond)
+				require.NoError(w, term.Transfer(w.ctx, "f"))
+				pf.get()
+				var waiting []*pending[*Lock]
+				for i := range crowd { // behind the mark, too; candidates and others wait alike
+					waiting = append(waiting, start(w, NewMutex(w.session(fmt.Sprint("m", i)), "e").Lock))
+					w.pass(10 * time.Millisecond)
+				}
+				w.pass(time.Minute)
+				went := time.Now()
+				require.NoError(w, fe.Resign(w.ctx))
+				for _, p := range waiting {
+					require.NoError(w, p.get().Unlock(w.ctx))
+				}
+				require.Less(w, time.Since(went), time.Second)
+				w.pass(time.Second)
+				w.empty("e")
+				require.NoError(w, foreign.Close())
+				w.allGone()
+			})
+		})
+	}
+}
+
+// A mark is not shown as anybody, wherever one looks.
+func TestAMarkIsNobody(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.session("c")
+		term := w.stands(NewElection(a, "e"), "a").get()
+		pb := w.stands(NewElection(b, "e"), "b")
+		pc := w.stands(NewElection(c, "e"), "c")
+		seen := w.observe(NewElection(a, "e"), 0)
+		require.NoError(w, term.Transfer(w.ctx, "c"))
+		next := pc.get()
+		w.pass(time.Second)
+		require.Len(w, w.Keys("e/"), 3, "with the mark")
+
+		all, err := NewElection(a, "e").Candidates(w.ctx)
+		require.NoError(w, err)
+		require.Len(w, all, 2)
+		require.Equal(w, []string{"c", "b"}, []string{all[0].Value, all[1].Value})
+		entries, err := NewMutex(a, "e").Queue(w.ctx)
+		require.NoError(w, err)
+		require.Len(w, entries, 2)
+		leader, err := NewElection(a, "e").Leader(w.ctx)
+		require.NoError(w, err)
+		require.Equal(w, "c", leader.Value)
+		kvs, _, err := a.queue("e").List(w.ctx)
+		require.NoError(w, err)
+		require.Len(w, queue.Contenders(kvs), 2)
+
+		require.NoError(w, next.Resign(w.ctx))
+		require.NoError(w, pb.get().Resign(w.ctx))
+		w.pass(time.Second)
+		for _, l := range seen.all() {
+			require.NotContains(w, l.Key, ".next")
+			require.NotContains(w, l.Value, "next")
+		}
+		// Where only a mark is left, nobody leads.
+		_, err = w.Client("x").Put(w.ctx, "e/1.next", `{"next":"1","rev":5}`)
+		require.NoError(w, err)
+		_, err = NewElection(a, "e").Leader(w.ctx)
+		require.ErrorIs(w, err, ErrNoLeader)
+		w.stands(NewElection(a, "e"), "a").get() // who comes upon it takes it away
+		require.Len(w, w.Keys("e/"), 1)
+	})
+}
+
+// A transfer whose answer is lost took effect all the same, even if the next leader has come and gone before it is
+// asked again.
+func TestATransferWhoseAnswerIsLostIsNoLoss(t *testing.T) {
+	simulate(t, func(w *world) {
+		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+		pc := w.stands(NewElection(w.session("c"), "e"), "c")
+		w.next("a", simetcd.Txn, simetcd.Action{DropReply: true})
+		transfer := start(w, func(ctx context.Context) (int, error) { return 0, term.Transfer(ctx, "c") })
+		require.NoError(w, pc.get().Resign(w.ctx))
+		transfer.get()
+		require.ErrorIs(w, term.Err(), ErrReleased)
+		require.NotErrorIs(w, term.Err(), ErrLost)
+		w.pass(time.Second)
+		w.empty("e")
+		w.allGone()
+	})
+}
+
+// Stepping behind, too: what took effect without an answer is not done twice.
+func TestSteppingBehindSurvivesALostAnswer(t *testing.T) {
+	for name, act := range map[string]simetcd.Action{
+		"answer lost":  {DropReply: true},
+		"request lost": {DropRequest: true},
+		"request late": {DelayRequest: 3 * time.Second},
+		"refused":      {Err: rpctypes.ErrGRPCPermissionDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+				pb := w.stands(NewElection(w.session("b"), "e"), "b")
+				pc := w.stands(NewElection(w.session("c"), "e", WithPriority(1)), "c")
+				w.next("b", simetcd.Txn, act)
+				require.NoError(w, term.Resign(w.ctx))
+				if name == "refused" {
+					pb.fails(rpctypes.ErrPermissionDenied)
+					require.NoError(w, pc.get().Resign(w.ctx))
+				} else {
+					next := pc.get()
+					w.pass(5 * time.Second)
+					require.Len(w, w.Keys("e/"), 2)
+					require.NoError(w, next.Resign(w.ctx))
+					require.NoError(w, pb.get().Resign(w.ctx))
+				}
+				w.pass(time.Minute)
+				w.empty("e")
+				w.allGone()
+			})
+		})
+	}
+}
+
+// When the answer does not come in time, it is said that the outcome is not known; and a key that may not be marked is
+// an error too, not a silent resignation.
+func TestATransferThatMayNotHaveHappenedSaysSo(t *testing.T) {
+	simulate(t, func(w *world) {
+		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+		pb := w.stands(NewElection(w.session("b"), "e"), "b")
+		pc := w.stands(NewElection(w.session("c"), "e"), "c")
+		w.next("a", simetcd.Txn, simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied})
+		require.ErrorIs(w, term.Transfer(w.ctx, "c"), rpctypes.ErrPermissionDenied)
+		term = pb.get()
+		w.first(2, "b", simetcd.Txn, simetcd.Action{DropRequest: true})
+		require.ErrorIs(w, term.Transfer(w.timeout(100*time.Millisecond), "c"), context.DeadlineExceeded)
+		require.NoError(w, pc.get().Resign(w.ctx))
+		w.pass(time.Minute)
+		w.empty("e")
+		w.allGone()
+	})
+}
+
+// In a crowd nobody has a view of the whole queue; a transfer to the last one works the same, and so does a second one.
+func TestTransfersInACrowd(t *testing.T) {
+	simulate(t, func(w *world) {
+		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+		var waiting []*pending[*Term]
+		for i := range 30 {
+			waiting = append(waiting, w.stands(NewElection(w.session(fmt.Sprint("c", i)), "e"), fmt.Sprint(i)))
+		}
+		last := term.Token()
+		for _, next := range []int{29, 15} {
+			require.NoError(w, term.Transfer(w.ctx, fmt.Sprint(next)))
+			term = waiting[next].get()
+			require.Greater(w, term.Token(), last)
+			last = term.Token()
+		}
+		for i, p := range waiting {
+			if i != 15 && i != 29 {
+				p.isWaiting()
+			}
+		}
+		w.pass(time.Second)
+		for n := 16; n < 16+29; n++ { // those who stepped behind are behind all others
+			i := n % 30
+			if i == 29 {
+				continue
+			}
+			if i == 15 {
+				break
+			}
+			require.NoError(w, term.Resign(w.ctx))
+			term = waiting[i].get()
+		}
+		require.NoError(w, term.Resign(w.ctx))
+		w.pass(time.Minute)
+		w.empty("e")
+		w.allGone()
+	})
+}
+
+// Whoever waits in the memory of the leader's own session is not in line, and does not come before the one named.
+func TestATransferPassesThoseOfTheLeadersOwnSession(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, c := w.session("a"), w.session("c")
+		term := w.stands(NewElection(a, "e"), "a").get()
+		own := w.stands(NewElection(a, "e"), "own")
+		pc := w.stands(NewElection(c, "e"), "c")
+		require.ErrorIs(w, term.Transfer(w.ctx, "own"), ErrNoCandidate)
+		require.NoError(w, term.Transfer(w.ctx, "c"))
+		next := pc.get()
+		own.isWaiting()
+		w.pass(time.Second)
+		require.NoError(w, next.Transfer(w.ctx, "own"))
+		require.NoError(w, own.get().Resign(w.ctx))
+		w.allGone()
+	})
+}
+
+// The one handed to has died: the next in line leads when its lease has run out.
+func TestAfterATransferToADeadCandidateTheNextOneLeads(t *testing.T) {
+	simulate(t, func(w *world) {
+		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
+		pb := w.stands(NewElection(w.session("b"), "e"), "b")
+		pc := w.stands(NewElection(w.session("c"), "e"), "c")
+		w.Client("c").Cut()
+		handed := time.Now()
+		require.NoError(w, term.Transfer(w.ctx, "c"))
+		next := pb.get()
+		require.LessOrEqual(w, pb.at.Sub(handed), ttl+2*time.Second)
+		require.Greater(w, next.Token(), term.Token())
+		require.NoError(w, next.Resign(w.ctx))
+		pc.cancel()
+		w.Client("c").Heal()
+		w.pass(time.Minute)
+		w.empty("e")
 	})
 }

@@ -71,6 +71,14 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			return 0, err
 		case next == nil:
 			return rev, nil
+		case IsMark(next):
+			if next, err = q.pastMark(ctx, next); err != nil {
+				return 0, err
+			}
+			if next == nil {
+				ahead = nil
+				continue
+			}
 		}
 		if !same(next, seen) {
 			if err := q.check(ctx, next); err != nil {
@@ -173,9 +181,6 @@ func (o *ownWatch) stop() {
 // check looks at an entry that we are about to wait for. It counts, whatever it
 // is, but not every kind will ever go.
 func (q *Queue) check(ctx context.Context, ahead *mvccpb.KeyValue) error {
-	if err := q.clearMark(ctx, ahead); err != nil {
-		return err
-	}
 	if ahead.Lease == 0 {
 		q.log.Warn("waiting for a key that has no lease: it stays until somebody deletes it",
 			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))

@@ -31,7 +31,7 @@ func rank(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
 			continue
 		}
 		for _, of := range kvs {
-			if _, twice := marked[m.Key]; !twice && string(of.Key) == m.Key && of.CreateRevision == m.CreateRevision {
+			if _, twice := marked[m.Key]; !twice && m.isOf(of) {
 				marked[m.Key] = len(marked) - len(kvs) // before all that have none
 			}
 		}

@@ -23,11 +23,11 @@ func TestCandidatesAreRankedAsTheyAreToLead(t *testing.T) {
 			[]string{"e/1", "e/4.0p5", "e/5.0p5", "e/3.0p1", "e/2"}},
 		"marks come first, the oldest before the others": {
 			[]*mvccpb.KeyValue{kv(1, "e/1", ""), kv(2, "e/2.0p5", ""), kv(3, "e/3", ""), kv(4, "e/4", ""),
-				kv(5, "e/4.next", `{"next":"e/4","rev":4}`), kv(6, "e/3.next", `{"next":"e/3","rev":3}`)},
+				kv(5, "e/4.next", `{"next":"4","rev":4}`), kv(6, "e/3.next", `{"next":"3","rev":3}`)},
 			[]string{"e/1", "e/4", "e/3", "e/2.0p5"}},
 		"the mark of somebody who has gone counts for nothing": {
-			[]*mvccpb.KeyValue{kv(1, "e/9.next", `{"next":"e/9","rev":9}`), kv(2, "e/2", ""), kv(3, "e/3", ""), kv(4, "e/4", ""),
-				kv(5, "e/4.next", `{"next":"e/4","rev":1}`)},
+			[]*mvccpb.KeyValue{kv(1, "e/9.next", `{"next":"9","rev":9}`), kv(2, "e/2", ""), kv(3, "e/3", ""), kv(4, "e/4", ""),
+				kv(5, "e/4.next", `{"next":"4","rev":1}`)},
 			[]string{"e/2", "e/3", "e/4"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,9 +22,11 @@ type Contender struct {
 
 // Contenders are the entries of one queue, oldest first, and who waits for whom.
 func Contenders(kvs []*mvccpb.KeyValue) []*Contender {
-	all := make([]*Contender, len(kvs))
-	for i, kv := range kvs {
-		all[i] = &Contender{KeyValue: kv, Want: wire.Wants(kv.Value)}
+	all := make([]*Contender, 0, len(kvs))
+	for _, kv := range kvs {
+		if !IsMark(kv) {
+			all = append(all, &Contender{KeyValue: kv, Want: wire.Wants(kv.Value)})
+		}
 	}
 	slices.SortFunc(all, func(a, b *Contender) int {
 		return cmp.Or(cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(string(a.Key), string(b.Key)))

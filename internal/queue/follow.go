@@ -36,6 +36,20 @@ func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, re
 
 // FollowHeads is Follow that tells since when the first one is, too.
 func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
+	var last *Head
+	return q.FollowReadings(ctx, func(h Head) bool {
+		if last != nil && h.Same(*last) {
+			return true
+		}
+		last = &h
+		return tell(h)
+	})
+}
+
+// FollowReadings is FollowHeads that also tells what is so, be it no news, when it may have
+// jumped over something: whoever looked by himself meanwhile may know of something else
+// that is over by now.
+func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
 	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()
@@ -61,16 +75,17 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // silent for a while.
 type follower struct {
 	*mirror
-	ctx    context.Context // of the Follow
-	queue  *Queue
-	tell   func(Head) bool
-	told   bool
-	last   *mvccpb.KeyValue // what was told
-	since  int64            // that of last
-	saw    int64            // the revision of the last reading that was taken
-	missed bool             // a key came anew without having gone: that was not told
-	heard  bool             // a watch could be had
-	again  *mirror          // a reading that waits for the watch; nil if there is none
+	ctx     context.Context // of the Follow
+	queue   *Queue
+	tell    func(Head) bool
+	told    bool
+	toldRev int64
+	last    *mvccpb.KeyValue // what was told
+	since   int64            // that of last
+	saw     int64            // the revision of the last reading that was taken
+	missed  bool             // a key came anew without having gone: that was not told
+	heard   bool             // a watch could be had
+	again   *mirror          // a reading that waits for the watch; nil if there is none
 }
 
 // silence is how long a watch must tell nothing until it is taken to have told all.
@@ -125,7 +140,7 @@ func (f *follower) take(r *mirror) (more bool, err error) {
 	}
 	before := f.saw
 	f.mirror, f.saw = r, r.rev
-	return f.report(before + 1)
+	return f.report(before+1, true)
 }
 
 // apply takes the changes that came after what is known, revision by revision.
@@ -151,20 +166,20 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 		if f.missed {
 			then, f.missed = f.saw+1, false
 		}
-		if more, err := f.report(then); !more || err != nil {
+		if more, err := f.report(then, false); !more || err != nil {
 			return more, err
 		}
 	}
 	return true, nil
 }
 
-// report tells who is first, if that is news. Whoever is first now and was not before
+// report tells who is first, if that is news or always is set. Whoever is first now and was not before
 // has been so since then at the earliest: since the event that let it in, or since
 // after the last reading. What the watch alone says of the time between two readings
 // does not count, as it may have missed something.
-func (f *follower) report(then int64) (more bool, err error) {
+func (f *follower) report(then int64, always bool) (more bool, err error) {
 	first := f.first()
-	if f.told && (Head{First: first}).Same(Head{First: f.last}) {
+	if f.told && !(always && f.rev > f.toldRev) && (Head{First: first}).Same(Head{First: f.last}) {
 		return true, nil
 	}
 	if first != nil {
@@ -183,7 +198,7 @@ func (f *follower) report(then int64) (more bool, err error) {
 	case !same(first, f.last):
 		f.since = max(first.CreateRevision, then)
 	}
-	f.told, f.last = true, first
+	f.told, f.toldRev, f.last = true, f.rev, first
 	return f.tell(Head{First: first, Rev: f.rev, Since: f.since}), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,15 +21,29 @@ import (
 // ErrNoTarget: the candidate to hand over to is not there any more.
 var ErrNoTarget = errors.New("the candidate is not there any more")
 
-// mark is the value of the key that marks the next one.
+// mark is the value of the key that marks the next one. It tells only the end of that one's
+// key, as clients with different namespaces see different beginnings.
 type mark struct {
-	Key            string `json:"next"`
+	Key            string `json:"next"` // whole once it is read
 	CreateRevision int64  `json:"rev"`
 }
 
+func newMark(of *mvccpb.KeyValue) string {
+	key := string(of.Key)
+	value, _ := json.Marshal(mark{key[strings.LastIndexByte(key, '/')+1:], of.CreateRevision}) // never fails
+	return string(value)
+}
+
 func readMark(kv *mvccpb.KeyValue) (m mark, ok bool) {
-	ok = wire.IsMark(string(kv.Key)) && json.Unmarshal(kv.Value, &m) == nil && m.Key != ""
+	key := string(kv.Key)
+	ok = wire.IsMark(key) && json.Unmarshal(kv.Value, &m) == nil && m.Key != ""
+	m.Key = key[:strings.LastIndexByte(key, '/')+1] + m.Key
 	return m, ok
+}
+
+// isOf tells whether a mark is that of an entry; nil is none.
+func (m mark) isOf(kv *mvccpb.KeyValue) bool {
+	return kv != nil && string(kv.Key) == m.Key && kv.CreateRevision == m.CreateRevision
 }
 
 // IsMark tells whether an entry is the mark of another one, and no contender itself.
@@ -60,7 +75,7 @@ func preferred(entries map[string]*mvccpb.KeyValue, e *Entry) bool {
 	higher := false
 	for _, kv := range entries {
 		if m, ok := readMark(kv); ok {
-			if of := entries[m.Key]; of != nil && of.CreateRevision == m.CreateRevision && (next == nil || kv.CreateRevision < next.CreateRevision) {
+			if m.isOf(entries[m.Key]) && (next == nil || kv.CreateRevision < next.CreateRevision) {
 				next = kv
 			}
 			continue
@@ -75,63 +90,80 @@ func preferred(entries map[string]*mvccpb.KeyValue, e *Entry) bool {
 }
 
 // StepBehind gives up the place of an entry for one behind all others, in one transaction, by
-// a key in another slot.
-func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (*Entry, error) {
+// a key in another slot. For unsure see Enter.
+func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
-	var moved *Entry
-	_, err := retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	tried := false
+	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-			[]clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+			append(q.deletes(e), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
 		if err != nil {
+			tried = true
 			return err
 		}
 		if resp.Succeeded {
 			moved = newEntry(key, w, resp.Header.Revision)
 			return nil
 		}
-		// An earlier try of ours whose answer was lost, or what was left in that slot.
 		old, there := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
 		switch {
-		case e.standsIn(old):
+		case e.standsIn(old): // and something was left in that slot
 			if _, err := q.delete(ctx, adopt(key, w, there)); err != nil {
 				return err
 			}
 			return errAgain
-		case len(there) == 0:
+		case !tried || len(there) == 0:
 			return ErrGone
 		}
-		moved = adopt(key, w, there)
+		moved = adopt(key, w, there) // by an earlier try of ours, whose answer was lost
 		return nil
 	})
-	return moved, err
+	return moved, unsure, err
 }
 
 // HandTo deletes our key and marks a candidate as the next, in one transaction. ErrNoTarget
 // when the candidate is not there, and ErrGone when our key is not; then nothing was done.
+//
+// A mark is always younger than whom it marks: so nobody waits for it who is not behind that
+// one already.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
-	key := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease))
-	value, err := json.Marshal(mark{string(to.Key), to.CreateRevision})
-	if err != nil {
-		return err
+	key, value := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease)), newMark(to)
+	then := []clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(to.Lease)))}
+	if own := wire.MarkKey(q.name, e.Lease); own != key {
+		then = append(then, clientv3.OpDelete(own))
 	}
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	tried := false
+	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name,
-			[]clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.CreateRevision(string(to.Key)), "=", to.CreateRevision)},
-			append(q.deletes(e), clientv3.OpPut(key, string(value), clientv3.WithLease(clientv3.LeaseID(to.Lease)))),
-			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
+			[]clientv3.Cmp{
+				e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
+				clientv3.Compare(clientv3.CreateRevision(string(to.Key)), "=", to.CreateRevision),
+			},
+			then,
+			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(string(to.Key)), clientv3.OpGet(key)})
 		if err != nil || resp.Succeeded {
+			tried = true
 			return err
 		}
-		own, marked := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
+		read := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
+		own, target, marked := read(0), read(1), read(2)
 		switch {
-		case e.standsIn(own):
-			return ErrNoTarget
-		case len(marked) > 0 && string(marked[0].Value) == string(value):
+		case !e.standsIn(own) && tried:
 			return nil // an earlier try of ours, whose answer was lost
-		default:
+		case !e.standsIn(own):
 			return ErrGone
+		case len(target) == 0 || !same(target[0], to):
+			return ErrNoTarget
+		case len(marked) == 0: // it went in this instant
+		default: // of an earlier candidate of that lease, or our own
+			_, err = q.writer.Txn(ctx, q.name, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", marked[0].ModRevision)},
+				[]clientv3.Op{clientv3.OpDelete(key)}, nil)
 		}
+		if err != nil {
+			return err
+		}
+		return errAgain
 	})
 	return err
 }
@@ -154,10 +186,27 @@ func (q *Queue) clearMark(ctx context.Context, kv *mvccpb.KeyValue) error {
 	}
 	_, err := retry(ctx, kv.Lease, func(ctx context.Context) error {
 		_, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{
-			clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision),
+			clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision),
 			clientv3.Compare(clientv3.CreateRevision(m.Key), "!=", m.CreateRevision),
 		}, []clientv3.Op{clientv3.OpDelete(string(kv.Key))}, nil)
 		return err
 	})
 	return err
+}
+
+// pastMark is who has to go before a mark does: the one that it marks. nil when that one has
+// gone, and the mark with it.
+func (q *Queue) pastMark(ctx context.Context, kv *mvccpb.KeyValue) (of *mvccpb.KeyValue, err error) {
+	m, _ := readMark(kv)
+	_, err = retry(ctx, kv.Lease, func(ctx context.Context) error {
+		resp, err := q.kv.Get(ctx, m.Key)
+		if err == nil && len(resp.Kvs) > 0 && m.isOf(resp.Kvs[0]) {
+			of = resp.Kvs[0]
+		}
+		return err
+	})
+	if err != nil || of != nil {
+		return of, err
+	}
+	return nil, q.clearMark(ctx, kv)
 }

@@ -120,6 +120,9 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 	lag.Stop()
 	defer lag.Stop()
 	for failed := 0; ; {
+		if q.life.Err() != nil {
+			return 0, context.Cause(q.life) // ctx may end a moment later
+		}
 		if err := q.openView(ctx); err != nil {
 			return 0, err
 		}
@@ -151,6 +154,11 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 			}
 			if next == nil {
 				return q.view.rev, nil
+			}
+			if m, ok := readMark(next); ok && !m.isOf(q.view.entries[m.Key]) {
+				if err := q.clearMark(ctx, next); err != nil {
+					return 0, err
+				}
 			}
 			if !same(next, seen) {
 				if err := q.check(ctx, next); err != nil {
@@ -197,6 +205,10 @@ func (q *Queue) stayInView(ctx context.Context, e *Entry, kept <-chan struct{}, 
 	defer resync.Stop()
 	keeping := false
 	for q.view != nil {
+		if q.life.Err() != nil {
+			<-ctx.Done() // in a moment
+			return context.Cause(ctx)
+		}
 		shown, err := q.shows(ctx, e)
 		if err != nil {
 			return err
