@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Election lets one of its candidates lead at a time. Like [Mutex] it is only a
@@ -22,6 +24,8 @@ type Term struct {
 	*Hold
 	value atomic.Pointer[string]
 	fed   atomic.Int64 // when Progress was called last; see feeding
+
+	patience time.Duration // before it makes way, see WithTakeover
 }
 
 // candidate begins what a candidate claims to be.
@@ -43,18 +47,21 @@ func (e *Election) Name() string { return e.name }
 // an address, a host name. It blocks, and fails, as [Mutex.Lock] does. Goroutines
 // of one session that campaign in one election take turns.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
+	if err := e.cfg.validate(); err != nil {
+		return nil, opError("campaign in", e.name, err)
+	}
 	defer e.session.watchLeader(ctx, e.name)()
 	h, err := e.session.acquire(ctx, e.name, claim{
 		as:    candidate + value,
 		value: func() string { return value }, // what it proposed, byte for byte
 
 		candidate: true,
-		priority:  e.cfg.priority,
+		rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},
 	})
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	t := &Term{Hold: h}
+	t := &Term{Hold: h, patience: e.cfg.patience}
 	t.value.Store(&value)
 	return t, nil
 }

@@ -86,7 +86,7 @@ type claim struct {
 
 	rule      *queue.Rule // of who can hold beside others; nil for who cannot
 	candidate bool        // of an election
-	priority  int         // of a candidate
+	rank      wire.Slot   // of a candidate: its priority
 
 	cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
 }
@@ -239,7 +239,7 @@ func (s *Session) addLine(id string, names ...string) *line {
 	}
 	if l.own() {
 		for _, name := range names {
-			l.slots = append(l.slots, s.slots.take(name, 0))
+			l.slots = append(l.slots, s.slots.take(name, wire.Slot{}))
 		}
 	}
 	if len(names) > 1 {

@@ -55,10 +55,10 @@ func (n *names) checkNesting(name string) error {
 // the first place, slot 0, and those beside that.
 type slots map[string]map[wire.Slot]bool
 
-// take returns the first one beside that which is not in use.
-func (s slots) take(name string, priority int) wire.Slot {
-	slot := wire.Slot{N: 1, Priority: priority}
-	for s.busy(name, slot) {
+// take returns the first one beside that which is not in use, of that rank.
+func (s slots) take(name string, rank wire.Slot) wire.Slot {
+	slot := rank
+	for slot.N = 1; s.busy(name, slot); {
 		slot.N++
 	}
 	s.hold(name, slot)

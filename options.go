@@ -33,6 +33,15 @@ type ElectionOption interface{ applyElection(*electionConfig) }
 // electionConfig is what NewElection can be told.
 type electionConfig struct {
 	priority int
+	takeover bool
+	patience time.Duration // before a leader makes way
+}
+
+func (c *electionConfig) validate() error {
+	if c.patience < 0 {
+		return fmt.Errorf("%w: %v until a takeover is negative", ErrInvalidOption, c.patience)
+	}
+	return nil
 }
 
 type electionOptionFunc func(*electionConfig)
@@ -301,10 +310,29 @@ func WithLockDelay(delay time.Duration) SessionOption {
 // WithPriority gives a candidate a priority, 0 by default: when the leader goes, of those who
 // wait the one with the highest leads next, and among equals who came first. A leader is not
 // disturbed by it. It costs nothing until it counts: then each candidate ahead who has a lower
-// one steps behind, with one transaction, when it would be his turn.
+// one steps behind, with one transaction, when it would be his turn. In a queue
+// of more than 16, whose turn it is also reads the queue once.
 //
 // Candidates of other libraries know nothing of priorities; they lead when it is their turn
 // by age. The priority stands in the candidate's key.
 func WithPriority(priority int) ElectionOption {
 	return electionOptionFunc(func(c *electionConfig) { c.priority = priority })
+}
+
+// WithTakeover lets a candidate take over from a leader of a lower priority, gracefully, once
+// it has been in line for after without a break: so long that one that comes and goes does
+// not make the leadership come and go with it; 0 is at once. Both of them must have the
+// option: the candidate, whose key says so, and the leader, whose after counts. Never does
+// anybody make way for an equal.
+//
+// A leader in [Election.Run] is told by the end of its function's context, with
+// [ErrOutranked]; Run waits for the function to return, resigns, and campaigns again. One
+// that called [Election.Campaign] asks by [Term.Outranked], and decides for itself.
+//
+// A candidate disturbs nobody while it is unhealthy ([WithHealthCheck]), as it is not in line
+// then, nor when its lease was not renewed for half of its TTL. One that dies later than
+// that costs what the crash of a leader costs. A leader to whom the leadership was handed
+// by [Term.Transfer] makes way for nobody: that is how an operator overrules priorities.
+func WithTakeover(after time.Duration) ElectionOption {
+	return electionOptionFunc(func(c *electionConfig) { c.takeover, c.patience = true, after })
 }

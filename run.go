@@ -15,8 +15,8 @@ import (
 // main loop of a service with one active instance.
 //
 // The context that fn gets ends with the term, before anybody else can lead, with ctx,
-// and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress]); the cause
-// tells which. fn must then return. Leadership is never given away while fn runs,
+// and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress],
+// [ErrOutranked]); the cause tells which. fn must then return. Leadership is never given away while fn runs,
 // except by the lease itself: Run resigns only after fn has returned (and if fn
 // panics). fn may resign by itself to step down; Run then campaigns again.
 //
@@ -31,6 +31,9 @@ import (
 // key is gone from etcd or is being deleted.
 func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error, opts ...RunOption) error {
 	cfg, err := newRunConfig(opts)
+	if err == nil {
+		err = e.cfg.validate()
+	}
 	if err == nil {
 		err = e.session.usable(e.name)
 	}
@@ -111,7 +114,7 @@ func (r *runner) campaigns(ctx context.Context) error {
 		case errors.Is(err, ErrUnhealthy):
 			failed = 0
 			continue // when it is well again
-		case err == nil: // stepped down
+		case err == nil, errors.Is(err, ErrOutranked): // stepped down
 			failed = 0
 		case !errors.Is(err, ErrLost) && !errors.Is(err, ErrNoProgress):
 			return err
@@ -150,9 +153,14 @@ func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err
 	work, cancel := context.WithCancelCause(held)
 	r.enter(Leading, term)
 	g := r.guard(work, cancel, term)
+	var rivals sync.WaitGroup
+	if r.election.cfg.takeover {
+		rivals.Go(func() { r.makeWay(work, cancel, term) })
+	}
 	defer func() {
 		g.returned()
 		cancel(nil)
+		rivals.Wait()
 		stop()
 		term.abandon() // nothing is left to do, unless fn panicked
 		g.bury()

@@ -120,9 +120,9 @@ func (l *line) takeSlot(w *waiter) wire.Slot {
 	}
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	slot := wire.Slot{Priority: w.priority}
+	slot := w.rank
 	if w.rule != nil || l.session.slots.busy(l.name, slot) {
-		slot = l.session.slots.take(l.name, w.priority)
+		slot = l.session.slots.take(l.name, w.rank)
 	} else {
 		l.session.slots.hold(l.name, slot)
 	}
@@ -133,7 +133,7 @@ func (l *line) takeSlot(w *waiter) wire.Slot {
 func (l *line) nextSlot(has wire.Slot) wire.Slot {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	return l.session.slots.take(l.name, has.Priority)
+	return l.session.slots.take(l.name, has)
 }
 
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
@@ -313,7 +313,7 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 // that shares must not become one that does not, as others may be in beside it already;
 // and of permits, how many they are decides about others too.
 func (w *waiter) inherits(of *waiter) bool {
-	return w.mode == of.mode && w.priority == of.priority && (w.mode != wire.Counted || w.as == of.as)
+	return w.mode == of.mode && w.rank == of.rank && (w.mode != wire.Counted || w.as == of.as)
 }
 
 // leave deletes the key. The error is nil when that is confirmed; otherwise what was lost,

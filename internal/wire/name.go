@@ -68,7 +68,8 @@ func Key(name string, lease clientv3.LeaseID) string {
 // Slot is which one of the keys that a session can have in a queue.
 type Slot struct {
 	N        int
-	Priority int // of a candidate
+	Priority int  // of a candidate
+	Takeover bool // the candidate takes over from leaders of a lower priority
 }
 
 // SlotKey is a key of a session in a queue. That of the zero slot is the one of Key, which
@@ -78,22 +79,36 @@ func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
 	switch {
 	case slot == Slot{}:
 		return key
-	case slot.Priority == 0:
+	case slot.Priority == 0 && !slot.Takeover:
 		return key + "." + strconv.Itoa(slot.N)
-	default:
-		return key + "." + strconv.Itoa(slot.N) + "p" + strconv.Itoa(slot.Priority)
 	}
+	key += "." + strconv.Itoa(slot.N) + "p" + strconv.Itoa(slot.Priority)
+	if slot.Takeover {
+		key += takeoverSuffix
+	}
+	return key
 }
+
+// takeoverSuffix is behind the priority of a candidate that takes over from lower ones.
+const takeoverSuffix = "t"
 
 // Priority is that of a candidate, by its key; 0 where the key tells of none.
 func Priority(key string) int {
+	priority, _ := Rank(key)
+	return priority
+}
+
+// Rank is the priority of a candidate, by its key, and whether it takes over from leaders of
+// a lower one; 0 and false where the key tells of none.
+func Rank(key string) (priority int, takeover bool) {
 	suffix := key[strings.LastIndexByte(key, '/')+1:]
-	if _, after, ok := strings.Cut(suffix, "p"); ok {
-		if n, err := strconv.Atoi(after); err == nil {
-			return n
-		}
+	_, rank, ok := strings.Cut(suffix, "p")
+	if !ok {
+		return 0, false
 	}
-	return 0
+	number, takeover := strings.CutSuffix(rank, takeoverSuffix)
+	n, err := strconv.Atoi(number)
+	return n, takeover && err == nil
 }
 
 // markSuffix is behind the lease in a mark's key.

@@ -102,3 +102,16 @@ func TestAHolderSurvivesItsWayThroughEtcd(t *testing.T) {
 		require.False(t, ok, foreign)
 	}
 }
+
+func TestACandidatesKeyTellsItsRank(t *testing.T) {
+	for _, slot := range []Slot{{}, {N: 3}, {Priority: 5}, {N: 1, Priority: -5}, {Takeover: true}, {N: 2, Priority: 7, Takeover: true}} {
+		key := SlotKey("a/people", 0x1f, slot)
+		priority, takeover := Rank(key)
+		require.Equal(t, slot.Priority, priority, key)
+		require.Equal(t, slot.Takeover, takeover, key)
+	}
+	for _, key := range []string{"a/1f.next", "a/p", "a/pt", "a/1f.0pxt", "a/1f.0p99999999999999999999t"} {
+		_, takeover := Rank(key)
+		require.False(t, takeover, key)
+	}
+}

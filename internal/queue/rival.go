@@ -1,0 +1,105 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// rivals are those who want to take over from who leads by e: none while a mark says that e
+// is to lead.
+func (m *mirror) rivals(e *Entry) []*mvccpb.KeyValue {
+	own, _ := wire.Rank(e.Key)
+	var all []*mvccpb.KeyValue
+	for _, kv := range m.entries {
+		if mark, ok := readMark(kv); ok {
+			if mark.Key == e.Key && mark.CreateRevision == e.CreateRevision {
+				return nil
+			}
+			continue
+		}
+		if priority, takeover := wire.Rank(string(kv.Key)); takeover && priority > own {
+			all = append(all, kv)
+		}
+	}
+	return all
+}
+
+// lookAgain is after what time a rival is asked about again who seemed to be dead.
+const lookAgain = 500 * time.Millisecond
+
+// AwaitRival blocks until somebody waits to take over from who leads by e, has done so for
+// patience, and lives; or ctx ends, or etcd refuses. rev is the revision at which that one was
+// in line. The queue must be of no other use.
+func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration,
+	lives func(context.Context, clientv3.LeaseID) bool) (rival *mvccpb.KeyValue, rev int64, err error) {
+	defer q.Close()
+	resync := time.NewTicker(waitResync)
+	defer resync.Stop()
+	since := make(map[int64]time.Time) // by CreateRevision
+	for failed := 0; ; {
+		if err := q.openView(ctx); err != nil {
+			return nil, 0, err
+		}
+		var m *mirror
+		var events clientv3.WatchChan
+		wait := time.Duration(-1) // for ever
+		if q.view != nil {
+			m, events, failed = q.view.mirror, q.view.watch.events, 0
+		} else {
+			// No watch to be had; then looking again and again has to do.
+			if m, err = q.read(ctx); err != nil {
+				return nil, 0, err
+			}
+			wait = pause(failed, int64(e.Lease))
+			failed++
+		}
+		still := make(map[int64]time.Time)
+		for _, kv := range m.rivals(e) {
+			came, known := since[kv.CreateRevision]
+			if !known {
+				came = time.Now()
+			}
+			still[kv.CreateRevision] = came
+			left := patience - time.Since(came)
+			if left <= 0 {
+				if lives(ctx, clientv3.LeaseID(kv.Lease)) {
+					return kv, m.rev, nil
+				}
+				left = lookAgain
+			}
+			if wait < 0 || left < wait {
+				wait = left
+			}
+		}
+		since = still
+		if err := q.awaitNews(ctx, events, resync.C, wait); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// awaitNews waits until the view may show something else, or for a time if that is not
+// negative.
+func (q *Queue) awaitNews(ctx context.Context, events clientv3.WatchChan, resync <-chan time.Time, wait time.Duration) error {
+	var over <-chan time.Time
+	if wait >= 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case resp, ok := <-events:
+		q.seen(resp, ok)
+	case <-resync:
+		q.Close()
+	case <-over:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
