@@ -228,6 +228,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 			return e, 0, err
 		}
 		l.dropSlot(*slot)
+		defer l.patrol(ls, *slot)()
 		e, *slot = behind, want.Slot
 	}
 }

@@ -1,0 +1,264 @@
+package etcdlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// TestElectionsInFoulWeather runs services with priorities and takeovers, which hand over to each other, resign and work
+// on for a while when they are told to stop, under the faults of TestSimulation. No two work at one time, tokens grow,
+// somebody leads within a TTL and 2 s when the faults are over, the highest one in the end, and nothing is left behind.
+//
+//	ETCDLOCK_SEEDS=5000 go test -v -run TestElectionsInFoulWeather .
+func TestElectionsInFoulWeather(t *testing.T) {
+	first, count := seeds(t, 200)
+	var sum cabinetTally
+	for seed := first; seed < first+count; seed++ {
+		c := govern(t, seed)
+		sum.add(c)
+		if count == 1 {
+			t.Logf("the transcript of schedule %d:\n%s", seed, strings.Join(c.transcript, "\n"))
+		}
+		p := &played{referee: c.referee, seed: seed, test: t.Name()}
+		if verdict := p.verdict(); verdict != "" {
+			t.Fatal(verdict)
+		}
+	}
+	t.Logf("%d schedules: %d terms, %d lost, %d transfers (%d confirmed), %d takeovers, %d faults; a leader at the latest %v after them",
+		count, sum.grants, sum.losses, sum.transfers, sum.confirmed, sum.takeovers, sum.faults, sum.vacant)
+	require.Positive(t, sum.confirmed)
+	require.Positive(t, sum.takeovers)
+}
+
+type cabinetTally struct {
+	grants, losses, transfers, confirmed, takeovers, faults int
+	vacant                                                  time.Duration
+}
+
+func (t *cabinetTally) add(c *cabinet) {
+	t.grants += c.tally.grants
+	t.losses += c.tally.losses
+	t.faults += c.tally.sum()
+	t.transfers += int(c.transfers.Load())
+	t.confirmed += int(c.confirmed.Load())
+	t.takeovers += int(c.takeovers.Load())
+	t.vacant = max(t.vacant, c.vacant)
+}
+
+const ministers = 5
+
+// cabinet is one schedule.
+type cabinet struct {
+	*simulation
+	calmed                          atomic.Bool // nobody goes by himself any more
+	transfers, confirmed, takeovers atomic.Int64
+	vacant                          time.Duration // after the faults, until somebody led
+	atWork                          map[int]*refereed
+	mutex                           sync.Mutex // of atWork
+}
+
+func govern(t *testing.T, seed uint64) *cabinet {
+	t.Helper()
+	var c *cabinet
+	simulateWith(t, simetcd.Config{Seed: seed, Reproducible: true}, func(w *world) {
+		s := &simulation{
+			world: w, referee: newReferee(w), seed: seed,
+			rand: rand.New(rand.NewPCG(seed, 0)), clocks: make(map[string]*atomic.Int64),
+		}
+		s.tally = newTally()
+		s.weather = newWeather(s.rand)
+		for i := range simClients {
+			s.clocks[clientName(i)] = new(atomic.Int64)
+		}
+		c = &cabinet{simulation: s, atWork: map[int]*refereed{}}
+		c.run()
+	})
+	return c
+}
+
+func (c *cabinet) run() {
+	r := rand.New(rand.NewPCG(c.seed, 1))
+	var services sync.WaitGroup
+	ctx, stop := context.WithCancel(c.ctx)
+	highest := 0
+	for i := range ministers {
+		name := clientName(i)
+		now := bubbleClock()
+		session := c.session(name, WithTTL(simTTL), sessionOptionFunc(func(cfg *sessionConfig) { cfg.lanes = 1; cfg.pace = c.pace }),
+			WithClock(func() time.Duration { return now() + time.Duration(c.clocks[name].Load()) }))
+		for range simWorkers { // as sleepOf counts
+			c.parties = append(c.parties, ours{session})
+		}
+		priority := r.IntN(3)
+		highest = max(highest, priority)
+		e := NewElection(session, "e", WithPriority(priority), WithTakeover(time.Duration(r.Int64N(int64(2*simTTL)))))
+		rnd := rand.New(rand.NewPCG(c.seed, uint64(10+i)))
+		services.Go(func() {
+			for ctx.Err() == nil {
+				err := e.Run(ctx, minister(i), func(ctx context.Context, term *Term) error { return c.work(ctx, i, term, rnd) })
+				if ctx.Err() == nil {
+					c.violation(progress, "the Run of %d ends: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	quiet := make(chan struct{})
+	var trouble sync.WaitGroup
+	trouble.Go(func() { c.disturb(quiet) })
+	c.sleep(15*simTTL, r)
+	close(quiet)
+	trouble.Wait()
+	c.calmed.Store(true)
+	c.calm()
+
+	began := time.Now()
+	for c.leading() == nil && time.Since(began) < time.Minute {
+		c.pass(50 * time.Millisecond)
+	}
+	bound := simTTL + 2*time.Second
+	if len(c.missing) > 0 {
+		bound += 10 * time.Second // a deletion that etcd tells nobody, even now, is found by looking
+	}
+	if c.vacant = time.Since(began); c.vacant > bound {
+		c.violation(progress, "nobody leads for %v after the faults", c.vacant)
+	}
+	c.pass(10 * simTTL)
+	if led := c.leading(); led == nil {
+		c.violation(progress, "nobody leads when all is well")
+	} else if kvs, _, err := c.sessions[0].queue("e").List(c.ctx); err != nil || wire.Priority(led.claim.Key()) < highest && !marked(kvs, led) {
+		c.violation(order, "%s leads, and there is one of priority %d (%v)", led.claim.Key(), highest, err)
+	}
+	stop()
+	services.Wait()
+	for _, s := range c.sessions {
+		if err := s.Close(c.ctx); err != nil {
+			c.violation(progress, "a session cannot close when all is well again: %v", err)
+		}
+	}
+	for _, kv := range c.Keys("") {
+		c.violation(cleanness, "left behind: %s", kv.Key)
+	}
+}
+
+func minister(i int) string { return fmt.Sprintf("minister-%d", i) }
+
+func (c *cabinet) sleep(d time.Duration, r *rand.Rand) {
+	time.Sleep(d + time.Duration(r.Int64N(int64(time.Millisecond))))
+}
+
+// leading is who is at work with a term that stands; nil for nobody.
+func (c *cabinet) leading() *refereed {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for _, o := range c.atWork {
+		if o.claim.Err() == nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// begin and end are called by who begins to work, and has ended. Nobody else may be at work then, unless his key was
+// taken away by an administrator, of which he can be told only after the fact.
+func (c *cabinet) begin(i int, term *Term) {
+	h := ourTerm{term}
+	c.granted("e", minister(i), h)
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for j, o := range c.atWork {
+		c.mu.Lock()
+		_, theirs := c.evicted[entryOf(o.claim.Key(), o.claim.entry())]
+		_, own := c.evicted[entryOf(h.Key(), h.entry())]
+		if !theirs && !own && term.Err() == nil {
+			c.violationf(exclusion, "%d begins to work while %d does", i, j)
+		}
+		c.mu.Unlock()
+	}
+	c.atWork[i] = &refereed{name: "e", who: minister(i), claim: h}
+}
+
+func (c *cabinet) end(i int) {
+	c.mutex.Lock()
+	o := c.atWork[i]
+	delete(c.atWork, i)
+	c.mutex.Unlock()
+	if o.claim.over() != nil {
+		c.over(o.claim)
+	} else {
+		c.releasing(o.claim)
+	}
+}
+
+// work is a term: it goes on until it is told to stop, or goes by itself.
+func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) error {
+	c.begin(i, term)
+	for {
+		select {
+		case <-ctx.Done():
+			cause := context.Cause(ctx)
+			c.note("%s is told to stop: %v", minister(i), cause)
+			if errors.Is(cause, ErrOutranked) { // it takes its time, and has it
+				c.takeovers.Add(1)
+				select {
+				case <-time.After(time.Duration(r.Int64N(int64(simTTL)))):
+				case <-term.Done():
+				}
+			}
+			c.end(i)
+			return cause
+		case <-time.After(time.Duration(1 + r.Int64N(int64(simTTL)))):
+		}
+		if c.calmed.Load() {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(c.ctx, time.Duration(1+r.Int64N(int64(2*simTTL))))
+		switch r.IntN(4) {
+		case 0:
+			c.end(i)
+			to := minister(r.IntN(ministers))
+			c.transfers.Add(1)
+			err := term.Transfer(bounded, to)
+			c.note("%s hands over to %s: %v", minister(i), to, err)
+			if err == nil {
+				c.confirmed.Add(1)
+			}
+			if term.Err() == nil { // no such candidate: it goes anyway
+				_ = term.Resign(bounded)
+			}
+			cancel()
+			return nil
+		case 1:
+			c.end(i)
+			_ = term.Resign(bounded)
+			cancel()
+			return nil
+		}
+		cancel()
+	}
+}
+
+// marked tells whether somebody handed over to the leader.
+func marked(kvs []*mvccpb.KeyValue, o *refereed) bool {
+	for _, kv := range kvs {
+		if queue.IsMark(kv) && strings.Contains(string(kv.Value), o.claim.Key()[len("e/"):]) {
+			return true
+		}
+	}
+	return false
+}
