@@ -121,6 +121,13 @@ func (c *cabinet) run() {
 	quiet := make(chan struct{})
 	var trouble sync.WaitGroup
 	trouble.Go(func() { c.disturb(quiet) })
+	c.pass(time.Microsecond)
+	c.Intercept(func(call simetcd.Call) simetcd.Action {
+		if call.Kind == simetcd.Watch {
+			return simetcd.Action{} // of a stream nothing is lost alone; such a watch would be silent until the next look
+		}
+		return c.perturb(call)
+	})
 	c.sleep(15*simTTL, r)
 	close(quiet)
 	trouble.Wait()

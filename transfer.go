@@ -29,8 +29,11 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	all, _, err := t.tenure.line.single.List(ctx)
-	if err != nil {
+	all, err := t.tenure.line.single.AwaitList(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	case err != nil:
 		return err
 	}
 	var to *mvccpb.KeyValue

@@ -401,6 +401,15 @@ func (q *Queue) List(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	return resp.Kvs, resp.Header.Revision, nil
 }
 
+// AwaitList is List that tries again until etcd has answered or ctx ends.
+func (q *Queue) AwaitList(ctx context.Context) (kvs []*mvccpb.KeyValue, err error) {
+	_, err = retry(ctx, 0, func(ctx context.Context) (err error) {
+		kvs, _, err = q.List(ctx)
+		return err
+	})
+	return kvs, err
+}
+
 // nested returns an error naming both names if a key in our range belongs to a
 // name inside ours, else otherwise.
 func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
