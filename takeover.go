@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -48,6 +49,8 @@ func (t *Term) outranked(ctx context.Context) (Leader, error) {
 // lives tells whether a lease was renewed in the last half of its TTL, so that whoever has
 // it is there, most likely. A session renews at a third.
 func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
+	defer cancel()
 	resp, err := s.client.TimeToLive(ctx, id)
 	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
 }

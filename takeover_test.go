@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
 // takingOver is an election that has all of it.
@@ -187,5 +189,21 @@ func TestATakeoverAfterANegativeTimeIsRefused(t *testing.T) {
 		_, err := e.Campaign(w.ctx, "a")
 		require.ErrorIs(w, err, ErrInvalidOption)
 		require.ErrorIs(w, e.Run(w.ctx, "a", func(context.Context, *Term) error { return errors.New("led") }), ErrInvalidOption)
+	})
+}
+
+// Whether the candidate lives is asked again when the answer is lost.
+func TestATakeoverSurvivesALostAnswer(t *testing.T) {
+	simulate(t, func(w *world) {
+		low := w.run(w.takingOver("low", 0, 0), nil)
+		low.term()
+		w.first(2, "low", simetcd.LeaseTimeToLive, simetcd.Action{DropReply: true})
+		high := w.run(w.takingOver("high", 1, 0), nil)
+		came := time.Now()
+		high.term()
+		require.Less(w, time.Since(came), 5*time.Second)
+		high.end()
+		low.end()
+		w.allGone()
 	})
 }

@@ -26,6 +26,7 @@ type kind struct {
 var kinds = []kind{
 	{"mutex", 1, func() int { return 1 }, history.Mutex},
 	{"election", 1, func() int { return 1 }, history.Election},
+	{"run", 1, func() int { return 1 }, history.Election},                      // the work of Election.Run
 	{"rwmutex", slots, func() int { return either(1, slots) }, history.Shared}, // a writer fills it
 	{"semaphore", permits, func() int { return 1 + rand.IntN(permits) }, history.Semaphore(permits)},
 }

@@ -52,6 +52,9 @@ var etcdlockKinds = map[string]func(context.Context, *etcdlock.Session, string, 
 		}
 		return held{t.Hold, t.Resign}, nil
 	},
+	"run": func(ctx context.Context, s *etcdlock.Session, name string, _ int) (hold, error) {
+		return lead(ctx, s, name)
+	},
 	"rwmutex": func(ctx context.Context, s *etcdlock.Session, name string, weight int) (hold, error) {
 		m := etcdlock.NewRWMutex(s, name)
 		if weight < slots {
