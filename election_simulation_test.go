@@ -22,11 +22,12 @@ import (
 
 // TestElectionsInFoulWeather runs services with priorities and takeovers, which hand over to each other, resign and work
 // on for a while when they are told to stop, under the faults of TestSimulation. No two work at one time, tokens grow,
-// somebody leads within a TTL and 2 s when the faults are over, the highest one in the end, and nothing is left behind.
+// somebody leads within a TTL and 2 s when the faults are over (and 10 s for
+// each deletion that etcd goes on to tell nobody), the highest one in the end, and nothing is left behind.
 //
 //	ETCDLOCK_SEEDS=5000 go test -v -run TestElectionsInFoulWeather .
 func TestElectionsInFoulWeather(t *testing.T) {
-	first, count := seeds(t, 200)
+	first, count := seeds(t, 120)
 	var sum cabinetTally
 	for seed := first; seed < first+count; seed++ {
 		c := govern(t, seed)
@@ -41,8 +42,11 @@ func TestElectionsInFoulWeather(t *testing.T) {
 	}
 	t.Logf("%d schedules: %d terms, %d lost, %d transfers (%d confirmed), %d takeovers, %d faults; a leader at the latest %v after them",
 		count, sum.grants, sum.losses, sum.transfers, sum.confirmed, sum.takeovers, sum.faults, sum.vacant)
-	require.Positive(t, sum.confirmed)
-	require.Positive(t, sum.takeovers)
+	require.Positive(t, sum.grants)
+	if count >= 100 {
+		require.Positive(t, sum.confirmed)
+		require.Positive(t, sum.takeovers)
+	}
 }
 
 type cabinetTally struct {
@@ -139,9 +143,8 @@ func (c *cabinet) run() {
 		c.pass(50 * time.Millisecond)
 	}
 	bound := simTTL + 2*time.Second
-	if len(c.missing) > 0 {
-		bound += 10 * time.Second // a deletion that etcd tells nobody, even now, is found by looking
-	}
+	// Each deletion that etcd tells nobody, even now, is found by looking.
+	bound += time.Duration(len(c.missing)) * 10 * time.Second
 	if c.vacant = time.Since(began); c.vacant > bound {
 		c.violation(progress, "nobody leads for %v after the faults", c.vacant)
 	}
