@@ -224,7 +224,6 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 		}
 		if err != nil {
 			l.dropSlot(want.Slot)
-			l.later(ls, want.Slot) // it may have been written all the same
 			return e, 0, err
 		}
 		l.dropSlot(*slot)

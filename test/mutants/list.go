@@ -106,7 +106,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
-		edits:    []edit{{"serve.go", "if unsure {", "if unsure && false {"}},
+		edits:    []edit{{"serve.go", "if unsure {\n\t\tl.later(ls, *slot)", "if unsure && false {\n\t\tl.later(ls, *slot)"}},
 		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
 	},
 	{
