@@ -74,24 +74,22 @@ func (l *line) sweepLater(ls *lease.Lease, left leftover) {
 	}
 }
 
-// patrol sweeps a key that a candidate has left for another one, for as long as the late
-// effect of an unanswered enter may come there: it would stand ahead of the candidate's new
-// place, and they would wait for each other. stop ends it.
-func (l *line) patrol(ls *lease.Lease, slot wire.Slot) (stop func()) {
+// patrol sweeps a key that a candidate has left for another one, until ctx ends or the late
+// effect of an unanswered enter can come there no more: it would stand ahead of the
+// candidate's new place, and they would wait for each other.
+func (l *line) patrol(ctx context.Context, ls *lease.Lease, slot wire.Slot) {
 	s, left := l.session, leftover{l.name, slot, ls.ID()}
-	ctx, cancel := context.WithCancel(ls.Context())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until, unsure := s.leftovers[left]
 	if !unsure || s.state.state == Closed {
-		return cancel
+		return
 	}
 	s.tasks.Go(func() {
 		for time.Now().Before(until.Add(patrolEvery)) && sleep(ctx, patrolEvery) {
 			_, _ = s.sweepUnused(ls, left) // or the next time
 		}
 	})
-	return cancel
 }
 
 // patrolEvery is how often patrol looks.

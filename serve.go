@@ -208,6 +208,8 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 		return e, 0, errUnwanted // while the key was written
 	}
 	l.block()
+	patrols, end := context.WithCancel(ls.Context())
+	defer end()
 	for {
 		rev, err = l.wait(wanted, ls, w, e)
 		if err != nil || !w.candidate {
@@ -227,7 +229,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 			return e, 0, err
 		}
 		l.dropSlot(*slot)
-		defer l.patrol(ls, *slot)()
+		l.patrol(patrols, ls, *slot)
 		e, *slot = behind, want.Slot
 	}
 }

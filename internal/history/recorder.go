@@ -96,10 +96,9 @@ func (r *Recorder) write(o Op) {
 
 // A Hold is an acquisition that is being recorded. Its methods are called by one goroutine at a time.
 type Hold struct {
-	r       *Recorder
-	op      int
-	end     int // the Release; -1 until then
-	convert Op
+	r   *Recorder
+	op  int
+	end int // the Release; -1 until then
 }
 
 // How says as what a hold is asked for.

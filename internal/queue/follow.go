@@ -179,7 +179,7 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 // does not count, as it may have missed something.
 func (f *follower) report(then int64, always bool) (more bool, err error) {
 	first := f.first()
-	if f.told && !(always && f.rev > f.toldRev) && (Head{First: first}).Same(Head{First: f.last}) {
+	if f.told && (!always || f.rev <= f.toldRev) && (Head{First: first}).Same(Head{First: f.last}) {
 		return true, nil
 	}
 	if first != nil {
