@@ -71,7 +71,7 @@ func (h *health) run(ctx context.Context) {
 			h.judge(errHangs)
 		case <-ctx.Done():
 			if result != nil {
-				_ = <-result // it is joined, whatever it says
+				<-result //nolint:errcheck // it is joined, whatever it says
 			}
 			return
 		}
