@@ -166,7 +166,12 @@ var mutationsOfTheQueue = []mutation{
 	{
 		takesOut: "whoever waits looks again from time to time (A21)",
 		edits:    []edit{{"internal/queue/await.go", "waitResync = 10 * time.Second", "waitResync = 1000 * time.Hour"}},
-		in:       inQueue, tests: []string{"TestFollowFindsADeletionThatItsWatchWasNotTold", "TestAWaitGoesOnWhateverBecomesOfItsWatch"},
+		in:       inQueue, tests: []string{"TestFollowFindsADeletionThatItsWatchWasNotTold"},
+	},
+	{
+		takesOut: "whoever waits in a view reads it again from time to time (A21)",
+		edits:    []edit{{"internal/queue/view.go", "const firstResync = time.Second", "const firstResync = 1000 * time.Hour"}},
+		in:       inQueue, tests: []string{"TestAWaitGoesOnWhateverBecomesOfItsWatch"},
 	},
 	{
 		takesOut: "a refused batch fails only the one that is to blame",
