@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// connection is how etcd is reached: the flags of etcdctl, each also by its variable, as
+// ETCDCTL_CACERT for --cacert.
+type connection struct {
+	endpoints          []string
+	dialTimeout        time.Duration
+	commandTimeout     time.Duration
+	keepAliveTime      time.Duration
+	keepAliveTimeout   time.Duration
+	insecureTransport  bool
+	insecureSkipVerify bool
+	cert, key, caCert  string
+	user, password     string
+	debug              bool
+}
+
+func (c *connection) addFlags(f *pflag.FlagSet) {
+	f.StringSliceVar(&c.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "gRPC endpoints")
+	f.DurationVar(&c.dialTimeout, "dial-timeout", 2*time.Second, "dial timeout for client connections")
+	f.DurationVar(&c.commandTimeout, "command-timeout", 5*time.Second, "timeout for short requests, not for waiting in line")
+	f.DurationVar(&c.keepAliveTime, "keepalive-time", 2*time.Second, "keepalive time for client connections")
+	f.DurationVar(&c.keepAliveTimeout, "keepalive-timeout", 6*time.Second, "keepalive timeout for client connections")
+	f.BoolVar(&c.insecureTransport, "insecure-transport", true, "disable transport security for client connections")
+	f.BoolVar(&c.insecureSkipVerify, "insecure-skip-tls-verify", false, "skip server certificate verification (use for tests only)")
+	f.StringVar(&c.cert, "cert", "", "identify secure client using this TLS certificate file")
+	f.StringVar(&c.key, "key", "", "identify secure client using this TLS key file")
+	f.StringVar(&c.caCert, "cacert", "", "verify certificates of TLS-enabled secure servers using this CA bundle")
+	f.StringVar(&c.user, "user", "", "username[:password] for authentication (prompt if password is not supplied)")
+	f.StringVar(&c.password, "password", "", "password for authentication (if this option is used, --user must not include password)")
+	f.BoolVar(&c.debug, "debug", false, "log what the library and etcd's client have to say")
+}
+
+// fromEnv takes from the environment what no flag was given for, as etcdctl does.
+func fromEnv(f *pflag.FlagSet) error {
+	var bad error
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		if value := os.Getenv(name); value != "" && !flag.Changed && bad == nil {
+			if err := f.Set(flag.Name, value); err != nil {
+				bad = usagef("%s: %w", name, err)
+			}
+		}
+	})
+	return bad
+}
+
+// client connects to etcd.
+func (c *connection) client() (*clientv3.Client, error) {
+	cfg := clientv3.Config{
+		Endpoints:            c.endpoints,
+		DialTimeout:          c.dialTimeout,
+		DialKeepAliveTime:    c.keepAliveTime,
+		DialKeepAliveTimeout: c.keepAliveTimeout,
+		Logger:               c.logger(),
+	}
+	if c.user != "" {
+		user, password, both := strings.Cut(c.user, ":")
+		switch {
+		case both && c.password != "":
+			return nil, usagef("give the password with --user or with --password, not with both")
+		case !both && c.password == "":
+			var err error
+			if password, err = askPassword(user); err != nil {
+				return nil, usageError{err}
+			}
+		case !both:
+			password = c.password
+		}
+		cfg.Username, cfg.Password = user, password
+	}
+	if err := c.secure(&cfg); err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return nil, unreachable{fmt.Errorf("etcd at %s: %w", strings.Join(c.endpoints, ", "), err)}
+	}
+	return client, nil
+}
+
+// secure sets up TLS where the flags or the endpoints ask for it.
+func (c *connection) secure(cfg *clientv3.Config) error {
+	https := false
+	for _, e := range c.endpoints {
+		https = https || strings.HasPrefix(e, "https://")
+	}
+	if c.cert == "" && c.key == "" && c.caCert == "" && !https && c.insecureTransport {
+		return nil
+	}
+	info := transport.TLSInfo{CertFile: c.cert, KeyFile: c.key, TrustedCAFile: c.caCert, InsecureSkipVerify: c.insecureSkipVerify}
+	tls, err := info.ClientConfig()
+	if err != nil {
+		return usagef("TLS: %w", err)
+	}
+	tls.InsecureSkipVerify = c.insecureSkipVerify
+	cfg.TLS = tls
+	return nil
+}
+
+func (c *connection) logger() *zap.Logger {
+	if !c.debug {
+		return zap.NewNop()
+	}
+	cfg := zap.NewDevelopmentConfig()
+	logger, err := cfg.Build()
+	if err != nil {
+		return zap.NewNop()
+	}
+	return logger
+}
+
+// session connects and makes a session. The returned function ends both, and so whatever
+// the session has in etcd.
+func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption) (*etcdlock.Session, func(), error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.commandTimeout)
+	defer cancel()
+	s, err := etcdlock.NewSession(bounded, client, append(opts, etcdlock.WithLogger(c.logger()))...)
+	if err != nil {
+		_ = client.Close()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = unreachable{err}
+		}
+		return nil, nil, err
+	}
+	return s, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.commandTimeout)
+		defer cancel()
+		_ = s.Close(ctx) // the lease runs out by itself
+		_ = client.Close()
+	}, nil
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+// newRoot makes the command with all its subcommands.
+func newRoot() *cobra.Command {
+	c := &connection{}
+	root := &cobra.Command{
+		Use:   "etcdlock",
+		Short: "Locks and leaders on etcd, for scripts and operators",
+		Long: `etcdlock runs commands under a lock or while leading, and shows who holds and who
+waits. It takes the flags and the environment of etcdctl (ETCDCTL_ENDPOINTS and so on),
+and excludes etcdctl lock and elect, and everybody on etcd's own libraries, under the
+same names.`,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return fromEnv(cmd.Root().PersistentFlags())
+		},
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.addFlags(root.PersistentFlags())
+	root.AddCommand(newLock(c), newElect(c))
+	return root
+}
