@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 )
 
 func TestAHoldAndAPlaceInLineSurviveDroppedConnections(t *testing.T) {

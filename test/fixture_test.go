@@ -19,7 +19,7 @@ import (
 	"go.etcd.io/etcd/tests/v3/framework/integration"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 )
 
 // long is far more than anything in a test should take: it turns a hang into a

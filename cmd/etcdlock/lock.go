@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os/signal"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/etcdlock/etcdlock"
 )
@@ -16,27 +19,53 @@ import (
 // lockFlags are those of the lock command.
 type lockFlags struct {
 	supervision
-	ttl     time.Duration
-	timeout time.Duration
-	try     bool
-	shared  bool
-	permits string // n or n/limit
-	owner   string
+	sessionFlags
+	timeout  time.Duration
+	try      bool
+	shared   bool
+	permits  string // n/limit
+	conflict int    // exit code, 0: exitBusy or exitTimedOut
+}
+
+// sessionFlags are those of the commands that hold something.
+type sessionFlags struct {
+	ttl   time.Duration
+	delay time.Duration
+	owner string
+}
+
+func (f *sessionFlags) addFlags(fl *pflag.FlagSet) {
+	fl.DurationVar(&f.ttl, "ttl", etcdlock.DefaultTTL, "how long etcd keeps it for a holder who has crashed, in whole seconds")
+	fl.DurationVar(&f.delay, "lock-delay", 0, "how much longer nobody else gets it after a holder has crashed")
+	fl.StringVar(&f.owner, "owner", "", "who holds, as others see it (default the command's name)")
+}
+
+func (f *sessionFlags) options(command []string) []etcdlock.SessionOption {
+	owner := f.owner
+	if owner == "" {
+		owner = filepath.Base(command[0])
+	}
+	return []etcdlock.SessionOption{etcdlock.WithTTL(f.ttl), etcdlock.WithLockDelay(f.delay), etcdlock.WithOwner(owner)}
 }
 
 func newLock(c *connection) *cobra.Command {
 	f := &lockFlags{}
 	cmd := &cobra.Command{
-		Use:   "lock NAME... -- COMMAND [ARGUMENT...]",
-		Short: "Run a command while holding a lock",
+		Use:                   "lock NAME... -- COMMAND [ARGUMENT...]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run a command while holding a lock",
 		Long: `Waits in line for the lock, runs the command while holding it, and releases it when the
 command has ended, with the command's exit code. With several names all of them are held at
 once. The command gets ETCDLOCK_NAME, ETCDLOCK_KEY, ETCDLOCK_TOKEN (the fencing token) and
-ETCDLOCK_DEADLINE in its environment, and the signals that are sent to etcdlock.
+ETCDLOCK_DEADLINE (as it was at the start) in its environment, and the signals that are sent
+to etcdlock.
 
-The command never outlives the lock: when etcd does not answer renewals it gets SIGTERM, and
+The command does not outlive the lock: when etcd does not answer renewals it gets SIGTERM, and
 its whole process group SIGKILL before anybody else can hold the lock. A second process sees to
-that when etcdlock itself is killed or stopped.`,
+that when etcdlock itself is killed or stopped. What the command leaves behind in its process
+group is killed before the lock is released; what leaves the group (setsid) is not followed.
+
+` + exitCodes,
 		Example: `  etcdlock lock backup -- ./backup.sh
   etcdlock lock --try reports/daily -- ./report --date today
   etcdlock lock --timeout 30s accounts/7 accounts/9 -- ./transfer 7 9
@@ -50,13 +79,13 @@ that when etcdlock itself is killed or stopped.`,
 		},
 	}
 	fl := cmd.Flags()
-	f.addFlags(fl)
-	fl.DurationVar(&f.ttl, "ttl", etcdlock.DefaultTTL, "how long etcd keeps the lock after the last renewal")
-	fl.DurationVar(&f.timeout, "timeout", 0, "how long to wait in line (0: for as long as it takes)")
-	fl.BoolVar(&f.try, "try", false, "do not wait in line")
-	fl.BoolVar(&f.shared, "shared", false, "hold the lock beside others who do so with --shared")
+	f.supervision.addFlags(fl)
+	f.sessionFlags.addFlags(fl)
+	fl.BoolVarP(&f.try, "try", "n", false, "do not wait in line")
+	fl.DurationVarP(&f.timeout, "timeout", "w", 0, "how long to wait in line (0: for as long as it takes)")
+	fl.BoolVarP(&f.shared, "shared", "s", false, "hold the lock beside others who do so with --shared")
 	fl.StringVar(&f.permits, "permits", "", "hold N of LIMIT permits of a semaphore, as N/LIMIT")
-	fl.StringVar(&f.owner, "owner", "", "who holds, as others see it (default the command's name)")
+	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", 0, "exit code when --try or --timeout did not get it (default 100 and 101)")
 	cmd.MarkFlagsMutuallyExclusive("try", "timeout")
 	cmd.MarkFlagsMutuallyExclusive("shared", "permits")
 	return cmd
@@ -81,41 +110,73 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	if len(names) > 1 && (f.shared || f.permits != "") {
 		return usagef("--shared and --permits are for a single name")
 	}
-	owner := f.owner
-	if owner == "" {
-		owner = command[0]
+	if f.permits != "" {
+		if _, _, err := parsePermits(f.permits); err != nil {
+			return err // before there is anything in etcd
+		}
 	}
-	// Until the command runs, a signal ends the wait; then it is the command's.
-	waiting, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	s, end, err := c.session(waiting, etcdlock.WithTTL(f.ttl), etcdlock.WithOwner(owner))
-	if err != nil {
+	if f.conflict < 0 || f.conflict > 255 {
+		return usagef("--conflict-exit-code %d: an exit code is 0 to 255", f.conflict)
+	}
+	sigs := catchSignals()
+	defer sigs.stop()
+	var (
+		s   *etcdlock.Session
+		end = func() {}
+		h   held
+		key string
+	)
+	defer func() { end() }()
+	err := sigs.during(ctx, func(ctx context.Context) (err error) {
+		var closeIt func()
+		if s, closeIt, err = c.session(ctx, f.options(command)...); err != nil {
+			return err
+		}
+		end = closeIt
+		h, key, err = f.wait(ctx, s, names)
+		return err
+	})
+	switch {
+	case f.conflict > 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOut](err)):
+		return coded{err, f.conflict}
+	case err != nil:
 		return err
 	}
-	defer end()
-	h, key, err := f.acquire(waiting, s, names)
-	if err != nil {
-		return err
-	}
-	stop()
-	code, lost, err := f.supervision.run(ctx, h, s.TTL(), command, environment(h, strings.Join(names, " "), key))
+	code, lost, err := f.supervision.run(ctx, sigs, h, s.TTL(), command, environment(h, strings.Join(names, " "), key))
 	switch {
 	case err != nil:
 		return err
 	case lost != nil:
-		return fmt.Errorf("%w: %s: %w", etcdlock.ErrLost, strings.Join(names, ", "), lost)
+		return fmt.Errorf("%s: %w", strings.Join(names, ", "), lost)
 	default:
 		return exitCode(code)
 	}
 }
 
+// wait waits in line, and lines up again when it has lost its place with its lease.
+func (f *lockFlags) wait(ctx context.Context, s *etcdlock.Session, names []string) (held, string, error) {
+	bounded, cancel := ctx, context.CancelFunc(func() {})
+	if f.timeout > 0 {
+		bounded, cancel = context.WithTimeout(ctx, f.timeout)
+	}
+	defer cancel()
+	for {
+		h, key, err := f.acquire(bounded, s, names)
+		switch {
+		case err == nil:
+			return h, key, nil
+		case ctx.Err() == nil && bounded.Err() != nil:
+			return nil, "", timedOut{fmt.Errorf("%s: not granted within %v (--timeout)", strings.Join(names, ", "), f.timeout)}
+		case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrSessionClosed) && !f.try:
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: lining up again\n", trimName(err))
+		default:
+			return nil, "", err
+		}
+	}
+}
+
 // acquire waits for what the flags say.
 func (f *lockFlags) acquire(ctx context.Context, s *etcdlock.Session, names []string) (held, string, error) {
-	if f.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.timeout)
-		defer cancel()
-	}
 	switch {
 	case len(names) > 1:
 		set, err := pick(f.try, etcdlock.TryLockAll, etcdlock.LockAll)(ctx, s, names...)
@@ -131,9 +192,9 @@ func (f *lockFlags) acquire(ctx context.Context, s *etcdlock.Session, names []st
 		}
 		return l, l.Key(), nil
 	case f.permits != "":
-		var n, limit int
-		if _, err := fmt.Sscanf(f.permits, "%d/%d", &n, &limit); err != nil {
-			return nil, "", usagef("--permits %q: say how many of how many, as 1/10", f.permits)
+		n, limit, err := parsePermits(f.permits)
+		if err != nil {
+			return nil, "", err
 		}
 		m := etcdlock.NewSemaphore(s, names[0], limit)
 		p, err := pick(f.try, m.TryAcquire, m.Acquire)(ctx, n)
@@ -156,4 +217,15 @@ func pick[F any](try bool, yes, no F) F {
 		return yes
 	}
 	return no
+}
+
+// parsePermits reads "2/10".
+func parsePermits(s string) (n, limit int, err error) {
+	of, most, both := strings.Cut(s, "/")
+	n, errN := strconv.Atoi(of)
+	limit, errLimit := strconv.Atoi(most)
+	if !both || errN != nil || errLimit != nil {
+		return 0, 0, usagef("--permits %q: say how many of how many, as 1/10", s)
+	}
+	return n, limit, nil
 }

@@ -26,6 +26,11 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	cmd := newRoot()
 	cmd.SetArgs(args)
+	if _, _, err := cmd.Find(args); err != nil {
+		err = usageError{err}
+		fmt.Fprintln(os.Stderr, "etcdlock:", err)
+		return codeOf(err)
+	}
 	err := cmd.ExecuteContext(ctx)
 	var code exitCode
 	switch {

@@ -22,6 +22,6 @@ same names.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root.PersistentFlags())
-	root.AddCommand(newLock(c), newElect(c))
+	root.AddCommand(newLock(c), newElect(c), newServeDev(c))
 	return root
 }

@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
@@ -22,16 +24,23 @@ type held interface {
 	Deadline() time.Time
 }
 
+// asked is a hold that hears when others ask for it.
+type asked interface {
+	Asked() <-chan etcdlock.Request
+}
+
 // supervision is how a command is run under a hold.
 type supervision struct {
 	onLost string        // term, kill or continue
+	onAsk  string        // ignore or a signal
 	grace  time.Duration // between SIGTERM and SIGKILL; 0: a quarter of the TTL
 }
 
 func (s *supervision) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command when the hold is about to be lost: "+
-		"term (SIGTERM, then SIGKILL before anybody else can hold), kill (SIGKILL at once), continue (it runs on, unprotected)")
-	f.DurationVar(&s.grace, "grace", 0, "time between SIGTERM and SIGKILL (default a quarter of the TTL)")
+		"term (SIGTERM, then SIGKILL before anybody else can hold), kill (SIGKILL alone), continue (it runs on, unprotected)")
+	f.StringVar(&s.onAsk, "on-ask", "ignore", "the signal that the command gets when somebody asks for the hold (etcdlock ask), as TERM or USR1")
+	f.DurationVar(&s.grace, "grace", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of it)")
 }
 
 func (s *supervision) check(ttl time.Duration) error {
@@ -40,6 +49,9 @@ func (s *supervision) check(ttl time.Duration) error {
 		return usagef("--on-lost is term, kill or continue, and not %q", s.onLost)
 	case s.grace < 0 || s.grace > ttl/2:
 		return usagef("--grace %v: at most half of the TTL %v, as a single late renewal would end the command otherwise", s.grace, ttl)
+	}
+	if _, known := child.SignalOf(s.onAsk); !known && s.onAsk != "ignore" {
+		return usagef("--on-ask is ignore or the name of a signal, and not %q", s.onAsk)
 	}
 	return nil
 }
@@ -51,88 +63,124 @@ const (
 	killed = 200 * time.Millisecond
 )
 
-// forwarded are the signals that are for the command.
-var forwarded = []os.Signal{
-	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT,
-}
-
 // run runs a command under a hold to its end, and returns its exit code; lost is why it had
-// to be ended before, nil if it was not. When run returns nothing of the command is left.
-func (s *supervision) run(ctx context.Context, h held, ttl time.Duration, args, env []string) (code int, lost error, err error) {
-	signals := make(chan os.Signal, len(forwarded))
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
-
-	grace := s.grace
-	if grace == 0 {
-		grace = ttl / 4
-	}
+// to be ended before, nil if it was not. ctx ending is a reason to end it as well, and none
+// that is told. When run returns nothing of the command is left.
+func (s *supervision) run(ctx context.Context, sigs *signals, h held, ttl time.Duration, args, env []string) (code int, lost error, err error) {
 	p, err := child.Start(args, env, s.until(h))
 	if err != nil {
 		return 0, nil, notRun{fmt.Errorf("run %q: %w", args[0], err)}
 	}
+	w := &wake{supervision: s, p: p, h: h, grace: s.grace}
+	if w.grace == 0 {
+		w.grace = ttl / 4
+	}
+	if s.onLost == "kill" {
+		w.grace = killed
+	}
+	lost = w.watch(ctx, sigs)
+	code = p.End()
+	// A command that was ended by the guard, while this process stood still, has nothing
+	// else to show for it than that the hold is over.
+	if over := h.Err(); lost == nil && errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
+		lost = over
+	}
+	return code, lost, nil
+}
+
+// wake watches over a command.
+type wake struct {
+	*supervision
+	p     *child.Process
+	h     held
+	grace time.Duration
+
+	told     error     // why it was asked to come to an end, nil if it was not
+	patience time.Time // until when, unless the hold ends before; zero: no other bound
+}
+
+// watch returns when the command has ended, or has to be killed at once; lost is why it had
+// to end, if that is the hold's end.
+func (w *wake) watch(ctx context.Context, sigs *signals) (lost error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
-	var (
-		told bool // that it has to come to its end
-		over = h.Done()
-		stop = ctx.Done()
-	)
-	tell := func(why string) {
-		if !told {
-			told = true
-			fmt.Fprintf(os.Stderr, "etcdlock: %s: ending the command\n", why)
-			if s.onLost == "term" {
-				p.Signal(syscall.SIGTERM)
-			}
-		}
+	var asking <-chan etcdlock.Request
+	if a, ok := w.h.(asked); ok {
+		asking = a.Asked()
 	}
+	over, stop := w.h.Done(), ctx.Done()
 	for {
 		select {
-		case <-p.Exited():
-			if told {
-				return p.End(), h.Err(), nil
-			}
-			return p.End(), nil, nil
-		case sig := <-signals:
-			p.Signal(sig.(syscall.Signal))
+		case <-w.p.Exited():
+			return w.told
+		case sig := <-sigs.caught:
+			sigs.asksForEnd(sig)
+			w.p.Signal(sig.(syscall.Signal))
 		case <-stop:
 			stop = nil
-			p.Signal(syscall.SIGTERM)
+			w.p.Signal(syscall.SIGTERM)
+			w.patience = time.Now().Add(w.grace)
 		case <-over:
 			over = nil
-			lost = h.Err()
-			if s.onLost == "continue" {
-				fmt.Fprintf(os.Stderr, "etcdlock: %v: the command runs on, unprotected\n", lost)
+			if w.onLost == "continue" {
+				fmt.Fprintf(os.Stderr, "etcdlock: %s: the command runs on, unprotected\n", trimName(w.h.Err()))
 				continue
 			}
-			// Somebody else may hold by now, unless it was the deadline.
-			tell(lost.Error())
-			return p.End(), lost, nil
+			// Somebody else may hold by now: deleted or revoked, as before the deadline it
+			// would have been ended.
+			return w.h.Err()
+		case r, ok := <-asking:
+			if !ok {
+				asking = nil
+				continue
+			}
+			w.hear(r)
 		case <-tick.C:
-			left := time.Until(h.Deadline())
-			if over == nil || s.onLost == "continue" {
-				continue
-			}
-			p.Extend(s.until(h))
-			if left < grace {
-				tell(fmt.Sprintf("etcd does not answer, and the hold ends in %v", left.Round(time.Millisecond)))
-			}
-			if told && (left < killed || s.onLost == "kill") {
-				return p.End(), errAboutToEnd, nil
+			if w.overdue(over == nil) {
+				return w.told
 			}
 		}
 	}
 }
 
-var errAboutToEnd = fmt.Errorf("etcd did not answer until shortly before the deadline")
+// overdue looks at the clock, and tells whether the command has to be killed.
+func (w *wake) overdue(over bool) bool {
+	if !w.patience.IsZero() && time.Now().After(w.patience) {
+		return true
+	}
+	if over || w.onLost == "continue" {
+		return false
+	}
+	w.p.Extend(w.until(w.h))
+	left := time.Until(w.h.Deadline())
+	if left < w.grace && w.told == nil {
+		w.told = fmt.Errorf("%w: etcd did not answer until %v before the deadline", etcdlock.ErrExpired, left.Round(10*time.Millisecond))
+		fmt.Fprintf(os.Stderr, "etcdlock: etcd does not answer, and the hold ends in %v: ending the command\n", left.Round(time.Millisecond))
+		if w.onLost == "term" {
+			w.p.Signal(syscall.SIGTERM)
+		}
+	}
+	return w.told != nil && left < killed
+}
+
+// hear does what is to be done when somebody asks for the hold.
+func (w *wake) hear(r etcdlock.Request) {
+	fmt.Fprintf(os.Stderr, "etcdlock: %s\n", strings.TrimSuffix(fmt.Sprintf("%s (%s, pid %d) asks for it: %s", r.Owner, r.Host, r.PID, r.Reason), ": "))
+	if sig, ok := child.SignalOf(w.onAsk); ok {
+		w.p.Signal(sig)
+	}
+}
 
 // until is when the guard ends the command, by the clock that it shares with this process.
 func (s *supervision) until(h held) time.Duration {
 	if s.onLost == "continue" {
 		return child.Now() + 365*24*time.Hour
 	}
-	return child.Now() + time.Until(h.Deadline()) - killed/2
+	deadline := h.Deadline()
+	if deadline.IsZero() {
+		return child.Now() // it is over
+	}
+	return child.Now() + time.Until(deadline) - killed/2
 }
 
 // environment tells the command what it runs under.

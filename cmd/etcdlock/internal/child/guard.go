@@ -1,9 +1,10 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
 package child
 
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -13,10 +14,6 @@ import (
 	"time"
 )
 
-// GuardCommand is the argument with which this program is the guard: RunGuard has to be
-// called then, before anything else.
-const GuardCommand = "__guard"
-
 // guard is the wrapper's end of the guard process, which hears on a pipe until when the
 // command may run. The pipe ends with the wrapper, however that ends.
 //
@@ -25,40 +22,60 @@ const GuardCommand = "__guard"
 //	done                 there is nothing to end any more
 type guard struct {
 	mu    sync.Mutex
-	pipe  io.WriteCloser // nil after done
+	pipe  *os.File // nil after done
+	cmd   *exec.Cmd
+	gone  chan struct{} // closed when the present guard process has ended
 	until time.Duration
+	told  time.Duration // what the guard process knows of until
 	pgid  int
 }
 
+// patience is how long the guard process may take to hear what it is told, or to end.
+// Longer, and it is replaced, or killed.
+const patience = time.Second
+
 func startGuard(until time.Duration) (*guard, error) {
 	g := &guard{until: until}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	return g, g.start()
 }
 
 // start starts a guard process; and another one if that ends before it was told to. Called
-// with mu held, or before anybody else knows g.
+// with mu held.
 func (g *guard) start() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	cmd := exec.Command(self, GuardCommand)
+	cmd.Stdin = r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // what a terminal sends is not for it
 	cmd.Dir = "/"
-	if g.pipe, err = cmd.StdinPipe(); err != nil {
-		return err
-	}
 	if err := cmd.Start(); err != nil {
+		_ = w.Close()
 		return err
 	}
+	if g.pipe != nil {
+		_ = g.pipe.Close()
+	}
+	gone := make(chan struct{})
+	g.pipe, g.cmd, g.gone = w, cmd, gone
 	go func() {
 		_ = cmd.Wait()
+		close(gone)
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.pipe != nil {
-			_ = g.start() // the wrapper itself is still there
+		if g.pipe != nil && Now() < g.until {
+			_ = g.start() // somebody has ended it, and the wrapper is still there
 		}
 	}()
+	g.told = g.until
 	g.say("until %d\n", int64(g.until))
 	if g.pgid != 0 {
 		g.say("group %d\n", g.pgid)
@@ -66,11 +83,15 @@ func (g *guard) start() error {
 	return nil
 }
 
-// say tells the guard something; if it has ended, the next one will hear. Called with mu
-// held.
+// say tells the guard something. One that does not listen is ended, so that another one
+// will. Called with mu held.
 func (g *guard) say(format string, args ...any) {
-	if g.pipe != nil {
-		_, _ = fmt.Fprintf(g.pipe, format, args...)
+	if g.pipe == nil {
+		return
+	}
+	_ = g.pipe.SetWriteDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(g.pipe, format, args...); err != nil {
+		_ = g.cmd.Process.Kill()
 	}
 }
 
@@ -82,24 +103,36 @@ func (g *guard) watch(pgid int) {
 }
 
 func (g *guard) extend(until time.Duration) {
+	const worth = 5 * time.Millisecond // telling
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.until = until
-	g.say("until %d\n", int64(until))
+	if d := until - g.told; d > worth || d < -worth {
+		g.told = until
+		g.say("until %d\n", int64(until))
+	}
 }
 
+// done ends the guard process, and returns when it is gone.
 func (g *guard) done() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.say("done\n")
 	_ = g.pipe.Close()
 	g.pipe = nil
+	cmd, gone := g.cmd, g.gone
+	g.mu.Unlock()
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		<-gone
+	}
 }
 
 // RunGuard is the guard process. It ends the group when its time is over or its standard
 // input ends, unless it was told that there is nothing to end any more.
 func RunGuard() {
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP)
 	told := make(chan string)
 	go func() {
 		defer close(told)
@@ -137,8 +170,13 @@ func RunGuard() {
 	}
 }
 
+// endGroup kills a process group: twice, as a process that was being forked the first time
+// may not have been in it yet.
 func endGroup(pgid int) {
-	if pgid > 1 {
-		_ = syscall.Kill(-pgid, syscall.SIGKILL)
+	if pgid <= 1 {
+		return
 	}
+	_ = syscall.Kill(-pgid, syscall.SIGKILL)
+	time.Sleep(10 * time.Millisecond)
+	_ = syscall.Kill(-pgid, syscall.SIGKILL)
 }

@@ -3,7 +3,6 @@ package child
 import (
 	"errors"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,5 +52,3 @@ func othersIn(pgid int) bool {
 	}
 	return false
 }
-
-func ignoreTTOU() { signal.Ignore(syscall.SIGTTOU) }

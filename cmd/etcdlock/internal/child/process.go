@@ -1,11 +1,5 @@
-// Package child runs a command that must not outlive what it runs under.
-//
-// Three things see to that, each of them for when the one before cannot:
-//
-//	the wrapper   ends the command's process group, and waits until it is dead
-//	the guard     a second process, ends the group when the wrapper is gone or has
-//	              not said for too long until when the command may run
-//	the kernel    ends the command with the wrapper's thread (on Linux)
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
 package child
 
 import (
@@ -89,15 +83,16 @@ func (p *Process) Signal(sig syscall.Signal) {
 	_ = syscall.Kill(-p.Pid(), sig) // to a group that has ended it matters no more
 }
 
-// End kills whatever is left of the group, waits until the command is dead, and returns its
-// exit code: that of a shell, with 128 and the signal's number for one who died of it.
+// End kills whatever is left of the group, waits until all of it and the guard are gone,
+// and returns the command's exit code: that of a shell, with 128 and the signal's number for
+// one who died of it.
 func (p *Process) End() int {
 	p.once.Do(func() {
 		p.Signal(syscall.SIGKILL)
 		<-p.exited
 		p.Signal(syscall.SIGKILL) // whoever was started meanwhile
 		awaitGroup(p.Pid())
-		p.guard.done()
+		p.guard.done() // before the number can become somebody else's
 		close(p.reap)
 		<-p.reaped
 		if p.cmd.SysProcAttr.Foreground {
@@ -130,13 +125,7 @@ func inForeground() bool {
 	return err == nil && pgid == unix.Getpgrp()
 }
 
-// takeForeground makes this process the foreground of its terminal again.
-func takeForeground() {
-	ignoreTTOU()
-	_ = unix.IoctlSetPointerInt(int(os.Stdin.Fd()), unix.TIOCSPGRP, unix.Getpgrp())
-}
-
-// ErrNotFound tells an exit code for a command that cannot be started from others.
+// ErrNotFound tells a command that is not there from one that cannot be started.
 func ErrNotFound(err error) bool {
 	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist)
 }

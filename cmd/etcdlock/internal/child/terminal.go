@@ -1,0 +1,34 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
+package child
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Signals are those that are for the command.
+var Signals = []os.Signal{
+	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+	syscall.SIGWINCH, syscall.SIGCONT,
+}
+
+// SignalOf finds a signal by its name, with SIG in front or without.
+func SignalOf(name string) (syscall.Signal, bool) {
+	for _, n := range []string{name, "SIG" + name} {
+		if sig := unix.SignalNum(n); sig != 0 {
+			return sig, true
+		}
+	}
+	return 0, false
+}
+
+// takeForeground makes this process the foreground of its terminal again.
+func takeForeground() {
+	signal.Ignore(syscall.SIGTTOU) // from the background it would stop us
+	defer signal.Reset(syscall.SIGTTOU)
+	_ = unix.IoctlSetPointerInt(int(os.Stdin.Fd()), unix.TIOCSPGRP, unix.Getpgrp())
+}
