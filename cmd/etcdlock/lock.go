@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
 // lockFlags are those of the lock command.
@@ -120,14 +121,21 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	}
 	sigs := catchSignals()
 	defer sigs.stop()
+	p, err := child.Prepare(command)
+	if err != nil {
+		return notRun{err}
+	}
 	var (
 		s   *etcdlock.Session
 		end = func() {}
 		h   held
 		key string
 	)
-	defer func() { end() }()
-	err := sigs.during(ctx, func(ctx context.Context) (err error) {
+	defer func() {
+		p.End() // before anybody else can hold
+		end()
+	}()
+	err = sigs.during(ctx, func(ctx context.Context) (err error) {
 		var closeIt func()
 		if s, closeIt, err = c.session(ctx, f.options(command)...); err != nil {
 			return err
@@ -142,7 +150,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	case err != nil:
 		return err
 	}
-	code, lost, err := f.supervision.run(ctx, sigs, h, s.TTL(), command, environment(h, strings.Join(names, " "), key))
+	code, lost, err := f.supervision.run(ctx, sigs, p, h, s.TTL(), environment(h, strings.Join(names, " "), key))
 	switch {
 	case err != nil:
 		return err

@@ -83,7 +83,7 @@ func TestExitCodes(t *testing.T) {
 		{exitUsage, "--permits", []string{"lock", "--permits", "2", free, "--", "true"}},
 		{exitUsage, "11 of 10", []string{"lock", "--permits", "11/10", free, "--", "true"}},
 		{exitUnreachable, "not answered", []string{"lock", "--endpoints", nobody.Addr().String(), "--command-timeout", "500ms", free, "--", "true"}},
-		{exitUsage, "unknown command", []string{"unlock", free}},
+		{exitUsage, "unknown command", []string{"frobnicate", free}},
 	} {
 		p := runToEnd(t, c.args...)
 		require.Equal(t, c.code, p.code, "%v\n%s", c.args, &p.stderr)

@@ -15,9 +15,15 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == child.GuardCommand {
-		child.RunGuard()
-		return
+	if len(os.Args) == 2 {
+		switch os.Args[1] {
+		case child.GuardCommand:
+			child.RunGuard()
+			return
+		case child.StarterCommand:
+			child.RunStarter()
+			return
+		}
 	}
 	os.Exit(run(context.Background(), os.Args[1:]))
 }

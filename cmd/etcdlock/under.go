@@ -63,13 +63,13 @@ const (
 	killed = 200 * time.Millisecond
 )
 
-// run runs a command under a hold to its end, and returns its exit code; lost is why it had
-// to be ended before, nil if it was not. ctx ending is a reason to end it as well, and none
-// that is told. When run returns nothing of the command is left.
-func (s *supervision) run(ctx context.Context, sigs *signals, h held, ttl time.Duration, args, env []string) (code int, lost error, err error) {
-	p, err := child.Start(args, env, s.until(h))
-	if err != nil {
-		return 0, nil, notRun{fmt.Errorf("run %q: %w", args[0], err)}
+// run lets a command run under a hold to its end, and returns its exit code; lost is why it
+// had to be ended before, nil if it was not. ctx ending is a reason to end it as well, and
+// none that is told. When run returns nothing of the command is left.
+func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, h held, ttl time.Duration, env []string) (code int, lost error, err error) {
+	if err := p.Go(env, s.until(h)); err != nil {
+		p.End()
+		return 0, nil, notRun{err}
 	}
 	w := &wake{supervision: s, p: p, h: h, grace: s.grace}
 	if w.grace == 0 {
@@ -82,7 +82,7 @@ func (s *supervision) run(ctx context.Context, sigs *signals, h held, ttl time.D
 	code = p.End()
 	// A command that was ended by the guard, while this process stood still, has nothing
 	// else to show for it than that the hold is over.
-	if over := h.Err(); lost == nil && errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
+	if over := h.Err(); errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
 		lost = over
 	}
 	return code, lost, nil
@@ -151,10 +151,14 @@ func (w *wake) overdue(over bool) bool {
 	if over || w.onLost == "continue" {
 		return false
 	}
+	deadline := w.h.Deadline()
+	if deadline.IsZero() {
+		return true // this process stood still, or Done will tell in a moment
+	}
 	w.p.Extend(w.until(w.h))
-	left := time.Until(w.h.Deadline())
+	left := time.Until(deadline)
 	if left < w.grace && w.told == nil {
-		w.told = fmt.Errorf("%w: etcd did not answer until %v before the deadline", etcdlock.ErrExpired, left.Round(10*time.Millisecond))
+		w.told = fmt.Errorf("%w: etcd did not answer until %v before the deadline", etcdlock.ErrLost, left.Round(10*time.Millisecond))
 		fmt.Fprintf(os.Stderr, "etcdlock: etcd does not answer, and the hold ends in %v: ending the command\n", left.Round(time.Millisecond))
 		if w.onLost == "term" {
 			w.p.Signal(syscall.SIGTERM)

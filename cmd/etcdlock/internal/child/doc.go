@@ -11,6 +11,10 @@
 // them.
 package child
 
+// StarterCommand is the argument with which this program is to become a command: RunStarter
+// has to be called then, before anything else.
+const StarterCommand = "__start"
+
 // GuardCommand is the argument with which this program is the guard: RunGuard has to be
 // called then, before anything else.
 const GuardCommand = "__guard"

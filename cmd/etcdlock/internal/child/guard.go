@@ -34,8 +34,11 @@ type guard struct {
 // Longer, and it is replaced, or killed.
 const patience = time.Second
 
-func startGuard(until time.Duration) (*guard, error) {
-	g := &guard{until: until}
+// forever is until when what has not been let run may wait.
+const forever = 1<<63 - 1
+
+func startGuard() (*guard, error) {
+	g := &guard{until: forever}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g, g.start()
@@ -140,7 +143,7 @@ func RunGuard() {
 			told <- lines.Text()
 		}
 	}()
-	pgid, until := 0, Now()+time.Hour
+	pgid, until := 0, time.Duration(forever)
 	for {
 		// In steps, as timers stand still while the machine sleeps.
 		left := time.NewTimer(min(until-Now(), time.Second/4))

@@ -17,42 +17,73 @@ import (
 
 // Process is a command that runs in a process group of its own.
 type Process struct {
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd // the starter, which becomes the command
+	args   []string
+	path   string
+	pipes  *starterPipes
 	guard  *guard
+	front  bool          // the command has the terminal
 	exited chan struct{} // closed when it has ended, and has not been reaped
 	reap   chan struct{} // closed to have it reaped
 	reaped chan struct{} // closed when it has been
 	once   sync.Once
 }
 
-// Start starts a command, with the environment of this process and env, and standard
-// input, output and error of this process; and the guard that ends it at until, by Now.
-// If this process is in the foreground of a terminal, the command is then.
-func Start(args []string, env []string, until time.Duration) (*Process, error) {
-	cmd := exec.Command(args[0], args[1:]...)
+// Prepare finds a command, and starts a process that becomes it with Go, and the guard for
+// it. So the guard knows whom to end before the command can start anything, and nothing has
+// to be waited for once it may run. What was prepared has to be ended by End.
+func Prepare(args []string) (*Process, error) {
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	pipes, err := newStarterPipes()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, StarterCommand)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), env...)
+	cmd.ExtraFiles = pipes.theirs()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(cmd.SysProcAttr)
-	if inForeground() {
-		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, int(os.Stdin.Fd())
-	}
-	g, err := startGuard(until)
+	g, err := startGuard()
 	if err != nil {
+		pipes.close()
 		return nil, fmt.Errorf("start the guard: %w", err)
 	}
-	p := &Process{cmd: cmd, guard: g, exited: make(chan struct{}), reap: make(chan struct{}), reaped: make(chan struct{})}
+	p := &Process{
+		cmd: cmd, args: args, path: path, pipes: pipes, guard: g,
+		exited: make(chan struct{}), reap: make(chan struct{}), reaped: make(chan struct{}),
+	}
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {
+		pipes.close()
 		g.done()
 		return nil, err
 	}
-	g.watch(cmd.Process.Pid)
+	pipes.closeTheirs()
+	g.watch(p.Pid())
 	return p, nil
 }
 
-// run starts the command, and reaps it. All from one thread: the kernel ends the command
+// Go lets the command run, with the environment of this process and env, and standard
+// input, output and error of this process, until the guard ends it at until, by Now. If
+// this process is in the foreground of a terminal, the command is then.
+func (p *Process) Go(env []string, until time.Duration) error {
+	p.guard.extend(until)
+	if inForeground() {
+		p.front = true
+		setForeground(p.Pid())
+	}
+	return p.pipes.start(order{Path: p.path, Args: p.args, Env: append(os.Environ(), env...)})
+}
+
+// run starts the process, and reaps it. All from one thread: the kernel ends the command
 // with the thread that has started it.
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread() // and never unlocked
@@ -95,8 +126,9 @@ func (p *Process) End() int {
 		p.guard.done() // before the number can become somebody else's
 		close(p.reap)
 		<-p.reaped
-		if p.cmd.SysProcAttr.Foreground {
-			takeForeground()
+		p.pipes.close()
+		if p.front {
+			setForeground(unix.Getpgrp())
 		}
 	})
 	state := p.cmd.ProcessState
@@ -116,13 +148,6 @@ func awaitGroup(pgid int) {
 		}
 		time.Sleep(wait)
 	}
-}
-
-// inForeground tells whether standard input is a terminal in whose foreground this process
-// is.
-func inForeground() bool {
-	pgid, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
-	return err == nil && pgid == unix.Getpgrp()
 }
 
 // ErrNotFound tells a command that is not there from one that cannot be started.

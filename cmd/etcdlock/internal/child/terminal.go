@@ -16,6 +16,13 @@ var Signals = []os.Signal{
 	syscall.SIGWINCH, syscall.SIGCONT,
 }
 
+// inForeground tells whether standard input is a terminal in whose foreground this process
+// is.
+func inForeground() bool {
+	pgid, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
+	return err == nil && pgid == unix.Getpgrp()
+}
+
 // SignalOf finds a signal by its name, with SIG in front or without.
 func SignalOf(name string) (syscall.Signal, bool) {
 	for _, n := range []string{name, "SIG" + name} {
@@ -26,9 +33,9 @@ func SignalOf(name string) (syscall.Signal, bool) {
 	return 0, false
 }
 
-// takeForeground makes this process the foreground of its terminal again.
-func takeForeground() {
+// setForeground makes a process group the foreground of the terminal.
+func setForeground(pgid int) {
 	signal.Ignore(syscall.SIGTTOU) // from the background it would stop us
 	defer signal.Reset(syscall.SIGTTOU)
-	_ = unix.IoctlSetPointerInt(int(os.Stdin.Fd()), unix.TIOCSPGRP, unix.Getpgrp())
+	_ = unix.IoctlSetPointerInt(int(os.Stdin.Fd()), unix.TIOCSPGRP, pgid)
 }

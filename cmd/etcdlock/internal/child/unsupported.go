@@ -19,15 +19,21 @@ var Signals = []os.Signal{os.Interrupt, syscall.SIGTERM}
 // Now is the time by the wall clock.
 func Now() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-// Start refuses: there are no process groups here by which a command and all that it has
+// Prepare refuses: there are no process groups here by which a command and all that it has
 // started can be ended.
-func Start([]string, []string, time.Duration) (*Process, error) {
+func Prepare([]string) (*Process, error) {
 	return nil, errors.New("commands cannot be run under a lock on " + runtime.GOOS +
 		", as they could not be ended with all that they have started; use Linux, macOS, BSD or WSL")
 }
 
+// Go lets the command run.
+func (*Process) Go([]string, time.Duration) error { return nil }
+
 // RunGuard does nothing here.
 func RunGuard() {}
+
+// RunStarter does nothing here.
+func RunStarter() {}
 
 // Pid is the number of the process.
 func (*Process) Pid() int { return 0 }
