@@ -151,3 +151,19 @@ func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption
 		_ = client.Close()
 	}, nil
 }
+
+// briefly calls f with a client, for short requests without a session.
+func (c *connection) briefly(ctx context.Context, f func(context.Context, *clientv3.Client) error) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, c.commandTimeout)
+	defer cancel()
+	err = f(ctx, client)
+	if fromEtcd(err) || errors.Is(err, context.DeadlineExceeded) {
+		return unreachable{fmt.Errorf("etcd at %s: %w", strings.Join(c.endpoints, ", "), err)}
+	}
+	return err
+}

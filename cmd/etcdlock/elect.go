@@ -1,5 +1,255 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
 
-func newElect(c *connection) *cobra.Command { return &cobra.Command{Use: "elect"} }
+	"github.com/spf13/cobra"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
+	"github.com/etcdlock/etcdlock/leaderhttp"
+)
+
+// electFlags are those of the elect command.
+type electFlags struct {
+	supervision
+	sessionFlags
+	id       string
+	once     bool
+	observe  bool
+	priority int
+	listen   string
+	health   health
+	out      output
+}
+
+func newElect(c *connection) *cobra.Command {
+	f := &electFlags{}
+	host, _ := os.Hostname() // --id says it otherwise
+	cmd := &cobra.Command{
+		Use:                   "elect NAME [--observe | -- COMMAND [ARGUMENT...]]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run a command while leading, or print who leads",
+		Long: `Stands in an election, and runs the command while leading. When the leadership is lost the
+command is ended before anybody else can lead, as by etcdlock lock; then it stands again, and
+runs the command in its next term. It resigns when the command ends by itself, and stands again
+after a pause of 1 s, which doubles up to 30 s while commands end within 10 s. A signal
+goes to the command, and is the end of etcdlock with it.
+
+The command gets the environment that etcdlock lock gives, and ETCDLOCK_ID. With --health it
+stands only while a shell command succeeds. With --observe it prints the leaders' IDs, a line for
+each change, and an empty one when nobody leads.
+
+` + exitCodes,
+		Example: `  etcdlock elect scheduler -- ./scheduler
+  etcdlock elect api --id "$(hostname):8080" --health 'curl -fs localhost:8080/healthz' --listen :8081 -- ./api
+  etcdlock elect scheduler --observe`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.observe {
+				if len(args) != 1 {
+					return usagef("--observe is for one name, and without a command: %s", cmd.UseLine())
+				}
+				return f.watch(cmd.Context(), c, args[0])
+			}
+			names, command, err := split(cmd, args)
+			switch {
+			case err != nil:
+				return err
+			case len(names) != 1:
+				return usagef("elect is for one name: %s", cmd.UseLine())
+			}
+			return f.run(cmd.Context(), c, names[0], command)
+		},
+	}
+	fl := cmd.Flags()
+	f.supervision.addFlags(fl)
+	f.sessionFlags.addFlags(fl)
+	f.health.addFlags(fl)
+	fl.StringVar(&f.id, "id", host, "who leads, as others see it: a host's name, or an address")
+	fl.BoolVar(&f.once, "once", false, "end after one term, with the command's exit code, or 102 if it was lost")
+	fl.IntVar(&f.priority, "priority", 0, "when a leader goes, the one who waits with the highest priority is next")
+	fl.StringVar(&f.listen, "listen", "", "address on which to serve /leader (200 while leading, else 503), /healthz, /readyz and /status")
+	fl.BoolVar(&f.observe, "observe", false, "print who leads, and do not stand")
+	f.out.addFlag(cmd)
+	return cmd
+}
+
+func (f *electFlags) run(ctx context.Context, c *connection, name string, command []string) error {
+	if err := f.check(f.ttl); err != nil {
+		return err
+	}
+	if err := f.health.check(); err != nil {
+		return err
+	}
+	ctx, sigs := catchSignals(ctx)
+	defer sigs.stop()
+	var monitor etcdlock.Monitor
+	opts := append(f.health.options(name), etcdlock.WithMonitor(&monitor))
+	if f.listen != "" {
+		stop, err := serveProbes(f.listen, &monitor)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	p, err := child.Prepare(command)
+	if err != nil {
+		return notRun{err}
+	}
+	t := &terms{electFlags: f, sigs: sigs, name: name, command: command, next: p}
+	defer func() { t.next.End() }()
+	s, end, err := c.session(ctx, f.options(command)...)
+	if err != nil {
+		return orSignal(ctx, err)
+	}
+	defer end()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.ctx, t.stop, t.ttl = ctx, cancel, s.TTL()
+	err = etcdlock.NewElection(s, name, etcdlock.WithPriority(f.priority)).Run(ctx, f.id, t.lead, opts...)
+	if t.result != nil {
+		return t.result
+	}
+	return orSignal(ctx, err)
+}
+
+// terms are those of one candidate.
+type terms struct {
+	*electFlags
+	sigs    *signals
+	name    string
+	command []string
+	ttl     time.Duration
+
+	ctx   context.Context // of all of them
+	stop  func()          // ends it
+	next  *child.Process  // what runs in the next one
+	quick int             // commands that have ended soon, one after the other
+	// result is with what etcdlock ends; nil while it does not.
+	result error
+}
+
+// lead runs the command for one term.
+func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
+	began := time.Now()
+	fmt.Fprintf(os.Stderr, "etcdlock: leading %s, with token %d\n", t.name, term.Token())
+	env := append(environment(term, t.name, term.Key()), "ETCDLOCK_ID="+t.id)
+	code, lost, err := t.supervision.run(ctx, t.sigs, t.next, term, t.ttl, env)
+	if t.ctx.Err() != nil {
+		return t.ctx.Err() // by a signal that came before the command ran
+	}
+	if isA[notRun](err) {
+		return t.end(err)
+	}
+	next, prepareErr := child.Prepare(t.command)
+	if prepareErr != nil {
+		return t.end(notRun{prepareErr})
+	}
+	t.next = next
+	switch {
+	case err != nil:
+		return err // the term was over before the command ran
+	case t.sigs.askedForEnd():
+		return t.end(exitCode(code))
+	case lost != nil && t.once:
+		return t.end(fmt.Errorf("%s: %w", t.name, lost))
+	case lost != nil:
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: standing again\n", t.name, trimName(lost))
+		return lost
+	case t.once:
+		return t.end(exitCode(code))
+	case ctx.Err() != nil:
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: resigning: %s\n", t.name, trimName(context.Cause(ctx)))
+		return nil
+	}
+	return t.pause(term, code, time.Since(began))
+}
+
+// end ends the election with a result.
+func (t *terms) end(result error) error {
+	t.result = result
+	t.stop()
+	return result
+}
+
+// pause resigns, as the command has ended by itself, and waits for a while before it stands
+// again.
+func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
+	const soon, most = 10 * time.Second, 5 // 1 s doubled five times is 32 s
+	if ran > soon {
+		t.quick = 0
+	}
+	wait := min(time.Second<<min(t.quick, most), 30*time.Second)
+	t.quick++
+	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with code %d: resigning, and standing again in %v\n", t.name, code, wait)
+	resign, cancel := context.WithTimeout(t.ctx, t.ttl)
+	defer cancel()
+	_ = term.Resign(resign) // goes on in the background
+	select {
+	case <-time.After(wait):
+	case <-t.ctx.Done():
+	}
+	return nil
+}
+
+// serveProbes serves what the election is at, until the returned function is called.
+func serveProbes(addr string, m *etcdlock.Monitor) (stop func(), err error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--listen: %w", err)}
+	}
+	fmt.Fprintf(os.Stderr, "etcdlock: serving http://%s/leader\n", l.Addr())
+	server := &http.Server{Handler: leaderhttp.Handler(m), ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l)
+	}()
+	return func() {
+		_ = server.Close()
+		<-served
+	}, nil
+}
+
+// seen is one observation, for programs.
+type seen struct {
+	Leader         string    `json:"leader"`
+	Vacant         bool      `json:"vacant,omitempty"`
+	CreateRevision int64     `json:"create_revision,omitempty"`
+	Revision       int64     `json:"revision"`
+	Time           time.Time `json:"time"`
+}
+
+// watch prints who leads until it is interrupted.
+func (f *electFlags) watch(ctx context.Context, c *connection, name string) error {
+	if err := f.out.check(); err != nil {
+		return err
+	}
+	ctx, sigs := catchSignals(ctx)
+	defer sigs.stop()
+	s, end, err := c.session(ctx)
+	if err != nil {
+		return orSignal(ctx, err)
+	}
+	defer end()
+	for l, err := range etcdlock.NewElection(s, name).Observe(ctx) {
+		if err != nil {
+			return err
+		}
+		if f.out.json() {
+			err = printLine(seen{l.Value, l.Vacant(), l.CreateRevision, l.Revision, time.Now()})
+		} else {
+			_, err = fmt.Println(strings.ReplaceAll(l.Value, "\n", " "))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return orSignal(ctx, ctx.Err())
+}

@@ -119,36 +119,28 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	if f.conflict < 0 || f.conflict > 255 {
 		return usagef("--conflict-exit-code %d: an exit code is 0 to 255", f.conflict)
 	}
-	sigs := catchSignals()
+	ctx, sigs := catchSignals(ctx)
 	defer sigs.stop()
 	p, err := child.Prepare(command)
 	if err != nil {
 		return notRun{err}
 	}
-	var (
-		s   *etcdlock.Session
-		end = func() {}
-		h   held
-		key string
-	)
+	end := func() {}
 	defer func() {
 		p.End() // before anybody else can hold
 		end()
 	}()
-	err = sigs.during(ctx, func(ctx context.Context) (err error) {
-		var closeIt func()
-		if s, closeIt, err = c.session(ctx, f.options(command)...); err != nil {
-			return err
-		}
-		end = closeIt
-		h, key, err = f.wait(ctx, s, names)
-		return err
-	})
+	s, closeSession, err := c.session(ctx, f.options(command)...)
+	if err != nil {
+		return orSignal(ctx, err)
+	}
+	end = closeSession
+	h, key, err := f.wait(ctx, s, names)
 	switch {
 	case f.conflict > 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOut](err)):
 		return coded{err, f.conflict}
 	case err != nil:
-		return err
+		return orSignal(ctx, err)
 	}
 	code, lost, err := f.supervision.run(ctx, sigs, p, h, s.TTL(), environment(h, strings.Join(names, " "), key))
 	switch {

@@ -39,13 +39,9 @@ gets a directory. It is not for production: run etcd there, on three machines or
   etcdlock lock backup -- ./backup.sh`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sigs := catchSignals()
+			ctx, sigs := catchSignals(cmd.Context())
 			defer sigs.stop()
-			err := sigs.during(cmd.Context(), func(ctx context.Context) error { return f.serve(ctx, c.debug) })
-			if isA[signalled](err) {
-				return nil // this is how it ends
-			}
-			return err
+			return f.serve(ctx, c.debug)
 		},
 	}
 	fl := cmd.Flags()

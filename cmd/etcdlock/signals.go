@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
@@ -14,8 +15,12 @@ import (
 // that none of them ends it with something left behind in etcd. What was ignored when it was
 // started, as with nohup, stays so.
 type signals struct {
-	caught chan os.Signal
-	ended  *signalled // the first one that asked for an end
+	stop func()
+
+	mu      sync.Mutex
+	command *child.Process // for which they are, nil if they are for etcdlock
+	ended   bool           // one has asked the command for an end
+	cancel  context.CancelCauseFunc
 }
 
 // signalled is the end that a signal has asked for.
@@ -23,55 +28,66 @@ type signalled struct{ sig syscall.Signal }
 
 func (s signalled) Error() string { return fmt.Sprintf("signal: %v", s.sig) }
 
-func catchSignals() *signals {
-	s := &signals{caught: make(chan os.Signal, len(child.Signals))}
+// catchSignals returns a context that ends with a signal that asks for an end, if there is no
+// command for which it is. Its cause is then the signal.
+func catchSignals(ctx context.Context) (context.Context, *signals) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &signals{cancel: cancel}
+	caught, done := make(chan os.Signal, len(child.Signals)), make(chan struct{})
 	for _, sig := range child.Signals {
 		if !signal.Ignored(sig) {
-			signal.Notify(s.caught, sig)
+			signal.Notify(caught, sig)
 		}
 	}
-	return s
-}
-
-func (s *signals) stop() { signal.Stop(s.caught) }
-
-// asksForEnd tells whether a signal says to come to an end, and remembers the first.
-func (s *signals) asksForEnd(sig os.Signal) bool {
-	switch sig {
-	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
-		if s.ended == nil {
-			s.ended = &signalled{sig.(syscall.Signal)}
-		}
-		return true
-	default:
-		return false
+	s.stop = func() {
+		signal.Stop(caught)
+		close(done)
+		cancel(nil)
 	}
-}
-
-// during calls f with a context that ends with the first signal that asks for an end. Then
-// the signal is the error, whatever f returns.
-func (s *signals) during(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	done, heard := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(heard)
 		for {
 			select {
-			case sig := <-s.caught:
-				if s.asksForEnd(sig) {
-					cancel(*s.ended)
-				}
+			case sig := <-caught:
+				s.pass(sig.(syscall.Signal))
 			case <-done:
 				return
 			}
 		}
 	}()
-	err := f(ctx)
-	close(done)
-	<-heard
-	cancel(nil)
-	if s.ended != nil {
-		return *s.ended
+	return ctx, s
+}
+
+func (s *signals) pass(sig syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := sig == syscall.SIGINT || sig == syscall.SIGTERM || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
+	switch {
+	case s.command != nil:
+		s.command.Signal(sig)
+		s.ended = s.ended || end && sig != syscall.SIGHUP // to many it says to read their settings again
+	case end:
+		s.cancel(signalled{sig})
+	}
+}
+
+// to passes signals on to a command from now on, or to none if that is nil.
+func (s *signals) to(p *child.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.command = p
+}
+
+// askedForEnd tells whether a signal for a command has asked for the end.
+func (s *signals) askedForEnd() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// orSignal is the signal that has ended a context, or else the error.
+func orSignal(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && isA[signalled](cause) {
+		return cause
 	}
 	return err
 }

@@ -67,6 +67,12 @@ const (
 // had to be ended before, nil if it was not. ctx ending is a reason to end it as well, and
 // none that is told. When run returns nothing of the command is left.
 func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, h held, ttl time.Duration, env []string) (code int, lost error, err error) {
+	sigs.to(p)
+	defer sigs.to(nil)
+	if ctx.Err() != nil { // a signal came before it could be passed on
+		p.End()
+		return 0, nil, context.Cause(ctx)
+	}
 	if err := p.Go(env, s.until(h)); err != nil {
 		p.End()
 		return 0, nil, notRun{err}
@@ -78,7 +84,7 @@ func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, 
 	if s.onLost == "kill" {
 		w.grace = killed
 	}
-	lost = w.watch(ctx, sigs)
+	lost = w.watch(ctx)
 	code = p.End()
 	// A command that was ended by the guard, while this process stood still, has nothing
 	// else to show for it than that the hold is over.
@@ -101,7 +107,7 @@ type wake struct {
 
 // watch returns when the command has ended, or has to be killed at once; lost is why it had
 // to end, if that is the hold's end.
-func (w *wake) watch(ctx context.Context, sigs *signals) (lost error) {
+func (w *wake) watch(ctx context.Context) (lost error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	var asking <-chan etcdlock.Request
@@ -113,9 +119,6 @@ func (w *wake) watch(ctx context.Context, sigs *signals) (lost error) {
 		select {
 		case <-w.p.Exited():
 			return w.told
-		case sig := <-sigs.caught:
-			sigs.asksForEnd(sig)
-			w.p.Signal(sig.(syscall.Signal))
 		case <-stop:
 			stop = nil
 			w.p.Signal(syscall.SIGTERM)

@@ -24,8 +24,8 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/features"
 
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	_ "github.com/etcdlock/etcdlock/internal/simetcd" // makes clientv3's watches wait inside the bubble, see its unblock.go
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 // etcd is the real server, of one member, in the bubble of the test: its raft ticks, its

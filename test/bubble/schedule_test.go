@@ -17,9 +17,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/internal/history"
 	"github.com/etcdlock/etcdlock/test/internal/env"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 )
 
 // Faults of the way between the holder and all members, each direction by itself.

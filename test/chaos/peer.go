@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/internal/procs"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 // peer is a client process as the runner sees it.

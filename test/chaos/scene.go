@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/internal/procs"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 // scene is one nemesis's cluster and clients. All groups stand on the same cluster, so

@@ -18,8 +18,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/test/internal/env"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 // fleet is contenders of both sides on one name, with random operations and faults.

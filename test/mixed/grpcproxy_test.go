@@ -13,7 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 )
 
 // grpcProxy starts etcd's own proxy in front of some endpoints.

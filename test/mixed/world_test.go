@@ -21,8 +21,8 @@ import (
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/etcdproc"
+	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/internal/procs"
-	"github.com/etcdlock/etcdlock/test/internal/faultproxy"
 )
 
 // long is far more than anything here should take: it turns a hang into a failure.

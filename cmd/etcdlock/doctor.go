@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
+)
+
+func newDoctor(c *connection) *cobra.Command {
+	out := &output{}
+	cmd := &cobra.Command{
+		Use:                   "doctor [PREFIX]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Look for what will give trouble",
+		Long: `Looks at the members of etcd (version, leader, alarms, how fast they answer), at the least TTL, at
+permissions, and at all names that begin with a prefix: keys without a lease that block for
+ever, names that lie inside each other, TTLs that are long or not renewed, clocks that differ,
+deadlocks, and holders who are asked to let go. To try what is permitted it writes a key of its own
+under the prefix, with a lease, and deletes it. Exit code 1 if something is wrong.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			ctx, sigs := catchSignals(cmd.Context())
+			defer sigs.stop()
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			findings := c.diagnose(ctx, client, strings.Join(args, ""))
+			if err := orSignal(ctx, ctx.Err()); err != nil {
+				return err
+			}
+			if err := out.findings(findings); err != nil {
+				return err
+			}
+			for _, f := range findings {
+				if f.Level == doctor.Wrong {
+					return exitCode(exitFailure)
+				}
+			}
+			return nil
+		},
+	}
+	out.addFlag(cmd)
+	return cmd
+}
+
+func (c *connection) diagnose(ctx context.Context, client *clientv3.Client, prefix string) []doctor.Finding {
+	d := &doctor.Doctor{Client: client, Prefix: prefix, Patience: c.commandTimeout, Now: time.Now}
+	findings := d.Examine(ctx)
+	if found, err := c.findDeadlocks(ctx, prefix); err == nil {
+		findings = append(findings, doctor.Deadlocks(found)...)
+	}
+	return findings
+}
+
+func (o *output) findings(all []doctor.Finding) error {
+	if o.json() {
+		return printJSON(all)
+	}
+	t := o.newTable("", "WHAT", "FOUND")
+	colours := map[doctor.Level]style{doctor.Good: green, doctor.Doubtful: yellow, doctor.Wrong: red}
+	count := make(map[doctor.Level]int)
+	for _, f := range all {
+		count[f.Level]++
+		t.addLong(cell{string(f.Level), colours[f.Level]}, f.What, f.Text)
+	}
+	if err := t.print(os.Stdout); err != nil {
+		return err
+	}
+	_, err := fmt.Printf("%d wrong, %d doubtful\n", count[doctor.Wrong], count[doctor.Doubtful])
+	return err
+}

@@ -1,0 +1,256 @@
+// Package doctor looks for what will give trouble to those who lock.
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Level is how bad it is.
+type Level string
+
+// The levels.
+const (
+	Good     Level = "ok"
+	Doubtful Level = "warn"
+	Wrong    Level = "FAIL"
+)
+
+// Finding is what was found about something.
+type Finding struct {
+	Level Level  `json:"level"`
+	What  string `json:"what"`
+	Text  string `json:"text"`
+}
+
+// Doctor examines an etcd.
+type Doctor struct {
+	Client   *clientv3.Client
+	Prefix   string
+	Patience time.Duration // for each request
+	Now      func() time.Time
+
+	found []Finding
+}
+
+func (d *Doctor) say(l Level, what, format string, args ...any) {
+	d.found = append(d.found, Finding{l, what, fmt.Sprintf(format, args...)})
+}
+
+// Examine looks at everything. Errors are findings.
+func (d *Doctor) Examine(ctx context.Context) []Finding {
+	d.members(ctx)
+	d.alarms(ctx)
+	d.leases(ctx)
+	d.names(ctx)
+	return d.found
+}
+
+// members looks at those that the client was told of.
+func (d *Doctor) members(ctx context.Context) {
+	versions := make(map[string]bool)
+	for _, endpoint := range d.Client.Endpoints() {
+		ctx, cancel := context.WithTimeout(ctx, d.Patience)
+		sent := d.Now()
+		s, err := d.Client.Status(ctx, endpoint)
+		took := d.Now().Sub(sent)
+		cancel()
+		switch {
+		case err != nil:
+			d.say(Wrong, "member", "%s: %v", endpoint, err)
+			continue
+		case s.Leader == 0:
+			d.say(Wrong, "member", "%s: knows of no raft leader, so it serves no locks", endpoint)
+		case len(s.Errors) > 0:
+			d.say(Wrong, "member", "%s: %s", endpoint, strings.Join(s.Errors, "; "))
+		case took > time.Second:
+			d.say(Doubtful, "member", "%s: etcd %s, answers after %v", endpoint, s.Version, took.Round(time.Millisecond))
+		default:
+			d.say(Good, "member", "%s: etcd %s, raft term %d, answers after %v", endpoint, s.Version, s.RaftTerm, took.Round(100*time.Microsecond))
+		}
+		versions[s.Version] = true
+		if major, _, _ := strings.Cut(s.Version, "."); major != "3" || older(s.Version, 3, 5) {
+			d.say(Doubtful, "version", "%s: %s is older than 3.5, with which etcdlock is not tested", endpoint, s.Version)
+		}
+	}
+	if len(versions) > 1 {
+		d.say(Doubtful, "version", "the members run different versions: an upgrade is under way, or was left halfway")
+	}
+}
+
+// older tells whether a version is before major.minor.
+func older(version string, major, minor int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	ma, errMajor := strconv.Atoi(parts[0])
+	mi, errMinor := strconv.Atoi(parts[1])
+	return errMajor == nil && errMinor == nil && (ma < major || ma == major && mi < minor)
+}
+
+func (d *Doctor) alarms(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.Patience)
+	defer cancel()
+	resp, err := d.Client.AlarmList(ctx)
+	switch {
+	case isDenied(err):
+		d.say(Doubtful, "alarms", "not permitted to see them")
+	case err != nil:
+		d.say(Wrong, "alarms", "%v", err)
+	case len(resp.Alarms) == 0:
+		d.say(Good, "alarms", "none")
+	default:
+		for _, a := range resp.Alarms {
+			d.say(Wrong, "alarms", "member %x: %v: no lock can be taken until it is disarmed", a.MemberID, a.Alarm)
+		}
+	}
+}
+
+// leases finds the least TTL, and tries whether a key can be written under the prefix.
+func (d *Doctor) leases(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.Patience)
+	defer cancel()
+	lease, err := d.Client.Grant(ctx, 1)
+	if err != nil {
+		d.say(Wrong, "leases", "none is granted: %v", err)
+		return
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Patience)
+		defer cancel()
+		_, _ = d.Client.Revoke(ctx, lease.ID) // it runs out by itself
+	}()
+	d.say(Good, "minimum TTL", "%d s; etcdlock lock takes %v unless told otherwise", lease.TTL, etcdlock.DefaultTTL)
+
+	name := d.Prefix + "etcdlock-doctor-" + strings.ToLower(rand.Text()[:8])
+	key := wire.Key(name, lease.ID)
+	sent := d.Now()
+	_, err = d.Client.Put(ctx, key, "", clientv3.WithLease(lease.ID))
+	took := d.Now().Sub(sent)
+	switch {
+	case isDenied(err):
+		d.say(Wrong, "permissions", "this user may not write under %q: grant it readwrite to the prefix; give doctor the prefix that it has", d.Prefix)
+		return
+	case err != nil:
+		d.say(Wrong, "permissions", "writing %q: %v", key, err)
+		return
+	}
+	_, err = d.Client.Delete(ctx, key)
+	if err == nil {
+		from, end := wire.Range(name)
+		_, err = d.Client.Get(ctx, from, clientv3.WithRange(end))
+	}
+	switch {
+	case err != nil:
+		d.say(Wrong, "permissions", "under %q writing works, but not deleting and reading: %v", d.Prefix, err)
+	case took > time.Second:
+		d.say(Doubtful, "writes", "one takes %v: a TTL should be many times that", took.Round(time.Millisecond))
+	default:
+		d.say(Good, "permissions", "reads, writes and deletes under %q, a write in %v", d.Prefix, took.Round(100*time.Microsecond))
+	}
+}
+
+func isDenied(err error) bool {
+	err = rpctypes.Error(err)
+	return err == rpctypes.ErrPermissionDenied || err == rpctypes.ErrUserEmpty //nolint:errorlint // they are comparable values
+}
+
+// names looks at all that is in use.
+func (d *Doctor) names(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.Patience)
+	defer cancel()
+	store, err := queues.All(ctx, d.Client, d.Prefix)
+	if err != nil {
+		d.say(Wrong, "names", "they cannot be read under %q: %v", d.Prefix, err)
+		return
+	}
+	before := len(d.found)
+	leases := 0
+	for i := range store.Queues {
+		q := &store.Queues[i]
+		if err := q.TTLs(ctx, d.Client.Lease); err != nil {
+			d.say(Wrong, "names", "leases of %s: %v", q.Name, err)
+		}
+		leases += d.entries(q)
+		d.requests(ctx, q)
+	}
+	d.nesting(store.Queues)
+	if len(d.found) == before {
+		d.say(Good, "names", "%d in use, with %d entries, among %d keys under %q", len(store.Queues), leases, store.Keys, d.Prefix)
+	}
+}
+
+// entries looks at those of one name, and tells how many there are.
+func (d *Doctor) entries(q *queues.Queue) int {
+	const (
+		longTTL = time.Minute
+		skew    = 2 * time.Second
+	)
+	for i := range q.Entries {
+		e := &q.Entries[i]
+		granted, left := time.Duration(e.GrantedTTL)*time.Second, time.Duration(e.TTL)*time.Second
+		switch {
+		case e.Stray():
+			d.say(Wrong, "stray key", "%q has no lease: whoever comes to %q waits for it for ever. If nobody needs it: etcdlock evict --key %q %q", e.Key, q.Name, e.Key, q.Name)
+			continue
+		case granted > longTTL:
+			d.say(Doubtful, "TTL", "%q: %v, for so long a holder that has crashed keeps all others out", e.Key, granted)
+		}
+		if granted > 0 && left < granted/2 {
+			d.say(Doubtful, "renewal", "%q: %v of %v are left: its process is not renewing, being stopped, cut off or dead", e.Key, left, granted)
+		}
+		if ahead := e.Since.Sub(d.Now()); !e.Since.IsZero() && ahead > skew {
+			d.say(Doubtful, "clock", "%q says that it lined up in %v: the clock of %s differs from that of this machine. Locks do not depend on it, but what people read does",
+				e.Key, ahead.Round(time.Second), e.Host)
+		}
+	}
+	return len(q.Entries)
+}
+
+func (d *Doctor) requests(ctx context.Context, q *queues.Queue) {
+	rs, err := queues.Requests(ctx, d.Client.KV, q.Name)
+	if err != nil {
+		return // seen as permissions
+	}
+	for _, r := range rs {
+		d.say(Doubtful, "asked for", "%q, by %s on %s for %v: %s", q.Name, r.Owner, r.Host, d.Now().Sub(r.Since).Round(time.Second), r.Reason)
+	}
+}
+
+func (d *Doctor) nesting(qs []queues.Queue) {
+	used := make(map[string]bool)
+	for i := range qs {
+		used[qs[i].Name] = true
+	}
+	for i := range qs {
+		for _, outer := range wire.Ancestors(qs[i].Name) {
+			if used[outer] {
+				d.say(Wrong, "nested names", "%q lies inside %q: who uses the one takes the keys of the other for its own. Rename one of them", qs[i].Name, outer)
+			}
+		}
+	}
+}
+
+// Deadlocks are findings about deadlocks.
+func Deadlocks(found []etcdlock.Deadlock) []Finding {
+	if len(found) == 0 {
+		return []Finding{{Good, "deadlocks", "none is known of"}}
+	}
+	var all []Finding
+	for _, f := range found {
+		all = append(all, Finding{Wrong, "deadlock", f.String()})
+	}
+	return all
+}

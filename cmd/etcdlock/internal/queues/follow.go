@@ -1,0 +1,129 @@
+package queues
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// What has changed about an entry.
+type What string
+
+// The changes.
+const (
+	LinedUp What = "waits"
+	Granted What = "holds"
+	Changed What = "changed"
+	Gone    What = "left"
+)
+
+// Change is one of an entry, as it was seen.
+type Change struct {
+	Time     time.Time `json:"time"`
+	Revision int64     `json:"revision"`
+	What     What      `json:"what"`
+	Entry    Entry     `json:"entry"`
+}
+
+// Follow tells of all entries of a name, and then of each change, until ctx ends or tell
+// fails. When the watch does it reads again, and tells what is different.
+func Follow(ctx context.Context, client *clientv3.Client, name string, tell func(Change) error) error {
+	var known []Entry
+	for {
+		from, end := wire.Range(name)
+		resp, err := client.Get(ctx, from, clientv3.WithRange(end))
+		if err == nil {
+			present := make(map[string]*mvccpb.KeyValue)
+			for _, kv := range resp.Kvs {
+				present[string(kv.Key)] = kv
+			}
+			if known, err = tellDifference(name, known, present, resp.Header.Revision, tell); err != nil {
+				return err
+			}
+			if known, err = followFrom(ctx, client, name, known, present, resp.Header.Revision+1, tell); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// followFrom returns without an error when the watch has ended.
+func followFrom(ctx context.Context, client *clientv3.Client, name string, known []Entry, present map[string]*mvccpb.KeyValue, rev int64, tell func(Change) error) ([]Entry, error) {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	from, end := wire.Range(name)
+	for resp := range client.Watch(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev)) {
+		if resp.Err() != nil {
+			return known, nil
+		}
+		// Revision by revision, so that nothing that was so for one of them is missed.
+		for i, ev := range resp.Events {
+			if ev.Type == clientv3.EventTypeDelete {
+				delete(present, string(ev.Kv.Key))
+			} else {
+				present[string(ev.Kv.Key)] = ev.Kv
+			}
+			if i+1 < len(resp.Events) && resp.Events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
+				continue
+			}
+			var err error
+			if known, err = tellDifference(name, known, present, ev.Kv.ModRevision, tell); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return known, nil
+}
+
+// tellDifference tells first who has gone, and then of the others in order.
+func tellDifference(name string, known []Entry, present map[string]*mvccpb.KeyValue, rev int64, tell func(Change) error) ([]Entry, error) {
+	var kvs []*mvccpb.KeyValue
+	for _, kv := range present {
+		kvs = append(kvs, kv)
+	}
+	now := New(name, own(name, kvs)).Entries
+	var changes []Change
+	add := func(what What, e Entry) {
+		changes = append(changes, Change{Time: time.Now(), Revision: rev, What: what, Entry: e})
+	}
+	for _, e := range known {
+		if find(now, e) == nil {
+			add(Gone, e)
+		}
+	}
+	for _, e := range now {
+		switch before := find(known, e); {
+		case (before == nil || !before.Holds) && e.Holds:
+			add(Granted, e)
+		case before == nil:
+			add(LinedUp, e)
+		case before.ModRevision != e.ModRevision:
+			add(Changed, e)
+		}
+	}
+	for _, c := range changes {
+		if err := tell(c); err != nil {
+			return nil, err
+		}
+	}
+	return now, nil
+}
+
+// find finds an entry that is the same one, and not a later one with the same key.
+func find(in []Entry, e Entry) *Entry {
+	i := slices.IndexFunc(in, func(o Entry) bool { return o.Key == e.Key && o.CreateRevision == e.CreateRevision })
+	if i < 0 {
+		return nil
+	}
+	return &in[i]
+}

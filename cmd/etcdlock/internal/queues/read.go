@@ -1,0 +1,180 @@
+package queues
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+const (
+	page  = 1000 // keys in one answer
+	batch = 100  // ranges in one transaction; etcd takes 128
+)
+
+// Store is what lies under a prefix, at one revision.
+type Store struct {
+	Revision int64
+	Keys     int     // of all kinds
+	Queues   []Queue // by name
+}
+
+// All reads the queues of all names that begin with a prefix. Of keys that are no queue's it
+// reads the names alone; with them comes no lease (from etcd 3.7 on), so the leases are asked for.
+func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, error) {
+	s := &Store{}
+	alive, err := leases(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]bool)
+	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+	if prefix == "" {
+		from, end = "\x00", "\x00" // all there are
+	}
+	for {
+		opts := []clientv3.OpOption{
+			clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(page), clientv3.WithRev(s.Revision),
+		}
+		resp, err := client.Get(ctx, from, opts...)
+		if err != nil {
+			return nil, err
+		}
+		if s.Revision == 0 {
+			s.Revision = resp.Header.Revision
+		}
+		s.Keys += len(resp.Kvs)
+		for _, kv := range resp.Kvs {
+			if name, ok := nameOf(string(kv.Key), alive); ok && strings.HasPrefix(name, prefix) {
+				names[name] = true
+			}
+		}
+		if !resp.More || len(resp.Kvs) == 0 {
+			break
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+	sorted := make([]string, 0, len(names))
+	for name := range names {
+		sorted = append(sorted, name)
+	}
+	slices.Sort(sorted)
+	for some := range slices.Chunk(sorted, batch) {
+		qs, err := read(ctx, client.KV, some, s.Revision)
+		if err != nil {
+			return nil, err
+		}
+		for i := range qs {
+			if qs[i].used() {
+				s.Queues = append(s.Queues, qs[i])
+			}
+		}
+	}
+	return s, nil
+}
+
+// leases are those that there are; nil for a user who may not know.
+func leases(ctx context.Context, client *clientv3.Client) (map[clientv3.LeaseID]bool, error) {
+	resp, err := client.Leases(ctx)
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	alive := make(map[clientv3.LeaseID]bool, len(resp.Leases))
+	for _, l := range resp.Leases {
+		alive[l.ID] = true
+	}
+	return alive, nil
+}
+
+// One reads the queue of a name, and the revision at which it was so.
+func One(ctx context.Context, kv clientv3.KV, name string) (q Queue, rev int64, err error) {
+	from, end := wire.Range(name)
+	resp, err := kv.Get(ctx, from, clientv3.WithRange(end))
+	if err != nil {
+		return Queue{}, 0, err
+	}
+	return New(name, own(name, resp.Kvs)), resp.Header.Revision, nil
+}
+
+// read reads queues at a revision.
+func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Queue, error) {
+	ops := make([]clientv3.Op, len(names))
+	for i, name := range names {
+		from, end := wire.Range(name)
+		ops[i] = clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithRev(rev))
+	}
+	resp, err := kv.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, err
+	}
+	qs := make([]Queue, len(names))
+	for i, r := range resp.Responses {
+		qs[i] = New(names[i], own(names[i], r.GetResponseRange().Kvs))
+	}
+	return qs, nil
+}
+
+// own are the keys of a name, without those of names that lie inside it.
+func own(name string, kvs []*mvccpb.KeyValue) (some []*mvccpb.KeyValue) {
+	for _, kv := range kvs {
+		if _, nested := wire.Nested(name, string(kv.Key)); !nested {
+			some = append(some, kv)
+		}
+	}
+	return some
+}
+
+// Requests reads who asks for a name.
+func Requests(ctx context.Context, kv clientv3.KV, name string) ([]Request, error) {
+	resp, err := kv.Get(ctx, wire.Side(name, "ask/"), clientv3.WithPrefix())
+	if err != nil {
+		return nil, err
+	}
+	var all []Request
+	for _, kv := range resp.Kvs {
+		if r, ok := newRequest(kv); ok {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// TTLs asks for the leases of the entries of a queue, several at a time.
+func (q *Queue) TTLs(ctx context.Context, lease clientv3.Lease) error {
+	var (
+		wg    sync.WaitGroup
+		limit = make(chan struct{}, 16)
+		mu    sync.Mutex
+		bad   error
+	)
+	for i := range q.Entries {
+		e := &q.Entries[i]
+		if e.Stray() {
+			continue
+		}
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			resp, err := lease.TimeToLive(ctx, e.Lease)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				bad = err
+				return
+			}
+			e.GrantedTTL, e.TTL = resp.GrantedTTL, max(resp.TTL, 0)
+		})
+	}
+	wg.Wait()
+	return bad
+}

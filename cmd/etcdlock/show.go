@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+)
+
+// shown is what show tells of a name.
+type shown struct {
+	queues.Queue
+	Revision int64            `json:"revision"`
+	Requests []queues.Request `json:"requests,omitempty"`
+}
+
+func newShow(c *connection) *cobra.Command {
+	out := &output{}
+	cmd := &cobra.Command{
+		Use:                   "show NAME",
+		DisableFlagsInUseLine: true,
+		Short:                 "Show the queue of a name: who holds, who waits, and their leases",
+		Long: `Shows who holds and who waits, in order, at one revision. LEASE is what is left of the TTL in
+etcd, of how much: a holder who renews keeps it above two thirds. Exit code 1 if there is nobody.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			return c.briefly(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
+				s := shown{}
+				var err error
+				if s.Queue, s.Revision, err = queues.One(ctx, client.KV, args[0]); err != nil {
+					return err
+				}
+				if err := s.TTLs(ctx, client.Lease); err != nil {
+					return err
+				}
+				if s.Requests, err = queues.Requests(ctx, client.KV, args[0]); err != nil {
+					return err
+				}
+				if out.json() {
+					err = printJSON(s)
+				} else {
+					err = out.show(&s)
+				}
+				if err == nil && len(s.Entries) == 0 {
+					return exitCode(exitFailure)
+				}
+				return err
+			})
+		},
+	}
+	out.addFlag(cmd)
+	return cmd
+}
+
+func (o *output) show(s *shown) error {
+	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, s.Name), s.Kind, s.Revision)
+	if len(s.Entries) == 0 {
+		fmt.Println("nobody holds or waits")
+		return nil
+	}
+	t := o.newTable("", "STATE", "WHO", "HOST", "PID", "SINCE", "LEASE", "REVISION", "WANTS", "KEY")
+	for i := range s.Entries {
+		e := &s.Entries[i]
+		lease := ""
+		if !e.Stray() {
+			lease = fmt.Sprintf("%ds of %ds", e.TTL, e.GrantedTTL)
+		}
+		t.addLong(i+1, state(e), holder(*e), e.Host, number(e.PID), age(e.Since), lease, e.CreateRevision, wants(e), e.Key)
+	}
+	if err := t.print(os.Stdout); err != nil {
+		return err
+	}
+	for _, r := range s.Requests {
+		fmt.Printf("%s (%s, pid %d) asks for it since %s: %s\n", printable(r.Owner), printable(r.Host), r.PID, age(r.Since), printable(r.Reason))
+	}
+	return nil
+}
+
+// state is what an entry is at.
+func state(e *queues.Entry) cell {
+	switch {
+	case e.Stray():
+		return cell{"stray", red}
+	case e.Holds:
+		return cell{"holds", green}
+	default:
+		return cell{"waits", yellow}
+	}
+}
+
+// wants is what an entry wants beside the plain lock.
+func wants(e *queues.Entry) string {
+	var all []string
+	if e.Shared {
+		all = append(all, "shared")
+	}
+	if e.Permits > 0 {
+		all = append(all, fmt.Sprintf("%d of %d", e.Permits, e.Limit))
+	}
+	if e.Priority != 0 {
+		all = append(all, fmt.Sprintf("priority %d", e.Priority))
+	}
+	if len(e.Together) > 1 {
+		all = append(all, "with "+strings.Join(e.Together, " "))
+	}
+	if len(e.Has) > 0 {
+		all = append(all, "has "+strings.Join(e.Has, " "))
+	}
+	return strings.Join(all, ", ")
+}
