@@ -161,7 +161,8 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 		return t.end(fmt.Errorf("%s: %w", t.name, lost))
 	case lost != nil:
 		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: standing again\n", t.name, trimName(lost))
-		return lost
+		t.resign(term) // it may stand yet, a moment before its deadline
+		return nil
 	case t.once:
 		return t.end(exitCode(code))
 	case ctx.Err() != nil:
@@ -188,14 +189,20 @@ func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	wait := min(time.Second<<min(t.quick, most), 30*time.Second)
 	t.quick++
 	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with code %d: resigning, and standing again in %v\n", t.name, code, wait)
-	resign, cancel := context.WithTimeout(t.ctx, t.ttl)
-	defer cancel()
-	_ = term.Resign(resign) // goes on in the background
+	t.resign(term)
 	select {
 	case <-time.After(wait):
 	case <-t.ctx.Done():
 	}
 	return nil
+}
+
+// resign ends a term whose command has ended. What cannot be confirmed goes on in the
+// background.
+func (t *terms) resign(term *etcdlock.Term) {
+	ctx, cancel := context.WithTimeout(t.ctx, t.ttl)
+	defer cancel()
+	_ = term.Resign(ctx)
 }
 
 // serveProbes serves what the election is at, until the returned function is called.

@@ -138,13 +138,13 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 	if e.Host != "" {
 		who += fmt.Sprintf(" (%s, pid %d)", printable(e.Host), e.PID)
 	}
-	fmt.Fprintf(&b, "%s %s %s, by the key %s of revision %d.\n", who, state(e).text, q.Name, printable(e.Key), e.CreateRevision)
+	fmt.Fprintf(&b, "%s %s %s, by the key %s of revision %d.\n", who, state(e).text, safe(q.Name), safe(e.Key), e.CreateRevision)
 	if f.revoke {
 		fmt.Fprintf(&b, "Its lease %s will be revoked", e.LeaseHex)
 		if ttl, err := client.TimeToLive(ctx, e.Lease, clientv3.WithAttachedKeys()); err == nil && len(ttl.Keys) > 1 {
 			fmt.Fprintf(&b, ", and with it go all %d keys of that process:", len(ttl.Keys))
 			for _, k := range ttl.Keys {
-				b.WriteString("\n  " + printable(string(k)))
+				b.WriteString("\n  " + safe(string(k)))
 			}
 		}
 		b.WriteString(".\n")

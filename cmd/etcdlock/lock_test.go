@@ -18,6 +18,7 @@ import (
 )
 
 func TestACommandRunsUnderTheLockAndLearnsOfIt(t *testing.T) {
+	t.Parallel()
 	name := nameOf(t)
 	p := start(t, "lock", "--ttl", "3s", "--owner", "nightly", name, "--", "sh", "-c",
 		`echo "key $ETCDLOCK_KEY"; echo "token $ETCDLOCK_TOKEN"; echo "name $ETCDLOCK_NAME"; echo "until $ETCDLOCK_DEADLINE"; read go; exit 7`)
@@ -45,6 +46,7 @@ func TestACommandRunsUnderTheLockAndLearnsOfIt(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	taken := nameOf(t)
 	_, err := etcdlock.NewMutex(newSession(t), taken).Lock(t.Context())
 	require.NoError(t, err)
@@ -107,6 +109,7 @@ func TestTheEnvironmentOfEtcdctlCounts(t *testing.T) {
 }
 
 func TestSignalsAreForTheCommand(t *testing.T) {
+	t.Parallel()
 	name := nameOf(t)
 	p := start(t, "lock", name, "--", "sh", "-c", `trap 'echo usr1' USR1; trap 'echo term; exit 3' TERM; echo ready; while :; do sleep 0.05; done`)
 	p.says("ready")
@@ -120,6 +123,7 @@ func TestSignalsAreForTheCommand(t *testing.T) {
 }
 
 func TestASignalEndsTheWaitInLineAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	name := nameOf(t)
 	lock, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
 	require.NoError(t, err)
@@ -139,6 +143,7 @@ func TestASignalEndsTheWaitInLineAndLeavesNothing(t *testing.T) {
 }
 
 func TestWhatTheCommandLeavesBehindIsKilledBeforeTheRelease(t *testing.T) {
+	t.Parallel()
 	name := nameOf(t)
 	p := start(t, "lock", name, "--", "sh", "-c",
 		`sh -c 'trap "" TERM HUP; while :; do sleep 0.05; done' & echo "grandchild $!"; read go < `+fifo(t))
@@ -169,6 +174,7 @@ func openFifo(t *testing.T) {
 }
 
 func TestSeveralNamesAreHeldAtOnce(t *testing.T) {
+	t.Parallel()
 	a, b := nameOf(t)+"a", nameOf(t)+"b"
 	p := start(t, "lock", a, b, "--", "sh", "-c", `echo "key $ETCDLOCK_KEY"; read go < `+fifo(t))
 	keys := strings.Fields(p.says("key "))
@@ -180,6 +186,7 @@ func TestSeveralNamesAreHeldAtOnce(t *testing.T) {
 }
 
 func TestSharedLocksAndPermitsAreHeldBesideOthers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		kind          string
 		beside, alone []string
@@ -206,6 +213,7 @@ func TestSharedLocksAndPermitsAreHeldBesideOthers(t *testing.T) {
 }
 
 func TestAnIgnoredHangupStaysIgnored(t *testing.T) {
+	t.Parallel()
 	name := nameOf(t)
 	p := start(t, "lock", name, "--", "nohup", os.Args[0], "lock", name+"x", "--", "sh", "-c", "echo ready; read go < "+fifo(t)+"; echo done")
 	p.says("ready")

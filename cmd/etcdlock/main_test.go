@@ -359,6 +359,8 @@ func waitBehind(t *testing.T, name string) <-chan time.Time {
 	return at
 }
 
+func hexOf(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }
+
 // nameOf is a name for a test alone.
 func nameOf(t *testing.T) string {
 	return "tests/" + t.Name() + strconv.FormatInt(time.Now().UnixNano(), 36)

@@ -1,0 +1,259 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+)
+
+// jsonOf runs a command with -o json.
+func jsonOf[V any](t *testing.T, code int, args ...string) (v V) {
+	t.Helper()
+	p := runToEnd(t, append(args, "-o", "json")...)
+	require.Equal(t, code, p.code, "%v: %s", args, &p.stderr)
+	require.NoError(t, json.Unmarshal([]byte(p.out.String()), &v), "%s", &p.out)
+	return v
+}
+
+// findings are those of a level, of one prefix.
+func findings(t *testing.T, code int, prefix string, level doctor.Level) (all []string) {
+	t.Helper()
+	for _, f := range jsonOf[[]doctor.Finding](t, code, "doctor", prefix) {
+		if f.Level == level {
+			all = append(all, f.What)
+		}
+	}
+	return all
+}
+
+func TestOperatorsSeeAllKindsAndNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	prefix := nameOf(t) + "-"
+	s, other := newSession(t), newSession(t)
+	_, err := etcdlock.NewMutex(s, prefix+"lock").Lock(t.Context())
+	require.NoError(t, err)
+	waitBehind(t, prefix+"lock")
+	_, err = etcdlock.NewElection(s, prefix+"election").Campaign(t.Context(), "host-a:80")
+	require.NoError(t, err)
+	_, err = etcdlock.NewSemaphore(s, prefix+"semaphore", 3).Acquire(t.Context(), 2)
+	require.NoError(t, err)
+	_, err = etcdlock.NewSemaphore(other, prefix+"semaphore", 3).Acquire(t.Context(), 1)
+	require.NoError(t, err)
+	_, err = etcdlock.NewRWMutex(s, prefix+"rw").RLock(t.Context())
+	require.NoError(t, err)
+	_, err = etcdlock.NewRWMutex(other, prefix+"rw").RLock(t.Context())
+	require.NoError(t, err)
+	// Keys of others, with a lease and without, also where a name would be.
+	for _, key := range []string{"plain", "users/42", "users/abcdef"} {
+		_, err = dev.client.Put(t.Context(), prefix+key, "not yours", clientv3.WithLease(s.Lease()))
+		require.NoError(t, err)
+	}
+
+	found := make(map[string]queues.Queue)
+	for _, q := range jsonOf[[]queues.Queue](t, 0, "ls", prefix) {
+		found[strings.TrimPrefix(q.Name, prefix)] = q
+	}
+	require.Len(t, found, 4, "%v", found)
+	for name, want := range map[string]struct {
+		kind           queues.Kind
+		holds, waiting int
+	}{
+		"lock": {queues.Lock, 1, 1}, "election": {queues.Election, 1, 0}, "semaphore": {queues.Semaphore, 2, 0}, "rw": {queues.RWLock, 2, 0},
+	} {
+		q := found[name]
+		require.Equal(t, want.kind, q.Kind, name)
+		require.Len(t, q.Holders(), want.holds, name)
+		require.Len(t, q.Waiters(), want.waiting, name)
+	}
+	all := jsonOf[[]queues.Queue](t, 0, "ls")
+	require.GreaterOrEqual(t, len(all), 4)
+
+	people := runToEnd(t, "ls", prefix)
+	require.Contains(t, people.out.String(), "host-a:80")
+	require.Contains(t, people.out.String(), "semaphore 3/3")
+	require.Contains(t, people.out.String(), "the test and 1 more")
+	require.NotContains(t, people.out.String(), "not yours")
+	require.NotContains(t, people.out.String(), "\x1b", "no colours but on a terminal")
+
+	q := jsonOf[shown](t, 0, "show", prefix+"lock")
+	require.Len(t, q.Entries, 2)
+	require.Equal(t, "the test", q.Entries[0].Owner)
+	require.EqualValues(t, 10, q.Entries[0].GrantedTTL)
+	require.Greater(t, q.Entries[0].TTL, int64(5))
+	require.Equal(t, exitFailure, runToEnd(t, "show", prefix+"nobody").code)
+	require.Equal(t, exitUsage, runToEnd(t, "ls", "-o", "xml").code)
+}
+
+// What others write into etcd must not reach the terminal as it is.
+func TestValuesOfOthersCannotChangeTheTerminal(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	_, err := etcdlock.NewElection(newSession(t), name).Campaign(t.Context(), "\x1b[2Jfooled\nyou")
+	require.NoError(t, err)
+	p := runToEnd(t, "ls", name)
+	require.NotContains(t, p.out.String(), "\x1b")
+	require.Contains(t, p.out.String(), `\x1b[2Jfooled\nyou`)
+	require.Equal(t, 2, strings.Count(p.out.String(), "\n"))
+}
+
+func TestEvictAsksAndThenTakesOnlyTheOneThatItShowed(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	s := newSession(t)
+	lock, err := etcdlock.NewMutex(s, name).Lock(t.Context())
+	require.NoError(t, err)
+	beside, err := etcdlock.NewMutex(s, name+"-beside").Lock(t.Context())
+	require.NoError(t, err)
+	granted := waitBehind(t, name)
+
+	p := runToEnd(t, "evict", name)
+	require.Equal(t, exitUsage, p.code, "nobody is there to confirm it")
+	require.Contains(t, p.stderr.String(), lock.Key())
+	require.Contains(t, p.stderr.String(), "The next one, the test, can hold at once")
+	require.NoError(t, lock.Err())
+
+	require.Zero(t, runToEnd(t, "evict", "--yes", name).code)
+	receive(t, granted, "the grant to the next one")
+	receive(t, lock.Done(), "the loss")
+	require.ErrorIs(t, lock.Err(), etcdlock.ErrEvicted)
+	require.NoError(t, beside.Err(), "the lease lives")
+
+	p = runToEnd(t, "evict", "--yes", "--revoke", name+"-beside")
+	require.Zero(t, p.code, "%s", &p.stderr)
+	receive(t, beside.Done(), "the loss")
+	require.ErrorIs(t, beside.Err(), etcdlock.ErrRevoked)
+
+	require.Equal(t, exitFailure, runToEnd(t, "evict", "--yes", name+"-nobody").code)
+}
+
+func TestEvictNeedsToBeToldWhichOfSeveral(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	var keys []string
+	var permits []*etcdlock.Permit
+	for range 2 {
+		p, err := etcdlock.NewSemaphore(newSession(t), name, 2).Acquire(t.Context(), 1)
+		require.NoError(t, err)
+		keys, permits = append(keys, p.Key()), append(permits, p)
+	}
+	require.Equal(t, exitUsage, runToEnd(t, "evict", "--yes", name).code)
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", keys[1], name).code)
+	receive(t, permits[1].Done(), "the loss")
+	require.NoError(t, permits[0].Err())
+}
+
+func TestAskWaitsUntilTheCommandHasComeToAnEnd(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	p := start(t, "lock", "--on-ask", "USR1", name, "--", "sh", "-c",
+		`trap 'echo asked; exit 9' USR1; echo ready; while :; do sleep 0.05; done`)
+	p.says("ready")
+	require.Zero(t, runToEnd(t, "ask", "--owner", "ops", "--reason", "deploying", name).code)
+	require.Equal(t, 9, p.wait())
+	require.Contains(t, p.out.String(), "asked")
+	require.Contains(t, p.stderr.String(), "asks for it: deploying")
+	nothingLeft(t, name)
+
+	_, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, exitTimedOut, runToEnd(t, "ask", "--timeout", "300ms", name).code)
+}
+
+func TestWatchTellsEachChange(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	first, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
+	require.NoError(t, err)
+	p := start(t, "watch", "-o", "json", name)
+	next := func() (what queues.What, key string) {
+		var ch queues.Change
+		require.NoError(t, json.Unmarshal([]byte(receive(t, p.lines, "a change")), &ch))
+		return ch.What, ch.Entry.Key
+	}
+	what, key := next()
+	require.Equal(t, queues.Granted, what)
+	require.Equal(t, first.Key(), key)
+	waitBehind(t, name)
+	what, second := next()
+	require.Equal(t, queues.LinedUp, what)
+	require.NoError(t, first.Unlock(t.Context()))
+	what, key = next()
+	require.Equal(t, queues.Gone, what)
+	require.Equal(t, first.Key(), key)
+	what, key = next()
+	require.Equal(t, queues.Granted, what)
+	require.Equal(t, second, key)
+	p.signal(sigterm)
+	require.Equal(t, 128+15, p.wait())
+}
+
+// trap A14, trap A15
+func TestDoctorFindsStrayKeysAndNestedNames(t *testing.T) {
+	t.Parallel()
+	prefix := nameOf(t) + "-"
+	s := newSession(t)
+	_, err := etcdlock.NewMutex(s, prefix+"a").Lock(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, findings(t, 0, prefix, doctor.Wrong))
+	require.Empty(t, findings(t, 0, prefix, doctor.Doubtful))
+	require.Empty(t, keysOf(t, prefix+"etcdlock-doctor"))
+
+	_, err = dev.client.Put(t.Context(), prefix+"a/stray", "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"stray key"}, findings(t, exitFailure, prefix, doctor.Wrong))
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", prefix+"a/stray", prefix+"a").code)
+	require.Empty(t, findings(t, 0, prefix, doctor.Wrong))
+
+	other, err := dev.client.Grant(t.Context(), 120)
+	require.NoError(t, err)
+	_, err = dev.client.Put(t.Context(), prefix+"a/b/"+hexOf(other.ID), "", clientv3.WithLease(other.ID))
+	require.NoError(t, err)
+	require.Equal(t, []string{"nested names"}, findings(t, exitFailure, prefix, doctor.Wrong))
+	require.Equal(t, []string{"TTL"}, findings(t, exitFailure, prefix, doctor.Doubtful), "two minutes are long")
+	_, err = dev.client.Revoke(t.Context(), other.ID)
+	require.NoError(t, err)
+}
+
+func TestDoctorTellsOfWhoDoesNotRenewAndOfAMemberThatIsAway(t *testing.T) {
+	t.Parallel()
+	prefix := nameOf(t) + "-"
+	dying, err := dev.client.Grant(t.Context(), 5)
+	require.NoError(t, err)
+	_, err = dev.client.Put(t.Context(), prefix+"a/"+hexOf(dying.ID), "", clientv3.WithLease(dying.ID))
+	require.NoError(t, err)
+	time.Sleep(3500 * time.Millisecond)
+	require.Equal(t, []string{"renewal"}, findings(t, 0, prefix, doctor.Doubtful))
+
+	p := runToEnd(t, "doctor", "--endpoints", dev.endpoint+",127.0.0.1:1", prefix)
+	require.Equal(t, exitFailure, p.code)
+	require.Regexp(t, `FAIL +member +127.0.0.1:1`, p.out.String())
+}
+
+func TestDeadlocksAreFound(t *testing.T) {
+	t.Parallel()
+	prefix := nameOf(t) + "-"
+	require.Zero(t, runToEnd(t, "deadlocks", prefix).code)
+	one, two := newSession(t), newSession(t)
+	a, err := etcdlock.NewMutex(one, prefix+"a").Lock(t.Context())
+	require.NoError(t, err)
+	b, err := etcdlock.NewMutex(two, prefix+"b").Lock(t.Context())
+	require.NoError(t, err)
+	go func() { _, _ = etcdlock.NewMutex(one, prefix+"b").Lock(a.Context()) }()
+	go func() { _, _ = etcdlock.NewMutex(two, prefix+"a").Lock(b.Context()) }()
+	eventually(t, func() bool { return len(keysOf(t, prefix)) == 4 }, "both wait")
+	found := jsonOf[[][]waitLink](t, exitFailure, "deadlocks", prefix)
+	require.Len(t, found, 1)
+	require.Len(t, found[0], 2)
+	require.Contains(t, findings(t, exitFailure, prefix, doctor.Wrong), "deadlock")
+}
