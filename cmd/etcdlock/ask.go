@@ -30,6 +30,9 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, sigs := catchSignals(cmd.Context())
 			defer sigs.stop()
+			if owner == "" {
+				owner = os.Getenv("USER")
+			}
 			s, end, err := c.session(ctx, etcdlock.WithOwner(owner))
 			if err != nil {
 				return orSignal(ctx, err)
@@ -49,7 +52,7 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&reason, "reason", "", "why, for the holder to read")
-	fl.StringVar(&owner, "owner", os.Getenv("USER"), "who asks, for the holder to read")
+	fl.StringVar(&owner, "owner", "", "who asks, for the holder to read (default $USER)")
 	fl.DurationVarP(&timeout, "timeout", "w", 0, "how long to wait (0: for as long as it takes)")
 	return cmd
 }

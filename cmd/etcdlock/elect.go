@@ -31,7 +31,6 @@ type electFlags struct {
 
 func newElect(c *connection) *cobra.Command {
 	f := &electFlags{}
-	host, _ := os.Hostname() // --id says it otherwise
 	cmd := &cobra.Command{
 		Use:                   "elect NAME [--observe | -- COMMAND [ARGUMENT...]]",
 		DisableFlagsInUseLine: true,
@@ -71,7 +70,7 @@ each change, and an empty one when nobody leads.
 	f.supervision.addFlags(fl)
 	f.sessionFlags.addFlags(fl)
 	f.health.addFlags(fl)
-	fl.StringVar(&f.id, "id", host, "who leads, as others see it: a host's name, or an address")
+	fl.StringVar(&f.id, "id", "", "who leads, as others see it: an address, say (default the host's name)")
 	fl.BoolVar(&f.once, "once", false, "end after one term, with the command's exit code, or 102 if it was lost")
 	fl.IntVar(&f.priority, "priority", 0, "when a leader goes, the one who waits with the highest priority is next")
 	fl.StringVar(&f.listen, "listen", "", "address on which to serve /leader (200 while leading, else 503), /healthz, /readyz and /status")
@@ -86,6 +85,9 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	}
 	if err := f.health.check(); err != nil {
 		return err
+	}
+	if f.id == "" {
+		f.id, _ = os.Hostname() // or nothing, if the system does not know either
 	}
 	ctx, sigs := catchSignals(ctx)
 	defer sigs.stop()

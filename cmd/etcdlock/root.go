@@ -17,11 +17,12 @@ same names.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return fromEnv(cmd.Root().PersistentFlags())
 		},
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root.PersistentFlags())
-	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newEvict(c), newAsk(c), newDeadlocks(c), newDoctor(c), newServeDev(c))
+	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newEvict(c), newAsk(c), newDeadlocks(c), newDoctor(c), newServeDev(c), newMan())
 	return root
 }
