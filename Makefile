@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet lint tidy cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick failover
+.PHONY: help test fmt vet lint tidy cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick failover outlive
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,3 +95,6 @@ bench-quick: ## the targets of the benchmark, a line for each, in less than a mi
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections
+
+outlive: ## a table: for how long a command outlives its lock, under "etcdlock lock" and "etcdctl lock"
+	@cd cmd/etcdlock && go run ./internal/outlive

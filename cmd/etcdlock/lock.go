@@ -25,7 +25,7 @@ type lockFlags struct {
 	try      bool
 	shared   bool
 	permits  string // n/limit
-	conflict int    // exit code, 0: exitBusy or exitTimedOut
+	conflict int    // exit code; -1: exitBusy or exitTimedOut
 }
 
 // sessionFlags are those of the commands that hold something.
@@ -86,7 +86,7 @@ group is killed before the lock is released; what leaves the group (setsid) is n
 	fl.DurationVarP(&f.timeout, "timeout", "w", 0, "how long to wait in line (0: for as long as it takes)")
 	fl.BoolVarP(&f.shared, "shared", "s", false, "hold the lock beside others who do so with --shared")
 	fl.StringVar(&f.permits, "permits", "", "hold N of LIMIT permits of a semaphore, as N/LIMIT")
-	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", 0, "exit code when --try or --timeout did not get it (default 100 and 101)")
+	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", -1, "exit code when --try or --timeout did not get it, if not 100 and 101")
 	cmd.MarkFlagsMutuallyExclusive("try", "timeout")
 	cmd.MarkFlagsMutuallyExclusive("shared", "permits")
 	return cmd
@@ -116,7 +116,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 			return err // before there is anything in etcd
 		}
 	}
-	if f.conflict < 0 || f.conflict > 255 {
+	if f.conflict < -1 || f.conflict > 255 {
 		return usagef("--conflict-exit-code %d: an exit code is 0 to 255", f.conflict)
 	}
 	ctx, sigs := catchSignals(ctx)
@@ -137,7 +137,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	end = closeSession
 	h, key, err := f.wait(ctx, s, names)
 	switch {
-	case f.conflict > 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOut](err)):
+	case f.conflict >= 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOut](err)):
 		return coded{err, f.conflict}
 	case err != nil:
 		return orSignal(ctx, err)

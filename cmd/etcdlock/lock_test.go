@@ -69,6 +69,7 @@ func TestExitCodes(t *testing.T) {
 		{exitBusy, "locked by another holder", []string{"lock", "--try", free, taken, "--", "true"}},
 		{exitTimedOut, "not granted within 300ms", []string{"lock", "--timeout", "300ms", taken, "--", "true"}},
 		{5, "locked by another holder", []string{"lock", "-n", "-E", "5", taken, "--", "true"}},
+		{0, "locked by another holder", []string{"lock", "-n", "-E", "0", taken, "--", "true"}},
 		{6, "not granted", []string{"lock", "-w", "100ms", "-E", "6", taken, "--", "true"}},
 		{exitNotFound, "not found", []string{"lock", free, "--", "no-such-command"}},
 		{exitNotRun, "permission denied", []string{"lock", free, "--", plain}},
