@@ -51,9 +51,14 @@ func (n *names) checkNesting(name string) error {
 	return nil
 }
 
-// slots are, by name, the keys that a session uses in its queue: the one that it has there in
+// slots are the keys that a session uses in its queues: the one that it has under each name in
 // the first place, slot 0, and those beside that.
-type slots map[string]map[wire.Slot]bool
+type slots map[usedSlot]struct{}
+
+type usedSlot struct {
+	name string
+	slot wire.Slot
+}
 
 // take returns the first one beside that which is not in use, of that rank.
 func (s slots) take(name string, rank wire.Slot) wire.Slot {
@@ -65,18 +70,11 @@ func (s slots) take(name string, rank wire.Slot) wire.Slot {
 	return slot
 }
 
-func (s slots) busy(name string, slot wire.Slot) bool { return s[name][slot] }
-
-func (s slots) hold(name string, slot wire.Slot) {
-	if s[name] == nil {
-		s[name] = make(map[wire.Slot]bool)
-	}
-	s[name][slot] = true
+func (s slots) busy(name string, slot wire.Slot) bool {
+	_, busy := s[usedSlot{name, slot}]
+	return busy
 }
 
-func (s slots) drop(name string, slot wire.Slot) {
-	delete(s[name], slot)
-	if len(s[name]) == 0 {
-		delete(s, name)
-	}
-}
+func (s slots) hold(name string, slot wire.Slot) { s[usedSlot{name, slot}] = struct{}{} }
+
+func (s slots) drop(name string, slot wire.Slot) { delete(s, usedSlot{name, slot}) }

@@ -27,6 +27,10 @@ func (r *record) speaksOf(w *waiter) {
 	r.mu.Lock()
 	before := r.holds
 	r.holds, r.stale = nil, false
+	if before == nil && w.carried == nil {
+		r.mu.Unlock()
+		return
+	}
 	for c := w.carried; c != nil; c = c.outer {
 		r.holds = append(r.holds, c.hold)
 	}
