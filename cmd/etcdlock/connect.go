@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/client/pkg/v3/srv"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -21,6 +23,10 @@ import (
 // ETCDCTL_CACERT for --cacert.
 type connection struct {
 	endpoints          []string
+	discoverySRV       string
+	discoverySRVName   string
+	insecureDiscovery  bool
+	foreignNames       bool
 	dialTimeout        time.Duration
 	commandTimeout     time.Duration
 	keepAliveTime      time.Duration
@@ -34,6 +40,10 @@ type connection struct {
 
 func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "gRPC endpoints")
+	f.StringVar(&c.discoverySRV, "discovery-srv", "", "domain name to query for SRV records describing cluster endpoints")
+	f.StringVar(&c.discoverySRVName, "discovery-srv-name", "", "service name to query when using DNS discovery")
+	f.BoolVar(&c.insecureDiscovery, "insecure-discovery", true, "accept insecure SRV records describing cluster endpoints")
+	f.BoolVar(&c.foreignNames, "foreign-names", false, "take names as etcd's own examples have them, with a slash at the end (\"/my-lock/\")")
 	f.DurationVar(&c.dialTimeout, "dial-timeout", 2*time.Second, "dial timeout for client connections")
 	f.DurationVar(&c.commandTimeout, "command-timeout", 5*time.Second, "timeout for short requests, not for waiting in line")
 	f.DurationVar(&c.keepAliveTime, "keepalive-time", 2*time.Second, "keepalive time for client connections")
@@ -64,6 +74,9 @@ func fromEnv(f *pflag.FlagSet) error {
 
 // client connects to etcd.
 func (c *connection) client() (*clientv3.Client, error) {
+	if err := c.discover(); err != nil {
+		return nil, err
+	}
 	cfg := clientv3.Config{
 		Endpoints:            c.endpoints,
 		DialTimeout:          c.dialTimeout,
@@ -94,6 +107,24 @@ func (c *connection) client() (*clientv3.Client, error) {
 		return nil, unreachable{fmt.Errorf("etcd at %s: %w", strings.Join(c.endpoints, ", "), err)}
 	}
 	return client, nil
+}
+
+// discover takes the endpoints from DNS, where that was asked for.
+func (c *connection) discover() error {
+	if c.discoverySRV == "" {
+		return nil
+	}
+	found, err := srv.GetClient("etcd-client", c.discoverySRV, c.discoverySRVName)
+	if err != nil {
+		return unreachable{fmt.Errorf("SRV records of %q: %w", c.discoverySRV, err)}
+	}
+	c.endpoints = slices.DeleteFunc(found.Endpoints, func(e string) bool {
+		return !c.insecureDiscovery && strings.HasPrefix(e, "http://")
+	})
+	if len(c.endpoints) == 0 {
+		return unreachable{fmt.Errorf("SRV records of %q name no endpoint that may be used", c.discoverySRV)}
+	}
+	return nil
 }
 
 // secure sets up TLS where the flags or the endpoints ask for it.
@@ -136,6 +167,9 @@ func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.commandTimeout)
 	defer cancel()
+	if c.foreignNames {
+		opts = append(opts, etcdlock.WithForeignNames())
+	}
 	s, err := etcdlock.NewSession(bounded, client, append(opts, etcdlock.WithLogger(c.logger()))...)
 	if err != nil {
 		_ = client.Close()

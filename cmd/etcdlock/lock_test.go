@@ -78,6 +78,7 @@ func TestExitCodes(t *testing.T) {
 		{exitUsage, "say a name", []string{"lock", "--", "true"}},
 		{exitUsage, "unknown flag", []string{"lock", "--nonsense", free, "--", "true"}},
 		{exitUsage, "invalid name", []string{"lock", "a/", "--", "true"}},
+		{0, "", []string{"lock", "--foreign-names", "/my-lock/", "--", "true"}},
 		{exitUsage, "whole seconds", []string{"lock", "--ttl", "1500ms", free, "--", "true"}},
 		{exitUsage, "minimum", []string{"lock", "--ttl", "1s", free, "--", "true"}},
 		{exitUsage, "--on-lost", []string{"lock", "--on-lost", "pray", free, "--", "true"}},
