@@ -20,9 +20,8 @@ import (
 func TestACommandRunsUnderTheLockAndLearnsOfIt(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
-	pipe := fifo(t)
 	p := start(t, "lock", "--ttl", "3s", "--owner", "nightly", name, "--", "sh", "-c",
-		`echo "key $ETCDLOCK_KEY"; echo "token $ETCDLOCK_TOKEN"; echo "name $ETCDLOCK_NAME"; echo "until $ETCDLOCK_DEADLINE"; read go < `+pipe+`; exit 7`)
+		`echo "key $ETCDLOCK_KEY"; echo "token $ETCDLOCK_TOKEN"; echo "name $ETCDLOCK_NAME"; echo "until $ETCDLOCK_DEADLINE"; read go < `+fifo(t)+`; exit 7`)
 	key := p.says("key ")
 	require.Equal(t, []string{key}, keysOf(t, name))
 	token, err := strconv.ParseInt(p.says("token "), 10, 64)
@@ -39,7 +38,7 @@ func TestACommandRunsUnderTheLockAndLearnsOfIt(t *testing.T) {
 	require.Equal(t, p.cmd.Process.Pid, q[0].PID)
 	require.Equal(t, token, q[0].CreateRevision, "nobody was there before")
 
-	require.NoError(t, os.WriteFile(pipe, []byte("go\n"), 0))
+	openFifo(t)
 	require.Equal(t, 7, p.wait())
 	p.nobodyLeft()
 	require.False(t, leaseLives(t, key), "it is revoked when etcdlock ends, and not later")
