@@ -52,8 +52,8 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	}
 	defer e.session.watchLeader(ctx, e.name)()
 	h, err := e.session.acquire(ctx, e.name, claim{
-		as:    candidate + value,
-		value: func() string { return value }, // what it proposed, byte for byte
+		as:  candidate + value,
+		own: func() string { return value }, // what it proposed, byte for byte
 
 		candidate: true,
 		rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},

@@ -110,7 +110,7 @@ func (s *Session) drop(ctx context.Context, k inheritedKey) error {
 		return err
 	}
 	value := string(kv.Value) // it stays as it is for as long as it stands
-	h, err := s.acquire(ctx, k.name, claim{as: "to give up " + value, value: func() string { return value }, try: true})
+	h, err := s.acquire(ctx, k.name, claim{as: "to give up " + value, own: func() string { return value }, try: true})
 	if errors.Is(err, ErrLocked) {
 		return nil // somebody here has it; or somebody else was ahead, and the place is given up
 	}

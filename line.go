@@ -77,12 +77,14 @@ type late struct {
 // claim is what somebody wants to hold as.
 type claim struct {
 	as    string        // kind and owner, or kind and proposal: who has the same may have the key as it is
-	value func() string // what is written to the key for it
+	own   func() string // what is written to the key for it; nil: restate of want
 	try   bool          // only if nobody else holds or waits
 	terms terms
 
-	mode    wire.Mode
-	restate func(want wire.Holder) string // value, for when it wants something else later; nil if it never does
+	mode  wire.Mode
+	want  *wire.Holder
+	owner string
+	held  *carried // what the caller holds already
 
 	rule      *queue.Rule // of who can hold beside others; nil for who cannot
 	candidate bool        // of an election

@@ -78,7 +78,7 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 		return nil, err
 	}
 	cfg := newMutexConfig(s, nil)
-	w := &waiter{claim: cfg.claim(ctx, try, "lock ", wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
+	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
 	for _, name := range names {
 		if h := w.carried.of(s, name); h != nil {
 			return nil, w.never("the context carries a hold of %q (key %q), which would be waited for", name, h.Key())

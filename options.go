@@ -212,22 +212,32 @@ func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
 }
 
 // claim is what is told to the line of a name. kind says what for, and want so to others.
-func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want wire.Holder, rule *queue.Rule) claim {
-	owner, held := c.owner, carriedBy(ctx)
-	restate := func(want wire.Holder) string {
-		want.Owner, want.Holds = owner, held.keys()
-		return holderValue(want)
-	}
+func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) claim {
 	return claim{
-		as:      kind + owner,
-		value:   func() string { return restate(want) },
-		try:     try,
-		terms:   c.terms,
-		mode:    want.Mode,
-		restate: restate,
-		rule:    rule,
-		cycle:   c.cycle,
+		as:    kind + c.owner,
+		try:   try,
+		terms: c.terms,
+		mode:  want.Mode,
+		want:  want,
+		owner: c.owner,
+		held:  carriedBy(ctx),
+		rule:  rule,
+		cycle: c.cycle,
 	}
+}
+
+// value is what is written to the key.
+func (c *claim) value() string {
+	if c.own != nil {
+		return c.own()
+	}
+	return c.restate(*c.want)
+}
+
+// restate is the value when it wants something else.
+func (c *claim) restate(want wire.Holder) string {
+	want.Owner, want.Holds = c.owner, c.held.keys()
+	return holderValue(want)
 }
 
 type mutexOptionFunc func(*mutexConfig)

@@ -113,12 +113,12 @@ func (l *ReadLock) Unlock(ctx context.Context) error {
 
 // exclusive is the claim of who wants to hold alone.
 func (c *mutexConfig) exclusive(ctx context.Context, try bool) claim {
-	return c.claim(ctx, try, "lock ", wire.Holder{}, nil)
+	return c.claim(ctx, try, "lock ", &wantsAll, nil)
 }
 
 // shared is the claim of a reader.
 func (c *mutexConfig) shared(ctx context.Context, try bool) claim {
-	return c.claim(ctx, try, "read ", wire.Holder{Mode: wire.Shared}, queue.Shared())
+	return c.claim(ctx, try, "read ", &wantsToShare, queue.Shared())
 }
 
 func writeLock(h *Hold, err error) func(op, name string) (*WriteLock, error) {
@@ -138,3 +138,9 @@ func readLock(h *Hold, err error) func(op, name string) (*ReadLock, error) {
 		return &ReadLock{h}, nil
 	}
 }
+
+// What the values of locks say; never changed.
+var (
+	wantsAll     wire.Holder
+	wantsToShare = wire.Holder{Mode: wire.Shared}
+)

@@ -89,8 +89,8 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 			return value()
 		},
 	})
-	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), wire.Holder{Mode: wire.Counted}, rule)
-	c.value = value
+	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted}, rule)
+	c.own = value
 	h, err := m.session.acquire(ctx, m.name, c)
 	if err != nil {
 		return nil, opError(op, m.name, m.explain(err))
