@@ -174,6 +174,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inQueue, tests: []string{"TestAWaitGoesOnWhateverBecomesOfItsWatch"},
 	},
 	{
+		takesOut: "a wait whose watch is silent moves to another stream",
+		edits:    []edit{{"internal/queue/view.go", "if behind && q.view.told == told {", "if false && behind && q.view.told == told {"}},
+		in:       inQueue, tests: []string{"TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent"},
+	},
+	{
 		takesOut: "a refused batch fails only the one that is to blame",
 		edits:    []edit{{"internal/queue/batch.go", "if err != nil && answer.Final(err) {", "if err != nil && answer.Final(err) && false {"}},
 		in:       inRoot, tests: []string{"TestARefusedBatchFailsOnlyTheOneThatIsToBlame"},
