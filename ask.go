@@ -70,7 +70,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err := s.usable(name); err != nil {
 		return err
 	}
-	ls, err := s.awaitLease(ctx)
+	ls, err := s.awaitLease(&span{outer: ctx})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package etcdlock
 
 import (
-	"context"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
@@ -67,7 +66,7 @@ func (t *tenure) detached() bool {
 	if !t.open() {
 		return false
 	}
-	t.stay, t.leave = context.WithCancel(t.ctx)
+	t.stay = span{of: &t.life}
 	l.tenure = nil
 	if l.own() {
 		l.slots = nil // it is the tenure's from now on

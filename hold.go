@@ -68,7 +68,7 @@ func (h *Hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		ctx, cancel := context.WithCancelCause(h.tenure.ctx)
+		ctx, cancel := context.WithCancelCause(h.tenure.life.context())
 		h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: h.values}, cancel
 		if h.err != nil {
 			cancel(h.err)
@@ -92,8 +92,8 @@ func (h *Hold) Err() error {
 func (h *Hold) over() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.err == nil && h.tenure.ctx.Err() != nil {
-		h.err = context.Cause(h.tenure.ctx)
+	if h.err == nil {
+		h.err = h.tenure.life.over()
 	}
 	return h.err
 }
@@ -201,8 +201,8 @@ func (h *Hold) giveBack() bool {
 	if h.ctx != nil {
 		h.cancel(ErrReleased)
 		h.err = context.Cause(h.ctx)
-	} else if h.tenure.ctx.Err() != nil {
-		h.err = context.Cause(h.tenure.ctx)
+	} else if over := h.tenure.life.over(); over != nil {
+		h.err = over
 	}
 	return errors.Is(h.err, ErrReleased)
 }

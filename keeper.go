@@ -117,9 +117,9 @@ func (s *Session) changed() {
 	s.renewed = make(chan struct{})
 }
 
-// awaitLease blocks until the session has a lease that can be relied on, ctx ends
-// or the session does; the error is the cause.
-func (s *Session) awaitLease(ctx context.Context) (*lease.Lease, error) {
+// awaitLease blocks until the session has a lease that can be relied on, the time for that is
+// over or the session ends; the error is the cause.
+func (s *Session) awaitLease(within *span) (*lease.Lease, error) {
 	for {
 		s.mu.Lock()
 		l, leased, renewed := s.lease, s.leased, s.renewed
@@ -129,8 +129,8 @@ func (s *Session) awaitLease(ctx context.Context) (*lease.Lease, error) {
 		}
 		select {
 		case <-renewed:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		case <-within.context().Done():
+			return nil, within.over()
 		case <-s.ctx.Done():
 			return nil, s.Err()
 		}

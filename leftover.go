@@ -111,7 +111,7 @@ func (l *line) sweep() {
 	case <-late.C:
 	}
 	l.unsure = l.unsure[1:]
-	ls, err := s.awaitLease(s.ctx)
+	ls, err := s.awaitLease(&span{outer: s.ctx})
 	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
 		if !l.sweepSlot(ls, first.slot) {
 			l.later(ls, first.slot)

@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -39,7 +40,7 @@ type line struct {
 
 	// Guarded by session.mu.
 	waiters list.List     // of *waiter, in the order in which they came
-	abandon func()        // ends the wait in etcd, when nobody is left whom it serves
+	wanted  *span         // ends when nobody is left whom the wait in etcd serves; nil while there is none
 	served  *waiter       // for whom the present entry is; nil while there is none
 	blocked bool          // it has to wait
 	tenure  *tenure       // nil while the session has not got the lock
@@ -47,7 +48,8 @@ type line struct {
 	doubt   bool          // of a line for several names: a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 
-	record record // of the entry that waits
+	record  record      // of the entry that waits
+	settled alarm.Alarm // when its tenure has lasted for a while
 
 	unsure []late // the line's goroutine's own
 }
@@ -58,7 +60,7 @@ type place interface {
 	TryEnter(context.Context, queue.Want) (e *queue.Entry, unsure bool, err error)
 	Granted(context.Context, *queue.Entry) (granted bool, rev int64, err error)
 	Await(context.Context, *queue.Entry) (rev int64, err error)
-	Stay(ctx context.Context, e *queue.Entry, kept <-chan struct{}, company func()) error
+	Stay(ctx context.Context, e *queue.Entry, settle time.Duration, kept <-chan struct{}, company func()) error
 	Rewrite(ctx context.Context, e *queue.Entry, value string) error
 	Leave(ctx context.Context, e *queue.Entry, tried bool) error
 	LeaveOnce(context.Context, *queue.Entry) (deleted bool, err error)
@@ -236,7 +238,6 @@ func (s *Session) addLine(id string, names ...string) *line {
 		id:      id,
 		name:    names[0],
 		names:   names,
-		abandon: func() {},
 		joined:  make(chan struct{}, 1),
 	}
 	if l.own() {
@@ -284,6 +285,9 @@ func (l *line) wake() {
 	}
 }
 
+// Ring wakes the line's goroutine when an alarm goes off.
+func (l *line) Ring() { l.wake() }
+
 // rest notes whether the line is in use. Called with session.mu held.
 func (l *line) rest(resting bool) {
 	if resting != l.resting {
@@ -301,7 +305,7 @@ func (l *line) taken() bool {
 
 // held tells whether a goroutine of this session holds alone. Called with session.mu held.
 func (l *line) held() bool {
-	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.ctx.Err() == nil
+	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.life.over() == nil
 }
 
 // refuses tells whether somebody is ahead of w who does not want to wait. Those who can hold
@@ -345,7 +349,7 @@ func (l *line) giveUp(w *waiter) bool {
 	w.place = nil
 	switch next := l.front(); {
 	case next == nil || l.served != nil && !next.inherits(l.served):
-		l.abandon() // the entry is of no use any more, and in others' way
+		l.unwanted() // the entry is of no use any more, and in others' way
 	case first && (w.carried != nil || next.carried != nil):
 		l.record.outdated()
 	}
@@ -388,6 +392,6 @@ func (l *line) failWaiters(under *lease.Lease, err error) {
 		}
 	}
 	if l.waiters.Len() == 0 {
-		l.abandon() // the wait in etcd has no purpose any more
+		l.unwanted() // the wait in etcd has no purpose any more
 	}
 }

@@ -114,7 +114,7 @@ func checkTogether(s *Session, names []string) error {
 		given[name] = true
 	}
 	for name := range given {
-		for _, outer := range wire.Ancestors(name) {
+		for outer := range wire.Ancestors(name) {
 			if given[outer] {
 				return fmt.Errorf("%w: %q lies inside %q", ErrNestedName, name, outer)
 			}

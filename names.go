@@ -21,7 +21,7 @@ func newNames() names {
 func (n *names) use(all []string, by int) {
 	for _, name := range all {
 		add(n.using, name, by)
-		for _, outer := range wire.Ancestors(name) {
+		for outer := range wire.Ancestors(name) {
 			add(n.inside, outer, by)
 		}
 	}
@@ -36,7 +36,7 @@ func add(counts map[string]int, name string, by int) {
 // checkNesting refuses a name that lies inside another one that is in use by this
 // session, or around one. Other sessions' are found in etcd.
 func (n *names) checkNesting(name string) error {
-	for _, outer := range wire.Ancestors(name) {
+	for outer := range wire.Ancestors(name) {
 		if n.using[outer] > 0 {
 			return fmt.Errorf("%w: this session uses %q, and %q lies inside it", ErrNestedName, outer, name)
 		}

@@ -80,8 +80,8 @@ func (l *line) drain() {
 // serve brings one waiter to its end: a grant that is over, or that has left the line; or an
 // error. On the way it may become another waiter's turn, if the first gives up.
 func (l *line) serve() {
-	wanted, done := l.want()
-	defer done()
+	wanted := l.want()
+	defer l.done()
 
 	ls, err := l.session.awaitLease(wanted)
 	if err != nil {
@@ -146,21 +146,31 @@ func (l *line) dropSlot(slot wire.Slot) {
 	}
 }
 
-// want returns a context that ends when nobody is in the line any more.
-func (l *line) want() (context.Context, func()) {
-	wanted, cancel := context.WithCancel(l.session.ctx)
+// want begins the time in which somebody is in the line.
+func (l *line) want() *span {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.abandon = cancel
+	l.wanted = &span{outer: l.session.ctx}
 	if l.waiters.Len() == 0 {
-		cancel()
+		l.unwanted()
 	}
-	return wanted, func() {
-		l.session.mu.Lock()
-		defer l.session.mu.Unlock()
-		l.abandon, l.served, l.blocked = func() {}, nil, false
-		cancel()
+	return l.wanted
+}
+
+// unwanted tells the line's goroutine that nobody is in the line any more who wants what it
+// waits for. Called with session.mu held.
+func (l *line) unwanted() {
+	if l.wanted != nil {
+		l.wanted.end(errUnwanted)
 	}
+}
+
+// done ends what want began.
+func (l *line) done() {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.unwanted() // the context too, if there is one
+	l.wanted, l.served, l.blocked = nil, nil, false
 }
 
 // first is the waiter whose turn it is, nil if there is none; all of them wait under
@@ -179,7 +189,7 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // the proof. The requests run under the lease, not under a caller's context: one
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd.
-func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
@@ -204,7 +214,7 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 	case e.First():
 		return e, e.CreateRevision, nil
 	}
-	if wanted.Err() != nil {
+	if wanted.over() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
 	l.block()
@@ -235,19 +245,19 @@ func (l *line) enter(wanted context.Context, ls *lease.Lease, w *waiter, slot *w
 }
 
 // mayLead asks whether a candidate whose turn it is leads by it.
-func (l *line) mayLead(wanted context.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
+func (l *line) mayLead(wanted *span, ls *lease.Lease, e *queue.Entry) (bool, error) {
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(wanted, func() { cancel(errUnwanted) })()
+	defer context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })()
 	return l.single.MayLead(waiting, e)
 }
 
 // wait waits until the entry may go in. What it says is kept true meanwhile, see record.
-func (l *line) wait(wanted context.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+func (l *line) wait(wanted *span, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
 	check := func(ctx context.Context) error { return l.session.checkCycle(ctx, of, e) }
 	for {
 		waiting, cancel := l.record.wait(ls.Context())
-		stop := context.AfterFunc(wanted, func() { cancel(errUnwanted) })
+		stop := context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })
 		if err = check(waiting); err == nil {
 			check = func(context.Context) error { return nil } // it was the last one to come
 			rev, err = l.queue.Await(waiting, e)
@@ -350,7 +360,7 @@ func whyGone(ls *lease.Lease) error {
 }
 
 // fail tells those concerned why nothing was granted.
-func (l *line) fail(wanted context.Context, ls *lease.Lease, first *waiter, err error) {
+func (l *line) fail(wanted *span, ls *lease.Lease, first *waiter, err error) {
 	switch {
 	case errors.Is(err, queue.ErrGone):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
@@ -359,7 +369,7 @@ func (l *line) fail(wanted context.Context, ls *lease.Lease, first *waiter, err 
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
 		l.failAll(ls, ls.Err())
-	case err == nil || wanted.Err() != nil:
+	case err == nil || wanted.over() != nil:
 		// Nobody is there to be told.
 	default:
 		l.session.mu.Lock()

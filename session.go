@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 
+	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
@@ -36,6 +37,7 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // every goroutine of the session
 	writer *queue.Writer
+	settle *alarm.Clock     // when a hold has lasted for a while
 	closed chan struct{}    // closed when the first Close or Orphan is through
 	detach func() bool      // stops watching the client
 	beacon *beacon          // nil without WithCrashDetection
@@ -119,6 +121,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
 	s.writer.Pace = cfg.pace
+	s.settle = alarm.New(queue.Settle)
 
 	if err := s.light(); err != nil {
 		s.cancel(err)

@@ -35,10 +35,8 @@ type tenure struct {
 
 	restate func(want wire.Holder) string // what the value is to be when it wants something else
 
-	ctx    context.Context // a child of the lease's; all holds of the tenure end with it
-	cancel context.CancelCauseFunc
-	stay   context.Context // ends with ctx, or when the tenure is to end
-	leave  context.CancelFunc
+	life span // a part of the lease's; all holds of the tenure end with it
+	stay span // ends with life, or when the line's goroutine is to do something about the tenure
 
 	// Guarded by session.mu.
 	began    time.Duration // by the session's clock
@@ -74,8 +72,7 @@ func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
 		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
 	}
-	t.ctx, t.cancel = context.WithCancelCause(ls.Context())
-	t.stay, t.leave = context.WithCancel(t.ctx)
+	t.life.outer, t.stay.of = ls.Context(), &t.life
 	if w.rule != nil && !l.own() {
 		t.goBeside()
 	} else {
@@ -112,7 +109,7 @@ func (t *tenure) grantTo(w *waiter) {
 // open tells whether the tenure can have another holder: it goes on, and the lease
 // can be relied on. Called with session.mu held.
 func (t *tenure) open() bool {
-	return t != nil && !t.ended && t.ctx.Err() == nil && t.lease.Err() == nil
+	return t != nil && !t.ended && t.life.over() == nil && t.lease.Err() == nil
 }
 
 // released decides who is next, after h was given back. It is false if that is
@@ -159,9 +156,6 @@ func (t *tenure) leaveAtOnce(ctx context.Context) bool {
 	if ctx.Err() != nil || t.lease.Err() != nil {
 		return false
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(t.lease.Context(), cancel)()
 	deleted, err := t.leaveTo(ctx)
 	t.line.session.mu.Lock()
 	defer t.line.session.mu.Unlock()
@@ -178,20 +172,31 @@ func (t *tenure) leaveTo(ctx context.Context) (deleted bool, err error) {
 	heir := t.heir
 	t.line.session.mu.Unlock()
 	if heir == nil {
-		return t.queue.LeaveOnce(ctx, t.entry)
+		return t.leaveOnce(ctx)
 	}
-	err = t.line.single.HandTo(ctx, t.entry, heir)
+	whole, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.lease.Context(), cancel)()
+	err = t.line.single.HandTo(whole, t.entry, heir)
 	t.line.session.mu.Lock()
 	t.handErr = err
 	t.line.session.mu.Unlock()
 	switch {
 	case errors.Is(err, queue.ErrNoTarget):
-		return t.queue.LeaveOnce(ctx, t.entry)
+		return t.leaveOnce(ctx)
 	case errors.Is(err, queue.ErrGone):
 		return false, nil
 	default:
 		return err == nil, err
 	}
+}
+
+// leaveOnce deletes the key by one request.
+func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
+	ctx, cancel := t.line.session.writer.Bound(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.lease.Context(), cancel)()
+	return t.queue.LeaveOnce(ctx, t.entry)
 }
 
 // keep leaves the key where it is, for somebody of this session to come, for as long
@@ -272,12 +277,52 @@ func (t *tenure) close() {
 }
 
 // lose ends the tenure, and whatever is held under it, for a cause.
-func (t *tenure) lose(cause error) { t.cancel(cause) }
+func (t *tenure) lose(cause error) { t.life.end(cause) }
+
+// leave has the line's goroutine, or that of the tenure, look after it.
+func (t *tenure) leave() {
+	t.stay.end(errGiven)
+	t.line.wake()
+}
+
+var errGiven = errors.New("the tenure is to end")
+
+// stays blocks until a tenure is to end, or its key is gone; see queue.Stay.
+func (l *line) stays(t *tenure) error {
+	left := queue.Settle
+	if t == l.tenure && l.single != nil && !l.single.Viewed() {
+		if left = l.quiet(t); t.stay.over() != nil {
+			return t.stay.over()
+		}
+	}
+	return t.queue.Stay(t.stay.context(), t.entry, left, t.kept, t.yield)
+}
+
+// quiet is how most tenures pass: they are over before their key needs to be watched, and
+// before anything else needs to be set up for them. It returns when this one is to end, or
+// is kept, or in what time from now on it is to be watched.
+func (l *line) quiet(t *tenure) (left time.Duration) {
+	began := time.Now()
+	l.session.settle.Set(&l.settled, l)
+	defer l.settled.Stop()
+	for {
+		select {
+		case <-l.joined:
+		case <-t.kept:
+			return max(0, queue.Settle-time.Since(began))
+		case <-t.lease.Context().Done():
+			return 0
+		}
+		if t.stay.over() != nil || time.Since(began) >= queue.Settle {
+			return 0
+		}
+	}
+}
 
 // watch watches over a tenure until it ends, and deletes the key; or until it leaves its
 // line.
 func (l *line) watch(t *tenure) {
-	err := t.queue.Stay(t.stay, t.entry, t.kept, t.yield)
+	err := l.stays(t)
 	if t.detached() {
 		return
 	}
@@ -285,7 +330,7 @@ func (l *line) watch(t *tenure) {
 	given := t.ended && t.turns == 0
 	l.session.mu.Unlock()
 	if errors.Is(err, queue.ErrGone) && given {
-		<-t.stay.Done() // by our own hand, most likely; leaving tells
+		<-t.stay.context().Done() // by our own hand, most likely; leaving tells
 	} else if errors.Is(err, queue.ErrGone) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
@@ -293,11 +338,11 @@ func (l *line) watch(t *tenure) {
 		t.end()
 		l.session.mu.Unlock()
 		t.lose(whyGone(t.lease))
-	} else if t.stay.Err() == nil {
+	} else if t.stay.over() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.
 		l.session.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor would we hear of strangers
-		<-t.stay.Done()
+		<-t.stay.context().Done()
 		if t.detached() {
 			return
 		}
@@ -305,7 +350,7 @@ func (l *line) watch(t *tenure) {
 
 	l.session.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
-	lost, left, tried, beside := t.ctx.Err() != nil, t.left, t.tried, t != l.tenure
+	lost, left, tried, beside := t.life.over() != nil, t.left, t.tried, t != l.tenure
 	if !beside {
 		l.tenure = nil
 	}
@@ -313,9 +358,9 @@ func (l *line) watch(t *tenure) {
 	refused := false
 	switch {
 	case left:
-		t.cancel(ErrReleased)
+		t.life.end(ErrReleased)
 	case lost:
-		t.leftErr = context.Cause(t.ctx)
+		t.leftErr = t.life.over()
 		if err := t.lease.Err(); err != nil {
 			l.failAll(t.lease, err)
 		} else if len(t.entry.Parts()) > 1 {
@@ -323,7 +368,7 @@ func (l *line) watch(t *tenure) {
 		}
 	default:
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
-		t.cancel(ErrReleased)
+		t.life.end(ErrReleased)
 	}
 	close(t.settled)
 	switch {

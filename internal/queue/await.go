@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// settle and settleWait are how long a hold, or a wait in a crowd, must last before
+	// Settle and settleWait are how long a hold, or a wait in a crowd, must last before
 	// our own key is watched. Most are shorter, and are spared the watch; and he who
 	// waits finds out at the latest when it is his turn.
-	settle     = 250 * time.Millisecond
+	Settle     = 250 * time.Millisecond
 	settleWait = time.Second
 
 	// waitResync and holdResync are how often we look for ourselves, in case a
@@ -194,7 +194,7 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue
 	if ahead == nil || e.rule != nil {
 		return q.look(ctx, e)
 	}
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(string(ahead.Key))).Commit()
 		if err != nil {
 			return err
@@ -214,7 +214,7 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue
 // look reads at one revision whether our own entry stands (ErrGone if not), and
 // who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, e.rule.ownRead()...), clientv3.OpGet(q.from, q.looked(e)...)).Commit()
 		if err != nil {
 			return err

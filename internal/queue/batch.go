@@ -5,12 +5,14 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 )
 
@@ -25,6 +27,10 @@ type Writer struct {
 	kv    clientv3.KV
 	spawn func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
 	lanes int
+
+	patience *alarm.Clock // with the first tries of a request
+	slow     *alarm.Clock // with a transaction that has a lane
+	resting  *alarm.Clock // of queues
 	// Pace is called before each write, for tests: of those that come at one instant
 	// chance would pick which goes first.
 	Pace func(ctx context.Context, name string)
@@ -58,6 +64,31 @@ type write struct {
 	then, othw []clientv3.Op
 	alone      bool // it travels by itself, as for having been in a batch that was refused
 	done       chan written
+	lane       lane // if it does not wait for others
+}
+
+// lane is that of a transaction. It is given up when that is through, or slow.
+type lane struct {
+	alarm.Alarm
+	writer *Writer
+	left   atomic.Bool
+}
+
+func (l *lane) take(w *Writer) {
+	l.writer = w
+	w.slow.Set(&l.Alarm, l)
+}
+
+func (l *lane) leave() {
+	l.Stop()
+	l.Ring()
+}
+
+// Ring gives the lane to those who wait, once.
+func (l *lane) Ring() {
+	if !l.left.Swap(true) {
+		l.writer.landed()
+	}
 }
 
 type written struct {
@@ -68,7 +99,10 @@ type written struct {
 // NewWriter makes a writer. Its goroutines are started by spawn, and end with the
 // requests that they send.
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
-	return &Writer{life: life, kv: kv, lanes: lanes, spawn: spawn, most: most}
+	return &Writer{
+		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most,
+		patience: alarm.New(firstBound), slow: alarm.New(slow), resting: alarm.New(Resting),
+	}
 }
 
 // Txn is a transaction that writes a key of a name. Whether it took effect is not known
@@ -91,7 +125,8 @@ func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 	if w.flying < w.lanes {
 		w.flying++
 		w.mu.Unlock()
-		defer w.lane()()
+		wr.lane.take(w)
+		defer wr.lane.leave()
 		return w.send(wr)
 	}
 	wr.done = make(chan written, 1)
@@ -105,17 +140,6 @@ func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 	}
 }
 
-// lane returns what gives up the lane of a transaction, once: when that is through, or
-// slow.
-func (w *Writer) lane() func() {
-	leave := sync.OnceFunc(w.landed)
-	late := time.AfterFunc(slow, leave)
-	return func() {
-		late.Stop()
-		leave()
-	}
-}
-
 // landed gives a lane to those who wait.
 func (w *Writer) landed() {
 	w.mu.Lock()
@@ -126,7 +150,9 @@ func (w *Writer) landed() {
 		return
 	}
 	spawned := w.spawn(func() {
-		defer w.lane()()
+		l := &lane{}
+		l.take(w)
+		defer l.leave()
 		w.fly(batch)
 	})
 	if !spawned { // the session has ended, and with it the contexts of all of them
@@ -141,6 +167,9 @@ func (w *Writer) landed() {
 // has to go alone by himself. Those whose callers have gone are left out. Called with
 // mu held.
 func (w *Writer) next() []*write {
+	if len(w.waiting) == 0 {
+		return nil
+	}
 	w.waiting = slices.DeleteFunc(w.waiting, func(wr *write) bool { return wr.ctx.Err() != nil })
 	var batch []*write
 	names := make(map[string]bool)

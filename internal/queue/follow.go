@@ -237,7 +237,7 @@ func (q *Queue) First(ctx context.Context) (Head, error) {
 
 // AwaitFirst is First that tries again until etcd has answered or ctx ends.
 func (q *Queue) AwaitFirst(ctx context.Context) (head Head, err error) {
-	_, err = retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
 		head, err = q.First(ctx)
 		return err
 	})

@@ -17,7 +17,7 @@ type mirror struct {
 // read reads the queue as it is now.
 func (q *Queue) read(ctx context.Context) (*mirror, error) {
 	m := &mirror{}
-	_, err := retry(ctx, 0, func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) error {
 		kvs, rev, err := q.List(ctx)
 		if err != nil {
 			return err

@@ -94,7 +94,7 @@ func preferred(entries map[string]*mvccpb.KeyValue, e *Entry) bool {
 func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	tried := false
-	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
 			append(q.deletes(e), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
@@ -134,7 +134,7 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		then = append(then, clientv3.OpDelete(own))
 	}
 	tried := false
-	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name,
 			[]clientv3.Cmp{
 				e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
@@ -184,7 +184,7 @@ func (q *Queue) clearMark(ctx context.Context, kv *mvccpb.KeyValue) error {
 	if !ok {
 		return nil
 	}
-	_, err := retry(ctx, kv.Lease, func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
 		_, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{
 			clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision),
 			clientv3.Compare(clientv3.CreateRevision(m.Key), "!=", m.CreateRevision),
@@ -198,7 +198,7 @@ func (q *Queue) clearMark(ctx context.Context, kv *mvccpb.KeyValue) error {
 // gone, and the mark with it.
 func (q *Queue) pastMark(ctx context.Context, kv *mvccpb.KeyValue) (of *mvccpb.KeyValue, err error) {
 	m, _ := readMark(kv)
-	_, err = retry(ctx, kv.Lease, func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, m.Key)
 		if err == nil && len(resp.Kvs) > 0 && m.isOf(resp.Kvs[0]) {
 			of = resp.Kvs[0]

@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -41,15 +42,22 @@ type Queue struct {
 	name      string
 	from, end string
 	log       *zap.Logger
-	view      *view        // nil while there is none
-	stream    atomic.Int32 // the watches' stream to etcd: another one when the last one hangs
+	view      *view       // nil while there is none
+	peeks     clientv3.Op // what is read while the write enters; made once
+	last      struct {    // that key was asked for
+		of  Want
+		key string
+	}
+	rest   alarm.Alarm
+	rested chan struct{} // holds one
+	stream atomic.Int32  // the watches' stream to etcd: another one when the last one hangs
 }
 
 // New makes the queue of a name that wire.CheckName accepts. It asks etcd for
 // nothing.
 func New(life context.Context, writer *Writer, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
 	from, end := wire.Range(name)
-	return &Queue{life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log}
+	return &Queue{life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log, rested: make(chan struct{}, 1)}
 }
 
 // Entry is our key in the queue.
@@ -121,14 +129,14 @@ const peek = 33
 // same; then unsure says so, and that a request might even be applied yet (see
 // Sweep). An entry that comes with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
-	key := wire.SlotKey(q.name, w.Lease, w.Slot)
+	key := q.key(w)
 	side := w.Rule.beside()
 	adopted := false
-	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		for {
 			resp, err := q.writer.Txn(ctx, q.name,
 				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
-				[]clientv3.Op{clientv3.OpGet(q.from, q.peeked(w.Rule)...), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+				[]clientv3.Op{q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
 				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
 			if err != nil {
 				return err
@@ -162,12 +170,23 @@ func (q *Queue) peek(e *Entry, older []*mvccpb.KeyValue, value string) (err erro
 }
 
 // peeked is what the entering transaction reads.
-func (q *Queue) peeked(rule *Rule) []clientv3.OpOption {
-	opts := []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithLimit(peek)}
-	if rule == nil {
-		opts = append(opts, clientv3.WithKeysOnly()) // no other rule can do without the values
+func (q *Queue) peeked(rule *Rule) clientv3.Op {
+	if rule != nil { // which cannot do without the values
+		return clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek))
 	}
-	return opts
+	if q.peeks.IsGet() {
+		return q.peeks
+	}
+	q.peeks = clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek), clientv3.WithKeysOnly())
+	return q.peeks
+}
+
+// key is the key that is wanted; that of the last call is the same, as a rule.
+func (q *Queue) key(w Want) string {
+	if q.last.of.Lease != w.Lease || q.last.of.Slot != w.Slot {
+		q.last.of, q.last.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
+	}
+	return q.last.key
 }
 
 // ahead is who keeps a new entry from going in, among all older ones.
@@ -224,10 +243,10 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 // Where somebody always has, it is written after a number of tries all the same, and only
 // Granted tells whether it may go in; if not it has to leave.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
-	key := wire.SlotKey(q.name, w.Lease, w.Slot)
+	key := q.key(w)
 	side := w.Rule.beside()
 	adopted := false
-	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
 		for n := 1; ; n++ {
 			if n > tries {
@@ -308,7 +327,7 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	side := w.Rule.beside()
 	tried := false
-	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
 			resp, err := q.writer.Txn(ctx, q.name,
@@ -342,7 +361,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 // have been an earlier try of ours.
 func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
-	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+	unanswered, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		deleted, err = q.delete(ctx, e)
 		return err
 	})
@@ -352,11 +371,9 @@ func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 	return err
 }
 
-// LeaveOnce is one try of Leave. deleted is false without an error when the key was
-// gone already.
+// LeaveOnce is one try of Leave, for which ctx is to be bounded. deleted is false without an
+// error when the key was gone already.
 func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bound(0))
-	defer cancel()
 	return q.delete(ctx, e)
 }
 
@@ -370,7 +387,7 @@ func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) 
 func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID, slot wire.Slot) error {
 	key := wire.SlotKey(q.name, lease, slot)
 	var own, marks []*mvccpb.KeyValue
-	_, err := retry(ctx, int64(lease), func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, int64(lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(key), clientv3.OpGet(wire.MarkKey(q.name, lease))).Commit()
 		if err == nil {
 			own, marks = resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
@@ -403,7 +420,7 @@ func (q *Queue) List(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 
 // AwaitList is List that tries again until etcd has answered or ctx ends.
 func (q *Queue) AwaitList(ctx context.Context) (kvs []*mvccpb.KeyValue, err error) {
-	_, err = retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
 		kvs, _, err = q.List(ctx)
 		return err
 	})

@@ -17,8 +17,37 @@ import (
 // unanswered says that a try got no answer: whether it took effect is not known,
 // nor even whether it still will.
 func retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
+	return retryBounded(ctx, seed, timeout, try)
+}
+
+// timeout bounds try n.
+func timeout(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, bound(n))
+}
+
+// retry is retry without a timer for each first try, and without telling the server how long
+// it has.
+func (w *Writer) retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
+	return retryBounded(ctx, seed, w.bounded, try)
+}
+
+// Bound bounds one try of a request.
+func (w *Writer) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return w.bounded(ctx, 0)
+}
+
+// bounded bounds try n.
+func (w *Writer) bounded(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	if bound(n) == firstBound {
+		return w.patience.Context(ctx)
+	}
+	return timeout(ctx, n)
+}
+
+func retryBounded(ctx context.Context, seed int64, bounded func(context.Context, int) (context.Context, context.CancelFunc),
+	try func(context.Context) error) (unanswered bool, err error) {
 	for n := 0; ; n++ {
-		bounded, cancel := context.WithTimeout(ctx, bound(n))
+		bounded, cancel := bounded(ctx, n)
 		err = try(bounded)
 		cancel()
 		switch {

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -55,7 +56,7 @@ func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var then, othw []clientv3.Op
 	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
 		absent = append(absent, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
-		then = append(then, clientv3.OpGet(q.from, q.peeked(nil)...), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
+		then = append(then, q.peeked(nil), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})
 	return s.enter(ctx, w, absent, then, othw, func(resp *clientv3.TxnResponse, part int) (older []*mvccpb.KeyValue) {
@@ -83,7 +84,7 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
 	olderThan func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue) (e *Entry, unsure bool, err error) {
 	adopted := false
-	unsure, err = retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = s.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, cmps, then, othw)
 		if err != nil {
 			return err
@@ -205,7 +206,7 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	for _, part := range e.parts {
 		reads = append(reads, clientv3.OpGet(part.Key, clientv3.WithKeysOnly()))
 	}
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := s.kv.Txn(ctx).Then(reads...).Commit()
 		if err != nil {
 			return err
@@ -223,12 +224,12 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 
 // Stay blocks until one of our keys is gone, or ctx ends. A set is never kept, so that
 // nobody needs to hear of company.
-func (s *Set) Stay(ctx context.Context, e *Entry, _ <-chan struct{}, _ func()) error {
+func (s *Set) Stay(ctx context.Context, e *Entry, settle time.Duration, _ <-chan struct{}, _ func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var stays sync.WaitGroup
 	for i, q := range s.queues {
-		stays.Go(func() { cancel(q.Stay(ctx, e.parts[i], nil, func() {})) })
+		stays.Go(func() { cancel(q.Stay(ctx, e.parts[i], settle, nil, func() {})) })
 	}
 	stays.Wait()
 	return context.Cause(ctx)
@@ -242,7 +243,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 		guards = append(guards, part.Guard())
 		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
 	}
-	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, guards, puts, nil)
 		switch {
 		case err != nil:
@@ -261,7 +262,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 // Leave deletes our keys, all at once, and returns when etcd confirmed that they are gone.
 func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
-	unanswered, err := retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+	unanswered, err := s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		deleted, err = s.delete(ctx, e)
 		return err
 	})
@@ -273,8 +274,6 @@ func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
 
 // LeaveOnce is one try of Leave.
 func (s *Set) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bound(0))
-	defer cancel()
 	return s.delete(ctx, e)
 }
 

@@ -53,7 +53,7 @@ func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
 }
 
 func (q *Queue) standsStill(ctx context.Context, of *mvccpb.KeyValue) (stands bool, err error) {
-	_, err = retry(ctx, of.Lease, func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, of.Lease, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, string(of.Key))
 		if err == nil {
 			stands = len(resp.Kvs) > 0 && same(resp.Kvs[0], of)

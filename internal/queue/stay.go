@@ -8,11 +8,12 @@ import (
 )
 
 // Stay blocks while the lock is ours: until our own key is gone (ErrGone), or ctx ends
-// (its cause). A lease that is renewed says nothing of the key (trap C12).
+// (its cause). A lease that is renewed says nothing of the key (trap C12). The key is
+// watched when settle has passed, which is Settle when the hold has just begun.
 //
 // From when kept is closed on, company is called when somebody else is in the queue:
 // at least once, soon after he has come, whether before or after.
-func (q *Queue) Stay(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
+func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <-chan struct{}, company func()) error {
 	if q.view != nil {
 		if err := q.stayInView(ctx, e, kept, company); err != nil {
 			return err
@@ -95,7 +96,7 @@ func (q *Queue) stands(ctx context.Context, e *Entry, askAlone bool) (alone bool
 	if askAlone {
 		ops = append(ops, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
 	}
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(ops...).Commit()
 		if err != nil {
 			return err

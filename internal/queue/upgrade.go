@@ -27,7 +27,7 @@ var ErrUpgrading = errors.New("another reader is being upgraded")
 // Of two marks the older one counts, or the one that has a bound already, which was found
 // to be the older one.
 func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) string) (*Entry, error) {
-	_, err := retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		cmps, put := []clientv3.Cmp{}, value(0)
 		for {
 			resp, err := q.writer.Txn(ctx, q.name,
@@ -98,7 +98,7 @@ func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
 // NoneWaits reads whether nobody waits behind an entry but to read beside it, and nobody at
 // all becomes a writer; ErrGone when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
-	_, err = retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
 			clientv3.OpGet(q.from, clientv3.WithRange(q.end))).Commit()
 		if err != nil {

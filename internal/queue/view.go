@@ -72,6 +72,9 @@ func (q *Queue) openView(ctx context.Context) error {
 	return nil
 }
 
+// Viewed tells whether there is a view, whose watch wants to be heard.
+func (q *Queue) Viewed() bool { return q.view != nil }
+
 // Close ends what the queue keeps between calls.
 func (q *Queue) Close() {
 	if q.view != nil {
@@ -243,8 +246,12 @@ func (q *Queue) stayInView(ctx context.Context, e *Entry, kept <-chan struct{}, 
 // keeps the view up to date meanwhile. When it returns false nothing woke it, and the
 // view is closed.
 func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
-	over := time.NewTimer(Resting)
-	defer over.Stop()
+	select {
+	case <-q.rested: // by an alarm that was stopped in the instant in which it went off
+	default:
+	}
+	q.writer.resting.Set(&q.rest, q)
+	defer q.rest.Stop()
 	for {
 		var events clientv3.WatchChan
 		if q.view != nil {
@@ -258,9 +265,17 @@ func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
 		case <-q.life.Done():
 			q.Close()
 			return false
-		case <-over.C:
+		case <-q.rested:
 			q.Close()
 			return false
 		}
+	}
+}
+
+// Ring ends the rest.
+func (q *Queue) Ring() {
+	select {
+	case q.rested <- struct{}{}:
+	default:
 	}
 }

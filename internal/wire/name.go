@@ -7,6 +7,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -155,10 +156,10 @@ func Nested(name, key string) (inner string, nested bool) {
 
 // Ancestors are the names that a name lies inside of: "a/b" and "a" for "a/b/c", "a"
 // for "a/".
-func Ancestors(name string) []string {
-	var all []string
-	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
-		all = append(all, name[:i])
+func Ancestors(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := strings.LastIndexByte(name, '/'); i > 0 && yield(name[:i]); {
+			i = strings.LastIndexByte(name[:i], '/')
+		}
 	}
-	return all
 }

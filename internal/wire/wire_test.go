@@ -51,7 +51,7 @@ func TestNoKeyBelongsToTwoNames(t *testing.T) {
 			inRange := key >= from && key < end
 			name, nested := Nested(outer, key)
 			require.Equal(t, inRange && inner != outer, nested, "%q in %q", inner, outer)
-			require.Equal(t, nested, slices.Contains(Ancestors(inner), outer), "%q in %q", inner, outer)
+			require.Equal(t, nested, slices.Contains(slices.Collect(Ancestors(inner)), outer), "%q in %q", inner, outer)
 			if nested {
 				require.Equal(t, inner, name)
 			}
@@ -86,9 +86,9 @@ func TestAKeyOfAnInnerNameIsRecognised(t *testing.T) {
 		require.Equal(t, want != "", nested, key)
 		require.Equal(t, want, inner, key)
 	}
-	require.Equal(t, []string{"a/b", "a"}, Ancestors("a/b/c"))
-	require.Empty(t, Ancestors("a"))
-	require.Equal(t, []string{"/a"}, Ancestors("/a/b"))
+	require.Equal(t, []string{"a/b", "a"}, slices.Collect(Ancestors("a/b/c")))
+	require.Empty(t, slices.Collect(Ancestors("a")))
+	require.Equal(t, []string{"/a"}, slices.Collect(Ancestors("/a/b")))
 }
 
 func TestAHolderSurvivesItsWayThroughEtcd(t *testing.T) {

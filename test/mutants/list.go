@@ -33,7 +33,7 @@ var mutationsOfTheQueue = []mutation{
 	{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{ // each of the two would do
-			{"tenure.go", "t.ctx.Err() == nil && t.lease.Err() == nil", "t.ctx.Err() == nil"},
+			{"tenure.go", "t.life.over() == nil && t.lease.Err() == nil", "t.life.over() == nil"},
 			{"hold.go", "_ = h.tenure.lease.Err() // see Err", ""},
 		},
 		in: inRoot, tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},

@@ -79,7 +79,7 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "a downgrade without a watch goes on",
-		edits:    []edit{{"tenure.go", "\t\t<-t.stay.Done()\n\t\tif t.detached() {\n\t\t\treturn\n\t\t}", "\t\t<-t.stay.Done()"}},
+		edits:    []edit{{"tenure.go", "\t\t<-t.stay.context().Done()\n\t\tif t.detached() {\n\t\t\treturn\n\t\t}", "\t\t<-t.stay.context().Done()"}},
 		in:       inRoot, tests: []string{"TestADowngradeWithoutAWatch"},
 	},
 	{

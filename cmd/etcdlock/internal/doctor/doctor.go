@@ -235,7 +235,7 @@ func (d *Doctor) nesting(qs []queues.Queue) {
 		used[qs[i].Name] = true
 	}
 	for i := range qs {
-		for _, outer := range wire.Ancestors(qs[i].Name) {
+		for outer := range wire.Ancestors(qs[i].Name) {
 			if used[outer] {
 				d.say(Wrong, "nested names", "%q lies inside %q: who uses the one takes the keys of the other for its own. Rename one of them", qs[i].Name, outer)
 			}

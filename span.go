@@ -1,0 +1,72 @@
+package etcdlock
+
+import (
+	"context"
+	"sync"
+)
+
+// span is a time that ends once, for a cause, or with the time that it is a part of. It
+// has a context, which is made when somebody asks for it: most spans are over before
+// anybody does, and to keep the books of a context costs more than everything else that
+// is done about an uncontended lock.
+type span struct {
+	of    *span           // what it is a part of; nil: of a context
+	outer context.Context // that one
+
+	mu     sync.Mutex
+	cause  error // nil until the end is known here
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// over is why the span has ended; nil while it has not.
+func (s *span) over() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		s.cause = s.outerOver()
+	}
+	return s.cause
+}
+
+// end ends the span; the first cause counts.
+func (s *span) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		if s.cause = s.outerOver(); s.cause == nil {
+			s.cause = cause
+		}
+	}
+	if s.cancel != nil {
+		s.cancel(s.cause)
+	}
+}
+
+// context ends with the span.
+func (s *span) context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		outer := s.outer
+		if s.of != nil {
+			outer = s.of.context()
+		}
+		s.ctx, s.cancel = context.WithCancelCause(outer)
+		if s.cause != nil {
+			s.cancel(s.cause)
+		}
+	}
+	return s.ctx
+}
+
+func (s *span) outerOver() error {
+	switch {
+	case s.of != nil:
+		return s.of.over()
+	case s.outer.Err() == nil:
+		return nil // Cause would take the context's lock
+	default:
+		return context.Cause(s.outer)
+	}
+}
