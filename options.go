@@ -70,12 +70,14 @@ type sessionConfig struct {
 	net    network
 	remote pb.LeaseClient // what renews, see lease.Config.Remote
 	lanes  int            // writes under way at once, see queue.Writer
+	peek   int64          // how much of a queue is read at the door; 0: the default
+	few    int            // how long a queue is watched as a whole, see there too
 	// pace is called before each write, see there.
 	pace func(ctx context.Context, name string)
 }
 
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes, net: tcp{}}
+	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes, few: queue.Few, net: tcp{}}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host

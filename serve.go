@@ -197,7 +197,7 @@ func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot) 
 		l.record.speaksOf(w)
 		defer l.record.end()
 	}
-	want := queue.Want{Lease: ls.ID(), Slot: *slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate}
+	want := queue.Want{Lease: ls.ID(), Slot: *slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate, Keeps: w.terms.retention > 0}
 	e, unsure, err := enter(ls.Context(), want)
 	if unsure {
 		l.later(ls, *slot)

@@ -120,7 +120,10 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
-	s.writer.Pace = cfg.pace
+	s.writer.Pace, s.writer.Few = cfg.pace, cfg.few
+	if cfg.peek > 0 {
+		s.writer.Peek = cfg.peek
+	}
 	s.settle = alarm.New(queue.Settle)
 
 	if err := s.light(); err != nil {

@@ -242,11 +242,22 @@ func ourParties(s *simulation) {
 		now := bubbleClock()
 		// One lane, so that writes travel together as soon as there are two.
 		session := s.session(name, WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1; c.pace = s.pace }),
+			lineLength(s.seed),
 			WithClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) }))
 		for range simWorkers {
 			s.parties = append(s.parties, ours{session})
 		}
 	}
+}
+
+// lineLength has half of the schedules behave as if every line were a long one, of which some
+// cannot see the end when they come.
+func lineLength(seed uint64) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) {
+		if seed%2 == 0 {
+			c.few, c.peek = -1, 1+int64(seed/2%4)
+		}
+	})
 }
 
 // theirParties are sessions of etcd's own package, one for each worker: two mutexes of

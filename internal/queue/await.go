@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"go.uber.org/zap"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -35,92 +33,13 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
-	if q.view != nil || e.ahead != nil && e.older < crowd/2 || e.rule.anyOf() {
+	if q.view != nil || e.ahead != nil && e.older <= q.writer.Few || e.rule.anyOf() {
 		rev, err := q.awaitInView(ctx, e)
 		if !errors.Is(err, errCrowd) {
 			return rev, err
 		}
 	}
 	return q.awaitBehind(ctx, e)
-}
-
-// awaitBehind is Await by a watch on the one next ahead: the one that has to go, or to
-// let us in by what it becomes.
-func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
-	var (
-		ahead  = e.ahead // the youngest older entry; nil: not known
-		seen   *mvccpb.KeyValue
-		theirs *watch // on ahead
-		own    = newOwnWatch(e, settleWait)
-		resync = time.NewTicker(waitResync)
-		failed int
-	)
-	defer resync.Stop()
-	defer own.stop()
-	defer func() { theirs.stop() }()
-
-	// Watches only wake us. What we then know, we know from a look.
-	for {
-		if ahead != nil && !theirs.on(ahead) {
-			theirs.stop()
-			theirs = q.openOn(ctx, ahead, e.rule.filter()...)
-		}
-		rev, next, err := q.lookBehind(ctx, e, ahead)
-		switch {
-		case err != nil:
-			return 0, err
-		case next == nil:
-			return rev, nil
-		case IsMark(next):
-			if next, err = q.pastMark(ctx, next); err != nil {
-				return 0, err
-			}
-			if next == nil {
-				ahead = nil
-				continue
-			}
-		}
-		if !same(next, seen) {
-			if err := q.check(ctx, next); err != nil {
-				return 0, err
-			}
-			seen = next
-		}
-		switch {
-		case !same(next, ahead):
-			ahead = next // watch that one, then look again for what was missed
-			continue
-		case theirs == nil:
-			if err := sleep(ctx, pause(failed, int64(e.Lease))); err != nil {
-				return 0, err
-			}
-			failed++
-			continue
-		}
-		failed = 0
-
-	wait:
-		select {
-		case <-theirs.ch():
-			// Deleted, or the watch ended, as after a compaction (trap A7): the place
-			// is kept, and the look tells which.
-			ahead = nil
-			theirs.stop()
-			theirs = nil
-		case resp := <-own.ch():
-			if deleted(resp, e) {
-				return 0, ErrGone
-			}
-			own.ended()
-		case <-own.due.C:
-			if !own.open(ctx, q) {
-				goto wait
-			}
-		case <-resync.C:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
-	}
 }
 
 // ownWatch is the watch on our own key: opened when settle has passed, and again
@@ -178,74 +97,52 @@ func (o *ownWatch) stop() {
 	o.watch.stop()
 }
 
-// check looks at an entry that we are about to wait for. It counts, whatever it
-// is, but not every kind will ever go.
-func (q *Queue) check(ctx context.Context, ahead *mvccpb.KeyValue) error {
-	if ahead.Lease == 0 {
-		q.log.Warn("waiting for a key that has no lease: it stays until somebody deletes it",
-			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))
-	}
-	return q.nested(ahead, nil)
-}
-
-// lookBehind is look, but cheaper where ahead is known to be the next one ahead: as
-// long as it stands, it is that still.
-func (q *Queue) lookBehind(ctx context.Context, e *Entry, ahead *mvccpb.KeyValue) (rev int64, next *mvccpb.KeyValue, err error) {
-	if ahead == nil || e.rule != nil {
-		return q.look(ctx, e)
-	}
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(string(ahead.Key))).Commit()
-		if err != nil {
-			return err
-		}
-		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return ErrGone
-		}
-		next = youngest(resp.Responses[1].GetResponseRange().Kvs)
-		return nil
-	})
-	if err != nil || same(next, ahead) {
-		return 0, next, err
-	}
-	return q.look(ctx, e)
-}
-
 // look reads at one revision whether our own entry stands (ErrGone if not), and
 // who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, e.rule.ownRead()...), clientv3.OpGet(q.from, q.looked(e)...)).Commit()
-		if err != nil {
-			return err
-		}
-		own, others := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
-		if !e.standsIn(own) {
-			return ErrGone
-		}
-		rev = resp.Header.Revision
+	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		if e.rule == nil {
-			ahead = youngest(others)
-			return nil
+			rev, ahead, err = q.lookAhead(ctx, e)
+		} else {
+			rev, ahead, err = q.lookAround(ctx, e)
 		}
-		ahead, err = e.blocker(own[0], others)
 		return err
 	})
 	return rev, ahead, err
 }
 
-// looked is what look reads of the others. Not keys only: etcd leaves out the lease then.
-func (q *Queue) looked(e *Entry) []clientv3.OpOption {
-	opts := []clientv3.OpOption{clientv3.WithRange(q.end)}
-	switch {
-	case e.rule == nil:
-		return append(opts, clientv3.WithMaxCreateRev(e.CreateRevision-1),
-			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1))
-	case e.rule.younger:
-		return opts
-	default:
-		return append(opts, clientv3.WithMaxCreateRev(e.CreateRevision-1))
+// lookAhead is look for the plain rule. The youngest entry up to our own is our own, and the
+// next one is who is ahead. Of that one it reads the key alone, which etcd has in memory, and
+// not even its lease: of thousands that it has to sort, the values would all come from disk.
+func (q *Queue) lookAhead(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
+	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithMaxCreateRev(e.CreateRevision),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2), clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, nil, err
 	}
+	q.size.Store(resp.Count)
+	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {
+		return 0, nil, ErrGone
+	}
+	return resp.Header.Revision, youngest(resp.Kvs[1:]), nil
+}
+
+// lookAround is look for the other rules, which cannot do without the values.
+func (q *Queue) lookAround(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
+	others := []clientv3.OpOption{clientv3.WithRange(q.end)}
+	if !e.rule.younger {
+		others = append(others, clientv3.WithMaxCreateRev(e.CreateRevision-1))
+	}
+	resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key), clientv3.OpGet(q.from, others...)).Commit()
+	if err != nil {
+		return 0, nil, err
+	}
+	own := resp.Responses[0].GetResponseRange().Kvs
+	if !e.standsIn(own) {
+		return 0, nil, ErrGone
+	}
+	ahead, err = e.blocker(own[0], resp.Responses[1].GetResponseRange().Kvs)
+	return resp.Header.Revision, ahead, err
 }
 
 func (e *Entry) standsIn(kvs []*mvccpb.KeyValue) bool {

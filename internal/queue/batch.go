@@ -31,6 +31,10 @@ type Writer struct {
 	patience *alarm.Clock // with the first tries of a request
 	slow     *alarm.Clock // with a transaction that has a lane
 	resting  *alarm.Clock // of queues
+	// Few and Peek are for tests that want to see in a short queue what else happens in a long
+	// one only.
+	Few  int   // see there
+	Peek int64 // how many entries are read, see peeking
 	// Pace is called before each write, for tests: of those that come at one instant
 	// chance would pick which goes first.
 	Pace func(ctx context.Context, name string)
@@ -100,7 +104,7 @@ type written struct {
 // requests that they send.
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
 	return &Writer{
-		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most,
+		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
 		patience: alarm.New(firstBound), slow: alarm.New(slow), resting: alarm.New(Resting),
 	}
 }

@@ -58,7 +58,7 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	if e.first {
 		return true, nil // nobody else was there
 	}
-	if q.view != nil {
+	if q.view != nil && q.view.serves(e) {
 		return !preferred(q.view.entries, e), nil
 	}
 	m, err := q.read(ctx)
@@ -197,6 +197,9 @@ func (q *Queue) clearMark(ctx context.Context, kv *mvccpb.KeyValue) error {
 // pastMark is who has to go before a mark does: the one that it marks. nil when that one has
 // gone, and the mark with it.
 func (q *Queue) pastMark(ctx context.Context, kv *mvccpb.KeyValue) (of *mvccpb.KeyValue, err error) {
+	if kv, err = q.whole(ctx, kv); kv == nil || err != nil {
+		return nil, err
+	}
 	m, _ := readMark(kv)
 	_, err = q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, m.Key)
@@ -209,4 +212,16 @@ func (q *Queue) pastMark(ctx context.Context, kv *mvccpb.KeyValue) (of *mvccpb.K
 		return of, err
 	}
 	return nil, q.clearMark(ctx, kv)
+}
+
+// whole reads an entry of which only the key was read; nil if it has gone, or changed.
+func (q *Queue) whole(ctx context.Context, kv *mvccpb.KeyValue) (whole *mvccpb.KeyValue, err error) {
+	_, err = q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
+		resp, err := q.kv.Get(ctx, string(kv.Key))
+		if err == nil && len(resp.Kvs) > 0 && same(resp.Kvs[0], kv) {
+			whole = resp.Kvs[0]
+		}
+		return err
+	})
+	return whole, err
 }

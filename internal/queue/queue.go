@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -42,9 +43,15 @@ type Queue struct {
 	name      string
 	from, end string
 	log       *zap.Logger
-	view      *view       // nil while there is none
-	peeks     clientv3.Op // what is read while the write enters; made once
-	last      struct {    // that key was asked for
+	view      *view        // nil while there is none
+	behind    *watch       // on who was next ahead in the last wait in a crowd; nil if there is none
+	warned    int64        // of which entry, by CreateRevision
+	size      atomic.Int64 // how many entries the queue had when it was last looked at
+	peeks     struct {     // what was read then, by the write that entered
+		limit int64
+		op    clientv3.Op
+	}
+	last struct { // that key was asked for
 		of  Want
 		key string
 	}
@@ -81,6 +88,7 @@ type Entry struct {
 	parts []*Entry // of an entry in several queues, one for each
 
 	candidate bool
+	keeps     bool
 }
 
 // Want is what somebody wants to enter with.
@@ -91,13 +99,14 @@ type Want struct {
 	Rule  *Rule     // nil: the plain one
 
 	Candidate bool // of an election, see prefer.go
+	Keeps     bool // it may be kept for as long as nobody else comes, see Stay
 }
 
 // First says that nobody older was there when the key was written.
 func (e *Entry) First() bool { return e.first }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, candidate: w.Candidate}
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, candidate: w.Candidate, keeps: w.Keeps}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -118,11 +127,30 @@ func (e *Entry) Guard() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
 }
 
-// peek is how many of the older entries the entering transaction reads. Few, as
-// the read is part of a write and costs every user of the cluster; and in key
-// order, as sorting by revision would read the whole queue (trap A16). When all
-// older ones are among them the first look can be saved.
-const peek = 33
+// peek is how many of the older entries the entering transaction reads, of a queue that
+// nothing is known of. Few, as the read is part of a write and costs every user of the
+// cluster; and in key order, as sorting by revision would read the whole queue (trap A16).
+// When all older ones are among them the first look can be saved.
+//
+// Of a queue that was longer than that the last time, more is read, for that reason; up to
+// mostPeeked, which etcd has in memory. Of a longer one nothing is: even of a few keys etcd
+// would count all.
+const (
+	peek       = 33
+	mostPeeked = 8 * peek
+)
+
+// peeking is how many entries to read, peek as a rule, when the queue had that many.
+func peeking(peek, size int64) int64 {
+	limit := peek
+	for limit <= size {
+		limit *= 2
+	}
+	if limit > mostPeeked {
+		return 0
+	}
+	return limit
+}
 
 // Enter puts our key into the queue. It returns when etcd answered or ctx ended;
 // in the second case, and after any error, the key may have been written all the
@@ -136,14 +164,14 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 		for {
 			resp, err := q.writer.Txn(ctx, q.name,
 				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
-				[]clientv3.Op{q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+				append(q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
 				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
 			if err != nil {
 				return err
 			}
 			if resp.Succeeded {
 				e = newEntry(key, w, resp.Header.Revision)
-				return q.peek(e, resp.Responses[0].GetResponseRange().Kvs, w.Value)
+				return q.peek(e, resp.Responses[0].GetResponseRange(), w.Value)
 			}
 			w.heed(resp)
 			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
@@ -154,31 +182,43 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 		}
 	})
 	if err == nil && adopted {
+		q.closeStale()
 		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
 	}
 	return e, unsure, err
 }
 
-// peek takes note of what the entering transaction has read.
-func (q *Queue) peek(e *Entry, older []*mvccpb.KeyValue, value string) (err error) {
-	if len(older) < peek {
-		e.older = len(older)
-		e.ahead, err = q.ahead(e, older, value)
-		e.first = e.ahead == nil && err == nil
+// peek takes note of what the entering transaction has read, if it has.
+func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error) {
+	if older == nil {
+		q.closeStale()
+		return nil
 	}
+	q.size.Store(older.Count)
+	if older.More {
+		q.closeStale()
+		return nil
+	}
+	q.rebase(older.Kvs, e.kv(value))
+	e.older = len(older.Kvs)
+	e.ahead, err = q.ahead(e, older.Kvs, value)
+	e.first = e.ahead == nil && err == nil
 	return err
 }
 
 // peeked is what the entering transaction reads.
-func (q *Queue) peeked(rule *Rule) clientv3.Op {
+func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if rule != nil { // which cannot do without the values
-		return clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek))
+		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
 	}
-	if q.peeks.IsGet() {
-		return q.peeks
+	limit := peeking(q.writer.Peek, q.size.Load())
+	if limit == 0 {
+		return nil
 	}
-	q.peeks = clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek), clientv3.WithKeysOnly())
-	return q.peeks
+	if q.peeks.limit != limit {
+		q.peeks.limit, q.peeks.op = limit, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(limit), clientv3.WithKeysOnly())
+	}
+	return append(make([]clientv3.Op, 0, 2), q.peeks.op)
 }
 
 // key is the key that is wanted; that of the last call is the same, as a rule.
@@ -260,7 +300,9 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			}
 			if resp.Succeeded {
 				e = newEntry(key, w, resp.Header.Revision)
-				e.first = n <= tries
+				if e.first = n <= tries; e.first {
+					q.rebase(nil, e.kv(w.Value))
+				}
 				return nil
 			}
 			w.heed(resp)
@@ -288,6 +330,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		}
 	})
 	if err == nil && adopted {
+		q.closeStale()
 		err = q.RewriteFor(ctx, e, w)
 	}
 	return e, unsure, err

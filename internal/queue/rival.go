@@ -42,7 +42,7 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 	defer resync.Stop()
 	since := make(map[int64]time.Time) // by CreateRevision
 	for failed := 0; ; {
-		if err := q.openView(ctx); err != nil {
+		if err := q.openView(ctx, e); err != nil {
 			return nil, 0, err
 		}
 		var m *mirror

@@ -199,14 +199,6 @@ func (r *Rule) filter() []clientv3.OpOption {
 	return nil
 }
 
-// ownRead is how the own key is read: for the plain rule, that it is there will do.
-func (r *Rule) ownRead() []clientv3.OpOption {
-	if r == nil {
-		return []clientv3.OpOption{clientv3.WithKeysOnly()}
-	}
-	return nil
-}
-
 func younger(a, b *mvccpb.KeyValue) *mvccpb.KeyValue {
 	if a == nil || b.CreateRevision > a.CreateRevision {
 		return b

@@ -56,7 +56,7 @@ func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var then, othw []clientv3.Op
 	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
 		absent = append(absent, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
-		then = append(then, q.peeked(nil), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
+		then = append(then, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek), clientv3.WithKeysOnly()), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})
 	return s.enter(ctx, w, absent, then, othw, func(resp *clientv3.TxnResponse, part int) (older []*mvccpb.KeyValue) {

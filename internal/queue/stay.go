@@ -14,6 +14,9 @@ import (
 // From when kept is closed on, company is called when somebody else is in the queue:
 // at least once, soon after he has come, whether before or after.
 func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <-chan struct{}, company func()) error {
+	if q.view != nil && !q.view.serves(e) {
+		q.closeView()
+	}
 	if q.view != nil {
 		if err := q.stayInView(ctx, e, kept, company); err != nil {
 			return err
@@ -40,6 +43,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	q.closeBehind()
 	resync := time.NewTicker(holdResync)
 	defer resync.Stop()
 	for {

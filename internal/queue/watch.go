@@ -19,6 +19,7 @@ import (
 // happened before it was created must then be read after it was created.
 type watch struct {
 	of     *mvccpb.KeyValue // the entry that is watched, if it is one
+	since  int64            // it tells of everything later than this revision, at least
 	events clientv3.WatchChan
 	cancel context.CancelFunc
 }
@@ -48,7 +49,7 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 		cancel()
 		return nil
 	}
-	return &watch{events: events, cancel: cancel}
+	return &watch{since: created.Header.Revision, events: events, cancel: cancel}
 }
 
 // openOn watches one entry.
@@ -57,6 +58,19 @@ func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv
 	if w != nil {
 		w.of = of
 	}
+	return w
+}
+
+// openLasting opens a watch that outlives ctx, if that has not ended by then.
+func (q *Queue) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
+	life, cancel := context.WithCancel(q.life)
+	stop := context.AfterFunc(ctx, cancel)
+	w := open(life)
+	if !stop() || w == nil {
+		cancel()
+		return nil
+	}
+	w.cancel = cancel
 	return w
 }
 

@@ -1,0 +1,224 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// again puts the key of a lease into the queue.
+func (r *rig) again(q *Queue, lease clientv3.LeaseID) *Entry {
+	r.Helper()
+	e, _, err := q.Enter(r.ctx, Want{Lease: lease, Value: "v"})
+	require.NoError(r, err)
+	return e
+}
+
+// round has two sessions in a crowd go round: b waits behind a, as it did before.
+func round(r *rig, a, b *Queue, la, lb clientv3.LeaseID) (*Entry, chan awaited) {
+	held := r.again(a, la)
+	return held, r.await(b, r.again(b, lb))
+}
+
+// Who comes again behind the same one asks for nothing while he waits, and reads once in the
+// end: the watch of the last wait tells of the one ahead.
+func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		b.writer.Few = -1
+		defer b.Close()
+		c := r.Client("b")
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		for i := range 4 {
+			c.ResetCounts()
+			held, got := round(r, a, b, la, lb)
+			time.Sleep(100 * time.Millisecond)
+			if i > 0 {
+				require.Equal(r, 1, c.Count(simetcd.Txn), "the entry")
+				require.Equal(r, 1, c.Count(), "round %d", i)
+			}
+			require.Empty(r, got)
+			require.NoError(r, a.Leave(r.ctx, held, false))
+			granted := <-got
+			require.NoError(r, granted.err)
+			require.Greater(r, granted.rev, held.CreateRevision)
+			if i > 0 {
+				require.Equal(r, 1, c.Count(simetcd.Range), "the proof")
+			}
+			r.DeleteKey(fmt.Sprintf("q/%x", lb))
+		}
+	})
+}
+
+// What happened to the one ahead between two waits, or between our entry and our wait, is known
+// from the kept watch too; and an end of an earlier stay of his is not taken for that of the
+// present one.
+func TestTheKeptWatchTellsOneStayFromAnother(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		b.writer.Few = -1
+		defer b.Close()
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		held, got := round(r, a, b, la, lb)
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.NoError(r, (<-got).err)
+		r.DeleteKey(fmt.Sprintf("q/%x", lb))
+
+		for range 3 { // comes and goes while nobody listens
+			require.NoError(r, a.Leave(r.ctx, r.again(a, la), false))
+		}
+		held, got = round(r, a, b, la, lb)
+		time.Sleep(100 * time.Millisecond)
+		require.Empty(r, got, "it stands")
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.NoError(r, (<-got).err)
+		r.DeleteKey(fmt.Sprintf("q/%x", lb))
+
+		held = r.again(a, la)
+		e := r.again(b, lb)
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		time.Sleep(100 * time.Millisecond)
+		r.again(a, la) // again, behind us
+		granted := <-r.await(b, e)
+		require.NoError(r, granted.err)
+	})
+}
+
+// A kept watch may break (trap A7), or say nothing of what it should (trap A21): the wait opens
+// another one, or looks by itself.
+func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
+	for what, fail := range map[string]func(r *rig, key string){
+		"cut":       func(r *rig, _ string) { r.CutWatches() },
+		"compacted": func(r *rig, _ string) { r.Compact(r.Revision()); r.CutWatches() },
+		"canceled":  func(r *rig, _ string) { r.CancelWatches("for a reason") },
+		"silent":    func(r *rig, key string) { r.MissDelete(key) },
+	} {
+		for _, before := range []bool{true, false} {
+			simulate(t, func(r *rig) {
+				a, b := r.queue("a"), r.queue("b")
+				b.writer.Few = -1
+				defer b.Close()
+				la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+				held, got := round(r, a, b, la, lb)
+				time.Sleep(100 * time.Millisecond)
+				require.NoError(r, a.Leave(r.ctx, held, false))
+				require.NoError(r, (<-got).err)
+				r.DeleteKey(fmt.Sprintf("q/%x", lb))
+
+				if before && what != "silent" {
+					fail(r, held.Key)
+				}
+				held, got = round(r, a, b, la, lb)
+				time.Sleep(100 * time.Millisecond)
+				if !before || what == "silent" {
+					fail(r, held.Key)
+				}
+				time.Sleep(100 * time.Millisecond)
+				require.Empty(r, got, what)
+				require.NoError(r, a.Leave(r.ctx, held, false))
+				select {
+				case granted := <-got:
+					require.NoError(r, granted.err, what)
+				case <-time.After(waitResync + time.Second):
+					require.Fail(r, "it waits for ever", what)
+				}
+			})
+		}
+	}
+}
+
+// The watch that is kept ends with the rest, and before that when a hold lasts.
+func TestTheKeptWatchEnds(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		b.writer.Few = -1
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		held, got := round(r, a, b, la, lb)
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.NoError(r, (<-got).err)
+		require.NotNil(r, b.behind)
+		require.False(r, b.Rest(nil))
+		require.Nil(r, b.behind)
+	})
+}
+
+// A view for the plain rule hears of nobody who comes.
+func TestAViewHearsOnlyOfThoseWhoGo(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b, c := r.queue("a"), r.queue("b"), r.queue("c")
+		defer b.Close()
+		held := r.enter(a)
+		e := r.enter(b)
+		got := r.await(b, e)
+		time.Sleep(100 * time.Millisecond)
+		younger := r.enter(c)
+		require.NoError(r, c.Leave(r.ctx, younger, false))
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		granted := <-got
+		require.NoError(r, granted.err)
+		require.Equal(r, 2, b.view.told, "of those who went; not of who came")
+		require.Equal(r, r.Revision(), granted.rev, "the token is the revision of the deletion that let it in")
+	})
+}
+
+// A view that does not hear of who comes knows who is ahead from the transaction that entered;
+// where that does not tell, as for a key that was there before, it is read.
+func TestAViewIsRightForKeysThatWereThereBefore(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		defer b.Close()
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		held, got := round(r, a, b, la, lb)
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.NoError(r, (<-got).err)
+		r.DeleteKey(fmt.Sprintf("q/%x", lb))
+
+		held = r.again(a, la)
+		r.PutKey(fmt.Sprintf("q/%x", lb), "from an unanswered try", lb)
+		e := r.again(b, lb) // adopts it
+		got = r.await(b, e)
+		time.Sleep(100 * time.Millisecond)
+		require.Empty(r, got, "a stands ahead")
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.NoError(r, (<-got).err)
+		r.DeleteKey(fmt.Sprintf("q/%x", lb))
+
+		r.PutKey(fmt.Sprintf("q/%x", lb), "from an unanswered try", lb)
+		select { // nobody is ahead
+		case granted := <-r.await(b, r.again(b, lb)):
+			require.NoError(r, granted.err)
+		case <-time.After(100 * time.Millisecond):
+			require.Fail(r, "it waits for news that cannot come")
+		}
+	})
+}
+
+// With a view, who comes again asks for nothing at all but to enter.
+func TestAViewIsKeptFromWaitToWait(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		defer b.Close()
+		c := r.Client("b")
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		for i := range 4 {
+			c.ResetCounts()
+			held, got := round(r, a, b, la, lb)
+			time.Sleep(100 * time.Millisecond)
+			require.NoError(r, a.Leave(r.ctx, held, false))
+			require.NoError(r, (<-got).err)
+			if i > 0 {
+				require.Equal(r, 1, c.Count(), "round %d", i)
+			}
+			r.DeleteKey(fmt.Sprintf("q/%x", lb))
+		}
+	})
+}
