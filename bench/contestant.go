@@ -40,6 +40,7 @@ type servers struct {
 	RedisSafe string   `json:"redis_safe,omitempty"` // appendfsync always
 	RedisFast string   `json:"redis_fast,omitempty"` // nothing written
 	Postgres  string   `json:"postgres,omitempty"`
+	ZooKeeper string   `json:"zookeeper,omitempty"`
 }
 
 // link is a client's connection; its sessions share it.

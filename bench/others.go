@@ -36,6 +36,9 @@ func onOthers(where servers, all bool) []contestant {
 	if all || where.Postgres != "" {
 		out = append(out, postgresContestant())
 	}
+	if all || where.ZooKeeper != "" {
+		out = append(out, zookeeperContestant())
+	}
 	return out
 }
 
@@ -61,7 +64,20 @@ func startOthers(ctx context.Context, kids *procs.Children, dir string, where *s
 			return nil, nil, err
 		}
 	}
-	absent = append(absent, "ZooKeeper (this program does not know how to start one)")
+	java, err1 := exec.LookPath("java")
+	jars := zookeeperJars()
+	switch {
+	case err1 != nil || jars == "":
+		absent = append(absent, "ZooKeeper (no java in PATH, or no jar of it in ZOOKEEPER_HOME/lib or where Debian has it)")
+	default:
+		// What is there may be less than a server needs.
+		if where.ZooKeeper, err = startZooKeeper(ctx, kids, java, jars, dir); err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, err
+			}
+			absent = append(absent, fmt.Sprintf("ZooKeeper (%v)", err))
+		}
+	}
 	return onOthers(*where, false), absent, nil
 }
 
