@@ -88,18 +88,29 @@ func alone(ctx context.Context, b *bench) error {
 	return nil
 }
 
-const block = 20
-
 func aloneRound(ctx context.Context, b *bench, acts []act) error {
 	took := make([][]float64, len(acts))
+	block := 20
+	if b.profile != nil {
+		block = b.alonePairs
+		for _, a := range acts {
+			b.profile.of(a.spot) // the tables have this order
+		}
+	}
 	for range b.alonePairs / block {
 		for _, n := range rand.Perm(len(acts)) { // nobody always comes after the same other one
-			for range block {
-				began := time.Now()
-				if err := acts[n].do(ctx); err != nil {
-					return fmt.Errorf("%s, %s: %w", acts[n].Contestant, acts[n].Case, err)
+			err := b.profile.during(ctx, acts[n].spot, func() (int, error) {
+				for range block {
+					began := time.Now()
+					if err := acts[n].do(ctx); err != nil {
+						return 0, err
+					}
+					took[n] = append(took[n], micros(time.Since(began)))
 				}
-				took[n] = append(took[n], micros(time.Since(began)))
+				return block, nil
+			})
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", acts[n].Contestant, acts[n].Case, err)
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type bench struct {
 	dir     string // for what workers report in files
 	run     string // begins the names of this run
 	noMutex bool   // quick: leave out what no target asks for
+	profile *profiler
 }
 
 // suite measures one thing.
@@ -62,6 +63,41 @@ func (b *bench) onEtcdOnly() []contestant { return onEtcd() }
 // name is a lock's name that nobody has used.
 func (b *bench) name(format string, args ...any) string {
 	return fmt.Sprintf("bench/%s/%d/", b.run, b.nodes) + fmt.Sprintf(format, args...)
+}
+
+// inTurns has those at the spots do something a number of times each: alternating, or one
+// after the other for a profile of each.
+func (b *bench) inTurns(ctx context.Context, times int, at []spot, do func(who, turn int) error) error {
+	once := func(who, turn int) error {
+		if err := do(who, turn); err != nil {
+			return fmt.Errorf("%s: %w", at[who].Contestant, err)
+		}
+		return nil
+	}
+	if b.profile == nil {
+		for turn := range times {
+			for who := range at {
+				if err := once(who, turn); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	for who := range at {
+		err := b.profile.during(ctx, at[who], func() (int, error) {
+			for turn := range times {
+				if err := once(who, turn); err != nil {
+					return 0, err
+				}
+			}
+			return times, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

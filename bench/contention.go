@@ -83,7 +83,8 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 		Callers:    who.callers,
 		Work:       who.work,
 	}
-	replies, o, err := b.crew.contend(who.processes, o, b.span, filepath.Join(b.dir, "stays"))
+	at := spot{suite, b.nodes, who.String(), c.key, perSecond}
+	replies, o, err := b.contend(ctx, who.processes, o, at, filepath.Join(b.dir, "stays"))
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,6 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 	}
 	b.checks.add(fmt.Sprintf("%s, %d nodes, %v", c.key, b.nodes, who), judge(stays, 2*blur, c.tokens))
 
-	at := spot{suite, b.nodes, who.String(), c.key, perSecond}
 	b.book.add(at, "1/s", high, float64(len(stays))/b.span.Seconds())
 	if who.processes > 1 {
 		at.Metric = smallestShare
@@ -110,11 +110,11 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 	return nil
 }
 
-// contend opens n workers for a contention, lets it last for span, and closes them.
-// It returns the order as it was given.
-func (c *crew) contend(n int, o order, span time.Duration, file string) ([]reply, order, error) {
+// contend opens n workers for a contention, lets it last for the plan's span, and closes
+// them. It returns the order as it was given.
+func (b *bench) contend(ctx context.Context, n int, o order, at spot, file string) ([]reply, order, error) {
 	o.Do = doOpen
-	if _, err := c.tell(n, o); err != nil {
+	if _, err := b.crew.tell(n, o); err != nil {
 		return nil, o, err
 	}
 	o.Do = doRun
@@ -123,12 +123,12 @@ func (c *crew) contend(n int, o order, span time.Duration, file string) ([]reply
 		o.File = ""
 	}
 	o.From = clock.now() + int64(20*time.Millisecond) + int64(n)*int64(500*time.Microsecond)
-	o.Until = o.From + int64(span)
-	replies, err := c.tell(n, o)
+	o.Until = o.From + int64(b.span)
+	replies, err := b.profile.crowd(ctx, at, o, func(o order) ([]reply, error) { return b.crew.tell(n, o) })
 	if err != nil {
 		return nil, o, err
 	}
 	closing := order{Do: doClose, Contestant: o.Contestant}
-	_, err = c.tell(n, closing)
+	_, err = b.crew.tell(n, closing)
 	return replies, o, err
 }

@@ -90,6 +90,9 @@ func (c *crew) tell(n int, o order) ([]reply, error) {
 		if o.File != "" {
 			o.File = fmt.Sprintf("%s-%d", o.File, i)
 		}
+		if o.Profile != "" {
+			o.Profile = fmt.Sprintf("%s-%d", o.Profile, i)
+		}
 		all.Go(func() (err error) {
 			replies[i], err = h.tell(o)
 			return err

@@ -50,12 +50,17 @@ func deepRound(ctx context.Context, b *bench, client *clientv3.Client, depth, ro
 		defer e.close() //nolint:revive // when the round is over
 		lines = append(lines, e)
 	}
-	for range b.entries {
-		for i, e := range lines {
-			if err := e.enter(ctx, client, depth); err != nil {
-				return fmt.Errorf("%s: %w", list[i].key, err)
-			}
-		}
+	var spots []spot
+	for _, c := range list {
+		spots = append(spots, spot{Suite: "deep", Nodes: b.nodes, Case: depthName(depth), Contestant: c.key})
+	}
+	times := b.entries
+	if b.profile != nil && depth == 0 {
+		times *= 10 // they are short
+	}
+	err := b.inTurns(ctx, times, spots, func(i, _ int) error { return lines[i].enter(ctx, client, depth) })
+	if err != nil {
+		return err
 	}
 	for i, e := range lines {
 		at := spot{"deep", b.nodes, depthName(depth), list[i].key, inLine}

@@ -42,8 +42,19 @@ func handover(ctx context.Context, b *bench) error {
 	}
 	for round := range b.rounds {
 		for _, age := range b.ages {
-			for _, ways := range [][]handoverWay{quiet, asking} {
-				if err := handoverRound(ctx, b, ways, age, round); err != nil {
+			groups := [][]handoverWay{quiet, asking}
+			if b.profile != nil {
+				groups = slices.Collect(slices.Chunk(slices.Concat(quiet, asking), 1))
+			}
+			for _, ways := range groups {
+				if len(ways) == 0 {
+					continue
+				}
+				at := spot{Suite: "handover", Nodes: b.nodes, Case: fmt.Sprintf("waiter %v old", age), Contestant: ways[0].contestant}
+				err := b.profile.during(ctx, at, func() (int, error) {
+					return b.handovers * len(ways), handoverRound(ctx, b, ways, age, round)
+				})
+				if err != nil {
 					return err
 				}
 			}

@@ -5,6 +5,7 @@
 //	go run . -quick               the targets, one line for each
 //	go run . alone handover       some suites only
 //	go run . -nodes 3 -rounds 2 -list ...
+//	go run . -quick -profile DIR processes        where the processor time goes
 //	go run . elections            how long an election is without a leader: one table
 package main
 
@@ -38,16 +39,17 @@ func main() {
 
 // flags of the command line.
 type flags struct {
-	quick  bool
-	rounds int
-	span   time.Duration
-	nodes  string
-	out    string
-	data   string
-	etcd   string
-	others bool
-	list   bool
-	suites []string
+	quick   bool
+	rounds  int
+	span    time.Duration
+	nodes   string
+	out     string
+	data    string
+	etcd    string
+	others  bool
+	profile string
+	list    bool
+	suites  []string
 }
 
 func parseFlags() flags {
@@ -60,6 +62,7 @@ func parseFlags() flags {
 	flag.StringVar(&f.data, "data", "", "directory for etcd's data (default: a temporary one)")
 	flag.StringVar(&f.etcd, "etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
 	flag.BoolVar(&f.others, "others", true, "take part: Redis, PostgreSQL, ZooKeeper if installed (not with -quick)")
+	flag.StringVar(&f.profile, "profile", "", "directory for CPU profiles of the clients and etcd, and what they say; everything lasts longer, and one contestant comes after the other")
 	flag.BoolVar(&f.list, "list", false, "list the suites")
 	flag.Parse()
 	f.suites = flag.Args()
@@ -70,6 +73,9 @@ func (f flags) plan() (plan, error) {
 	p := fullPlan
 	if f.quick {
 		p = quickPlan
+	}
+	if f.profile != "" {
+		p = p.profiled()
 	}
 	if f.rounds > 0 {
 		p.rounds = f.rounds
@@ -143,8 +149,13 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	defer context.AfterFunc(ctx, kids.EndAll)()
 
 	b := &bench{plan: p, dir: dir, book: newBook(), checks: &checks{}, run: strings.ToLower(rand.Text()[:6])}
+	if f.profile != "" {
+		if b.profile, err = newProfiler(f.profile, dir); err != nil {
+			return false, err
+		}
+	}
 	env := survey(dir, etcd.Version)
-	if f.others && !f.quick {
+	if f.others && !f.quick && b.profile == nil {
 		var absent []string
 		if b.others, absent, err = startOthers(ctx, &kids, dir, &b.where); err != nil {
 			return false, err
@@ -161,9 +172,16 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 
 // onCluster runs the suites on a cluster of one size.
 func onCluster(ctx context.Context, b *bench, f flags, kids *procs.Children, etcd etcdproc.Programs, nodes int) error {
-	c, err := etcd.Start(ctx, kids, etcdproc.Config{Size: nodes, Dir: b.dir})
+	config := etcdproc.Config{Size: nodes, Dir: b.dir}
+	if b.profile != nil {
+		config.Args = []string{"--enable-pprof"}
+	}
+	c, err := etcd.Start(ctx, kids, config)
 	if err != nil {
 		return err
+	}
+	if b.profile != nil {
+		b.profile.etcd = c.Members
 	}
 	defer c.Stop()
 	b.nodes = nodes
@@ -175,7 +193,7 @@ func onCluster(ctx context.Context, b *bench, f flags, kids *procs.Children, etc
 			continue
 		}
 		began := time.Now()
-		b.noMutex = f.quick && s.name == "handover"
+		b.noMutex = f.quick && s.name == "handover" && b.profile == nil
 		if err := s.run(ctx, b); err != nil {
 			return fmt.Errorf("%s on %d nodes: %w", s.name, nodes, errors.Join(context.Cause(ctx), err))
 		}
@@ -202,6 +220,13 @@ func conclude(f flags, env environment, b *bench) (bool, error) {
 	}
 	writeTargets(os.Stdout, r.Targets)
 	writeChecks(os.Stdout, b.checks)
+	if b.profile != nil {
+		writeUsages(os.Stdout, b.profile.cases)
+		if err := b.profile.write(); err != nil {
+			return false, err
+		}
+		say("profiles written to %s", f.profile)
+	}
 	if f.out == "" && !f.quick {
 		f.out = "results"
 	}

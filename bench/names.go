@@ -24,11 +24,12 @@ func manyNames(ctx context.Context, b *bench) error {
 				Callers:    b.callers,
 				OwnNames:   true,
 			}
-			replies, _, err := b.crew.contend(1, o, b.span, "")
+			at := spot{"names", b.nodes, what, c.key, "pairs a second"}
+			replies, _, err := b.contend(ctx, 1, o, at, "")
 			if err != nil {
 				return err
 			}
-			b.book.add(spot{"names", b.nodes, what, c.key, "pairs a second"}, "1/s", high, float64(replies[0].Count)/b.span.Seconds())
+			b.book.add(at, "1/s", high, float64(replies[0].Count)/b.span.Seconds())
 			b.checks.add(fmt.Sprintf("%s, %d nodes, %s", c.key, b.nodes, what), replies[0].Verdict)
 		}
 	}

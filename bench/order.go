@@ -22,7 +22,8 @@ type order struct {
 	TTL        time.Duration `json:"ttl,omitempty"`
 	Rest       string        `json:"rest,omitempty"` // what to rest with
 	Watch      time.Duration `json:"watch,omitempty"`
-	Detect     bool          `json:"detect,omitempty"` // crash detection
+	Detect     bool          `json:"detect,omitempty"`  // crash detection
+	Profile    string        `json:"profile,omitempty"` // a file for a CPU profile of the run
 }
 
 // reply is its answer.
@@ -35,6 +36,8 @@ type reply struct {
 	At      int64         `json:"at,omitempty"` // on the shared clock: since when it leads
 	Token   int64         `json:"token,omitempty"`
 	Key     string        `json:"key,omitempty"`
+
+	Processor time.Duration `json:"processor,omitempty"` // time used, while profiled
 }
 
 const (

@@ -44,6 +44,18 @@ var fullPlan = plan{
 	everything: true,
 }
 
+// profiled is the plan for profiles: a share of a hundred samples is a guess, and a
+// hundred samples are a second of processor time.
+func (p plan) profiled() plan {
+	p.span = 5 * time.Second
+	p.alonePairs = 4000
+	p.handovers = 300
+	p.entries = 300
+	p.kept = 4_000_000
+	p.strangers = 150
+	return p
+}
+
 // quickPlan is `make bench-quick`: one node, one round of what the targets ask for.
 var quickPlan = plan{
 	rounds:     1,

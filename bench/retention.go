@@ -37,26 +37,37 @@ func retention(ctx context.Context, b *bench) error {
 	defer way.close()
 
 	for round := range b.rounds {
-		ns, err := keptPairs(ctx, keeper.mutex(b.name("retention/kept/%d", round)), b.kept)
+		var ns float64
+		err := b.profile.during(ctx, spot{Suite: "retention", Nodes: b.nodes, Case: keptPair, Contestant: theRetainer}, func() (_ int, err error) {
+			ns, err = keptPairs(ctx, keeper.mutex(b.name("retention/kept/%d", round)), b.kept)
+			return b.kept, err
+		})
 		if err != nil {
 			return err
 		}
 		b.book.add(spot{"retention", b.nodes, keptPair, theRetainer, "mean"}, "µs", low, ns/1e3)
 		var st stage
-		var waits, handovers []float64
-		for i := range b.strangers {
-			d, err := strange(ctx, keeper, other, b.name("retention/stranger/%d/%d", round, i))
-			if err != nil {
-				return err
-			}
-			waits = append(waits, micros(d))
-			if d, err = way.do(ctx, b.name("retention/plain/%d/%d", round, i), plainHandoverA, &st); err != nil {
-				return err
-			}
-			handovers = append(handovers, micros(d))
+		both := []spot{
+			{"retention", b.nodes, stranger, theRetainer, "p50"},
+			{"retention", b.nodes, plainHandover, theLibrary, "p50"},
 		}
-		b.book.add(spot{"retention", b.nodes, stranger, theRetainer, "p50"}, "µs", low, median(waits))
-		b.book.add(spot{"retention", b.nodes, plainHandover, theLibrary, "p50"}, "µs", low, median(handovers))
+		took := make([][]float64, len(both))
+		err = b.inTurns(ctx, b.strangers, both, func(who, i int) (err error) {
+			var d time.Duration
+			if both[who].Case == stranger {
+				d, err = strange(ctx, keeper, other, b.name("retention/stranger/%d/%d", round, i))
+			} else {
+				d, err = way.do(ctx, b.name("retention/plain/%d/%d", round, i), plainHandoverA, &st)
+			}
+			took[who] = append(took[who], micros(d))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for who, at := range both {
+			b.book.add(at, "µs", low, median(took[who]))
+		}
 	}
 	return nil
 }

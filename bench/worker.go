@@ -155,16 +155,23 @@ func (w *worker) open(ctx context.Context, o order) error {
 // run has all callers lock and unlock until the time is over.
 func (w *worker) run(ctx context.Context, o order) (reply, error) {
 	clock.sleepUntil(o.From)
+	profiled, err := profileUntil(o)
+	if err != nil {
+		return reply{}, err
+	}
 	waits, cancel := context.WithTimeout(ctx, time.Duration(o.Until-clock.now()))
 	defer cancel()
 	var all errgroup.Group
 	for i := range w.callers {
 		all.Go(func() error { return w.callers[i].run(ctx, waits, o) })
 	}
-	if err := all.Wait(); err != nil {
+	err = all.Wait()
+	r := reply{Blur: clock.blur}
+	var errProfile error
+	r.Processor, errProfile = profiled()
+	if err := errors.Join(err, errProfile); err != nil {
 		return reply{}, err
 	}
-	r := reply{Blur: clock.blur}
 	var stays []stay
 	for _, c := range w.callers {
 		r.Count += len(c.stays)
