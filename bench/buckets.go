@@ -94,7 +94,7 @@ var bucketRules = bucketRule{
 	inKeys:     {"go.etcd.io/etcd/server/v3/storage/mvcc", "go.etcd.io/etcd/server/v3/mvcc"},
 	inDatabase: {"go.etcd.io/bbolt", "go.etcd.io/etcd/server/v3/storage/backend", "go.etcd.io/etcd/server/v3/mvcc/backend"},
 	inRaft:     {"go.etcd.io/raft/v3", "go.etcd.io/etcd/raft/v3", "go.etcd.io/etcd/server/v3/storage/wal", "go.etcd.io/etcd/server/v3/wal", "go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp", "go.etcd.io/etcd/server/v3/etcdserver/api/snap"},
-	inBench:    {"main.", "github.com/etcdlock/etcdlock/bench.", "runtime/pprof.", "net/http/pprof."},
+	inBench:    {"main.", "runtime/pprof.", "net/http/pprof."},
 	inSwitches: {
 		"runtime.futex", "runtime.note", "runtime.sema", "runtime.lock", "runtime.unlock",
 		"runtime.schedule", "runtime.findRunnable", "runtime.stealWork", "runtime.runq", "runtime.globrunq", "runtime.netpoll",
@@ -105,7 +105,6 @@ var bucketRules = bucketRule{
 		"runtime.newproc", "runtime.goexit0", "runtime.gdestroy", "runtime.gfget", "runtime.gfput",
 		"runtime.chan", "runtime.send", "runtime.recv", "runtime.closechan", "runtime.select", "runtime.sellock", "runtime.selunlock", "runtime.acquireSudog", "runtime.releaseSudog",
 		"runtime.semacquire", "runtime.semrelease", "runtime.(*semaRoot)", "runtime.(*waitq)", "runtime.notifyList", "runtime.readyWithTime", "internal/sync.runtime_", "sync.runtime_", "internal/poll.runtime_",
-		"internal/runtime/syscall.Epoll", "internal/runtime/syscall/linux.Epoll", // where Syscall6 is still nobody's
 	},
 	inTimers: {
 		"runtime.(*timer)", "runtime.(*timers)", "runtime.timeSleep", "runtime.newTimer", "runtime.stopTimer", "runtime.resetTimer",
@@ -130,7 +129,7 @@ func systemCall(stack []string) bucket {
 	switch {
 	case within("net."):
 		return inNetwork
-	case within("os.(*File)", "os.(*file)", "syscall.Fdatasync", "syscall.Fsync", "syscall.Pwrite", "syscall.Pread", "internal/poll.(*FD).Fsync", "internal/poll.(*FD).Pwrite", "go.etcd.io/bbolt", "go.etcd.io/etcd/client/pkg/v3/fileutil"):
+	case within("os.(*File)", "os.(*file)", "syscall.Fdatasync", "syscall.Fsync"):
 		return inDisk
 	}
 	return inOther

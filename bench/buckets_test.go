@@ -53,6 +53,7 @@ func TestInnermostFunctionThatIsKnownDecides(t *testing.T) {
 		{inNetwork, syscall6 + " syscall.RawSyscall6 syscall.Syscall syscall.write syscall.Write internal/poll.(*FD).Write net.(*netFD).Write net.(*conn).Write google.golang.org/grpc/internal/transport.(*bufWriter).Flush"},
 		{inDisk, syscall6 + " syscall.RawSyscall6 syscall.Syscall syscall.Fdatasync go.etcd.io/etcd/client/pkg/v3/fileutil.Fdatasync go.etcd.io/etcd/server/v3/storage/wal.(*WAL).sync"},
 		{inDisk, syscall6 + " syscall.RawSyscall6 syscall.Syscall6 syscall.pwrite syscall.Pwrite internal/poll.(*FD).Pwrite os.(*File).WriteAt go.etcd.io/bbolt.(*Tx).write"},
+		{inDisk, syscall6 + " syscall.RawSyscall6 syscall.Syscall syscall.write syscall.Write internal/poll.(*FD).Write os.(*File).Write go.etcd.io/etcd/pkg/v3/ioutil.(*PageWriter).Flush"},
 		{inOther, syscall6 + " syscall.RawSyscall syscall.Getpid main.main"},
 		// A server's packages, of which the longest name counts.
 		{inRequests, "strings.genSplit os.Getenv go.etcd.io/etcd/server/v3/etcdserver.(*EtcdServer).Txn"},
