@@ -90,7 +90,7 @@ servers: ## a table: the tests on etcd processes of several versions, which it b
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
 	@cd bench && go run .
 
-bench-quick: ## the targets of the benchmark, a line for each, in less than a minute: PROFILE=dir for where the time goes (3 minutes)
+bench-quick: ## the targets of the benchmark, a line for each, in less than a minute: PROFILE=dir for where the time goes (4 minutes)
 	@cd bench && go run . -quick $(if $(PROFILE),-profile '$(abspath $(PROFILE))')
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table

@@ -65,7 +65,7 @@ admin.enableServer=false
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	if err := answers(ctx, p, "zookeeper", func(ctx context.Context) error { return ownZooKeeper(ctx, address, data) }); err != nil {
 		p.Kill()
-		text, _ := os.ReadFile(log.Name()) //nolint:errcheck // there is an error to tell already
+		text, _ := os.ReadFile(log.Name())
 		return "", fmt.Errorf("%w: %s", err, strings.Join(strings.Fields(string(text[max(0, len(text)-500):])), " "))
 	}
 	return address, warmZooKeeper(ctx, address)
