@@ -24,7 +24,7 @@ func (l *line) run() {
 }
 
 // maxResting is how many lines of a session may rest at a time.
-const maxResting = 64
+const maxResting = 512
 
 // next blocks until somebody is in the line; false when the line has been closed. A
 // line that is out of use rests for a moment first, as the next caller often comes soon:

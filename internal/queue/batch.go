@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -42,6 +41,7 @@ type Writer struct {
 	mu      sync.Mutex
 	flying  int      // transactions under way, but for the slow ones
 	most    int      // how many writes may travel together
+	lengthy int      // for how many batches none of them is brief
 	waiting []*write // for the next one
 }
 
@@ -66,7 +66,8 @@ type write struct {
 	name       string
 	cmps       []clientv3.Cmp
 	then, othw []clientv3.Op
-	alone      bool // it travels by itself, as for having been in a batch that was refused
+	brief      *brief // nil: it can only be sent as it is
+	alone      bool   // it travels by itself, as for having been in a batch that was refused
 	done       chan written
 	lane       lane // if it does not wait for others
 }
@@ -113,6 +114,11 @@ func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func(
 // after an error.
 func (w *Writer) Txn(ctx context.Context, name string, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
 	return w.txn(&write{ctx: ctx, name: name, cmps: cmps, then: then, othw: othw})
+}
+
+// txnOrBrief is Txn for what can be brief in a batch.
+func (w *Writer) txnOrBrief(ctx context.Context, name string, b *brief, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return w.txn(&write{ctx: ctx, name: name, brief: b, cmps: cmps, then: then, othw: othw})
 }
 
 // TxnAlone is a transaction that travels by itself, as it is long, or has keys of several
@@ -206,11 +212,7 @@ func (w *Writer) fly(batch []*write) {
 	}
 	ctx, cancel := context.WithTimeout(w.life, requestTimeout)
 	defer cancel()
-	parts := make([]clientv3.Op, len(batch))
-	for i, wr := range batch {
-		parts[i] = clientv3.OpTxn(wr.cmps, wr.then, wr.othw)
-	}
-	resp, err := w.kv.Txn(ctx).Then(parts...).Commit()
+	all, err := w.sendBatch(ctx, batch)
 	if err != nil && answer.Final(err) {
 		// One of them is to blame, as for want of permission, and etcd does not say which.
 		w.again(batch, errors.Is(err, rpctypes.ErrTooManyOps))
@@ -221,10 +223,7 @@ func (w *Writer) fly(batch []*write) {
 			wr.done <- written{nil, err}
 			continue
 		}
-		part := resp.Responses[i].GetResponseTxn()
-		wr.done <- written{(*clientv3.TxnResponse)(&pb.TxnResponse{
-			Header: resp.Header, Succeeded: part.Succeeded, Responses: part.Responses,
-		}), nil}
+		wr.done <- written{all[i], nil}
 	}
 }
 

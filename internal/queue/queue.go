@@ -162,9 +162,10 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	adopted := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		for {
-			resp, err := q.writer.Txn(ctx, q.name,
+			put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
+			resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w, put),
 				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
-				append(q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
+				append(q.peeked(w.Rule), put),
 				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
 			if err != nil {
 				return err
@@ -186,6 +187,14 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
 	}
 	return e, unsure, err
+}
+
+// alone is the entering transaction of who finds nobody; nil if somebody may be expected.
+func (q *Queue) alone(w Want, put clientv3.Op) *brief {
+	if w.Rule != nil || q.size.Load() > 0 {
+		return nil
+	}
+	return &brief{clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}
 }
 
 // peek takes note of what the entering transaction has read, if it has.
@@ -421,7 +430,12 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, q.deletes(e), nil)
+	cmps, ops := []clientv3.Cmp{e.Guard()}, q.deletes(e)
+	var b *brief
+	if len(ops) == 1 {
+		b = &brief{cmps[0], ops[0], 0}
+	}
+	resp, err := q.writer.txnOrBrief(ctx, q.name, b, cmps, ops, nil)
 	return err == nil && resp.Succeeded, err
 }
 
