@@ -19,9 +19,11 @@ import (
 // happened before it was created must then be read after it was created.
 type watch struct {
 	of     *mvccpb.KeyValue // the entry that is watched, if it is one
-	since  int64            // it tells of everything later than this revision, at least
 	events clientv3.WatchChan
 	cancel context.CancelFunc
+	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
+	// at a later revision, stands for as long as the watch tells nothing else.
+	since int64
 }
 
 // watchTimeout bounds the creation of a watch, which etcd does from memory. On a member that
@@ -49,7 +51,10 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 		cancel()
 		return nil
 	}
-	return &watch{since: created.Header.Revision, events: events, cancel: cancel}
+	// etcd reads its revision after it has begun to watch, so that nothing falls between them. A
+	// watch on the future begins later than that.
+	since := max(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev()-1)
+	return &watch{events: events, cancel: cancel, since: since}
 }
 
 // openOn watches one entry.
