@@ -72,6 +72,8 @@ type sessionConfig struct {
 	lanes  int            // writes under way at once, see queue.Writer
 	peek   int64          // how much of a queue is read at the door; 0: the default
 	few    int            // how long a queue is watched as a whole, see there too
+	// watches is what watches are opened on, see watch.Watcher.
+	watches pb.WatchClient
 	// pace is called before each write, see there.
 	pace func(ctx context.Context, name string)
 }

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
@@ -33,17 +31,18 @@ type Session struct {
 	cfg    sessionConfig
 	log    *zap.Logger
 
-	ctx    context.Context // ends with the session, with the cause
-	cancel context.CancelCauseFunc
-	tasks  sync.WaitGroup // every goroutine of the session
-	writer *queue.Writer
-	settle *alarm.Clock     // when a hold has lasted for a while
-	closed chan struct{}    // closed when the first Close or Orphan is through
-	detach func() bool      // stops watching the client
-	beacon *beacon          // nil without WithCrashDetection
-	dark   func()           // releases it, once
-	file   *leaseFile       // nil without WithLeaseFile
-	heir   clientv3.LeaseID // the lease that was taken over; NoLease for none
+	ctx     context.Context // ends with the session, with the cause
+	cancel  context.CancelCauseFunc
+	tasks   sync.WaitGroup // every goroutine of the session
+	writer  *queue.Writer
+	watcher clientv3.Watcher // the client's, or what stands in for it
+	settle  *alarm.Clock     // when a hold has lasted for a while
+	closed  chan struct{}    // closed when the first Close or Orphan is through
+	detach  func() bool      // stops watching the client
+	beacon  *beacon          // nil without WithCrashDetection
+	dark    func()           // releases it, once
+	file    *leaseFile       // nil without WithLeaseFile
+	heir    clientv3.LeaseID // the lease that was taken over; NoLease for none
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
@@ -125,6 +124,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.writer.Peek = cfg.peek
 	}
 	s.settle = alarm.New(queue.Settle)
+	s.watcher = s.newWatcher()
 
 	if err := s.light(); err != nil {
 		s.cancel(err)
@@ -228,18 +228,6 @@ func (s *Session) leaseConfig() lease.Config {
 		cfg.Remote = clientv3.RetryLeaseClient(s.client)
 	}
 	return cfg
-}
-
-// plainLease tells whether renewals through l are what clientv3 sends by itself, so
-// that nothing is passed over by sending them without l. A namespace does not concern
-// leases; whatever else somebody has put there might.
-func plainLease(l clientv3.Lease) bool {
-	switch reflect.TypeOf(l) {
-	case reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0)), reflect.TypeOf(namespace.NewLease(nil, "")):
-		return true
-	default:
-		return false
-	}
 }
 
 // countFromReceipt is set by one test; see lease.Config.

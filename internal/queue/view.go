@@ -77,7 +77,7 @@ const patience = 300 * time.Millisecond
 
 // moveOn gives up the view, and the stream that it hung on.
 func (q *Queue) moveOn() {
-	q.stream.Add(1)
+	q.view.watch.moveOn()
 	q.Close()
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
 
 // watch tells of what happens to a key, or to a range of them, from the watch's
@@ -21,6 +23,7 @@ type watch struct {
 	of     *mvccpb.KeyValue // the entry that is watched, if it is one
 	events clientv3.WatchChan
 	cancel context.CancelFunc
+	moveOn func() // says that it does not tell: the next ones go by another stream
 	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
 	// at a later revision, stands for as long as the watch tells nothing else.
 	since int64
@@ -30,9 +33,22 @@ type watch struct {
 // hangs it is never answered, and a look elsewhere must not wait for it.
 const watchTimeout = time.Second
 
+// lean is a Watcher that opens watches which end where clientv3's go on by themselves: with
+// their stream, and when they are not read from.
+type lean interface {
+	Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *lw.Watch
+}
+
 // open watches a key, or a range, and returns once etcd has the watch. It returns
 // nil when that could not be had within watchTimeout, or ctx ended.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	if own, ok := q.watcher.(lean); ok && !carries(ctx) {
+		if w := own.Open(ctx, watchTimeout, key, opts...); w != nil {
+			return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, since: w.Since()}
+		}
+		return nil
+	}
+	moveOn := func() { q.stream.Add(1) }
 	if n := q.stream.Load(); n > 0 {
 		// The client has one stream for all watches with the same metadata.
 		ctx = metadata.AppendToOutgoingContext(ctx, "etcdlock-stream", strconv.Itoa(int(n)))
@@ -46,7 +62,7 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	created, ok := <-events // closed when ctx ends
 	if !ok || !created.Created || created.Err() != nil || !bound.Stop() {
 		if !bound.Stop() && parent.Err() == nil {
-			q.stream.Add(1) // it was not answered; the stream may hang on a member that does
+			moveOn() // it was not answered; the stream may hang on a member that does
 		}
 		cancel()
 		return nil
@@ -54,7 +70,14 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	// etcd reads its revision after it has begun to watch, so that nothing falls between them. A
 	// watch on the future begins later than that.
 	since := max(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev()-1)
-	return &watch{events: events, cancel: cancel, since: since}
+	return &watch{events: events, cancel: cancel, moveOn: moveOn, since: since}
+}
+
+// carries tells whether a context has metadata for its requests, which a stream for all cannot
+// have.
+func carries(ctx context.Context) bool {
+	_, ok := metadata.FromOutgoingContext(ctx)
+	return ok
 }
 
 // openOn watches one entry.
@@ -75,7 +98,11 @@ func (q *Queue) openLasting(ctx context.Context, open func(life context.Context)
 		cancel()
 		return nil
 	}
-	w.cancel = cancel
+	end := w.cancel
+	w.cancel = func() {
+		end()
+		cancel()
+	}
 	return w
 }
 
