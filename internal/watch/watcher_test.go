@@ -1,0 +1,368 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+func TestWatchesShareAStreamAndEachIsToldOfItsOwn(t *testing.T) {
+	simulate(t, func(r *rig) {
+		one, other := r.open("k/1"), r.open("k/2")
+		all, gone := r.open("k/", clientv3.WithPrefix()), r.open("k/1", clientv3.WithFilterPut())
+		written, alone := r.open("k/1", clientv3.WithFilterDelete()), r.open("z")
+		r.streams(1, 1)
+		first, second := r.put("k/1"), r.put("k/2")
+		r.DeleteKey("k/1")
+		deleted := r.Revision()
+		r.tells(one, first, deleted)
+		r.tells(other, second)
+		r.tells(all, first, second, deleted)
+		r.tells(gone, deleted)
+		r.tells(written, first)
+		r.tells(alone)
+	})
+}
+
+// trap A22
+func TestAStreamRequiresALeader(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w := r.open("k")
+		require.Equal(r, []string{rpctypes.MetadataHasLeader}, r.metadata().Get(rpctypes.MetadataRequireLeaderKey))
+		r.NewLeader()
+		r.over(w)
+	})
+}
+
+func TestAWatchTellsOfWhatComesAfterItsRevision(t *testing.T) {
+	simulate(t, func(r *rig) {
+		before := r.put("k")
+		now, past, future := r.open("k"), r.open("k", clientv3.WithRev(before)), r.open("k", clientv3.WithRev(before+2))
+		require.Equal(r, []int64{before, before, before + 1}, []int64{now.Since(), past.Since(), future.Since()})
+		time.Sleep(time.Second) // the past is told late
+		after := []int64{r.put("k"), r.put("k")}
+		r.tells(now, after...)
+		r.tells(past, append([]int64{before}, after...)...)
+		r.tells(future, after[1])
+	})
+}
+
+// trap A7
+func TestACompactedWatchEndsAndNoOther(t *testing.T) {
+	simulate(t, func(r *rig) {
+		other := r.open("k")
+		past := r.put("k")
+		r.Compact(r.put("k"))
+		w := r.open("k", clientv3.WithRev(past))
+		time.Sleep(time.Second)
+		r.over(w)
+		r.tells(other, past, past+1)
+		r.streams(1, 1)
+	})
+}
+
+func TestAWatchThatEtcdCancelsEnds(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w := r.open("k")
+		r.CancelWatches("for no reason")
+		r.over(w)
+		r.tells(r.open("k"), r.put("k"))
+	})
+}
+
+func TestWhatAReaderHasNotTakenYetIsToldTogetherAndInOrder(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w := r.open("k")
+		var revs []int64
+		for range most {
+			revs = append(revs, r.put("k"))
+		}
+		settle()
+		resp := <-w.Events()
+		require.Equal(r, revs[most-1], resp.Header.Revision)
+		for i, ev := range resp.Events {
+			require.Equal(r, revs[i], ev.Kv.ModRevision)
+		}
+		require.Len(r, resp.Events, most)
+		r.tells(w, r.put("k"))
+	})
+}
+
+func TestASlowReaderLosesItsWatchAndNobodyElse(t *testing.T) {
+	simulate(t, func(r *rig) {
+		slow, other := r.open("k"), r.open("k")
+		var revs []int64
+		for range most + 1 {
+			revs = append(revs, r.put("k"))
+			got, ended := revisions(other)
+			require.Equal(r, revs[len(revs)-1:], got)
+			require.False(r, ended)
+		}
+		got, ended := revisions(slow)
+		require.Equal(r, revs[:most], got, "with a hole")
+		require.True(r, ended)
+		require.Equal(r, 1, r.client.Count(simetcd.WatchCancel))
+		r.tells(other, r.put("k"))
+		slow.Stop()
+	})
+}
+
+func TestABrokenStreamEndsItsWatchesAndTheNextOneOpensAnother(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.open("a"), r.open("b")
+		told := r.put("a")
+		settle()
+		r.client.Reset()
+		got, ended := revisions(a)
+		require.Equal(r, []int64{told}, got)
+		require.True(r, ended)
+		r.over(b)
+		a.Stop()
+		r.tells(r.open("a"), r.put("a"))
+		r.streams(2, 1)
+	})
+}
+
+// A member that hangs says nothing: the next watch goes elsewhere, those that it has stay.
+func TestAWatchThatIsNotAnsweredSendsTheNextOnesElsewhere(t *testing.T) {
+	simulate(t, func(r *rig) {
+		old := r.open("k")
+		r.drop(simetcd.Watch)
+		began := time.Now()
+		require.Nil(r, r.Open(r.ctx, bound, "k"))
+		require.Equal(r, bound, time.Since(began))
+		r.Intercept(nil)
+		next := r.open("k")
+		r.streams(2, 2)
+		rev := r.put("k")
+		r.tells(old, rev)
+		r.tells(next, rev)
+		old.Stop()
+		settle()
+		r.streams(2, 1)
+		r.tells(next, r.put("k"))
+	})
+}
+
+func TestAWatchThatDoesNotTellSendsTheNextOnesElsewhere(t *testing.T) {
+	simulate(t, func(r *rig) {
+		silent, other := r.open("k"), r.open("k")
+		silent.MoveOn()
+		silent.MoveOn()
+		silent.Stop()
+		next := r.open("k")
+		silent.MoveOn() // which is about the first stream
+		r.open("k")
+		r.streams(2, 2)
+		rev := r.put("k")
+		r.tells(other, rev)
+		r.tells(next, rev)
+	})
+}
+
+// drop loses all requests of a kind.
+func (r *rig) drop(kind simetcd.Kind) {
+	r.Intercept(func(c simetcd.Call) simetcd.Action { return simetcd.Action{DropRequest: c.Kind == kind} })
+}
+
+func TestAStoppedWatchIsCancelledAndTellsNothingMore(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w, other := r.open("k"), r.open("k")
+		late := r.put("k") // it is on its way
+		w.Stop()
+		w.Stop()
+		r.over(w)
+		r.tells(other, late)
+		require.Equal(r, 1, r.client.Count(simetcd.WatchCancel))
+	})
+}
+
+func TestTheEndOfItsContextStopsAWatch(t *testing.T) {
+	simulate(t, func(r *rig) {
+		ctx, cancel := context.WithCancel(r.ctx)
+		w := r.Open(ctx, bound, "k")
+		cancel()
+		r.over(w)
+		require.Equal(r, 1, r.client.Count(simetcd.WatchCancel))
+		require.Nil(r, r.Open(ctx, bound, "k"))
+		settle()
+		require.Equal(r, r.client.Count(simetcd.Watch), r.client.Count(simetcd.WatchCancel), "one that nobody has is left in etcd")
+	})
+}
+
+func TestAWatchThatIsGivenUpBeforeItsAnswerIsCancelled(t *testing.T) {
+	simulate(t, func(r *rig) {
+		other := r.open("z")
+		ctx, cancel := context.WithTimeout(r.ctx, time.Microsecond)
+		defer cancel()
+		require.Nil(r, r.Open(ctx, bound, "k"))
+		settle()
+		require.Equal(r, 2, r.client.Count(simetcd.Watch))
+		require.Equal(r, 1, r.client.Count(simetcd.WatchCancel))
+		r.tells(other)
+		r.streams(1, 1)
+	})
+}
+
+func TestAStreamWithoutAWatchEndsAfterAWhile(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.open("k").Stop()
+		time.Sleep(linger - time.Second)
+		w := r.open("k")
+		time.Sleep(2 * linger)
+		r.streams(1, 1)
+		w.Stop()
+		time.Sleep(linger + time.Second)
+		r.streams(1, 0)
+		r.tells(r.open("k"), r.put("k"))
+		r.streams(2, 1)
+	})
+}
+
+func TestNothingBlocksOnAStreamThatTakesNothing(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w := r.open("k")
+		r.set(func() { r.stuck = true })
+		began := time.Now()
+		w.Stop()
+		require.Zero(r, time.Since(began))
+		require.Nil(r, r.Open(r.ctx, bound, "k"))
+		require.Equal(r, bound, time.Since(began))
+		r.set(func() { r.stuck = false })
+		r.tells(r.open("k"), r.put("k"))
+		r.streams(2, 1)
+	})
+}
+
+func TestWatchesEndWithTheSession(t *testing.T) {
+	simulate(t, func(r *rig) {
+		w := r.open("k")
+		r.end()
+		r.over(w)
+		r.tasks.Wait()
+		require.Nil(r, r.Open(r.ctx, bound, "k"))
+		w.Stop()
+		r.streams(1, 0)
+	})
+}
+
+// trap E1: a stream has its token for good.
+func TestAStreamWhoseTokenRanOutIsReplaced(t *testing.T) {
+	for _, c := range []struct {
+		refusal error
+		streams int
+	}{
+		{rpctypes.ErrGRPCInvalidAuthToken, 2}, {rpctypes.ErrGRPCAuthOldRevision, 2}, {rpctypes.ErrGRPCUserEmpty, 2}, {rpctypes.ErrGRPCPermissionDenied, 1},
+	} {
+		simulate(t, func(r *rig) {
+			old := r.open("k")
+			r.Intercept(func(simetcd.Call) simetcd.Action { return simetcd.Action{Err: c.refusal} })
+			require.Nil(r, r.Open(r.ctx, bound, "k"))
+			r.Intercept(nil)
+			next := r.open("k")
+			r.streams(c.streams, c.streams)
+			rev := r.put("k")
+			r.tells(old, rev)
+			r.tells(next, rev)
+		})
+	}
+}
+
+// crowd opens n watches at once.
+func (r *rig) crowd(n int) {
+	watches := make([]*Watch, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { watches[i] = r.Open(r.ctx, bound, fmt.Sprint("k/", i)) })
+	}
+	all.Wait()
+	for i, w := range watches {
+		require.NotNil(r, w)
+		r.tells(w, r.put(fmt.Sprint("k/", i)))
+	}
+}
+
+// All of a session's watches are opened anew at once when their stream breaks: they wait for
+// their turn, for longer than one has to be answered, and do not take the stream for dead.
+func TestFewCreationsAreUnderWayAtOnce(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.client.SetLatency(50*time.Millisecond, 50*time.Millisecond)
+		r.crowd(2000)
+		require.Equal(r, window, r.line.most)
+		r.streams(1, 1)
+	})
+}
+
+// etcd's proxy picks the IDs, and answers in any order.
+func TestAServerThatPicksTheIDsIsAskedForOneAtATime(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.set(func() { r.blind = true })
+		r.client.SetLatency(10*time.Millisecond, 10*time.Millisecond)
+		r.crowd(150)
+		require.Equal(r, 1, r.line.most)
+		r.streams(1, 1)
+	})
+}
+
+func TestStreamsThatBreakAreOpenedMoreAndMoreSlowly(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.set(func() { r.broken = true })
+		ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					require.Nil(r, r.Open(ctx, bound, "k"))
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		opened, open := r.opened()
+		require.Zero(r, open)
+		require.Less(r, opened, 50)
+		require.Greater(r, opened, 20)
+		r.set(func() { r.broken = false })
+		began := time.Now()
+		r.open("k")
+		require.Less(r, time.Since(began), bound)
+		r.client.Reset()
+		settle()
+		began = time.Now()
+		r.open("k")
+		require.Less(r, time.Since(began), firstPause, "the one before was fine")
+	})
+}
+
+func TestAnAnswerThatMakesNoSenseEndsTheStream(t *testing.T) {
+	for _, twist := range []func(*pb.WatchResponse){
+		func(resp *pb.WatchResponse) { resp.WatchId = firstID }, // not the one that was asked for
+		func(resp *pb.WatchResponse) { resp.Created = true },    // nothing was asked for
+	} {
+		simulate(t, func(r *rig) {
+			w := r.open("k")
+			r.set(func() { r.twist = twist })
+			next := r.Open(r.ctx, bound, "k")
+			r.put("k")
+			r.over(w)
+			if next != nil {
+				r.over(next)
+			}
+			r.streams(1, 0)
+		})
+	}
+}
