@@ -13,7 +13,7 @@ import (
 // Whatever happens to the streams, a watch tells all that comes after its revision, in order and
 // without a hole, until it ends.
 func TestAWatchHasNoHole(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		simulate(t, func(r *rig) {
 			chance := rand.New(rand.NewPCG(seed, 0))
 			r.set(func() { r.blind = seed%4 == 0 })
