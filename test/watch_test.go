@@ -108,13 +108,15 @@ func TestHoldsAreWatchedAgainAfterTheirStreamBroke(t *testing.T) {
 // trap E1: a stream has its token for good, and the members forget it.
 func TestAHoldIsWatchedThoughTheTokenOfTheStreamRanOut(t *testing.T) {
 	f := newAuthFixture(t)
-	s := f.session(f.clientAs("app"), 6*time.Second)
+	var c counter
+	s := f.session(f.clientAs("app", c.options()...), 6*time.Second)
 	first, err := etcdlock.NewMutex(s, "app/first").Lock(f.ctx())
 	require.NoError(t, err)
 	time.Sleep(time.Second + tokenExpired) // it is watched, on a stream with the first token
 	second, err := etcdlock.NewMutex(s, "app/second").Lock(f.ctx())
 	require.NoError(t, err)
 	time.Sleep(time.Second)
+	require.NotContains(t, c.during(func() { time.Sleep(2 * time.Second) }), oneTxn[0], "without a watch it would have to look again and again")
 	for _, l := range []*etcdlock.Lock{first, second} {
 		f.delete(l.Key())
 		assertLost(t, endOf(t, l), etcdlock.ErrEvicted)
