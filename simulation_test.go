@@ -236,14 +236,20 @@ type played struct {
 }
 
 // ourParties are the sessions of this library; the workers of one share it.
-func ourParties(s *simulation) {
+func ourParties(s *simulation) { s.ours() }
+
+func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 	for i := range simSessions {
 		name := clientName(i)
 		now := bubbleClock()
 		// One lane, so that writes travel together as soon as there are two.
-		session := s.session(name, WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1; c.pace = s.pace }),
+		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1; c.pace = s.pace }),
 			lineLength(s.seed),
-			WithClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) }))
+			WithClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) })}
+		for _, opt := range opts {
+			all = append(all, opt(s.Client(name)))
+		}
+		session := s.session(name, all...)
 		for range simWorkers {
 			s.parties = append(s.parties, ours{session})
 		}

@@ -76,6 +76,12 @@ func renewOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.remote = c.Remote() })
 }
 
+// watchOn makes a session watch on streams of its own, as it does on a real connection. Two runs
+// are not the same then: watches of one stream are told at one instant.
+func watchOn(c *simetcd.Client) SessionOption {
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.watches = c.Remote() })
+}
+
 // orphan orphans a session that has nothing to clear away.
 func (w *world) orphan(s *Session) clientv3.LeaseID {
 	w.Helper()

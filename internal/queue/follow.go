@@ -202,9 +202,10 @@ func (f *follower) report(then int64, always bool) (more bool, err error) {
 	return f.tell(Head{First: first, Rev: f.rev, Since: f.since}), nil
 }
 
-// watchAll watches the whole queue, from now on; nil when that cannot be had.
+// watchAll watches the whole queue, from now on; nil when that cannot be had. No change shall be
+// missed because a stream breaks.
 func (q *Queue) watchAll(ctx context.Context) clientv3.WatchChan {
-	w := q.open(ctx, q.from, clientv3.WithRange(q.end))
+	w := q.openByClient(ctx, q.from, clientv3.WithRange(q.end))
 	if w == nil {
 		return nil
 	}

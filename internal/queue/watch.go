@@ -42,12 +42,19 @@ type lean interface {
 // open watches a key, or a range, and returns once etcd has the watch. It returns
 // nil when that could not be had within watchTimeout, or ctx ended.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
-	if own, ok := q.watcher.(lean); ok && !carries(ctx) {
-		if w := own.Open(ctx, watchTimeout, key, opts...); w != nil {
-			return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, since: w.Since()}
-		}
+	own, ok := q.watcher.(lean)
+	if !ok || carries(ctx) {
+		return q.openByClient(ctx, key, opts...)
+	}
+	w := own.Open(ctx, watchTimeout, key, opts...)
+	if w == nil {
 		return nil
 	}
+	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, since: w.Since()}
+}
+
+// openByClient is open by the client, whose watches go on when their stream breaks.
+func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	moveOn := func() { q.stream.Add(1) }
 	if n := q.stream.Load(); n > 0 {
 		// The client has one stream for all watches with the same metadata.
