@@ -1,29 +1,106 @@
 package queue
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
+
+// streams counts the streams that are opened for lean watches.
+type streams struct {
+	pb.WatchClient
+	atomic.Int32
+}
+
+func (s *streams) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
+	s.Add(1)
+	return s.WatchClient.Watch(ctx, opts...)
+}
+
+// leanQueue is a queue whose watches are lean.
+func (r *rig) leanQueue(client string) (*Queue, *streams) {
+	c := r.Client(client)
+	remote := &streams{WatchClient: c.Remote()}
+	watcher := lw.New(r.ctx, c.Watcher, remote, func(f func()) bool { go f(); return true })
+	return New(r.ctx, testWriter(c.KV), watcher, "q", zap.NewNop()), remote
+}
 
 // A watch that does not tell what a reading has shown may hang on a member that does: the next
 // one goes by another stream. One that tells keeps its own.
 func TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent(t *testing.T) {
-	for silent, streams := range map[bool]int32{true: 1, false: 0} {
-		simulate(t, func(r *rig) {
-			a, b, c := r.queue("a"), r.queue("b"), r.queue("c")
-			first, second, third := r.enter(a), r.enter(b), r.enter(c)
-			got := r.await(c, third)
-			time.Sleep(500 * time.Millisecond)
-			if silent {
-				r.MissDelete(second.Key)
-			}
-			require.NoError(r, b.Leave(r.ctx, second, false))
-			time.Sleep(firstResync + patience)
-			require.Equal(r, streams, c.stream.Load())
-			require.NoError(r, a.Leave(r.ctx, first, false))
-			require.NoError(r, (<-got).err)
-		})
+	for silent, moved := range map[bool]int32{true: 1, false: 0} {
+		for _, lean := range []bool{false, true} {
+			simulate(t, func(r *rig) {
+				a, b, c := r.queue("a"), r.queue("b"), r.queue("c")
+				moves := c.stream.Load
+				if lean {
+					var opened *streams
+					c, opened = r.leanQueue("c")
+					moves = func() int32 { return opened.Load() - 1 }
+				}
+				first, second, third := r.enter(a), r.enter(b), r.enter(c)
+				got := r.await(c, third)
+				time.Sleep(500 * time.Millisecond)
+				if silent {
+					r.MissDelete(second.Key)
+				}
+				require.NoError(r, b.Leave(r.ctx, second, false))
+				time.Sleep(firstResync + patience + 100*time.Millisecond)
+				require.Equal(r, moved, moves())
+				require.NoError(r, a.Leave(r.ctx, first, false))
+				require.NoError(r, (<-got).err)
+			})
+		}
 	}
+}
+
+// What a stream for all cannot do is left to the client.
+func TestWhatAStreamForAllCannotDoGoesByTheClient(t *testing.T) {
+	simulate(t, func(r *rig) {
+		q, opened := r.leanQueue("a")
+		e := r.enter(q)
+		of := &mvccpb.KeyValue{Key: []byte(e.Key), CreateRevision: e.CreateRevision}
+		w := q.openOn(metadata.AppendToOutgoingContext(r.ctx, "tenant", "blue"), of)
+		require.NotNil(r, w)
+		require.Zero(r, opened.Load())
+		w.stop()
+
+		// No change is missed because a stream breaks.
+		var told []string
+		followed := make(chan error)
+		ctx, cancel := context.WithCancel(r.ctx)
+		go func() {
+			followed <- q.Follow(ctx, func(first *mvccpb.KeyValue, _ int64) bool {
+				told = append(told, string(first.GetValue()))
+				return true
+			})
+		}()
+		time.Sleep(time.Second)
+		c := r.Client("a")
+		c.Cut()
+		for _, v := range []string{"1", "2", "3"} {
+			r.PutKey(e.Key, v, e.Lease)
+		}
+		c.Heal()
+		time.Sleep(10 * time.Second)
+		cancel()
+		require.Error(r, <-followed)
+		require.Equal(r, []string{"v", "1", "2", "3"}, told)
+		require.Zero(r, opened.Load())
+
+		require.NotNil(r, q.openOn(r.ctx, of))
+		require.Equal(r, int32(1), opened.Load())
+	})
 }

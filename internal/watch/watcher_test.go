@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -316,36 +315,49 @@ func TestAServerThatPicksTheIDsIsAskedForOneAtATime(t *testing.T) {
 	})
 }
 
-func TestStreamsThatBreakAreOpenedMoreAndMoreSlowly(t *testing.T) {
-	simulate(t, func(r *rig) {
-		r.set(func() { r.broken = true })
-		ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
-		defer cancel()
-		var all sync.WaitGroup
-		for range 100 {
-			all.Go(func() {
-				for ctx.Err() == nil {
-					require.Nil(r, r.Open(ctx, bound, "k"))
-					time.Sleep(time.Millisecond)
-				}
-			})
-		}
-		all.Wait()
-		synctest.Wait()
-		opened, open := r.opened()
-		require.Zero(r, open)
-		require.Less(r, opened, 50)
-		require.Greater(r, opened, 20)
-		r.set(func() { r.broken = false })
-		began := time.Now()
-		r.open("k")
-		require.Less(r, time.Since(began), bound)
-		r.client.Reset()
-		settle()
-		began = time.Now()
-		r.open("k")
-		require.Less(r, time.Since(began), firstPause, "the one before was fine")
-	})
+func TestStreamsThatComeToNothingAreOpenedMoreAndMoreSlowly(t *testing.T) {
+	refused := func(simetcd.Call) simetcd.Action { return simetcd.Action{Err: rpctypes.ErrGRPCInvalidAuthToken} }
+	for _, of := range []func(r *rig, bad bool){
+		func(r *rig, bad bool) { r.set(func() { r.broken = bad }) },
+		func(r *rig, bad bool) {
+			if r.Intercept(nil); bad {
+				r.Intercept(refused)
+			}
+		},
+	} {
+		simulate(t, func(r *rig) {
+			of(r, true)
+			ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+			defer cancel()
+			var all sync.WaitGroup
+			for range 100 {
+				all.Go(func() {
+					for ctx.Err() == nil {
+						if r.Open(ctx, bound, "k") != nil {
+							r.Error("it was opened")
+						}
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			all.Wait()
+			settle()
+			opened, open := r.opened()
+			require.LessOrEqual(r, open, 1)
+			require.Less(r, opened, 50)
+			require.Greater(r, opened, 20)
+
+			of(r, false)
+			began := time.Now()
+			r.open("k")
+			require.Less(r, time.Since(began), bound)
+			r.client.Reset()
+			settle()
+			began = time.Now()
+			r.open("k")
+			require.Less(r, time.Since(began), firstPause/2, "the one before was fine")
+		})
+	}
 }
 
 func TestAnAnswerThatMakesNoSenseEndsTheStream(t *testing.T) {
