@@ -215,6 +215,22 @@ func TestAWatchThatIsGivenUpBeforeItsAnswerIsCancelled(t *testing.T) {
 	})
 }
 
+func TestAWatchThatIsGivenUpBeforeItsTurnIsNotAskedFor(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.set(func() { r.blind = true })
+		var all sync.WaitGroup
+		all.Go(func() { r.Open(r.ctx, bound, "z") })
+		time.Sleep(time.Microsecond)
+		ctx, cancel := context.WithTimeout(r.ctx, time.Microsecond)
+		defer cancel()
+		require.Nil(r, r.Open(ctx, bound, "k"))
+		all.Wait()
+		settle()
+		require.Equal(r, 1, r.client.Count(simetcd.Watch))
+		require.Zero(r, r.client.Count(simetcd.WatchCancel))
+	})
+}
+
 func TestAStreamWithoutAWatchEndsAfterAWhile(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.open("k").Stop()
@@ -251,7 +267,9 @@ func TestWatchesEndWithTheSession(t *testing.T) {
 		r.end()
 		r.over(w)
 		r.tasks.Wait()
+		began := time.Now()
 		require.Nil(r, r.Open(r.ctx, bound, "k"))
+		require.Zero(r, time.Since(began))
 		w.Stop()
 		r.streams(1, 0)
 	})
