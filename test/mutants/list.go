@@ -6,6 +6,7 @@ const (
 	inRoot  = "."
 	inQueue = "internal/queue"
 	inLease = "internal/lease"
+	inWatch = "internal/watch"
 	inWire  = "internal/wire"
 )
 
@@ -177,6 +178,31 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "a wait whose watch is silent moves to another stream",
 		edits:    []edit{{"internal/queue/view.go", "if q.view.told == told {", "if false && q.view.told == told {"}},
 		in:       inQueue, tests: []string{"TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent"},
+	},
+	{
+		takesOut: "the streams of watches require a leader (A22)",
+		edits:    []edit{{"internal/watch/stream.go", "clientv3.WithRequireLeader(of.life)", "of.life"}},
+		in:       inWatch, tests: []string{"TestAStreamRequiresALeader"},
+	},
+	{
+		takesOut: "a watch that is not answered sends the next ones to another stream",
+		edits:    []edit{{"internal/watch/watcher.go", "w.MoveOn()", "_ = w"}},
+		in:       inWatch, tests: []string{"TestAWatchThatIsNotAnsweredSendsTheNextOnesElsewhere"},
+	},
+	{
+		takesOut: "a watch whose reader is too slow ends, instead of leaving something out",
+		edits:    []edit{{"internal/watch/stream.go", "len(resp.Events) > 0 && !w.put(resp)", "len(resp.Events) > 0 && !w.put(resp) && false"}},
+		in:       inWatch, tests: []string{"TestASlowReaderLosesItsWatchAndNobodyElse"},
+	},
+	{
+		takesOut: "a server that answers in any order is asked for one watch at a time",
+		edits:    []edit{{"internal/watch/stream.go", "st.obeys && len(st.asked) < window", "len(st.asked) < window"}},
+		in:       inWatch, tests: []string{"TestAServerThatPicksTheIDsIsAskedForOneAtATime"},
+	},
+	{
+		takesOut: "a stream whose token ran out is replaced (E1)",
+		edits:    []edit{{"internal/watch/stream.go", "if stale(resp.CancelReason) {", "if false {"}},
+		in:       inWatch, tests: []string{"TestAStreamWhoseTokenRanOutIsReplaced"},
 	},
 	{
 		takesOut: "a refused batch fails only the one that is to blame",
