@@ -37,7 +37,7 @@ func simulate(t *testing.T, test func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{T: t, Server: simetcd.New(simetcd.Config{Seed: 1, MinLatency: time.Millisecond, MaxLatency: time.Millisecond})}
-		defer r.Server.Close()
+		defer r.Close()
 		r.client = r.Client("a")
 		r.line = &line{WatchClient: r.client.Remote()}
 		var life context.Context

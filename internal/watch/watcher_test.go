@@ -317,7 +317,7 @@ func TestFewCreationsAreUnderWayAtOnce(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.client.SetLatency(50*time.Millisecond, 50*time.Millisecond)
 		r.crowd(2000)
-		require.Equal(r, window, r.line.most)
+		require.Equal(r, window, r.most)
 		r.streams(1, 1)
 	})
 }
@@ -328,7 +328,7 @@ func TestAServerThatPicksTheIDsIsAskedForOneAtATime(t *testing.T) {
 		r.set(func() { r.blind = true })
 		r.client.SetLatency(10*time.Millisecond, 10*time.Millisecond)
 		r.crowd(150)
-		require.Equal(r, 1, r.line.most)
+		require.Equal(r, 1, r.most)
 		r.streams(1, 1)
 	})
 }
