@@ -109,6 +109,42 @@ func TestABatchWithoutAnAnswerIsAskedForAgain(t *testing.T) {
 	})
 }
 
+// The writes of a batch are brief as long as all of them meet what they expect. When one does
+// not, no other one pays for it with more than another round trip, and each has its own outcome.
+func TestABatchInWhichSomeComparisonsFailIsSentAtLength(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		theirs := w.lock(NewMutex(b, "many/30"))
+		all := lockMany(w, a, 40)
+		w.pass(time.Second)
+		var holds []*Lock
+		for i, p := range all {
+			if i == 30 {
+				p.isWaiting()
+				continue
+			}
+			holds = append(holds, p.get())
+			require.Len(w, w.Keys(fmt.Sprintf("many/%d/", i)), 1)
+		}
+		require.NoError(w, theirs.Unlock(w.ctx))
+		holds = append(holds, all[30].get())
+
+		w.DeleteKey(holds[20].Key()) // by an administrator
+		var ends []*pending[error]
+		for _, l := range holds {
+			ends = append(ends, start(w, func(ctx context.Context) (error, error) { return l.Unlock(ctx), nil }))
+		}
+		for i, p := range ends {
+			if err := p.get(); i == 20 {
+				require.ErrorIs(w, err, ErrEvicted)
+			} else {
+				require.NoError(w, err)
+			}
+		}
+		require.Empty(w, w.Keys("many/"))
+	})
+}
+
 // A caller who gives up while his write waits for its turn leaves nothing, and holds up
 // nobody.
 func TestAWriteWhoseCallerHasGoneIsLeftOut(t *testing.T) {

@@ -102,7 +102,7 @@ var mutationsOfTheQueue = []mutation{
 	// Nothing is left behind.
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
-		edits:    []edit{{"internal/queue/queue.go", "[]clientv3.Cmp{e.Guard()}, q.deletes(e), nil)", "nil, q.deletes(e), nil)"}},
+		edits:    []edit{{"internal/queue/queue.go", "cmps, ops := []clientv3.Cmp{e.Guard()}, q.deletes(e)", `cmps, ops := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.Key), ">", 0)}, q.deletes(e)`}},
 		in:       inQueue, tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},
 	{
@@ -178,6 +178,26 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "a wait whose watch is silent moves to another stream",
 		edits:    []edit{{"internal/queue/view.go", "if q.view.told == told {", "if false && q.view.told == told {"}},
 		in:       inQueue, tests: []string{"TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent"},
+	},
+	{
+		takesOut: "the watch on the one ahead is believed only about what came after it was seen",
+		edits:    []edit{{"internal/queue/behind.go", "ev.Kv.ModRevision > a.at", "ev.Kv.ModRevision > a.at+1000"}},
+		in:       inQueue, tests: []string{"TestInACrowdTheWatchOnTheOneAheadIsKept"},
+	},
+	{
+		takesOut: "a view that hears only of who goes is closed when nobody told it who is ahead",
+		edits:    []edit{{"internal/queue/queue.go", "		q.closeStale()\n		err = q.RewriteFor(ctx, e, w) // its place", "		err = q.RewriteFor(ctx, e, w) // its place"}},
+		in:       inQueue, tests: []string{"TestAViewIsRightForKeysThatWereThereBefore"},
+	},
+	{
+		takesOut: "who enters briefly compares with the whole queue",
+		edits:    []edit{{"internal/queue/queue.go", `clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}`, `clientv3.CreateRevision(q.key(w)), "=", 0), put, 1}`}},
+		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
+	},
+	{
+		takesOut: "a batch whose comparisons fail is sent again at length",
+		edits:    []edit{{"internal/queue/brief.go", "if all != nil || err != nil {\n			return all, err", "if all == nil {\n			return make([]*clientv3.TxnResponse, len(batch)), context.Canceled\n		} else if all != nil || err != nil {\n			return all, err"}},
+		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{
 		takesOut: "the streams of watches require a leader (A22)",
