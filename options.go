@@ -325,7 +325,7 @@ func WithLockDelay(delay time.Duration) SessionOption {
 // wait the one with the highest leads next, and among equals who came first. A leader is not
 // disturbed by it. It costs nothing until it counts: then each candidate ahead who has a lower
 // one steps behind, with one transaction, when it would be his turn. In a queue
-// of more than 16, whose turn it is also reads the queue once.
+// of more than 7, whose turn it is also reads the queue once.
 //
 // Candidates of other libraries know nothing of priorities; they lead when it is their turn
 // by age. The priority stands in the candidate's key.

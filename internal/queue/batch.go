@@ -48,8 +48,9 @@ type Writer struct {
 const (
 	// Lanes is how many transactions of a session may be under way at once. Few, so that
 	// many writes travel together when there are many; more than one, so that a pair of
-	// goroutines does not wait for each other.
-	Lanes = 2
+	// goroutines does not wait for each other. With 256 callers three get a sixth more through
+	// than two, and four no more.
+	Lanes = 3
 	// most is how many writes travel in one transaction. The server's limit is 128
 	// operations by default, those of the transaction and of its largest part together.
 	most = 100

@@ -105,6 +105,13 @@ func (w *Writer) mayBeBrief() bool {
 	return true
 }
 
+// busy tells whether a write that comes now has to wait for others.
+func (w *Writer) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flying >= w.lanes
+}
+
 func (w *Writer) failedBriefly() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -168,10 +168,11 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 	return err
 }
 
-// deletes are the operations that take an entry away, and the mark that it may have.
+// deletes are the operations that take an entry away, and the mark that it may have: one that
+// found nobody when it came has none, as only who leads gives it, to one who waits.
 func (q *Queue) deletes(e *Entry) []clientv3.Op {
 	ops := []clientv3.Op{clientv3.OpDelete(e.Key)}
-	if e.candidate {
+	if e.candidate && !e.first {
 		ops = append(ops, clientv3.OpDelete(wire.MarkKey(q.name, e.Lease)))
 	}
 	return ops

@@ -189,9 +189,10 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	return e, unsure, err
 }
 
-// alone is the entering transaction of who finds nobody; nil if somebody may be expected.
+// alone is the entering transaction of who finds nobody; nil if somebody may be expected, or
+// it will hardly be in a batch.
 func (q *Queue) alone(w Want, put clientv3.Op) *brief {
-	if w.Rule != nil || q.size.Load() > 0 {
+	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
 		return nil
 	}
 	return &brief{clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}
@@ -432,7 +433,7 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	cmps, ops := []clientv3.Cmp{e.Guard()}, q.deletes(e)
 	var b *brief
-	if len(ops) == 1 {
+	if len(ops) == 1 && q.writer.busy() {
 		b = &brief{cmps[0], ops[0], 0}
 	}
 	resp, err := q.writer.txnOrBrief(ctx, q.name, b, cmps, ops, nil)
