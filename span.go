@@ -19,6 +19,9 @@ type span struct {
 	cancel context.CancelCauseFunc
 }
 
+// within makes the span a part of the time of a context.
+func (s *span) within(ctx context.Context) { s.outer = ctx }
+
 // over is why the span has ended; nil while it has not.
 func (s *span) over() error {
 	s.mu.Lock()

@@ -72,7 +72,8 @@ func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
 		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
 	}
-	t.life.outer, t.stay.of = ls.Context(), &t.life
+	t.life.within(ls.Context())
+	t.stay.of = &t.life
 	if w.rule != nil && !l.own() {
 		t.goBeside()
 	} else {
