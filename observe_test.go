@@ -475,3 +475,30 @@ func TestTheLeaderIsReadByAnybodyInOneRequest(t *testing.T) {
 		require.ErrorIs(w, err, ErrSessionClosed)
 	})
 }
+
+// An observer has no lease that would end with it: however long etcd is away, he hears of who
+// leads afterwards (trap B7).
+func TestObserveOutlastsALongOutage(t *testing.T) {
+	simulate(t, func(w *world) {
+		leaders := make(chan string, 10)
+		go func() {
+			for l, err := range NewElection(w.session("a"), "e").Observe(w.ctx) {
+				if err != nil {
+					return
+				}
+				leaders <- l.Value
+			}
+		}()
+		require.Empty(w, <-leaders)
+		w.Stop()
+		w.pass(5 * time.Minute)
+		w.Start()
+		w.campaign(NewElection(w.session("b"), "e"), "B")
+		select {
+		case leader := <-leaders:
+			require.Equal(w, "B", leader)
+		case <-time.After(10 * time.Second):
+			require.Fail(w, "he hears nothing")
+		}
+	})
+}

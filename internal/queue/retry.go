@@ -69,7 +69,7 @@ func retryBounded(ctx context.Context, seed int64, bounded func(context.Context,
 // that hangs with its connections open answers nothing, one that has lost its leader answers
 // after seconds, and the next try goes to another member.
 func bound(n int) time.Duration {
-	return min(firstBound<<max(n-1, 0), requestTimeout)
+	return min(firstBound<<min(max(n-1, 0), 2), requestTimeout) // further on the shift would leave nothing
 }
 
 const firstBound = time.Second

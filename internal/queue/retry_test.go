@@ -78,3 +78,12 @@ func TestATryThatHangsIsRepeatedSoon(t *testing.T) {
 		require.Less(t, time.Since(began), 2200*time.Millisecond)
 	})
 }
+
+// etcd may be away for long, as to somebody who only looks on, and no lease ends his tries: the
+// first one after that has its time as every other one.
+func TestATryHasItsTimeHoweverManyWentBefore(t *testing.T) {
+	for n := range 1000 {
+		require.GreaterOrEqual(t, bound(n), firstBound, "try %d", n)
+		require.LessOrEqual(t, bound(n), requestTimeout, "try %d", n)
+	}
+}
