@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // In a crowd everybody watches the one next ahead of him, who has to go first. Those who
@@ -37,6 +39,13 @@ func (a ahead) goneBy(resp clientv3.WatchResponse) bool {
 	return false
 }
 
+// heard takes note of what a watch has told, and will not tell again.
+func (w *watch) heard(resp clientv3.WatchResponse) {
+	for _, ev := range resp.Events {
+		w.since = max(w.since, ev.Kv.ModRevision)
+	}
+}
+
 // awaitBehind is Await by a watch on the one next ahead: the one that has to go, or to
 // let us in by what it becomes.
 func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
@@ -46,13 +55,18 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 		seen   *mvccpb.KeyValue
 		own    = newOwnWatch(e, settleWait)
 		resync = time.NewTicker(waitResync)
-		look   = !before.toldBy(theirs)
+		look   = !before.toldBy(theirs) || wire.IsMark(string(before.Key)) // who has that is to be found out
 		failed int
 	)
 	defer resync.Stop()
 	defer own.stop()
 	defer func() { q.keepBehind(e, theirs) }()
 
+	if !look {
+		if err := q.nested(before.KeyValue, nil); err != nil {
+			return 0, err
+		}
+	}
 	// Watches only wake us. What we then know, we know from a look.
 	for {
 		if before.KeyValue != nil && !theirs.on(before.KeyValue) && !before.toldBy(theirs) {
@@ -102,6 +116,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 	wait:
 		select {
 		case resp, ok := <-theirs.ch():
+			theirs.heard(resp)
 			switch {
 			case !ok || resp.Err() != nil:
 				// It ended, as after a compaction (trap A7): the place is kept, and the look

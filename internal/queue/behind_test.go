@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -219,6 +220,59 @@ func TestAViewIsKeptFromWaitToWait(t *testing.T) {
 				require.Equal(r, 1, c.Count(), "round %d", i)
 			}
 			r.DeleteKey(fmt.Sprintf("q/%x", lb))
+		}
+	})
+}
+
+// A wait that is broken off in the read that follows the watch's word, and begun again, does not
+// wait for that word a second time.
+func TestAWaitThatIsBegunAgainKnowsWhatTheFirstOneHeard(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		b.writer.Few = -1
+		defer b.Close()
+		held, e := r.enter(a), r.enter(b)
+		ctx, cancel := context.WithCancel(r.ctx)
+		got := make(chan error, 1)
+		go func() {
+			_, err := b.Await(ctx, e)
+			got <- err
+		}()
+		time.Sleep(100 * time.Millisecond)
+		r.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Client == "b" && c.Kind == simetcd.Range {
+				cancel()
+			}
+			return simetcd.Action{}
+		})
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		require.ErrorIs(r, <-got, context.Canceled)
+		r.Intercept(nil)
+		select {
+		case granted := <-r.await(b, e):
+			require.NoError(r, granted.err)
+		case <-time.After(100 * time.Millisecond):
+			require.Fail(r, "it waits for news that came already")
+		}
+	})
+}
+
+// A key that shows that names nest is refused each time, by whom a watch on it was kept too.
+func TestAKeptWatchHidesNoNestedName(t *testing.T) {
+	simulate(t, func(r *rig) {
+		b := r.queue("b")
+		b.writer.Few = -1
+		defer b.Close()
+		r.PutKey("q/inner/1", "", r.GrantLease(time.Hour))
+		for range 2 {
+			e := r.enter(b)
+			select {
+			case refused := <-r.await(b, e):
+				require.ErrorIs(r, refused.err, ErrNested)
+			case <-time.After(100 * time.Millisecond):
+				require.Fail(r, "it waits behind a key of another name")
+			}
+			require.NoError(r, b.Leave(r.ctx, e, false))
 		}
 	})
 }
