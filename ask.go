@@ -70,7 +70,9 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err := s.usable(name); err != nil {
 		return err
 	}
-	ls, err := s.awaitLease(&span{outer: ctx})
+	within := &span{outer: ctx}
+	defer within.end(context.Canceled)
+	ls, err := s.awaitLease(within)
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,9 @@ func (l *line) sweep() {
 	case <-late.C:
 	}
 	l.unsure = l.unsure[1:]
-	ls, err := s.awaitLease(&span{outer: s.ctx})
+	within := &span{outer: s.ctx}
+	defer within.end(context.Canceled)
+	ls, err := s.awaitLease(within)
 	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
 		if !l.sweepSlot(ls, first.slot) {
 			l.later(ls, first.slot)

@@ -278,7 +278,10 @@ func (t *tenure) close() {
 }
 
 // lose ends the tenure, and whatever is held under it, for a cause.
-func (t *tenure) lose(cause error) { t.life.end(cause) }
+func (t *tenure) lose(cause error) {
+	t.life.end(cause)
+	t.line.wake() // it may be quiet
+}
 
 // leave has the line's goroutine, or that of the tenure, look after it.
 func (t *tenure) leave() {
@@ -291,7 +294,7 @@ var errGiven = errors.New("the tenure is to end")
 // stays blocks until a tenure is to end, or its key is gone; see queue.Stay.
 func (l *line) stays(t *tenure) error {
 	left := queue.Settle
-	if t == l.tenure && l.single != nil && !l.single.Viewed() {
+	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the line
 		if left = l.quiet(t); t.stay.over() != nil {
 			return t.stay.over()
 		}

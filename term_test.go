@@ -98,6 +98,21 @@ func TestALeaderProclaimsInOneRequest(t *testing.T) {
 	})
 }
 
+// However early that is, those of its session who wait go on at once.
+func TestALossThatAProclamationFindsHoldsUpNobody(t *testing.T) {
+	simulate(t, func(w *world) {
+		e := NewElection(w.session("a"), "e")
+		term := w.campaign(e, "A")
+		next := w.candidate(e, "B")
+		next.isWaiting()
+		w.DeleteKey(term.Key())
+		require.ErrorIs(w, term.Proclaim(w.ctx, "A2"), ErrEvicted)
+		found := time.Now()
+		next.get()
+		require.Less(w, next.at.Sub(found), 50*time.Millisecond)
+	})
+}
+
 func TestALeaderWhoseKeyIsGoneLearnsItFromItsProclamation(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.campaign(NewElection(w.session("a"), "e"), "A")
