@@ -151,6 +151,25 @@ func TestTheKeptWatchEnds(t *testing.T) {
 	})
 }
 
+// It ends, too, when a view takes its place: nobody reads it any more, and the client would
+// keep for ever what it tells.
+func TestAViewTakesThePlaceOfTheKeptWatch(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		defer b.Close()
+		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
+		for _, b.writer.Few = range []int{-1, Few} {
+			held, got := round(r, a, b, la, lb)
+			time.Sleep(100 * time.Millisecond)
+			require.NoError(r, a.Leave(r.ctx, held, false))
+			require.NoError(r, (<-got).err)
+			r.DeleteKey(fmt.Sprintf("q/%x", lb))
+		}
+		require.NotNil(r, b.view)
+		require.Nil(r, b.behind)
+	})
+}
+
 // A view for the plain rule hears of nobody who comes.
 func TestAViewHearsOnlyOfThoseWhoGo(t *testing.T) {
 	simulate(t, func(r *rig) {

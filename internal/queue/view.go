@@ -112,6 +112,7 @@ func (q *Queue) openView(ctx context.Context, e *Entry) error {
 		w.stop()
 		return err
 	}
+	q.closeBehind() // nobody reads what it tells
 	q.view = &view{mirror: m, watch: w, goers: e.plain()}
 	return nil
 }
