@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // view is a mirror that one watch on the whole queue keeps up to date. What it shows
@@ -41,6 +43,10 @@ func (q *Queue) rebase(older []*mvccpb.KeyValue, own *mvccpb.KeyValue) {
 	}
 	m := &mirror{entries: make(map[string]*mvccpb.KeyValue, len(older)+1), rev: own.CreateRevision}
 	for _, kv := range older {
+		if wire.IsMark(string(kv.Key)) { // of whom, its value says
+			q.closeView()
+			return
+		}
 		m.entries[string(kv.Key)] = kv
 	}
 	m.entries[string(own.Key)] = own
