@@ -74,9 +74,7 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 		cancel()
 		return nil
 	}
-	// etcd reads its revision after it has begun to watch, so that nothing falls between them. A
-	// watch on the future begins later than that.
-	since := max(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev()-1)
+	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
 	return &watch{events: events, cancel: cancel, moveOn: moveOn, since: since}
 }
 

@@ -216,9 +216,7 @@ func (st *stream) created(resp *pb.WatchResponse) bool {
 		return true
 	}
 	w.created = true
-	// etcd reads its revision after it has begun to watch, so that nothing falls between them. A
-	// watch on the future begins later than that.
-	w.since = max(resp.Header.GetRevision(), a.req.StartRevision-1)
+	w.since = SinceOf(resp.Header.GetRevision(), a.req.StartRevision)
 	st.told[w.id] = w
 	return true
 }

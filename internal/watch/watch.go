@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"math"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -30,6 +32,17 @@ func (w *Watch) Events() clientv3.WatchChan { return w.events }
 // Since is a revision: of whatever comes after it the watch tells. It may tell of what came
 // before, too, where it was told from which revision to start.
 func (w *Watch) Since() int64 { return w.since }
+
+// SinceOf is what Since is, by the revision in the answer to the watch's creation, and that from
+// which it was to start; 0 for none. etcd reads its revision after it has begun to watch, so that
+// nothing falls between them. A watch on the future begins later than that. Of one whose answer
+// has no revision, as something between us and etcd may leave it out, nothing is known.
+func SinceOf(created, start int64) int64 {
+	if created == 0 && start == 0 {
+		return math.MaxInt64
+	}
+	return max(created, start-1)
+}
 
 // Stop ends the watch. It blocks on nothing, and may be called again.
 func (w *Watch) Stop() {

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -394,5 +395,17 @@ func TestAnAnswerThatMakesNoSenseEndsTheStream(t *testing.T) {
 			}
 			r.streams(1, 0)
 		})
+	}
+}
+
+func TestSinceWhenAWatchTells(t *testing.T) {
+	for _, c := range []struct{ created, start, since int64 }{
+		{7, 0, 7},
+		{7, 3, 7},   // it tells of more
+		{7, 20, 19}, // of the future
+		{0, 3, 2},
+		{0, 0, math.MaxInt64}, // it cannot be relied on
+	} {
+		require.Equal(t, c.since, SinceOf(c.created, c.start), c)
 	}
 }
