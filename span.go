@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // span is a time that ends once, for a cause, or with the time that it is a part of. It
@@ -13,8 +14,9 @@ type span struct {
 	of    *span           // what it is a part of; nil: of a context
 	outer context.Context // that one
 
+	cause atomic.Pointer[error] // nil until the end is known here
+
 	mu     sync.Mutex
-	cause  error // nil until the end is known here
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
@@ -24,26 +26,32 @@ func (s *span) within(ctx context.Context) { s.outer = ctx }
 
 // over is why the span has ended; nil while it has not.
 func (s *span) over() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cause == nil {
-		s.cause = s.outerOver()
+	if cause := s.cause.Load(); cause != nil {
+		return *cause
 	}
-	return s.cause
+	if err := s.outerOver(); err != nil {
+		return s.ends(err)
+	}
+	return nil
 }
 
 // end ends the span; the first cause counts.
 func (s *span) end(cause error) {
+	if err := s.over(); err != nil {
+		cause = err
+	}
+	cause = s.ends(cause)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause == nil {
-		if s.cause = s.outerOver(); s.cause == nil {
-			s.cause = cause
-		}
-	}
 	if s.cancel != nil {
-		s.cancel(s.cause)
+		s.cancel(cause)
 	}
+}
+
+// ends takes note of the end, and returns its cause: that of whoever was the first.
+func (s *span) ends(cause error) error {
+	s.cause.CompareAndSwap(nil, &cause)
+	return *s.cause.Load()
 }
 
 // context ends with the span.
@@ -56,8 +64,8 @@ func (s *span) context() context.Context {
 			outer = s.of.context()
 		}
 		s.ctx, s.cancel = context.WithCancelCause(outer)
-		if s.cause != nil {
-			s.cancel(s.cause)
+		if cause := s.cause.Load(); cause != nil {
+			s.cancel(*cause)
 		}
 	}
 	return s.ctx

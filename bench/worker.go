@@ -159,8 +159,11 @@ func (w *worker) run(ctx context.Context, o order) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	waits, cancel := context.WithTimeout(ctx, time.Duration(o.Until-clock.now()))
+	// Not a deadline: that would be sent along, and etcd might answer that the time is over a
+	// moment before it is over here.
+	waits, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer time.AfterFunc(time.Duration(o.Until-clock.now()), cancel).Stop()
 	var all errgroup.Group
 	for i := range w.callers {
 		all.Go(func() error { return w.callers[i].run(ctx, waits, o) })
