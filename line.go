@@ -48,6 +48,8 @@ type line struct {
 	doubt   bool          // of a line for several names: a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 
+	stirred chan struct{} // holds one; something has happened to a tenure that is quiet
+
 	record  record      // of the entry that waits
 	settled alarm.Alarm // when its tenure has lasted for a while
 
@@ -239,6 +241,7 @@ func (s *Session) addLine(id string, names ...string) *line {
 		name:    names[0],
 		names:   names,
 		joined:  make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1),
 	}
 	if l.own() {
 		for _, name := range names {
@@ -285,8 +288,16 @@ func (l *line) wake() {
 	}
 }
 
-// Ring wakes the line's goroutine when an alarm goes off.
-func (l *line) Ring() { l.wake() }
+// stir has the line's goroutine look after its tenure, if that is quiet.
+func (l *line) stir() {
+	select {
+	case l.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// Ring stirs it when the tenure has lasted for a while.
+func (l *line) Ring() { l.stir() }
 
 // rest notes whether the line is in use. Called with session.mu held.
 func (l *line) rest(resting bool) {

@@ -280,13 +280,13 @@ func (t *tenure) close() {
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) {
 	t.life.end(cause)
-	t.line.wake() // it may be quiet
+	t.line.stir()
 }
 
 // leave has the line's goroutine, or that of the tenure, look after it.
 func (t *tenure) leave() {
 	t.stay.end(errGiven)
-	t.line.wake()
+	t.line.stir()
 }
 
 var errGiven = errors.New("the tenure is to end")
@@ -311,7 +311,7 @@ func (l *line) quiet(t *tenure) (left time.Duration) {
 	defer l.settled.Stop()
 	for {
 		select {
-		case <-l.joined:
+		case <-l.stirred:
 		case <-t.kept:
 			return max(0, queue.Settle-time.Since(began))
 		case <-t.lease.Context().Done():
