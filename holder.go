@@ -92,9 +92,11 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 
 // holderValue is the value of a lock's key: what is wanted, and who wants it.
 func holderValue(want wire.Holder) string {
-	want.Host, want.PID, want.Since = hostname(), os.Getpid(), time.Now().UTC()
+	want.Host, want.PID, want.Since = hostname(), pid(), time.Now().UTC()
 	return want.Encode()
 }
+
+var pid = sync.OnceValue(os.Getpid) // each call of which is one of the system
 
 var hostname = sync.OnceValue(func() string {
 	name, err := os.Hostname()

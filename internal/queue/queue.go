@@ -311,6 +311,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			if resp.Succeeded {
 				e = newEntry(key, w, resp.Header.Revision)
 				if e.first = n <= tries; e.first {
+					q.size.Store(0)
 					q.rebase(nil, e.kv(w.Value))
 				}
 				return nil
@@ -322,6 +323,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return err
 			}
 			others := resp.Responses[1].GetResponseRange().Kvs
+			q.size.Store(resp.Responses[1].GetResponseRange().Count)
 			if w.Rule == nil {
 				if len(others) > 0 {
 					return q.nested(others[0], ErrTaken)
