@@ -102,7 +102,7 @@ func (o *ownWatch) stop() {
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
 	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		if e.rule == nil {
-			rev, ahead, err = q.lookAhead(ctx, e)
+			rev, ahead, err = q.lookAhead(ctx, e, 0)
 		} else {
 			rev, ahead, err = q.lookAround(ctx, e)
 		}
@@ -114,11 +114,22 @@ func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.Ke
 // lookAhead is look for the plain rule. The youngest entry up to our own is our own, and the
 // next one is who is ahead. Of that one it reads the key alone, which etcd has in memory, and
 // not even its lease: of thousands that it has to sort, the values would all come from disk.
-func (q *Queue) lookAhead(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
-	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithMaxCreateRev(e.CreateRevision),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2), clientv3.WithKeysOnly())
+//
+// Where a watch has told that the one ahead went at a revision, gone, what any member knows will
+// do, if that is no older: that nobody older is left stays true once it is, and our own key is
+// seen at the same revision. So the members need not agree on what is the latest first.
+func (q *Queue) lookAhead(ctx context.Context, e *Entry, gone int64) (rev int64, ahead *mvccpb.KeyValue, err error) {
+	opts := []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithMaxCreateRev(e.CreateRevision),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2), clientv3.WithKeysOnly()}
+	if gone > 0 {
+		opts = append(opts, clientv3.WithSerializable())
+	}
+	resp, err := q.kv.Get(ctx, q.from, opts...)
 	if err != nil {
 		return 0, nil, err
+	}
+	if resp.Header.Revision < gone { // the member that was asked is behind
+		return q.lookAhead(ctx, e, 0)
 	}
 	q.size.Store(resp.Count)
 	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {

@@ -29,14 +29,15 @@ func (a ahead) toldBy(w *watch) bool {
 	return a.KeyValue != nil && w != nil && w.of != nil && string(w.of.Key) == string(a.Key) && w.since <= a.at
 }
 
-// goneBy tells whether an answer of a watch on its key says that it was deleted, or changed.
-func (a ahead) goneBy(resp clientv3.WatchResponse) bool {
+// goneBy is the revision at which it was deleted, or changed, as an answer of a watch on its
+// key says; 0 if it does not.
+func (a ahead) goneBy(resp clientv3.WatchResponse) int64 {
 	for _, ev := range resp.Events {
 		if ev.Kv.ModRevision > a.at {
-			return true
+			return ev.Kv.ModRevision
 		}
 	}
-	return false
+	return 0
 }
 
 // heard takes note of what a watch has told, and will not tell again.
@@ -57,6 +58,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 		resync = time.NewTicker(waitResync)
 		look   = !before.toldBy(theirs) || wire.IsMark(string(before.Key)) // who has that is to be found out
 		failed int
+		gone   int64 // the revision at which the one ahead went, if a watch has just told
 	)
 	defer resync.Stop()
 	defer own.stop()
@@ -75,7 +77,8 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			look = true // what was missed
 		}
 		if look {
-			rev, next, err := q.lookBehind(ctx, e, before.KeyValue)
+			rev, next, err := q.lookBehind(ctx, e, before.KeyValue, gone)
+			gone = 0
 			switch {
 			case err != nil:
 				return 0, err
@@ -123,8 +126,10 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 				// tells.
 				theirs.stop()
 				theirs = nil
-			case !before.goneBy(resp):
-				goto wait
+			default:
+				if gone = before.goneBy(resp); gone == 0 {
+					goto wait
+				}
 			}
 			before.KeyValue = nil
 		case resp := <-own.ch():
@@ -188,8 +193,16 @@ func (q *Queue) warn(ahead *mvccpb.KeyValue) {
 }
 
 // lookBehind is look, but cheaper where before is known to be the next one ahead: as
-// long as it stands, it is that still. It is read with all that is to be known of it.
-func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValue) (rev int64, next *mvccpb.KeyValue, err error) {
+// long as it stands, it is that still. It is read with all that is to be known of it. And
+// cheaper where the one ahead is known to have gone.
+func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValue, gone int64) (rev int64, next *mvccpb.KeyValue, err error) {
+	if gone > 0 && e.rule == nil {
+		_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+			rev, next, err = q.lookAhead(ctx, e, gone)
+			return err
+		})
+		return rev, next, err
+	}
 	if before == nil || e.rule != nil {
 		return q.look(ctx, e)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -316,5 +317,52 @@ func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 			}
 			require.NoError(r, b.Leave(r.ctx, e, false))
 		}
+	})
+}
+
+// laggingKV is that of a client whose member is a revision behind in what it answers without
+// asking the others.
+type laggingKV struct {
+	clientv3.KV
+	asked int
+}
+
+func (l *laggingKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if !clientv3.OpGet(key, opts...).IsSerializable() {
+		return l.KV.Get(ctx, key, opts...)
+	}
+	l.asked++
+	now, err := l.KV.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := l.KV.Get(ctx, key, append(opts, clientv3.WithRev(now.Header.Revision-1))...)
+	if err == nil {
+		resp.Header.Revision = now.Header.Revision - 1
+	}
+	return resp, err
+}
+
+// What a member that is behind says is no proof of anything, and costs no more than another read.
+func TestAMemberThatIsBehindIsNotBelieved(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a := r.queue("a")
+		c := r.Client("b")
+		kv := &laggingKV{KV: c.KV}
+		b := New(context.Background(), testWriter(kv), c.Watcher, "q", zap.NewNop())
+		b.writer.Few = -1
+		defer b.Close()
+		held := r.enter(a)
+		got := r.await(b, r.enter(b))
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(r, a.Leave(r.ctx, held, false))
+		select {
+		case granted := <-got:
+			require.NoError(r, granted.err)
+			require.Equal(r, r.Revision(), granted.rev)
+		case <-time.After(50 * time.Millisecond):
+			require.Fail(r, "it is not granted")
+		}
+		require.Equal(r, 1, kv.asked)
 	})
 }
