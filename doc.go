@@ -44,11 +44,12 @@
 //
 // Grant by proof. Lock and its like succeed only on evidence, at one revision of
 // etcd, that no older entry is in the way and that the own key is there: from the
-// transaction that wrote it, from one linearizable read, or from one watch on the
-// whole queue which has seen the older ones go and the own key stay. (Two watches
-// prove nothing, as one may lag behind the other.) That no older entry is left stays
-// true once it is, since new ones get higher revisions; the own key can go, but not
-// before the deadline unless somebody deletes it (see below).
+// transaction that wrote it, from one read, or from one watch on the whole queue
+// which has seen the older ones go and the own key stay. (Two watches prove
+// nothing, as one may lag behind the other.) That no older entry is left stays
+// true once it is, since new ones get higher revisions, so that any member may
+// say it; the own key can go, but not before the deadline unless somebody deletes it
+// (see below).
 //
 // Fencing. [Hold.Token] is the revision of that evidence: the revision at which the
 // own key was created if nobody was there, otherwise one at which nobody older was
@@ -105,8 +106,8 @@
 // key lets the next one in at that revision; the holder hears of it as fast as a
 // watch tells it: at once as a rule, within a second at the worst. A lease that
 // is revoked is the same. Should etcd fail to tell a waiter that his own key was
-// deleted, he may be granted all the same, and finds out within a minute. The token and
-// the guard are right all the time.
+// deleted, or the member that he reads from be behind, he may be granted all the same,
+// and finds out within a minute. The token and the guard are right all the time.
 //
 // That two processes on one lease exclude each other; see [WithLease].
 //

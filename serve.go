@@ -169,7 +169,7 @@ func (l *line) unwanted() {
 func (l *line) done() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.unwanted() // the context too, if there is one
+	l.wanted.leave()
 	l.wanted, l.served, l.blocked = nil, nil, false
 }
 

@@ -48,6 +48,15 @@ func (s *span) end(cause error) {
 	}
 }
 
+// leave ends the context, if there is one, of a span that nobody asks about any more.
+func (s *span) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel != nil {
+		s.cancel(context.Canceled)
+	}
+}
+
 // ends takes note of the end, and returns its cause: that of whoever was the first.
 func (s *span) ends(cause error) error {
 	s.cause.CompareAndSwap(nil, &cause)

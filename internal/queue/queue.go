@@ -209,7 +209,7 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 		q.closeStale()
 		return nil
 	}
-	q.rebase(older.Kvs, e.kv(value))
+	q.rebase(older.Kvs, e, value)
 	e.older = len(older.Kvs)
 	e.ahead, err = q.ahead(e, older.Kvs, value)
 	e.first = e.ahead == nil && err == nil
@@ -312,7 +312,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				e = newEntry(key, w, resp.Header.Revision)
 				if e.first = n <= tries; e.first {
 					q.size.Store(0)
-					q.rebase(nil, e.kv(w.Value))
+					q.rebase(nil, e, w.Value)
 				}
 				return nil
 			}

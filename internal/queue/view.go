@@ -37,7 +37,7 @@ func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps 
 
 // rebase has a view that does not hear of who comes show what a transaction that entered has
 // found: all who were there before.
-func (q *Queue) rebase(older []*mvccpb.KeyValue, own *mvccpb.KeyValue) {
+func (q *Queue) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
 	if q.view == nil || !q.view.goers {
 		return
 	}
@@ -49,7 +49,7 @@ func (q *Queue) rebase(older []*mvccpb.KeyValue, own *mvccpb.KeyValue) {
 		}
 		m.entries[string(kv.Key)] = kv
 	}
-	m.entries[string(own.Key)] = own
+	m.entries[own.Key] = own.kv(value)
 	q.view.mirror, q.view.keys = m, true
 }
 
