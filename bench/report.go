@@ -50,17 +50,21 @@ func number(v float64) string {
 	}
 }
 
-// writeTargets prints a line for each target.
+// writeTargets prints a line for each target, and where to look for the reasons.
 func writeTargets(w io.Writer, list []outcome) {
+	missed := false
 	for _, o := range list {
 		verdict := "met"
 		switch {
 		case !o.Known:
 			verdict = "-"
 		case !o.Met:
-			verdict = "NOT MET"
+			verdict, missed = "NOT MET", true
 		}
 		fmt.Fprintf(w, "%-62s %-9s %14s   %s\n", o.Target, o.Bound, o.text, verdict)
+	}
+	if missed {
+		fmt.Fprintln(w, "why not, and what was tried: docs/performance.md; where the time goes: make bench-quick PROFILE=dir")
 	}
 }
 
