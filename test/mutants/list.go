@@ -58,7 +58,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "who finds one older key in the queue is not the first",
-		edits:    []edit{{"internal/queue/queue.go", "e.first = e.ahead == nil", "e.first = e.older < 2"}},
+		edits:    []edit{{"internal/queue/enter.go", "e.first = e.ahead == nil", "e.first = e.older < 2"}},
 		in:       inRoot, tests: []string{"TestALockIsHandedOverInOrder", "FuzzForeignKeys"},
 	},
 	{
@@ -186,12 +186,12 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a view that hears only of who goes is closed when nobody told it who is ahead",
-		edits:    []edit{{"internal/queue/queue.go", "		q.closeStale()\n		err = q.RewriteFor(ctx, e, w) // its place", "		err = q.RewriteFor(ctx, e, w) // its place"}},
+		edits:    []edit{{"internal/queue/enter.go", "		q.closeStale()\n		err = q.RewriteFor(ctx, e, w) // its place", "		err = q.RewriteFor(ctx, e, w) // its place"}},
 		in:       inQueue, tests: []string{"TestAViewIsRightForKeysThatWereThereBefore"},
 	},
 	{
 		takesOut: "who enters briefly compares with the whole queue",
-		edits:    []edit{{"internal/queue/queue.go", `clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}`, `clientv3.CreateRevision(q.key(w)), "=", 0), put, 1}`}},
+		edits:    []edit{{"internal/queue/enter.go", `clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}`, `clientv3.CreateRevision(q.key(w)), "=", 0), put, 1}`}},
 		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{

@@ -144,7 +144,7 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "a key that shares does not become another kind",
-		edits:    []edit{{"internal/queue/queue.go", "|| was.Mode == wire.Exclusive {", "|| was.Mode == wire.Exclusive || true {"}},
+		edits:    []edit{{"internal/queue/enter.go", "|| was.Mode == wire.Exclusive {", "|| was.Mode == wire.Exclusive || true {"}},
 		in:       inRoot, tests: []string{"TestASuccessorWantsAnotherKindOfHold"},
 	},
 	{

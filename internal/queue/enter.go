@@ -1,0 +1,256 @@
+package queue
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// peek is how many of the older entries the entering transaction reads, of a queue that
+// nothing is known of. Few, as the read is part of a write and costs every user of the
+// cluster; and in key order, as sorting by revision would read the whole queue (trap A16).
+// When all older ones are among them the first look can be saved.
+//
+// Of a queue that was longer than that the last time, more is read, for that reason; up to
+// mostPeeked, which etcd has in memory. Of a longer one nothing is: even of a few keys etcd
+// would count all.
+const (
+	peek       = 33
+	mostPeeked = 8 * peek
+)
+
+// peeking is how many entries to read, peek as a rule, when the queue had that many.
+func peeking(peek, size int64) int64 {
+	limit := peek
+	for limit <= size {
+		limit *= 2
+	}
+	if limit > mostPeeked {
+		return 0
+	}
+	return limit
+}
+
+// Enter puts our key into the queue. It returns when etcd answered or ctx ended;
+// in the second case, and after any error, the key may have been written all the
+// same; then unsure says so, and that a request might even be applied yet (see
+// Sweep). An entry that comes with an error has been written.
+func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	key := q.key(w)
+	side := w.Rule.beside()
+	adopted := false
+	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		for {
+			put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
+			resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w, put),
+				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
+				append(q.peeked(w.Rule), put),
+				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
+			if err != nil {
+				return err
+			}
+			if resp.Succeeded {
+				e = newEntry(key, w, resp.Header.Revision)
+				return q.peek(e, resp.Responses[0].GetResponseRange(), w.Value)
+			}
+			w.heed(resp)
+			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+				adopted = true
+				e, err = q.adopt(ctx, key, w, own)
+				return err
+			}
+		}
+	})
+	if err == nil && adopted {
+		q.closeStale()
+		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
+	}
+	return e, unsure, err
+}
+
+// alone is the entering transaction of who finds nobody; nil if somebody may be expected, or
+// it will hardly be in a batch.
+func (q *Queue) alone(w Want, put clientv3.Op) *brief {
+	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
+		return nil
+	}
+	return &brief{clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}
+}
+
+// peek takes note of what the entering transaction has read, if it has.
+func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error) {
+	if older == nil {
+		q.closeStale()
+		return nil
+	}
+	q.size.Store(older.Count)
+	if older.More {
+		q.closeStale()
+		return nil
+	}
+	q.rebase(older.Kvs, e, value)
+	e.older = len(older.Kvs)
+	e.ahead, err = q.ahead(e, older.Kvs, value)
+	e.first = e.ahead == nil && err == nil
+	return err
+}
+
+// peeked is what the entering transaction reads.
+func (q *Queue) peeked(rule *Rule) []clientv3.Op {
+	if rule != nil { // which cannot do without the values
+		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
+	}
+	limit := peeking(q.writer.Peek, q.size.Load())
+	if limit == 0 {
+		return nil
+	}
+	if q.peeks.limit != limit {
+		q.peeks.limit, q.peeks.op = limit, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(limit), clientv3.WithKeysOnly())
+	}
+	return append(make([]clientv3.Op, 0, 2), q.peeks.op)
+}
+
+// key is the key that is wanted; that of the last call is the same, as a rule.
+func (q *Queue) key(w Want) string {
+	if q.last.of.Lease != w.Lease || q.last.of.Slot != w.Slot {
+		q.last.of, q.last.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
+	}
+	return q.last.key
+}
+
+// ahead is who keeps a new entry from going in, among all older ones.
+func (q *Queue) ahead(e *Entry, older []*mvccpb.KeyValue, value string) (*mvccpb.KeyValue, error) {
+	if e.rule == nil {
+		return youngest(older), nil
+	}
+	return e.blocker(e.kv(value), older)
+}
+
+// kv is the entry's key as it stood when it was written.
+func (e *Entry) kv(value string) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
+		CreateRevision: e.CreateRevision, ModRevision: e.modRevision.Load(),
+	}
+}
+
+// adopt makes an entry of a key of ours that is there already: an earlier try of
+// ours whose answer was lost, or the key of a lease that was taken over. Its place
+// in the line is ours. It is rewritten afterwards, for its value, and so that a
+// hold taken over has a revision of its own, and so a token above its former one.
+func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
+	e := newEntry(key, w, kvs[0].CreateRevision)
+	e.wrote(kvs[0].ModRevision)
+	return e
+}
+
+// adopt is adopt where it may be done: what shares, or counts, must not become something
+// else, as others may have gone in beside it. Such a key is deleted, and errAgain says to
+// enter anew.
+func (q *Queue) adopt(ctx context.Context, key string, w Want, own []*mvccpb.KeyValue) (*Entry, error) {
+	e := adopt(key, w, own)
+	was, wants := wire.Wants(own[0].Value), wire.Wants([]byte(w.Value))
+	if was.Mode == wants.Mode && was.Permits == wants.Permits || was.Mode == wire.Exclusive {
+		return e, nil
+	}
+	if _, err := q.delete(ctx, e); err != nil {
+		return nil, err
+	}
+	return nil, errAgain
+}
+
+// errAgain counts as no answer, so that it is tried again.
+var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way")
+
+// TryEnter puts our key into the queue only if it may go in at once, in the one
+// transaction that also finds out (trap A13: entering and leaving again would let
+// two callers refuse each other); else ErrTaken, and nothing was written. For the
+// other results see Enter.
+//
+// A rule that lets it go in beside others takes a second transaction when there are
+// some: it writes only if nobody has come or changed since the first.
+// Where somebody always has, it is written after a number of tries all the same, and only
+// Granted tells whether it may go in; if not it has to leave.
+func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	key := q.key(w)
+	side := w.Rule.beside()
+	adopted := false
+	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+		for n := 1; ; n++ {
+			if n > tries {
+				still = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+			}
+			resp, err := q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
+				[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+				append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
+			if err != nil {
+				return err
+			}
+			if resp.Succeeded {
+				e = newEntry(key, w, resp.Header.Revision)
+				if e.first = n <= tries; e.first {
+					q.size.Store(0)
+					q.rebase(nil, e, w.Value)
+				}
+				return nil
+			}
+			w.heed(resp)
+			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+				adopted = true
+				e, err = q.adopt(ctx, key, w, own)
+				return err
+			}
+			others := resp.Responses[1].GetResponseRange().Kvs
+			q.size.Store(resp.Responses[1].GetResponseRange().Count)
+			if w.Rule == nil {
+				if len(others) > 0 {
+					return q.nested(others[0], ErrTaken)
+				}
+				return ErrTaken
+			}
+			next := newEntry(key, w, resp.Header.Revision+1) // younger than all
+			blocker, err := next.blocker(next.kv(w.Value), others)
+			if err != nil {
+				return err
+			}
+			if blocker != nil {
+				return q.nested(blocker, ErrTaken)
+			}
+			still = clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1)
+		}
+	})
+	if err == nil && adopted {
+		q.closeStale()
+		err = q.RewriteFor(ctx, e, w)
+	}
+	return e, unsure, err
+}
+
+// tries is how many transactions TryEnter makes at most before it writes all the same.
+const tries = 8
+
+// tried is what TryEnter reads of those who are there.
+func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
+	if rule != nil {
+		return []clientv3.OpOption{clientv3.WithRange(q.end)}
+	}
+	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)}
+}
+
+// Granted tells whether the entry may go in right now, by one read, and at which
+// revision that was seen.
+func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, err error) {
+	if e.first {
+		return true, e.CreateRevision, nil
+	}
+	rev, ahead, err := q.look(ctx, e)
+	return ahead == nil, rev, err
+}
