@@ -43,7 +43,7 @@ var mutationsOfTheQueue = []mutation{
 	// The proof of a grant.
 	{
 		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
-		edits:    []edit{{"internal/queue/await.go", "if !e.standsIn(own) {", "if !e.standsIn(own) && false {"}},
+		edits:    []edit{{"internal/queue/await.go", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\n\t\treturn 0, nil, ErrGone\n\t}\n\treturn resp.Header.Revision, youngest(resp.Kvs[1:]), nil", "return resp.Header.Revision, youngest(resp.Kvs[min(1, len(resp.Kvs)):]), nil"}},
 		in:       inQueue, tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
 	{
