@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -43,31 +44,28 @@ func peeking(peek, size int64) int64 {
 // same; then unsure says so, and that a request might even be applied yet (see
 // Sweep). An entry that comes with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
-	key := q.key(w)
-	side := w.Rule.beside()
+	if q.surprised {
+		q.surprised = false
+		q.openAhead(ctx, w)
+	}
 	adopted := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		for {
-			put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
-			resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w, put),
-				append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
-				append(q.peeked(w.Rule), put),
-				append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
-			if err != nil {
+			entered, own, err := q.enter(ctx, &w, nil)
+			if err != nil || entered != nil {
+				e = entered
 				return err
 			}
-			if resp.Succeeded {
-				e = newEntry(key, w, resp.Header.Revision)
-				return q.peek(e, resp.Responses[0].GetResponseRange(), w.Value)
-			}
-			w.heed(resp)
-			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
+			if len(own) > 0 {
 				adopted = true
-				e, err = q.adopt(ctx, key, w, own)
+				e, err = q.adopt(ctx, q.key(w), w, own)
 				return err
 			}
 		}
 	})
+	if q.view != nil && q.view.ahead {
+		q.closeView()
+	}
 	if err == nil && adopted {
 		q.closeStale()
 		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
@@ -75,13 +73,23 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	return e, unsure, err
 }
 
-// alone is the entering transaction of who finds nobody; nil if somebody may be expected, or
-// it will hardly be in a batch.
-func (q *Queue) alone(w Want, put clientv3.Op) *brief {
-	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
-		return nil
+// enter is one transaction. It makes an entry, or finds our own key, or that what is said
+// beside the queue is not known yet.
+func (q *Queue) enter(ctx context.Context, w *Want, b *brief) (e *Entry, own []*mvccpb.KeyValue, err error) {
+	key, side := q.key(*w), w.Rule.beside()
+	resp, err := q.writer.txnOrBrief(ctx, q.name, b,
+		append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
+		append(q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
+		append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case resp.Succeeded:
+		e = newEntry(key, *w, resp.Header.Revision)
+		return e, nil, q.peek(e, resp.Responses[0].GetResponseRange(), w.Value)
 	}
-	return &brief{clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}
+	w.heed(resp)
+	return nil, resp.Responses[0].GetResponseRange().Kvs, nil
 }
 
 // peek takes note of what the entering transaction has read, if it has.
@@ -91,6 +99,10 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 		return nil
 	}
 	q.size.Store(older.Count)
+	q.emptied = time.Time{}
+	if older.Count == 0 {
+		q.emptied = time.Now()
+	}
 	if older.More {
 		q.closeStale()
 		return nil
@@ -105,6 +117,9 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 // peeked is what the entering transaction reads.
 func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if rule != nil { // which cannot do without the values
+		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
+	}
+	if q.view != nil && q.view.ahead && !q.view.goers { // which is to show them
 		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
 	}
 	limit := peeking(q.writer.Peek, q.size.Load())
@@ -179,45 +194,37 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 // Where somebody always has, it is written after a number of tries all the same, and only
 // Granted tells whether it may go in; if not it has to leave.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
-	key := q.key(w)
-	side := w.Rule.beside()
 	adopted := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		still := clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+		still := q.nobody()
 		for n := 1; ; n++ {
 			if n > tries {
-				still = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+				still = clientv3.Compare(clientv3.CreateRevision(q.key(w)), "=", 0)
 			}
-			resp, err := q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
-				[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
-				append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
+			resp, err := q.tryEnter(ctx, w, still)
 			if err != nil {
 				return err
 			}
 			if resp.Succeeded {
-				e = newEntry(key, w, resp.Header.Revision)
-				if e.first = n <= tries; e.first {
-					q.size.Store(0)
-					q.rebase(nil, e, w.Value)
+				if n > tries {
+					e = newEntry(q.key(w), w, resp.Header.Revision)
+				} else {
+					e = q.foundNobody(w, resp.Header.Revision)
 				}
 				return nil
 			}
 			w.heed(resp)
 			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
 				adopted = true
-				e, err = q.adopt(ctx, key, w, own)
+				e, err = q.adopt(ctx, q.key(w), w, own)
 				return err
 			}
-			others := resp.Responses[1].GetResponseRange().Kvs
-			q.size.Store(resp.Responses[1].GetResponseRange().Count)
 			if w.Rule == nil {
-				if len(others) > 0 {
-					return q.nested(others[0], ErrTaken)
-				}
-				return ErrTaken
+				return q.taken(resp)
 			}
-			next := newEntry(key, w, resp.Header.Revision+1) // younger than all
-			blocker, err := next.blocker(next.kv(w.Value), others)
+			q.size.Store(resp.Responses[1].GetResponseRange().Count)
+			next := newEntry(q.key(w), w, resp.Header.Revision+1) // younger than all
+			blocker, err := next.blocker(next.kv(w.Value), resp.Responses[1].GetResponseRange().Kvs)
 			if err != nil {
 				return err
 			}
@@ -232,6 +239,30 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		err = q.RewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
+}
+
+// nobody holds for an empty queue.
+func (q *Queue) nobody() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
+}
+
+// tryEnter is one transaction, which writes if a comparison holds.
+func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clientv3.TxnResponse, error) {
+	key, side := q.key(w), w.Rule.beside()
+	return q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
+		[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+		append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
+}
+
+// taken is what somebody is told, of the plain rule, who has found others.
+func (q *Queue) taken(resp *clientv3.TxnResponse) error {
+	others := resp.Responses[1].GetResponseRange()
+	q.size.Store(others.Count)
+	q.emptied = time.Time{}
+	if len(others.Kvs) > 0 {
+		return q.nested(others.Kvs[0], ErrTaken)
+	}
+	return ErrTaken
 }
 
 // tries is how many transactions TryEnter makes at most before it writes all the same.

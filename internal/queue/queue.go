@@ -44,6 +44,8 @@ type Queue struct {
 	behind    *watch       // on who was next ahead in the last wait in a crowd; nil if there is none
 	warned    int64        // of which entry, by CreateRevision
 	size      atomic.Int64 // how many entries the queue had when it was last looked at
+	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
+	surprised bool         // it was guessed to be empty, and is not
 	peeks     struct {     // what was read then, by the write that entered
 		limit int64
 		op    clientv3.Op

@@ -38,7 +38,7 @@ func (w *Writer) Bound(ctx context.Context) (context.Context, context.CancelFunc
 
 // bounded bounds try n.
 func (w *Writer) bounded(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	if bound(n) == firstBound {
+	if bound(n) == FirstBound {
 		return w.patience.Context(ctx)
 	}
 	return timeout(ctx, n)
@@ -69,10 +69,11 @@ func retryBounded(ctx context.Context, seed int64, bounded func(context.Context,
 // that hangs with its connections open answers nothing, one that has lost its leader answers
 // after seconds, and the next try goes to another member.
 func bound(n int) time.Duration {
-	return min(firstBound<<min(max(n-1, 0), 2), requestTimeout) // further on the shift would leave nothing
+	return min(FirstBound<<min(max(n-1, 0), 2), requestTimeout) // further on the shift would leave nothing
 }
 
-const firstBound = time.Second
+// FirstBound is the bound of the first tries.
+const FirstBound = time.Second
 
 // pause is the time before try n of something that failed.
 func pause(n int, seed int64) time.Duration {

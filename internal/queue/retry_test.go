@@ -83,7 +83,7 @@ func TestATryThatHangsIsRepeatedSoon(t *testing.T) {
 // first one after that has its time as every other one.
 func TestATryHasItsTimeHoweverManyWentBefore(t *testing.T) {
 	for n := range 1000 {
-		require.GreaterOrEqual(t, bound(n), firstBound, "try %d", n)
+		require.GreaterOrEqual(t, bound(n), FirstBound, "try %d", n)
 		require.LessOrEqual(t, bound(n), requestTimeout, "try %d", n)
 	}
 }

@@ -27,6 +27,7 @@ type view struct {
 	told  int  // how often the watch has told of changes
 	goers bool // it tells of those who go, and the mirror shows who was there when we came
 	keys  bool // the mirror shows keys only
+	ahead bool // the entry is not written yet, and there is no mirror
 }
 
 // serves tells whether the view is one for an entry.
@@ -35,27 +36,28 @@ func (v *view) serves(e *Entry) bool { return v.goers == e.plain() }
 // plain tells whether nothing about others matters to an entry but that older ones go.
 func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
 
-// rebase has a view that does not hear of who comes show what a transaction that entered has
-// found: all who were there before.
+// rebase has a view that does not hear of who comes, or was opened ahead, show what a
+// transaction that entered has found: all who were there before.
 func (q *Queue) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
-	if q.view == nil || !q.view.goers {
+	if q.view == nil || !q.view.goers && !q.view.ahead {
 		return
 	}
 	m := &mirror{entries: make(map[string]*mvccpb.KeyValue, len(older)+1), rev: own.CreateRevision}
 	for _, kv := range older {
-		if wire.IsMark(string(kv.Key)) { // of whom, its value says
+		if q.view.goers && wire.IsMark(string(kv.Key)) { // of whom, its value says
 			q.closeView()
 			return
 		}
 		m.entries[string(kv.Key)] = kv
 	}
 	m.entries[own.Key] = own.kv(value)
-	q.view.mirror, q.view.keys = m, true
+	q.view.mirror, q.view.keys, q.view.ahead = m, q.view.goers, false
 }
 
-// closeStale closes a view that does not hear of who comes, as it cannot know who is ahead.
+// closeStale closes a view that does not hear of who comes, or was opened ahead, as it cannot
+// know who is ahead.
 func (q *Queue) closeStale() {
-	if q.view != nil && q.view.goers {
+	if q.view != nil && (q.view.goers || q.view.ahead) {
 		q.closeView()
 	}
 }
@@ -108,11 +110,7 @@ func (q *Queue) openView(ctx context.Context, e *Entry) error {
 		return nil
 	}
 	q.closeView()
-	opts := []clientv3.OpOption{clientv3.WithRange(q.end)}
-	if e.plain() {
-		opts = append(opts, clientv3.WithFilterPut())
-	}
-	w := q.openLasting(ctx, func(life context.Context) *watch { return q.open(life, q.from, opts...) })
+	w := q.openAll(ctx, e.plain())
 	m, err := q.read(ctx)
 	if err != nil || w == nil {
 		w.stop()
@@ -123,8 +121,20 @@ func (q *Queue) openView(ctx context.Context, e *Entry) error {
 	return nil
 }
 
+// openAll opens a view's watch.
+func (q *Queue) openAll(ctx context.Context, goers bool) *watch {
+	opts := []clientv3.OpOption{clientv3.WithRange(q.end)}
+	if goers {
+		opts = append(opts, clientv3.WithFilterPut())
+	}
+	return q.openLasting(ctx, func(life context.Context) *watch { return q.open(life, q.from, opts...) })
+}
+
 // Viewed tells whether there is a view, whose watch wants to be heard.
 func (q *Queue) Viewed() bool { return q.view != nil }
+
+// Watches tells whether there is any watch that is kept between calls.
+func (q *Queue) Watches() bool { return q.view != nil || q.behind != nil }
 
 // Close ends what the queue keeps between calls.
 func (q *Queue) Close() {
