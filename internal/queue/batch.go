@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -40,6 +39,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	flying  int      // transactions under way, but for the slow ones
+	aloft   []*lane  // theirs
 	most    int      // how many writes may travel together
 	lengthy int      // for how many batches none of them is brief
 	waiting []*write // for the next one
@@ -73,28 +73,49 @@ type write struct {
 	lane       lane // if it does not wait for others
 }
 
-// lane is that of a transaction. It is given up when that is through, or slow.
+// lane is that of a transaction. It is given up when that is through, or slow while others
+// may have to wait.
 type lane struct {
-	alarm.Alarm
+	alarm  alarm.Alarm
+	timed  bool // that is set
 	writer *Writer
-	left   atomic.Bool
+	left   bool
 }
 
-func (l *lane) take(w *Writer) {
+// take gives the lane to a transaction. Called with mu held.
+func (w *Writer) take(l *lane) {
 	l.writer = w
-	w.slow.Set(&l.Alarm, l)
-}
-
-func (l *lane) leave() {
-	l.Stop()
-	l.Ring()
+	w.aloft = append(w.aloft, l)
+	if w.flying < w.lanes {
+		return // nobody has to wait
+	}
+	for _, l := range w.aloft {
+		if !l.timed {
+			l.timed = true
+			w.slow.Set(&l.alarm, l)
+		}
+	}
 }
 
 // Ring gives the lane to those who wait, once.
 func (l *lane) Ring() {
-	if !l.left.Swap(true) {
-		l.writer.landed()
+	w := l.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.left {
+		return
 	}
+	w.free(l)
+	w.landed()
+}
+
+// free takes the lane back. Called with mu held.
+func (w *Writer) free(l *lane) {
+	l.left = true
+	if l.timed {
+		l.alarm.Stop()
+	}
+	w.aloft = slices.DeleteFunc(w.aloft, func(o *lane) bool { return o == l })
 }
 
 type written struct {
@@ -107,7 +128,7 @@ type written struct {
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
 	return &Writer{
 		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
-		patience: alarm.New(firstBound), slow: alarm.New(slow), resting: alarm.New(Resting),
+		patience: alarm.New(FirstBound), slow: alarm.New(slow), resting: alarm.New(Resting),
 	}
 }
 
@@ -135,9 +156,9 @@ func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 	w.mu.Lock()
 	if w.flying < w.lanes {
 		w.flying++
+		w.take(&wr.lane)
 		w.mu.Unlock()
-		wr.lane.take(w)
-		defer wr.lane.leave()
+		defer wr.lane.Ring()
 		return w.send(wr)
 	}
 	wr.done = make(chan written, 1)
@@ -151,25 +172,24 @@ func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 	}
 }
 
-// landed gives a lane to those who wait.
+// landed gives a lane to those who wait. Called with mu held.
 func (w *Writer) landed() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	batch := w.next()
 	if len(batch) == 0 {
 		w.flying--
 		return
 	}
+	l := &lane{}
+	w.take(l)
 	spawned := w.spawn(func() {
-		l := &lane{}
-		l.take(w)
-		defer l.leave()
+		defer l.Ring()
 		w.fly(batch)
 	})
 	if !spawned { // the session has ended, and with it the contexts of all of them
 		for _, wr := range batch {
 			wr.done <- written{nil, context.Canceled}
 		}
+		w.free(l)
 		w.flying--
 	}
 }
@@ -232,6 +252,7 @@ func (w *Writer) fly(batch []*write) {
 // once: the batch may have given up its lane long ago, and nobody else may come.
 func (w *Writer) again(batch []*write, tooMany bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if tooMany {
 		w.most = max(w.most/2, 1)
 	}
@@ -240,6 +261,5 @@ func (w *Writer) again(batch []*write, tooMany bool) {
 	}
 	w.waiting = append(batch, w.waiting...)
 	w.flying++
-	w.mu.Unlock()
 	w.landed()
 }
