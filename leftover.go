@@ -55,15 +55,26 @@ type leftover struct {
 	lease clientv3.LeaseID
 }
 
-// sweepLater sweeps a key until nothing can be left of it. While it is in use, what had been
-// left there was taken over; and more may come of it only afterwards.
+// sweepLater sweeps a key until nothing can be left of it: soon, as a request that is late
+// mostly is not very late, and then after pauses that grow, so that what comes does not stand for
+// longer than it took to come. While it is in use, what had been left there was taken over; and
+// more may come of it only afterwards.
 func (l *line) sweepLater(ls *lease.Lease, left leftover) {
 	s := l.session
-	for done := false; !done; {
+	var until time.Time
+	for pause, done := firstSweep, false; !done; {
 		// With the lease it goes.
-		done = !sleep(ls.Context(), lateEffect) || l.sweepSlot(ls, left.slot)
+		done = !sleep(ls.Context(), pause) || l.sweepSlot(ls, left.slot)
 		s.mu.Lock()
-		if done = done && (ls.Err() != nil || !time.Now().Before(s.leftovers[left])); done {
+		if late := s.leftovers[left]; late != until {
+			until, pause = late, firstSweep/2 // for another one
+		}
+		if pause *= 2; time.Now().Before(until) {
+			pause = min(pause, time.Until(until))
+		} else {
+			pause = lateEffect
+		}
+		if done = done && (ls.Err() != nil || !time.Now().Before(until)); done {
 			delete(s.leftovers, left)
 			s.use(l.names, -1)
 			if s.leaving > 0 {
@@ -73,6 +84,9 @@ func (l *line) sweepLater(ls *lease.Lease, left leftover) {
 		s.mu.Unlock()
 	}
 }
+
+// firstSweep is after what time that is done first.
+const firstSweep = 50 * time.Millisecond
 
 // patrol sweeps a key that a candidate has left for another one, until ctx ends or the late
 // effect of an unanswered enter can come there no more: it would stand ahead of the

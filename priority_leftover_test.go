@@ -17,6 +17,7 @@ func TestALeftoverOfAnotherPriorityIsClearedAway(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
 		var late atomic.Bool
+		began := time.Now()
 		w.Intercept(func(c simetcd.Call) simetcd.Action {
 			if c.Client == "a" && c.Kind == simetcd.Txn && !late.Swap(true) {
 				return simetcd.Action{DelayRequest: 4 * time.Second}
@@ -28,7 +29,7 @@ func TestALeftoverOfAnotherPriorityIsClearedAway(t *testing.T) {
 		}).get()
 		require.NoError(w, term.Resign(w.ctx))
 		w.empty("e")
-		w.pass(5 * time.Second)
+		w.pass(time.Until(began.Add(4*time.Second + 10*time.Millisecond)))
 		require.Len(w, w.Keys("e/"), 1, "the late effect")
 		second := start(w, func(ctx context.Context) (*Term, error) {
 			return NewElection(s, "e").Campaign(ctx, "second")
