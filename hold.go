@@ -161,13 +161,17 @@ func (h *Hold) release(ctx context.Context) error {
 	if t.leaveAtOnce(ctx) {
 		return nil
 	}
+	s := t.line.session
+	s.mu.Lock()
+	settled := t.settled.wait()
+	s.mu.Unlock()
 	select {
-	case <-t.settled:
+	case <-settled:
 		return t.leftErr
 	default:
 	}
 	select {
-	case <-t.settled:
+	case <-settled:
 		return t.leftErr
 	case <-ctx.Done():
 		return errors.Join(contextError(ctx), errUnconfirmed)

@@ -92,7 +92,7 @@ func (s *Session) uses(name, suffix string) bool {
 	if _, err := fmt.Sscanf(suffix, ".%d", &n); err == nil && n > 0 {
 		return s.slots.busy(name, wire.Slot{N: n, Priority: wire.Priority(suffix)})
 	}
-	return s.using[name] > 0
+	return s.using[name] > 0 && (!s.forgetResting() || s.using[name] > 0)
 }
 
 // drop gives a key up. The one that everybody comes upon is taken for that as a lock is,

@@ -23,6 +23,7 @@ func (s *Session) run() {
 	for l := s.lease; l != nil; l = s.nextLease(l, failed) {
 		began := s.cfg.clock()
 		cause := l.Keep()
+		s.attendAll()
 		if s.ctx.Err() != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,7 +22,8 @@ import (
 // One goroutine does everything that concerns the key, one thing after the other:
 // enter, await, watch, leave (serve.go). Callers only join the line, and give up or get a
 // grant; so a caller who gives up never costs the next one the place (trap A3),
-// and what a caller does not wait for (an answer, a deletion) is still waited for.
+// and what a caller does not wait for (an answer, a deletion) is still waited for. While there
+// is nothing to wait for there is no goroutine either, and a caller begins (fast.go).
 //
 // Who can hold beside others (a reader, permits) has a key of his own, in another slot. The
 // line waits for one of them after the other; those that are granted have left it, and their
@@ -47,8 +49,14 @@ type line struct {
 	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
 	doubt   bool          // of a line for several names: a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
+	counted bool          // among the names in use; if it rests, until that matters
+	free    bool          // and nobody has it, see fast.go
+	since   time.Time     // when it came to rest
+	tick    alarm.Alarm   // when it may have rested for long enough
+	ticks   bool          // that is set
 
-	stirred chan struct{} // holds one; something has happened to a tenure that is quiet
+	stirred chan struct{}          // holds one; something has happened to a tenure that is quiet
+	young   atomic.Pointer[tenure] // that nobody looks after yet; nil for none
 
 	record  record      // of the entry that waits
 	settled alarm.Alarm // when its tenure has lasted for a while
@@ -108,7 +116,8 @@ type terms struct {
 type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
-	outcome chan outcome    // holds one
+	given   outcome         // once it has one; guarded by session.mu
+	told    event           // it has
 	carried *carried        // what the caller holds already
 	under   *lease.Lease    // that of the session when the waiter came; nil if it had none
 	place   *list.Element   // nil once it has an outcome or gave up; guarded by session.mu
@@ -131,24 +140,30 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*Hold, err
 	if h, err := w.nested(s, name); h != nil || err != nil {
 		return h, err
 	}
-	l, h, err := s.join(name, w)
+	l, first, h, err := s.join(name, w)
 	if h != nil || err != nil {
 		return h, err
+	}
+	if first != nil {
+		if h := l.enterAlone(ctx, first); h != nil {
+			return h, nil
+		}
 	}
 	return l.await(ctx, w)
 }
 
 // await waits for the grant.
 func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
+	l.session.mu.Lock()
+	told := w.told.wait()
+	l.session.mu.Unlock()
 	select {
-	case o := <-w.outcome:
-		return o.hold, o.err
+	case <-told:
+		return w.given.hold, w.given.err
 	case <-ctx.Done():
-		if !l.giveUp(w) {
+		if !l.giveUp(w) && w.given.hold != nil {
 			// The outcome came in the same instant. The caller wants none any more.
-			if o := <-w.outcome; o.hold != nil {
-				o.hold.abandon()
-			}
+			w.given.hold.abandon()
 		}
 		return nil, contextError(ctx)
 	}
@@ -175,35 +190,42 @@ func (s *Session) queue(name string) *queue.Queue {
 }
 
 // join puts w at the end of the line of a name, and makes the line if need be. It
-// returns the hold at once when the session has the key and nobody is in the line.
-func (s *Session) join(name string, w *waiter) (*line, *Hold, error) {
+// returns the hold at once when the session has the key and nobody is in the line; and an
+// attempt that w has to make when nobody else sees to the line.
+func (s *Session) join(name string, w *waiter) (*line, *attempt, *Hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.admits(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	l := s.lines[name]
 	if l == nil || l.waiters.Len() == 0 {
 		if h, ok := s.atOnce(l, name, w); ok {
-			return nil, h, nil
+			return nil, nil, h, nil
 		}
 	}
 	if l != nil && w.try && l.refuses(w) {
-		return nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
+		return nil, nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
 	}
 	switch {
-	case l == nil || l.resting:
+	case l == nil || l.resting && !l.counted:
 		if err := s.checkNesting(name); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if l == nil {
 			l = s.addLine(name, name)
+			l.enlist(w)
+			return l, l.attempt(w), nil, nil
 		}
 	case w.cycle != nil && w.carried != nil && l.taken():
 		l = s.ownLine(name) // a wait in memory would be seen by nobody
 	}
 	l.enlist(w)
-	return l, nil, nil
+	if l.free {
+		return l, l.attempt(w), nil, nil
+	}
+	l.wake()
+	return l, nil, nil, nil
 }
 
 // admits tells why nobody may line up. Called with s.mu held.
@@ -233,13 +255,14 @@ func (s *Session) atOnce(l *line, name string, w *waiter) (*Hold, bool) {
 	}
 }
 
-// addLine makes a line and starts its goroutine. Called with s.mu held.
+// addLine makes a line, which nobody has. Called with s.mu held.
 func (s *Session) addLine(id string, names ...string) *line {
 	l := &line{
 		session: s,
 		id:      id,
 		name:    names[0],
 		names:   names,
+		counted: true,
 		joined:  make(chan struct{}, 1),
 		stirred: make(chan struct{}, 1),
 	}
@@ -256,14 +279,15 @@ func (s *Session) addLine(id string, names ...string) *line {
 	}
 	s.lines[id] = l
 	s.use(names, 1)
-	s.tasks.Go(l.run)
 	return l
 }
 
 // ownLine makes a line that nobody else joins. Called with s.mu held.
 func (s *Session) ownLine(names ...string) *line {
 	s.serial++
-	return s.addLine(fmt.Sprintf("\x00%d", s.serial), names...) // no name has a zero byte
+	l := s.addLine(fmt.Sprintf("\x00%d", s.serial), names...) // no name has a zero byte
+	l.start()
+	return l
 }
 
 // own tells whether this is a line that nobody else joins.
@@ -275,9 +299,7 @@ func (l *line) enlist(w *waiter) {
 	if s := l.session; s.leased && s.lease.Err() == nil {
 		w.under = s.lease
 	}
-	w.outcome = make(chan outcome, 1)
 	w.place = l.waiters.PushBack(w)
-	l.wake()
 }
 
 // wake wakes the line's goroutine if it rests.
@@ -290,6 +312,9 @@ func (l *line) wake() {
 
 // stir has the line's goroutine look after its tenure, if that is quiet.
 func (l *line) stir() {
+	if l.attend() {
+		return
+	}
 	select {
 	case l.stirred <- struct{}{}:
 	default:
@@ -299,12 +324,25 @@ func (l *line) stir() {
 // Ring stirs it when the tenure has lasted for a while.
 func (l *line) Ring() { l.stir() }
 
-// rest notes whether the line is in use. Called with session.mu held.
+// rest notes whether the line is in use. Its names count as used for longer, as to count
+// takes time and mostly leads to nothing: see Session.checkNesting. Called with session.mu held.
 func (l *line) rest(resting bool) {
-	if resting != l.resting {
-		l.resting = resting
-		l.session.use(l.names, map[bool]int{true: -1, false: 1}[resting])
+	l.resting = resting
+	l.count(l.counted || !resting)
+}
+
+// count counts the names of the line among those in use, or does not. Called with session.mu held.
+func (l *line) count(counted bool) {
+	if counted != l.counted {
+		l.counted = counted
+		l.session.use(l.names, map[bool]int{false: -1, true: 1}[counted])
 	}
+}
+
+// forget takes the line out of the session. Called with session.mu held.
+func (l *line) forget() {
+	l.count(false)
+	delete(l.session.lines, l.id)
 }
 
 // taken tells whether a goroutine of this session holds or waits. It does not when
@@ -372,7 +410,8 @@ func (l *line) tell(w *waiter, o outcome) {
 	if w.place != nil {
 		l.waiters.Remove(w.place)
 		w.place = nil
-		w.outcome <- o
+		w.given = o
+		w.told.happen()
 	}
 }
 

@@ -137,6 +137,7 @@ func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
 	}
 	l := s.ownLine(names...)
 	l.enlist(w)
+	l.wake()
 	return l, nil
 }
 

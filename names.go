@@ -33,6 +33,28 @@ func add(counts map[string]int, name string, by int) {
 	}
 }
 
+// checkNesting is that of the names in use. Lines at rest do not count when it comes to that.
+// Called with s.mu held.
+func (s *Session) checkNesting(name string) error {
+	err := s.names.checkNesting(name)
+	if err != nil && s.forgetResting() {
+		err = s.names.checkNesting(name)
+	}
+	return err
+}
+
+// forgetResting counts no lines that rest, and tells whether that makes a difference. Called with
+// s.mu held.
+func (s *Session) forgetResting() (changed bool) {
+	for _, l := range s.lines {
+		if l.resting && l.counted {
+			l.count(false)
+			changed = true
+		}
+	}
+	return changed
+}
+
 // checkNesting refuses a name that lies inside another one that is in use by this
 // session, or around one. Other sessions' are found in etcd.
 func (n *names) checkNesting(name string) error {

@@ -15,9 +15,12 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// run serves the line until nobody is in it and nothing is left of it.
-func (l *line) run() {
-	defer l.queue.Close()
+// run goes on with what has begun, and serves the line until nobody is in it and nothing is
+// left of it.
+func (l *line) run(begun func(*line)) {
+	if begun != nil {
+		begun(l)
+	}
 	for l.next() {
 		l.serve()
 	}
@@ -26,9 +29,9 @@ func (l *line) run() {
 // maxResting is how many lines of a session may rest at a time.
 const maxResting = 512
 
-// next blocks until somebody is in the line; false when the line has been closed. A
-// line that is out of use rests for a moment first, as the next caller often comes soon:
-// with its goroutine, and perhaps its view of the queue.
+// next blocks until somebody is in the line; false when the goroutine does not have it any
+// more: it has been closed, or rests. A line that is out of use rests for a moment first, as the
+// next caller often comes soon; with its goroutine while that has to hear what a watch tells.
 func (l *line) next() bool {
 	s := l.session
 	for rested := false; ; {
@@ -46,8 +49,13 @@ func (l *line) next() bool {
 			s.mu.Unlock()
 			l.sweep()
 		case !rested && !closing && !l.own() && s.leaving == 0 && s.resting < maxResting:
-			l.rest(true)
 			l.drain()
+			if !l.single.Watches() {
+				l.idle()
+				s.mu.Unlock()
+				return false
+			}
+			l.rest(true)
 			s.resting++
 			s.mu.Unlock()
 			rested = !l.queue.Rest(l.joined)
@@ -56,7 +64,7 @@ func (l *line) next() bool {
 			s.mu.Unlock()
 		default:
 			l.rest(true)
-			delete(s.lines, l.id)
+			l.forget()
 			for i, slot := range l.slots {
 				s.slots.drop(l.names[i], slot)
 			}
@@ -64,6 +72,8 @@ func (l *line) next() bool {
 				s.changed() // Orphan waits for this
 			}
 			s.mu.Unlock()
+			l.queue.Close()
+			s.tasks.Done()
 			return false
 		}
 	}
@@ -91,8 +101,13 @@ func (l *line) serve() {
 	if first == nil || first.mode == wire.Shared && l.shareAgain(ls) {
 		return
 	}
-	slot := l.takeSlot(first)
-	entry, rev, err := l.enter(wanted, ls, first, &slot)
+	l.serveAttempt(wanted, &attempt{lease: ls, slot: l.takeSlot(first), of: first})
+}
+
+// serveAttempt is serve from when it is known for whom, under which lease and by which key.
+func (l *line) serveAttempt(wanted *span, a *attempt) {
+	ls, first, slot := a.lease, a.of, a.slot
+	entry, rev, err := l.enter(wanted, ls, first, &slot, a.entry)
 	if err == nil {
 		var t *tenure
 		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
@@ -188,8 +203,9 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // enter puts the session's key into the queue and waits until it may go in; rev is
 // the proof. The requests run under the lease, not under a caller's context: one
 // that were cancelled could still be applied, after we had looked for its traces
-// (traps A4, B2). An entry that is returned with an error stands in etcd.
-func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+// (traps A4, B2). An entry that is returned with an error stands in etcd; one that is
+// given has been written already.
+func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot, e *queue.Entry) (_ *queue.Entry, rev int64, err error) {
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
@@ -197,10 +213,12 @@ func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot) 
 		l.record.speaksOf(w)
 		defer l.record.end()
 	}
-	want := queue.Want{Lease: ls.ID(), Slot: *slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate, Keeps: w.terms.retention > 0}
-	e, unsure, err := enter(ls.Context(), want)
-	if unsure {
-		l.later(ls, *slot)
+	want := w.wants(ls, *slot)
+	if e == nil {
+		var unsure bool
+		if e, unsure, err = enter(ls.Context(), want); unsure {
+			l.later(ls, *slot)
+		}
 	}
 	switch {
 	case err != nil:
@@ -242,6 +260,11 @@ func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot) 
 		l.patrol(patrols, ls, *slot)
 		e, *slot = behind, want.Slot
 	}
+}
+
+// wants is what is entered with for a waiter.
+func (w *waiter) wants(ls *lease.Lease, slot wire.Slot) queue.Want {
+	return queue.Want{Lease: ls.ID(), Slot: slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate, Keeps: w.terms.retention > 0}
 }
 
 // mayLead asks whether a candidate whose turn it is leads by it.

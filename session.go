@@ -37,6 +37,7 @@ type Session struct {
 	writer  *queue.Writer
 	watcher clientv3.Watcher // the client's, or what stands in for it
 	settle  *alarm.Clock     // when a hold has lasted for a while
+	rested  *alarm.Clock     // when a line has rested for long enough
 	closed  chan struct{}    // closed when the first Close or Orphan is through
 	detach  func() bool      // stops watching the client
 	beacon  *beacon          // nil without WithCrashDetection
@@ -123,7 +124,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if cfg.peek > 0 {
 		s.writer.Peek = cfg.peek
 	}
-	s.settle = alarm.New(queue.Settle)
+	s.settle, s.rested = alarm.New(queue.Settle), alarm.New(queue.Resting)
 	s.watcher = s.newWatcher()
 
 	if err := s.light(); err != nil {

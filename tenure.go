@@ -40,12 +40,13 @@ type tenure struct {
 
 	// Guarded by session.mu.
 	began    time.Duration // by the session's clock
+	since    time.Time     // of the grant
 	mode     wire.Mode
 	turns    int  // that are under way; none while the key is kept
 	ended    bool // nobody gets it any more
 	stranger bool // another session waits
 
-	kept      chan struct{} // closed when the key is kept for the first time
+	kept      event         // the key is kept for the first time
 	idle      time.Time     // since when it is, and
 	retention time.Duration // for how long
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
@@ -62,15 +63,15 @@ type tenure struct {
 	shared    chan struct{} // of a writer who has become a reader: closed when that is written, or pointless
 	detach    chan struct{} // it is to leave its line; closed when it has
 
-	settled chan struct{} // closed when it is known what became of the key
-	leftErr error         // set before settled is closed
+	settled event // it is known what became of the key
+	leftErr error // set before that
 }
 
 // begin starts a tenure on a granted entry. Called with session.mu held.
 func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *tenure {
 	t := &tenure{
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
-		began: l.session.cfg.clock(), kept: make(chan struct{}), settled: make(chan struct{}),
+		began: l.session.cfg.clock(), since: time.Now(),
 	}
 	t.life.within(ls.Context())
 	t.stay.of = &t.life
@@ -153,17 +154,22 @@ func (t *tenure) released(h *Hold) (ended bool) {
 // and back; which does the rest in any other case, and knows then that the key may be
 // gone by our own hand.
 func (t *tenure) leaveAtOnce(ctx context.Context) bool {
-	defer t.leave() // wakes the line's goroutine
 	if ctx.Err() != nil || t.lease.Err() != nil {
+		t.leave()
 		return false
 	}
 	deleted, err := t.leaveTo(ctx)
-	t.line.session.mu.Lock()
-	defer t.line.session.mu.Unlock()
+	s := t.line.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if deleted && t.line.leftAlone(t) {
+		return true
+	}
 	t.left, t.tried = deleted, err != nil
 	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 && !t.line.doubt {
 		t.line.rest(true)
 	}
+	t.leave() // wakes the line's goroutine
 	return deleted
 }
 
@@ -207,7 +213,8 @@ func (t *tenure) keep(retention time.Duration) {
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
-		close(t.kept)
+		t.kept.happen()
+		t.line.attend() // from now on somebody has to listen for strangers
 		t.timer = time.AfterFunc(retention, t.expire)
 	case !running:
 		t.timer.Reset(retention)
@@ -294,30 +301,35 @@ var errGiven = errors.New("the tenure is to end")
 // stays blocks until a tenure is to end, or its key is gone; see queue.Stay.
 func (l *line) stays(t *tenure) error {
 	left := queue.Settle
+	l.session.mu.Lock()
+	kept := t.kept.wait()
+	l.session.mu.Unlock()
 	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the line
-		if left = l.quiet(t); t.stay.over() != nil {
+		if left = l.quiet(t, kept); t.stay.over() != nil {
 			return t.stay.over()
 		}
 	}
-	return t.queue.Stay(t.stay.context(), t.entry, left, t.kept, t.yield)
+	return t.queue.Stay(t.stay.context(), t.entry, left, kept, t.yield)
 }
 
 // quiet is how most tenures pass: they are over before their key needs to be watched, and
 // before anything else needs to be set up for them. It returns when this one is to end, or
 // is kept, or in what time from now on it is to be watched.
-func (l *line) quiet(t *tenure) (left time.Duration) {
-	began := time.Now()
+func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
+	if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
+		return 0
+	}
 	l.session.settle.Set(&l.settled, l)
 	defer l.settled.Stop()
 	for {
 		select {
 		case <-l.stirred:
-		case <-t.kept:
-			return max(0, queue.Settle-time.Since(began))
+		case <-kept:
+			return max(0, queue.Settle-time.Since(t.since))
 		case <-t.lease.Context().Done():
 			return 0
 		}
-		if t.stay.over() != nil || time.Since(began) >= queue.Settle {
+		if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
 			return 0
 		}
 	}
@@ -374,7 +386,9 @@ func (l *line) watch(t *tenure) {
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
 		t.life.end(ErrReleased)
 	}
-	close(t.settled)
+	l.session.mu.Lock()
+	t.settled.happen()
+	l.session.mu.Unlock()
 	switch {
 	case beside:
 		t.settle(refused)

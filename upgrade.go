@@ -44,12 +44,12 @@ func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
 	}
 	t.mode = wire.Shared // from here on nobody has it alone
 	reading := h.succeeded()
-	shared, detached := t.tellShared(), t.becomeShared()
+	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.wait()
 	s.mu.Unlock()
 	if detached != nil {
 		select {
 		case <-detached: // by the line's goroutine, which waits for nothing
-		case <-t.settled: // it was just about to find out that the key is gone
+		case <-settled: // it was just about to find out that the key is gone
 		}
 	}
 	select {

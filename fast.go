@@ -1,0 +1,228 @@
+package etcdlock
+
+import (
+	"context"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// The fast path. A line has a goroutine only while there is something to wait for. Who finds
+// a line at rest enters for himself, by one request; if that is the grant, nobody looks after
+// the tenure while it is young; and if it is over by then, the last holder has
+// deleted the key, and leaves the line at rest again. A lock that nobody else wants needs
+// no other goroutine, and no switch to one.
+//
+//	at rest ──▶ a caller enters ──▶ held, unattended ──▶ the last holder leaves ──▶ at rest
+//	                  │                     │                       │
+//	                  ▼                     ▼                       ▼
+//	           the line's goroutine (serve.go) goes on from wherever it is
+//
+// Exactly one of them has the line at any time: the caller, the tenure, or the goroutine.
+// Who has it is counted in the session's tasks, and may hand it on by starting the goroutine.
+
+// attempt is what a caller has begun.
+type attempt struct {
+	lease  *lease.Lease
+	slot   wire.Slot
+	of     *waiter
+	entry  *queue.Entry // nil: none is known to stand
+	unsure bool         // it may stand all the same, or may come yet
+}
+
+// attempt gives the line, which nobody has, to a waiter who has just joined; nil if the
+// goroutine has to do it, which it starts. Called with session.mu held.
+func (l *line) attempt(w *waiter) *attempt {
+	s := l.session
+	if w.rule != nil || w.carried != nil || w.under == nil || s.slots.busy(l.name, w.rank) || w.hurries() {
+		l.start()
+		return nil
+	}
+	l.take()
+	s.slots.hold(l.name, w.rank)
+	l.served = w
+	return &attempt{lease: w.under, slot: w.rank, of: w}
+}
+
+// hurries tells whether the caller will not wait for as long as a request may take. Whose
+// time is up can only return if he cuts his request off; who has somebody else make it leaves that
+// one behind, to hear of the answer.
+func (w *waiter) hurries() bool {
+	deadline, ok := w.values.Deadline()
+	return ok && time.Until(deadline) <= queue.FirstBound
+}
+
+// enterAlone makes the attempt, and returns when etcd has answered, or ctx has ended; with the
+// hold if that was the grant, else the waiter has to wait.
+//
+// It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
+// line's goroutine finds out and takes it back (traps A4, B2).
+func (l *line) enterAlone(ctx context.Context, a *attempt) *Hold {
+	once := l.single.EnterOnce
+	if a.of.try {
+		once = l.single.TryEnterOnce
+	}
+	bounded, cancel := l.session.writer.Bound(a.lease.Context())
+	stop := context.AfterFunc(ctx, cancel)
+	var err error
+	a.entry, err = once(bounded, a.of.wants(a.lease, a.slot))
+	stop()
+	cancel()
+	switch {
+	case err == nil && a.entry != nil && a.entry.First():
+		if h := l.unattended(a); h != nil {
+			return h
+		}
+	case err != nil && answer.Final(err):
+		l.refused(a, err)
+		return nil
+	case err != nil:
+		a.entry, a.unsure = nil, true
+	}
+	go l.run(a.resume)
+	return nil
+}
+
+// refused tells whom it concerns that the attempt was refused.
+func (l *line) refused(a *attempt, err error) {
+	s := l.session
+	l.fail(&span{outer: s.ctx}, a.lease, a.of, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.drop(l.name, a.slot)
+	l.served = nil
+	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed {
+		go l.run(nil)
+		return
+	}
+	l.idle()
+}
+
+// resume goes on with an attempt, in the line's goroutine.
+func (a *attempt) resume(l *line) {
+	wanted := l.want()
+	defer l.done()
+	if a.unsure {
+		l.later(a.lease, a.slot)
+	} else if a.entry == nil && wanted.over() != nil {
+		l.dropSlot(a.slot)
+		return
+	}
+	l.serveAttempt(wanted, a)
+}
+
+// unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
+// line's goroutine has to see to it.
+func (l *line) unattended(a *attempt) *Hold {
+	l.session.mu.Lock()
+	if l.front() != a.of || a.lease.Err() != nil {
+		l.session.mu.Unlock()
+		return nil // the session is about to end
+	}
+	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
+	t.grantTo(a.of)
+	l.session.mu.Unlock()
+	l.session.settle.Set(&l.settled, l)
+	l.young.Store(t)
+	if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
+		l.attend() // whoever wanted that may have come before the tenure was there to be found
+	}
+	return a.of.given.hold
+}
+
+// attend has the line's goroutine look after a tenure that nobody has looked after so far;
+// false if there is none.
+func (l *line) attend() bool {
+	t := l.young.Swap(nil)
+	if t == nil {
+		return false
+	}
+	go l.run(func(l *line) {
+		l.settled.Stop()
+		l.want()
+		defer l.done()
+		l.watch(t)
+	})
+	return true
+}
+
+// attendAll is attend for all lines, as their lease has ended.
+func (s *Session) attendAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		l.attend()
+	}
+}
+
+// leftAlone takes note that the key of an unattended tenure is gone, and leaves the line at rest;
+// false if there is more to do. Called with session.mu held.
+func (l *line) leftAlone(t *tenure) bool {
+	s := l.session
+	if t != l.tenure || l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed || !l.young.CompareAndSwap(t, nil) {
+		return false
+	}
+	l.settled.Stop()
+	l.tenure, l.served, l.blocked = nil, nil, false
+	t.life.end(ErrReleased)
+	t.settled.happen()
+	s.slots.drop(l.name, t.slot)
+	l.idle()
+	return true
+}
+
+// idle leaves the line at rest, without a goroutine, for as long as a queue rests. Called with
+// session.mu held, by who has the line.
+func (l *line) idle() {
+	s := l.session
+	l.rest(true)
+	if s.resting >= maxResting {
+		l.forget()
+	} else {
+		l.free, l.since = true, time.Now()
+		s.resting++
+		if !l.ticks {
+			l.ticks = true
+			s.rested.Set(&l.tick, (*idleLine)(l))
+		}
+	}
+	s.tasks.Done()
+}
+
+// take gives the line to who is going to do something about it. Called with session.mu held.
+func (l *line) take() {
+	if l.free {
+		l.free = false
+		l.session.resting--
+	}
+	l.session.tasks.Add(1)
+}
+
+// start gives the line to its goroutine. Called with session.mu held.
+func (l *line) start() {
+	l.take()
+	go l.run(nil)
+}
+
+// idleLine is a line that is rung for when it may have rested for long enough.
+type idleLine line
+
+func (i *idleLine) Ring() {
+	l := (*line)(i)
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !l.free: // it is set again when that is at rest
+		l.ticks = false
+	case time.Since(l.since) < queue.Resting:
+		s.rested.Set(&l.tick, i)
+	default:
+		l.free = false
+		s.resting--
+		l.forget()
+	}
+}
