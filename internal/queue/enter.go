@@ -78,7 +78,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 func (q *Queue) enter(ctx context.Context, w *Want, b *brief) (e *Entry, own []*mvccpb.KeyValue, err error) {
 	key, side := q.key(*w), w.Rule.beside()
 	resp, err := q.writer.txnOrBrief(ctx, q.name, b,
-		append(side.asKnown(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)),
+		append(side.asKnown(), created(key, 0)),
 		append(q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
 		append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
 	switch {
@@ -199,7 +199,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		still := q.nobody()
 		for n := 1; ; n++ {
 			if n > tries {
-				still = clientv3.Compare(clientv3.CreateRevision(q.key(w)), "=", 0)
+				still = created(q.key(w), 0)
 			}
 			resp, err := q.tryEnter(ctx, w, still)
 			if err != nil {
@@ -239,11 +239,6 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		err = q.RewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
-}
-
-// nobody holds for an empty queue.
-func (q *Queue) nobody() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0)
 }
 
 // tryEnter is one transaction, which writes if a comparison holds.

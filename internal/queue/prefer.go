@@ -95,7 +95,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	tried := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
+		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), created(key, 0)},
 			append(q.deletes(e), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
 		if err != nil {
@@ -137,8 +137,8 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name,
 			[]clientv3.Cmp{
-				e.Guard(), clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
-				clientv3.Compare(clientv3.CreateRevision(string(to.Key)), "=", to.CreateRevision),
+				e.Guard(), created(key, 0),
+				created(string(to.Key), to.CreateRevision),
 			},
 			then,
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(string(to.Key)), clientv3.OpGet(key)})

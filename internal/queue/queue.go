@@ -123,7 +123,7 @@ func (e *Entry) wrote(rev int64) {
 // Guard is true in a transaction only while this very entry stands: a later one
 // of the same session has the same key, but another CreateRevision.
 func (e *Entry) Guard() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
+	return created(e.Key, e.CreateRevision)
 }
 
 // Rewrite gives our key another value. Its place in the line stays. ErrGone when

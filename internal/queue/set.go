@@ -55,7 +55,7 @@ func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var absent []clientv3.Cmp
 	var then, othw []clientv3.Op
 	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
-		absent = append(absent, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
+		absent = append(absent, created(key, 0))
 		then = append(then, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(peek), clientv3.WithKeysOnly()), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})
@@ -69,7 +69,7 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var empty []clientv3.Cmp
 	var then, othw []clientv3.Op
 	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
-		empty = append(empty, clientv3.Compare(clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0))
+		empty = append(empty, q.nobody())
 		then = append(then, clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})

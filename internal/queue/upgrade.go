@@ -42,7 +42,7 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 			case err != nil || m.done:
 				return err
 			case m.writer != nil:
-				cmps = []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(string(m.writer.Key)), "=", m.writer.CreateRevision)}
+				cmps = []clientv3.Cmp{created(string(m.writer.Key), m.writer.CreateRevision)}
 				put = value(m.writer.CreateRevision)
 			default: // not ours any more, or not yet
 				cmps, put = nil, value(0)
