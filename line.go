@@ -96,6 +96,7 @@ type claim struct {
 	mode  wire.Mode
 	want  *wire.Holder
 	owner string
+	who   wire.Identity
 	held  *carried // what the caller holds already
 
 	rule      *queue.Rule // of who can hold beside others; nil for who cannot

@@ -200,6 +200,7 @@ const DefaultTimeSlice = 10 * time.Millisecond
 // mutexConfig is what NewMutex and its like can be told.
 type mutexConfig struct {
 	owner string
+	who   wire.Identity // the same, for the value of a key
 	terms terms
 	cycle *string // the prefix under which cycles of waits are looked for; nil: they are not
 }
@@ -212,6 +213,7 @@ func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
 	for _, o := range opts {
 		o.applyMutex(&c)
 	}
+	c.who = wire.Identify(c.owner, hostname(), pid())
 	return c
 }
 
@@ -224,6 +226,7 @@ func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wi
 		mode:  want.Mode,
 		want:  want,
 		owner: c.owner,
+		who:   c.who,
 		held:  carriedBy(ctx),
 		rule:  rule,
 		cycle: c.cycle,
@@ -234,6 +237,9 @@ func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wi
 func (c *claim) value() string {
 	if c.own != nil {
 		return c.own()
+	}
+	if c.want == &wantsAll && c.held == nil && c.who != "" {
+		return c.who.Since(time.Now().UTC()) // as nearly always
 	}
 	return c.restate(*c.want)
 }

@@ -47,8 +47,8 @@ const (
 
 // Encode writes the value of a lock's key.
 func (h Holder) Encode() string {
-	if b, ok := h.plain(); ok {
-		return string(b)
+	if plain, ok := h.plain(); ok {
+		return plain
 	}
 	b, err := json.Marshal(h)
 	if err != nil { // only a year beyond 9999 can bring this about
@@ -60,13 +60,29 @@ func (h Holder) Encode() string {
 // plain is the JSON of a holder of whom no more is known than who he is: that is written for
 // each lock, and reflection would take longer than all the rest. It is false for other
 // holders, and if something needs to be escaped.
-func (h Holder) plain() ([]byte, bool) {
+func (h Holder) plain() (string, bool) {
 	more := h.Mode != "" || h.Bound != 0 || h.Permits != 0 || h.Limit != 0 || h.Ordered || len(h.Holds) > 0 || len(h.All) > 0
 	year := h.Since.Year()
 	if more || !verbatim(h.Owner) || !verbatim(h.Host) || year < 1 || year > 9999 || h.Since.Location() != time.UTC {
-		return nil, false
+		return "", false
 	}
-	b := make([]byte, 1, 96+len(h.Owner)+len(h.Host))
+	who := Identify(h.Owner, h.Host, h.PID)
+	if h.Since.IsZero() {
+		return string(who) + "}", true
+	}
+	return who.Since(h.Since), true
+}
+
+// Identity is the value of a lock's key for who wants everything for himself, but for since when:
+// that part is the same each time. It is empty if something needs to be escaped.
+type Identity string
+
+// Identify says who wants the lock.
+func Identify(owner, host string, pid int) Identity {
+	if !verbatim(owner) || !verbatim(host) {
+		return ""
+	}
+	b := make([]byte, 1, 96+len(owner)+len(host))
 	b[0] = '{'
 	field := func(name string) {
 		if len(b) > 1 {
@@ -74,23 +90,29 @@ func (h Holder) plain() ([]byte, bool) {
 		}
 		b = append(append(append(b, '"'), name...), '"', ':')
 	}
-	if h.Owner != "" {
+	if owner != "" {
 		field("owner")
-		b = append(append(append(b, '"'), h.Owner...), '"')
+		b = append(append(append(b, '"'), owner...), '"')
 	}
-	if h.Host != "" {
+	if host != "" {
 		field("host")
-		b = append(append(append(b, '"'), h.Host...), '"')
+		b = append(append(append(b, '"'), host...), '"')
 	}
-	if h.PID != 0 {
+	if pid != 0 {
 		field("pid")
-		b = strconv.AppendInt(b, int64(h.PID), 10)
+		b = strconv.AppendInt(b, int64(pid), 10)
 	}
-	if !h.Since.IsZero() {
-		field("since")
-		b = append(h.Since.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
+	return Identity(b)
+}
+
+// Since is the whole value. The time is to be UTC.
+func (i Identity) Since(t time.Time) string {
+	b := append(make([]byte, 0, len(i)+48), i...)
+	if len(b) > 1 {
+		b = append(b, ',')
 	}
-	return append(b, '}'), true
+	b = append(b, `"since":"`...)
+	return string(append(t.AppendFormat(b, time.RFC3339Nano), `"}`...))
 }
 
 // verbatim tells whether a string stands in JSON as it is.
