@@ -294,6 +294,17 @@ func TestASessionEndsWhileCallersHaveTheLine(t *testing.T) {
 	}
 }
 
+// Nobody looks after a young hold; so somebody has to when its lease ends.
+func TestCloseDoesNotWaitForAYoungHold(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		w.lock(NewMutex(s, "m"))
+		began := time.Now()
+		require.NoError(w, s.Close(w.ctx))
+		require.Less(w, time.Since(began), 20*time.Millisecond)
+	})
+}
+
 // The same while the last holder deletes the key.
 func TestASessionEndsWhileAHolderLeaves(t *testing.T) {
 	simulate(t, func(w *world) {

@@ -60,7 +60,7 @@ func (p plan) profiled() plan {
 var quickPlan = plan{
 	rounds:     1,
 	nodes:      []int{1},
-	alonePairs: 800,
+	alonePairs: 1500,
 	ages:       fullPlan.ages,
 	handovers:  120,
 	crowds:     fullPlan.crowds,

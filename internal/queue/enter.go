@@ -51,7 +51,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	adopted := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		for {
-			entered, own, err := q.enter(ctx, &w, nil)
+			entered, own, err := q.enter(ctx, &w)
 			if err != nil || entered != nil {
 				e = entered
 				return err
@@ -75,11 +75,12 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 
 // enter is one transaction. It makes an entry, or finds our own key, or that what is said
 // beside the queue is not known yet.
-func (q *Queue) enter(ctx context.Context, w *Want, b *brief) (e *Entry, own []*mvccpb.KeyValue, err error) {
+func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
 	key, side := q.key(*w), w.Rule.beside()
-	resp, err := q.writer.txnOrBrief(ctx, q.name, b,
+	put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
+	resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w, put),
 		append(side.asKnown(), created(key, 0)),
-		append(q.peeked(w.Rule), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
+		append(q.peeked(w.Rule), put),
 		append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
 	switch {
 	case err != nil:
@@ -90,6 +91,15 @@ func (q *Queue) enter(ctx context.Context, w *Want, b *brief) (e *Entry, own []*
 	}
 	w.heed(resp)
 	return nil, resp.Responses[0].GetResponseRange().Kvs, nil
+}
+
+// alone is the transaction of who finds nobody; nil if somebody may be expected, or it will
+// hardly be in a batch.
+func (q *Queue) alone(w *Want, put clientv3.Op) *brief {
+	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
+		return nil
+	}
+	return &brief{q.nobody(), put, 1}
 }
 
 // peek takes note of what the entering transaction has read, if it has.

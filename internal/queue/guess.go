@@ -18,20 +18,17 @@ import (
 // After an error the key may have been written, or may be yet. Without either an entry or an
 // error, it has not, and takes more than one request: Enter.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
-	if !q.wasEmpty() {
-		e, _, err := q.enter(ctx, &w, nil)
+	if !q.wasEmpty() || q.writer.busy() { // a batch makes guesses of its own, see brief.go
+		e, _, err := q.enter(ctx, &w)
 		return e, err
 	}
 	put := clientv3.OpPut(q.key(w), w.Value, clientv3.WithLease(w.Lease))
-	if q.writer.busy() { // in a batch a wrong guess costs no more than that the batch is sent again
-		e, _, err := q.enter(ctx, &w, &brief{q.nobody(), put, 1})
-		return e, err
-	}
 	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{q.nobody()}, []clientv3.Op{put}, nil)
 	switch {
 	case err != nil:
 		return nil, err
 	case !resp.Succeeded:
+		q.size.Store(1)
 		q.emptied, q.surprised = time.Time{}, true
 		return nil, nil
 	}

@@ -107,8 +107,26 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
-		edits:    []edit{{"serve.go", "if unsure {\n\t\tl.later(ls, *slot)", "if unsure && false {\n\t\tl.later(ls, *slot)"}},
-		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
+		edits: []edit{
+			{"serve.go", "unsure, err = enter(ls.Context(), want); unsure {", "unsure, err = enter(ls.Context(), want); unsure && false {"},
+			{"fast.go", "if a.unsure {\n\t\tl.later", "if a.unsure && false {\n\t\tl.later"},
+		},
+		in: inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
+	},
+	{
+		takesOut: "so is one that was cut off with its caller",
+		edits:    []edit{{"fast.go", "if a.unsure {\n\t\tl.later", "if a.unsure && false {\n\t\tl.later"}},
+		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
+	},
+	{
+		takesOut: "what comes late does not stand for long",
+		edits:    []edit{{"leftover.go", "for pause, done := firstSweep, false;", "for pause, done := lateEffect, false;"}},
+		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
+	},
+	{
+		takesOut: "whose time is short cuts no request off",
+		edits:    []edit{{"fast.go", "return ok && time.Until(deadline) <= queue.FirstBound", "return false && ok && time.Until(deadline) <= queue.FirstBound"}},
+		in:       inRoot, tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
@@ -146,6 +164,46 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "a kept key is given up for whoever lines up",
 		edits:    []edit{{"tenure.go", "	t.stranger = true\n	t.giveUpKept()", "	t.stranger = true"}},
 		in:       inRoot, tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
+	},
+	{
+		takesOut: "somebody listens for strangers as soon as a key is kept",
+		edits:    []edit{{"tenure.go", "		t.line.attend() // from now", "		// from now"}},
+		in:       inRoot, tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
+	},
+	{
+		takesOut: "a young hold is looked after when its lease ends",
+		edits:    []edit{{"keeper.go", "		s.attendAll()\n", ""}},
+		in:       inRoot, tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
+	},
+	{
+		takesOut: "a young hold is looked after when it is no longer young",
+		edits:    []edit{{"fast.go", "	l.session.settle.Set(&l.settled, l)\n	l.young", "	l.young"}, {"tenure.go", "	l.session.settle.Set(&l.settled, l)\n", ""}},
+		in:       inRoot, tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
+	},
+	{
+		takesOut: "lines at rest are not in use",
+		edits:    []edit{{"names.go", "if err != nil && s.forgetResting() {", "if err != nil && false {"}},
+		in:       inRoot, tests: []string{"TestNamesAtRestMayNest"},
+	},
+	{
+		takesOut: "lines do not rest for ever",
+		edits:    []edit{{"fast.go", "case time.Since(l.since) < queue.Resting:", "case true:"}},
+		in:       inRoot, tests: []string{"TestFewLinesRest"},
+	},
+	{
+		takesOut: "after a wrong guess the watch is there before the entry",
+		edits:    []edit{{"internal/queue/enter.go", "		q.openAhead(ctx, w)\n", ""}},
+		in:       inRoot, tests: []string{"TestAWrongGuessCostsOneRequest"},
+	},
+	{
+		takesOut: "a guess is made soon or not at all",
+		edits:    []edit{{"internal/queue/guess.go", "time.Since(q.emptied) < Resting", "!q.emptied.IsZero()"}},
+		in:       inRoot, tests: []string{"TestAGuessIsMadeSoonOrNotAtAll"},
+	},
+	{
+		takesOut: "a guess is made of a queue that was empty only",
+		edits:    []edit{{"internal/queue/guess.go", "time.Since(q.emptied) < Resting", "true"}},
+		in:       inRoot, tests: []string{"TestEveryPathTakesAsFewRequestsAsPromised"},
 	},
 	{
 		takesOut: "one who keeps its key busy hears of a stranger",
@@ -191,7 +249,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "who enters briefly compares with the whole queue",
-		edits:    []edit{{"internal/queue/enter.go", `clientv3.CreateRevision(q.from).WithRange(q.end), "=", 0), put, 1}`, `clientv3.CreateRevision(q.key(w)), "=", 0), put, 1}`}},
+		edits:    []edit{{"internal/queue/enter.go", "&brief{q.nobody(), put, 1}", "&brief{created(q.key(*w), 0), put, 1}"}},
 		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{
