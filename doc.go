@@ -171,7 +171,7 @@
 // TryLock, which writes nothing if the name is taken. To read beside readers of the own
 // session takes none for a time slice, and then one that reads; Upgrade takes a write (two if
 // a writer waits) and what a wait does, Downgrade one write. To be in line takes two and a
-// watch; the handover none while few wait, and one read in a crowd. Between goroutines
+// watch, and one more if the session has found nobody there less than a second ago; the handover none while few wait, and one read in a crowd. Between goroutines
 // of one session it takes none, nor does it to lock again what was kept
 // ([WithRetention]).
 package etcdlock
