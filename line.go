@@ -325,27 +325,6 @@ func (l *line) stir() {
 // Ring stirs it when the tenure has lasted for a while.
 func (l *line) Ring() { l.stir() }
 
-// rest notes whether the line is in use. Its names count as used for longer, as to count
-// takes time and mostly leads to nothing: see Session.checkNesting. Called with session.mu held.
-func (l *line) rest(resting bool) {
-	l.resting = resting
-	l.count(l.counted || !resting)
-}
-
-// count counts the names of the line among those in use, or does not. Called with session.mu held.
-func (l *line) count(counted bool) {
-	if counted != l.counted {
-		l.counted = counted
-		l.session.use(l.names, map[bool]int{false: -1, true: 1}[counted])
-	}
-}
-
-// forget takes the line out of the session. Called with session.mu held.
-func (l *line) forget() {
-	l.count(false)
-	delete(l.session.lines, l.id)
-}
-
 // taken tells whether a goroutine of this session holds or waits. It does not when
 // the line is only clearing away what an earlier one left. Called with session.mu
 // held.

@@ -43,18 +43,6 @@ func (s *Session) checkNesting(name string) error {
 	return err
 }
 
-// forgetResting counts no lines that rest, and tells whether that makes a difference. Called with
-// s.mu held.
-func (s *Session) forgetResting() (changed bool) {
-	for _, l := range s.lines {
-		if l.resting && l.counted {
-			l.count(false)
-			changed = true
-		}
-	}
-	return changed
-}
-
 // checkNesting refuses a name that lies inside another one that is in use by this
 // session, or around one. Other sessions' are found in etcd.
 func (n *names) checkNesting(name string) error {

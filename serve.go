@@ -26,9 +26,6 @@ func (l *line) run(begun func(*line)) {
 	}
 }
 
-// maxResting is how many lines of a session may rest at a time.
-const maxResting = 512
-
 // next blocks until somebody is in the line; false when the goroutine does not have it any
 // more: it has been closed, or rests. A line that is out of use rests for a moment first, as the
 // next caller often comes soon; with its goroutine while that has to hear what a watch tells.

@@ -187,7 +187,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "lines do not rest for ever",
-		edits:    []edit{{"fast.go", "case time.Since(l.since) < queue.Resting:", "case true:"}},
+		edits:    []edit{{"rest.go", "case time.Since(l.since) < queue.Resting:", "case true:"}},
 		in:       inRoot, tests: []string{"TestFewLinesRest"},
 	},
 	{
