@@ -247,6 +247,7 @@ func TestAGuessIsMadeSoonOrNotAtAll(t *testing.T) {
 		waits := begin(w, b.Lock)
 		w.pass(100 * time.Millisecond)
 		require.NoError(w, held.Unlock(w.ctx))
+		w.pass(time.Millisecond) // its line is at rest
 		var again *pending[*Lock]
 		require.Equal(w, "1 Range, 1 Txn, 1 Watch", requests(w.Client("a"), func() {
 			again = start(w, a.Lock)

@@ -21,31 +21,29 @@ const lateEffect = 10 * time.Second
 // lie in a connection that hangs, while the lease is renewed by another one.
 var lookedAgain = []time.Duration{20 * time.Second, 30 * time.Second, time.Minute}
 
-// later has a key looked for that may be left behind, when its time has come. Not by the
-// line's goroutine, but for several names: others may join it and wait for that very key, or
-// a hold may leave it and go on with that key.
+// later has a key looked for that may be left behind, or the keys of a line for several names. Not
+// by the line's goroutine: others may join the line and wait for that very key, or a hold may leave
+// it and go on with that key.
 func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 	s := l.session
-	if l.single == nil {
-		l.unsure = append(l.unsure, late{lease: ls.ID(), slot: slot, until: time.Now().Add(lateEffect)})
-		s.mu.Lock()
-		l.doubt = true
-		s.mu.Unlock()
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.state == Closed {
 		return
 	}
-	left := leftover{l.name, slot, ls.ID()}
-	_, sweeping := s.leftovers[left]
-	s.leftovers[left] = time.Now().Add(lateEffect)
-	if sweeping {
-		return // one goroutine does, however many enters get no answer
+	slots := []wire.Slot{slot}
+	if l.single == nil {
+		slots = l.slots
 	}
-	s.use(l.names, 1)
-	s.tasks.Go(func() { l.sweepLater(ls, left) })
+	for i, name := range l.names {
+		left := leftover{name, slots[i], ls.ID()}
+		_, sweeping := s.leftovers[left]
+		s.leftovers[left] = time.Now().Add(lateEffect)
+		if !sweeping { // one goroutine does, however many enters get no answer
+			s.use([]string{name}, 1)
+			s.tasks.Go(func() { s.sweepLater(ls, left) })
+		}
+	}
 }
 
 // leftover is a key that may be left behind.
@@ -59,12 +57,11 @@ type leftover struct {
 // mostly is not very late, and then after pauses that grow, so that what comes does not stand for
 // longer than it took to come. While it is in use, what had been left there was taken over; and
 // more may come of it only afterwards.
-func (l *line) sweepLater(ls *lease.Lease, left leftover) {
-	s := l.session
+func (s *Session) sweepLater(ls *lease.Lease, left leftover) {
 	var until time.Time
 	for pause, done := firstSweep, false; !done; {
 		// With the lease it goes.
-		done = !sleep(ls.Context(), pause) || l.sweepSlot(ls, left.slot)
+		done = !sleep(ls.Context(), pause) || s.swept(ls, left)
 		s.mu.Lock()
 		if late := s.leftovers[left]; late != until {
 			until, pause = late, firstSweep/2 // for another one
@@ -76,7 +73,7 @@ func (l *line) sweepLater(ls *lease.Lease, left leftover) {
 		}
 		if done = done && (ls.Err() != nil || !time.Now().Before(until)); done {
 			delete(s.leftovers, left)
-			s.use(l.names, -1)
+			s.use([]string{left.name}, -1)
 			if s.leaving > 0 {
 				s.changed() // Orphan waits for this
 			}
@@ -109,50 +106,10 @@ func (l *line) patrol(ctx context.Context, ls *lease.Lease, slot wire.Slot) {
 // patrolEvery is how often patrol looks.
 const patrolEvery = 250 * time.Millisecond
 
-// sweep waits for the time when the late effect of an unanswered enter must have
-// come, and takes it back; or returns before, when somebody joins.
-func (l *line) sweep() {
-	s := l.session
-	l.queue.Close()
-	first := l.unsure[0]
-	late := time.NewTimer(time.Until(first.until))
-	defer late.Stop()
-	select {
-	case <-l.joined:
-		return
-	case <-s.ctx.Done():
-		return
-	case <-late.C:
-	}
-	l.unsure = l.unsure[1:]
-	within := &span{outer: s.ctx}
-	defer within.end(context.Canceled)
-	ls, err := s.awaitLease(within)
-	if err == nil && ls.ID() == first.lease { // under a dead lease nothing can be left
-		if !l.sweepSlot(ls, first.slot) {
-			l.later(ls, first.slot)
-		}
-	}
-	s.mu.Lock()
-	l.doubt = len(l.unsure) > 0
-	s.mu.Unlock()
-}
-
-// sweepSlot deletes what may stand under a key that nobody uses. False if that is to be
-// tried again.
-func (l *line) sweepSlot(ls *lease.Lease, slot wire.Slot) bool {
-	s := l.session
-	if l.single != nil {
-		swept, err := s.sweepUnused(ls, leftover{l.name, slot, ls.ID()})
-		return swept && err == nil || ls.Err() != nil
-	}
-	err := l.queue.Sweep(ls.Context(), ls.ID(), slot)
-	for i, name := range l.names {
-		if err == nil {
-			s.lookAgain(ls, leftover{name, l.slots[i], ls.ID()})
-		}
-	}
-	return err == nil || ls.Err() != nil
+// swept deletes what may stand under a key that nobody uses. False if that is to be tried again.
+func (s *Session) swept(ls *lease.Lease, left leftover) bool {
+	swept, err := s.sweepUnused(ls, left)
+	return swept && err == nil || ls.Err() != nil
 }
 
 // lookAgain looks for a key much later, again and again, unless that is done already. A key

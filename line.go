@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -47,7 +45,6 @@ type line struct {
 	blocked bool          // it has to wait
 	tenure  *tenure       // nil while the session has not got the lock
 	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
-	doubt   bool          // of a line for several names: a key may be left that nobody knows of, see unsure
 	resting bool          // nobody is in it, and nothing is left of it in etcd
 	counted bool          // among the names in use; if it rests, until that matters
 	free    bool          // and nobody has it, see fast.go
@@ -60,8 +57,6 @@ type line struct {
 
 	record  record      // of the entry that waits
 	settled alarm.Alarm // when its tenure has lasted for a while
-
-	unsure []late // the line's goroutine's own
 }
 
 // place is a queue in etcd, or several that are entered at once.
@@ -74,16 +69,8 @@ type place interface {
 	Rewrite(ctx context.Context, e *queue.Entry, value string) error
 	Leave(ctx context.Context, e *queue.Entry, tried bool) error
 	LeaveOnce(context.Context, *queue.Entry) (deleted bool, err error)
-	Sweep(ctx context.Context, lease clientv3.LeaseID, slot wire.Slot) error
 	Rest(wake <-chan struct{}) (woken bool)
 	Close()
-}
-
-// late is an enter that got no answer and may take effect yet.
-type late struct {
-	lease clientv3.LeaseID
-	slot  wire.Slot
-	until time.Time
 }
 
 // claim is what somebody wants to hold as.

@@ -41,10 +41,6 @@ func (l *line) next() bool {
 		case l.waiters.Len() > 0:
 			s.mu.Unlock()
 			return true
-		case l.doubt && !closing:
-			l.drain()
-			s.mu.Unlock()
-			l.sweep()
 		case !rested && !closing && !l.own() && s.leaving == 0 && s.resting < maxResting:
 			l.drain()
 			if !l.single.Watches() {

@@ -166,7 +166,7 @@ func (t *tenure) leaveAtOnce(ctx context.Context) bool {
 		return true
 	}
 	t.left, t.tried = deleted, err != nil
-	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 && !t.line.doubt {
+	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 {
 		t.line.rest(true)
 	}
 	t.leave() // wakes the line's goroutine

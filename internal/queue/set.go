@@ -295,16 +295,6 @@ func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	return true, nil
 }
 
-// Sweep deletes whatever stands under our keys of a lease.
-func (s *Set) Sweep(ctx context.Context, lease clientv3.LeaseID, _ wire.Slot) error {
-	for i, q := range s.queues {
-		if err := q.Sweep(ctx, lease, s.slots[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Rest waits for wake, for a moment. There is nothing to be kept meanwhile.
 func (s *Set) Rest(<-chan struct{}) (woken bool) { return false }
 

@@ -73,7 +73,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "TryLock writes only if nobody is there (A13)",
-		edits:    []edit{{"serve.go", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"}},
+		edits:    []edit{{"serve.go", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"}, {"fast.go", "once = l.single.TryEnterOnce", "_ = l.single.TryEnterOnce"}},
 		in:       inRoot, tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},
 	},
 	{

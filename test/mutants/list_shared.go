@@ -74,7 +74,7 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "a downgrade at the time of a loss ends",
-		edits:    []edit{{"upgrade.go", "case <-settled: //", "case <-(chan struct{})(nil): //"}},
+		edits:    []edit{{"upgrade.go", "t.becomeShared(), t.settled.wait()", "t.becomeShared(), make(<-chan struct{})"}},
 		in:       inRoot, tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
 	{
