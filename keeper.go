@@ -86,7 +86,12 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		ctx, cancel := context.WithTimeout(s.ctx, min(tryTimeout, s.cfg.ttl/2))
 		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
 		cancel()
-		if err != nil {
+		switch {
+		case err == nil:
+		case answer.Final(err):
+			s.log.Error("etcd refuses a new lease, without which nothing can be locked; trying again", zap.Error(err))
+			continue
+		default:
 			s.log.Debug("no new lease yet", zap.Error(err))
 			continue
 		}
