@@ -98,14 +98,14 @@ func (c *Clock) remove(a *Alarm) {
 
 // ring sets off what is due, and sees to the timer for the rest.
 func (c *Clock) ring() {
-	for a := c.due(); a != nil; a = c.due() {
-		a.ringer.Ring()
+	for r := c.due(); r != nil; r = c.due() {
+		r.Ring()
 	}
 }
 
-// due takes out the first alarm that is due; if there is none it arms the timer for the
-// next one.
-func (c *Clock) due() *Alarm {
+// due takes out the first alarm that is due, and returns what it is set for: while that rings
+// the alarm may be set again. If there is none it arms the timer for the next one.
+func (c *Clock) due() Ringer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	a := c.first
@@ -118,7 +118,7 @@ func (c *Clock) due() *Alarm {
 		return nil
 	}
 	c.remove(a)
-	return a
+	return a.ringer
 }
 
 // Context is a child of parent that is cancelled when the time has passed. It has no

@@ -87,3 +87,22 @@ func TestAContextEndsInTimeAndTellsNoDeadline(t *testing.T) {
 		require.Nil(t, c.first, "an alarm was left")
 	})
 }
+
+// Who stops an alarm too late may set it again while it still rings. (The race detector tells.)
+func TestAnAlarmIsSetAgainWhileItRings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(time.Second)
+		var rang atomic.Int32
+		slow := ringer(func() {
+			time.Sleep(time.Millisecond)
+			rang.Add(1)
+		})
+		var a Alarm
+		c.Set(&a, slow)
+		time.Sleep(time.Second + time.Microsecond)
+		require.False(t, a.Stop(), "it rings")
+		c.Set(&a, slow)
+		time.Sleep(2 * time.Second)
+		require.EqualValues(t, 2, rang.Load())
+	})
+}
