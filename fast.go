@@ -31,6 +31,7 @@ type attempt struct {
 	of     *waiter
 	entry  *queue.Entry // nil: none is known to stand
 	unsure bool         // it may stand all the same, or may come yet
+	wanted span         // ends when nobody is left whom it serves
 }
 
 // attempt gives the line, which nobody has, to a waiter who has just joined; nil if the
@@ -43,8 +44,10 @@ func (l *line) attempt(w *waiter) *attempt {
 	}
 	l.take()
 	s.slots.hold(l.name, w.rank)
-	l.served = w
-	return &attempt{lease: w.under, slot: w.rank, of: w}
+	a := &attempt{lease: w.under, slot: w.rank, of: w}
+	a.wanted.within(s.ctx)
+	l.served, l.wanted = w, &a.wanted
+	return a
 }
 
 // hurries tells whether the caller will not wait for as long as a request may take. Whose
@@ -89,11 +92,11 @@ func (l *line) enterAlone(ctx context.Context, a *attempt) *Hold {
 // refused tells whom it concerns that the attempt was refused.
 func (l *line) refused(a *attempt, err error) {
 	s := l.session
-	l.fail(&span{outer: s.ctx}, a.lease, a.of, err)
+	l.fail(&a.wanted, a.lease, a.of, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slots.drop(l.name, a.slot)
-	l.served = nil
+	l.served, l.wanted = nil, nil
 	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed {
 		go l.run(nil)
 		return
@@ -103,15 +106,14 @@ func (l *line) refused(a *attempt, err error) {
 
 // resume goes on with an attempt, in the line's goroutine.
 func (a *attempt) resume(l *line) {
-	wanted := l.want()
 	defer l.done()
 	if a.unsure {
 		l.later(a.lease, a.slot)
-	} else if a.entry == nil && wanted.over() != nil {
+	} else if a.entry == nil && a.wanted.over() != nil {
 		l.dropSlot(a.slot)
 		return
 	}
-	l.serveAttempt(wanted, a)
+	l.serveAttempt(&a.wanted, a)
 }
 
 // unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
@@ -124,6 +126,7 @@ func (l *line) unattended(a *attempt) *Hold {
 	}
 	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
 	t.grantTo(a.of)
+	l.wanted = nil
 	l.session.mu.Unlock()
 	l.session.settle.Set(&l.settled, l)
 	l.young.Store(t)

@@ -1,0 +1,71 @@
+package etcdlock
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// An attempt that was cut off goes on for those who have joined, as what they want. A reader
+// must not wait behind the key of a writer who has given up, when only readers hold.
+func TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted(t *testing.T) {
+	for what, act := range map[string]simetcd.Action{
+		"slow request": {DelayRequest: 100 * time.Millisecond},
+		"slow answer":  {DelayReply: 100 * time.Millisecond},
+		"lost request": {DropRequest: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				reads, err := NewRWMutex(w.session("b"), "m").RLock(w.ctx)
+				require.NoError(w, err)
+				m := NewRWMutex(w.session("a"), "m")
+				w.next("a", simetcd.Txn, act)
+				writer := begin(w, m.Lock)
+				w.pass(10 * time.Millisecond)
+				reader := begin(w, m.RLock)
+				w.pass(10 * time.Millisecond)
+				writer.cancel()
+				writer.fails(context.Canceled)
+				began := time.Now()
+				r := reader.get()
+				require.Less(w, time.Since(began), 500*time.Millisecond)
+				require.NoError(w, r.Unlock(w.ctx))
+				require.NoError(w, reads.Unlock(w.ctx))
+				w.allGone()
+			})
+		})
+	}
+}
+
+// Nor is a try, right after a call that was cancelled, refused for the key that this one may
+// have left.
+func TestATryRightAfterACancelledAttemptIsNotRefusedForIt(t *testing.T) {
+	for what, act := range map[string]simetcd.Action{
+		"slow request": {DelayRequest: 100 * time.Millisecond},
+		"slow answer":  {DelayReply: 100 * time.Millisecond},
+		"lost request": {DropRequest: true},
+		"lost answer":  {DropReply: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				m := NewMutex(w.session("a"), "m")
+				w.next("a", simetcd.Txn, act)
+				var first error
+				p := begin(w, func(ctx context.Context) (*Lock, error) {
+					_, first = m.Lock(ctx)
+					return m.TryLock(w.ctx)
+				})
+				w.pass(20 * time.Millisecond)
+				p.cancel()
+				l := p.get()
+				require.ErrorIs(w, first, context.Canceled)
+				require.NoError(w, l.Unlock(w.ctx))
+				w.allGone()
+			})
+		})
+	}
+}
