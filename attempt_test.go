@@ -69,3 +69,42 @@ func TestATryRightAfterACancelledAttemptIsNotRefusedForIt(t *testing.T) {
 		})
 	}
 }
+
+// Deadlocks are looked for by what the entries say: that of an attempt says what he holds to
+// whom it was left.
+func TestWhoTakesAnAttemptOverSaysWhatHeHolds(t *testing.T) {
+	for what, act := range map[string]simetcd.Action{
+		"slow request": {DelayRequest: 100 * time.Millisecond},
+		"lost request": {DropRequest: true},
+		"lost answer":  {DropReply: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.session("a")
+				m := NewMutex(s, "m")
+				stranger := w.lock(NewMutex(w.session("b"), "m"))
+				x := w.lock(NewMutex(s, "x"))
+				w.next("a", simetcd.Txn, act)
+				first := begin(w, m.Lock)
+				w.pass(time.Millisecond)
+				second := begin(w, func(ctx context.Context) (*Lock, error) {
+					ctx, stop := x.within(ctx)
+					defer stop()
+					return m.Lock(ctx)
+				})
+				w.pass(10 * time.Millisecond)
+				first.cancel()
+				first.fails(context.Canceled)
+				w.pass(500 * time.Millisecond)
+				entries, err := m.Queue(w.ctx)
+				require.NoError(w, err)
+				require.Len(w, entries, 2)
+				require.Equal(w, []string{x.Key()}, entries[1].Holds)
+				require.NoError(w, stranger.Unlock(w.ctx))
+				require.NoError(w, second.get().Unlock(w.ctx))
+				require.NoError(w, x.Unlock(w.ctx))
+				w.allGone()
+			})
+		})
+	}
+}

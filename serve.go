@@ -203,7 +203,7 @@ func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot, 
 	if w.try {
 		enter = l.queue.TryEnter
 	} else {
-		l.record.speaksOf(w)
+		l.speakOf(w)
 		defer l.record.end()
 	}
 	want := w.wants(ls, *slot)
@@ -289,10 +289,21 @@ func (l *line) wait(wanted *span, ls *lease.Lease, of *waiter, e *queue.Entry) (
 		if w == nil || !w.inherits(of) {
 			return 0, errUnwanted
 		}
-		l.record.speaksOf(w)
+		l.speakOf(w)
 		if err := l.rewrite(ls, e, w); err != nil {
 			return 0, err
 		}
+	}
+}
+
+// speakOf has the record speak of a waiter; unless he has given up by now, of which the record
+// has been told too early.
+func (l *line) speakOf(w *waiter) {
+	l.record.speaksOf(w)
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	if next := l.front(); next != nil && next != w && (w.carried != nil || next.carried != nil) {
+		l.record.outdated()
 	}
 }
 
