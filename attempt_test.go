@@ -2,6 +2,8 @@ package etcdlock
 
 import (
 	"context"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +105,33 @@ func TestWhoTakesAnAttemptOverSaysWhatHeHolds(t *testing.T) {
 				require.NoError(w, stranger.Unlock(w.ctx))
 				require.NoError(w, second.get().Unlock(w.ctx))
 				require.NoError(w, x.Unlock(w.ctx))
+				w.allGone()
+			})
+		})
+	}
+}
+
+// The client's code runs in the caller's goroutine. Where it panics there, or ends that goroutine, as
+// a fake of a test does that fails it, the line goes on, and the session can be closed.
+func TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine(t *testing.T) {
+	for what, end := range map[string]func(){"panic": func() { panic("of the client") }, "goexit": runtime.Goexit} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.session("a")
+				m := NewMutex(s, "m")
+				var ended atomic.Bool
+				s.writer.Pace = func(context.Context, string) {
+					if !ended.Swap(true) {
+						end()
+					}
+				}
+				go func() {
+					defer func() { _ = recover() }()
+					_, _ = m.Lock(w.ctx)
+				}()
+				w.pass(time.Second)
+				require.True(w, ended.Load())
+				require.NoError(w, w.lock(m).Unlock(w.ctx))
 				w.allGone()
 			})
 		})

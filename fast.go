@@ -64,16 +64,7 @@ func (w *waiter) hurries() bool {
 // It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
 // line's goroutine finds out and takes it back (traps A4, B2).
 func (l *line) enterAlone(ctx context.Context, a *attempt) *Hold {
-	once := l.single.EnterOnce
-	if a.of.try {
-		once = l.single.TryEnterOnce
-	}
-	bounded, cancel := l.session.writer.Bound(a.lease.Context())
-	stop := context.AfterFunc(ctx, cancel)
-	var err error
-	a.entry, err = once(bounded, a.of.wants(a.lease, a.slot))
-	stop()
-	cancel()
+	err := l.request(ctx, a)
 	switch {
 	case err == nil && a.entry != nil && a.entry.First():
 		if h := l.unattended(a); h != nil {
@@ -87,6 +78,28 @@ func (l *line) enterAlone(ctx context.Context, a *attempt) *Hold {
 	}
 	go l.run(a.resume)
 	return nil
+}
+
+// request is the one request of an attempt.
+func (l *line) request(ctx context.Context, a *attempt) (err error) {
+	once := l.single.EnterOnce
+	if a.of.try {
+		once = l.single.TryEnterOnce
+	}
+	bounded, cancel := l.session.writer.Bound(a.lease.Context())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	returned := false
+	defer func() {
+		if !returned { // the client's code has panicked, or ended this goroutine
+			a.entry, a.unsure = nil, true
+			l.giveUp(a.of)
+			go l.run(a.resume)
+		}
+	}()
+	a.entry, err = once(bounded, a.of.wants(a.lease, a.slot))
+	returned = true
+	return err
 }
 
 // refused tells whom it concerns that the attempt was refused.
