@@ -216,11 +216,13 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return err
 			}
 			if resp.Succeeded {
-				if n > tries {
-					e = newEntry(q.key(w), w, resp.Header.Revision)
-				} else {
+				if n == 1 {
 					e = q.foundNobody(w, resp.Header.Revision)
+					return nil
 				}
+				e = newEntry(q.key(w), w, resp.Header.Revision)
+				e.first = n <= tries // beside others, who were read
+				q.closeStale()
 				return nil
 			}
 			w.heed(resp)
@@ -233,6 +235,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return q.taken(resp)
 			}
 			q.size.Store(resp.Responses[1].GetResponseRange().Count)
+			q.emptied = time.Time{}
 			next := newEntry(q.key(w), w, resp.Header.Revision+1) // younger than all
 			blocker, err := next.blocker(next.kv(w.Value), resp.Responses[1].GetResponseRange().Kvs)
 			if err != nil {
