@@ -18,6 +18,7 @@ import (
 // After an error the key may have been written, or may be yet. Without either an entry or an
 // error, it has not, and takes more than one request: Enter.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
+	q.surprised = false
 	if !q.wasEmpty() || q.writer.busy() { // a batch makes guesses of its own, see brief.go
 		e, _, err := q.enter(ctx, &w)
 		return e, err

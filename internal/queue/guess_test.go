@@ -5,7 +5,33 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
+
+// What a wrong guess has led to is for the Enter that follows it, and for no later one.
+func TestASurpriseIsForgotten(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		want := Want{Lease: r.GrantLease(time.Hour), Value: "v"}
+		once := func() *Entry {
+			e, err := a.EnterOnce(r.ctx, want)
+			require.NoError(r, err)
+			return e
+		}
+		require.NoError(r, a.Leave(r.ctx, once(), false))
+		theirs := r.enter(b)
+		require.Nil(r, once(), "a wrong guess, and then nobody wants it any more")
+		require.NoError(r, b.Leave(r.ctx, theirs, false))
+		require.NoError(r, a.Leave(r.ctx, once(), false))
+		before := r.Client("a").Count(simetcd.Watch)
+		e, _, err := a.Enter(r.ctx, want)
+		require.NoError(r, err)
+		require.True(r, e.First())
+		require.Equal(r, before, r.Client("a").Count(simetcd.Watch))
+		require.False(r, a.Watches())
+	})
+}
 
 // Who has got in beside others has not found the queue empty.
 func TestATryBesideOthersFoundSomebody(t *testing.T) {
