@@ -64,12 +64,17 @@ func (q *Queue) foundNobody(w Want, rev int64) *Entry {
 // wasEmpty tells whether the queue was found empty a moment ago.
 func (q *Queue) wasEmpty() bool { return time.Since(q.emptied) < Resting }
 
+// aheadTimeout bounds what the place in the line waits for a watch, which may hang.
+const aheadTimeout = 100 * time.Millisecond
+
 // openAhead opens a view before its entry is written; the transaction that enters reads what
 // it is to show.
 func (q *Queue) openAhead(ctx context.Context, w Want) {
 	if q.view != nil || w.Rule != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, aheadTimeout)
+	defer cancel()
 	plain := !w.Candidate && !w.Keeps
 	if watch := q.openAll(ctx, plain); watch != nil {
 		q.closeBehind()

@@ -48,3 +48,31 @@ func TestATryBesideOthersFoundSomebody(t *testing.T) {
 		require.EqualValues(r, 1, a.size.Load())
 	})
 }
+
+// A watch that hangs keeps nobody for long from lining up.
+func TestAWatchThatHangsCostsNoPlace(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		want := Want{Lease: r.GrantLease(time.Hour), Value: "v"}
+		e, err := a.EnterOnce(r.ctx, want)
+		require.NoError(r, err)
+		require.NoError(r, a.Leave(r.ctx, e, false))
+		theirs := r.enter(b)
+		e, err = a.EnterOnce(r.ctx, want)
+		require.NoError(r, err)
+		require.Nil(r, e)
+		r.Intercept(func(c simetcd.Call) simetcd.Action {
+			return simetcd.Action{DropRequest: c.Kind == simetcd.Watch}
+		})
+		began := time.Now()
+		e, _, err = a.Enter(r.ctx, want)
+		require.NoError(r, err)
+		require.Less(r, time.Since(began), 200*time.Millisecond)
+		r.Intercept(nil)
+		got := r.await(a, e)
+		time.Sleep(3 * time.Second)
+		require.NoError(r, b.Leave(r.ctx, theirs, false))
+		require.NoError(r, (<-got).err)
+		a.Close()
+	})
+}
