@@ -137,3 +137,59 @@ func TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine(t *testing.T) {
 		})
 	}
 }
+
+// A call that is cancelled in its first request mostly leaves no doubt: that request is found to
+// have been applied, and taken back, and nothing is looked for any more.
+func TestACancelledCallLeavesNoDoubtOnceItsKeyWasFound(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		m := NewMutex(s, "m")
+		w.next("a", simetcd.Txn, simetcd.Action{DelayReply: 100 * time.Millisecond})
+		p := begin(w, m.Lock)
+		w.pass(20 * time.Millisecond)
+		p.cancel()
+		p.fails(context.Canceled)
+		w.pass(20 * time.Millisecond)
+		w.empty("m")
+		inner := w.lock(NewMutex(s, "m/1"))
+		require.NoError(w, inner.Unlock(w.ctx))
+		began := time.Now()
+		w.orphan(s)
+		require.Less(w, time.Since(began), 100*time.Millisecond)
+	})
+}
+
+// What is found proves nothing where it may be of somebody else: of an earlier request that is not
+// answered either, or of the process before.
+func TestAKeyOfSomebodyElseLeavesTheDoubt(t *testing.T) {
+	cancelled := func(w *world, m *Mutex, after, late time.Duration) {
+		w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: late})
+		p := begin(w, m.Lock)
+		w.pass(after)
+		p.cancel()
+		p.fails(context.Canceled)
+		w.pass(20 * time.Millisecond)
+		w.empty("m")
+	}
+	t.Run("an earlier request", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			m := NewMutex(w.session("a"), "m")
+			cancelled(w, m, 5*time.Millisecond, 40*time.Millisecond)
+			cancelled(w, m, 30*time.Millisecond, lateEffect+10*time.Millisecond)
+			w.pass(lateEffect)
+			w.empty("m")
+			w.allGone()
+		})
+	})
+	t.Run("the process before", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.session("before")
+			w.lock(NewMutex(s, "m"))
+			m := NewMutex(w.session("a", WithLease(w.orphan(s))), "m")
+			cancelled(w, m, 5*time.Millisecond, 3*time.Second)
+			w.pass(7 * time.Second)
+			w.empty("m")
+			w.allGone()
+		})
+	})
+}

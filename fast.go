@@ -120,9 +120,7 @@ func (l *line) refused(a *attempt, err error) {
 // resume goes on with an attempt, in the line's goroutine.
 func (a *attempt) resume(l *line) {
 	defer l.done()
-	if a.unsure {
-		l.later(a.lease, a.slot)
-	} else if a.entry == nil && a.wanted.over() != nil {
+	if !a.unsure && a.entry == nil && a.wanted.over() != nil {
 		l.dropSlot(a.slot)
 		return
 	}

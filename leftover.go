@@ -7,6 +7,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -44,6 +45,19 @@ func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 			s.tasks.Go(func() { s.sweepLater(ls, left) })
 		}
 	}
+}
+
+// came tells whether the one request that was not answered has taken effect: then it will not
+// any more. It has if its key was there afterwards, and nobody else can have put it there.
+func (l *line) came(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
+	if e == nil || !e.Adopted() || ls.ID() == l.session.heir {
+		return false
+	}
+	s, left := l.session, leftover{l.name, slot, ls.ID()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, unsure := s.leftovers[left]
+	return !unsure && !s.watched[left]
 }
 
 // leftover is a key that may be left behind.

@@ -100,7 +100,7 @@ func (l *line) serve() {
 // serveAttempt is serve from when it is known for whom, under which lease and by which key.
 func (l *line) serveAttempt(wanted *span, a *attempt) {
 	ls, first, slot := a.lease, a.of, a.slot
-	entry, rev, err := l.enter(wanted, ls, first, &slot, a.entry)
+	entry, rev, err := l.enter(wanted, a, &slot)
 	if err == nil {
 		var t *tenure
 		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
@@ -197,8 +197,9 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // the proof. The requests run under the lease, not under a caller's context: one
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd; one that is
-// given has been written already.
-func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot, e *queue.Entry) (_ *queue.Entry, rev int64, err error) {
+// an attempt has was written before.
+func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+	ls, w, e := a.lease, a.of, a.entry
 	enter := l.queue.Enter
 	if w.try {
 		enter = l.queue.TryEnter
@@ -209,7 +210,7 @@ func (l *line) enter(wanted *span, ls *lease.Lease, w *waiter, slot *wire.Slot, 
 	want := w.wants(ls, *slot)
 	if e == nil {
 		var unsure bool
-		if e, unsure, err = enter(ls.Context(), want); unsure {
+		if e, unsure, err = enter(ls.Context(), want); unsure || a.unsure && !l.came(ls, *slot, e) {
 			l.later(ls, *slot)
 		}
 	}

@@ -172,6 +172,7 @@ func (e *Entry) kv(value string) *mvccpb.KeyValue {
 // hold taken over has a revision of its own, and so a token above its former one.
 func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	e := newEntry(key, w, kvs[0].CreateRevision)
+	e.adopted = true
 	e.wrote(kvs[0].ModRevision)
 	return e
 }

@@ -88,6 +88,7 @@ type Entry struct {
 
 	candidate bool
 	keeps     bool
+	adopted   bool // the key was there already
 }
 
 // Want is what somebody wants to enter with.
@@ -103,6 +104,9 @@ type Want struct {
 
 // First says that nobody older was there when the key was written.
 func (e *Entry) First() bool { return e.first }
+
+// Adopted says that the key was there already when it was to be written.
+func (e *Entry) Adopted() bool { return e.adopted }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
 	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, candidate: w.Candidate, keeps: w.Keeps}
