@@ -107,15 +107,12 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
-		edits: []edit{
-			{"serve.go", "unsure, err = enter(ls.Context(), want); unsure {", "unsure, err = enter(ls.Context(), want); unsure && false {"},
-			{"fast.go", "if a.unsure {\n\t\tl.later", "if a.unsure && false {\n\t\tl.later"},
-		},
-		in: inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
+		edits:    []edit{{"serve.go", "unsure || a.unsure && !l.came(ls, *slot, e)", "unsure && false"}},
+		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
 	},
 	{
 		takesOut: "so is one that was cut off with its caller",
-		edits:    []edit{{"fast.go", "if a.unsure {\n\t\tl.later", "if a.unsure && false {\n\t\tl.later"}},
+		edits:    []edit{{"serve.go", "unsure || a.unsure && !l.came(ls, *slot, e)", "unsure"}},
 		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
 	{
@@ -127,6 +124,31 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "whose time is short cuts no request off",
 		edits:    []edit{{"fast.go", "return ok && time.Until(deadline) <= queue.FirstBound", "return false && ok && time.Until(deadline) <= queue.FirstBound"}},
 		in:       inRoot, tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
+	},
+	{
+		takesOut: "an attempt ends when nobody is left whom it serves",
+		edits:    []edit{{"fast.go", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, &span{outer: s.ctx}"}},
+		in:       inRoot, tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
+	},
+	{
+		takesOut: "an entry of who has given up by then says what the next one holds",
+		edits:    []edit{{"serve.go", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"}},
+		in:       inRoot, tests: []string{"TestWhoTakesAnAttemptOverSaysWhatHeHolds"},
+	},
+	{
+		takesOut: "a caller whose goroutine ends in his own request leaves the line",
+		edits:    []edit{{"fast.go", "if !returned {", "if !returned && false {"}},
+		in:       inRoot, tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
+	},
+	{
+		takesOut: "a key that was found tells of a request only if it can be of no other one",
+		edits:    []edit{{"leftover.go", "return !unsure && !s.watched[left]", "return !unsure || true"}},
+		in:       inRoot, tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
+	},
+	{
+		takesOut: "nor of the process before",
+		edits:    []edit{{"leftover.go", " || ls.ID() == l.session.heir {", " {"}},
+		in:       inRoot, tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
