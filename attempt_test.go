@@ -193,3 +193,41 @@ func TestAKeyOfSomebodyElseLeavesTheDoubt(t *testing.T) {
 		})
 	})
 }
+
+// Who ends the session waits for what callers do alone, and for no longer.
+func TestASessionEndsAsSoonAsItsCallersAreThrough(t *testing.T) {
+	orphaned := func(w *world, s *Session) {
+		began := time.Now()
+		w.orphan(s)
+		require.Less(w, time.Since(began), 200*time.Millisecond)
+	}
+	slow := simetcd.Action{DelayReply: 100 * time.Millisecond}
+	for what, test := range map[string]func(w *world, s *Session){
+		"a hold that is young": func(w *world, s *Session) {
+			w.lock(NewMutex(s, "m"))
+			began := time.Now()
+			require.NoError(w, s.Close(w.ctx))
+			require.Less(w, time.Since(began), 20*time.Millisecond)
+		},
+		"a release": func(w *world, s *Session) {
+			l := w.lock(NewMutex(s, "m"))
+			w.next("a", simetcd.Txn, slow)
+			p := begin(w, func(ctx context.Context) (any, error) { return nil, l.Unlock(ctx) })
+			w.pass(10 * time.Millisecond)
+			orphaned(w, s)
+			p.get()
+		},
+		"a try that is refused": func(w *world, s *Session) {
+			w.lock(NewMutex(w.session("b"), "m"))
+			w.next("a", simetcd.Txn, slow)
+			p := begin(w, NewMutex(s, "m").TryLock)
+			w.pass(10 * time.Millisecond)
+			orphaned(w, s)
+			p.fails(ErrOrphaned)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) { test(w, w.session("a")) })
+		})
+	}
+}
