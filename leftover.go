@@ -18,7 +18,7 @@ import (
 // etcd's own bound for a proposal is 5 s plus two election timeouts.
 const lateEffect = 10 * time.Second
 
-// lookedAgain are the times after that at which it is looked for once more: a request may
+// lookedAgain are the pauses, from when it is first looked for, after which it is once more: a request may
 // lie in a connection that hangs, while the lease is renewed by another one.
 var lookedAgain = []time.Duration{20 * time.Second, 30 * time.Second, time.Minute}
 

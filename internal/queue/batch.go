@@ -55,8 +55,8 @@ const (
 	// operations by default, those of the transaction and of its largest part together.
 	most = 100
 
-	// slow is after what time a transaction that is under way holds up nobody: it may
-	// hang on a connection that is dead, while another one would do.
+	// slow is for how long a transaction that is under way may hold up others: it may hang on
+	// a connection that is dead, while another one would do.
 	slow = 200 * time.Millisecond
 )
 
