@@ -238,6 +238,19 @@ func TestAWrongGuessCostsOneRequest(t *testing.T) {
 	})
 }
 
+// What a process before has left stands already; to take it over is to find it and to write it.
+func TestATakeoverTakesTwoRequests(t *testing.T) {
+	simulate(t, func(w *world) {
+		before := w.session("before")
+		w.lock(NewMutex(before, "m"))
+		m := NewMutex(w.session("a", WithLease(w.orphan(before))), "m")
+		require.Regexp(w, "^(1 Range, )?2 Txn$", requests(w.Client("a"), func() {
+			require.NoError(w, w.lock(m).Err())
+		}))
+		w.allGone()
+	})
+}
+
 // What is known of a queue is believed for a moment only.
 func TestAGuessIsMadeSoonOrNotAtAll(t *testing.T) {
 	simulate(t, func(w *world) {

@@ -50,7 +50,7 @@ func (l *line) later(ls *lease.Lease, slot wire.Slot) {
 // came tells whether the one request that was not answered has taken effect: then it will not
 // any more. It has if its key was there afterwards, and nobody else can have put it there.
 func (l *line) came(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
-	if e == nil || !e.Adopted() || ls.ID() == l.session.heir {
+	if e == nil || !e.Adopted() {
 		return false
 	}
 	s, left := l.session, leftover{l.name, slot, ls.ID()}

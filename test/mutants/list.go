@@ -146,9 +146,9 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
-		takesOut: "nor of the process before",
-		edits:    []edit{{"leftover.go", " || ls.ID() == l.session.heir {", " {"}},
-		in:       inRoot, tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
+		takesOut: "the key of the process before is taken over by two requests",
+		edits:    []edit{{"fast.go", " || w.under.ID() == s.heir ||", " ||"}},
+		in:       inRoot, tests: []string{"TestATakeoverTakesTwoRequests"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
