@@ -139,7 +139,7 @@ func TestWhoseTimeIsShortCutsNoRequestOff(t *testing.T) {
 	for _, bound := range []time.Duration{100 * time.Millisecond, queue.FirstBound} {
 		simulate(t, func(w *world) {
 			s := w.session("a")
-			w.next("a", simetcd.Txn, simetcd.Action{DelayReply: bound + 100*time.Millisecond})
+			w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: bound + 100*time.Millisecond})
 			_, err := NewMutex(s, "m").Lock(w.timeout(bound))
 			require.ErrorIs(w, err, context.DeadlineExceeded)
 			if bound < queue.FirstBound {

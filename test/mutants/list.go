@@ -209,7 +209,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "lines do not rest for ever",
-		edits:    []edit{{"rest.go", "case time.Since(l.since) < queue.Resting:", "case true:"}},
+		edits:    []edit{{"rest.go", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"}},
 		in:       inRoot, tests: []string{"TestFewLinesRest"},
 	},
 	{
