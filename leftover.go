@@ -18,8 +18,8 @@ import (
 // etcd's own bound for a proposal is 5 s plus two election timeouts.
 const lateEffect = 10 * time.Second
 
-// lookedAgain are the pauses, from when it is first looked for, after which it is once more: a request may
-// lie in a connection that hangs, while the lease is renewed by another one.
+// lookedAgain are pauses, from the first look on, after each of which it is looked for once more: a
+// request may lie in a connection that hangs, while the lease is renewed by another one.
 var lookedAgain = []time.Duration{20 * time.Second, 30 * time.Second, time.Minute}
 
 // later has a key looked for that may be left behind, or the keys of a line for several names. Not

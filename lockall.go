@@ -137,7 +137,6 @@ func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
 	}
 	l := s.ownLine(names...)
 	l.enlist(w)
-	l.wake()
 	return l, nil
 }
 

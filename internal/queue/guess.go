@@ -9,10 +9,9 @@ import (
 
 // Most locks are free when they are wanted, and were so the last time. Who has just found nobody
 // guesses that nobody is there: then his transaction need not read, nor say what to do in
-// any other case, which is a fiftieth of what it takes. A guess that was wrong costs one more
-// request; but the next one sees all who are there after the watch on them has been opened,
-// and spares the read for which a wait else begins with: it is two requests and a watch in
-// either case.
+// any other case, which saves a fiftieth of a lock and unlock. A guess that was wrong is one
+// request more before the place in the line is taken; but who enters then does so when the watch on
+// those who are there has been opened already, and spares the read with which a wait else begins.
 
 // EnterOnce is one request of Enter, for who waits alone and has no view; ctx is to be bounded.
 // After an error the key may have been written, or may be yet. Without either an entry or an
