@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -29,6 +30,32 @@ func TestASurpriseIsForgotten(t *testing.T) {
 		require.NoError(r, err)
 		require.True(r, e.First())
 		require.Equal(r, before, r.Client("a").Count(simetcd.Watch))
+		require.False(r, a.Watches())
+	})
+}
+
+// A view that was opened ahead of an entry which does not come shows nothing, and is closed.
+func TestAViewWithoutAnEntryIsClosed(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.queue("a"), r.queue("b")
+		want := Want{Lease: r.GrantLease(time.Hour), Value: "v"}
+		e, err := a.EnterOnce(r.ctx, want)
+		require.NoError(r, err)
+		require.NoError(r, a.Leave(r.ctx, e, false))
+		r.enter(b)
+		e, err = a.EnterOnce(r.ctx, want)
+		require.NoError(r, err)
+		require.Nil(r, e)
+		watches := r.Client("a").Count(simetcd.Watch)
+		r.Intercept(func(c simetcd.Call) simetcd.Action {
+			return simetcd.Action{DropRequest: c.Client == "a" && c.Kind == simetcd.Txn}
+		})
+		ctx, cancel := context.WithTimeout(r.ctx, 500*time.Millisecond)
+		defer cancel()
+		_, unsure, err := a.Enter(ctx, want)
+		require.ErrorIs(r, err, context.DeadlineExceeded)
+		require.True(r, unsure)
+		require.Greater(r, r.Client("a").Count(simetcd.Watch), watches, "there was one")
 		require.False(r, a.Watches())
 	})
 }

@@ -218,6 +218,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestAWrongGuessCostsOneRequest"},
 	},
 	{
+		takesOut: "a view without an entry is closed",
+		edits:    []edit{{"internal/queue/enter.go", "if q.view != nil && q.view.ahead {\n\t\tq.closeView", "if q.view != nil && q.view.ahead && false {\n\t\tq.closeView"}},
+		in:       inQueue, tests: []string{"TestAViewWithoutAnEntryIsClosed"},
+	},
+	{
 		takesOut: "a guess is made soon or not at all",
 		edits:    []edit{{"internal/queue/guess.go", "time.Since(q.emptied) < Resting", "!q.emptied.IsZero()"}},
 		in:       inRoot, tests: []string{"TestAGuessIsMadeSoonOrNotAtAll"},
