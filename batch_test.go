@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -196,18 +197,29 @@ func TestWritesThatHangDoNotHoldUpOthers(t *testing.T) {
 	})
 }
 
-// One that is refused late does not leave those in it behind: its lane was given up by then.
+// One that is refused late does not leave those in it behind: its lane was given up by then. Nor
+// does the one who is to blame hold up the others, when they go alone, while a lane is free.
 func TestABatchThatIsRefusedLateIsSentAgainAtOnce(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
 		w.Intercept(func(c simetcd.Call) simetcd.Action {
-			if txn, ok := c.Req.(*pb.TxnRequest); ok && writes(txn, "many/7/") {
+			txn, ok := c.Req.(*pb.TxnRequest)
+			switch {
+			case ok && writes(txn, "many/7/"):
 				return simetcd.Action{DelayRequest: 500 * time.Millisecond, Err: rpctypes.ErrGRPCPermissionDenied}
+			case ok && c.N <= 3: // which have the lanes, so that the others go together
+				return simetcd.Action{DelayRequest: 50 * time.Millisecond}
 			}
 			return simetcd.Action{}
 		})
 		began := time.Now()
-		for i, p := range lockMany(w, s, 40) {
+		var all []*pending[*Lock]
+		for i := range 40 {
+			all = append(all, start(w, NewMutex(s, fmt.Sprintf("many/%d", i)).Lock))
+			synctest.Wait()
+		}
+		var holds []*Lock
+		for i, p := range all {
 			l, err := p.result()
 			if i == 7 {
 				require.ErrorIs(w, err, rpctypes.ErrPermissionDenied)
@@ -215,6 +227,9 @@ func TestABatchThatIsRefusedLateIsSentAgainAtOnce(t *testing.T) {
 			}
 			require.NoError(w, err)
 			require.Less(w, p.at.Sub(began), 800*time.Millisecond)
+			holds = append(holds, l)
+		}
+		for _, l := range holds {
 			require.NoError(w, l.Unlock(w.ctx))
 		}
 	})

@@ -248,8 +248,9 @@ func (w *Writer) fly(batch []*write) {
 	}
 }
 
-// again puts the writes of a refused batch back, each to go alone. The first one goes at
-// once: the batch may have given up its lane long ago, and nobody else may come.
+// again puts the writes of a refused batch back, each to go alone. The first ones go at once, on
+// all lanes that are free: the batch may have given up its own long ago, and nobody else may
+// come; and nobody has to wait, nor is any lane timed, while there is another one.
 func (w *Writer) again(batch []*write, tooMany bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -260,6 +261,8 @@ func (w *Writer) again(batch []*write, tooMany bool) {
 		wr.alone = true
 	}
 	w.waiting = append(batch, w.waiting...)
-	w.flying++
-	w.landed()
+	for len(w.waiting) > 0 && w.flying < w.lanes {
+		w.flying++
+		w.landed()
+	}
 }
