@@ -87,9 +87,8 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 	if a.of.try {
 		once = l.single.TryEnterOnce
 	}
-	bounded, cancel := l.session.writer.Bound(a.lease.Context())
-	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
+	bounded, leash := l.session.writer.Leash(a.lease.Context(), ctx)
+	defer leash.Release()
 	returned := false
 	defer func() {
 		if !returned { // the client's code has panicked, or ended this goroutine

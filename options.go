@@ -74,6 +74,8 @@ type sessionConfig struct {
 	few    int            // how long a queue is watched as a whole, see there too
 	// watches is what watches are opened on, see watch.Watcher.
 	watches pb.WatchClient
+	// transact is what brief writes are sent with, see queue.Writer.
+	transact transact
 	// pace is called before each write, see there.
 	pace func(ctx context.Context, name string)
 }

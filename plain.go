@@ -1,7 +1,10 @@
 package etcdlock
 
 import (
+	"context"
 	"reflect"
+
+	"google.golang.org/grpc"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +23,51 @@ func plainLease(l clientv3.Lease) bool {
 	default:
 		return false
 	}
+}
+
+// transact is a transaction as etcd's client sends it.
+type transact = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+
+// newTransact sends transactions in the place of the client's KV, which copies each comparison by
+// reflection before it does the same; nil if there is something else than clientv3 has put there.
+func (s *Session) newTransact() transact {
+	if s.cfg.transact != nil || !plainKV(s.client) {
+		return s.cfg.transact
+	}
+	remote, options := clientv3.RetryKVClient(s.client), callOptions(s.client)
+	return func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+		return remote.Txn(ctx, req, options...)
+	}
+}
+
+// callOptions are those that the client sends its transactions with, as of the largest size of an
+// answer.
+func callOptions(c *clientv3.Client) []grpc.CallOption {
+	var options recordedOptions
+	_, _ = clientv3.NewKVFromKVClient(&options, c).Txn(context.Background()).Commit()
+	return options.CallOptions
+}
+
+type recordedOptions struct {
+	pb.KVClient
+	CallOptions []grpc.CallOption
+}
+
+func (r *recordedOptions) Txn(_ context.Context, _ *pb.TxnRequest, options ...grpc.CallOption) (*pb.TxnResponse, error) {
+	r.CallOptions = options
+	return &pb.TxnResponse{}, nil
+}
+
+// plainKV tells whether the client's KV is clientv3's own, on the client's own connection.
+func plainKV(c *clientv3.Client) bool {
+	conn := c.ActiveConnection()
+	if conn == nil || reflect.TypeOf(c.KV) != reflect.TypeOf(clientv3.NewKVFromKVClient(nil, nil)) {
+		return false
+	}
+	remote, options := inner(field(reflect.ValueOf(c.KV), "remote")), field(reflect.ValueOf(c.KV), "callOpts")
+	return remote.IsValid() && remote.Type() == reflect.TypeOf(clientv3.RetryKVClient(c)) &&
+		isConn(field(field(remote, "kc"), "cc"), conn) &&
+		options.IsValid() && options.Len() == len(callOptions(c))
 }
 
 // newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
@@ -43,11 +91,20 @@ func plainWatcher(c *clientv3.Client) bool {
 		return false
 	}
 	// Anybody can make one of this type, on another connection, or on none.
-	cc := field(field(reflect.ValueOf(c.Watcher), "remote"), "cc")
-	for cc.Kind() == reflect.Interface {
-		cc = cc.Elem()
+	return isConn(field(field(reflect.ValueOf(c.Watcher), "remote"), "cc"), conn)
+}
+
+func isConn(v reflect.Value, conn *grpc.ClientConn) bool {
+	v = inner(v)
+	return v.Kind() == reflect.Pointer && v.Pointer() == reflect.ValueOf(conn).Pointer()
+}
+
+// inner is what an interface holds.
+func inner(v reflect.Value) reflect.Value {
+	for v.Kind() == reflect.Interface {
+		v = v.Elem()
 	}
-	return cc.Kind() == reflect.Pointer && cc.Pointer() == reflect.ValueOf(conn).Pointer()
+	return v
 }
 
 // field is that of the struct behind v; invalid if there is none.

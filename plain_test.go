@@ -4,10 +4,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
+	"go.etcd.io/etcd/client/v3/ordering"
 )
 
 // Whatever somebody has put in the place of clientv3's watcher is asked for the watches.
@@ -45,4 +47,43 @@ func TestOnlyWhatClientv3HasPutThereIsPassedOver(t *testing.T) {
 	without := clientv3.NewCtxClient(t.Context())
 	without.Watcher = own
 	require.False(t, plainWatcher(without))
+}
+
+// So is whatever somebody has put in the place of clientv3's KV.
+func TestOnlyClientv3sOwnKVIsPassedOver(t *testing.T) {
+	newClient := func(cfg clientv3.Config) *clientv3.Client {
+		cfg.Endpoints = []string{"127.0.0.1:1"}
+		c, err := clientv3.New(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c, other := newClient(clientv3.Config{}), newClient(clientv3.Config{})
+	own := c.KV
+	require.True(t, plainKV(c))
+	c.KV = clientv3.NewKV(c)
+	require.True(t, plainKV(c))
+	for what, kv := range map[string]clientv3.KV{
+		"a namespace":                 namespace.NewKV(own, "ns/"),
+		"a wrapper":                   struct{ clientv3.KV }{own},
+		"an ordering":                 ordering.NewKV(own, func(clientv3.Op, clientv3.OpResponse, int64) error { return nil }),
+		"another connection":          other.KV,
+		"another connection, new":     clientv3.NewKV(other),
+		"a wrapper of the connection": clientv3.NewKVFromKVClient(struct{ pb.KVClient }{clientv3.RetryKVClient(c)}, c),
+		"without its retries":         clientv3.NewKVFromKVClient(pb.NewKVClient(c.ActiveConnection()), c),
+		"without its options":         clientv3.NewKVFromKVClient(clientv3.RetryKVClient(c), nil),
+		"no connection":               clientv3.NewKVFromKVClient(nil, c),
+		"nothing":                     nil,
+	} {
+		c.KV = kv
+		require.False(t, plainKV(c), what)
+	}
+	without := clientv3.NewCtxClient(t.Context())
+	without.KV = own
+	require.False(t, plainKV(without))
+
+	small := newClient(clientv3.Config{MaxCallSendMsgSize: 1 << 20, MaxCallRecvMsgSize: 4 << 20})
+	require.True(t, plainKV(small))
+	require.Contains(t, callOptions(small), grpc.MaxCallSendMsgSize(1<<20))
+	require.Contains(t, callOptions(small), grpc.MaxCallRecvMsgSize(4<<20))
 }

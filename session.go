@@ -120,7 +120,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
-	s.writer.Pace, s.writer.Few = cfg.pace, cfg.few
+	s.writer.Pace, s.writer.Few, s.writer.Direct = cfg.pace, cfg.few, s.newTransact()
 	if cfg.peek > 0 {
 		s.writer.Peek = cfg.peek
 	}

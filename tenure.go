@@ -200,9 +200,8 @@ func (t *tenure) leaveTo(ctx context.Context) (deleted bool, err error) {
 
 // leaveOnce deletes the key by one request.
 func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
-	ctx, cancel := t.line.session.writer.Bound(ctx)
-	defer cancel()
-	defer context.AfterFunc(t.lease.Context(), cancel)()
+	ctx, leash := t.line.session.writer.Leash(t.lease.Context(), ctx)
+	defer leash.Release()
 	return t.queue.LeaveOnce(ctx, t.entry)
 }
 

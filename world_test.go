@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -64,7 +65,7 @@ func (w *world) closeSessions() {
 func (w *world) session(client string, opts ...SessionOption) *Session {
 	w.Helper()
 	c := w.Client(client)
-	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client), renewOn(c)}, opts...)
+	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client), renewOn(c), writeOn(c)}, opts...)
 	s, err := NewSession(w.ctx, c.Client, opts...)
 	require.NoError(w, err)
 	w.sessions = append(w.sessions, s)
@@ -74,6 +75,20 @@ func (w *world) session(client string, opts ...SessionOption) *Session {
 // renewOn makes a session renew on streams, as it does on a real connection.
 func renewOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.remote = c.Remote() })
+}
+
+// writeOn makes a session send brief writes past the client's KV, as it does on a real connection.
+func writeOn(c *simetcd.Client) SessionOption {
+	return sessionOptionFunc(func(cfg *sessionConfig) {
+		cfg.transact = func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+			return c.Remote().Txn(ctx, req)
+		}
+	})
+}
+
+// writeByKV makes a session send all writes through the client's KV, as where that is a namespace's.
+func writeByKV(*simetcd.Client) SessionOption {
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.transact = nil })
 }
 
 // watchOn makes a session watch on streams of its own, as it does on a real connection. Two runs

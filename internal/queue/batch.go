@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -26,7 +27,12 @@ type Writer struct {
 	spawn func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
 	lanes int
 
+	// Direct sends a transaction as kv does, without the copies that are made of it there; nil if
+	// that cannot be.
+	Direct func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+
 	patience *alarm.Clock // with the first tries of a request
+	leashes  *alarm.Leashes
 	slow     *alarm.Clock // with a transaction that has a lane
 	resting  *alarm.Clock // of queues
 	// Few and Peek are for tests that want to see in a short queue what else happens in a long
@@ -66,9 +72,9 @@ type write struct {
 	ctx        context.Context
 	name       string
 	cmps       []clientv3.Cmp
-	then, othw []clientv3.Op
-	brief      *brief // nil: it can only be sent as it is
-	alone      bool   // it travels by itself, as for having been in a batch that was refused
+	then, othw []clientv3.Op // both nil: brief is all of it
+	brief      *brief        // nil: it can only be sent as it is
+	alone      bool          // it travels by itself, as for having been in a batch that was refused
 	done       chan written
 	lane       lane // if it does not wait for others
 }
@@ -126,9 +132,10 @@ type written struct {
 // NewWriter makes a writer. Its goroutines are started by spawn, and end with the
 // requests that they send.
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
+	patience := alarm.New(FirstBound)
 	return &Writer{
 		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
-		patience: alarm.New(FirstBound), slow: alarm.New(slow), resting: alarm.New(Resting),
+		patience: patience, leashes: alarm.NewLeashes(patience), slow: alarm.New(slow), resting: alarm.New(Resting),
 	}
 }
 
@@ -141,6 +148,11 @@ func (w *Writer) Txn(ctx context.Context, name string, cmps []clientv3.Cmp, then
 // txnOrBrief is Txn for what can be brief in a batch.
 func (w *Writer) txnOrBrief(ctx context.Context, name string, b *brief, cmps []clientv3.Cmp, then, othw []clientv3.Op) (*clientv3.TxnResponse, error) {
 	return w.txn(&write{ctx: ctx, name: name, brief: b, cmps: cmps, then: then, othw: othw})
+}
+
+// txnBrief is Txn for what is brief in any case.
+func (w *Writer) txnBrief(ctx context.Context, name string, b *brief) (*clientv3.TxnResponse, error) {
+	return w.txn(&write{ctx: ctx, name: name, brief: b})
 }
 
 // TxnAlone is a transaction that travels by itself, as it is long, or has keys of several
@@ -221,6 +233,9 @@ func (w *Writer) next() []*write {
 
 // send sends a write by itself.
 func (w *Writer) send(wr *write) (*clientv3.TxnResponse, error) {
+	if wr.onlyBrief() {
+		return w.commit(wr.ctx, wr.brief)
+	}
 	return w.kv.Txn(wr.ctx).If(wr.cmps...).Then(wr.then...).Else(wr.othw...).Commit()
 }
 

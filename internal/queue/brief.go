@@ -12,11 +12,64 @@ import (
 // client. But all the comparisons of a batch then hold or fail together: where they fail
 // nothing was done, and the batch is sent again with all its writes at length.
 type brief struct {
-	cmp clientv3.Cmp
-	op  clientv3.Op
-	// unread is how many readings the transaction at length makes before op, all of which
-	// find nothing if cmp holds.
+	// If the key from, or with an end each one of that range, has this CreateRevision; 0 if
+	// there is none,
+	from, end string
+	created   int64
+	// then this key is put, with a value and a lease, or deleted.
+	key     string
+	value   string
+	lease   clientv3.LeaseID
+	deletes bool
+	// unread is how many readings the transaction at length makes before that, all of which
+	// find nothing if the comparison holds.
 	unread int
+}
+
+func (b *brief) cmp() clientv3.Cmp {
+	cmp := created(b.from, b.created)
+	if b.end != "" {
+		cmp.GetCompare().RangeEnd = []byte(b.end)
+	}
+	return cmp
+}
+
+func (b *brief) op() clientv3.Op {
+	if b.deletes {
+		return clientv3.OpDelete(b.key)
+	}
+	return clientv3.OpPut(b.key, b.value, clientv3.WithLease(b.lease))
+}
+
+// request is op as it is sent.
+func (b *brief) request() *pb.RequestOp {
+	if b.deletes {
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte(b.key)}}}
+	}
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{
+		Key: []byte(b.key), Value: []byte(b.value), Lease: int64(b.lease),
+	}}}
+}
+
+// commit sends writes that are brief in one transaction.
+func (w *Writer) commit(ctx context.Context, all ...*brief) (*clientv3.TxnResponse, error) {
+	if w.Direct == nil {
+		cmps, ops := make([]clientv3.Cmp, len(all)), make([]clientv3.Op, len(all))
+		for i, b := range all {
+			cmps[i], ops[i] = b.cmp(), b.op()
+		}
+		return w.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
+	}
+	req := &pb.TxnRequest{Compare: make([]*pb.Compare, len(all)), Success: make([]*pb.RequestOp, len(all))}
+	for i, b := range all {
+		cmp := b.cmp()
+		req.Compare[i], req.Success[i] = cmp.GetCompare(), b.request()
+	}
+	resp, err := w.Direct(ctx, req)
+	if err != nil {
+		return nil, clientv3.ContextError(ctx, err)
+	}
+	return (*clientv3.TxnResponse)(resp), nil
 }
 
 // afterFailure is for how many batches no write is brief after one that failed: names are then
@@ -67,17 +120,7 @@ func (w *Writer) sendBatch(ctx context.Context, batch []*write) ([]*clientv3.Txn
 // sendBriefly sends a batch in which each write that can be is brief; nil without an error when
 // the comparisons failed, and nothing was done.
 func (w *Writer) sendBriefly(ctx context.Context, batch []*write) ([]*clientv3.TxnResponse, error) {
-	cmps := make([]clientv3.Cmp, 0, len(batch))
-	ops := make([]clientv3.Op, len(batch))
-	for i, wr := range batch {
-		if wr.brief == nil {
-			ops[i] = wr.atLength()
-			continue
-		}
-		cmps = append(cmps, wr.brief.cmp)
-		ops[i] = wr.brief.op
-	}
-	resp, err := w.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
+	resp, err := w.commitBriefly(ctx, batch)
 	if err != nil || !resp.Succeeded {
 		return nil, err
 	}
@@ -92,7 +135,38 @@ func (w *Writer) sendBriefly(ctx context.Context, batch []*write) ([]*clientv3.T
 	return all, nil
 }
 
-func (wr *write) atLength() clientv3.Op { return clientv3.OpTxn(wr.cmps, wr.then, wr.othw) }
+func (w *Writer) commitBriefly(ctx context.Context, batch []*write) (*clientv3.TxnResponse, error) {
+	briefs := make([]*brief, 0, len(batch))
+	for _, wr := range batch {
+		if wr.brief != nil {
+			briefs = append(briefs, wr.brief)
+		}
+	}
+	if len(briefs) == len(batch) {
+		return w.commit(ctx, briefs...)
+	}
+	cmps, ops := make([]clientv3.Cmp, len(briefs)), make([]clientv3.Op, len(batch))
+	for i, b := range briefs {
+		cmps[i] = b.cmp()
+	}
+	for i, wr := range batch {
+		if wr.brief != nil {
+			ops[i] = wr.brief.op()
+		} else {
+			ops[i] = wr.atLength()
+		}
+	}
+	return w.kv.Txn(ctx).If(cmps...).Then(ops...).Commit()
+}
+
+func (wr *write) onlyBrief() bool { return wr.brief != nil && wr.then == nil }
+
+func (wr *write) atLength() clientv3.Op {
+	if wr.onlyBrief() {
+		return clientv3.OpTxn([]clientv3.Cmp{wr.brief.cmp()}, []clientv3.Op{wr.brief.op()}, nil)
+	}
+	return clientv3.OpTxn(wr.cmps, wr.then, wr.othw)
+}
 
 // mayBeBrief tells whether the next batch may.
 func (w *Writer) mayBeBrief() bool {

@@ -78,7 +78,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
 	key, side := q.key(*w), w.Rule.beside()
 	put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
-	resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w, put),
+	resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w),
 		append(side.asKnown(), created(key, 0)),
 		append(q.peeked(w.Rule), put),
 		append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
@@ -95,11 +95,18 @@ func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.Key
 
 // alone is the transaction of who finds nobody; nil if somebody may be expected, or it will
 // hardly be in a batch.
-func (q *Queue) alone(w *Want, put clientv3.Op) *brief {
+func (q *Queue) alone(w *Want) *brief {
 	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
 		return nil
 	}
-	return &brief{q.nobody(), put, 1}
+	b := q.ifNobody(w)
+	b.unread = 1
+	return b
+}
+
+// ifNobody enters an empty queue.
+func (q *Queue) ifNobody(w *Want) *brief {
+	return &brief{from: q.from, end: q.end, key: q.key(*w), value: w.Value, lease: w.Lease}
 }
 
 // peek takes note of what the entering transaction has read, if it has.

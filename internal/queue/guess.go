@@ -3,8 +3,6 @@ package queue
 import (
 	"context"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Most locks are free when they are wanted, and were so the last time. Who has just found nobody
@@ -22,8 +20,7 @@ func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 		e, _, err := q.enter(ctx, &w)
 		return e, err
 	}
-	put := clientv3.OpPut(q.key(w), w.Value, clientv3.WithLease(w.Lease))
-	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{q.nobody()}, []clientv3.Op{put}, nil)
+	resp, err := q.writer.txnBrief(ctx, q.name, q.ifNobody(&w))
 	switch {
 	case err != nil:
 		return nil, err

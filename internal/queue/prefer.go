@@ -168,11 +168,14 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 	return err
 }
 
-// deletes are the operations that take an entry away, and the mark that it may have: one that
-// found nobody when it came has none, as only who leads gives it, to one who waits.
+// mayBeMarked is false for one that found nobody when it came, as only who leads marks, and one
+// who waits.
+func (e *Entry) mayBeMarked() bool { return e.candidate && !e.first }
+
+// deletes are the operations that take an entry away, and the mark that it may have.
 func (q *Queue) deletes(e *Entry) []clientv3.Op {
 	ops := []clientv3.Op{clientv3.OpDelete(e.Key)}
-	if e.candidate && !e.first {
+	if e.mayBeMarked() {
 		ops = append(ops, clientv3.OpDelete(wire.MarkKey(q.name, e.Lease)))
 	}
 	return ops

@@ -194,12 +194,12 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	cmps, ops := []clientv3.Cmp{e.Guard()}, q.deletes(e)
-	var b *brief
-	if len(ops) == 1 && q.writer.busy() {
-		b = &brief{cmps[0], ops[0], 0}
+	var resp *clientv3.TxnResponse
+	if e.mayBeMarked() {
+		resp, err = q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, q.deletes(e), nil)
+	} else {
+		resp, err = q.writer.txnBrief(ctx, q.name, &brief{from: e.Key, created: e.CreateRevision, key: e.Key, deletes: true})
 	}
-	resp, err := q.writer.txnOrBrief(ctx, q.name, b, cmps, ops, nil)
 	return err == nil && resp.Succeeded, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 )
@@ -31,9 +32,9 @@ func (w *Writer) retry(ctx context.Context, seed int64, try func(context.Context
 	return retryBounded(ctx, seed, w.bounded, try)
 }
 
-// Bound bounds one try of a request.
-func (w *Writer) Bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return w.bounded(ctx, 0)
+// Leash bounds one try of a request that a caller makes for himself under a lease.
+func (w *Writer) Leash(lease, caller context.Context) (context.Context, *alarm.Leash) {
+	return w.leashes.Take(lease, caller)
 }
 
 // bounded bounds try n.

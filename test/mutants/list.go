@@ -7,6 +7,7 @@ const (
 	inQueue = "internal/queue"
 	inLease = "internal/lease"
 	inWatch = "internal/watch"
+	inAlarm = "internal/alarm"
 	inWire  = "internal/wire"
 )
 
@@ -102,7 +103,7 @@ var mutationsOfTheQueue = []mutation{
 	// Nothing is left behind.
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
-		edits:    []edit{{"internal/queue/queue.go", "cmps, ops := []clientv3.Cmp{e.Guard()}, q.deletes(e)", `cmps, ops := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.Key), ">", 0)}, q.deletes(e)`}},
+		edits:    []edit{{"internal/queue/brief.go", "cmp := created(b.from, b.created)\n", "cmp := created(b.from, b.created)\n	if b.deletes {\n		cmp = clientv3.Compare(clientv3.CreateRevision(b.from), \">\", 0)\n	}\n"}},
 		in:       inQueue, tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},
 	{
@@ -276,13 +277,38 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "who enters briefly compares with the whole queue",
-		edits:    []edit{{"internal/queue/enter.go", "&brief{q.nobody(), put, 1}", "&brief{created(q.key(*w), 0), put, 1}"}},
+		edits:    []edit{{"internal/queue/enter.go", "&brief{from: q.from, end: q.end, ", "&brief{from: q.key(*w), "}},
 		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{
 		takesOut: "a batch whose comparisons fail is sent again at length",
 		edits:    []edit{{"internal/queue/brief.go", "if all != nil || err != nil {\n			return all, err", "if all == nil {\n			return make([]*clientv3.TxnResponse, len(batch)), context.Canceled\n		} else if all != nil || err != nil {\n			return all, err"}},
 		in:       inRoot, tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
+	},
+	{
+		takesOut: "the writes of a refused batch go on all free lanes",
+		edits:    []edit{{"internal/queue/batch.go", "for len(w.waiting) > 0 && w.flying < w.lanes {", "for range 1 {"}},
+		in:       inRoot, tests: []string{"TestABatchThatIsRefusedLateIsSentAgainAtOnce"},
+	},
+	{
+		takesOut: "a deletion past the client's KV is guarded",
+		edits:    []edit{{"internal/queue/brief.go", "req.Compare[i], req.Success[i] = cmp.GetCompare(), b.request()", "req.Success[i] = b.request()\n		if req.Compare = req.Compare[:0]; !b.deletes {\n			req.Compare = append(req.Compare, cmp.GetCompare())\n		}"}},
+		in:       inQueue, tests: []string{"TestBriefWritesAreTheSamePastTheClient"},
+	},
+	{
+		takesOut: "nothing of a request is left on the context that the next one has",
+		edits:    []edit{{"internal/alarm/leash.go", "whole = l.stop() && whole", "_ = l.stop"}},
+		in:       inAlarm, tests: []string{"TestALeashIsUsedAgain"},
+	},
+	{
+		takesOut: "contexts of a lease that has ended are let go",
+		edits:    []edit{{"internal/alarm/leash.go", "		s.drop()\n", ""}},
+		in:       inAlarm, tests: []string{"TestLeashesAreKeptForOneCommonContext"},
+	},
+	{
+		takesOut: "only clientv3's own KV is passed over",
+		edits:    []edit{{"plain.go", "isConn(field(field(remote, \"kc\"), \"cc\"), conn) &&", "true &&"}},
+		in:       inRoot, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
 	},
 	{
 		takesOut: "the streams of watches require a leader (A22)",

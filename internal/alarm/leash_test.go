@@ -1,0 +1,108 @@
+package alarm
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// use takes a leash for a request and releases it.
+func use(s *Leashes, common, caller context.Context, request func(context.Context)) *Leash {
+	ctx, l := s.Take(common, caller)
+	defer l.Release()
+	request(ctx)
+	return l
+}
+
+func TestALeashCutsARequest(t *testing.T) {
+	for what, cut := range map[string]func(lease, caller context.CancelFunc){
+		"by its time":     func(_, _ context.CancelFunc) {},
+		"by its caller":   func(_, caller context.CancelFunc) { caller() },
+		"with its common": func(lease, _ context.CancelFunc) { lease() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lease, end := context.WithCancel(t.Context())
+				caller, cancel := context.WithCancel(t.Context())
+				s := NewLeashes(New(time.Second))
+				used := use(s, lease, caller, func(ctx context.Context) {
+					time.Sleep(time.Second - time.Nanosecond)
+					require.NoError(t, ctx.Err())
+					cut(end, cancel)
+					<-ctx.Done()
+					synctest.Wait()
+				})
+				require.Empty(t, s.idle, "cut, and kept")
+
+				other := context.WithoutCancel(t.Context())
+				use(s, t.Context(), other, func(ctx context.Context) { require.NoError(t, ctx.Err()) })
+				require.Len(t, s.idle, 1)
+				require.NotSame(t, used, s.idle[0])
+				end()
+				cancel()
+			})
+		})
+	}
+}
+
+// What was not cut is used again, and nothing of the last request is left on it.
+func TestALeashIsUsedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewLeashes(New(time.Second))
+		first, cancel := context.WithCancel(t.Context())
+		type key struct{}
+		called := context.WithValue(t.Context(), key{}, "of the caller")
+		a := use(s, t.Context(), first, func(context.Context) { time.Sleep(900 * time.Millisecond) })
+		b := use(s, t.Context(), called, func(ctx context.Context) {
+			require.Equal(t, "of the caller", ctx.Value(key{}))
+			cancel() // the first one's
+			time.Sleep(900 * time.Millisecond)
+			synctest.Wait()
+			require.NoError(t, ctx.Err())
+		})
+		require.Same(t, a, b)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.NoError(t, a.ctx.Err())
+	})
+}
+
+// Those of a common context that is not used any more are not kept, as it would keep them.
+func TestLeashesAreKeptForOneCommonContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewLeashes(New(time.Second))
+		old, next := context.WithoutCancel(t.Context()), t.Context()
+		nothing := func(context.Context) {}
+		var late *Leash
+		a := use(s, old, t.Context(), func(context.Context) {
+			_, late = s.Take(old, t.Context())
+			use(s, old, t.Context(), nothing)
+		})
+		require.Len(t, s.idle, 2)
+		b := use(s, next, t.Context(), nothing)
+		require.Equal(t, []*Leash{b}, s.idle)
+		require.Error(t, a.ctx.Err(), "left in its common context")
+		late.Release()
+		require.Error(t, late.ctx.Err(), "left in its common context")
+		require.Equal(t, []*Leash{b}, s.idle)
+	})
+}
+
+func TestLeashesAreNotKeptWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewLeashes(New(time.Second))
+		var all []*Leash
+		for range mostIdle + 7 {
+			_, l := s.Take(t.Context(), t.Context())
+			all = append(all, l)
+		}
+		for _, l := range all {
+			l.Release()
+		}
+		require.Len(t, s.idle, mostIdle)
+		require.Error(t, all[mostIdle].ctx.Err())
+	})
+}
