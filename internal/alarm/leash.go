@@ -67,7 +67,7 @@ func (c *leashed) Value(key any) any {
 // Release ends the request's use of the context. What still hangs on it is cut only if
 // something has cut it: a request is to leave nothing behind.
 func (l *Leash) Release() {
-	whole := l.Alarm.Stop()
+	whole := l.Stop()
 	if l.stop != nil {
 		whole = l.stop() && whole
 	}

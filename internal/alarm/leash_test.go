@@ -10,7 +10,7 @@ import (
 )
 
 // use takes a leash for a request and releases it.
-func use(s *Leashes, common, caller context.Context, request func(context.Context)) *Leash {
+func use(common, caller context.Context, s *Leashes, request func(context.Context)) *Leash {
 	ctx, l := s.Take(common, caller)
 	defer l.Release()
 	request(ctx)
@@ -28,7 +28,7 @@ func TestALeashCutsARequest(t *testing.T) {
 				lease, end := context.WithCancel(t.Context())
 				caller, cancel := context.WithCancel(t.Context())
 				s := NewLeashes(New(time.Second))
-				used := use(s, lease, caller, func(ctx context.Context) {
+				used := use(lease, caller, s, func(ctx context.Context) {
 					time.Sleep(time.Second - time.Nanosecond)
 					require.NoError(t, ctx.Err())
 					cut(end, cancel)
@@ -38,7 +38,7 @@ func TestALeashCutsARequest(t *testing.T) {
 				require.Empty(t, s.idle, "cut, and kept")
 
 				other := context.WithoutCancel(t.Context())
-				use(s, t.Context(), other, func(ctx context.Context) { require.NoError(t, ctx.Err()) })
+				use(t.Context(), other, s, func(ctx context.Context) { require.NoError(t, ctx.Err()) })
 				require.Len(t, s.idle, 1)
 				require.NotSame(t, used, s.idle[0])
 				end()
@@ -55,8 +55,8 @@ func TestALeashIsUsedAgain(t *testing.T) {
 		first, cancel := context.WithCancel(t.Context())
 		type key struct{}
 		called := context.WithValue(t.Context(), key{}, "of the caller")
-		a := use(s, t.Context(), first, func(context.Context) { time.Sleep(900 * time.Millisecond) })
-		b := use(s, t.Context(), called, func(ctx context.Context) {
+		a := use(t.Context(), first, s, func(context.Context) { time.Sleep(900 * time.Millisecond) })
+		b := use(t.Context(), called, s, func(ctx context.Context) {
 			require.Equal(t, "of the caller", ctx.Value(key{}))
 			cancel() // the first one's
 			time.Sleep(900 * time.Millisecond)
@@ -77,12 +77,12 @@ func TestLeashesAreKeptForOneCommonContext(t *testing.T) {
 		old, next := context.WithoutCancel(t.Context()), t.Context()
 		nothing := func(context.Context) {}
 		var late *Leash
-		a := use(s, old, t.Context(), func(context.Context) {
+		a := use(old, t.Context(), s, func(context.Context) {
 			_, late = s.Take(old, t.Context())
-			use(s, old, t.Context(), nothing)
+			use(old, t.Context(), s, nothing)
 		})
 		require.Len(t, s.idle, 2)
-		b := use(s, next, t.Context(), nothing)
+		b := use(next, t.Context(), s, nothing)
 		require.Equal(t, []*Leash{b}, s.idle)
 		require.Error(t, a.ctx.Err(), "left in its common context")
 		late.Release()
