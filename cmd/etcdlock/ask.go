@@ -45,7 +45,7 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 			defer cancel()
 			err = etcdlock.Ask(bounded, s, args[0], reason)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				return timedOut{fmt.Errorf("%s: still held after %v", args[0], timeout)}
+				return timedOutError{fmt.Errorf("%s: still held after %v", args[0], timeout)}
 			}
 			return orSignal(ctx, err)
 		},

@@ -46,7 +46,7 @@ the others go on.`,
 				return err
 			}
 			if len(found) > 0 {
-				return exitCode(exitFailure)
+				return exitError(exitFailure)
 			}
 			return nil
 		},

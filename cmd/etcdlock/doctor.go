@@ -46,7 +46,7 @@ under the prefix, with a lease, and deletes it. Exit code 1 if something is wron
 			}
 			for _, f := range findings {
 				if f.Level == doctor.Wrong {
-					return exitCode(exitFailure)
+					return exitError(exitFailure)
 				}
 			}
 			return nil

@@ -102,7 +102,7 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	}
 	p, err := child.Prepare(command)
 	if err != nil {
-		return notRun{err}
+		return notRunError{err}
 	}
 	t := &terms{electFlags: f, sigs: sigs, name: name, command: command, next: p}
 	defer func() { t.next.End() }()
@@ -146,19 +146,19 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	if t.ctx.Err() != nil {
 		return t.ctx.Err() // by a signal that came before the command ran
 	}
-	if isA[notRun](err) {
+	if isA[notRunError](err) {
 		return t.end(err)
 	}
 	next, prepareErr := child.Prepare(t.command)
 	if prepareErr != nil {
-		return t.end(notRun{prepareErr})
+		return t.end(notRunError{prepareErr})
 	}
 	t.next = next
 	switch {
 	case err != nil:
 		return err // the term was over before the command ran
 	case t.sigs.askedForEnd():
-		return t.end(exitCode(code))
+		return t.end(exitError(code))
 	case lost != nil && t.once:
 		return t.end(fmt.Errorf("%s: %w", t.name, lost))
 	case lost != nil:
@@ -166,10 +166,10 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 		t.resign(term) // it may stand yet, a moment before its deadline
 		return nil
 	case t.once:
-		return t.end(exitCode(code))
+		return t.end(exitError(code))
 	case ctx.Err() != nil:
 		fmt.Fprintf(os.Stderr, "etcdlock: %s: resigning: %s\n", t.name, trimName(context.Cause(ctx)))
-		return nil
+		return nil //nolint:nilerr // it was told to
 	}
 	return t.pause(term, code, time.Since(began))
 }

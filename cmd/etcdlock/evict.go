@@ -75,7 +75,7 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 		answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
 			fmt.Fprintln(os.Stderr, "Nothing was done.")
-			return exitCode(exitFailure)
+			return exitError(exitFailure)
 		}
 	}
 	act, cancelAct := context.WithTimeout(ctx, c.commandTimeout) // people take their time to answer

@@ -39,10 +39,10 @@ const exitCodes = `Exit codes: that of the command, or 128 and the signal's numb
   127  the command is not there
   128+ the signal that ended the wait in line`
 
-// exitCode is an exit code of which everything has been said that there is to say.
-type exitCode int
+// exitError is an exit code of which everything has been said that there is to say.
+type exitError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (c exitError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // coded is an error with an exit code of its own.
 type coded struct {
@@ -55,25 +55,25 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// notRun is a command that could not be started.
-type notRun struct{ error }
+// notRunError is a command that could not be started.
+type notRunError struct{ error }
 
-// timedOut is a wait in line that took longer than it may.
-type timedOut struct{ error }
+// timedOutError is a wait in line that took longer than it may.
+type timedOutError struct{ error }
 
 // unreachable is an etcd that does not answer.
 type unreachable struct{ error }
 
-func (e coded) Unwrap() error       { return e.error }
-func (e usageError) Unwrap() error  { return e.error }
-func (e notRun) Unwrap() error      { return e.error }
-func (e timedOut) Unwrap() error    { return e.error }
-func (e unreachable) Unwrap() error { return e.error }
+func (e coded) Unwrap() error         { return e.error }
+func (e usageError) Unwrap() error    { return e.error }
+func (e notRunError) Unwrap() error   { return e.error }
+func (e timedOutError) Unwrap() error { return e.error }
+func (e unreachable) Unwrap() error   { return e.error }
 
 // codeOf is the exit code for an error.
 func codeOf(err error) int {
 	var own coded
-	var start notRun
+	var start notRunError
 	var sig signalled
 	switch {
 	case errors.As(err, &own):
@@ -87,7 +87,7 @@ func codeOf(err error) int {
 		return exitNotRun
 	case errors.As(err, &sig):
 		return 128 + int(sig.sig)
-	case isA[timedOut](err):
+	case isA[timedOutError](err):
 		return exitTimedOut
 	case isA[unreachable](err):
 		return exitUnreachable

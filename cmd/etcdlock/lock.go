@@ -123,7 +123,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	defer sigs.stop()
 	p, err := child.Prepare(command)
 	if err != nil {
-		return notRun{err}
+		return notRunError{err}
 	}
 	end := func() {}
 	defer func() {
@@ -137,7 +137,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	end = closeSession
 	h, key, err := f.wait(ctx, s, names)
 	switch {
-	case f.conflict >= 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOut](err)):
+	case f.conflict >= 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOutError](err)):
 		return coded{err, f.conflict}
 	case err != nil:
 		return orSignal(ctx, err)
@@ -149,7 +149,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	case lost != nil:
 		return fmt.Errorf("%s: %w", strings.Join(names, ", "), lost)
 	default:
-		return exitCode(code)
+		return exitError(code)
 	}
 }
 
@@ -166,7 +166,7 @@ func (f *lockFlags) wait(ctx context.Context, s *etcdlock.Session, names []strin
 		case err == nil:
 			return h, key, nil
 		case ctx.Err() == nil && bounded.Err() != nil:
-			return nil, "", timedOut{fmt.Errorf("%s: not granted within %v (--timeout)", strings.Join(names, ", "), f.timeout)}
+			return nil, "", timedOutError{fmt.Errorf("%s: not granted within %v (--timeout)", strings.Join(names, ", "), f.timeout)}
 		case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrSessionClosed) && !f.try:
 			fmt.Fprintf(os.Stderr, "etcdlock: %s: lining up again\n", trimName(err))
 		default:

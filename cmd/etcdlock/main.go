@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string) int {
 		return codeOf(err)
 	}
 	err := cmd.ExecuteContext(ctx)
-	var code exitCode
+	var code exitError
 	switch {
 	case err == nil:
 		return 0

@@ -51,7 +51,7 @@ etcd, of how much: a holder who renews keeps it above two thirds. Exit code 1 if
 					err = out.show(&s)
 				}
 				if err == nil && len(s.Entries) == 0 {
-					return exitCode(exitFailure)
+					return exitError(exitFailure)
 				}
 				return err
 			})

@@ -75,7 +75,7 @@ func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, 
 	}
 	if err := p.Go(env, s.until(h)); err != nil {
 		p.End()
-		return 0, nil, notRun{err}
+		return 0, nil, notRunError{err}
 	}
 	w := &wake{supervision: s, p: p, h: h, grace: s.grace}
 	if w.grace == 0 {

@@ -47,7 +47,7 @@ func (s *server) run(ctx context.Context, name string, turn time.Duration) error
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(s.listener) }()
-	defer func() { _ = web.Close(); <-ended }()
+	defer func() { _ = web.Close(); <-ended }() //nolint:errcheck // that it was closed
 
 	session, closeSession, err := devetcd.NewSession(ctx, s.client, etcdlock.WithOwner(s.id))
 	if err != nil {
