@@ -42,7 +42,6 @@ func (s *Leashes) Take(common, caller context.Context) (context.Context, *Leash)
 		l = &Leash{of: s, common: common}
 		l.ctx, l.cancel = context.WithCancel(common)
 	}
-	l.stop = nil
 	if caller.Done() != nil {
 		l.stop = context.AfterFunc(caller, l.cancel)
 	}
@@ -70,6 +69,7 @@ func (l *Leash) Release() {
 	whole := l.Stop()
 	if l.stop != nil {
 		whole = l.stop() && whole
+		l.stop = nil // which keeps the caller's context, with all that is in it
 	}
 	if !whole || !l.of.put(l) {
 		l.cancel()

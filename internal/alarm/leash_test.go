@@ -2,9 +2,11 @@ package alarm
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 )
@@ -105,4 +107,23 @@ func TestLeashesAreNotKeptWithoutEnd(t *testing.T) {
 		require.Len(t, s.idle, mostIdle)
 		require.Error(t, all[mostIdle].ctx.Err())
 	})
+}
+
+// A leash that is kept does not keep the last request's caller, whose context may have much in it.
+func TestALeashDoesNotKeepItsCaller(t *testing.T) {
+	s := NewLeashes(New(time.Second))
+	caller := func() weak.Pointer[[1 << 16]byte] {
+		type key struct{}
+		much := new([1 << 16]byte)
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, much))
+		defer cancel()
+		use(s, t.Context(), ctx, func(context.Context) {})
+		return weak.Make(much)
+	}()
+	require.Len(t, s.idle, 1)
+	for n := 0; n < 100 && caller.Value() != nil; n++ {
+		runtime.GC()
+	}
+	require.True(t, caller.Value() == nil)
+	runtime.KeepAlive(s)
 }

@@ -301,6 +301,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inAlarm, tests: []string{"TestALeashIsUsedAgain"},
 	},
 	{
+		takesOut: "a context that is kept for the next request does not keep the last caller's",
+		edits:    []edit{{"internal/alarm/leash.go", "		l.stop = nil // which keeps the caller's context, with all that is in it\n", ""}},
+		in:       inAlarm, tests: []string{"TestALeashDoesNotKeepItsCaller"},
+	},
+	{
 		takesOut: "contexts of a lease that has ended are let go",
 		edits:    []edit{{"internal/alarm/leash.go", "		s.drop()\n", ""}},
 		in:       inAlarm, tests: []string{"TestLeashesAreKeptForOneCommonContext"},
