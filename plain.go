@@ -67,7 +67,7 @@ func plainKV(c *clientv3.Client) bool {
 	remote, options := inner(field(reflect.ValueOf(c.KV), "remote")), field(reflect.ValueOf(c.KV), "callOpts")
 	return remote.IsValid() && remote.Type() == reflect.TypeOf(clientv3.RetryKVClient(c)) &&
 		isConn(field(field(remote, "kc"), "cc"), conn) &&
-		options.IsValid() && options.Len() == len(callOptions(c))
+		isSlice(options, reflect.ValueOf(callOptions(c)))
 }
 
 // newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
@@ -97,6 +97,11 @@ func plainWatcher(c *clientv3.Client) bool {
 func isConn(v reflect.Value, conn *grpc.ClientConn) bool {
 	v = inner(v)
 	return v.Kind() == reflect.Pointer && v.Pointer() == reflect.ValueOf(conn).Pointer()
+}
+
+// isSlice tells whether two slices are one, and not only equal.
+func isSlice(v, of reflect.Value) bool {
+	return v.Kind() == reflect.Slice && v.Pointer() == of.Pointer() && v.Len() == of.Len()
 }
 
 // inner is what an interface holds.

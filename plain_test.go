@@ -1,10 +1,15 @@
 package etcdlock
 
 import (
+	"context"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -84,6 +89,39 @@ func TestOnlyClientv3sOwnKVIsPassedOver(t *testing.T) {
 
 	small := newClient(clientv3.Config{MaxCallSendMsgSize: 1 << 20, MaxCallRecvMsgSize: 4 << 20})
 	require.True(t, plainKV(small))
-	require.Contains(t, callOptions(small), grpc.MaxCallSendMsgSize(1<<20))
-	require.Contains(t, callOptions(small), grpc.MaxCallRecvMsgSize(4<<20))
+	c.KV = clientv3.NewKVFromKVClient(clientv3.RetryKVClient(c), small)
+	require.False(t, plainKV(c), "the options of another client")
+}
+
+// What goes past the client's KV goes out as that sends it, with the same options.
+func TestPastTheKVARequestIsSentAsByIt(t *testing.T) {
+	type sent struct {
+		method  string
+		req     any
+		options []grpc.CallOption
+	}
+	var all []sent
+	note := func(_ context.Context, method string, req, _ any, _ *grpc.ClientConn, _ grpc.UnaryInvoker, options ...grpc.CallOption) error {
+		options = slices.DeleteFunc(options, func(o grpc.CallOption) bool { _, is := o.(grpc.PeerCallOption); return is }) // where to put it
+		all = append(all, sent{method, req, options})
+		return status.Error(codes.PermissionDenied, "no")
+	}
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{"127.0.0.1:1"}, MaxCallSendMsgSize: 1 << 20, MaxCallRecvMsgSize: 4 << 20, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(note)},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	s := &Session{client: c}
+	_, err = c.Txn(t.Context()).Commit()
+	require.Error(t, err)
+	_, err = s.newTransact()(t.Context(), &pb.TxnRequest{})
+	require.Error(t, err)
+	require.Len(t, all, 2)
+	require.Equal(t, all[0], all[1])
+	require.Contains(t, all[1].options, grpc.MaxCallSendMsgSize(1<<20))
+	require.Contains(t, all[1].options, grpc.MaxCallRecvMsgSize(4<<20))
+
+	c.KV = namespace.NewKV(c.KV, "ns/")
+	require.Nil(t, s.newTransact())
 }

@@ -316,6 +316,16 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
 	},
 	{
+		takesOut: "nor is the KV passed over that has another client's options",
+		edits:    []edit{{"plain.go", "v.Kind() == reflect.Slice && v.Pointer() == of.Pointer()", "v.Kind() == reflect.Slice"}},
+		in:       inRoot, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
+	},
+	{
+		takesOut: "past the KV a request has the client's options",
+		edits:    []edit{{"plain.go", "return remote.Txn(ctx, req, options...)", "_ = options\n		return remote.Txn(ctx, req)"}},
+		in:       inRoot, tests: []string{"TestPastTheKVARequestIsSentAsByIt"},
+	},
+	{
 		takesOut: "the streams of watches require a leader (A22)",
 		edits:    []edit{{"internal/watch/stream.go", "clientv3.WithRequireLeader(of.life)", "of.life"}},
 		in:       inWatch, tests: []string{"TestAStreamRequiresALeader"},
