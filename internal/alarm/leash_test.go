@@ -56,11 +56,15 @@ func TestALeashIsUsedAgain(t *testing.T) {
 		s := NewLeashes(New(time.Second))
 		first, cancel := context.WithCancel(t.Context())
 		type key struct{}
-		called := context.WithValue(t.Context(), key{}, "of the caller")
+		timed, end := context.WithTimeout(t.Context(), time.Hour)
+		defer end()
+		called := context.WithValue(timed, key{}, "of the caller")
 		a := use(t.Context(), first, s, func(context.Context) { time.Sleep(900 * time.Millisecond) })
 		b := use(t.Context(), called, s, func(ctx context.Context) {
 			require.Equal(t, "of the caller", ctx.Value(key{}))
 			cancel() // the first one's
+			_, bounded := ctx.Deadline()
+			require.False(t, bounded, "which would be sent along")
 			time.Sleep(900 * time.Millisecond)
 			synctest.Wait()
 			require.NoError(t, ctx.Err())
@@ -117,7 +121,7 @@ func TestALeashDoesNotKeepItsCaller(t *testing.T) {
 		much := new([1 << 16]byte)
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, much))
 		defer cancel()
-		use(s, t.Context(), ctx, func(context.Context) {})
+		use(t.Context(), ctx, s, func(context.Context) {})
 		return weak.Make(much)
 	}()
 	require.Len(t, s.idle, 1)

@@ -6,9 +6,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -41,11 +44,20 @@ func TestBriefWritesAreTheSamePastTheClient(t *testing.T) {
 			require.Len(t, etcd.reqs, 2)
 			require.True(t, proto.Equal(etcd.reqs[0], etcd.reqs[1]), "%v\n%v", etcd.reqs[0], etcd.reqs[1])
 
-			etcd.err = context.DeadlineExceeded
-			_, err = w.commit(t.Context(), writes...)
-			w.Direct = nil
-			_, errByKV := w.commit(t.Context(), writes...)
-			require.Equal(t, errByKV, err)
+			sameError := func(ctx context.Context) error {
+				_, err := w.commit(ctx, writes...)
+				_, byKV := NewWriter(t.Context(), w.kv, Lanes, nil).commit(ctx, writes...)
+				require.Error(t, byKV)
+				require.Equal(t, byKV, err)
+				return err
+			}
+			for _, etcd.err = range []error{rpctypes.ErrGRPCPermissionDenied, status.Error(codes.Canceled, "by the server"), context.DeadlineExceeded} {
+				sameError(t.Context())
+			}
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			etcd.err = status.FromContextError(over.Err()).Err()
+			require.Equal(t, context.Canceled, sameError(over))
 		})
 	}
 }
