@@ -306,6 +306,16 @@ var mutationsOfTheQueue = []mutation{
 		in:       inAlarm, tests: []string{"TestALeashDoesNotKeepItsCaller"},
 	},
 	{
+		takesOut: "who gives up in Unlock returns at once",
+		edits:    []edit{{"tenure.go", "Leash(t.lease.Context(), ctx)", "Leash(t.lease.Context(), context.WithoutCancel(ctx))"}},
+		in:       inRoot, tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
+	},
+	{
+		takesOut: "with the lease the first request of a caller ends",
+		edits:    []edit{{"fast.go", "Leash(a.lease.Context(), ctx)", "Leash(l.session.ctx, ctx)"}},
+		in:       inRoot, tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
+	},
+	{
 		takesOut: "contexts of a lease that has ended are let go",
 		edits:    []edit{{"internal/alarm/leash.go", "		s.drop()\n", ""}},
 		in:       inAlarm, tests: []string{"TestLeashesAreKeptForOneCommonContext"},
