@@ -80,7 +80,7 @@ func pair(ctx context.Context, client *clientv3.Client, name string, turn time.D
 	}
 	go func() { ended <- write(ctx, addresses) }()
 	err := <-ended
-	stop() // whichever ends first ends all
+	stop()  // whichever ends first ends all
 	<-ended //nolint:errcheck // the first one counts
 	<-ended //nolint:errcheck // the first one counts
 	return err
