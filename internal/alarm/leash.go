@@ -63,8 +63,9 @@ func (c *leashed) Value(key any) any {
 	return c.caller.Value(key)
 }
 
-// Release ends the request's use of the context. What still hangs on it is cut only if
-// something has cut it: a request is to leave nothing behind.
+// Release ends the request's use of the context. If nothing has cut that, it is not cut here either,
+// but kept for the next request. So whatever the request has left hanging on it, which it should
+// not, ends only with the common context.
 func (l *Leash) Release() {
 	whole := l.Stop()
 	if l.stop != nil {
