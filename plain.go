@@ -65,7 +65,10 @@ func plainKV(c *clientv3.Client) bool {
 		return false
 	}
 	remote, options := inner(field(reflect.ValueOf(c.KV), "remote")), field(reflect.ValueOf(c.KV), "callOpts")
-	return remote.IsValid() && remote.Type() == reflect.TypeOf(clientv3.RetryKVClient(c)) &&
+	if fields(reflect.ValueOf(c.KV)) != 2 || fields(remote) != 1 { // with more it would do something that is not known here
+		return false
+	}
+	return remote.Type() == reflect.TypeOf(clientv3.RetryKVClient(c)) &&
 		isConn(field(field(remote, "kc"), "cc"), conn) &&
 		isSlice(options, reflect.ValueOf(callOptions(c)))
 }
@@ -114,11 +117,24 @@ func inner(v reflect.Value) reflect.Value {
 
 // field is that of the struct behind v; invalid if there is none.
 func field(v reflect.Value, name string) reflect.Value {
-	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if v.Kind() != reflect.Struct {
+	if v = pointee(v); v.Kind() != reflect.Struct {
 		return reflect.Value{}
 	}
 	return v.FieldByName(name)
+}
+
+// fields is how many the struct behind v has; 0 if there is none.
+func fields(v reflect.Value) int {
+	if v = pointee(v); v.Kind() != reflect.Struct {
+		return 0
+	}
+	return v.NumField()
+}
+
+// pointee is what v leads to.
+func pointee(v reflect.Value) reflect.Value {
+	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	return v
 }

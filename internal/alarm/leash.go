@@ -27,6 +27,7 @@ func NewLeashes(clock *Clock) *Leashes { return &Leashes{clock: clock} }
 // Leash is for one request at a time.
 type Leash struct {
 	Alarm
+	Once   bool // it is cut when it is released, as who is asked may hang something on the context
 	of     *Leashes
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -72,7 +73,7 @@ func (l *Leash) Release() {
 		whole = l.stop() && whole
 		l.stop = nil // which keeps the caller's context, with all that is in it
 	}
-	if !whole || !l.of.put(l) {
+	if !whole || l.Once || !l.of.put(l) {
 		l.cancel()
 	}
 }

@@ -76,6 +76,17 @@ func TestALeashIsUsedAgain(t *testing.T) {
 	})
 }
 
+func TestALeashThatIsUsedOnceIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewLeashes(New(time.Second))
+		ctx, l := s.Take(t.Context(), t.Context())
+		l.Once = true
+		l.Release()
+		require.Error(t, ctx.Err())
+		require.Empty(t, s.idle)
+	})
+}
+
 // Those of a common context that is not used any more are not kept, as it would keep them.
 func TestLeashesAreKeptForOneCommonContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,7 +34,9 @@ func (w *Writer) retry(ctx context.Context, seed int64, try func(context.Context
 
 // Leash bounds one try of a request that a caller makes for himself under a lease.
 func (w *Writer) Leash(lease, caller context.Context) (context.Context, *alarm.Leash) {
-	return w.leashes.Take(lease, caller)
+	ctx, l := w.leashes.Take(lease, caller)
+	l.Once = w.Direct == nil // of what stands in for clientv3's KV it is not known what that does
+	return ctx, l
 }
 
 // bounded bounds try n.
