@@ -52,7 +52,7 @@ func TestBriefWritesAreTheSamePastTheClient(t *testing.T) {
 				return err
 			}
 			for _, etcd.err = range []error{rpctypes.ErrGRPCPermissionDenied, status.Error(codes.Canceled, "by the server"), context.DeadlineExceeded} {
-				sameError(t.Context())
+				_ = sameError(t.Context())
 			}
 			over, cancel := context.WithCancel(t.Context())
 			cancel()
