@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -109,19 +110,28 @@ func (c *Cluster) start(kids *procs.Children, cfg Config, token string) error {
 
 func local(scheme string, port int) string { return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port) }
 
-// FreePorts asks the system for ports that nobody listens on. A member whose port is
-// taken after all ends at once, and Start says so.
-func FreePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+// The ports of members lie below those that systems give to outgoing connections, from 32768 on or
+// higher: one of these could have the port of a member before it listens, or while it is restarted.
+const (
+	firstPort = 10000
+	portRange = 20000
+)
+
+// FreePorts finds ports that nobody listens on, by chance, as others may be looking too. A member
+// whose port is taken after all ends at once, and Start says so.
+func FreePorts(n int) (ports []int, err error) {
+	for range 100 * (n + 1) {
+		if len(ports) == n {
+			return ports, nil
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+mathrand.IntN(portRange))); err != nil {
+			continue
 		}
 		defer l.Close() //nolint:revive // all are kept until the last one is known, so that they differ
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("no free ports for etcd: %w", err)
 }
 
 // Endpoints are the members' client URLs.
