@@ -6,9 +6,8 @@ import (
 )
 
 // Leashes bound requests: each ends when the time of a clock has passed, when its caller's context
-// ends, or with a context that all of them have in common. To make a context for each of many short
-// requests, a child of that one, takes longer than all else that is done about them here; so
-// one that was not cut is used again.
+// ends, or with a context that all of them have in common. Each is a child of that one, and is used
+// for the next request again if it was not cut: most requests are short, and one after the other.
 type Leashes struct {
 	clock *Clock
 

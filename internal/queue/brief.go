@@ -26,13 +26,7 @@ type brief struct {
 	unread int
 }
 
-func (b *brief) cmp() clientv3.Cmp {
-	cmp := created(b.from, b.created)
-	if b.end != "" {
-		cmp.GetCompare().RangeEnd = []byte(b.end)
-	}
-	return cmp
-}
+func (b *brief) cmp() clientv3.Cmp { return allCreated(b.from, b.end, b.created) }
 
 func (b *brief) op() clientv3.Op {
 	if b.deletes {

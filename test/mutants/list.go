@@ -103,7 +103,7 @@ var mutationsOfTheQueue = []mutation{
 	// Nothing is left behind.
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
-		edits:    []edit{{"internal/queue/brief.go", "cmp := created(b.from, b.created)\n", "cmp := created(b.from, b.created)\n	if b.deletes {\n		cmp = clientv3.Compare(clientv3.CreateRevision(b.from), \">\", 0)\n	}\n"}},
+		edits:    []edit{{"internal/queue/brief.go", "func (b *brief) cmp() clientv3.Cmp { return allCreated(b.from, b.end, b.created) }", "func (b *brief) cmp() clientv3.Cmp {\n	if b.deletes {\n		return clientv3.Compare(clientv3.CreateRevision(b.from), \">\", 0)\n	}\n	return allCreated(b.from, b.end, b.created)\n}"}},
 		in:       inQueue, tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},
 	{
