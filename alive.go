@@ -237,7 +237,7 @@ func (s *Session) insist(ctx context.Context, try func(context.Context) error) e
 // alive reads what stands under a lease; at is its revision, 0 for nothing.
 func (s *Session) alive(ctx context.Context, id clientv3.LeaseID) (r aliveRecord, at int64, err error) {
 	err = s.insist(ctx, func(ctx context.Context) error {
-		resp, err := s.client.Get(ctx, aliveKey(id))
+		resp, err := s.kv.Get(ctx, aliveKey(id))
 		if err != nil || len(resp.Kvs) == 0 {
 			r, at = aliveRecord{}, 0
 			return err
@@ -263,7 +263,7 @@ func (s *Session) replaceAlive(ctx context.Context, id clientv3.LeaseID, at int6
 
 func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64, r aliveRecord) (done bool, err error) {
 	key := aliveKey(id)
-	resp, err := s.client.Txn(ctx).
+	resp, err := s.kv.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(key), "=", at)).
 		Then(clientv3.OpPut(key, r.encode(), clientv3.WithLease(id))).
 		Commit()

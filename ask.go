@@ -149,7 +149,7 @@ func (s *Session) post(ctx context.Context, cancel context.CancelCauseFunc, ls *
 	key := askPrefix(name) + hex(ls.ID()) + "." + strconv.Itoa(id)
 	posted := make(chan error, 1)
 	s.tasks.Go(func() {
-		unsure, err := queue.Put(ls.Context(), s.client.KV, key, string(value), ls.ID())
+		unsure, err := queue.Put(ls.Context(), s.kv, key, string(value), ls.ID())
 		posted <- err
 		if err == nil {
 			<-ctx.Done() // or the lease's end, with which ctx ends too
@@ -168,11 +168,11 @@ func (s *Session) post(ctx context.Context, cancel context.CancelCauseFunc, ls *
 // takeBack deletes a request of ours; with the lease it goes anyway. If unsure, it does so
 // once more when nothing can take effect any more.
 func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
-	err := queue.Delete(ls.Context(), s.client.KV, key)
+	err := queue.Delete(ls.Context(), s.kv, key)
 	if err == nil && unsure {
 		select {
 		case <-time.After(lateEffect):
-			err = queue.Delete(ls.Context(), s.client.KV, key)
+			err = queue.Delete(ls.Context(), s.kv, key)
 		case <-ls.Context().Done():
 		}
 	}

@@ -49,7 +49,7 @@ func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, erro
 	if s == nil || s.Err() != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %q: %w", prefix, s.usable("-"))
 	}
-	kvs, err := queue.Snapshot(ctx, s.client.KV, prefix)
+	kvs, err := queue.Snapshot(ctx, s.kv, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %q: %w", prefix, err)
 	}
@@ -77,7 +77,7 @@ func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) err
 	if w.cycle == nil || w.carried == nil {
 		return nil
 	}
-	kvs, err := queue.Snapshot(ctx, s.client.KV, *w.cycle)
+	kvs, err := queue.Snapshot(ctx, s.kv, *w.cycle)
 	if err != nil {
 		return err
 	}

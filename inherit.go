@@ -66,7 +66,7 @@ func (s *Session) inherited(ctx context.Context) ([]inheritedKey, error) {
 	if id == clientv3.NoLease || id != s.heir {
 		return nil, nil
 	}
-	resp, err := s.client.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
+	resp, err := s.leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +98,13 @@ func (s *Session) uses(name, suffix string) bool {
 // drop gives a key up. The one that everybody comes upon is taken for that as a lock is,
 // and given back at once: so the line of the name settles who has it here.
 func (s *Session) drop(ctx context.Context, k inheritedKey) error {
-	resp, err := s.client.Get(ctx, k.key)
+	resp, err := s.kv.Get(ctx, k.key)
 	if err != nil || len(resp.Kvs) == 0 {
 		return err
 	}
 	kv := resp.Kvs[0]
 	if !k.plain {
-		_, err := s.client.Txn(ctx).
+		_, err := s.kv.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(k.key), "=", kv.ModRevision)). // nobody has come upon it yet
 			Then(clientv3.OpDelete(k.key)).Commit()
 		return err

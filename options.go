@@ -75,7 +75,7 @@ type sessionConfig struct {
 	// watches is what watches are opened on, see watch.Watcher.
 	watches pb.WatchClient
 	// transact is what brief writes are sent with, see queue.Writer.
-	transact transact
+	transact func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// pace is called before each write, see there.
 	pace func(ctx context.Context, name string)
 }

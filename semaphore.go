@@ -206,7 +206,7 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	if err := m.session.usable(m.name); err != nil {
 		return 0, err
 	}
-	resp, err := m.session.client.Get(ctx, limitKey(m.name))
+	resp, err := m.session.kv.Get(ctx, limitKey(m.name))
 	if err != nil {
 		return 0, m.explain(err)
 	}
@@ -243,7 +243,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	key := limitKey(m.name)
 	if limit == 0 {
-		_, err := m.session.client.Delete(ctx, key)
+		_, err := m.session.kv.Delete(ctx, key)
 		return err
 	}
 	order, err := json.Marshal(limitOrder{Limit: limit})
@@ -252,7 +252,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	// First the order, by which all are written who enter from then on, and then those who
 	// are there.
-	put, err := m.session.client.Put(ctx, key, string(order))
+	put, err := m.session.kv.Put(ctx, key, string(order))
 	if err != nil {
 		return err
 	}

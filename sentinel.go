@@ -145,7 +145,7 @@ func (s *Session) condemn(ctx context.Context, name string, l Leader, r aliveRec
 	done, err := s.replaceAlive(ctx, l.Lease, at, r)
 	if err == nil && done {
 		err = s.insist(ctx, func(ctx context.Context) error {
-			_, err := s.client.Revoke(ctx, l.Lease)
+			_, err := s.leases.Revoke(ctx, l.Lease)
 			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 				return nil // by somebody else
 			}

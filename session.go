@@ -10,13 +10,16 @@ import (
 
 	"go.uber.org/zap"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/watch"
 )
 
 // Session keeps a lease in etcd alive, under which all keys of its locks and
@@ -28,6 +31,8 @@ import (
 // It ends with Close, Orphan, or the client.
 type Session struct {
 	client *clientv3.Client
+	kv     clientv3.KV    // sends every request to the store, see etcdkv.KV
+	leases clientv3.Lease // grants, revokes and asks, see etcdkv.Lease
 	cfg    sessionConfig
 	log    *zap.Logger
 
@@ -97,6 +102,8 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s := &Session{
 		client:    client,
+		kv:        etcdkv.KV(client),
+		leases:    etcdkv.Lease(client),
 		cfg:       cfg,
 		log:       cfg.logger,
 		closed:    make(chan struct{}),
@@ -119,8 +126,11 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		}
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.writer = queue.NewWriter(s.ctx, client.KV, cfg.lanes, s.spawn)
-	s.writer.Pace, s.writer.Few, s.writer.Direct = cfg.pace, cfg.few, s.newTransact()
+	s.writer = queue.NewWriter(s.ctx, s.kv, cfg.lanes, s.spawn)
+	s.writer.Pace, s.writer.Few, s.writer.Direct = cfg.pace, cfg.few, cfg.transact
+	if cfg.transact == nil {
+		s.writer.Direct = etcdkv.Direct(client)
+	}
 	if cfg.peek > 0 {
 		s.writer.Peek = cfg.peek
 	}
@@ -215,7 +225,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 
 func (s *Session) leaseConfig() lease.Config {
 	cfg := lease.Config{
-		Client:      s.client.Lease,
+		Client:      s.leases,
 		TTL:         s.cfg.ttl + s.cfg.delay,
 		Delay:       s.cfg.delay,
 		Margin:      s.cfg.margin,
@@ -225,7 +235,7 @@ func (s *Session) leaseConfig() lease.Config {
 		FromReceipt: countFromReceipt,
 	}
 	cfg.Remote = s.cfg.remote
-	if cfg.Remote == nil && s.client.ActiveConnection() != nil && plainLease(s.client.Lease) {
+	if cfg.Remote == nil && etcdkv.PlainLease(s.client) {
 		cfg.Remote = clientv3.RetryLeaseClient(s.client)
 	}
 	return cfg
@@ -407,4 +417,17 @@ func (s *Session) end(cause error) (first bool) {
 		s.cancel(cause) // and with it the lease, and with that all holds
 	}
 	return first
+}
+
+// newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
+// namespace does concern watches.
+func (s *Session) newWatcher() clientv3.Watcher {
+	remote := s.cfg.watches
+	if remote == nil && etcdkv.PlainWatcher(s.client) {
+		remote = pb.NewWatchClient(s.client.ActiveConnection())
+	}
+	if remote == nil {
+		return s.client.Watcher
+	}
+	return watch.New(s.ctx, s.client.Watcher, remote, s.spawn)
 }

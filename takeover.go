@@ -51,7 +51,7 @@ func (t *Term) outranked(ctx context.Context) (Leader, error) {
 func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
 	defer cancel()
-	resp, err := s.client.TimeToLive(ctx, id)
+	resp, err := s.leases.TimeToLive(ctx, id)
 	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
 }
 

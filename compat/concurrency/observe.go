@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	v3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
@@ -34,7 +35,7 @@ func (e *Election) observe(ctx context.Context, out chan<- *v3.GetResponse) {
 	defer cancel()
 	defer context.AfterFunc(client.Ctx(), cancel)()
 
-	reader := queue.NewWriter(life, client.KV, 1, nil) // nothing is written
+	reader := queue.NewWriter(life, etcdkv.KV(client), 1, nil) // nothing is written
 	q := queue.New(life, reader, client.Watcher, e.name, client.GetLogger())
 	err := q.Follow(life, func(first *mvccpb.KeyValue, rev int64) bool {
 		if first == nil {

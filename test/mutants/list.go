@@ -9,6 +9,8 @@ const (
 	inWatch = "internal/watch"
 	inAlarm = "internal/alarm"
 	inWire  = "internal/wire"
+
+	inEtcdKV = "internal/etcdkv"
 )
 
 // mutations is the list. The pieces are small, so that they outlive most changes around
@@ -322,18 +324,23 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "only clientv3's own KV is passed over",
-		edits:    []edit{{"plain.go", "isConn(field(field(remote, \"kc\"), \"cc\"), conn) &&", "true &&"}},
-		in:       inRoot, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
+		edits:    []edit{{"internal/etcdkv/plain.go", "isConn(field(field(remote, \"kc\"), \"cc\"), conn) &&", "true &&"}},
+		in:       inEtcdKV, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
 	},
 	{
 		takesOut: "nor is the KV passed over that has another client's options",
-		edits:    []edit{{"plain.go", "v.Kind() == reflect.Slice && v.Pointer() == of.Pointer()", "v.Kind() == reflect.Slice"}},
-		in:       inRoot, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
+		edits:    []edit{{"internal/etcdkv/plain.go", "v.Kind() == reflect.Slice && v.Pointer() == of.Pointer()", "v.Kind() == reflect.Slice"}},
+		in:       inEtcdKV, tests: []string{"TestOnlyClientv3sOwnKVIsPassedOver"},
 	},
 	{
 		takesOut: "past the KV a request has the client's options",
-		edits:    []edit{{"plain.go", "return remote.Txn(ctx, req, options...)", "_ = options\n		return remote.Txn(ctx, req)"}},
-		in:       inRoot, tests: []string{"TestPastTheKVARequestIsSentAsByIt"},
+		edits:    []edit{{"internal/etcdkv/quiet.go", "once := with(options)", "once := with(nil)"}},
+		in:       inEtcdKV, tests: []string{"TestPastTheKVARequestIsSentAsByIt"},
+	},
+	{
+		takesOut: "a request that is cancelled is logged by nobody (L1)",
+		edits:    []edit{{"internal/etcdkv/quiet.go", "return slices.Concat(options, once())", "return options"}},
+		in:       inEtcdKV, tests: []string{"TestACancelledRequestIsNotLogged"},
 	},
 	{
 		takesOut: "the streams of watches require a leader (A22)",

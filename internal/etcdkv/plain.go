@@ -1,4 +1,4 @@
-package etcdlock
+package etcdkv
 
 import (
 	"context"
@@ -9,36 +9,24 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
-
-	"github.com/etcdlock/etcdlock/internal/watch"
 )
 
-// plainLease tells whether renewals through l are what clientv3 sends by itself, so
-// that nothing is passed over by sending them without l. A namespace does not concern
-// leases; whatever else somebody has put there might.
-func plainLease(l clientv3.Lease) bool {
-	switch reflect.TypeOf(l) {
-	case reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0)), reflect.TypeOf(namespace.NewLease(nil, "")):
+// PlainLease tells whether renewals through the client's Lease are what clientv3 sends by itself,
+// so that nothing is passed over by sending them without it. A namespace does not concern leases.
+// Anything else that stands in the place of clientv3's Lease might.
+func PlainLease(c *clientv3.Client) bool {
+	if c.ActiveConnection() == nil {
+		return false
+	}
+	switch reflect.TypeOf(c.Lease) {
+	case typeOfLease, reflect.TypeOf(namespace.NewLease(nil, "")):
 		return true
 	default:
 		return false
 	}
 }
 
-// transact is a transaction as etcd's client sends it.
-type transact = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
-
-// newTransact sends transactions in the place of the client's KV, which copies each comparison by
-// reflection before it does the same; nil if there is something else than clientv3 has put there.
-func (s *Session) newTransact() transact {
-	if s.cfg.transact != nil || !plainKV(s.client) {
-		return s.cfg.transact
-	}
-	remote, options := clientv3.RetryKVClient(s.client), callOptions(s.client)
-	return func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-		return remote.Txn(ctx, req, options...)
-	}
-}
+var typeOfLease = reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0))
 
 // callOptions are those that the client sends its transactions with, as of the largest size of an
 // answer.
@@ -58,14 +46,14 @@ func (r *recordedOptions) Txn(_ context.Context, _ *pb.TxnRequest, options ...gr
 	return &pb.TxnResponse{}, nil
 }
 
-// plainKV tells whether the client's KV is clientv3's own, on the client's own connection.
-func plainKV(c *clientv3.Client) bool {
+// plainKV tells whether a KV is clientv3's own, on the client's own connection.
+func plainKV(c *clientv3.Client, kv clientv3.KV) bool {
 	conn := c.ActiveConnection()
-	if conn == nil || reflect.TypeOf(c.KV) != reflect.TypeOf(clientv3.NewKVFromKVClient(nil, nil)) {
+	if conn == nil || reflect.TypeOf(kv) != reflect.TypeOf(clientv3.NewKVFromKVClient(nil, nil)) {
 		return false
 	}
-	remote, options := inner(field(reflect.ValueOf(c.KV), "remote")), field(reflect.ValueOf(c.KV), "callOpts")
-	if fields(reflect.ValueOf(c.KV)) != 2 || fields(remote) != 1 { // with more it would do something that is not known here
+	remote, options := inner(field(reflect.ValueOf(kv), "remote")), field(reflect.ValueOf(kv), "callOpts")
+	if fields(reflect.ValueOf(kv)) != 2 || fields(remote) != 1 { // with more it would do something that is not known here
 		return false
 	}
 	return remote.Type() == reflect.TypeOf(clientv3.RetryKVClient(c)) &&
@@ -73,22 +61,9 @@ func plainKV(c *clientv3.Client) bool {
 		isSlice(options, reflect.ValueOf(callOptions(c)))
 }
 
-// newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
-// namespace does concern watches.
-func (s *Session) newWatcher() clientv3.Watcher {
-	remote := s.cfg.watches
-	if remote == nil && plainWatcher(s.client) {
-		remote = pb.NewWatchClient(s.client.ActiveConnection())
-	}
-	if remote == nil {
-		return s.client.Watcher
-	}
-	return watch.New(s.ctx, s.client.Watcher, remote, s.spawn)
-}
-
-// plainWatcher tells whether the client's watcher is clientv3's own, on the client's own
+// PlainWatcher tells whether the client's watcher is clientv3's own, on the client's own
 // connection.
-func plainWatcher(c *clientv3.Client) bool {
+func PlainWatcher(c *clientv3.Client) bool {
 	conn := c.ActiveConnection()
 	if conn == nil || reflect.TypeOf(c.Watcher) != reflect.TypeOf(clientv3.NewWatchFromWatchClient(nil, nil)) {
 		return false

@@ -1,4 +1,4 @@
-package etcdlock
+package etcdkv
 
 import (
 	"context"
@@ -26,16 +26,16 @@ func TestOnlyWhatClientv3HasPutThereIsPassedOver(t *testing.T) {
 		return c
 	}
 	c, other := newClient(), newClient()
-	require.True(t, plainWatcher(c))
-	require.True(t, plainLease(c.Lease))
+	require.True(t, PlainWatcher(c))
+	require.True(t, PlainLease(c))
 	c.Lease = namespace.NewLease(c.Lease, "ns/")
-	require.True(t, plainLease(c.Lease))
+	require.True(t, PlainLease(c))
 	c.Lease = struct{ clientv3.Lease }{c.Lease}
-	require.False(t, plainLease(c.Lease))
+	require.False(t, PlainLease(c))
 
 	own := c.Watcher
 	c.Watcher = clientv3.NewWatcher(c)
-	require.True(t, plainWatcher(c))
+	require.True(t, PlainWatcher(c))
 	for what, w := range map[string]clientv3.Watcher{
 		"a namespace":                  namespace.NewWatcher(own, "ns/"),
 		"a wrapper":                    struct{ clientv3.Watcher }{own},
@@ -46,12 +46,12 @@ func TestOnlyWhatClientv3HasPutThereIsPassedOver(t *testing.T) {
 		"nothing":                      nil,
 	} {
 		c.Watcher = w
-		require.False(t, plainWatcher(c), what)
+		require.False(t, PlainWatcher(c), what)
 	}
 	c.Watcher = own
 	without := clientv3.NewCtxClient(t.Context())
 	without.Watcher = own
-	require.False(t, plainWatcher(without))
+	require.False(t, PlainWatcher(without))
 }
 
 // So is whatever somebody has put in the place of clientv3's KV.
@@ -65,9 +65,9 @@ func TestOnlyClientv3sOwnKVIsPassedOver(t *testing.T) {
 	}
 	c, other := newClient(clientv3.Config{}), newClient(clientv3.Config{})
 	own := c.KV
-	require.True(t, plainKV(c))
+	require.True(t, plainKV(c, c.KV))
 	c.KV = clientv3.NewKV(c)
-	require.True(t, plainKV(c))
+	require.True(t, plainKV(c, c.KV))
 	for what, kv := range map[string]clientv3.KV{
 		"a namespace":                 namespace.NewKV(own, "ns/"),
 		"a wrapper":                   struct{ clientv3.KV }{own},
@@ -81,16 +81,16 @@ func TestOnlyClientv3sOwnKVIsPassedOver(t *testing.T) {
 		"nothing":                     nil,
 	} {
 		c.KV = kv
-		require.False(t, plainKV(c), what)
+		require.False(t, plainKV(c, c.KV), what)
 	}
 	without := clientv3.NewCtxClient(t.Context())
 	without.KV = own
-	require.False(t, plainKV(without))
+	require.False(t, plainKV(without, without.KV))
 
 	small := newClient(clientv3.Config{MaxCallSendMsgSize: 1 << 20, MaxCallRecvMsgSize: 4 << 20})
-	require.True(t, plainKV(small))
+	require.True(t, plainKV(small, small.KV))
 	c.KV = clientv3.NewKVFromKVClient(clientv3.RetryKVClient(c), small)
-	require.False(t, plainKV(c), "the options of another client")
+	require.False(t, plainKV(c, c.KV), "the options of another client")
 }
 
 // What goes past the client's KV goes out as that sends it, with the same options.
@@ -112,10 +112,9 @@ func TestPastTheKVARequestIsSentAsByIt(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	s := &Session{client: c}
 	_, err = c.Txn(t.Context()).Commit()
 	require.Error(t, err)
-	_, err = s.newTransact()(t.Context(), &pb.TxnRequest{})
+	_, err = Direct(c)(t.Context(), &pb.TxnRequest{})
 	require.Error(t, err)
 	require.Len(t, all, 2)
 	require.Equal(t, all[0], all[1])
@@ -123,5 +122,5 @@ func TestPastTheKVARequestIsSentAsByIt(t *testing.T) {
 	require.Contains(t, all[1].options, grpc.MaxCallRecvMsgSize(4<<20))
 
 	c.KV = namespace.NewKV(c.KV, "ns/")
-	require.Nil(t, s.newTransact())
+	require.Nil(t, Direct(c))
 }
