@@ -19,7 +19,7 @@ func ExampleWithMonitor() {
 	defer shutDown()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()
-	session, err := etcdlock.NewSession(ctx, client)
+	session, err := etcdlock.NewSession(ctx, client, etcdlock.WithTTL(15*time.Second), etcdlock.WithMargin(4*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func ExampleWithMonitor() {
 			return nil
 		},
 		etcdlock.WithMonitor(&monitor),
-		etcdlock.WithStopTimeout(20*time.Second),
+		etcdlock.WithStopTimeout(3*time.Second), // three quarters of the margin, which is what work has after a loss
 		etcdlock.WithExitWhenStuck(),
 		etcdlock.WithProgress(time.Minute),
 		etcdlock.WithHealthCheck(time.Second, 3, func(context.Context) error { return nil }),

@@ -12,43 +12,64 @@ import (
 type Monitor struct {
 	mu       sync.Mutex
 	election *Election
-	status   Status
+	status   ElectionStatus
+	termAt   time.Time // when the term of status began
 }
 
-// Status is what an [Election.Run] is at.
-type Status struct {
+// ElectionStatus is what an [Election.Run] is at.
+type ElectionStatus struct {
 	Election string
 	Running  bool  // the Run is under way
 	Err      error // with which it ended
 	Role     Role
 	Since    time.Time // when it got the role
-	Term     *Term     // while leading or stopping; nil otherwise
-	TermAt   time.Time // when the term began
+	Term     *TermInfo // while leading or stopping; nil otherwise
 
 	Session   State // of the election's session
 	Unhealthy error // why it does not stand; nil while it is well
 	Stuck     bool  // its function has not returned in time, see [WithStopTimeout]
+
+	// StopAfterLoss is how long the function has to return when its term expires: three
+	// quarters of the margin ([WithMargin]), or the stop timeout if that is shorter. It is
+	// zero until the Run has a session to stand with.
+	StopAfterLoss time.Duration
 
 	// Leader is who leads by the last observation, be it this process or another one;
 	// LeaderSince is when this process saw it first, zero before the first observation
 	// and when Run has ended.
 	Leader      Leader
 	LeaderSince time.Time
+
+	term *Term // the one that Term tells of
 }
 
-// Leading tells whether this process leads now: its function runs, was not told to
-// stop, and the term can be relied on.
-func (s Status) Leading() bool {
-	return s.Role == Leading && s.Term != nil && s.Term.Err() == nil
+// TermInfo is a term as it was when [Monitor.Status] was called.
+type TermInfo struct {
+	Token          int64
+	CreateRevision int64
+	Since          time.Time // when the term began
+	Value          string
+	Deadline       time.Time // see [Hold.Deadline]; zero once the term has ended
+}
+
+// Leading tells whether this process leads at the time of the call: its function runs,
+// was not told to stop, and the term can be relied on.
+func (s ElectionStatus) Leading() bool {
+	return s.Role == Leading && s.term != nil && s.term.Err() == nil
 }
 
 // Status is what the Run is at now. It asks nobody.
-func (m *Monitor) Status() Status {
+func (m *Monitor) Status() ElectionStatus {
 	m.mu.Lock()
-	s, e := m.status, m.election
+	s, e, at := m.status, m.election, m.termAt
 	m.mu.Unlock()
 	if e != nil {
 		s.Session = e.session.State()
+	}
+	if t := s.term; t != nil {
+		s.Term = &TermInfo{
+			Token: t.Token(), CreateRevision: t.CreateRevision(), Since: at, Value: t.Value(), Deadline: t.Deadline(),
+		}
 	}
 	return s
 }
@@ -66,7 +87,7 @@ func (m *Monitor) Candidates(ctx context.Context) ([]Leader, error) {
 }
 
 // update changes the status, of a monitor that is not nil.
-func (m *Monitor) update(change func(s *Status)) {
+func (m *Monitor) update(change func(s *ElectionStatus)) {
 	if m == nil {
 		return
 	}
@@ -76,36 +97,36 @@ func (m *Monitor) update(change func(s *Status)) {
 }
 
 func (m *Monitor) begin(e *Election) {
-	m.update(func(s *Status) {
+	m.update(func(s *ElectionStatus) {
 		m.election = e
-		*s = Status{Election: e.name, Running: true}
+		*s = ElectionStatus{Election: e.name, Running: true}
 	})
 }
 
 func (m *Monitor) end(err error) {
-	m.update(func(s *Status) {
+	m.update(func(s *ElectionStatus) {
 		s.Running, s.Err, s.Stuck = false, err, false
 		s.Leader, s.LeaderSince = Leader{}, time.Time{} // it observes no more
 	})
 }
 
 func (m *Monitor) enter(role Role, term *Term) {
-	m.update(func(s *Status) {
+	m.update(func(s *ElectionStatus) {
 		if s.Role != role {
 			s.Role, s.Since = role, time.Now()
 		}
 		switch {
 		case term == nil:
-			s.TermAt, s.Stuck = time.Time{}, false
-		case s.Term != term:
-			s.TermAt = time.Now()
+			s.Stuck = false
+		case s.term != term:
+			m.termAt = time.Now()
 		}
-		s.Term = term
+		s.term = term
 	})
 }
 
 func (m *Monitor) leader(l Leader) {
-	m.update(func(s *Status) {
+	m.update(func(s *ElectionStatus) {
 		if s.LeaderSince.IsZero() || s.Leader.CreateRevision != l.CreateRevision {
 			s.LeaderSince = time.Now()
 		}
@@ -113,6 +134,10 @@ func (m *Monitor) leader(l Leader) {
 	})
 }
 
-func (m *Monitor) health(err error) { m.update(func(s *Status) { s.Unhealthy = err }) }
+func (m *Monitor) stopAfterLoss(d time.Duration) {
+	m.update(func(s *ElectionStatus) { s.StopAfterLoss = d })
+}
 
-func (m *Monitor) stuck() { m.update(func(s *Status) { s.Stuck = true }) }
+func (m *Monitor) health(err error) { m.update(func(s *ElectionStatus) { s.Unhealthy = err }) }
+
+func (m *Monitor) stuck() { m.update(func(s *ElectionStatus) { s.Stuck = true }) }

@@ -128,7 +128,8 @@ func WithTTL(ttl time.Duration) SessionOption {
 
 // WithMargin sets how long before the lease can expire in etcd every hold of
 // the session ends here. It covers clocks that run at different rates, and is
-// the time the holder's work has to stop after its context was cancelled. At
+// the time the holder's work has to stop after its context was cancelled; see
+// [WithStopTimeout] for the share of it that the work of [Election.Run] has. At
 // most half of the TTL; 0, the default, means a tenth of the granted TTL, and at
 // most one second.
 func WithMargin(margin time.Duration) SessionOption {

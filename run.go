@@ -83,6 +83,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	r.tellLimits()
 	beside, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
@@ -96,6 +97,22 @@ func (r *runner) run(ctx context.Context) (err error) {
 		helpers.Go(func() { r.health.run(beside) })
 	}
 	return r.campaigns(ctx)
+}
+
+// tellLimits tells how long the function has to return after a loss: less than the stop
+// timeout, mostly, as others can lead when the margin is over.
+func (r *runner) tellLimits() {
+	s := r.election.session
+	s.mu.Lock()
+	l := s.lease
+	s.mu.Unlock()
+	after := r.cfg.afterLoss(l)
+	r.cfg.monitor.stopAfterLoss(after)
+	if r.cfg.stop > 0 {
+		r.log.Info("campaigning; the work has to return in time when it is told to stop", zap.String("name", r.election.name),
+			zap.Duration("timeout", r.cfg.stop), zap.Duration("timeout-after-loss", after),
+			zap.Duration("ttl", l.TTL()-l.Delay()), zap.Duration("margin", l.Margin()-l.Delay()), zap.Bool("exits", r.cfg.exits))
+	}
 }
 
 // campaigns campaigns and leads until there is a reason to return.

@@ -34,8 +34,8 @@ func TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, d := w.session("a"), newDeaf()
 		other := w.lock(NewMutex(a, "other"))
-		stuck := make(chan Stuck, 10)
-		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second), WithOnStuck(func(s Stuck) { stuck <- s }))
+		stuck := make(chan StuckTerm, 10)
+		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second), WithOnStuck(func(s StuckTerm) { stuck <- s }))
 		term := run.term()
 		require.NotEqual(w, a.Lease(), term.tenure.lease.ID(), "it has a lease of its own")
 		next := w.candidate(NewElection(w.session("b"), "e"), "B")
@@ -76,7 +76,7 @@ func TestWorkThatStopsInTimeIsNotStuck(t *testing.T) {
 			<-ctx.Done()
 			time.Sleep(2 * time.Second)
 			return nil
-		}, WithStopTimeout(3*time.Second), WithOnStuck(func(Stuck) { w.Error("it is not stuck") }), exitBy(func(int) { w.Error("no reason to") }))
+		}, WithStopTimeout(3*time.Second), WithOnStuck(func(StuckTerm) { w.Error("it is not stuck") }), exitBy(func(int) { w.Error("no reason to") }))
 		term := run.term()
 		next := w.candidate(NewElection(w.session("b"), "e"), "B")
 		asked := time.Now()
@@ -97,7 +97,7 @@ func exitBy(exit func(code int)) RunOption {
 
 // trap E7: the work of a lost term ends, with its process, before anybody else leads.
 func TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads(t *testing.T) {
-	for name, stuck := range map[string]func(Stuck){"": func(Stuck) {}, "though the callback hangs": func(Stuck) { time.Sleep(30 * time.Second) }} {
+	for name, stuck := range map[string]func(StuckTerm){"": func(StuckTerm) {}, "though the callback hangs": func(StuckTerm) { time.Sleep(30 * time.Second) }} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				d, exited := newDeaf(), make(chan time.Time, 10)
@@ -126,7 +126,7 @@ func TestAProcessThatIsToEndWhenItsWorkIsStuckDoesSoInTime(t *testing.T) {
 		d, exited := newDeaf(), make(chan time.Time, 1)
 		var dumped time.Time
 		run := w.run(NewElection(w.session("a"), "e"), d.work, WithStopTimeout(3*time.Second),
-			WithOnStuck(func(Stuck) { time.Sleep(100 * time.Millisecond); dumped = time.Now() }),
+			WithOnStuck(func(StuckTerm) { time.Sleep(100 * time.Millisecond); dumped = time.Now() }),
 			exitBy(func(int) { exited <- time.Now(); close(d.let) }))
 		run.term()
 		asked := time.Now()
@@ -196,7 +196,7 @@ func TestRunRefusesOptionsThatCannotWork(t *testing.T) {
 		e := NewElection(w.session("a"), "e")
 		check := func(context.Context) error { return nil }
 		for _, opts := range [][]RunOption{
-			{WithStopTimeout(-1)}, {WithProgress(-1)}, {WithExitWhenStuck()}, {WithOnStuck(func(Stuck) {})},
+			{WithStopTimeout(-1)}, {WithProgress(-1)}, {WithExitWhenStuck()}, {WithOnStuck(func(StuckTerm) {})},
 			{WithHealthCheck(time.Second, 0, check)}, {WithHealthCheck(0, 1, check)}, {WithHealthCheck(time.Second, -1, check)},
 			{WithHealthCheck(time.Second, 1, nil)},
 		} {

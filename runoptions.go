@@ -18,7 +18,7 @@ const StuckExitCode = 70
 type runConfig struct {
 	stop     time.Duration // 0: no bound
 	progress time.Duration // 0: none is asked for
-	stuck    func(Stuck)
+	stuck    func(StuckTerm)
 	exits    bool
 	exit     func(code int) // os.Exit, but in tests
 
@@ -69,8 +69,11 @@ func (f runOptionFunc) applyRun(c *runConfig) { f(c) }
 // one TTL later at most, although it may run on; [WithOnStuck] is called, and
 // [WithExitWhenStuck] ends the process. Run itself goes on waiting.
 //
-// When the function is told to stop because its term was lost, others can lead after
-// the session's margin ([WithMargin]): then half of the margin counts if it is shorter.
+// When the term is lost, before the function was told to stop or after, another process
+// can lead as soon as the session's margin is over ([WithMargin]). Then the function has
+// three quarters of the margin if that is less: 0.75 s of the default margin at most.
+// Choose the margin by the time that the function needs, four thirds of it. Run logs at
+// its start how long the function has after a loss, and [ElectionStatus] tells it.
 //
 // The term then stands on a lease of its own, with the TTL of the election's session
 // and through the same client, so that nothing else ends with it.
@@ -78,8 +81,8 @@ func WithStopTimeout(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stop = d })
 }
 
-// Stuck is a function that has not returned in time after its context ended.
-type Stuck struct {
+// StuckTerm is a term whose function has not returned in time after its context ended.
+type StuckTerm struct {
 	Term  *Term
 	Cause error         // why its context ended
 	After time.Duration // how long ago
@@ -87,9 +90,10 @@ type Stuck struct {
 
 // WithOnStuck sets what is called, once a term, when the function of [Election.Run] is
 // stuck, see [WithStopTimeout]: the place to dump goroutines, or to raise an alarm. No
-// other callback holds it up, and Run waits for it. It is called before the process is ended by [WithExitWhenStuck], which waits for it for a
-// second at most, and for a quarter of the margin if the term was lost.
-func WithOnStuck(f func(Stuck)) RunOption {
+// other callback holds it up, and Run waits for it. It is called before the process is
+// ended by [WithExitWhenStuck], which waits for it for a second at most, and for an eighth
+// of the margin if the term was lost.
+func WithOnStuck(f func(StuckTerm)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stuck = f })
 }
 

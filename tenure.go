@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,6 +63,8 @@ type tenure struct {
 	upgrading *upgrade      // of readers: one of them is becoming a writer
 	shared    chan struct{} // of a writer who has become a reader: closed when that is written, or pointless
 	detach    chan struct{} // it is to leave its line; closed when it has
+
+	lostAt atomic.Int64 // when it was lost alone, by the session's clock; 0 if it was not
 
 	settled event // it is known what became of the key
 	leftErr error // set before that
@@ -285,8 +288,19 @@ func (t *tenure) close() {
 
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) {
+	t.lostAt.CompareAndSwap(0, max(int64(t.line.session.cfg.clock()), 1))
 	t.life.end(cause)
 	t.line.stir()
+}
+
+// remaining is the time until the tenure ends unless its lease is renewed before; after its
+// end it is negative, and tells how long ago that was.
+func (t *tenure) remaining() time.Duration {
+	left := t.lease.Remaining()
+	if at := t.lostAt.Load(); at != 0 {
+		left = min(left, time.Duration(at)-t.line.session.cfg.clock())
+	}
+	return left
 }
 
 // leave has the line's goroutine, or that of the tenure, look after it.

@@ -2,7 +2,6 @@ package etcdlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -99,44 +98,74 @@ func (g *guard) awaitOrder() bool {
 	}
 }
 
+// After a loss the work has six eighths of the margin to return in, and WithOnStuck the
+// seventh. The last one is for the process to end in.
+const (
+	workEighths  = 6
+	stuckEighths = 7
+)
+
+// afterLoss is how long the function has to return when its term expires.
+func (c *runConfig) afterLoss(l *lease.Lease) time.Duration {
+	limit := l.Margin() * workEighths / 8
+	if c.stop > 0 {
+		limit = min(limit, c.stop)
+	}
+	return limit
+}
+
+// within waits for done until d has passed, or as many eighths of the margin since the end
+// of the term; it is false if done is not closed by then. The end of the term moves while
+// its lease is renewed, and comes near when it is not, so it is read again each time.
+func (g *guard) within(done <-chan struct{}, d time.Duration, eighths int) bool {
+	const look = 250 * time.Millisecond // timers stand still while the machine sleeps
+	until, lost := time.Now().Add(d), g.term.Done()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-done:
+			return true
+		case <-timer.C:
+		case <-lost:
+			lost = nil
+		}
+		left := min(time.Until(until), g.term.timeFor(eighths))
+		if left <= 0 {
+			select {
+			case <-done:
+				return true
+			default:
+				return false
+			}
+		}
+		timer.Reset(min(left, look))
+	}
+}
+
 // awaitReturn waits until the function has returned, and raises the alarm when that
 // takes too long.
 func (g *guard) awaitReturn() {
 	told := time.Now()
 	g.enter(Stopping, g.term)
-	limit, patience := g.cfg.stop, time.Second
-	if limit == 0 {
+	if g.cfg.stop == 0 || g.within(g.back, g.cfg.stop, workEighths) {
 		return
-	}
-	cause := context.Cause(g.work)
-	if errors.Is(g.term.Err(), ErrLost) {
-		// Others can lead when the margin is over: the process must have ended by then.
-		margin := g.term.tenure.lease.Margin()
-		limit, patience = min(limit, margin/2), min(patience, margin/4)
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-g.back:
-		return
-	case <-timer.C:
 	}
 	g.starve()
 	g.cfg.monitor.stuck()
+	cause, after := context.Cause(g.work), time.Since(told)
 	g.log.Error("the work of a term has not stopped in time; its lease is renewed no more",
-		zap.String("name", g.election.name), zap.NamedError("told", cause), zap.Duration("after", limit))
+		zap.String("name", g.election.name), zap.Int64("token", g.term.Token()),
+		zap.NamedError("told", cause), zap.Duration("after", after), zap.Bool("exits", g.cfg.exits))
 	called := make(chan struct{})
 	go func() {
 		defer close(called)
 		if g.cfg.stuck != nil {
-			g.cfg.stuck(Stuck{Term: g.term, Cause: cause, After: time.Since(told)})
+			g.cfg.stuck(StuckTerm{Term: g.term, Cause: cause, After: after})
 		}
 	}()
 	if g.cfg.exits {
-		select {
-		case <-called:
-		case <-time.After(patience):
-		}
+		g.within(called, time.Second, stuckEighths)
 		g.cfg.exit(StuckExitCode)
 	}
 	<-called

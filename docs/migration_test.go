@@ -25,16 +25,18 @@ func newClient() *clientv3.Client {
 var snippet = regexp.MustCompile("(?s)<!-- (\\S+_test\\.go) -->\n```go\n(.*?)```")
 
 // What the text shows is what is compiled.
-func TestEachSnippetOfTheMigrationStandsInItsProgram(t *testing.T) {
-	text, err := os.ReadFile("migration.md")
-	require.NoError(t, err)
-	snippets := snippet.FindAllStringSubmatch(string(text), -1)
-	require.Len(t, snippets, strings.Count(string(text), "<!-- "))
-	require.NotEmpty(t, snippets)
-	for _, s := range snippets {
-		program, err := os.ReadFile(s[1])
+func TestEachSnippetStandsInItsProgram(t *testing.T) {
+	for _, page := range []string{"migration.md", "elections.md"} { // report E2: the second
+		text, err := os.ReadFile(page)
 		require.NoError(t, err)
-		require.True(t, contains(lines(string(program)), lines(s[2])), "%s has no such lines:\n%s", s[1], s[2])
+		snippets := snippet.FindAllStringSubmatch(string(text), -1)
+		require.Len(t, snippets, strings.Count(string(text), "<!-- "))
+		require.NotEmpty(t, snippets)
+		for _, s := range snippets {
+			program, err := os.ReadFile(s[1])
+			require.NoError(t, err)
+			require.True(t, contains(lines(string(program)), lines(s[2])), "%s has no such lines:\n%s", s[1], s[2])
+		}
 	}
 }
 

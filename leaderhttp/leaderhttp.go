@@ -79,9 +79,9 @@ func (h *handler) leader(w http.ResponseWriter, _ *http.Request) {
 	code, value := http.StatusServiceUnavailable, ""
 	switch {
 	case s.Leading():
-		code, value = http.StatusOK, s.Term.Value()
+		code, value = http.StatusOK, s.Term.Value
 		w.Header().Set(LeaderHeader, headerValue(value))
-		w.Header().Set(TokenHeader, strconv.FormatInt(s.Term.Token(), 10))
+		w.Header().Set(TokenHeader, strconv.FormatInt(s.Term.Token, 10))
 	case !s.LeaderSince.IsZero() && !s.Leader.Vacant():
 		value = s.Leader.Value
 		w.Header().Set(LeaderHeader, headerValue(value))
@@ -118,7 +118,7 @@ func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
 }
 
 // notReady tells why a process does not take part.
-func notReady(s etcdlock.Status) error {
+func notReady(s etcdlock.ElectionStatus) error {
 	switch {
 	case !s.Running:
 		return errors.Join(errors.New("it does not campaign"), s.Err)
@@ -156,6 +156,9 @@ type Status struct {
 	Unhealthy string `json:"unhealthy,omitempty"`
 	Stuck     bool   `json:"stuck,omitempty"`
 	Error     string `json:"error,omitempty"` // with which Run ended
+
+	// StopAfterLoss is how long the work has to return when its term is lost.
+	StopAfterLoss float64 `json:"stop_after_loss_seconds,omitempty"`
 }
 
 // Term is the term of the process that answers.
@@ -187,11 +190,11 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	out := Status{
 		Election: s.Election, Running: s.Running, Role: s.Role.String(), Since: s.Since, Leading: s.Leading(),
 		Candidates: []Candidate{}, Session: s.Session.String(), Ready: notReady(s) == nil,
-		Unhealthy: text(s.Unhealthy), Stuck: s.Stuck, Error: text(s.Err),
+		Unhealthy: text(s.Unhealthy), Stuck: s.Stuck, Error: text(s.Err), StopAfterLoss: s.StopAfterLoss.Seconds(),
 	}
 	if s.Term != nil {
 		out.Term = &Term{
-			Token: s.Term.Token(), Since: s.TermAt, Age: time.Since(s.TermAt).Seconds(), Deadline: s.Term.Deadline(),
+			Token: s.Term.Token, Since: s.Term.Since, Age: time.Since(s.Term.Since).Seconds(), Deadline: s.Term.Deadline,
 		}
 	}
 	if !s.LeaderSince.IsZero() && !s.Leader.Vacant() {

@@ -159,7 +159,7 @@ func leadForEver(ctx context.Context, s *etcdlock.Session, set holderSettings, o
 		<-ctx.Done()
 		_ = out.Encode(report{Event: "told", At: time.Now(), Token: term.Token(), Error: context.Cause(ctx).Error()})
 		select {}
-	}, etcdlock.WithStopTimeout(set.Deaf), etcdlock.WithExitWhenStuck(), etcdlock.WithOnStuck(func(stuck etcdlock.Stuck) {
+	}, etcdlock.WithStopTimeout(set.Deaf), etcdlock.WithExitWhenStuck(), etcdlock.WithOnStuck(func(stuck etcdlock.StuckTerm) {
 		_ = out.Encode(report{Event: "stuck", At: time.Now(), Token: stuck.Term.Token(), Error: stuck.Cause.Error()})
 	}))
 }

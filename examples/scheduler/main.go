@@ -59,7 +59,10 @@ func run(ctx context.Context, set settings) error {
 		return err
 	}
 	defer closeClient()
-	session, closeSession, err := devetcd.NewSession(ctx, client, etcdlock.WithOwner(set.id))
+	// A job is given up when the term is lost, and the process has three quarters of the margin
+	// for that before another one can lead.
+	session, closeSession, err := devetcd.NewSession(ctx, client, etcdlock.WithOwner(set.id),
+		etcdlock.WithTTL(15*time.Second), etcdlock.WithMargin(4*time.Second))
 	if err != nil {
 		return err
 	}
@@ -78,9 +81,10 @@ func run(ctx context.Context, set settings) error {
 		etcdlock.WithOnRole(func(r etcdlock.Role) { fmt.Printf("%s is %v\n", set.id, r) }),
 		// A job that hangs must not keep the leadership for ever.
 		etcdlock.WithProgress(10*(set.every+set.takes)),
-		// Nor one that does not stop when it is told to: after this time the process ends.
+		// Nor one that does not stop when it is told to. The process ends after this time, and
+		// after 3 s if the term is lost.
 		etcdlock.WithStopTimeout(30*time.Second),
-		etcdlock.WithOnStuck(func(stuck etcdlock.Stuck) {
+		etcdlock.WithOnStuck(func(stuck etcdlock.StuckTerm) {
 			fmt.Fprintf(os.Stderr, "still at work %v after it was told to stop (%v):\n", stuck.After, stuck.Cause)
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		}),

@@ -150,6 +150,9 @@ func (l *Lease) TTL() time.Duration { return l.ttl }
 // Margin is how long before its end in etcd the lease ends here.
 func (l *Lease) Margin() time.Duration { return l.margin }
 
+// Delay is the part of the margin that Config.Delay is.
+func (l *Lease) Delay() time.Duration { return l.cfg.Delay }
+
 // Context ends with the lease; its cause tells why.
 func (l *Lease) Context() context.Context { return l.ctx }
 
@@ -177,8 +180,8 @@ func (l *Lease) ValidUntil() time.Duration {
 	return l.validUntil
 }
 
-// Remaining is how long the lease can be relied on without asking anyone; not
-// positive once it has ended.
+// Remaining is how long the lease can be relied on without asking anyone. After its
+// end it is not positive, and tells how long ago that was.
 func (l *Lease) Remaining() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -413,8 +413,11 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a process whose work ignores a loss ends before others lead",
-		edits:    []edit{{"watchdog.go", "limit, patience = min(limit, margin/2), min(patience, margin/4)", "_ = margin"}},
-		in:       inRoot, tests: []string{"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads"},
+		edits:    []edit{{"watchdog.go", "left := min(time.Until(until), g.term.timeFor(eighths))", "left := time.Until(until)"}},
+		in:       inRoot, tests: []string{
+			"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads",
+			"TestAProcessWhoseTermIsLostWhileItsWorkStopsEndsBeforeAnybodyElseLeads",
+		},
 	},
 	{
 		takesOut: "a starved lease is renewed no more",
