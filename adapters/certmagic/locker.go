@@ -20,6 +20,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock"
 )
 
@@ -36,8 +38,10 @@ type Locker struct {
 	prefix  string
 	log     *zap.Logger
 
-	mu   sync.Mutex
-	held map[string][]*etcdlock.Lock // by name, oldest first; guarded by mu
+	// Guarded by mu.
+	mu          sync.Mutex
+	held        map[string][]*etcdlock.Lock // by name, oldest first; Unlock was not called for them
+	unconfirmed map[string]*etcdlock.Lock   // by name, released without an answer; the name was not locked since
 }
 
 var (
@@ -60,6 +64,8 @@ func New(session *etcdlock.Session, opts ...Option) *Locker {
 		prefix:  DefaultPrefix,
 		log:     session.Client().GetLogger().Named("certmagiclock"),
 		held:    make(map[string][]*etcdlock.Lock),
+
+		unconfirmed: make(map[string]*etcdlock.Lock),
 	}
 	for _, opt := range opts {
 		opt(l)
@@ -108,6 +114,7 @@ func (l *Locker) add(name string, lock *etcdlock.Lock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held[name] = append(l.held[name], lock)
+	delete(l.unconfirmed, name) // its key is gone, or the name could not have been locked
 }
 
 // ErrNotLocked is returned by Unlock and RenewLockLease for a name that is not locked by
@@ -115,45 +122,57 @@ func (l *Locker) add(name string, lock *etcdlock.Lock) {
 var ErrNotLocked = errors.New("not locked by this process")
 
 // Unlock releases the lock of a name, also if ctx has ended. It blocks until etcd has
-// confirmed that, or ctx ends: with its error, after which the key is deleted in the
-// background, and Unlock may be called again. certmagic wants no error for a lock that
-// was lost meanwhile, as that is released; it is logged.
+// confirmed that, or ctx ends. After the error of ctx the name is not locked any more and
+// the key is deleted in the background; until the next Lock, Unlock can be called again to
+// wait for that. An Unlock after the next Lock releases what that has locked. certmagic
+// wants no error for a lock that was lost meanwhile, as that is released; it is logged.
 func (l *Locker) Unlock(ctx context.Context, name string) error {
-	l.mu.Lock()
-	var lock *etcdlock.Lock
-	if locks := l.held[name]; len(locks) > 0 {
-		// The oldest one. If it was lost, and another goroutine has got the lock since, then
-		// either of them may be calling; that one's lock is not released too early so.
-		lock = locks[0]
-	}
-	l.mu.Unlock()
-	if lock == nil {
+	lock, again := l.take(name)
+	switch {
+	case lock == nil:
 		return fmt.Errorf("unlock %q: %w", name, ErrNotLocked)
+	case again:
+		_, err := l.session.Client().Txn(ctx).If(lock.Guard()).Then(clientv3.OpDelete(lock.Key())).Commit()
+		if err != nil {
+			return fmt.Errorf("unlock %q: %w", name, err)
+		}
+	default:
+		switch err := lock.Unlock(ctx); {
+		case errors.Is(err, etcdlock.ErrLost):
+			l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
+				zap.String("name", name), zap.Error(err))
+		case err != nil && !errors.Is(err, etcdlock.ErrReleased) && !errors.Is(err, etcdlock.ErrSessionClosed):
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if len(l.held[name]) == 0 {
+				l.unconfirmed[name] = lock
+			}
+			return err
+		}
 	}
-	switch err := lock.Unlock(ctx); {
-	case errors.Is(err, etcdlock.ErrLost):
-		l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
-			zap.String("name", name), zap.Error(err))
-	case err != nil && !errors.Is(err, etcdlock.ErrReleased) && !errors.Is(err, etcdlock.ErrSessionClosed):
-		return err
-	}
-	l.remove(name, lock)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unconfirmed, name)
 	return nil
 }
 
-func (l *Locker) remove(name string, lock *etcdlock.Lock) {
+// take removes the lock that an Unlock releases from those that are held: so each lock is
+// released by one Unlock, whatever comes of it. again is true for one that was released
+// before, without an answer; nil if there is neither.
+func (l *Locker) take(name string) (lock *etcdlock.Lock, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	locks := l.held[name]
-	for i := range locks {
-		if locks[i] == lock {
-			locks = append(locks[:i:i], locks[i+1:]...)
-			break
-		}
+	if len(locks) == 0 {
+		lock = l.unconfirmed[name]
+		return lock, lock != nil
 	}
-	if l.held[name] = locks; len(locks) == 0 {
+	// The oldest one. If it was lost, and another goroutine has got the lock since, then
+	// either of them may be calling; that one's lock is not released too early so.
+	if l.held[name] = locks[1:]; len(locks) == 1 {
 		delete(l.held, name)
 	}
+	return locks[0], false
 }
 
 // RenewLockLease tells whether the lock is still held: certmagic calls it before every

@@ -184,7 +184,47 @@ func TestAnUnlockWithoutAnAnswerCanBeRepeated(t *testing.T) {
 		require.Error(w, l.RenewLockLease(w.Context(), name, time.Hour))
 		w.Client("a").Heal()
 		require.NoError(w, l.Unlock(w.Context(), name))
-		time.Sleep(5 * time.Second)
-		require.Empty(w, w.Keys(""))
+		require.Empty(w, w.Keys(""), "it is confirmed")
+		require.ErrorIs(w, l.Unlock(w.Context(), name), ErrNotLocked)
 	})
+}
+
+// report C3: each lock is released by the Unlock after it, whatever came of the Unlock before.
+func TestAnUnlockThatWasNotConfirmedDoesNotTakeThePlaceOfTheNextOne(t *testing.T) {
+	for what, ended := range map[string]func(*world) (context.Context, func()){
+		"the context has ended before": func(w *world) (context.Context, func()) {
+			ctx, cancel := context.WithCancel(w.Context())
+			cancel()
+			return ctx, func() {}
+		},
+		"the answer does not come": func(w *world) (context.Context, func()) {
+			w.Client("a").CutReplies()
+			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+			w.Cleanup(cancel)
+			return ctx, w.Client("a").Heal
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				l, other := New(w.session("a")), New(w.session("b"))
+				require.NoError(w, l.Lock(w.Context(), name))
+				ctx, heal := ended(w)
+				require.ErrorIs(w, l.Unlock(ctx, name), ctx.Err())
+				heal()
+				bounded, cancel := context.WithTimeout(w.Context(), time.Minute)
+				defer cancel()
+				for range 3 {
+					require.NoError(w, l.Lock(bounded, name))
+					require.NoError(w, l.RenewLockLease(w.Context(), name, time.Hour))
+					require.NoError(w, l.Unlock(w.Context(), name))
+				}
+				require.Empty(w, w.Keys(""))
+				ok, err := other.TryLock(w.Context(), name)
+				require.NoError(w, err)
+				require.True(w, ok)
+				require.ErrorIs(w, l.Unlock(w.Context(), name), ErrNotLocked)
+				require.NoError(w, other.Held(name).Err())
+			})
+		})
+	}
 }
