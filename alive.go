@@ -60,8 +60,8 @@ type aliveRecord struct {
 	Scope string `json:"scope,omitempty"`
 	Host  string `json:"host,omitempty"`
 	PID   int    `json:"pid,omitempty"`
-	// Condemned says that the process is dead, and the lease about to be revoked: nobody
-	// may take it over any more.
+	// Condemned says that the process is dead. The mark is final: nobody may take the lease
+	// over any more, and any process that finds the mark revokes the lease.
 	Condemned bool `json:"condemned,omitempty"`
 }
 
@@ -292,6 +292,9 @@ func (s *Session) speak() {
 	})
 }
 
+// errCondemned is that of a lease that a candidate has condemned, and is to be revoked.
+var errCondemned = fmt.Errorf("%w: it was taken for that of a dead process", ErrLeaseNotFound)
+
 // disown says for a lease that is to be taken over, or was, that nothing can be told of
 // its process by an address any more; with own it tells ours. It fails with
 // ErrLeaseNotFound when a candidate has condemned the lease: of the two who meant to have
@@ -305,7 +308,7 @@ func (s *Session) disown(ctx context.Context, id clientv3.LeaseID, own aliveReco
 		case err != nil:
 			return err
 		case r.Condemned:
-			return fmt.Errorf("%w: it was taken for that of a dead process", ErrLeaseNotFound)
+			return errCondemned
 		case at == 0 && s.beacon == nil, at != 0 && r == own:
 			return nil // nothing was said, nor will be; or this was
 		}

@@ -20,7 +20,8 @@ import (
 type fakeNet struct {
 	mu        sync.Mutex
 	listeners map[string]*fakeListener
-	silent    map[string]bool // does not answer
+	silent    map[string]bool                    // does not answer
+	lasts     map[string]func(int) time.Duration // for how long the connections to an address last, by their number
 	dialed    int
 }
 
@@ -34,7 +35,7 @@ type fakeListener struct {
 }
 
 func newFakeNet() *fakeNet {
-	return &fakeNet{listeners: map[string]*fakeListener{}, silent: map[string]bool{}}
+	return &fakeNet{listeners: map[string]*fakeListener{}, silent: map[string]bool{}, lasts: map[string]func(int) time.Duration{}}
 }
 
 func (n *fakeNet) listen(address string) (net.Listener, error) {
@@ -54,8 +55,9 @@ func (n *fakeNet) listen(address string) (net.Listener, error) {
 
 func (n *fakeNet) dial(ctx context.Context, address string) (net.Conn, error) {
 	n.mu.Lock()
-	l, silent := n.listeners[address], n.silent[address]
+	l, silent, lasts := n.listeners[address], n.silent[address], n.lasts[address]
 	n.dialed++
+	number := n.dialed
 	n.mu.Unlock()
 	if silent {
 		<-ctx.Done()
@@ -65,6 +67,10 @@ func (n *fakeNet) dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	here, there := net.Pipe()
+	if lasts != nil {
+		time.AfterFunc(lasts(number), func() { _ = there.Close() })
+		return here, nil
+	}
 	l.mu.Lock()
 	l.all = append(l.all, there)
 	l.mu.Unlock()

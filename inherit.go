@@ -22,7 +22,16 @@ func (s *Session) inherit(ctx context.Context, id clientv3.LeaseID) error {
 	if s.beacon != nil {
 		own = s.beacon.record
 	}
-	return s.disown(ctx, id, own)
+	err := s.disown(ctx, id, own)
+	if errors.Is(err, errCondemned) {
+		// The process that condemned it may have died since. Until the lease has run out, its
+		// keys would stand ahead of our own.
+		_ = s.insist(ctx, func(ctx context.Context) error {
+			_, err := s.leases.Revoke(ctx, id)
+			return err
+		})
+	}
+	return err
 }
 
 // Inherited lists the names under which a key of the session's lease stands since before

@@ -24,6 +24,15 @@ const (
 	refusalPause = 10 * time.Millisecond
 	// dialTimeout is for an address that does not answer, of which nothing follows.
 	dialTimeout = 2 * time.Second
+
+	// firstProbe is the pause before the second probe of a leader. It doubles with each
+	// probe up to mostProbe, unless the connection before lasted for steady. Each probe
+	// begins with one linearizable read. A candidate therefore makes at most 24 of them in
+	// the first minute and 12 in each further one; and at most 60 in any minute, even if the
+	// address accepts connections and closes them in the rhythm that costs most.
+	firstProbe = 10 * time.Millisecond
+	mostProbe  = 10 * time.Second
+	steady     = 10 * time.Second
 )
 
 // watchLeader watches whether the leader's process lives, see [WithCrashDetection], until
@@ -86,18 +95,24 @@ func (s *Session) sentry(ctx context.Context, name string, l Leader) {
 		case err != nil:
 			s.log.Warn("crash detection is off for a leader", zap.String("name", name), zap.Error(err))
 			return
+		case r.Condemned:
+			// By another candidate, which may have died since, or by an earlier try of our own
+			// whose answer was lost. Nobody can take the lease over any more.
+			s.revokeDead(name, l, r)
+			return
 		case s.beacon.judges(r):
+			began := time.Now()
 			lived, dead := s.beacon.probe(ctx, r.Address)
 			if dead && s.condemn(ctx, name, l, r, at) {
 				return
 			}
-			if lived {
+			if lived && time.Since(began) >= steady {
 				n = 0 // the connection broke: ask again at once
 			}
 		}
 		select {
 		// It may tell where it is in a moment, or never.
-		case <-time.After(backoff.Delay(n, 10*time.Millisecond, 10*time.Second, int64(s.beacon.record.PID))):
+		case <-time.After(backoff.Delay(n, firstProbe, mostProbe, int64(s.Lease()))):
 		case <-ctx.Done():
 			return
 		}
@@ -106,7 +121,7 @@ func (s *Session) sentry(ctx context.Context, name string, l Leader) {
 
 // judges tells whether a refusal by that address means anything to us.
 func (b *beacon) judges(r aliveRecord) bool {
-	return r.Address != "" && !r.Condemned && (!isLoopback(r.Address) || r.Scope == loopbackScope())
+	return r.Address != "" && (!isLoopback(r.Address) || r.Scope == loopbackScope())
 }
 
 // probe keeps a connection to an address for as long as that lasts. lived: there was one.
@@ -137,34 +152,64 @@ func (b *beacon) probe(ctx context.Context, address string) (lived, dead bool) {
 	return false, true
 }
 
-// condemn ends the lease of a process that is dead. It first marks the record that the
-// judgement was based on, if that still stands: so whoever takes the lease over in this
-// instant, and tells another address, either keeps it or never gets it.
+// condemn marks the record of a process that is dead, if the record that the judgement was
+// based on still stands, and has the lease revoked. A process that takes the lease over in
+// this instant, and tells another address, either keeps the lease or never gets it. It is
+// false if the record was replaced.
+//
+// The mark is final, and any candidate that finds it revokes the lease: the revocation does
+// not depend on the process that wrote the mark.
 func (s *Session) condemn(ctx context.Context, name string, l Leader, r aliveRecord, at int64) bool {
 	r.Condemned = true
 	done, err := s.replaceAlive(ctx, l.Lease, at, r)
-	if err == nil && done {
-		err = s.insist(ctx, func(ctx context.Context) error {
-			_, err := s.leases.Revoke(ctx, l.Lease)
-			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-				return nil // by somebody else
-			}
-			return err
-		})
-	}
 	switch {
 	case ctx.Err() != nil:
 		return true
 	case err != nil:
-		s.log.Warn("the leader's process is dead, but its lease cannot be revoked, and has to run out",
-			zap.String("name", name), zap.String("lease", hex(l.Lease)), zap.Error(err))
+		s.warnDead(name, l, r, err)
 		return true
 	case done:
-		s.log.Warn("the leader's process is dead: its lease was revoked",
-			zap.String("name", name), zap.String("leader", l.Value), zap.String("lease", hex(l.Lease)),
-			zap.String("address", r.Address), zap.String("host", r.Host), zap.Int("pid", r.PID))
-		return true
-	default:
-		return false // it told something else meanwhile
+		s.revokeDead(name, l, r)
+	}
+	return done
+}
+
+// revokeDead revokes the lease of a leader whose record is marked, in a goroutine of its own:
+// the sentry that asks for it is dismissed as soon as the leader's key is gone, which may be
+// before the answer is here. It ends with the session, or when etcd has answered.
+func (s *Session) revokeDead(name string, l Leader, r aliveRecord) {
+	s.spawn(func() {
+		tried, revoked := false, false
+		err := s.insist(s.ctx, func(ctx context.Context) error {
+			_, err := s.leases.Revoke(ctx, l.Lease)
+			switch {
+			case errors.Is(err, rpctypes.ErrLeaseNotFound):
+				revoked = tried // by an earlier try; else by another candidate, which tells so
+				return nil
+			case err != nil:
+				tried = true
+				return err
+			}
+			revoked = true
+			return nil
+		})
+		switch {
+		case revoked:
+			s.log.Warn("the leader's process is dead: its lease was revoked", deadLeader(name, l, r)...)
+		case err != nil && s.ctx.Err() == nil:
+			s.warnDead(name, l, r, err)
+		}
+	})
+}
+
+func (s *Session) warnDead(name string, l Leader, r aliveRecord, err error) {
+	s.log.Warn("the leader's process is dead, but its lease cannot be revoked, and has to run out",
+		append(deadLeader(name, l, r), zap.Error(err))...)
+}
+
+func deadLeader(name string, l Leader, r aliveRecord) []zap.Field {
+	return []zap.Field{
+		zap.String("name", name), zap.String("leader", l.Value), zap.String("lease", hex(l.Lease)),
+		zap.String("address", r.Address), zap.String("host", r.Host), zap.Int("pid", r.PID),
 	}
 }

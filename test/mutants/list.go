@@ -445,6 +445,16 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestALeaderThatMayLiveIsLeftToItsTTL"},
 	},
 	{
+		takesOut: "a candidate backs off however short its connections to the leader are",
+		edits:    []edit{{"sentinel.go", "if lived && time.Since(began) >= steady {", "if lived {"}},
+		in:       inRoot, tests: []string{"TestACandidateBacksOffHoweverShortItsConnectionsAre", "TestACandidateTooManyBacksOff"},
+	},
+	{
+		takesOut: "any candidate revokes a lease that is condemned",
+		edits:    []edit{{"sentinel.go", "			s.revokeDead(name, l, r)\n			return\n", "			return\n"}},
+		in:       inRoot, tests: []string{"TestALostAnswerDoesNotKeepADeadLeader", "TestAnyProcessRevokesACondemnedLease"},
+	},
+	{
 		takesOut: "a lease is either taken over or condemned",
 		edits:    []edit{{"alive.go", "case r.Condemned:", "case false:"}},
 		in:       inRoot, tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
