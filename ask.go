@@ -43,7 +43,7 @@ type request struct {
 
 // asked is one entry whose holder is asked.
 type asked struct {
-	Key            string `json:"key"`
+	Key            string `json:"key"` // as wire.Text has it
 	CreateRevision int64  `json:"rev"`
 }
 
@@ -86,7 +86,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	for _, c := range queue.Contenders(all) {
 		if len(c.Ahead) == 0 {
 			holders = append(holders, c.KeyValue)
-			r.Of = append(r.Of, asked{string(c.Key), c.CreateRevision})
+			r.Of = append(r.Of, asked{wire.Text(string(c.Key)), c.CreateRevision})
 		}
 	}
 	if len(holders) == 0 {
@@ -237,7 +237,7 @@ func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- Request) 
 
 func (r *request) concerns(e *queue.Entry) bool {
 	for _, a := range r.Of {
-		if a.Key == e.Key && a.CreateRevision == e.CreateRevision {
+		if wire.FromText(a.Key) == e.Key && a.CreateRevision == e.CreateRevision {
 			return true
 		}
 	}

@@ -20,8 +20,8 @@ type Deadlock []Wait
 
 // Wait is one link of a [Deadlock].
 type Wait struct {
-	Waiter Entry // who waits; what he holds meanwhile is in its Holds
-	For    Entry // in whose way he is not let in: the next one's, by a key that it holds or waits with
+	Waiter QueueEntry // who waits; what he holds meanwhile is in its Holds
+	For    QueueEntry // in whose way he is not let in: the next one's, by a key that it holds or waits with
 }
 
 // String tells it in one line, waiter by waiter.
@@ -31,7 +31,7 @@ func (d Deadlock) String() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s (%s, pid %d) waits with %q for %q", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID, w.Waiter.Key, w.For.Key)
+		fmt.Fprintf(&b, "%s (%s, pid %d) waits with %s for %s", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID, wire.Quote(w.Waiter.Key), wire.Quote(w.For.Key))
 	}
 	return b.String()
 }
@@ -47,11 +47,11 @@ func (d Deadlock) String() string {
 // until etcd has answered or ctx ends.
 func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, error) {
 	if s == nil || s.Err() != nil {
-		return nil, fmt.Errorf("etcdlock: find deadlocks under %q: %w", prefix, s.usable("-"))
+		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), s.usable("-"))
 	}
 	kvs, err := queue.Snapshot(ctx, s.kv, prefix)
 	if err != nil {
-		return nil, fmt.Errorf("etcdlock: find deadlocks under %q: %w", prefix, err)
+		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
 	g := newWaitGraph(kvs)
 	var found []Deadlock
@@ -70,7 +70,7 @@ func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, erro
 	return found, nil
 }
 
-// checkCycle fails with ErrDeadlock if somebody waits for w, directly or not, for whom w
+// checkCycle fails with a DeadlockError if somebody waits for w, directly or not, for whom w
 // would wait with its entry e; and w came last of all in that cycle, so that only one of them
 // is told.
 func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
@@ -90,7 +90,7 @@ func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) err
 	if cycle == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %v", ErrDeadlock, cycle)
+	return &DeadlockError{Cycle: cycle}
 }
 
 // waitGraph is who waits for whom.
@@ -238,7 +238,7 @@ func (g *waitGraph) cycle(from *waitNode, usable func(*waitNode) bool) Deadlock 
 			if l.to == from {
 				var d Deadlock
 				for ; v.before != nil; v = v.before {
-					d = append(d, Wait{Waiter: newEntry(v.own.KeyValue), For: newEntry(v.blocker.KeyValue)})
+					d = append(d, Wait{Waiter: contenderEntry(v.own), For: contenderEntry(v.blocker)})
 				}
 				slices.Reverse(d)
 				return d

@@ -155,7 +155,7 @@
 // "etcdctl elect" and of etcd's v3lock and v3election services: the name, a slash and
 // the lease in hexadecimal, ordered by CreateRevision. Processes on any of these and
 // on this package exclude each other. A lock's value is a small JSON object that says
-// who holds (see [Entry]); an election's value is the candidate's proposal.
+// who holds (see [QueueEntry]); an election's value is the candidate's proposal.
 //
 // By the value's fields the shared kinds decide: "mode" is absent for who wants all,
 // "shared" for a reader, "upgrading" for one who becomes a writer or has become one (with

@@ -17,7 +17,8 @@ import (
 // text around them names the lock or election and what to do.
 var (
 	// ErrLocked is returned by TryLock when another holder or waiter, of this
-	// session or of another one, is ahead.
+	// session or of another one, is ahead. The error of a wait whose deadline passed
+	// in line matches it too. Both are a [LockedError], which names the holder.
 	ErrLocked = errors.New("locked by another holder")
 
 	// ErrLost is matched by the error of every hold, and of every wait in
@@ -89,7 +90,8 @@ var (
 	ErrReentryLimit = errors.New("too many holds of one turn")
 
 	// ErrDeadlock is returned by a call that would wait for ever: for what its own context
-	// carries, or, with [WithDeadlockDetection], for somebody who waits for the caller.
+	// carries, or, with [WithDeadlockDetection], for somebody who waits for the caller. The
+	// error is a [DeadlockError].
 	ErrDeadlock = errors.New("deadlock")
 
 	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being
@@ -98,7 +100,7 @@ var (
 	ErrUpgradeConflict = errors.New("another reader is being upgraded")
 
 	// ErrLimitMismatch is returned by [Semaphore.Acquire] when somebody who is in the queue
-	// was given another limit.
+	// was given another limit. The error is a [LimitError], which says both, and what to do.
 	ErrLimitMismatch = errors.New("different limits for one semaphore")
 
 	// ErrInvalidPermits is returned for a number of permits, or a limit, that can never be:
@@ -137,11 +139,11 @@ func opError(op, name string, err error) error {
 		return nil
 	}
 	if errors.Is(err, rpctypes.ErrPermissionDenied) {
-		return fmt.Errorf("etcdlock: %s %q: %w: to look on, the client's user in etcd needs to read all keys "+
-			"that begin with %q; to take part, to write them too; for semaphores and requests, also those that begin with %q",
-			op, name, err, wire.Prefix(name), wire.Side(name, ""))
+		return fmt.Errorf("etcdlock: %s %s: %w: to look on, the client's user in etcd needs to read all keys "+
+			"that begin with %s; to take part, to write them too; for semaphores and requests, also those that begin with %s",
+			op, wire.Quote(name), err, wire.Quote(wire.Prefix(name)), wire.Quote(wire.Side(name, "")))
 	}
-	return fmt.Errorf("etcdlock: %s %q: %w", op, name, err)
+	return fmt.Errorf("etcdlock: %s %s: %w", op, wire.Quote(name), err)
 }
 
 // contextError is the error of a context that ended: its cause, and always

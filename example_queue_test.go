@@ -32,7 +32,7 @@ func ExampleMutex_Queue() {
 		log.Fatal(err)
 	}
 	for i, entry := range queue {
-		fmt.Println(i, entry.Owner, entry.Key == lock.Key())
+		fmt.Println(i, entry.Owner, entry.Mode, entry.Holding, entry.Key == lock.Key())
 	}
-	// Output: 0 release 1.4 true
+	// Output: 0 release 1.4 exclusive true true
 }

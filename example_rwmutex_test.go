@@ -2,6 +2,7 @@ package etcdlock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -39,7 +40,7 @@ func ExampleRWMutex() {
 		log.Fatal(err)
 	}
 	_, err = config.TryRLock(ctx)
-	fmt.Println("meanwhile:", err)
+	fmt.Println("meanwhile locked:", errors.Is(err, etcdlock.ErrLocked))
 
 	reader, err := writer.Downgrade(ctx)
 	if err != nil {
@@ -50,5 +51,5 @@ func ExampleRWMutex() {
 	}
 	// Output:
 	// two readers: true
-	// meanwhile: etcdlock: try to lock for reading "config": locked by another holder
+	// meanwhile locked: true
 }

@@ -16,16 +16,17 @@ func ExampleMutex_TryLock() {
 	defer client.Close()
 
 	for _, host := range []string{"host-a", "host-b"} {
-		session, err := etcdlock.NewSession(ctx, client) // in a process of its own
+		session, err := etcdlock.NewSession(ctx, client, etcdlock.WithOwner(host)) // in a process of its own
 		if err != nil {
 			log.Fatal(err)
 		}
 		defer session.Close(ctx) //nolint:revive // both processes go on to the end
 
 		lock, err := etcdlock.NewMutex(session, "cron/cleanup").TryLock(ctx)
+		var locked *etcdlock.LockedError
 		switch {
-		case errors.Is(err, etcdlock.ErrLocked):
-			fmt.Println(host, "leaves it to the other one")
+		case errors.As(err, &locked): // as errors.Is(err, etcdlock.ErrLocked), and names the holder
+			fmt.Println(host, "leaves it to", locked.Holder.Owner)
 			continue
 		case err != nil:
 			log.Fatal(err)
@@ -35,5 +36,5 @@ func ExampleMutex_TryLock() {
 	}
 	// Output:
 	// host-a cleans up
-	// host-b leaves it to the other one
+	// host-b leaves it to host-a
 }

@@ -180,7 +180,7 @@ func (l *line) leftAlone(t *tenure) bool {
 		return false
 	}
 	l.settled.Stop()
-	l.tenure, l.served, l.blocked = nil, nil, false
+	l.tenure, l.served, l.blocked, l.waiting = nil, nil, false, nil
 	t.life.end(ErrReleased)
 	t.settled.happen()
 	s.slots.drop(l.name, t.slot)

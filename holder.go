@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,25 +17,40 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Entry is one contender in a queue, as it stands in etcd.
-type Entry struct {
+// Mode is how an entry of a queue wants to hold.
+type Mode string
+
+// The modes of entries. A lock of this library says in etcd which one it is; of others it is
+// known only whether they have a value, as candidates do, or none, as the locks of etcd's own
+// package.
+const (
+	ModeExclusive Mode = "exclusive" // alone: a Mutex, a writer, one of several names
+	ModeShared    Mode = "shared"    // as a reader, beside other readers
+	ModeUpgrading Mode = "upgrading" // a reader that is becoming a writer, or has become one
+	ModeCounted   Mode = "counted"   // Permits of Limit of a semaphore
+	ModeCandidate Mode = "candidate" // to lead; Value is the proposal
+	ModeForeign   Mode = "foreign"   // alone, and nothing is known of it: a lock of another library, or a key without a lease
+)
+
+// QueueEntry is one contender in a queue, as it stands in etcd.
+type QueueEntry struct {
 	Key            string
 	Lease          clientv3.LeaseID // NoLease: a stray key, which stays until somebody deletes it
 	CreateRevision int64            // the order of the queue
 
-	// Who put it there, by his own word; empty for contenders that do not tell, as
-	// those on etcd's own package.
+	// Holding says that it holds, or is about to be granted: nobody is ahead of it.
+	Holding bool
+
+	// Owner, Host, PID and Since are what the entry says of itself: the owner's name, and when the
+	// key was written, by the clock of Host. They are empty for entries that do not tell, as
+	// candidates and the locks of etcd's own package.
 	Owner string
 	Host  string
 	PID   int
-	Since time.Time // when the key was written, by the clock of Host
+	Since time.Time
 
-	// Shared says that it wants to read, beside others who do; Upgrading, that it does, and is
-	// becoming a writer or has become one; Permits, how many of Limit it wants of a semaphore.
-	// Without any of these it wants to hold alone.
-	Shared         bool
-	Upgrading      bool
-	Permits, Limit int
+	Mode           Mode
+	Permits, Limit int // of ModeCounted
 
 	// Priority is that of a candidate; see [WithPriority].
 	Priority int
@@ -46,14 +62,30 @@ type Entry struct {
 	Value []byte // as it stands in etcd
 }
 
+// stray tells whether the key has no lease, so that it stays until somebody deletes it.
+func (e *QueueEntry) stray() bool { return e.Lease == clientv3.NoLease }
+
+// describe names the owner and its process, or else the proposal, and the key, in one line.
+func (e *QueueEntry) describe() string {
+	key := "key " + wire.Quote(e.Key)
+	switch {
+	case e.Mode == ModeCandidate:
+		return fmt.Sprintf("%s (%s)", wire.Quote(string(e.Value)), key)
+	case e.PID == 0:
+		return key
+	default:
+		return fmt.Sprintf("%s on %s, pid %d (%s)", wire.Quote(e.Owner), wire.Quote(e.Host), e.PID, key)
+	}
+}
+
 // Queue lists who holds and who waits, in order, at one revision: the first one
 // holds, or is about to be granted. It blocks until etcd has answered or ctx ends.
-func (m *Mutex) Queue(ctx context.Context) ([]Entry, error) {
+func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
 
 // list lists the queue of a name.
-func (s *Session) list(ctx context.Context, name string) ([]Entry, error) {
+func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err := s.usable(name); err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
@@ -61,33 +93,48 @@ func (s *Session) list(ctx context.Context, name string) ([]Entry, error) {
 	if err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
-	entries := make([]Entry, 0, len(kvs))
-	for _, kv := range kvs {
-		if !queue.IsMark(kv) {
-			entries = append(entries, newEntry(kv))
-		}
+	contenders := queue.Contenders(kvs)
+	entries := make([]QueueEntry, 0, len(contenders))
+	for _, c := range contenders {
+		entries = append(entries, contenderEntry(c))
 	}
 	return entries, nil
 }
 
-func newEntry(kv *mvccpb.KeyValue) Entry {
-	h := wire.Wants(kv.Value)
-	return Entry{
+// contenderEntry is an entry of a queue that was read as a whole.
+func contenderEntry(c *queue.Contender) QueueEntry {
+	return newQueueEntry(c.KeyValue, len(c.Ahead) == 0)
+}
+
+func newQueueEntry(kv *mvccpb.KeyValue, holding bool) QueueEntry {
+	e := QueueEntry{
 		Key:            string(kv.Key),
 		Lease:          clientv3.LeaseID(kv.Lease),
 		CreateRevision: kv.CreateRevision,
-		Owner:          h.Owner,
-		Host:           h.Host,
-		PID:            h.PID,
-		Since:          h.Since,
-		Shared:         h.Mode == wire.Shared,
-		Upgrading:      h.Mode == wire.Upgrading,
-		Permits:        h.Permits,
+		Holding:        holding,
 		Priority:       wire.Priority(string(kv.Key)),
-		Limit:          h.Limit,
-		Holds:          h.Holds,
 		Value:          kv.Value,
 	}
+	h, ours := wire.ReadHolder(kv.Value)
+	switch {
+	case e.stray():
+		e.Mode = ModeForeign
+	case ours:
+		e.Owner, e.Host, e.PID, e.Since, e.Holds = h.Owner, h.Host, h.PID, h.Since, h.Holds
+		e.Permits, e.Limit = h.Permits, h.Limit
+		if e.Mode = modes[h.Mode]; e.Mode == "" {
+			e.Mode = ModeExclusive // as a mode that is not known is treated
+		}
+	case len(kv.Value) == 0 && e.Priority == 0:
+		e.Mode = ModeForeign
+	default:
+		e.Mode = ModeCandidate
+	}
+	return e
+}
+
+var modes = map[wire.Mode]Mode{
+	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
 }
 
 // holderValue is the value of a lock's key: what is wanted, and who wants it.

@@ -44,7 +44,7 @@ func TestTheQueueTellsWhoHoldsAndWhoWaitsInOrder(t *testing.T) {
 
 		require.Equal(w, sb.Lease(), entries[1].Lease)
 		require.Equal(w, "a job of b", entries[1].Owner)
-		require.Equal(w, Entry{Key: "m/not/ours", Lease: clientv3.NoLease, CreateRevision: entries[2].CreateRevision, Value: []byte("\xff{")}, entries[2])
+		require.Equal(w, QueueEntry{Mode: ModeForeign, Key: "m/not/ours", Lease: clientv3.NoLease, CreateRevision: entries[2].CreateRevision, Value: []byte("\xff{")}, entries[2])
 
 		w.DeleteKey("m/not/ours")
 		require.NoError(w, held.Unlock(w.ctx))

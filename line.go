@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type line struct {
 	wanted  *span         // ends when nobody is left whom the wait in etcd serves; nil while there is none
 	served  *waiter       // for whom the present entry is; nil while there is none
 	blocked bool          // it has to wait
+	waiting *queue.Entry  // the present entry, once it has to wait
 	tenure  *tenure       // nil while the session has not got the lock
 	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
 	resting bool          // nobody is in it, and nothing is left of it in etcd
@@ -149,11 +151,16 @@ func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
 	case <-told:
 		return w.given.hold, w.given.err
 	case <-ctx.Done():
-		if !l.giveUp(w) && w.given.hold != nil {
+		given, locked := l.giveUp(w)
+		if !given && w.given.hold != nil {
 			// The outcome came in the same instant. The caller wants none any more.
 			w.given.hold.abandon()
 		}
-		return nil, contextError(ctx)
+		ended := contextError(ctx)
+		if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%w: %w", ended, locked)
+		}
+		return nil, ended
 	}
 }
 
@@ -193,7 +200,7 @@ func (s *Session) join(name string, w *waiter) (*line, *attempt, *Hold, error) {
 		}
 	}
 	if l != nil && w.try && l.refuses(w) {
-		return nil, nil, nil, fmt.Errorf("%w: another goroutine of this session holds or waits", ErrLocked)
+		return nil, nil, nil, l.refusesHere()
 	}
 	switch {
 	case l == nil || l.resting && !l.counted:
@@ -339,27 +346,45 @@ func (l *line) refuses(w *waiter) bool {
 	return l.blocked && l.waiters.Len() > 0
 }
 
-// block notes that the present entry has to wait, and refuses those who do not want to.
-func (l *line) block() {
+// refusesHere is the error of a waiter that is refused for others of its session. Called with
+// session.mu held.
+func (l *line) refusesHere() *LockedError {
+	if l.held() {
+		return l.inTheWay()
+	}
+	return lockedHere(nil)
+}
+
+// waitsWith notes by which entry the line waits in etcd.
+func (l *line) waitsWith(e *queue.Entry) {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.blocked = true
+	l.waiting = e
+}
+
+// block notes that the present entry has to wait, and refuses those who do not want to.
+func (l *line) block(e *queue.Entry) {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.blocked, l.waiting = true, e
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {
 		next = e.Next()
 		if w := e.Value.(*waiter); w.try {
-			l.tell(w, outcome{err: fmt.Errorf("%w: another goroutine of this session waits", ErrLocked)})
+			l.tell(w, outcome{err: lockedHere(nil)})
 		}
 	}
 }
 
-// giveUp takes w out of the line; false if it has an outcome already.
-func (l *line) giveUp(w *waiter) bool {
+// giveUp takes w out of the line, and tells who was ahead of it, nil if that is not known; false if
+// it has an outcome already.
+func (l *line) giveUp(w *waiter) (bool, *LockedError) {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
 	if w.place == nil {
-		return false
+		return false, nil
 	}
+	locked := l.inTheWay()
 	first := l.front() == w
 	l.waiters.Remove(w.place)
 	w.place = nil
@@ -369,7 +394,7 @@ func (l *line) giveUp(w *waiter) bool {
 	case first && (w.carried != nil || next.carried != nil):
 		l.record.outdated()
 	}
-	return true
+	return true, locked
 }
 
 // tell gives w its outcome, if it has not given up. Called with session.mu held.

@@ -51,7 +51,8 @@ func (m *Mutex) Name() string { return m.name }
 //
 // After an error the caller holds nothing and is not in line, and nothing of the
 // call stays in etcd: a key that may be there is deleted in the background.
-// Errors: the context's; [ErrLost] and a reason, when the place in the line was
+// Errors: the context's, which after a deadline that passed in line is a [LockedError] too and
+// names the entry that was in the way; [ErrLost] and a reason, when the place in the line was
 // lost with its lease or its key; [ErrSessionClosed], [ErrInvalidName],
 // [ErrNestedName]; and what etcd refuses, as for want of permission.
 func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
@@ -63,7 +64,8 @@ func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 }
 
 // TryLock is Lock without the wait in line: [ErrLocked] at once when anybody holds
-// or waits, in this session or in another. It makes one request, which writes only
+// or waits, in this session or in another. The error is a [LockedError], which names
+// the holder. It makes one request, which writes only
 // if the lock is free; none if another goroutine of this session is ahead.
 func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true))

@@ -65,7 +65,7 @@ func lockAll(ctx context.Context, s *Session, names []string, try bool, op strin
 	names = slices.Clone(names)
 	h, err := acquireAll(ctx, s, names, try)
 	if err != nil {
-		return nil, fmt.Errorf("etcdlock: %s all of %q: %w", op, names, err)
+		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(names), err)
 	}
 	return &LockSet{hold: h, names: names}, nil
 }
@@ -81,7 +81,7 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
 	for _, name := range names {
 		if h := w.carried.of(s, name); h != nil {
-			return nil, w.never("the context carries a hold of %q (key %q), which would be waited for", name, h.Key())
+			return nil, w.never(h, "the context carries a hold of %s (key %s), which would be waited for", wire.Quote(name), wire.Quote(h.Key()))
 		}
 	}
 	l, err := s.joinAll(names, w)
@@ -109,14 +109,14 @@ func checkTogether(s *Session, names []string) error {
 			return err
 		}
 		if given[name] {
-			return fmt.Errorf("%w: %q is given twice", ErrInvalidName, name)
+			return fmt.Errorf("%w: %s is given twice", ErrInvalidName, wire.Quote(name))
 		}
 		given[name] = true
 	}
 	for name := range given {
 		for outer := range wire.Ancestors(name) {
 			if given[outer] {
-				return fmt.Errorf("%w: %q lies inside %q", ErrNestedName, name, outer)
+				return fmt.Errorf("%w: %s lies inside %s", ErrNestedName, wire.Quote(name), wire.Quote(outer))
 			}
 		}
 	}
@@ -186,7 +186,7 @@ func (l *LockSet) Asked() <-chan Request { return l.hold.Asked() }
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {
 	if err := l.hold.release(ctx); err != nil {
-		return fmt.Errorf("etcdlock: unlock all of %q: %w", l.names, err)
+		return fmt.Errorf("etcdlock: unlock all of %s: %w", wire.QuoteAll(l.names), err)
 	}
 	return nil
 }

@@ -48,13 +48,13 @@ func (s *Session) checkNesting(name string) error {
 func (n *names) checkNesting(name string) error {
 	for outer := range wire.Ancestors(name) {
 		if n.using[outer] > 0 {
-			return fmt.Errorf("%w: this session uses %q, and %q lies inside it", ErrNestedName, outer, name)
+			return fmt.Errorf("%w: this session uses %s, and %s lies inside it", ErrNestedName, wire.Quote(outer), wire.Quote(name))
 		}
 	}
 	if n.inside[name] > 0 {
 		for inner := range n.using {
 			if _, nested := wire.Nested(name, inner+"/"); nested {
-				return fmt.Errorf("%w: this session uses %q, and it lies inside %q", ErrNestedName, inner, name)
+				return fmt.Errorf("%w: this session uses %s, and it lies inside %s", ErrNestedName, wire.Quote(inner), wire.Quote(name))
 			}
 		}
 	}

@@ -69,9 +69,9 @@ func (w *waiter) nested(s *Session, name string) (*Hold, error) {
 	case w.mode == wire.Counted && t.mode == wire.Counted:
 		return nil, nil // further permits
 	case w.mode == wire.Counted || t.mode == wire.Counted || strings.HasPrefix(w.as, candidate):
-		return nil, w.never("the context carries a hold of this name (key %q), which would be waited for", outer.Key())
+		return nil, w.never(outer, "the context carries a hold of this name (key %s), which would be waited for", wire.Quote(outer.Key()))
 	case w.mode == wire.Exclusive && t.mode == wire.Shared:
-		return nil, w.never("the context carries a read lock of this name (key %q): use Upgrade", outer.Key())
+		return nil, w.never(outer, "the context carries a read lock of this name (key %s): use Upgrade", wire.Quote(outer.Key()))
 	case w.terms.depth > 0 && outer.turn.holds >= w.terms.depth:
 		return nil, fmt.Errorf("%w: %d", ErrReentryLimit, outer.turn.holds)
 	}
@@ -80,10 +80,10 @@ func (w *waiter) nested(s *Session, name string) (*Hold, error) {
 
 // never is what is told to who would wait for himself. For who does not wait, it is that
 // somebody is ahead as well.
-func (w *waiter) never(format string, args ...any) error {
-	err := fmt.Errorf("%w: %s", ErrDeadlock, fmt.Sprintf(format, args...))
+func (w *waiter) never(h *Hold, format string, args ...any) error {
+	err := &DeadlockError{why: fmt.Sprintf(format, args...)}
 	if w.try {
-		return fmt.Errorf("%w: %w", ErrLocked, err)
+		return fmt.Errorf("%w: %w", &LockedError{Holder: newQueueEntry(h.entry.KV(), true), Known: true, own: true}, err)
 	}
 	return err
 }

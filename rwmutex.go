@@ -96,7 +96,7 @@ func (m *RWMutex) RDo(ctx context.Context, fn func(ctx context.Context, lock *Re
 
 // Queue lists who holds and who waits, in order; see [Mutex.Queue]. Several readers at its
 // beginning hold together.
-func (m *RWMutex) Queue(ctx context.Context) ([]Entry, error) {
+func (m *RWMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
 

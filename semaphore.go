@@ -42,8 +42,8 @@ type Permit struct {
 
 // NewSemaphore names a semaphore and says how many permits it has; for names and options
 // see [NewMutex]. All processes have to say the same limit: who finds others in the queue
-// that were given another one gets [ErrLimitMismatch]. See [Semaphore.SetLimit] for how
-// to change it. [WithTimeSlice] and [WithRetention] do nothing here.
+// that were given another one gets [ErrLimitMismatch]. See [LimitError] for how
+// to change it while processes of both run. [WithTimeSlice] and [WithRetention] do nothing here.
 func NewSemaphore(s *Session, name string, limit int, opts ...MutexOption) *Semaphore {
 	return &Semaphore{session: s, name: name, limit: limit, cfg: newMutexConfig(s, opts)}
 }
@@ -55,8 +55,8 @@ func (m *Semaphore) Name() string { return m.name }
 // them. For what it blocks on see [Mutex.Lock].
 //
 // Errors: those of [Mutex.Lock]; [ErrInvalidPermits] for n below 1 or above the limit, which
-// is asked for first, as it may have been raised; [ErrLimitMismatch] while somebody is in the
-// queue who was given another limit.
+// is asked for first, as it may have been raised; [ErrLimitMismatch], as a
+// [LimitError], while an entry is in the queue that was written with another limit.
 //
 // Under the context of a permit of the same name further permits are waited for like
 // anyone's: who holds some, and needs more than there are, waits for himself.
@@ -123,7 +123,7 @@ func (m *Semaphore) explain(err error) error {
 		return err
 	}
 	_, end := wire.Range(m.name)
-	return fmt.Errorf("%w: a semaphore has a key beside its queue; permit the range from %q to %q", err, m.name, end)
+	return fmt.Errorf("%w: a semaphore has a key beside its queue; permit the range from %s to %s", err, wire.Quote(m.name), wire.Quote(end))
 }
 
 // Do acquires n permits, calls fn, and releases them when fn has returned or panicked; see
@@ -137,7 +137,7 @@ func (m *Semaphore) Do(ctx context.Context, n int, fn func(ctx context.Context, 
 }
 
 // Queue lists who holds and who waits, in order; see [Mutex.Queue].
-func (m *Semaphore) Queue(ctx context.Context) ([]Entry, error) {
+func (m *Semaphore) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
 

@@ -3,7 +3,6 @@ package etcdlock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -178,7 +177,7 @@ func (l *line) done() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
 	l.wanted.leave()
-	l.wanted, l.served, l.blocked = nil, nil, false
+	l.wanted, l.served, l.blocked, l.waiting = nil, nil, false, nil
 }
 
 // first is the waiter whose turn it is, nil if there is none; all of them wait under
@@ -220,7 +219,7 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	case w.try:
 		granted, rev, err := l.queue.Granted(ls.Context(), e)
 		if err == nil && !granted {
-			err = queue.ErrTaken
+			err = &queue.TakenError{Obstacle: e.Obstacle()}
 		}
 		return e, rev, err
 	case e.First():
@@ -229,7 +228,7 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	if wanted.over() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
-	l.block()
+	l.block(e)
 	patrols, end := context.WithCancel(ls.Context())
 	defer end()
 	for {
@@ -253,6 +252,7 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 		l.dropSlot(*slot)
 		l.patrol(patrols, ls, *slot)
 		e, *slot = behind, want.Slot
+		l.waitsWith(e)
 	}
 }
 
@@ -403,20 +403,5 @@ func (l *line) fail(wanted *span, ls *lease.Lease, first *waiter, err error) {
 		l.session.mu.Lock()
 		l.tell(first, outcome{err: refusal(err)})
 		l.session.mu.Unlock()
-	}
-}
-
-// refusal is what a caller is told who was not let in.
-func refusal(err error) error {
-	var limit *queue.LimitError
-	switch {
-	case errors.Is(err, queue.ErrTaken):
-		return ErrLocked
-	case errors.As(err, &limit):
-		return fmt.Errorf("%w: %w: give all processes the same, or change it with SetLimit", ErrLimitMismatch, err)
-	case errors.Is(err, queue.ErrTooMuch):
-		return fmt.Errorf("%w: %w", ErrInvalidPermits, err)
-	default:
-		return err
 	}
 }

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Outranked blocks until a candidate waits that is to take over from this leader, and returns
@@ -60,7 +61,7 @@ func (r *runner) makeWay(work context.Context, tell context.CancelCauseFunc, ter
 	by, err := term.Outranked(work)
 	switch {
 	case err == nil:
-		tell(fmt.Errorf("%w: %q", ErrOutranked, by.Value))
+		tell(fmt.Errorf("%w: %s", ErrOutranked, wire.Quote(by.Value)))
 	case work.Err() == nil:
 		r.log.Warn("cannot look out for candidates of a higher priority; leading on",
 			zap.String("name", r.election.name), zap.Error(err))

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Transfer ends the term and makes a candidate who waits the next leader, in one transaction:
@@ -22,7 +23,7 @@ import (
 // the candidate left in that instant. For other errors see [Lock.Unlock]; after the context's
 // the term is over, and it is not known whether the candidate is the next.
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
-	return opError(fmt.Sprintf("transfer to %q in", candidate), t.tenure.line.name, t.transfer(ctx, candidate))
+	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.tenure.line.name, t.transfer(ctx, candidate))
 }
 
 func (t *Term) transfer(ctx context.Context, candidate string) error {

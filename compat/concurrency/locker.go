@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // NewLocker creates a [sync.Locker] backed by a [Mutex].
@@ -22,7 +23,7 @@ type locker struct{ mutex *Mutex }
 
 func (l *locker) Lock() {
 	if err := l.mutex.Lock(l.mutex.session.client.Ctx()); err != nil {
-		panic(fmt.Errorf("lock %q: %w", l.mutex.name, err))
+		panic(fmt.Errorf("lock %s: %w", wire.Quote(l.mutex.name), err))
 	}
 }
 
@@ -30,7 +31,7 @@ func (l *locker) Unlock() {
 	s := l.mutex.session
 	switch err := l.mutex.Unlock(s.client.Ctx()); {
 	case errors.Is(err, ErrLockReleased):
-		panic(fmt.Errorf("unlock %q: %w", l.mutex.name, err))
+		panic(fmt.Errorf("unlock %s: %w", wire.Quote(l.mutex.name), err))
 	case errors.Is(err, etcdlock.ErrLost):
 		s.client.GetLogger().Error("a lock was lost before it was unlocked", zap.String("name", l.mutex.name), zap.Error(err))
 	case err != nil:

@@ -100,6 +100,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 				seen = next
 			}
 			known := same(next, before.KeyValue)
+			e.waitsFor(Obstacle{KV: next, Whole: known || e.rule != nil})
 			before = ahead{next, rev}
 			switch {
 			case known && theirs == nil:

@@ -240,7 +240,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return err
 			}
 			if w.Rule == nil {
-				return q.taken(resp)
+				return q.taken(w, resp)
 			}
 			q.size.Store(resp.Responses[1].GetResponseRange().Count)
 			q.emptied = time.Time{}
@@ -250,7 +250,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return err
 			}
 			if blocker != nil {
-				return q.nested(blocker, ErrTaken)
+				return q.refusedBy(next, blocker, resp.Responses[1].GetResponseRange().Kvs, true)
 			}
 			still = clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1)
 		}
@@ -270,15 +270,12 @@ func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clie
 		append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
 }
 
-// taken is what somebody is told, of the plain rule, who has found others.
-func (q *Queue) taken(resp *clientv3.TxnResponse) error {
+// taken is the error of a TryEnter of the plain rule that has found others.
+func (q *Queue) taken(w Want, resp *clientv3.TxnResponse) error {
 	others := resp.Responses[1].GetResponseRange()
 	q.size.Store(others.Count)
 	q.emptied = time.Time{}
-	if len(others.Kvs) > 0 {
-		return q.nested(others.Kvs[0], ErrTaken)
-	}
-	return ErrTaken
+	return q.refusedBy(&Entry{rule: w.Rule}, nil, others.Kvs, !others.More)
 }
 
 // tries is how many transactions TryEnter makes at most before it writes all the same.
@@ -289,8 +286,12 @@ func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
 	if rule != nil {
 		return []clientv3.OpOption{clientv3.WithRange(q.end)}
 	}
-	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(1)}
+	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithLimit(fewTried)}
 }
+
+// fewTried is of how many entries a TryEnter that is refused knows the holder. Of more it would
+// have to read, or to sort, all of them (trap A16).
+const fewTried = 8
 
 // Granted tells whether the entry may go in right now, by one read, and at which
 // revision that was seen.
@@ -299,5 +300,8 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 		return true, e.CreateRevision, nil
 	}
 	rev, ahead, err := q.look(ctx, e)
+	if ahead != nil {
+		e.waitsFor(Obstacle{KV: ahead, Whole: e.rule != nil})
+	}
 	return ahead == nil, rev, err
 }

@@ -43,7 +43,7 @@ func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	case len(resp.Responses[0].GetResponseRange().Kvs) > 0: // our own key
 		return nil, nil
 	default:
-		return nil, q.taken(resp)
+		return nil, q.taken(w, resp)
 	}
 }
 

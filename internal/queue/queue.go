@@ -86,6 +86,10 @@ type Entry struct {
 	rule  *Rule    // nil: the plain one
 	parts []*Entry // of an entry in several queues, one for each
 
+	value     string                   // that the key was written with
+	rewritten atomic.Pointer[string]   // the value since then; nil: the same
+	obstacle  atomic.Pointer[Obstacle] // that it was last seen to wait for; nil for none
+
 	candidate bool
 	keeps     bool
 	adopted   bool // the key was there already
@@ -109,7 +113,7 @@ func (e *Entry) First() bool { return e.first }
 func (e *Entry) Adopted() bool { return e.adopted }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, candidate: w.Candidate, keeps: w.Keeps}
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, rule: w.Rule, value: w.Value, candidate: w.Candidate, keeps: w.Keeps}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -156,6 +160,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 			}
 			if resp.Succeeded {
 				e.wrote(resp.Header.Revision)
+				e.rewritten.Store(&w.Value)
 				return nil
 			}
 			own := resp.Responses[0].GetResponseRange().Kvs
@@ -252,8 +257,8 @@ func (q *Queue) AwaitList(ctx context.Context) (kvs []*mvccpb.KeyValue, err erro
 // name inside ours, else otherwise.
 func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {
-		return fmt.Errorf("%w: %q is in use (key %q) and lies inside %q: choose names of which none is the other's beginning up to a slash",
-			ErrNested, inner, kv.Key, q.name)
+		return fmt.Errorf("%w: %s is in use (key %s) and lies inside %s: choose names of which none is the other's beginning up to a slash",
+			ErrNested, wire.Quote(inner), wire.Quote(string(kv.Key)), wire.Quote(q.name))
 	}
 	return otherwise
 }

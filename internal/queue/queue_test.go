@@ -88,7 +88,7 @@ func TestNoWriteMakesTheServerSortTheQueue(t *testing.T) {
 			require.Zero(r, get.MaxCreateRevision, "that filter reads the whole range too")
 			require.Positive(r, get.Limit)
 			require.LessOrEqual(r, get.Limit, int64(40))
-			require.True(r, get.KeysOnly)
+			require.True(r, get.KeysOnly || get.Limit <= fewTried, "values of thousands would come from disk")
 		}
 	})
 }

@@ -96,7 +96,7 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 		}
 		first := true
 		e = s.whole(w, func(i int, key string) *Entry {
-			part := newEntry(key, Want{Lease: w.Lease}, resp.Header.Revision)
+			part := newEntry(key, Want{Lease: w.Lease, Value: w.Value}, resp.Header.Revision)
 			older := olderThan(resp, i)
 			if len(older) < peek {
 				part.ahead, part.older = youngest(older), len(older)
@@ -140,8 +140,8 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 		return nil, errAgain
 	default: // only a TryEnter comes here
 		for i, q := range s.queues {
-			if others := own(n + i); len(others) > 0 {
-				return nil, q.nested(others[0], ErrTaken)
+			if others := resp.Responses[n+i].GetResponseRange(); len(others.Kvs) > 0 {
+				return nil, q.refusedBy(&Entry{}, nil, others.Kvs, !others.More)
 			}
 		}
 		return nil, ErrTaken
@@ -181,6 +181,7 @@ func (s *Set) Await(ctx context.Context, e *Entry) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
+		e.parts[i].obstacle.Store(nil)
 	}
 	return s.stand(ctx, e)
 }
@@ -253,6 +254,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 		}
 		for _, part := range e.parts {
 			part.wrote(resp.Header.Revision)
+			part.rewritten.Store(&value)
 		}
 		return nil
 	})

@@ -199,6 +199,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 			if err != nil || ahead == nil {
 				return rev, err
 			}
+			e.waitsFor(Obstacle{KV: ahead, Whole: e.rule != nil})
 			if err := sleep(ctx, pause(failed, int64(e.Lease))); err != nil {
 				return 0, err
 			}
@@ -221,6 +222,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 			if next == nil {
 				return q.view.rev, nil
 			}
+			e.waitsFor(q.view.obstacle(e, next))
 			if m, ok := readMark(next); ok && !m.isOf(q.view.entries[m.Key]) {
 				if err := q.clearMark(ctx, next); err != nil {
 					return 0, err

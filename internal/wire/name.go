@@ -26,10 +26,10 @@ var ErrInvalidName = errors.New("invalid name")
 func CheckName(name string) error {
 	switch {
 	case strings.HasSuffix(name, "/") && strings.Trim(name, "/") != "":
-		return fmt.Errorf("%w: %q ends in a slash, and would share keys with %q: leave the slash out, or "+
-			"allow foreign names to meet others who have it", ErrInvalidName, name, strings.TrimRight(name, "/"))
+		return fmt.Errorf("%w: %s ends in a slash, and would share keys with %s: leave the slash out, or "+
+			"allow foreign names to meet others who have it", ErrInvalidName, Quote(name), Quote(strings.TrimRight(name, "/")))
 	case strings.HasSuffix(name, "/") || strings.Contains(name, "//"):
-		return fmt.Errorf("%w: %q has an empty part before or between slashes", ErrInvalidName, name)
+		return fmt.Errorf("%w: %s has an empty part before or between slashes", ErrInvalidName, Quote(name))
 	}
 	return CheckForeignName(name)
 }
@@ -48,7 +48,7 @@ func CheckForeignName(name string) error {
 	case name == "":
 		return fmt.Errorf("%w: it is empty", ErrInvalidName)
 	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("%w: %q has a zero byte in it", ErrInvalidName, name)
+		return fmt.Errorf("%w: %s has a zero byte in it", ErrInvalidName, Quote(name))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type Holder struct {
 	Ordered bool `json:"ordered,omitempty"`
 
 	// Holds are the keys that whoever waits here holds meanwhile, and All the names of which
-	// he wants this one and the others at once.
+	// he wants this one and the others at once; see Text for how they are written.
 	Holds []string `json:"holds,omitempty"`
 	All   []string `json:"all,omitempty"`
 }
@@ -50,6 +50,7 @@ func (h Holder) Encode() string {
 	if plain, ok := h.plain(); ok {
 		return plain
 	}
+	h.Holds, h.All = texts(h.Holds, Text), texts(h.All, Text)
 	b, err := json.Marshal(h)
 	if err != nil { // only a year beyond 9999 can bring this about
 		return "{}"
@@ -130,7 +131,17 @@ func DecodeHolder(value []byte) (h Holder, ok bool) {
 	if len(value) == 0 || value[0] != '{' || json.Unmarshal(value, &h) != nil {
 		return Holder{}, false
 	}
+	h.Holds, h.All = texts(h.Holds, FromText), texts(h.All, FromText)
 	return h, true
+}
+
+// ReadHolder reads the value of a lock of this library, and what it wants; ours is false for any
+// other value, as a candidate's proposal.
+func ReadHolder(value []byte) (h Holder, ours bool) {
+	if h, ours = DecodeHolder(value); !ours || h.PID <= 0 || h.Since.IsZero() {
+		return Holder{}, false
+	}
+	return Wants(value), true
 }
 
 // MostPermits is the largest limit.

@@ -111,9 +111,9 @@ func (f *fleet) acquire(c contender, k *kind, r *rand.Rand) (*hold, error) {
 // expected; that the library says so in its own terms is for other tests.
 func (f *fleet) note(err error) {
 	switch {
+	case errors.Is(err, context.DeadlineExceeded): // of a wait in line, which is ErrLocked too
 	case errors.Is(err, etcdlock.ErrLocked):
 		f.triedInVain.Add(1)
-	case errors.Is(err, context.DeadlineExceeded):
 	default:
 		f.failed.Add(1)
 	}

@@ -118,6 +118,11 @@ var mutationsOfSharing = []mutation{
 		in:       inRoot, tests: []string{"TestALargeRequestDoesNotStarveBehindSmallOnes"},
 	},
 	{
+		takesOut: "a try that is refused names the holder",
+		edits:    []edit{{"internal/queue/obstacle.go", "if e.waitsForAll() && holds || same(c.KeyValue, blocker) {", "if same(c.KeyValue, blocker) {"}},
+		in:       inRoot, tests: []string{"TestATryLockThatIsRefusedNamesTheHolderWithoutAFurtherRequest"},
+	},
+	{
 		takesOut: "two limits are told apart",
 		edits:    []edit{{"internal/queue/rule.go", "return nil, &LimitError{Theirs: theirs.Limit, Ours: mine.Limit}", "continue"}},
 		in:       inRoot, tests: []string{"TestTwoProcessesWithDifferentLimitsAreTold"},

@@ -1,0 +1,146 @@
+package etcdlock
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// LockedError is the error of a TryLock that was refused, and a part of the error of a wait whose
+// deadline passed in line. It names the entry that was in the way, as far as the requests of the
+// call have shown it; no further request is made to find out. It matches [ErrLocked].
+type LockedError struct {
+	// Holder is the entry that was in the way: one that holds, or if its Holding is false one that
+	// is ahead in line.
+	Holder QueueEntry
+	// Known says that all of Holder was read. Otherwise its Key and its CreateRevision may be
+	// known, or nothing: when a TryLock finds more than a few sessions in line, or in the first
+	// second of a wait that goes by the watch of an earlier one.
+	Known bool
+
+	own bool // a goroutine of this very session was in the way
+}
+
+// Error names the holder.
+func (e *LockedError) Error() string {
+	text := ErrLocked.Error()
+	h := &e.Holder
+	switch {
+	case e.own:
+		text += ", by another goroutine of this session"
+		if !h.Holding {
+			return text + ", which waits"
+		}
+		return text + fmt.Sprintf(" (key %s)", wire.Quote(h.Key))
+	case !e.Known && h.Key == "":
+		return text
+	case e.Known && h.stray():
+		return text + fmt.Sprintf(": the key %s has no lease, and stays until it is deleted by hand", wire.Quote(h.Key))
+	}
+	who := h.describe()
+	if h.Holding {
+		return text + ": " + who
+	}
+	return text + ": " + who + ", which is ahead in line"
+}
+
+// Is says that a LockedError is ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// lockedBy is the error of a call that found an entry of another session.
+func lockedBy(o queue.Obstacle) *LockedError {
+	e := &LockedError{Known: o.KV != nil && o.Whole}
+	switch {
+	case e.Known:
+		e.Holder = newQueueEntry(o.KV, o.Holds)
+	case o.KV != nil:
+		e.Holder = QueueEntry{Key: string(o.KV.Key), CreateRevision: o.KV.CreateRevision, Holding: o.Holds}
+	}
+	return e
+}
+
+// lockedHere is the error of a call that found another goroutine of its session: the one that
+// holds kv, or one that waits if that is nil.
+func lockedHere(kv *mvccpb.KeyValue) *LockedError {
+	e := &LockedError{own: true, Known: kv != nil}
+	if e.Known {
+		e.Holder = newQueueEntry(kv, true)
+	}
+	return e
+}
+
+// inTheWay is the error that names who is ahead of a waiter of the line; nil if nothing is known to
+// be. Called with session.mu held.
+func (l *line) inTheWay() *LockedError {
+	switch {
+	case l.held():
+		return lockedHere(l.tenure.entry.Parts()[0].KV())
+	case l.waiting != nil:
+		return lockedBy(l.waiting.Obstacle())
+	default:
+		return nil
+	}
+}
+
+// LimitError is the error of a request for permits that finds an entry in the queue which was
+// written with another limit. It matches [ErrLimitMismatch].
+//
+// To change the limit of a fleet while it runs: call [Semaphore.SetLimit] with the smaller of the
+// two limits, which then holds for all; start the processes with the new limit, and stop the
+// others; call SetLimit with 0 once all of them have the new one.
+type LimitError struct {
+	Ours   int // the limit that this process was given
+	Theirs int // the limit of the entry that was found
+}
+
+// Error says what to do.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%v: the limit is %d for this process, and %d for an entry that is in the queue: "+
+		"give all processes the same one; while they are being replaced, set one for all with SetLimit", ErrLimitMismatch, e.Ours, e.Theirs)
+}
+
+// Is says that a LimitError is ErrLimitMismatch.
+func (e *LimitError) Is(target error) bool { return target == ErrLimitMismatch }
+
+// DeadlockError is the error of a call that would wait for what waits for itself. It matches
+// [ErrDeadlock].
+type DeadlockError struct {
+	// Cycle is the cycle of waits that was found in etcd, see [WithDeadlockDetection]; nil if the
+	// call's own context carries the hold that it would wait for.
+	Cycle Deadlock
+
+	why string // in the place of the cycle
+}
+
+// Error names the cycle.
+func (e *DeadlockError) Error() string {
+	if e.Cycle == nil {
+		return ErrDeadlock.Error() + ": " + e.why
+	}
+	return ErrDeadlock.Error() + ": " + e.Cycle.String()
+}
+
+// Is says that a DeadlockError is ErrDeadlock.
+func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
+
+// refusal is what a caller is told who was not let in.
+func refusal(err error) error {
+	var (
+		limit *queue.LimitError
+		taken *queue.TakenError
+	)
+	switch {
+	case errors.As(err, &taken):
+		return lockedBy(taken.Obstacle)
+	case errors.As(err, &limit):
+		return &LimitError{Ours: limit.Ours, Theirs: limit.Theirs}
+	case errors.Is(err, queue.ErrTooMuch):
+		return fmt.Errorf("%w: %w", ErrInvalidPermits, err)
+	default:
+		return err
+	}
+}
