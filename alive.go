@@ -23,8 +23,8 @@ import (
 
 // WithCrashDetection lets candidates notice at once, and not one TTL later, that a
 // leader's process has died: it listens on address, a TCP address of this host that all
-// candidates can reach ("10.0.0.5:7400"; port 0 for any), and tells it to them by a key
-// under its lease. While it waits in a campaign it keeps a connection to the leader. When
+// candidates can reach ("10.0.0.5:7400" or "[fd00::5]:7400", as [net.JoinHostPort] writes
+// it; port 0 for any), and tells it to them by a key under its lease. While it waits in a campaign it keeps a connection to the leader. When
 // that breaks and the leader's address then refuses connections, three times in a row,
 // the leader's process is gone: the candidate revokes its lease, and with it all that the
 // dead process had. Both sides need the option. It is off without it.
@@ -102,7 +102,10 @@ const maxWatchers = 256
 
 func newBeacon(n network, address string) (*beacon, error) {
 	host, _, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+	switch ip := net.ParseIP(host); {
+	case err != nil && strings.Count(address, ":") > 1:
+		return nil, fmt.Errorf("%w: crash detection at %q: an IPv6 address needs brackets before its port, as net.JoinHostPort writes it (\"[fd00::1]:7400\")", ErrInvalidOption, address)
+	case err != nil || host == "" || ip != nil && ip.IsUnspecified():
 		return nil, fmt.Errorf("%w: crash detection at %q: give an address of this host that candidates can reach, with a port", ErrInvalidOption, address)
 	}
 	l, err := n.listen(address)
