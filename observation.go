@@ -6,41 +6,46 @@ import (
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
-// observation is the one following of a queue that all observers of a name share. It
-// goes on while there are any.
+// observation follows one queue for all observers of its name. It ends with its last
+// observer.
 //
-// What it finds is a chain that only grows: each observer is somewhere on it, and whoever
-// is slow holds the rest of it in memory until he has come to it.
+// It keeps the latest changes and not the first ones: an observer has the number of the
+// change that it is told next, and holds no reference to a change.
 type observation struct {
-	session   *Session
-	name      string
-	stop      context.CancelCauseFunc
-	observers int       // guarded by session.mu
-	last      *sighting // guarded by session.mu
-	begin     *sighting // the empty one before the first
+	session *Session
+	name    string
+	stop    context.CancelCauseFunc
+
+	// Guarded by session.mu.
+	observers int
+	changes   []queue.Head  // the latest ones, oldest first
+	passed    int           // number of changes that were dropped from the front of changes
+	size      int           // sum of the sizes of changes, in bytes
+	latest    queue.Head    // last reading, with or without a change; Rev is 0 before the first
+	err       error         // why no change will follow; nil while the observation goes on
+	news      chan struct{} // closed and replaced when anything above changes
 }
 
-// sighting is what was seen at one time, and leads to what was seen next.
-type sighting struct {
-	head queue.Head
-	err  error         // the last one: why there is no more
-	next *sighting     // set before over is closed
-	over chan struct{} // closed when there is a next
-}
+const (
+	// mostChanges and mostBytes bound what an observation keeps for observers that are slow. At
+	// least one change is kept, whatever its size.
+	mostChanges = 256
+	mostBytes   = 4 << 20
+)
 
 // observe tells who leads until tell returns false (nil), ctx ends or there is a reason
 // not to go on.
 func (s *Session) observe(ctx context.Context, name string, tell func(Leader) bool) error {
-	o, at, err := s.joinObservation(name)
+	o, next, shared, err := s.joinObservation(name)
 	if err != nil {
 		return err
 	}
 	defer o.leave()
 
 	var told *queue.Head
-	if at != o.begin {
+	if shared {
 		// Others observe already. What they saw last may be out of date by now, as when
-		// etcd is out of reach: who comes new is told what is so now (trap B9).
+		// etcd is out of reach: a newcomer is told what is so now (trap B9).
 		within, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(s.ctx, func() { cancel(s.Err()) })()
@@ -54,46 +59,67 @@ func (s *Session) observe(ctx context.Context, name string, tell func(Leader) bo
 		told = &now
 	}
 	for {
-		select {
-		case <-at.over:
-		case <-ctx.Done():
-			return nil
-		}
-		at = at.next
+		head, news, err := o.after(&next, told)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case at.err != nil:
-			return at.err
-		case told != nil && (at.head.Rev <= told.Rev || at.head.Same(*told)):
+		case head != nil:
+			if !tell(newLeader(*head)) {
+				return nil
+			}
+			told = head
 			continue
+		case err != nil:
+			return err
 		}
-		if !tell(newLeader(at.head)) {
+		select {
+		case <-news:
+		case <-ctx.Done():
 			return nil
 		}
-		told = &at.head
 	}
 }
 
-// joinObservation returns the observation of a name, and where on it the newcomer is:
-// right behind the last sighting.
-func (s *Session) joinObservation(name string) (*observation, *sighting, error) {
+// after returns what an observer is told after told, and moves next past it. It returns
+// nil if there is nothing yet, and then a channel that is closed when there may be, or
+// the reason why nothing will follow.
+func (o *observation) after(next *int, told *queue.Head) (head *queue.Head, news <-chan struct{}, err error) {
+	o.session.mu.Lock()
+	defer o.session.mu.Unlock()
+	for *next = max(*next, o.passed); *next-o.passed < len(o.changes); {
+		h := o.changes[*next-o.passed]
+		*next++
+		if h.News(told) {
+			return &h, nil, nil
+		}
+	}
+	// The observer may have read a head by itself that is over by now, and that the observation
+	// never saw.
+	if h := o.latest; h.Rev > 0 && h.News(told) {
+		return &h, nil, nil
+	}
+	return nil, o.news, o.err
+}
+
+// joinObservation returns the observation of a name, and the number of the change that the
+// newcomer is told next. shared says that it had observers before.
+func (s *Session) joinObservation(name string) (o *observation, next int, shared bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.state == Closed {
-		return nil, nil, ErrSessionClosed
+		return nil, 0, false, ErrSessionClosed
 	}
-	o := s.observations[name]
+	o = s.observations[name]
+	shared = o != nil && o.latest.Rev > 0
 	if o == nil {
-		o = &observation{session: s, name: name, begin: &sighting{over: make(chan struct{})}}
-		o.last = o.begin
+		o = &observation{session: s, name: name, news: make(chan struct{})}
 		var ctx context.Context
 		ctx, o.stop = context.WithCancelCause(s.ctx)
 		s.observations[name] = o
 		s.tasks.Go(func() { o.run(ctx) })
 	}
 	o.observers++
-	return o, o.last, nil
+	return o, o.passed + len(o.changes), shared, nil
 }
 
 // leave ends the observation with its last observer.
@@ -106,8 +132,8 @@ func (o *observation) leave() {
 	}
 }
 
-// end takes the observation out of the session: who comes from now on begins another
-// one. Called with session.mu held.
+// end takes the observation out of the session: the next observer begins another one.
+// Called with session.mu held.
 func (o *observation) end() {
 	if o.session.observations[o.name] == o {
 		delete(o.session.observations, o.name)
@@ -117,20 +143,37 @@ func (o *observation) end() {
 // run follows the queue.
 func (o *observation) run(ctx context.Context) {
 	err := o.session.queue(o.name).FollowReadings(ctx, func(head queue.Head) bool {
-		o.see(&sighting{head: head, over: make(chan struct{})})
+		o.see(head)
 		return true
 	})
 	o.session.mu.Lock()
+	defer o.session.mu.Unlock()
 	o.end()
-	o.session.mu.Unlock()
-	o.see(&sighting{err: err, over: make(chan struct{})})
+	o.err = err
+	o.announce()
 }
 
-// see puts a sighting at the end of the chain.
-func (o *observation) see(next *sighting) {
+// see takes in a reading.
+func (o *observation) see(head queue.Head) {
 	o.session.mu.Lock()
 	defer o.session.mu.Unlock()
-	last := o.last
-	last.next, o.last = next, next
-	close(last.over)
+	changed := o.latest.Rev == 0 || !head.Same(o.latest)
+	o.latest = head
+	if changed {
+		o.changes = append(o.changes, head)
+		o.size += head.Size()
+		for len(o.changes) > 1 && (len(o.changes) > mostChanges || o.size > mostBytes) {
+			o.size -= o.changes[0].Size()
+			o.changes[0] = queue.Head{} // its value goes before the array does
+			o.changes = o.changes[1:]
+			o.passed++
+		}
+	}
+	o.announce()
+}
+
+// announce wakes the observers. Called with session.mu held.
+func (o *observation) announce() {
+	close(o.news)
+	o.news = make(chan struct{})
 }

@@ -73,8 +73,9 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 // If it cannot go on, as after the session's end or without permission, it yields
 // the reason as its last; an error is never followed by anything.
 //
-// All observers of one election through one session share one watch. A slow one misses
-// nothing, and holds up nobody.
+// All observers of one election through one session share one watch. A slow observer
+// delays no other one. It is told every change, unless it is more than 256 changes, or
+// changes with more than 4 MiB of values, behind: then it misses the oldest of them.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		err := e.session.usable(e.name)

@@ -37,9 +37,10 @@ func (r Role) String() string {
 // notices calls the callbacks of a Run one after the other, in a goroutine of their
 // own.
 type notices struct {
-	mu    sync.Mutex
-	role  Role // the last one entered
-	queue []func()
+	mu      sync.Mutex
+	role    Role // the last one entered
+	queue   []func()
+	leaders []Leader // those that queued calls are to tell of, oldest first
 	wake  chan struct{} // holds one
 	over  bool
 	done  chan struct{}
@@ -65,6 +66,7 @@ func (n *notices) run() {
 				break
 			}
 			call := n.queue[0]
+			n.queue[0] = nil // what the call refers to goes before the array does
 			n.queue = n.queue[1:]
 			n.mu.Unlock()
 			call()
@@ -78,6 +80,34 @@ func (n *notices) put(call func()) {
 	n.queue = append(n.queue, call)
 	n.mu.Unlock()
 	n.ring()
+}
+
+// leader adds a call that tells of a leader. Of more than mostChanges that wait, the oldest is
+// dropped.
+func (n *notices) leader(l Leader, tell func(Leader)) {
+	n.mu.Lock()
+	n.leaders = append(n.leaders, l)
+	full := len(n.leaders) > mostChanges
+	if full {
+		n.takeLeader()
+	} else {
+		n.queue = append(n.queue, func() {
+			n.mu.Lock()
+			l := n.takeLeader()
+			n.mu.Unlock()
+			tell(l)
+		})
+	}
+	n.mu.Unlock()
+	n.ring()
+}
+
+// takeLeader takes the oldest of the leaders. Called with mu held.
+func (n *notices) takeLeader() Leader {
+	l := n.leaders[0]
+	n.leaders[0] = Leader{}
+	n.leaders = n.leaders[1:]
+	return l
 }
 
 func (n *notices) ring() {

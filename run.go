@@ -226,7 +226,7 @@ func (r *runner) observe(ctx context.Context, e *Election) {
 		}
 		r.cfg.monitor.leader(leader)
 		if r.cfg.onLeader != nil {
-			r.notices.put(func() { r.cfg.onLeader(leader) })
+			r.notices.leader(leader, r.cfg.onLeader)
 		}
 	}
 }

@@ -25,6 +25,20 @@ func (h Head) Same(o Head) bool {
 	return same(h.First, o.First) && string(h.First.Value) == string(o.First.Value)
 }
 
+// News tells whether an observer that was told another head is to be told this one. It is not
+// told an earlier head, nor the same one again. told is nil before its first.
+func (h Head) News(told *Head) bool {
+	return told == nil || h.Rev > told.Rev && !h.Same(*told)
+}
+
+// Size is the number of bytes that the head keeps in memory, roughly.
+func (h Head) Size() int {
+	if h.First == nil {
+		return 0
+	}
+	return len(h.First.Key) + len(h.First.Value)
+}
+
 // Follow tells who is first in the queue: at once, and whenever another one is first or
 // its value changed.
 // Each change is told, in order. It goes on over lost watches, compactions and

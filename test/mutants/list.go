@@ -431,12 +431,12 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "observers share a watch",
-		edits:    []edit{{"observation.go", "o := s.observations[name]\n", "var o *observation\n"}},
+		edits:    []edit{{"observation.go", "o = s.observations[name]\n", "o = nil\n"}},
 		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
 		takesOut: "who joins other observers is told who leads",
-		edits:    []edit{{"observation.go", "if at != o.begin {", "if false {"}},
+		edits:    []edit{{"observation.go", "if shared {", "if false {"}},
 		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
