@@ -112,6 +112,10 @@ func (h *Hold) Token() int64 { return h.token }
 // line, which grows strictly from holder to holder too. It is smaller than Token after
 // a wait.
 //
+// Of a [Term] it is the number of the term: what [Leader.CreateRevision] tells all
+// observers. To find one term in the logs of several processes compare this number, and not
+// Token, which only the leader knows.
+//
 // It is the fence for an election in which leaders on etcd's own package, or its election
 // service, take part: their Rev, and their Header's revision, are those of their key's
 // creation, so that one who leads after us may well have a smaller one than our Token. A

@@ -16,8 +16,8 @@ type Leader struct {
 	Lease clientv3.LeaseID
 
 	// CreateRevision is the revision at which it became a candidate: the number of its
-	// term. It grows from leader to leader, is the same for all observers, and tells two
-	// terms of one candidate apart.
+	// term. It grows from leader to leader, is the same for all observers and for the leader
+	// itself ([Hold.CreateRevision]), and tells two terms of one candidate apart.
 	CreateRevision int64
 	// MinToken is a fencing token that the leader's own one ([Hold.Token]) is not smaller
 	// than: an observer may refuse what comes with a smaller one. Where the observer saw

@@ -40,10 +40,10 @@ type notices struct {
 	mu      sync.Mutex
 	role    Role // the last one entered
 	queue   []func()
-	leaders []Leader // those that queued calls are to tell of, oldest first
-	wake  chan struct{} // holds one
-	over  bool
-	done  chan struct{}
+	leaders []Leader      // those that queued calls are to tell of, oldest first
+	wake    chan struct{} // holds one
+	over    bool
+	done    chan struct{}
 }
 
 func startNotices() *notices {

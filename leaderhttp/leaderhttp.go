@@ -163,6 +163,9 @@ type Status struct {
 
 // Term is the term of the process that answers.
 type Term struct {
+	// CreateRevision is the number of the term: that of the Leader that all observers see.
+	CreateRevision int64 `json:"create_revision"`
+	// Token is the fencing token, which is as large or larger. Observers do not know it.
 	Token    int64     `json:"token"`
 	Since    time.Time `json:"since"`
 	Age      float64   `json:"age_seconds"`
@@ -194,7 +197,8 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.Term != nil {
 		out.Term = &Term{
-			Token: s.Term.Token, Since: s.Term.Since, Age: time.Since(s.Term.Since).Seconds(), Deadline: s.Term.Deadline,
+			CreateRevision: s.Term.CreateRevision, Token: s.Term.Token,
+			Since: s.Term.Since, Age: time.Since(s.Term.Since).Seconds(), Deadline: s.Term.Deadline,
 		}
 	}
 	if !s.LeaderSince.IsZero() && !s.Leader.Vacant() {

@@ -216,7 +216,7 @@ func TestTheStatusTellsAll(t *testing.T) {
 		require.InDelta(t, 61, st.Term.Age, 1.1)
 		require.InDelta(t, 61, st.Leader.Age, 1.1)
 		require.Positive(t, st.Term.Token)
-		require.Equal(t, st.Term.Token, st.Leader.CreateRevision)
+		require.Equal(t, st.Term.CreateRevision, st.Leader.CreateRevision)
 		require.True(t, st.Term.Deadline.After(time.Now()))
 		require.Equal(t, "host-a", st.Leader.Value)
 		require.Len(t, st.Candidates, 2)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +42,9 @@ runs the command in its next term. It resigns when the command ends by itself, a
 after a pause of 1 s, which doubles up to 30 s while commands end within 10 s. A signal
 goes to the command, and is the end of etcdlock with it.
 
-The command gets the environment that etcdlock lock gives, and ETCDLOCK_ID. With --health it
+The command gets the environment that etcdlock lock gives, ETCDLOCK_ID, and
+ETCDLOCK_CREATE_REVISION: the number of the term, which --observe, /status and etcdlock ls show
+too. ETCDLOCK_TOKEN is as large or larger; it is for the fence alone. With --health it
 stands only while a shell command succeeds. With --observe it prints the leaders' IDs, a line for
 each change, and an empty one when nobody leads.
 
@@ -140,8 +143,9 @@ type terms struct {
 // lead runs the command for one term.
 func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	began := time.Now()
-	fmt.Fprintf(os.Stderr, "etcdlock: leading %s, with token %d\n", t.name, term.Token())
-	env := append(environment(term, t.name, term.Key()), "ETCDLOCK_ID="+t.id)
+	fmt.Fprintf(os.Stderr, "etcdlock: leading %s: create revision %d, token %d\n", t.name, term.CreateRevision(), term.Token())
+	env := append(environment(term, t.name, term.Key()), "ETCDLOCK_ID="+t.id,
+		"ETCDLOCK_CREATE_REVISION="+strconv.FormatInt(term.CreateRevision(), 10))
 	code, lost, err := t.supervision.run(ctx, t.sigs, t.next, term, t.ttl, env)
 	if t.ctx.Err() != nil {
 		return t.ctx.Err() // by a signal that came before the command ran

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -59,8 +60,14 @@ func TestALostTermIsFollowedByAnother(t *testing.T) {
 	require.NoError(t, err)
 	defer proxy.Close()
 	p := startOn(t, proxy.Endpoints()[0], "elect", name, "--ttl", ttl.String(), "--", "sh", "-c",
-		`echo "token $ETCDLOCK_TOKEN"; echo "pid $$"; while :; do sleep 0.05; done`)
-	first, pid := p.pid("token "), p.pid("pid ")
+		`echo "token $ETCDLOCK_TOKEN"; echo "pid $$"; echo "term $ETCDLOCK_CREATE_REVISION"; while :; do sleep 0.05; done`)
+	first, pid, term := p.pid("token "), p.pid("pid "), p.pid("term ")
+	o := start(t, "elect", name, "--observe", "-o", "json") // report E8
+	var saw seen
+	require.NoError(t, json.Unmarshal([]byte(receive(t, o.lines, "who leads")), &saw))
+	require.EqualValues(t, term, saw.CreateRevision)
+	o.signal(syscall.SIGTERM)
+	o.wait()
 	dies := diesAt(pid)
 	proxy.Hold()
 	receive(t, dies, "the end of the command")

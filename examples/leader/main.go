@@ -83,7 +83,7 @@ func run(ctx context.Context, endpoints, name, id string, every time.Duration) e
 // lead does the work of one term. Its context ends with the term, whether that
 // was lost or the service stops: lead must return soon after.
 func lead(ctx context.Context, term *etcdlock.Term, every time.Duration) error {
-	fmt.Printf("%s leads with token %d\n", term.Value(), term.Token())
+	fmt.Printf("%s leads with token %d, in term %d\n", term.Value(), term.Token(), term.CreateRevision())
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for n := 1; ; n++ {
