@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/etcdlock/etcdlock"
@@ -37,7 +38,7 @@ const (
 	patience = time.Second
 )
 
-// Handler answers GET and HEAD of
+// Handler answers GET, HEAD and, as HEAD, OPTIONS of
 //
 //	/leader    200 while this process leads, else 503; the body is the leader's value
 //	/healthz   200 unless restarting the process would help: 503 when the function of
@@ -50,10 +51,13 @@ const (
 // the function's context and the fencing token, never this answer, by which work is
 // protected: an answer may be out of date when it arrives.
 //
-// Only /status asks etcd, for the candidates, once a second at most. To mount the handler
+// OPTIONS is the method of HAProxy's default check. Any other method is answered with 405.
+//
+// Only /status asks etcd, for the candidates, once a second at most, and for a second at most.
+// A client that disconnects meanwhile ends no request that others wait for. To mount the handler
 // elsewhere wrap it in [http.StripPrefix].
 func Handler(m *etcdlock.Monitor) http.Handler {
-	h := &handler{monitor: m, asking: make(chan struct{}, 1)}
+	h := &handler{monitor: m}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /leader", h.leader)
 	mux.HandleFunc("GET /healthz", h.healthz)
@@ -61,17 +65,33 @@ func Handler(m *etcdlock.Monitor) http.Handler {
 	mux.HandleFunc("GET /status", h.status)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
+		if r.Method == http.MethodOptions {
+			r = r.Clone(r.Context())
+			r.Method, w = http.MethodHead, headOnly{w}
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
+// headOnly drops the body, as net/http does of an answer to HEAD and not to OPTIONS.
+type headOnly struct{ http.ResponseWriter }
+
+func (headOnly) Write(b []byte) (int, error) { return len(b), nil }
+
 type handler struct {
 	monitor *etcdlock.Monitor
 
-	asking chan struct{} // holds one: who may use what follows
-	asked  time.Time
-	listed []etcdlock.Leader
-	err    error
+	mu    sync.Mutex
+	asked *listing // the last question to etcd; nil before the first one
+}
+
+// listing is one question to etcd for the candidates, which any number of requests share.
+type listing struct {
+	at time.Time // when it was answered
+
+	done chan struct{} // closed when it has been answered
+	list []etcdlock.Leader
+	err  error
 }
 
 func (h *handler) leader(w http.ResponseWriter, _ *http.Request) {
@@ -226,19 +246,40 @@ func text(err error) string {
 	return err.Error()
 }
 
-// candidates asks etcd, or tells what it answered a moment ago.
+// candidates asks etcd, or tells what it answered a moment ago. The question is asked under a
+// context of its own: a client that disconnects ends its own wait only.
 func (h *handler) candidates(ctx context.Context) ([]etcdlock.Leader, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	l := h.listing()
 	select {
-	case h.asking <- struct{}{}:
+	case <-l.done:
+		return l.list, l.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-h.asking }()
-	if time.Since(h.asked) >= fresh {
-		h.listed, h.err = h.monitor.Candidates(ctx)
-		h.asked = time.Now()
+}
+
+// listing is the question under way, or the last one if its answer is fresh, or a new one.
+func (h *handler) listing() *listing {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l := h.asked; l != nil {
+		select {
+		case <-l.done:
+			if time.Since(l.at) < fresh {
+				return l
+			}
+		default:
+			return l
+		}
 	}
-	return h.listed, h.err
+	l := &listing{done: make(chan struct{})}
+	h.asked = l
+	go func() {
+		defer close(l.done)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		l.list, l.err = h.monitor.Candidates(ctx)
+		l.at = time.Now()
+	}()
+	return l
 }

@@ -248,3 +248,82 @@ func TestTheStatusTellsAll(t *testing.T) {
 		b.close()
 	})
 }
+
+// report E10: the default check of HAProxy is OPTIONS.
+func TestOptionsIsAnsweredAsHead(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server) {
+		a, b := newService(t, srv, "a"), newService(t, srv, "b")
+		stopA, stopB := a.run("host-a:80", untilToldTo), b.run("host-b:80", untilToldTo)
+		for _, s := range []*service{a, b} {
+			for _, path := range []string{"/leader", "/healthz", "/readyz", "/status", "/nothing"} {
+				options := s.ask(t.Context(), http.MethodOptions, path)
+				head := s.ask(t.Context(), http.MethodHead, path)
+				require.Equal(t, head.Code, options.Code, path)
+				require.Equal(t, head.Header(), options.Header(), path)
+				require.Empty(t, options.Body, path)
+			}
+		}
+		require.Equal(t, 200, a.ask(t.Context(), http.MethodOptions, "/leader").Code)
+		require.Equal(t, 503, b.ask(t.Context(), http.MethodOptions, "/leader").Code)
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodTrace} {
+			require.Equal(t, 405, a.ask(t.Context(), method, "/leader").Code, method)
+		}
+		require.ErrorIs(t, stopA(), context.Canceled)
+		require.ErrorIs(t, stopB(), context.Canceled)
+		a.close()
+		b.close()
+	})
+}
+
+func (s *service) ask(ctx context.Context, method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.http.ServeHTTP(w, httptest.NewRequestWithContext(ctx, method, path, nil))
+	return w
+}
+
+// report E11: neither those who ask at the same time nor those who ask a moment later.
+func TestAClientThatDisconnectsSpoilsTheAnswerForNobody(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server) {
+		a := newService(t, srv, "a")
+		stop := a.run("host-a", untilToldTo)
+		srv.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.Range {
+				return simetcd.Action{DelayReply: 500 * time.Millisecond}
+			}
+			return simetcd.Action{}
+		})
+		time.Sleep(time.Second)
+		impatient, disconnect := context.WithCancel(t.Context())
+		answers := make(chan Status, 2)
+		ask := func(ctx context.Context) {
+			var st Status
+			_ = json.Unmarshal(a.ask(ctx, http.MethodGet, "/status").Body.Bytes(), &st)
+			answers <- st
+		}
+		go ask(impatient)
+		synctest.Wait()
+		go ask(t.Context())
+		time.Sleep(100 * time.Millisecond)
+		disconnect()
+		require.Contains(t, (<-answers).CandidatesError, "canceled", "its own wait is over at once")
+		st := <-answers
+		require.Empty(t, st.CandidatesError)
+		require.Len(t, st.Candidates, 1)
+		require.Empty(t, a.status().CandidatesError, "nor for a second from then on")
+
+		// Etcd is silent: each waits for a second, and what goes on behind it ends, too.
+		time.Sleep(time.Second)
+		a.client.Cut()
+		impatient, disconnect = context.WithCancel(t.Context())
+		disconnect()
+		began := time.Now()
+		go ask(impatient)
+		require.Contains(t, (<-answers).CandidatesError, "canceled")
+		require.Zero(t, time.Since(began))
+		require.Contains(t, a.status().CandidatesError, "deadline")
+		require.Equal(t, patience, time.Since(began))
+		a.client.Heal()
+		require.ErrorIs(t, stop(), context.Canceled)
+		a.close()
+	})
+}
