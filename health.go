@@ -31,6 +31,7 @@ func newHealth(cfg runConfig) *health {
 var (
 	errUnchecked = errors.New("no health check has passed yet")
 	errHangs     = errors.New("the health check does not return")
+	errNoVerdict = errors.New("the health check has ended its goroutine by runtime.Goexit")
 )
 
 // run checks until ctx ends, and returns when the last check has.
@@ -48,8 +49,9 @@ func (h *health) run(ctx context.Context) {
 			result, overdue = answer, false
 			bounded, cancel := context.WithTimeout(ctx, h.interval)
 			go func() {
-				defer cancel()
-				answer <- h.check(bounded)
+				err := errNoVerdict // until it has returned
+				defer func() { cancel(); answer <- err }()
+				err = h.check(bounded)
 			}()
 		}
 		select {

@@ -53,7 +53,15 @@ func startNotices() *notices {
 }
 
 func (n *notices) run() {
-	defer close(n.done)
+	calling := false
+	defer func() {
+		if calling { // a callback has ended this goroutine; those after it are told all the same
+			go n.run()
+			n.ring()
+			return
+		}
+		close(n.done)
+	}()
 	for range n.wake {
 		for {
 			n.mu.Lock()
@@ -69,7 +77,9 @@ func (n *notices) run() {
 			n.queue[0] = nil // what the call refers to goes before the array does
 			n.queue = n.queue[1:]
 			n.mu.Unlock()
+			calling = true
 			call()
+			calling = false
 		}
 	}
 }

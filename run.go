@@ -18,7 +18,7 @@ import (
 // and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress],
 // [ErrOutranked]); the cause tells which. fn must then return. Leadership is never given away while fn runs,
 // except by the lease itself: Run resigns only after fn has returned (and if fn
-// panics). fn may resign by itself to step down; Run then campaigns again.
+// panics or calls [runtime.Goexit], which Run lets through). fn may resign by itself to step down; Run then campaigns again.
 //
 // Run returns when ctx ends, with its error; when fn returned while the term stood and
 // it was not told to stop, with fn's result, so that nil means that the work is done
@@ -56,14 +56,19 @@ type runner struct {
 	elder    *Session // the one that Run was called on, if the terms stand under another one
 }
 
+// errWorkEnded is told to the monitor of a Run that did not return.
+var errWorkEnded = errors.New("the function of Run has ended its goroutine, by runtime.Goexit or a panic")
+
 // run starts what goes on beside the campaigns, and ends it.
 func (r *runner) run(ctx context.Context) (err error) {
 	r.notices = startNotices()
 	defer r.notices.end()
 	seen := r.election
 	r.cfg.monitor.begin(seen)
+	err = errWorkEnded // unless it returns
 	defer func() { r.cfg.monitor.end(err) }()
 	r.enter(Observer, nil)
+	defer r.enter(Observer, nil)
 
 	if r.cfg.ownLease() {
 		own, err := seen.session.twin(ctx, seen.name)

@@ -120,6 +120,8 @@ func WithProgress(d time.Duration) RunOption {
 // WithHealthCheck makes [Election.Run] take part only while check returns nil. It is
 // called at once, and then every interval, with a context that ends after the interval;
 // a check that has not returned by then has failed, and the next one begins when it has.
+// A check that calls [runtime.Goexit] has failed. A panic in it is not recovered, and so ends
+// the program; so does one in any callback of a Run.
 //
 // Nobody stands before the first check has passed. After so many failures in a row a
 // candidate leaves the line; a leader's function is told to stop by [ErrUnhealthy], and
@@ -148,7 +150,7 @@ func WithOnLeader(f func(Leader)) RunOption {
 // Callbacks of one Run are called one after the other, in order, beside the function.
 // One that blocks delays those after it and the return of Run, and nothing else: it is
 // told late, and what it was told may have passed. Whatever must be done only while
-// leading belongs into the function.
+// leading belongs into the function. One that calls [runtime.Goexit] has returned by that.
 func WithOnRole(f func(Role)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.onRole = f })
 }

@@ -62,7 +62,7 @@ func (r *runner) makeWay(work context.Context, tell context.CancelCauseFunc, ter
 	switch {
 	case err == nil:
 		tell(fmt.Errorf("%w: %s", ErrOutranked, wire.Quote(by.Value)))
-	case work.Err() == nil:
+	case term.Err() == nil && work.Err() == nil: // the work may resign, or transfer the term
 		r.log.Warn("cannot look out for candidates of a higher priority; leading on",
 			zap.String("name", r.election.name), zap.Error(err))
 	}

@@ -420,6 +420,16 @@ var mutationsOfTheQueue = []mutation{
 		},
 	},
 	{
+		takesOut: "work that steps down is no failure to look out for others (E14)",
+		edits:    []edit{{"takeover.go", "case term.Err() == nil && work.Err() == nil:", "case work.Err() == nil:"}},
+		in:       inRoot, tests: []string{"TestWorkThatStepsDownRaisesNoFalseAlarm"},
+	},
+	{
+		takesOut: "a callback that ends its goroutine does not take the others along (E12)",
+		edits:    []edit{{"role.go", "if calling {", "if false {"}},
+		in:       inRoot, tests: []string{"TestACallbackThatCallsGoexitHasReturned"},
+	},
+	{
 		takesOut: "a starved lease is renewed no more",
 		edits:    []edit{{"internal/lease/keep.go", "if l.isStarved() {", "if false {"}},
 		in:       inLease, tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},
