@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+func Hex(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }
+
+// MomentOf tells when a channel was closed.
+func MomentOf(done <-chan struct{}) <-chan time.Time {
+	at := make(chan time.Time, 1)
+	go func() {
+		<-done
+		at <- time.Now()
+	}()
+	return at
+}
+
+// Receive waits for a value, but not for ever.
+func Receive[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(Long):
+		require.FailNow(t, "nothing came", what)
+		panic("unreachable")
+	}
+}
+
+// Outcome is what Lock or Campaign returned in a goroutine, and when.
+type Outcome[H any] struct {
+	Handle H
+	Err    error
+	At     time.Time
+}
+
+func InBackground[H any](call func() (H, error)) <-chan Outcome[H] {
+	out := make(chan Outcome[H], 1)
+	go func() {
+		h, err := call()
+		out <- Outcome[H]{h, err, time.Now()}
+	}()
+	return out
+}
+
+func LockInBackground(ctx context.Context, m *etcdlock.Mutex) <-chan Outcome[*etcdlock.Lock] {
+	return InBackground(func() (*etcdlock.Lock, error) { return m.Lock(ctx) })
+}
+
+func CampaignInBackground(ctx context.Context, e *etcdlock.Election, value string) <-chan Outcome[*etcdlock.Term] {
+	return InBackground(func() (*etcdlock.Term, error) { return e.Campaign(ctx, value) })
+}
+
+// Granted waits for the handle.
+func Granted[H any](t *testing.T, out <-chan Outcome[H]) Outcome[H] {
+	t.Helper()
+	o := Receive(t, out, "a grant")
+	require.NoError(t, o.Err)
+	return o
+}
+
+// StillWaiting fails if the call returned within the time.
+func StillWaiting[H any](t *testing.T, out <-chan Outcome[H], during time.Duration) {
+	t.Helper()
+	select {
+	case o := <-out:
+		require.FailNow(t, "did not wait", "error: %v", o.Err)
+	case <-time.After(during):
+	}
+}
+
+// History is who held when, with which token.
+type History struct {
+	mu    sync.Mutex
+	holds []*span
+}
+
+type span struct {
+	session  any // holds of one session may share a token
+	token    int64
+	from, to time.Time
+}
+
+// Begin notes a hold. The returned function is called right before its release;
+// when the hold's context ends earlier, that counts.
+func (h *History) Begin(held context.Context, session any, token int64) (end func()) {
+	s := &span{session: session, token: token, from: time.Now()}
+	h.mu.Lock()
+	h.holds = append(h.holds, s)
+	h.mu.Unlock()
+	over := func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if s.to.IsZero() {
+			s.to = time.Now()
+		}
+	}
+	context.AfterFunc(held, over)
+	return over
+}
+
+// Len is how many holds there were.
+func (h *History) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.holds)
+}
+
+// AssertExclusive fails if two holds overlap, or a token does not grow.
+func (h *History) AssertExclusive(t *testing.T) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.SortFunc(h.holds, func(a, b *span) int { return a.from.Compare(b.from) })
+	for i, next := range h.holds[min(1, len(h.holds)):] {
+		before := h.holds[i]
+		if !assert.False(t, before.to.IsZero(), "hold %d never ended", i) {
+			continue
+		}
+		assert.LessOrEqual(t, before.to.Sub(next.from), time.Duration(0), "holds %d and %d overlap", i, i+1)
+	}
+	h.tokensGrow(t)
+}
+
+// AssertTokensGrow is what remains to be asserted where an administrator ended
+// holds: their holders are told after the fact.
+func (h *History) AssertTokensGrow(t *testing.T) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokensGrow(t)
+}
+
+func (h *History) tokensGrow(t *testing.T) {
+	t.Helper()
+	require.NotEmpty(t, h.holds)
+	slices.SortFunc(h.holds, func(a, b *span) int { return a.from.Compare(b.from) })
+	for i, next := range h.holds[1:] {
+		before := h.holds[i]
+		if before.session == next.session {
+			assert.LessOrEqual(t, before.token, next.token, "token of hold %d", i+1)
+		} else {
+			assert.Less(t, before.token, next.token, "token of hold %d", i+1)
+		}
+	}
+}
+
+// Raise adds one to a counter in etcd by reading and writing, guarded by nothing:
+// without exclusion updates get lost.
+func Raise(ctx context.Context, c *clientv3.Client, key string) error {
+	resp, err := c.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	n := 0
+	if len(resp.Kvs) > 0 {
+		if n, err = strconv.Atoi(string(resp.Kvs[0].Value)); err != nil {
+			return fmt.Errorf("counter: %w", err)
+		}
+	}
+	_, err = c.Put(ctx, key, strconv.Itoa(n+1))
+	return err
+}
+
+// All runs workers and waits for them; their errors fail the test.
+func All(t *testing.T, workers ...func() error) {
+	t.Helper()
+	errs := make(chan error, len(workers))
+	for _, w := range workers {
+		go func() { errs <- w() }()
+	}
+	for range workers {
+		require.NoError(t, Receive(t, errs, "a worker's end"))
+	}
+}
+
+// Release unlocks within the test's time.
+func Release(t *testing.T, l *etcdlock.Lock) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Long)
+	defer cancel()
+	require.NoError(t, l.Unlock(ctx))
+}
+
+// AssertLost checks an error of something lost against its reason.
+func AssertLost(t *testing.T, err, reason error) {
+	t.Helper()
+	require.Error(t, err)
+	assert.ErrorIs(t, err, etcdlock.ErrLost)
+	assert.ErrorIs(t, err, reason)
+}

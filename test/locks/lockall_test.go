@@ -1,0 +1,137 @@
+package locks
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/tests/v3/framework/integration"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/test/internal/cluster"
+)
+
+func TestEightProcessesLockRandomSetsWhileSomeAreKilled(t *testing.T) {
+	f := newFixture(t)
+	f.Patience = 5 * time.Second // of those that are killed the lease expires
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	var processes []*cluster.Holder
+	for range 8 {
+		processes = append(processes, f.Start(cluster.HolderSettings{Crossing: names, TTL: 2 * time.Second}))
+	}
+	var mu sync.Mutex
+	var sets []cluster.Report
+	through := 0
+	var all sync.WaitGroup
+	for i, p := range processes {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case r := <-p.Reports:
+					mu.Lock()
+					if r.Event == "through" {
+						through++
+						mu.Unlock()
+						return
+					}
+					sets = append(sets, r)
+					mu.Unlock()
+					if r.Event != "set" {
+						t.Errorf("process %d: %+v", i, r)
+						return
+					}
+				case <-time.After(cluster.Long):
+					t.Errorf("process %d is stuck after %d sets", i, n)
+					return
+				}
+				if i < 2 && n == 3 {
+					if err := p.Kill(); err != nil {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, 6, through)
+	slices.SortFunc(sets, func(a, b cluster.Report) int { return a.Since.Compare(b.Since) })
+	for _, name := range names {
+		var last cluster.Report
+		for _, r := range sets {
+			if !slices.Contains(r.Names, name) {
+				continue
+			}
+			require.False(t, r.Since.Before(last.At), "%q is held by two: %+v, %+v", name, last, r)
+			require.Greater(t, r.Token, last.Token, "%q", name)
+			last = r
+		}
+	}
+	t.Logf("figure: %d sets by 8 processes, 2 of them killed", len(sets))
+}
+
+func TestTheRoundTripsOfLockAll(t *testing.T) {
+	f := newFixture(t)
+	var c cluster.Counter
+	s := f.Session(f.Client(c.Options()...), 10*time.Second)
+	other := f.Session(f.Client(), 10*time.Second)
+	var set *etcdlock.LockSet
+	var err error
+	require.Equal(t, cluster.OneTxn, c.During(func() { set, err = etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") }), "free")
+	require.NoError(t, err)
+	require.Equal(t, cluster.OneTxn, c.During(func() { err = set.Unlock(f.Ctx()) }), "unlock")
+	require.NoError(t, err)
+	held, err := etcdlock.LockAll(f.Ctx(), other, "z", "x")
+	require.NoError(t, err)
+	before := f.Revision()
+	require.Equal(t, cluster.OneTxn, c.During(func() { _, err = etcdlock.TryLockAll(f.Ctx(), s, "y", "x") }), "refused")
+	require.ErrorIs(t, err, etcdlock.ErrLocked)
+	require.Equal(t, before, f.Revision(), "something was written")
+	var waiting <-chan cluster.Outcome[*etcdlock.LockSet]
+	inLine := c.During(func() {
+		waiting = cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") })
+		f.WaitForKeys("x", 2)
+		cluster.StillWaiting(t, waiting, 100*time.Millisecond)
+	})
+	handover := c.During(func() {
+		require.NoError(t, held.Unlock(f.Ctx()))
+		set = cluster.Granted(t, waiting).Handle
+	})
+	t.Logf("figure: LockAll of three names, two of them taken: %d requests to be in line, %d at the handover", len(inLine), len(handover))
+	require.LessOrEqual(t, len(inLine), 2)
+	require.LessOrEqual(t, len(handover), 2)
+	require.NoError(t, set.Unlock(f.Ctx()))
+}
+
+func TestAnEtcdThatAllowsFewOperationsTellsHowManyNamesAreTooMany(t *testing.T) {
+	f := newFixtureOf(t, &integration.ClusterConfig{Size: 1, UseBridge: true, MaxTxnOps: 8})
+	s := f.Session(f.Client(), 10*time.Second)
+	_, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4", "5")
+	require.ErrorIs(t, err, etcdlock.ErrTooManyNames)
+	set, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4")
+	require.NoError(t, err)
+	require.NoError(t, set.Unlock(f.Ctx()))
+}
+
+func TestSixtyFourNamesAreWithinTheDefaultLimits(t *testing.T) {
+	f := newFixture(t)
+	s := f.Session(f.Client(), 10*time.Second)
+	var names []string
+	for i := range 64 {
+		names = append(names, string(rune('0'+i/10))+string(rune('0'+i%10)))
+	}
+	set, err := etcdlock.LockAll(f.Ctx(), s, names...)
+	require.NoError(t, err)
+	waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, names...) })
+	f.WaitForKeys("63", 2)
+	_, err = etcdlock.TryLockAll(f.Ctx(), s, names...)
+	require.ErrorIs(t, err, etcdlock.ErrLocked)
+	require.NoError(t, set.Unlock(f.Ctx()))
+	require.NoError(t, cluster.Granted(t, waiting).Handle.Unlock(f.Ctx()))
+	set, err = etcdlock.TryLockAll(f.Ctx(), s, names...)
+	require.NoError(t, err)
+	require.NoError(t, set.Unlock(f.Ctx()))
+}
