@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,15 +28,14 @@ type mark struct {
 }
 
 func newMark(of *mvccpb.KeyValue) string {
-	key := string(of.Key)
-	value, _ := json.Marshal(mark{key[strings.LastIndexByte(key, '/')+1:], of.CreateRevision}) // never fails
+	value, _ := json.Marshal(mark{wire.Tail(string(of.Key)), of.CreateRevision}) // never fails
 	return string(value)
 }
 
 func readMark(kv *mvccpb.KeyValue) (m mark, ok bool) {
 	key := string(kv.Key)
 	ok = wire.IsMark(key) && json.Unmarshal(kv.Value, &m) == nil && m.Key != ""
-	m.Key = key[:strings.LastIndexByte(key, '/')+1] + m.Key
+	m.Key = wire.WithTail(key, m.Key)
 	return m, ok
 }
 

@@ -50,6 +50,36 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
+// What is printed is read back, and nothing else is.
+// report R2
+func FuzzParseKey(f *testing.F) {
+	for _, name := range []string{"a", "a/b", "/a/", "a.next"} {
+		for _, slot := range slots {
+			f.Add(SlotKey(name, 0x1f, slot), name, int64(0x694d8f2a6c1b0a3f), slot.N, slot.Priority, slot.Takeover)
+		}
+		f.Add(MarkKey(name, 0x1f), name, int64(-1), 0, 0, false)
+	}
+	f.Fuzz(func(t *testing.T, key, name string, lease int64, n, priority int, takeover bool) {
+		if p, ok := ParseKey(key); ok {
+			printed := SlotKey(p.Name, p.Lease, p.Slot)
+			if p.Mark {
+				printed = MarkKey(p.Name, p.Lease)
+			}
+			require.Equal(t, key, printed)
+		}
+		if CheckForeignName(name) != nil || n < 0 {
+			return
+		}
+		slot := Slot{N: n, Priority: priority, Takeover: takeover}
+		p, ok := ParseKey(SlotKey(name, clientv3.LeaseID(lease), slot))
+		require.True(t, ok)
+		require.Equal(t, Parsed{Name: name, Lease: clientv3.LeaseID(lease), Slot: slot}, p)
+		p, ok = ParseKey(MarkKey(name, clientv3.LeaseID(lease)))
+		require.True(t, ok)
+		require.Equal(t, Parsed{Name: name, Lease: clientv3.LeaseID(lease), Mark: true}, p)
+	})
+}
+
 // A value that is not ours is told apart or taken as far as it goes, and what was taken
 // can be written again.
 func FuzzDecodeHolder(f *testing.F) {

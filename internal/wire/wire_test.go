@@ -104,14 +104,48 @@ func TestAHolderSurvivesItsWayThroughEtcd(t *testing.T) {
 }
 
 func TestACandidatesKeyTellsItsRank(t *testing.T) {
-	for _, slot := range []Slot{{}, {N: 3}, {Priority: 5}, {N: 1, Priority: -5}, {Takeover: true}, {N: 2, Priority: 7, Takeover: true}} {
+	for _, slot := range slots {
 		key := SlotKey("a/people", 0x1f, slot)
 		priority, takeover := Rank(key)
 		require.Equal(t, slot.Priority, priority, key)
 		require.Equal(t, slot.Takeover, takeover, key)
+		require.Equal(t, slot.Priority, Priority(key), key)
 	}
-	for _, key := range []string{"a/1f.next", "a/p", "a/pt", "a/1f.0pxt", "a/1f.0p99999999999999999999t"} {
-		_, takeover := Rank(key)
+	for _, key := range []string{"a/1f.next", "a/p", "a/pt", "a/1f.0pxt", "a/1f.0p99999999999999999999t", "a/xp7t", "a/1f.1p7t.2"} {
+		priority, takeover := Rank(key)
+		require.Zero(t, priority, key)
 		require.False(t, takeover, key)
 	}
+}
+
+var slots = []Slot{
+	{}, {N: 3}, {Priority: 5}, {N: 1, Priority: -5}, {Takeover: true}, {N: 1, Takeover: true}, {N: 2, Priority: 7, Takeover: true},
+	{N: 12, Priority: -1, Takeover: true},
+}
+
+// report R2
+func TestAKeyIsReadBackAsItWasPrinted(t *testing.T) {
+	for _, name := range []string{"a", "a/b", "/a", "a/b/", "a.next", "1f", "a/1f.1p1t"} {
+		for _, slot := range slots {
+			p, ok := ParseKey(SlotKey(name, 0x1f, slot))
+			require.True(t, ok)
+			require.Equal(t, Parsed{Name: name, Lease: 0x1f, Slot: slot}, p)
+		}
+		p, ok := ParseKey(MarkKey(name, 0x1f))
+		require.True(t, ok)
+		require.Equal(t, Parsed{Name: name, Lease: 0x1f, Mark: true}, p)
+	}
+	for _, key := range []string{
+		"", "/", "/1f", "a", "a/", "a/1F", "a/01f", "a/+1f", "a/0x1f", "a/1g", "a/1f.", "a/1f.0", "a/1f.01", "a/1f.+1", "a/1f.-1", "a/1f.1.", "a/1f.1p",
+		"a/1f.1p0", "a/1f.1pt", "a/1f.1p1tt", "a/1f.1p01", "a/1f.p1", "a/1f.1p1t1", "a/1f.next.next", "a/1f.1.next", "a/1f.Next", "a/.next", "a/10000000000000000",
+		"a/1f\x00", "a\x00/1f",
+	} {
+		_, ok := ParseKey(key)
+		require.False(t, ok, "%q", key)
+	}
+}
+
+func TestTheTailOfAKeyIsTheSameInAPartOfTheKeySpace(t *testing.T) {
+	require.Equal(t, "1f.1p1t", Tail(SlotKey("a/b", 0x1f, Slot{N: 1, Priority: 1, Takeover: true})))
+	require.Equal(t, "a/b/2e", WithTail(MarkKey("a/b", 0x1f), "2e"))
 }

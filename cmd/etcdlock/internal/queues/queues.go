@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -144,25 +143,19 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 // slash and a lease in hexadecimal, and perhaps a point and a slot. alive tells which leases
 // there are; nil if that is not known. Then leases have to be as long as those that etcd gives.
 func nameOf(key string, alive map[clientv3.LeaseID]bool) (name string, ok bool) {
-	name, ok = wire.NameOf(key)
-	if !ok {
+	p, ok := wire.ParseKey(key)
+	if !ok || p.Lease <= clientv3.NoLease {
 		return "", false
 	}
-	hex, _, _ := strings.Cut(key[len(name)+1:], ".")
-	id, err := strconv.ParseInt(hex, 16, 64)
-	if err != nil || id <= 0 || strconv.FormatInt(id, 16) != hex {
-		return "", false
-	}
-	const given = 14 // digits, at least: a member's number and the time
-	return name, alive[clientv3.LeaseID(id)] || alive == nil && len(hex) >= given
+	const given = 1 << 52 // at least: a member's number and the time, 14 digits
+	return p.Name, alive[p.Lease] || alive == nil && p.Lease >= given
 }
 
 // used tells whether a queue has an entry that is one: under the lease that its key names.
 func (q *Queue) used() bool {
 	for i := range q.Entries {
 		e := &q.Entries[i]
-		hex, _, _ := strings.Cut(e.Key[len(q.Name)+1:], ".")
-		if !e.Stray() && hex == e.LeaseHex {
+		if p, ok := wire.ParseKey(e.Key); ok && !e.Stray() && p.Name == q.Name && p.Lease == e.Lease {
 			return true
 		}
 	}

@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// The keys of a queue are printed and parsed in this file only. ParseKey is the inverse of
+// SlotKey and MarkKey: it accepts exactly the keys that these two print.
+//
+//	name/1f         the first key of lease 1f, as every client writes it
+//	name/1f.2       another key of the same lease
+//	name/1f.0p5t    a candidate of priority 5 that takes over from leaders of a lower priority
+//	name/1f.next    the mark of the candidate of lease 1f that is to lead next
+
+// Slot is which one of the keys that a session can have in a queue.
+type Slot struct {
+	N        int
+	Priority int  // of a candidate
+	Takeover bool // the candidate takes over from leaders of a lower priority
+}
+
+// Ranked tells whether the slot has the rank of another one.
+func (s Slot) Ranked(as Slot) bool { return s.Priority == as.Priority && s.Takeover == as.Takeover }
+
+const (
+	slotMark       = '.'     // in front of the slot
+	priorityMark   = 'p'     // in front of the priority
+	takeoverSuffix = "t"     // behind the priority of a candidate that takes over from lower ones
+	markSuffix     = ".next" // behind the lease in a mark's key
+)
+
+// Key is the key of a session in a queue: lower case, unpadded, as etcd's own
+// package writes it.
+func Key(name string, lease clientv3.LeaseID) string {
+	return name + "/" + strconv.FormatInt(int64(lease), 16)
+}
+
+// SlotKey is a key of a session in a queue. That of the zero slot is the one of Key, which
+// all others have; further ones say behind a point which they are.
+func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
+	key := Key(name, lease)
+	if slot == (Slot{}) {
+		return key
+	}
+	key += string(slotMark) + strconv.Itoa(slot.N)
+	if slot.Priority != 0 || slot.Takeover {
+		key += string(priorityMark) + strconv.Itoa(slot.Priority)
+	}
+	if slot.Takeover {
+		key += takeoverSuffix
+	}
+	return key
+}
+
+// MarkKey is the key of the mark that the candidate of a lease is to lead next. It stands in
+// the queue, so that a watch of the queue sees it at the same time as the rest.
+func MarkKey(name string, lease clientv3.LeaseID) string { return Key(name, lease) + markSuffix }
+
+// IsMark tells whether a key is that of a mark.
+func IsMark(key string) bool {
+	if !strings.HasSuffix(key, markSuffix) { // nearly always, and without an allocation
+		return false
+	}
+	p, _ := ParseKey(key)
+	return p.Mark
+}
+
+// Parsed is what a key of a queue tells.
+type Parsed struct {
+	Name  string
+	Lease clientv3.LeaseID
+	Slot  Slot // zero for a mark
+	Mark  bool
+}
+
+// ParseKey is the inverse of SlotKey and of MarkKey; false for a key that neither of them
+// prints.
+func ParseKey(key string) (p Parsed, ok bool) {
+	name, ok := NameOf(key)
+	if !ok {
+		return Parsed{}, false
+	}
+	lease, slot, more := strings.Cut(key[len(name)+1:], string(slotMark))
+	id, err := strconv.ParseInt(lease, 16, 64)
+	if err != nil || strconv.FormatInt(id, 16) != lease {
+		return Parsed{}, false
+	}
+	p = Parsed{Name: name, Lease: clientv3.LeaseID(id)}
+	switch {
+	case !more:
+		return p, true
+	case slot == markSuffix[1:]:
+		p.Mark = true
+		return p, true
+	}
+	if p.Slot, ok = parseSlot(slot); !ok {
+		return Parsed{}, false
+	}
+	return p, true
+}
+
+// parseSlot reads what stands behind the point.
+func parseSlot(text string) (s Slot, ok bool) {
+	n, rank, ranked := strings.Cut(text, string(priorityMark))
+	if s.N, ok = parseInt(n); !ok || s.N < 0 {
+		return Slot{}, false
+	}
+	if !ranked {
+		return s, s.N > 0 // slot 0 without a rank is the key without a point
+	}
+	rank, s.Takeover = strings.CutSuffix(rank, takeoverSuffix)
+	s.Priority, ok = parseInt(rank)
+	return s, ok && (s.Priority != 0 || s.Takeover)
+}
+
+// parseInt reads what strconv.Itoa prints, and nothing else.
+func parseInt(text string) (n int, ok bool) {
+	n, err := strconv.Atoi(text)
+	return n, err == nil && strconv.Itoa(n) == text
+}
+
+// Priority is that of a candidate, by its key; 0 where the key tells of none.
+func Priority(key string) int {
+	priority, _ := Rank(key)
+	return priority
+}
+
+// Rank is the priority of a candidate, by its key, and whether it takes over from leaders of
+// a lower one; 0 and false where the key tells of none.
+func Rank(key string) (priority int, takeover bool) {
+	if strings.IndexByte(Tail(key), priorityMark) < 0 { // nearly always, and without an allocation
+		return 0, false
+	}
+	p, _ := ParseKey(key)
+	return p.Slot.Priority, p.Slot.Takeover
+}
+
+// NameOf is the name in whose queue a key stands; false if it can stand in none.
+func NameOf(key string) (name string, ok bool) {
+	i := strings.LastIndexByte(key, '/')
+	if i <= 0 || strings.ContainsRune(key, 0) {
+		return "", false
+	}
+	return key[:i], true
+}
+
+// Tail is the part of a key behind its name. It is the same for every client, also for one
+// that sees only a part of the key space, and the names in that part without their beginnings.
+func Tail(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// WithTail is the key in the same queue as another one that has this tail.
+func WithTail(key, tail string) string { return key[:strings.LastIndexByte(key, '/')+1] + tail }
