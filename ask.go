@@ -165,16 +165,14 @@ func (s *Session) post(ctx context.Context, cancel context.CancelCauseFunc, ls *
 	return posted, nil
 }
 
-// takeBack deletes a request of ours; with the lease it goes anyway. If unsure, it does so
-// once more when nothing can take effect any more.
+// takeBack deletes a request of ours; with the lease it goes anyway. If unsure, the sweeper
+// looks for what takes effect later.
 func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
 	err := queue.Delete(ls.Context(), s.kv, key)
 	if err == nil && unsure {
-		select {
-		case <-time.After(lateEffect):
-			err = queue.Delete(ls.Context(), s.kv, key)
-		case <-ls.Context().Done():
-		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.doubt(ls, key, key, nil, manyRequests, firstSweep)
 	}
 	if err != nil && ls.Err() == nil {
 		s.log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))

@@ -1,8 +1,6 @@
 package etcdlock
 
 import (
-	"time"
-
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -25,18 +23,13 @@ func (t *tenure) goBeside() {
 	s.tasks.Go(func() { l.watch(t) })
 }
 
-// settle forgets a tenure beside its line, once its key is gone; a key that etcd refuses to
-// delete is tried again for as long as its lease lives.
+// settle forgets a tenure beside its line. Its key is gone; or etcd refuses to delete it, and
+// the sweeper tries again for as long as the lease lives.
 func (t *tenure) settle(refused bool) {
 	l := t.line
 	s := l.session
-	for refused {
-		select {
-		case <-time.After(lateEffect):
-			refused, _ = l.leave(t.lease, t.queue, t.entry, true)
-		case <-t.lease.Context().Done():
-			refused = false
-		}
+	if refused {
+		l.suspect(t.lease, t.slot, 1, firstSweep)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +38,7 @@ func (t *tenure) settle(refused bool) {
 		delete(s.readers, l.name)
 	}
 	s.use(l.names, -1)
-	s.slots.drop(l.name, t.slot)
+	s.dropSlot(l.name, t.slot)
 	if s.leaving > 0 {
 		s.changed() // Orphan waits for this
 	}

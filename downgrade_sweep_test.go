@@ -36,7 +36,7 @@ func TestADowngradedHoldIsNotTakenForAKeyThatWasLeftBehind(t *testing.T) {
 		w.unlock(other.Unlock)
 		w.pass(3 * lateEffect)
 		require.Empty(w, s.lines)
-		require.Empty(w, s.leftovers)
+		require.Zero(w, suspected(s))
 		w.empty("m")
 		w.allGone()
 	})

@@ -108,7 +108,7 @@ func (l *line) refused(a *attempt, err error) {
 	l.fail(&a.wanted, a.lease, a.of, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.slots.drop(l.name, a.slot)
+	s.dropSlot(l.name, a.slot)
 	l.served, l.wanted = nil, nil
 	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed {
 		go l.run(nil)
@@ -120,7 +120,10 @@ func (l *line) refused(a *attempt, err error) {
 // resume goes on with an attempt, in the line's goroutine.
 func (a *attempt) resume(l *line) {
 	defer l.done()
-	if !a.unsure && a.entry == nil && a.wanted.over() != nil {
+	if a.entry == nil && a.wanted.over() != nil {
+		if a.unsure {
+			l.suspect(a.lease, a.slot, 1, soonSweep)
+		}
 		l.dropSlot(a.slot)
 		return
 	}
@@ -183,7 +186,7 @@ func (l *line) leftAlone(t *tenure) bool {
 	l.tenure, l.served, l.blocked, l.waiting = nil, nil, false, nil
 	t.life.end(ErrReleased)
 	t.settled.happen()
-	s.slots.drop(l.name, t.slot)
+	s.dropSlot(l.name, t.slot)
 	l.idle()
 	return true
 }

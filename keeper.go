@@ -38,6 +38,7 @@ func (s *Session) run() {
 func (s *Session) lose(l *lease.Lease, cause error) {
 	s.mu.Lock()
 	s.leased = false
+	s.forgetAll(l.ID())
 	s.changed()
 	s.enter(Lost)
 	s.mu.Unlock()

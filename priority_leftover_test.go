@@ -37,7 +37,7 @@ func TestALeftoverOfAnotherPriorityIsClearedAway(t *testing.T) {
 		w.pass(2 * lateEffect)
 		require.NoError(w, second.get().Resign(w.ctx))
 		w.pass(2 * lateEffect)
-		require.Empty(w, s.leftovers)
+		require.Zero(w, suspected(s))
 		w.allGone()
 	})
 }

@@ -58,7 +58,7 @@ func (l *line) next() bool {
 			l.rest(true)
 			l.forget()
 			for i, slot := range l.slots {
-				s.slots.drop(l.names[i], slot)
+				s.dropSlot(l.names[i], slot)
 			}
 			if s.leaving > 0 {
 				s.changed() // Orphan waits for this
@@ -93,7 +93,7 @@ func (l *line) serve() {
 	if first == nil || first.mode == wire.Shared && l.shareAgain(ls) {
 		return
 	}
-	l.serveAttempt(wanted, &attempt{lease: ls, slot: l.takeSlot(first), of: first})
+	l.serveAttempt(wanted, &attempt{lease: ls, slot: l.takeSlot(wanted, ls, first), of: first})
 }
 
 // serveAttempt is serve from when it is known for whom, under which lease and by which key.
@@ -113,21 +113,31 @@ func (l *line) serveAttempt(wanted *span, a *attempt) {
 	// When the session has ended the key goes with the lease.
 	if entry != nil && ls.Err() == nil && l.session.ctx.Err() == nil {
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
-			l.later(ls, slot)
+			l.suspect(ls, slot, 1, firstSweep)
 		}
 	}
 	l.dropSlot(slot)
 }
 
 // takeSlot chooses the key for a waiter: the session's first one, unless it can be held
-// beside that.
-func (l *line) takeSlot(w *waiter) wire.Slot {
+// beside that. It waits for the sweeper, which may have that key: another one would have to wait
+// for it in etcd.
+func (l *line) takeSlot(wanted *span, ls *lease.Lease, w *waiter) wire.Slot {
 	if l.own() {
 		return l.slots[0]
 	}
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	slot := w.rank
+	for swept := s.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.over() == nil; swept = s.underSweep(ls, l.name, slot) {
+		s.mu.Unlock()
+		select {
+		case <-swept:
+		case <-wanted.context().Done():
+		}
+		s.mu.Lock()
+	}
 	if w.rule != nil || l.session.slots.busy(l.name, slot) {
 		slot = l.session.slots.take(l.name, w.rank)
 	} else {
@@ -149,7 +159,7 @@ func (l *line) dropSlot(slot wire.Slot) {
 	if !l.own() {
 		l.session.mu.Lock()
 		defer l.session.mu.Unlock()
-		l.session.slots.drop(l.name, slot)
+		l.session.dropSlot(l.name, slot)
 	}
 }
 
@@ -209,8 +219,12 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	want := w.wants(ls, *slot)
 	if e == nil {
 		var unsure bool
-		if e, unsure, err = enter(ls.Context(), want); unsure || a.unsure && !l.came(ls, *slot, e) {
-			l.later(ls, *slot)
+		e, unsure, err = enter(ls.Context(), want)
+		switch {
+		case unsure:
+			l.suspect(ls, *slot, manyRequests, firstSweep)
+		case a.unsure && !l.certain(ls, *slot, e):
+			l.suspect(ls, *slot, 1, firstSweep)
 		}
 	}
 	switch {
@@ -229,8 +243,8 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 		return e, 0, errUnwanted // while the key was written
 	}
 	l.block(e)
-	patrols, end := context.WithCancel(ls.Context())
-	defer end()
+	calm := func() {}
+	defer func() { calm() }()
 	for {
 		rev, err = l.wait(wanted, ls, w, e)
 		if err != nil || !w.candidate {
@@ -243,14 +257,15 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 		want.Slot = l.nextSlot(*slot)
 		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)
 		if unsure {
-			l.later(ls, want.Slot)
+			l.suspect(ls, want.Slot, manyRequests, firstSweep)
 		}
 		if err != nil {
 			l.dropSlot(want.Slot)
 			return e, 0, err
 		}
 		l.dropSlot(*slot)
-		l.patrol(patrols, ls, *slot)
+		before, now := calm, l.urge(ls, *slot)
+		calm = func() { before(); now() }
 		e, *slot = behind, want.Slot
 		l.waitsWith(e)
 	}

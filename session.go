@@ -43,7 +43,7 @@ type Session struct {
 	watcher clientv3.Watcher // the client's, or what stands in for it
 	settle  *alarm.Clock     // when a hold has lasted for a while
 	rested  *alarm.Clock     // when a line has rested for long enough
-	closed  chan struct{}    // closed when the first Close or Orphan is through
+	closed  chan struct{}    // closed when shutdown is through
 	detach  func() bool      // stops watching the client
 	beacon  *beacon          // nil without WithCrashDetection
 	dark    func()           // releases it, once
@@ -52,22 +52,23 @@ type Session struct {
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
-	mu        sync.Mutex
-	lease     *lease.Lease  // the present one, or the last one
-	leased    bool          // whether it is the present one
-	buried    *lease.Lease  // an earlier one that is still to be revoked, or nil
-	renewed   chan struct{} // closed and replaced when lease or leased changes
-	state     *stateNode
-	lines     map[string]*line                // by id
-	serial    int                             // numbers the lines of one caller's own, and what is asked
-	asks      map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers   map[string]*tenure              // by name: the one that further readers may share
-	beside    map[*tenure]struct{}            // those that have left their line, see beside.go
-	leftovers map[leftover]time.Time          // keys that may be left behind, and until when they may come
-	watched   map[leftover]bool               // those that are looked for once more
-	names                                     // that are in use
-	resting   int                             // lines that rest, ready for the next caller
-	leaving   int                             // calls of Orphan under way; nobody may line up meanwhile
+	mu      sync.Mutex
+	lease   *lease.Lease  // the present one, or the last one
+	leased  bool          // whether it is the present one
+	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
+	renewed chan struct{} // closed and replaced when lease or leased changes
+	state   *stateNode
+	ending  *ending                         // how it has ended, or is about to; nil before
+	ends    bool                            // shutdown is under way, or through
+	lines   map[string]*line                // by id
+	serial  int                             // numbers the lines of one caller's own, and what is asked
+	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers map[string]*tenure              // by name: the one that further readers may share
+	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
+	sweeper sweeper                         // of keys that may be left behind
+	names                                   // that are in use
+	resting int                             // lines that rest, ready for the next caller
+	leaving int                             // calls of Orphan under way; nobody may line up meanwhile
 
 	observations map[string]*observation // by name
 }
@@ -101,21 +102,20 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		return nil, err
 	}
 	s := &Session{
-		client:    client,
-		kv:        etcdkv.KV(client),
-		leases:    etcdkv.Lease(client),
-		cfg:       cfg,
-		log:       cfg.logger,
-		closed:    make(chan struct{}),
-		renewed:   make(chan struct{}),
-		state:     newStateNode(Connected),
-		lines:     make(map[string]*line),
-		readers:   make(map[string]*tenure),
-		beside:    make(map[*tenure]struct{}),
-		leftovers: make(map[leftover]time.Time),
-		watched:   make(map[leftover]bool),
-		asks:      make(map[int]context.CancelCauseFunc),
-		names:     newNames(),
+		client:  client,
+		kv:      etcdkv.KV(client),
+		leases:  etcdkv.Lease(client),
+		cfg:     cfg,
+		log:     cfg.logger,
+		closed:  make(chan struct{}),
+		renewed: make(chan struct{}),
+		state:   newStateNode(Connected),
+		lines:   make(map[string]*line),
+		readers: make(map[string]*tenure),
+		beside:  make(map[*tenure]struct{}),
+		sweeper: newSweeper(),
+		asks:    make(map[int]context.CancelCauseFunc),
+		names:   newNames(),
 
 		observations: make(map[string]*observation),
 	}
@@ -154,10 +154,12 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s.record(first.ID())
 	s.dropLater()
-	s.detach = context.AfterFunc(client.Ctx(), func() {
-		s.end(fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrClientClosed)))
-	})
 	s.tasks.Go(s.run)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detach = context.AfterFunc(client.Ctx(), func() {
+		_ = s.shutdown(context.Background(), endWithClient) // it makes no request
+	})
 	return s, nil
 }
 
@@ -275,149 +277,6 @@ func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 // [ErrSessionClosed], and [ErrClientClosed] or [ErrOrphaned] where that is the
 // reason.
 func (s *Session) Err() error { return context.Cause(s.ctx) }
-
-// Close ends the session: it ends all holds and waits at once, with
-// [ErrSessionClosed], and revokes the lease, which deletes everything the session
-// has in etcd in one request. It blocks until etcd confirmed that or ctx ends, but
-// not beyond the lease's own end in etcd. On an error the lease is left to expire:
-// nothing stays longer than one TTL, and no goroutine at all.
-//
-// Close does not wait for the work that is done under a lock: release first what
-// others must not get before that work has ended. A second Close returns nil; a Close
-// after the client was closed [ErrClientClosed], as it can revoke nothing.
-func (s *Session) Close(ctx context.Context) error {
-	s.detach()
-	first := s.end(ErrSessionClosed)
-	s.tasks.Wait() // all of them end with s.ctx
-	defer s.dark() // when the lease is gone: nobody shall take this for a crash before
-	switch {
-	case first:
-		defer close(s.closed)
-		defer s.file.close()
-		s.record(clientv3.NoLease)
-		for _, l := range []*lease.Lease{s.lease, s.buried} {
-			if l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired) {
-				continue // the lock-delay is for this, and must not be cut short
-			}
-			if err := s.revoke(ctx, l); err != nil {
-				return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(l.ID()), err)
-			}
-		}
-		return nil
-	case errors.Is(s.Err(), ErrClientClosed):
-		s.file.close()
-		return fmt.Errorf("etcdlock: close session: lease %x is left to expire: %w", int64(s.lease.ID()), ErrClientClosed)
-	}
-	select {
-	case <-s.closed:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("etcdlock: close session: another Close is under way: %w", contextError(ctx))
-	}
-}
-
-// Orphan ends the session, but leaves the lease and the keys of all that is held in
-// etcd, for a process that takes them over within the TTL through [WithLease]; it
-// returns the lease for that. All holds and waits end here with [ErrOrphaned]: whoever
-// takes over has the holds.
-//
-// It blocks until everything else that the session had in etcd is known to be gone,
-// or ctx ends; then the session goes on, as if Orphan had not been called, but for the
-// waits, which have ended. The error is that of ctx, or [ErrLost] if there is no lease
-// to leave; in this case the session has ended all the same.
-func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	err := s.hush(ctx, s.Lease())
-	var id clientv3.LeaseID
-	if err == nil {
-		id, err = s.orphan(ctx)
-	}
-	if err != nil {
-		s.speak()
-		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
-	}
-	s.detach()
-	s.cancel(errOrphaned)
-	s.tasks.Wait()
-	s.dark()
-	s.file.close()
-	close(s.closed)
-	if id == clientv3.NoLease {
-		return id, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)
-	}
-	return id, nil
-}
-
-// errOrphaned ends a session that was left to a successor.
-var errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))
-
-// orphan lets nobody line up any more, fails those who wait, blocks until nothing is
-// left in etcd but the keys of what is held, and in that instant marks the session as
-// closed.
-func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.leaving++
-	defer func() { s.leaving-- }()
-	for {
-		pending := 0
-		for _, l := range s.lines {
-			l.failWaiters(nil, errOrphaned)
-			l.tenure.giveUpKept()
-			if l.tenure.unmark(errOrphaned) || !l.tenure.open() && !l.resting {
-				pending++
-			}
-		}
-		for t := range s.beside {
-			if t.unmark(errOrphaned) || !t.open() {
-				pending++
-			}
-		}
-		for _, cancel := range s.asks {
-			cancel(errOrphaned)
-			pending++
-		}
-		for left := range s.leftovers {
-			if !s.slots.busy(left.name, left.slot) {
-				pending++
-			}
-		}
-		if pending == 0 {
-			var id clientv3.LeaseID
-			if s.leased && s.lease.Err() == nil {
-				id = s.lease.ID()
-			}
-			if !s.enter(Closed) {
-				return id, s.Err()
-			}
-			return id, nil
-		}
-		changed := s.renewed
-		s.mu.Unlock()
-		var err error
-		select {
-		case <-changed:
-		case <-s.ctx.Done():
-			err = s.Err()
-		case <-ctx.Done():
-			err = fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
-		}
-		s.mu.Lock()
-		if err != nil {
-			return clientv3.NoLease, err
-		}
-	}
-}
-
-// end ends the session here, once, for a cause.
-func (s *Session) end(cause error) (first bool) {
-	s.mu.Lock()
-	first = s.enter(Closed)
-	s.mu.Unlock()
-	if first {
-		s.cancel(cause) // and with it the lease, and with that all holds
-	}
-	return first
-}
 
 // newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
 // namespace does concern watches.

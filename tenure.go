@@ -407,7 +407,7 @@ func (l *line) watch(t *tenure) {
 		t.settle(refused)
 		return
 	case refused:
-		l.later(t.lease, t.slot)
+		l.suspect(t.lease, t.slot, 1, firstSweep)
 	}
 	l.dropSlot(t.slot)
 }

@@ -2,14 +2,11 @@ package etcdlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
 // twin makes a session like s, on the same client, with a lease of its own. It outlives s
@@ -38,24 +35,10 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 // closeTwin closes a twin, and waits until etcd has confirmed that its lease is gone,
 // but not beyond the lease's own end.
 func (s *Session) closeTwin() {
-	if errors.Is(s.Err(), ErrOrphaned) {
-		return // the successor has the lease
-	}
 	s.mu.Lock()
 	bound := max(s.lease.Remaining(), time.Second)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	s.detach()
-	s.end(ErrSessionClosed)
-	s.tasks.Wait()
-	defer s.dark()
-	defer close(s.closed)
-	defer s.file.close()
-	s.record(clientv3.NoLease)
-	for _, l := range []*lease.Lease{s.lease, s.buried} {
-		if l != nil && s.revoke(ctx, l) != nil {
-			return // they run out by themselves
-		}
-	}
+	_ = s.Close(ctx) // the lease runs out by itself
 }

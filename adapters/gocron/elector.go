@@ -92,13 +92,22 @@ func (e *Elector) Term() *etcdlock.Term {
 
 // Close ends the campaign and resigns, so that another process takes over at once. Shut the
 // scheduler down first: jobs that still run would overlap with the next leader's. It
-// blocks until etcd has confirmed, or ctx ends; the rest goes on in the background then.
+// blocks until etcd has confirmed, or ctx ends, but for up to a second if ctx has ended
+// already; the rest goes on in the background then.
 func (e *Elector) Close(ctx context.Context) error {
 	e.stop()
+	ended := ctx.Done()
+	if ctx.Err() != nil {
+		// A process that is told to stop often closes under a context that has ended, and exits
+		// right afterwards.
+		last, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		ended = last.Done()
+	}
 	select {
 	case <-e.done:
 		return nil
-	case <-ctx.Done():
+	case <-ended:
 		return ctx.Err()
 	}
 }

@@ -16,7 +16,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -206,32 +205,6 @@ func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) 
 		resp, err = q.writer.txnBrief(ctx, q.name, &brief{from: e.Key, created: e.CreateRevision, key: e.Key, deletes: true})
 	}
 	return err == nil && resp.Succeeded, err
-}
-
-// Sweep deletes whatever stands under a key that a lease has in this queue: the
-// late effect of an Enter that was not answered.
-func (q *Queue) Sweep(ctx context.Context, lease clientv3.LeaseID, slot wire.Slot) error {
-	key := wire.SlotKey(q.name, lease, slot)
-	var own, marks []*mvccpb.KeyValue
-	_, err := q.writer.retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(key), clientv3.OpGet(wire.MarkKey(q.name, lease))).Commit()
-		if err == nil {
-			own, marks = resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
-		}
-		return err
-	})
-	if err != nil || len(own) == 0 {
-		return err
-	}
-	marked := false
-	if len(marks) > 0 {
-		m, ok := readMark(marks[0])
-		marked = ok && m.isOf(own[0])
-	}
-	if err := q.Leave(ctx, adopt(key, Want{Lease: lease, Candidate: marked}, own), false); err != nil && !errors.Is(err, ErrGone) {
-		return err
-	}
-	return nil
 }
 
 // List reads the whole queue at one revision, oldest first.

@@ -14,7 +14,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // rig is a queue with contenders, without sessions.
@@ -217,8 +216,11 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))
 		require.Equal(r, int64(again.Lease), kv.Lease, "a rewrite keeps the lease")
-		require.NoError(r, q.Sweep(r.ctx, again.Lease, wire.Slot{}))
-		require.NoError(r, q.Sweep(r.ctx, again.Lease, wire.Slot{}), "nothing to do")
+		swept := []Swept{{Name: "q", Key: again.Key}, {Name: "other", Key: "other/1", Mark: "other/1.next"}}
+		require.NoError(r, q.writer.Sweep(r.ctx, swept))
+		require.True(r, swept[0].Deleted)
+		require.False(r, swept[1].Deleted)
+		require.NoError(r, q.writer.Sweep(r.ctx, swept), "nothing to do")
 		require.Empty(r, r.Keys(""))
 	})
 }

@@ -110,17 +110,32 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
-		edits:    []edit{{"serve.go", "unsure || a.unsure && !l.came(ls, *slot, e)", "unsure && false"}},
+		edits:    []edit{{"serve.go", "case unsure:\n\t\t\tl.suspect(", "case false:\n\t\t\tl.suspect("}},
 		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
 	},
 	{
 		takesOut: "so is one that was cut off with its caller",
-		edits:    []edit{{"serve.go", "unsure || a.unsure && !l.came(ls, *slot, e)", "unsure"}},
+		edits:    []edit{{"fast.go", "if a.unsure {\n\t\t\tl.suspect(", "if false {\n\t\t\tl.suspect("}},
 		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
 	{
+		takesOut: "a Close under a context that has ended makes one attempt (R6)",
+		edits:    []edit{{"shutdown.go", "if ctx.Err() == nil {\n\t\treturn ctx, func() {}", "if true {\n\t\treturn ctx, func() {}"}},
+		in:       inRoot, tests: []string{"TestACloseUnderAContextThatHasEndedReleasesEverything", "TestAnOrphanUnderAContextThatHasEndedLeavesTheLease"},
+	},
+	{
+		takesOut: "no end of a session cuts the lock-delay short (R7)",
+		edits:    []edit{{"shutdown.go", "l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired)", "l == nil || errors.Is(l.Err(), ErrClientClosed)"}},
+		in:       inRoot, tests: []string{"TestADedicatedSessionDoesNotCutTheLockDelayShort", "TestACloseAfterAnExpiryDoesNotCutTheDelayShort"},
+	},
+	{
+		takesOut: "uncertain keys are swept together (R10)",
+		edits:    []edit{{"internal/queue/sweep.go", "const MostSwept = 40", "const MostSwept = 1"}},
+		in:       inRoot, tests: []string{"TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests"},
+	},
+	{
 		takesOut: "what comes late does not stand for long",
-		edits:    []edit{{"leftover.go", "for pause, done := firstSweep, false;", "for pause, done := lateEffect, false;"}},
+		edits:    []edit{{"sweeper.go", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"}},
 		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
 	{
@@ -145,7 +160,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a key that was found tells of a request only if it can be of no other one",
-		edits:    []edit{{"leftover.go", "return !unsure && !s.watched[left]", "return !unsure || true"}},
+		edits:    []edit{{"sweeper.go", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"}},
 		in:       inRoot, tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
@@ -160,12 +175,12 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "Close revokes the lease",
-		edits:    []edit{{"session.go", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"}},
+		edits:    []edit{{"shutdown.go", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"}},
 		in:       inRoot, tests: []string{"TestCloseReleasesAllAndRevokesTheLeaseInOneRequest"},
 	},
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
-		edits:    []edit{{"session.go", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"}},
+		edits:    []edit{{"shutdown.go", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"}},
 		in:       inRoot, tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{
@@ -471,7 +486,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a session that is left to a successor is no dead process",
-		edits:    []edit{{"session.go", "err := s.hush(ctx, s.Lease())", "var err error"}},
+		edits:    []edit{{"shutdown.go", "err := s.hush(ctx, s.Lease())", "var err error"}},
 		in:       inRoot, tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
 	},
 	{
@@ -481,7 +496,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "what was closed is not taken up again",
-		edits:    []edit{{"session.go", "		s.record(clientv3.NoLease)\n", ""}},
+		edits:    []edit{{"shutdown.go", "	s.record(clientv3.NoLease)\n", ""}},
 		in:       inRoot, tests: []string{"TestALeaseThatWasClosedIsNotTakenOver"},
 	},
 }

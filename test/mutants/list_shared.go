@@ -44,12 +44,12 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "an upgrade that Orphan ends leaves no mark",
-		edits:    []edit{{"session.go", "t.unmark(errOrphaned) || !t.open() {\n\t\t\t\tpending++", "!t.open() {\n\t\t\t\tpending++"}},
+		edits:    []edit{{"shutdown.go", "t.unmark(errOrphaned) || !t.open() {\n\t\t\t\tpending++", "!t.open() {\n\t\t\t\tpending++"}},
 		in:       inRoot, tests: []string{"TestWhatEndsAnUpgrade"},
 	},
 	{
 		takesOut: "what arrives much later is looked for once more (A4)",
-		edits:    []edit{{"leftover.go", "for _, pause := range lookedAgain {", "for _, pause := range lookedAgain[:0] {"}},
+		edits:    []edit{{"sweeper.go", "for _, late := range lateSweeps {", "for _, late := range lateSweeps[:0] {"}},
 		in:       inRoot, tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{

@@ -1,0 +1,407 @@
+package etcdlock
+
+import (
+	"container/heap"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// A write that got no answer may take effect later, when no caller wants it any more. Its key
+// would block all other sessions for as long as this session lives. Such a key is uncertain.
+// The sweeper of the session deletes it, again and again until no such write can come any
+// more: one goroutine for all keys of a session, which runs only while one is due.
+//
+//	suspected ──▶ watched ──▶ forgotten
+//
+// A key is suspected for lateEffect after the last doubt about it, and is looked at soon and
+// then after pauses that double, so that what comes late does not stand for longer than it
+// took to come. Afterwards it is watched: looked at a few times more. A key whose slot is in
+// use is left alone, as its owner has taken over what stands there; it is looked at when
+// the owner drops the slot.
+
+const (
+	// lateEffect is how long a request that was not answered can still be applied:
+	// etcd's own bound for a proposal is 5 s plus two election timeouts.
+	lateEffect = 10 * time.Second
+	// soonSweep is when a key is looked at whose request was cut off with its caller: mostly it
+	// has arrived by then.
+	soonSweep = 5 * time.Millisecond
+	// firstSweep is the first pause between two sweeps of a suspected key.
+	firstSweep = 50 * time.Millisecond
+	// urgentSweep is the longest pause while an entry of this session waits behind the key.
+	urgentSweep = 250 * time.Millisecond
+	// sweepPace is the shortest pause between two batches, so that keys which are due at nearly
+	// the same time are read together.
+	sweepPace = 10 * time.Millisecond
+	// manyRequests is any number of unanswered requests above one.
+	manyRequests = 2
+)
+
+// lateSweeps are the sweeps of a watched key, counted from the last doubt: a request may lie in
+// a connection that hangs, while the lease is renewed by another one.
+var lateSweeps = []time.Duration{20 * time.Second, 50 * time.Second, 110 * time.Second}
+
+// uncertainKey is a key that may stand in etcd without an owner in this process.
+type uncertainKey struct {
+	key   string
+	lease clientv3.LeaseID
+}
+
+// doubt is what is known of an uncertain key. It is guarded by session.mu.
+type doubt struct {
+	uncertainKey
+	under *lease.Lease
+	name  string
+	slot  *wire.Slot // nil for a key beside the queue, which no other call uses
+
+	at       time.Time     // of the last doubt
+	requests int           // unanswered ones that may still write it
+	watched  bool          // nothing is left to come, unless a connection hangs
+	pause    time.Duration // before the next sweep while suspected, and after a sweep that failed
+	urgent   int           // entries of this session that wait behind it
+	sweeping bool          // a request about it is under way, and the sweeper holds its slot
+	due      time.Time
+	index    int // in the heap; parked if it is not there
+}
+
+const parked = -1
+
+// sweeper has the uncertain keys of a session. It is guarded by session.mu.
+type sweeper struct {
+	keys    map[uncertainKey]*doubt
+	due     dueKeys
+	running bool
+	wake    chan struct{} // holds one; another key is the first one due
+	swept   chan struct{} // closed and replaced when a batch is through
+}
+
+func newSweeper() sweeper {
+	return sweeper{keys: make(map[uncertainKey]*doubt), wake: make(chan struct{}, 1), swept: make(chan struct{})}
+}
+
+// suspect has the sweeper look for the key of a slot, or the keys of a line for several names.
+// requests is how many unanswered requests may still write it.
+//
+// The line's goroutine does not look for the key itself: another caller may join the line and
+// wait for that very key, or a hold may leave the line and go on with the key.
+func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slots := []wire.Slot{slot}
+	if l.single == nil {
+		slots = l.slots
+	}
+	for i, name := range l.names {
+		s.doubt(ls, wire.SlotKey(name, ls.ID(), slots[i]), name, &slots[i], requests, first)
+	}
+}
+
+// doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
+// s.mu held.
+func (s *Session) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
+	if s.state.state == Closed || ls.Err() != nil {
+		return // with the lease it goes
+	}
+	k := uncertainKey{key, ls.ID()}
+	d := s.sweeper.keys[k]
+	switch {
+	case d == nil:
+		d = &doubt{uncertainKey: k, under: ls, name: name, index: parked}
+		if slot != nil {
+			own := *slot
+			d.slot = &own
+		}
+		s.sweeper.keys[k] = d
+		s.use([]string{name}, 1)
+	case d.watched:
+		s.use([]string{name}, 1)
+	}
+	d.at, d.watched, d.pause = time.Now(), false, firstSweep
+	d.requests = min(d.requests+requests, manyRequests)
+	s.schedule(d, first)
+}
+
+// certain tells whether an entry that was found standing shows that the one request that was not
+// answered has taken effect, so that it cannot do so any more. It does if no earlier request
+// can have written it.
+func (l *line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
+	if e == nil || !e.Adopted() {
+		return false
+	}
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}] == nil
+}
+
+// urge has a suspected key swept often, as an entry of this session waits behind it: a candidate
+// that has left the key for another one, which the late effect would stand ahead of. calm ends it.
+func (l *line) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}]
+	if d == nil || d.watched {
+		return func() {}
+	}
+	d.urgent++
+	if d.index != parked && time.Until(d.due) > urgentSweep {
+		s.schedule(d, urgentSweep)
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.urgent--
+	}
+}
+
+// schedule has a key swept after a pause. Called with s.mu held.
+func (s *Session) schedule(d *doubt, after time.Duration) {
+	w := &s.sweeper
+	d.due = time.Now().Add(after)
+	if d.index == parked {
+		heap.Push(&w.due, d)
+	} else {
+		heap.Fix(&w.due, d.index)
+	}
+	switch {
+	case s.state.state == Closed:
+	case !w.running:
+		w.running = true
+		s.tasks.Go(s.sweep)
+	case d.index == 0:
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// dropSlot gives a slot up, of which nothing is left in etcd, or nothing that is certain; so it is
+// time to look for what is not. Called with s.mu held.
+func (s *Session) dropSlot(name string, slot wire.Slot) {
+	s.slots.drop(name, slot)
+	if len(s.sweeper.keys) == 0 {
+		return
+	}
+	id := s.lease.ID()
+	if d := s.sweeper.keys[uncertainKey{wire.SlotKey(name, id, slot), id}]; d != nil && d.index == parked && !d.sweeping {
+		d.pause = firstSweep
+		s.schedule(d, firstSweep)
+	}
+}
+
+// forget ends the doubts about a key. Called with s.mu held.
+func (s *Session) forget(d *doubt) {
+	if d.index != parked {
+		heap.Remove(&s.sweeper.due, d.index)
+	}
+	s.settled(d)
+	delete(s.sweeper.keys, d.uncertainKey)
+}
+
+// settled takes note that nothing about a key is left to come. Called with s.mu held.
+func (s *Session) settled(d *doubt) {
+	if !d.watched {
+		d.watched = true
+		s.use([]string{d.name}, -1)
+		if s.leaving > 0 {
+			s.changed() // Orphan waits for this
+		}
+	}
+}
+
+// forgetAll ends the doubts about all keys of a lease that has ended: they go with it. Called with
+// s.mu held.
+func (s *Session) forgetAll(id clientv3.LeaseID) {
+	for k, d := range s.sweeper.keys {
+		if k.lease == id && !d.sweeping {
+			s.forget(d)
+		}
+	}
+}
+
+// underSweep returns a channel that is closed when the sweeper is through with the key of a slot;
+// nil if no request about it is under way. Called with s.mu held.
+func (s *Session) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-chan struct{} {
+	if d := s.sweeper.keys[uncertainKey{wire.SlotKey(name, ls.ID(), slot), ls.ID()}]; d != nil && d.sweeping {
+		return s.sweeper.swept
+	}
+	return nil
+}
+
+// unsettled is how many suspected keys are not in use. Called with s.mu held.
+func (s *Session) unsettled() (n int) {
+	for _, d := range s.sweeper.keys {
+		if !d.watched && (d.sweeping || d.slot == nil || !s.slots.busy(d.name, *d.slot)) {
+			n++
+		}
+	}
+	return n
+}
+
+// sweep is the goroutine of the sweeper. It ends when no key is due at any time, or the session
+// has ended.
+func (s *Session) sweep() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var last time.Time // when a batch was sent
+	for {
+		s.mu.Lock()
+		w := &s.sweeper
+		if len(w.due) == 0 || s.state.state == Closed {
+			w.running = false
+			s.mu.Unlock()
+			return
+		}
+		wait := max(time.Until(w.due[0].due), time.Until(last.Add(sweepPace)))
+		var batch []*doubt
+		if wait <= 0 {
+			batch = s.takeDue()
+		}
+		s.mu.Unlock()
+		if len(batch) > 0 {
+			last = time.Now()
+			s.sweepBatch(batch)
+			if len(batch) == queue.MostSwept {
+				last = time.Time{}
+			}
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-w.wake:
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// takeDue takes the keys that are due, no two of one name, and their slots. Called with s.mu held.
+func (s *Session) takeDue() (batch []*doubt) {
+	w, now := &s.sweeper, time.Now()
+	var again []*doubt
+	names := make(map[string]bool)
+	for len(w.due) > 0 && len(batch) < queue.MostSwept && !w.due[0].due.After(now) {
+		d := heap.Pop(&w.due).(*doubt)
+		switch {
+		case d.under.Err() != nil:
+			s.forget(d)
+		case d.slot != nil && s.slots.busy(d.name, *d.slot):
+			// Until dropSlot.
+		case names[d.name]:
+			again = append(again, d)
+		default:
+			names[d.name], d.sweeping = true, true
+			if d.slot != nil {
+				s.slots.hold(d.name, *d.slot)
+			}
+			batch = append(batch, d)
+		}
+	}
+	for _, d := range again {
+		heap.Push(&w.due, d)
+	}
+	return batch
+}
+
+// sweepBatch deletes what stands under some keys.
+func (s *Session) sweepBatch(batch []*doubt) {
+	began := time.Now()
+	keys := make([]queue.Swept, len(batch))
+	for i, d := range batch {
+		keys[i] = queue.Swept{Name: d.name, Key: d.key}
+		if d.slot != nil {
+			keys[i].Mark = wire.MarkKey(d.name, d.lease)
+		}
+	}
+	err := s.writer.Sweep(s.ctx, keys)
+	if err != nil && answer.Final(err) && len(batch) > 1 {
+		// Because of one of them, as for want of permission, and etcd does not say which.
+		for i := range keys {
+			keys[i].Err = s.writer.Sweep(s.ctx, keys[i:i+1])
+		}
+	} else {
+		for i := range keys {
+			keys[i].Err = err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, d := range batch {
+		s.wasSwept(d, &keys[i], began)
+	}
+	close(s.sweeper.swept)
+	s.sweeper.swept = make(chan struct{})
+}
+
+// wasSwept takes note of a sweep that began then. Called with s.mu held.
+func (s *Session) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
+	d.sweeping = false
+	if d.slot != nil {
+		s.slots.drop(d.name, *d.slot)
+	}
+	until := d.at.Add(lateEffect)
+	switch {
+	case d.under.Err() != nil, of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
+		s.forget(d) // with its lease; or what was to come has come
+		return
+	case of.Err == nil && !began.Before(until):
+		s.settled(d)
+	}
+	if d.index != parked {
+		return // another doubt came meanwhile
+	}
+	next := d.pause
+	switch now := time.Now(); {
+	case d.watched && of.Err == nil:
+		next = 0
+		for _, late := range lateSweeps {
+			if at := d.at.Add(late); next == 0 && at.After(now) {
+				next = at.Sub(now)
+			}
+		}
+		if next == 0 {
+			s.forget(d)
+			return
+		}
+	case now.Before(until):
+		next = min(next, until.Sub(now))
+	}
+	d.pause = min(2*d.pause, lateEffect)
+	if d.urgent > 0 && !d.watched {
+		next = min(next, urgentSweep)
+	}
+	s.schedule(d, next)
+}
+
+// dueKeys is a heap of the keys by when they are due.
+type dueKeys []*doubt
+
+func (h dueKeys) Len() int           { return len(h) }
+func (h dueKeys) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueKeys) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *dueKeys) Push(x any) {
+	d := x.(*doubt)
+	d.index = len(*h)
+	*h = append(*h, d)
+}
+
+func (h *dueKeys) Pop() any {
+	old := *h
+	d := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h, d.index = old[:len(old)-1], parked
+	return d
+}
