@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -42,6 +43,8 @@ type Writer struct {
 	// Pace is called before each write, for tests: of those that come at one instant
 	// chance would pick which goes first.
 	Pace func(ctx context.Context, name string)
+
+	givenUp atomic.Int32 // watches that are waited for, see openByClient
 
 	mu      sync.Mutex
 	flying  int      // transactions under way, but for the slow ones

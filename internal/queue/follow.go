@@ -110,23 +110,29 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// First the watch, then the reading, so that nothing falls between them.
-	events := f.queue.watchAll(ctx)
-	f.heard = events != nil
+	w := f.queue.watchAll(ctx)
+	f.heard = w != nil
 	now, err := f.queue.read(ctx)
 	if err != nil {
 		return false, err
 	}
-	if more, err := f.take(now); !more || err != nil || events == nil {
+	if more, err := f.take(now); !more || err != nil || w == nil {
 		return more, err
 	}
 	silent := time.NewTimer(silence)
 	defer silent.Stop()
 	for {
 		select {
-		case resp, ok := <-events:
+		case resp, ok := <-w.ch():
+			if !ok {
+				if w = f.queue.resume(ctx, w); w != nil {
+					continue
+				}
+			}
 			if !ok || resp.Err() != nil {
 				return true, nil
 			}
+			w.heard(resp)
 			if more, err := f.apply(resp.Events); !more || err != nil {
 				return more, err
 			}
@@ -217,13 +223,9 @@ func (f *follower) report(then int64, always bool) (more bool, err error) {
 }
 
 // watchAll watches the whole queue, from now on; nil when that cannot be had. No change shall be
-// missed because a stream breaks.
-func (q *Queue) watchAll(ctx context.Context) clientv3.WatchChan {
-	w := q.openByClient(ctx, q.from, clientv3.WithRange(q.end))
-	if w == nil {
-		return nil
-	}
-	return w.events
+// missed because a stream breaks, see resume.
+func (q *Queue) watchAll(ctx context.Context) *watch {
+	return q.open(ctx, q.from, clientv3.WithRange(q.end))
 }
 
 // First reads who is first.

@@ -77,30 +77,62 @@ func TestWhatAStreamForAllCannotDoGoesByTheClient(t *testing.T) {
 		require.Zero(r, opened.Load())
 		w.stop()
 
-		// No change is missed because a stream breaks.
-		var told []string
-		followed := make(chan error)
-		ctx, cancel := context.WithCancel(r.ctx)
-		go func() {
-			followed <- q.Follow(ctx, func(first *mvccpb.KeyValue, _ int64) bool {
-				told = append(told, string(first.GetValue()))
-				return true
-			})
-		}()
-		time.Sleep(time.Second)
-		c := r.Client("a")
-		c.Cut()
-		for _, v := range []string{"1", "2", "3"} {
-			r.PutKey(e.Key, v, e.Lease)
-		}
-		c.Heal()
-		time.Sleep(10 * time.Second)
-		cancel()
-		require.Error(r, <-followed)
-		require.Equal(r, []string{"v", "1", "2", "3"}, told)
-		require.Zero(r, opened.Load())
-
 		require.NotNil(r, q.openOn(r.ctx, of))
 		require.Equal(r, int32(1), opened.Load())
 	})
+}
+
+// Observers are told of what has happened while a stream was broken, whichever way it is watched.
+func TestNoChangeIsMissedBecauseAStreamBreaks(t *testing.T) {
+	for what, lean := range map[string]bool{"on a stream of ours": true, "by the client": false} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				q := r.queue("a")
+				opened := &streams{}
+				if lean {
+					q, opened = r.leanQueue("a")
+				}
+				e := r.enter(q)
+				var told []string
+				followed := make(chan error)
+				ctx, cancel := context.WithCancel(r.ctx)
+				go func() {
+					followed <- q.Follow(ctx, func(first *mvccpb.KeyValue, _ int64) bool {
+						told = append(told, string(first.GetValue()))
+						return true
+					})
+				}()
+				time.Sleep(time.Second)
+				c := r.Client("a")
+				broken := func(values ...string) {
+					c.Cut()
+					for _, v := range values {
+						r.PutKey(e.Key, v, e.Lease)
+					}
+					time.Sleep(3 * time.Second)
+				}
+				broken("1", "2", "3")
+				c.Heal()
+				time.Sleep(5 * time.Second)
+				require.Equal(r, []string{"v", "1", "2", "3"}, told)
+
+				broken("4", "5") // twice without a word in between
+				c.Heal()
+				c.Reset()
+				time.Sleep(5 * time.Second)
+				require.Equal(r, []string{"v", "1", "2", "3", "4", "5"}, told)
+
+				broken("6", "7") // what came first is compacted
+				r.Compact(r.Revision())
+				c.Heal()
+				time.Sleep(10 * time.Second)
+				require.Equal(r, "7", told[len(told)-1])
+				cancel()
+				require.Error(r, <-followed)
+				if lean {
+					require.LessOrEqual(r, opened.Load(), int32(12))
+				}
+			})
+		})
+	}
 }

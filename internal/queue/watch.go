@@ -24,6 +24,9 @@ type watch struct {
 	events clientv3.WatchChan
 	cancel context.CancelFunc
 	moveOn func() // says that it does not tell: the next ones go by another stream
+	// cancelled tells whether etcd has ended the watch, as after a compaction. It is nil for a
+	// watch by etcd's client.
+	cancelled func() bool
 	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
 	// at a later revision, stands for as long as the watch tells nothing else.
 	since int64
@@ -32,6 +35,9 @@ type watch struct {
 // watchTimeout bounds the creation of a watch, which etcd does from memory. On a member that
 // hangs it is never answered, and a look elsewhere must not wait for it.
 const watchTimeout = time.Second
+
+// mostGivenUp is how many watches by etcd's client that are given up are waited for, see openByClient.
+const mostGivenUp = 16
 
 // lean is a Watcher that opens watches which end where clientv3's go on by themselves: with
 // their stream, and when they are not read from.
@@ -50,32 +56,71 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	if w == nil {
 		return nil
 	}
-	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, since: w.Since()}
+	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, cancelled: w.Cancelled, since: w.Since()}
 }
 
 // openByClient is open by the client, whose watches go on when their stream breaks.
+//
+// clientv3 forgets a watch whose context ends while etcd is being asked for it, and etcd keeps that
+// watch until there is an event for it. So the context of the watch does not end before etcd has
+// answered, or has not for watchTimeout. The goroutine that waits for that ends with it, or with the
+// queue's life. clientv3 asks for one watch after the other: so only a few of those that are given
+// up are waited for at a time.
 func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	opened, givenUp := make(chan *watch), make(chan struct{})
+	defer close(givenUp)
+	go func() {
+		select {
+		case opened <- q.create(life, cancel, key, opts):
+		case <-givenUp:
+			cancel()
+			q.writer.givenUp.Add(-1)
+		}
+	}()
+	select {
+	case w := <-opened:
+		if w == nil {
+			return nil
+		}
+		stop := context.AfterFunc(ctx, cancel)
+		w.cancel = func() {
+			stop()
+			cancel()
+		}
+		return w
+	case <-ctx.Done():
+		if q.writer.givenUp.Add(1) > mostGivenUp {
+			cancel()
+		}
+		return nil
+	}
+}
+
+// create asks for a watch that ends with life, and returns it once etcd has it. It returns nil,
+// and ends life, when that could not be had within watchTimeout, or the queue's life ended.
+func (q *Queue) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
 	moveOn := func() { q.stream.Add(1) }
 	if n := q.stream.Load(); n > 0 {
 		// The client has one stream for all watches with the same metadata.
-		ctx = metadata.AppendToOutgoingContext(ctx, "etcdlock-stream", strconv.Itoa(int(n)))
+		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(n)))
 	}
+	bound := time.AfterFunc(watchTimeout, cancel)
+	defer context.AfterFunc(q.life, cancel)()
 	// Without the leader a member hears nothing more, and would say nothing
 	// (trap A22).
-	parent := ctx
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	bound := time.AfterFunc(watchTimeout, cancel)
-	events := q.watcher.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
-	created, ok := <-events // closed when ctx ends
-	if !ok || !created.Created || created.Err() != nil || !bound.Stop() {
-		if !bound.Stop() && parent.Err() == nil {
+	events := q.watcher.Watch(clientv3.WithRequireLeader(life), key, append(opts, clientv3.WithCreatedNotify())...)
+	created, ok := <-events // closed when life ends
+	late := !bound.Stop()
+	if !ok || !created.Created || created.Err() != nil || late {
+		if late && q.life.Err() == nil {
 			moveOn() // it was not answered; the stream may hang on a member that does
 		}
 		cancel()
 		return nil
 	}
 	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
-	return &watch{events: events, cancel: cancel, moveOn: moveOn, since: since}
+	return &watch{events: events, moveOn: moveOn, since: since}
 }
 
 // carries tells whether a context has metadata for its requests, which a stream for all cannot

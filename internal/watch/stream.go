@@ -174,6 +174,7 @@ func (st *stream) hear(resp *pb.WatchResponse) bool {
 	case w == nil: // it has been stopped
 	case resp.Canceled || resp.CompactRevision != 0: // trap A7
 		delete(st.told, w.id)
+		w.refused = true
 		st.finish(w)
 		st.settle()
 	case len(resp.Events) > 0 && !w.put(resp):

@@ -18,6 +18,7 @@ type Watch struct {
 	id      int64
 	created bool
 	ended   bool
+	refused bool // by etcd
 }
 
 // most is how many events a watch holds for a reader who is slow, unless etcd sends more of
@@ -42,6 +43,14 @@ func SinceOf(created, start int64) int64 {
 		return math.MaxInt64
 	}
 	return max(created, start-1)
+}
+
+// Cancelled tells whether etcd has ended the watch, as after a compaction: it cannot be taken up
+// where it ended.
+func (w *Watch) Cancelled() bool {
+	w.stream.of.mu.Lock()
+	defer w.stream.of.mu.Unlock()
+	return w.refused
 }
 
 // Stop ends the watch. It blocks on nothing, and may be called again.

@@ -264,7 +264,7 @@ var mutationsOfTheQueue = []mutation{
 	// What etcd tells, and does not tell.
 	{
 		takesOut: "watches require a leader (A22)",
-		edits:    []edit{{"internal/queue/watch.go", "clientv3.WithRequireLeader(ctx)", "ctx"}},
+		edits:    []edit{{"internal/queue/watch.go", "clientv3.WithRequireLeader(life)", "life"}},
 		in:       inQueue, tests: []string{"TestEveryWatchRequiresALeader"},
 	},
 	{
@@ -356,6 +356,16 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "a request that is cancelled is logged by nobody (L1)",
 		edits:    []edit{{"internal/etcdkv/quiet.go", "return slices.Concat(options, once())", "return options"}},
 		in:       inEtcdKV, tests: []string{"TestACancelledRequestIsNotLogged"},
+	},
+	{
+		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
+		edits:    []edit{{"internal/queue/watch.go", "q.writer.givenUp.Add(1) > mostGivenUp", "q.writer.givenUp.Add(1) > 0"}},
+		in:       inRoot, tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
+	},
+	{
+		takesOut: "an observer misses no change because a stream breaks",
+		edits:    []edit{{"internal/queue/resume.go", "clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))", "clientv3.WithRange(q.end))"}},
+		in:       inQueue, tests: []string{"TestNoChangeIsMissedBecauseAStreamBreaks"},
 	},
 	{
 		takesOut: "the streams of watches require a leader (A22)",
