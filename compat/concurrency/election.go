@@ -8,9 +8,12 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Election lets one of the sessions that campaign on its prefix lead at a time. The
@@ -68,7 +71,7 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 			}
 		}
 		switch {
-		case err == nil && s.ownsKey(e.name, term.Key()):
+		case err == nil && s.ownsHolds():
 			e.lead(term)
 			return nil
 		case err == nil: // see Mutex.acquire
@@ -86,11 +89,10 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 }
 
 func (e *Election) lead(term *etcdlock.Term) {
-	guard := term.Guard()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.term, e.resumed = term, false
-	e.key, e.rev = term.Key(), guard.GetCompare().GetCreateRevision()
+	e.key, e.rev = term.Key(), term.CreateRevision()
 	e.hdr = &pb.ResponseHeader{Revision: e.rev}
 }
 
@@ -165,6 +167,7 @@ func (e *Election) Resign(ctx context.Context) error {
 		return e.resignResumed(ctx, key, rev)
 	}
 	err := term.Resign(ctx)
+	s.terms.drop(e.name, term) // it is over here, confirmed or not
 	switch {
 	case errors.Is(err, etcdlock.ErrReleased):
 		// By a Resign that was not answered, or through another Election.
@@ -178,7 +181,6 @@ func (e *Election) Resign(ctx context.Context) error {
 	case err != nil:
 		return err // not confirmed
 	}
-	s.terms.drop(e.name, term)
 	e.forget()
 	return err
 }
@@ -194,7 +196,7 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 		return ErrElectionNotLeader
 	}
 	resp, err := e.session.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
-		Then(v3.OpDelete(key)).Commit()
+		Then(v3.OpDelete(key), v3.OpDelete(wire.MarkKey(e.name, e.session.id))).Commit() // a Transfer's mark goes with the term
 	if err != nil {
 		return err
 	}
@@ -214,7 +216,20 @@ func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
 		return nil, err
 	case len(resp.Kvs) == 0:
 		return nil, ErrElectionNoLeader
+	case !queue.IsMark(resp.Kvs[0]):
+		return resp, nil
 	}
+	// The mark that a Transfer has left is no leader.
+	client := e.session.client
+	q := queue.New(ctx, queue.NewWriter(ctx, client.KV, 1, nil), client.Watcher, e.name, client.GetLogger())
+	head, err := q.First(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case head.First == nil:
+		return nil, ErrElectionNoLeader
+	}
+	resp.Header.Revision, resp.Kvs, resp.Count, resp.More = head.Rev, []*mvccpb.KeyValue{head.First}, 1, false
 	return resp, nil
 }
 

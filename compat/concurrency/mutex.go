@@ -96,7 +96,7 @@ func (m *Mutex) acquire(ctx context.Context, lock func(context.Context) (*etcdlo
 	defer m.mu.Unlock()
 	m.used = true
 	switch {
-	case err == nil && s.ownsKey(m.name, got.Key()):
+	case err == nil && s.ownsHolds():
 		m.held = got
 		m.hdr = &pb.ResponseHeader{Revision: got.Token()}
 		return nil
@@ -136,6 +136,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 		return ErrLockReleased
 	}
 	err := lock.Unlock(ctx)
+	m.session.locks.drop(m.name, lock) // it is over here, confirmed or not
 	switch {
 	case errors.Is(err, etcdlock.ErrReleased):
 		// By an Unlock that was not answered, or through another Mutex.
@@ -151,7 +152,6 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	case err != nil:
 		return err // not confirmed
 	}
-	m.session.locks.drop(m.name, lock)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.held == lock {

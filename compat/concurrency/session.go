@@ -14,7 +14,6 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 const defaultSessionTTL = 60
@@ -155,11 +154,12 @@ func (s *Session) within(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// ownsKey tells whether a key of a name is under the session's lease, and not under
-// another one that etcdlock's session got after the loss of that.
-func (s *Session) ownsKey(name, key string) bool {
-	return key == wire.Key(name, s.id)
-}
+// ownsHolds tells whether what was just acquired is under the session's lease, and not under
+// another one that etcdlock's session got after the loss of that lease. It never gets a
+// lease a second time, so if it has the first one now, it had no other when it acquired. What
+// the key is called is etcdlock's affair: a candidate that stepped behind a preferred one, or
+// a lock whose first key is being swept, has another key under the same lease.
+func (s *Session) ownsHolds() bool { return s.inner.Lease() == s.id }
 
 // deleteKey confirms a release whose answer had not come.
 func (s *Session) deleteKey(ctx context.Context, guard v3.Cmp, key string) error {
