@@ -16,18 +16,41 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test fmt vet lint tidy cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick failover outlive
+.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick failover outlive
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## For every change
 
-test: fmt vet ## gofmt, vet and all tests of every module with the race detector
-	@$(call each, go test -race ./...)
+# What waits for real time (leases of real servers) runs beside what computes.
+TEST_PARTS = test-root test-command test-cluster
+
+test: fmt ## the tests that show that a checkout works, without the race detector: about 4 minutes
+	@$(MAKE) --no-print-directory -j3 -O $(TEST_PARTS)
+
+.PHONY: $(TEST_PARTS)
+
+# Everything in virtual time: the primitives, the simulations, the parts of the engine.
+test-root:
+	@go test ./...
+
+# The command, the examples and the adapters, each on an etcd of its own.
+test-command:
+	@set -e; for dir in cmd/etcdlock examples adapters/gocron adapters/certmagic; do (cd $$dir && go test -p 4 ./...); done
+
+# Clusters of three real members with faults.
+test-cluster:
+	@cd test && go test -p 4 ./locks ./elections ./sessions ./faults ./mutants
+
+check: fmt vet race lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: about 25 minutes
+
+# The slowest part of each module waits for real time, so more packages run than there are processors.
+race: ## all tests of every module with the race detector
+	@$(call each, go test -race -p 4 -timeout 20m ./...)
 
 fmt: ## fail if a file is not in gofmt's form
-	@gofmt -d .
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files" >&2; exit 1; }
 
 # -race, because vet then leaves compiled packages behind that the tests use.
 vet: ## go vet in every module
@@ -38,6 +61,13 @@ lint: ## golangci-lint in every module; the first run builds it (about a minute)
 
 tidy: ## fail if a go.mod or go.sum is not tidy
 	@$(call each, go mod tidy -diff)
+
+# Programs and tests have to compile everywhere; on linux alone they run here.
+PLATFORMS = windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64 linux/386
+platforms: ## builds what users import or install for PLATFORMS, and vets the root module there
+	@set -e; for p in $(PLATFORMS); do for dir in . cmd/etcdlock adapters/gocron adapters/certmagic; do \
+	  echo "== $$p $$dir"; (cd $$dir && CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build ./...); done; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; done
 
 cover: ## statements of the root module that its own tests reach
 	@go test -coverpkg ./... -coverprofile cover.out ./... > /dev/null
@@ -52,6 +82,16 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 	@cd examples && go run ./demo
 
 ## To prove more than the tests do
+
+nightly: ## all that is too heavy for every change, one after the other: hours
+	@$(MAKE) --no-print-directory repeat sim SEEDS=20000
+	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed servers failover outlive
+
+# A test that fails now and then fails here: other programs want the processors too.
+COUNT ?= 10
+repeat: ## each package COUNT times while four programs keep the processors busy
+	@for i in 1 2 3 4; do (while :; do :; done) & done; trap 'kill $$(jobs -p)' EXIT; \
+	$(call each, go test -count $(COUNT) -timeout 0 ./...)
 
 # A failing schedule prints its seed: make sim SEED=n runs that one again. The control
 # is the same schedules with etcd's own package.

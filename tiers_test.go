@@ -1,0 +1,83 @@
+package etcdlock_test
+
+import (
+	"encoding/json"
+	"go/build"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// skips lists the files whose tests may skip, with the reason. A test that skips for any other
+// reason would run nowhere, and nobody would know.
+var skips = map[string]string{
+	"bench/others_zookeeper_test.go":               "ZooKeeper is no module; `make bench` names what is missing",
+	"examples/demo/main_test.go":                   "go test -short leaves out what takes seconds; no target uses that",
+	"examples/internal/devetcd/devetcd_test.go":    "the server was ready before the cancelled context was looked at",
+	"examples/internal/programtest/programtest.go": "Windows has no signals",
+	"fuzz_test.go":                            "inputs longer than those that find anything",
+	"internal/queue/fuzz_test.go":             "inputs longer than those that find anything",
+	"modules_test.go":                         "a module archive holds the root module alone",
+	"test/internal/slowdisk/slowdisk_test.go": "mounting takes a right that a user may lack",
+	"test/mixed/auth_test.go":                 "etcd 3.4 alone; `make servers` runs it on the others",
+}
+
+var skipCall = regexp.MustCompile(`\b[tbf]\.Skip(f|Now)?\(`)
+
+// `make check` runs ./... of each module of go.work, on Linux. So a test runs if its module is in
+// go.work, its file is built there, and it does not skip.
+func TestEveryTestRunsInMakeCheck(t *testing.T) {
+	if _, err := os.Stat("test/go.mod"); err != nil {
+		t.Skip("a module archive holds the root module alone; run this in a checkout")
+	}
+	var work struct {
+		Use []struct{ DiskPath string }
+	}
+	require.NoError(t, json.Unmarshal(goCommand(t, "work", "edit", "-json", "go.work"), &work))
+	modules := map[string]bool{}
+	for _, use := range work.Use {
+		modules[path.Clean(use.DiskPath)] = true
+	}
+
+	linux := build.Default
+	linux.GOOS, linux.GOARCH, linux.CgoEnabled = "linux", "amd64", true
+	raced := linux
+	raced.BuildTags = []string{"race"}
+	unused := map[string]bool{"tiers_test.go": true}
+	for file := range skips {
+		unused[file] = true
+	}
+	require.NoError(t, filepath.WalkDir(".", func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && file != ".":
+			return filepath.SkipDir
+		case entry.Name() == "go.mod":
+			require.True(t, modules[filepath.Dir(file)], "%s is in no line of go.work: its tests run nowhere", file)
+		case !strings.HasSuffix(file, ".go"):
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if skipCall.Match(text) && file != "tiers_test.go" {
+			require.Contains(t, skips, file, "a test that skips here runs nowhere")
+		}
+		delete(unused, file)
+		if strings.HasSuffix(file, "_test.go") {
+			plain, err := linux.MatchFile(filepath.Dir(file), filepath.Base(file))
+			require.NoError(t, err)
+			race, err := raced.MatchFile(filepath.Dir(file), filepath.Base(file))
+			require.NoError(t, err)
+			require.True(t, plain || race, "%s is built nowhere that tests run", file)
+		}
+		return nil
+	}))
+	require.Empty(t, unused, "files that may skip, and are gone")
+}
