@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 func newAsk(c *connection) *cobra.Command {
@@ -33,19 +34,23 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 			if owner == "" {
 				owner = os.Getenv("USER")
 			}
-			s, end, err := c.session(ctx, etcdlock.WithOwner(owner))
+			if err := c.checkNames(args[0]); err != nil {
+				return err
+			}
+			began := time.Now()
+			s, _, end, err := c.open(ctx, timeout, etcdlock.WithOwner(owner))
 			if err != nil {
 				return orSignal(ctx, err)
 			}
 			defer end()
 			bounded, cancel := ctx, context.CancelFunc(func() {})
 			if timeout > 0 {
-				bounded, cancel = context.WithTimeout(ctx, timeout)
+				bounded, cancel = context.WithDeadline(ctx, began.Add(timeout))
 			}
 			defer cancel()
 			err = etcdlock.Ask(bounded, s, args[0], reason)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				return timedOutError{fmt.Errorf("%s: still held after %v", args[0], timeout)}
+				return timedOutError{fmt.Errorf("%s: still held after %v", wire.Quote(args[0]), timeout)}
 			}
 			return orSignal(ctx, err)
 		},
@@ -53,6 +58,7 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 	fl := cmd.Flags()
 	fl.StringVar(&reason, "reason", "", "why, for the holder to read")
 	fl.StringVar(&owner, "owner", "", "who asks, for the holder to read (default $USER)")
-	fl.DurationVarP(&timeout, "timeout", "w", 0, "how long to wait (0: for as long as it takes)")
+	durationVar(fl, &timeout, "timeout", "w", 0, "how long to wait for the holder, and for etcd to answer "+
+		"(0: for the holder as long as it takes, for etcd --command-timeout)")
 	return cmd
 }

@@ -44,10 +44,10 @@ func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.discoverySRVName, "discovery-srv-name", "", "service name to query when using DNS discovery")
 	f.BoolVar(&c.insecureDiscovery, "insecure-discovery", true, "accept insecure SRV records describing cluster endpoints")
 	f.BoolVar(&c.foreignNames, "foreign-names", false, "take names as etcd's own examples have them, with a slash at the end (\"/my-lock/\")")
-	f.DurationVar(&c.dialTimeout, "dial-timeout", 2*time.Second, "dial timeout for client connections")
-	f.DurationVar(&c.commandTimeout, "command-timeout", 5*time.Second, "timeout for short requests, not for waiting in line")
-	f.DurationVar(&c.keepAliveTime, "keepalive-time", 2*time.Second, "keepalive time for client connections")
-	f.DurationVar(&c.keepAliveTimeout, "keepalive-timeout", 6*time.Second, "keepalive timeout for client connections")
+	durationVar(f, &c.dialTimeout, "dial-timeout", "", 2*time.Second, "dial timeout for client connections")
+	durationVar(f, &c.commandTimeout, "command-timeout", "", 5*time.Second, "timeout for short requests, not for waiting in line")
+	durationVar(f, &c.keepAliveTime, "keepalive-time", "", 2*time.Second, "keepalive time for client connections")
+	durationVar(f, &c.keepAliveTimeout, "keepalive-timeout", "", 6*time.Second, "keepalive timeout for client connections")
 	f.BoolVar(&c.insecureTransport, "insecure-transport", true, "disable transport security for client connections")
 	f.BoolVar(&c.insecureSkipVerify, "insecure-skip-tls-verify", false, "skip server certificate verification (use for tests only)")
 	f.StringVar(&c.cert, "cert", "", "identify secure client using this TLS certificate file")
@@ -63,7 +63,11 @@ func fromEnv(f *pflag.FlagSet) error {
 	var bad error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		if value := os.Getenv(name); value != "" && !flag.Changed && bad == nil {
+		value := os.Getenv(name)
+		if flag.Value.Type() != "string" { // a password may have any beginning and end
+			value = strings.TrimSpace(value)
+		}
+		if value != "" && !flag.Changed && bad == nil {
 			if err := f.Set(flag.Name, value); err != nil {
 				bad = usagef("%s: %w", name, err)
 			}
@@ -72,8 +76,27 @@ func fromEnv(f *pflag.FlagSet) error {
 	return bad
 }
 
+// trim takes away what surrounds endpoints in a list that was written by hand, or has a last line.
+func (c *connection) trim() error {
+	var endpoints []string
+	for _, e := range c.endpoints {
+		if e = strings.TrimSpace(e); e != "" {
+			endpoints = append(endpoints, e)
+		}
+	}
+	c.endpoints = endpoints
+	c.discoverySRV, c.discoverySRVName = strings.TrimSpace(c.discoverySRV), strings.TrimSpace(c.discoverySRVName)
+	if len(endpoints) == 0 && c.discoverySRV == "" {
+		return usagef("--endpoints names none")
+	}
+	return nil
+}
+
 // client connects to etcd.
 func (c *connection) client() (*clientv3.Client, error) {
+	if err := c.trim(); err != nil {
+		return nil, err
+	}
 	if err := c.discover(); err != nil {
 		return nil, err
 	}
@@ -161,12 +184,24 @@ func (c *connection) logger() *zap.Logger {
 // session connects and makes a session. The returned function ends both, and so whatever
 // the session has in etcd.
 func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption) (*etcdlock.Session, func(), error) {
+	s, _, end, err := c.open(ctx, 0, opts...)
+	return s, end, err
+}
+
+// open is session for who needs the client, too. It waits for etcd as long as timeout says; if that is
+// 0, as for any short request.
+func (c *connection) open(ctx context.Context, timeout time.Duration, opts ...etcdlock.SessionOption) (*etcdlock.Session, *clientv3.Client, func(), error) {
+	patience, flag := c.commandTimeout, "--command-timeout"
+	if timeout > 0 {
+		patience, flag = timeout, "--timeout"
+		c.dialTimeout = timeout // in which a user is asked for
+	}
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	client, err := c.client()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, c.commandTimeout)
-	defer cancel()
 	if c.foreignNames {
 		opts = append(opts, etcdlock.WithForeignNames())
 	}
@@ -174,11 +209,11 @@ func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption
 	if err != nil {
 		_ = client.Close()
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = unreachable{err}
+			err = unreachable{fmt.Errorf("etcd at %s: no answer within %v (%s): %w", strings.Join(c.endpoints, ", "), patience, flag, err)}
 		}
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return s, func() {
+	return s, client, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.commandTimeout)
 		defer cancel()
 		_ = s.Close(ctx) // the lease runs out by itself

@@ -2,18 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
+	"github.com/etcdlock/etcdlock/internal/wire"
 	"github.com/etcdlock/etcdlock/leaderhttp"
 )
 
@@ -25,6 +28,7 @@ type electFlags struct {
 	once     bool
 	observe  bool
 	priority int
+	verbose  bool
 	listen   string
 	health   health
 	out      output
@@ -48,13 +52,13 @@ too. ETCDLOCK_TOKEN is as large or larger; it is for the fence alone. With --hea
 stands only while a shell command succeeds. With --observe it prints the leaders' IDs, a line for
 each change, and an empty one when nobody leads.
 
-` + exitCodes,
+` + exitCodes(false),
 		Example: `  etcdlock elect scheduler -- ./scheduler
   etcdlock elect api --id "$(hostname):8080" --health 'curl -fs localhost:8080/healthz' --listen :8081 -- ./api
   etcdlock elect scheduler --observe`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.observe {
-				if len(args) != 1 {
+				if len(args) != 1 || cmd.ArgsLenAtDash() >= 0 {
 					return usagef("--observe is for one name, and without a command: %s", cmd.UseLine())
 				}
 				return f.watch(cmd.Context(), c, args[0])
@@ -78,11 +82,15 @@ each change, and an empty one when nobody leads.
 	fl.IntVar(&f.priority, "priority", 0, "when a leader goes, the one who waits with the highest priority is next")
 	fl.StringVar(&f.listen, "listen", "", "address on which to serve /leader (200 while leading, else 503), /healthz, /readyz and /status")
 	fl.BoolVar(&f.observe, "observe", false, "print who leads, and do not stand")
+	addVerbose(fl, &f.verbose)
 	f.out.addFlag(cmd)
 	return cmd
 }
 
 func (f *electFlags) run(ctx context.Context, c *connection, name string, command []string) error {
+	if err := c.checkNames(name); err != nil {
+		return err
+	}
 	if err := f.check(f.ttl); err != nil {
 		return err
 	}
@@ -109,13 +117,16 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	}
 	t := &terms{electFlags: f, sigs: sigs, name: name, command: command, next: p}
 	defer func() { t.next.End() }()
-	s, end, err := c.session(ctx, f.options(command)...)
+	s, client, end, err := c.open(ctx, 0, f.options(command)...)
 	if err != nil {
 		return orSignal(ctx, err)
 	}
 	defer end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	t.noter = &noter{client: client, session: s, names: []string{name}}
+	t.noter.lined(ctx)
+	defer narrate(ctx, &narrator{client: client, session: s, names: []string{name}, verbose: f.verbose, election: true, busy: &t.leading})()
 	t.ctx, t.stop, t.ttl = ctx, cancel, s.TTL()
 	err = etcdlock.NewElection(s, name, etcdlock.WithPriority(f.priority)).Run(ctx, f.id, t.lead, opts...)
 	if t.result != nil {
@@ -132,18 +143,26 @@ type terms struct {
 	command []string
 	ttl     time.Duration
 
-	ctx   context.Context // of all of them
-	stop  func()          // ends it
-	next  *child.Process  // what runs in the next one
-	quick int             // commands that have ended soon, one after the other
+	ctx     context.Context // of all of them
+	stop    func()          // ends it
+	next    *child.Process  // what runs in the next one
+	leading atomic.Bool
+	noter   *noter
+	quick   int // commands that have ended soon, one after the other
 	// result is with what etcdlock ends; nil while it does not.
 	result error
 }
 
 // lead runs the command for one term.
 func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
+	t.leading.Store(true)
+	t.noter.granted(ctx, term)
+	defer func() {
+		t.leading.Store(false)
+		t.noter.lined(t.ctx)
+	}()
 	began := time.Now()
-	fmt.Fprintf(os.Stderr, "etcdlock: leading %s: create revision %d, token %d\n", t.name, term.CreateRevision(), term.Token())
+	fmt.Fprintf(os.Stderr, "etcdlock: leading %s: create revision %d, token %d\n", wire.Quote(t.name), term.CreateRevision(), term.Token())
 	env := append(environment(term, t.name, term.Key()), "ETCDLOCK_ID="+t.id,
 		"ETCDLOCK_CREATE_REVISION="+strconv.FormatInt(term.CreateRevision(), 10))
 	code, lost, err := t.supervision.run(ctx, t.sigs, t.next, term, t.ttl, env)
@@ -164,15 +183,15 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	case t.sigs.askedForEnd():
 		return t.end(exitError(code))
 	case lost != nil && t.once:
-		return t.end(fmt.Errorf("%s: %w", t.name, lost))
+		return t.end(fmt.Errorf("%s: %w", wire.Quote(t.name), lost))
 	case lost != nil:
-		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: standing again\n", t.name, trimName(lost))
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: standing again\n", wire.Quote(t.name), trimName(lost))
 		t.resign(term) // it may stand yet, a moment before its deadline
 		return nil
 	case t.once:
 		return t.end(exitError(code))
 	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "etcdlock: %s: resigning: %s\n", t.name, trimName(context.Cause(ctx)))
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: resigning: %s\n", wire.Quote(t.name), trimName(context.Cause(ctx)))
 		return nil //nolint:nilerr // it was told to
 	}
 	return t.pause(term, code, time.Since(began))
@@ -194,7 +213,7 @@ func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	}
 	wait := min(time.Second<<min(t.quick, most), 30*time.Second)
 	t.quick++
-	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with code %d: resigning, and standing again in %v\n", t.name, code, wait)
+	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with code %d: resigning, and standing again in %v\n", wire.Quote(t.name), code, wait)
 	t.resign(term)
 	select {
 	case <-time.After(wait):
@@ -241,7 +260,7 @@ type seen struct {
 
 // watch prints who leads until it is interrupted.
 func (f *electFlags) watch(ctx context.Context, c *connection, name string) error {
-	if err := f.out.check(); err != nil {
+	if err := errors.Join(f.out.check(), c.checkNames(name)); err != nil {
 		return err
 	}
 	ctx, sigs := catchSignals(ctx)

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // evictFlags are those of the evict command.
@@ -47,7 +48,7 @@ with --key. --revoke revokes the whole lease, with all else that its process hol
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
-	fl.StringVar(&f.key, "key", "", "whose: its key, as show tells")
+	fl.StringVar(&f.key, "key", "", "whose: its key, as show tells, or what stands behind the name and the slash in it")
 	fl.BoolVar(&f.revoke, "revoke", false, "revoke its lease")
 	return cmd
 }
@@ -64,12 +65,12 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 		return err
 	}
 	if f.revoke && e.Stray() {
-		return usagef("%s has no lease that could be revoked", e.Key)
+		return usagef("%s has no lease that could be revoked", wire.Quote(e.Key))
 	}
 	fmt.Fprintln(os.Stderr, f.plan(short, client, &q, e))
 	if !f.yes {
 		if !term.IsTerminal(int(os.Stdin.Fd())) {
-			return usagef("nobody is there to confirm it: say --yes")
+			return usagef("nothing was done, as standard input is no terminal at which to confirm it: say --yes")
 		}
 		fmt.Fprint(os.Stderr, "Evict? [y/N] ")
 		answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -98,7 +99,7 @@ func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry
 	case err != nil:
 		return fmt.Errorf("etcd: %w", err)
 	case !resp.Succeeded:
-		return fmt.Errorf("%s had gone by itself; nothing was done", e.Key)
+		return fmt.Errorf("%s had gone by itself; nothing was done", wire.Quote(e.Key))
 	default:
 		fmt.Fprintln(os.Stderr, "Evicted.")
 		return nil
@@ -108,25 +109,26 @@ func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry
 // choose finds the one to evict.
 func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
 	if f.key != "" {
+		key := fromArg(f.key)
 		for i := range q.Entries {
-			if q.Entries[i].Key == f.key {
+			if q.Entries[i].Key == key || q.Entries[i].Key == wire.Prefix(q.Name)+key {
 				return &q.Entries[i], nil
 			}
 		}
-		return nil, fmt.Errorf("%s has no key %s; see etcdlock show %s", q.Name, f.key, q.Name)
+		return nil, fmt.Errorf("%s has no key %s; see etcdlock show %s", wire.Quote(q.Name), wire.Quote(key), named(q.Name))
 	}
 	var found *queues.Entry
 	for i := range q.Entries {
 		e := &q.Entries[i]
 		switch {
 		case e.Holds && found != nil:
-			return nil, usagef("several hold %s: say which by --key, from etcdlock show %s", q.Name, q.Name)
+			return nil, usagef("several hold %s: say which by --key, from etcdlock show %s", wire.Quote(q.Name), named(q.Name))
 		case e.Holds:
 			found = e
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("nobody holds %s", q.Name)
+		return nil, fmt.Errorf("nobody holds %s", wire.Quote(q.Name))
 	}
 	return found, nil
 }
@@ -138,7 +140,7 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 	if e.Host != "" {
 		who += fmt.Sprintf(" (%s, pid %d)", printable(e.Host), e.PID)
 	}
-	fmt.Fprintf(&b, "%s %s %s, by the key %s of revision %d.\n", who, state(e).text, safe(q.Name), safe(e.Key), e.CreateRevision)
+	fmt.Fprintf(&b, "%s %s %s, by the key %s of revision %d.\n", who, state(e).text, wire.Quote(q.Name), wire.Quote(e.Key), e.CreateRevision)
 	if f.revoke {
 		fmt.Fprintf(&b, "Its lease %s will be revoked", e.LeaseHex)
 		if ttl, err := client.TimeToLive(ctx, e.Lease, clientv3.WithAttachedKeys()); err == nil && len(ttl.Keys) > 1 {

@@ -27,17 +27,23 @@ const (
 	exitNotFound    = 127 // the command is not there
 )
 
-// exitCodes tells users of them.
-const exitCodes = `Exit codes: that of the command, or 128 and the signal's number if it died of a signal; else
+// exitCodes tells users of those that a command has. waits says that it has --try and --timeout.
+func exitCodes(waits bool) string {
+	text := `Exit codes: that of the command, or 128 and the signal's number if it died of a signal; else
     1  something else went wrong
-    2  wrong flags or arguments
-  100  --try, and it is taken
+    2  wrong flags or arguments, also a name that lies inside another one in use
+`
+	if waits {
+		text += `  100  --try, and it is taken
   101  --timeout, and it was not granted in time
-  102  the hold was lost, and the command was ended for it
+`
+	}
+	return text + `  102  the hold was lost, and the command was ended for it
   103  etcd does not answer, or refuses
   126  the command cannot be run
   127  the command is not there
   128+ the signal that ended the wait in line`
+}
 
 // exitError is an exit code of which everything has been said that there is to say.
 type exitError int
@@ -79,7 +85,8 @@ func codeOf(err error) int {
 	case errors.As(err, &own):
 		return own.code
 	case isA[usageError](err), isAny(err, etcdlock.ErrInvalidName, etcdlock.ErrInvalidTTL,
-		etcdlock.ErrInvalidOption, etcdlock.ErrInvalidPermits, etcdlock.ErrTooManyNames):
+		etcdlock.ErrInvalidOption, etcdlock.ErrInvalidPermits, etcdlock.ErrTooManyNames,
+		etcdlock.ErrNestedName, etcdlock.ErrLimitMismatch):
 		return exitUsage
 	case errors.As(err, &start) && child.ErrNotFound(err):
 		return exitNotFound

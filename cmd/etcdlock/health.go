@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // health is a shell command by which a candidate is well or not.
@@ -22,7 +25,7 @@ type health struct {
 
 func (h *health) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&h.command, "health", "", "shell command that has to succeed for taking part, and for leading on")
-	f.DurationVar(&h.interval, "health-interval", 5*time.Second, "how often it is run, and how long it may take")
+	durationVar(f, &h.interval, "health-interval", "", 5*time.Second, "how often it is run, and how long it may take")
 	f.IntVar(&h.failures, "health-failures", 3, "after how many failures in a row it counts")
 }
 
@@ -37,15 +40,49 @@ func (h *health) options(name string) []etcdlock.RunOption {
 	if h.command == "" {
 		return nil
 	}
-	return []etcdlock.RunOption{etcdlock.WithHealthCheck(h.interval, h.failures, func(ctx context.Context) error {
+	var told verdict
+	return []etcdlock.RunOption{etcdlock.WithHealthCheck(h.interval, h.failures, func(ctx context.Context) (err error) {
+		defer func() {
+			if !errors.Is(ctx.Err(), context.Canceled) { // etcdlock is ending
+				told.tell(name, h.failures, err)
+			}
+		}()
 		cmd := exec.CommandContext(ctx, "sh", "-c", h.command)
 		cmd.Env = append(os.Environ(), "ETCDLOCK_NAME="+name)
 		inOwnGroup(cmd)
 		cmd.WaitDelay = time.Second
 		out, err := cmd.CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("--health: %w: %s", err, strings.TrimSpace(printable(string(out))))
+			return fmt.Errorf("--health: %w: %s", err, printable(strings.TrimSpace(string(out))))
 		}
 		return nil
 	})}
+}
+
+// verdict is what was told about the health of a candidate: a line for each change.
+type verdict struct {
+	mu     sync.Mutex
+	failed int // in a row
+}
+
+func (v *verdict) tell(name string, counts int, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case err == nil && v.failed > 0:
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: --health succeeds again\n", wire.Quote(name))
+		v.failed = 0
+	case err != nil:
+		v.failed++
+		if v.failed == counts {
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: not taking part until --health succeeds; it failed %d in a row: %s\n", wire.Quote(name), counts, cause(err))
+		} else if v.failed == 1 {
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: --health fails, and counts after %d in a row: %s\n", wire.Quote(name), counts, cause(err))
+		}
+	}
+}
+
+// cause is the text of a failed check, without the flag that it begins with.
+func cause(err error) string {
+	return strings.TrimSuffix(strings.TrimPrefix(err.Error(), "--health: "), ": ")
 }

@@ -24,6 +24,7 @@ type lockFlags struct {
 	timeout  time.Duration
 	try      bool
 	shared   bool
+	verbose  bool
 	permits  string // n/limit
 	conflict int    // exit code; -1: exitBusy or exitTimedOut
 }
@@ -36,8 +37,8 @@ type sessionFlags struct {
 }
 
 func (f *sessionFlags) addFlags(fl *pflag.FlagSet) {
-	fl.DurationVar(&f.ttl, "ttl", etcdlock.DefaultTTL, "how long etcd keeps it for a holder who has crashed, in whole seconds")
-	fl.DurationVar(&f.delay, "lock-delay", 0, "how much longer nobody else gets it after a holder has crashed")
+	durationVar(fl, &f.ttl, "ttl", "", etcdlock.DefaultTTL, "how long etcd keeps it for a holder who has crashed, in whole seconds")
+	durationVar(fl, &f.delay, "lock-delay", "", 0, "how much longer nobody else gets it after a holder has crashed")
 	fl.StringVar(&f.owner, "owner", "", "who holds, as others see it (default the command's name)")
 }
 
@@ -66,7 +67,7 @@ its whole process group SIGKILL before anybody else can hold the lock. A second 
 that when etcdlock itself is killed or stopped. What the command leaves behind in its process
 group is killed before the lock is released; what leaves the group (setsid) is not followed.
 
-` + exitCodes,
+` + exitCodes(true),
 		Example: `  etcdlock lock backup -- ./backup.sh
   etcdlock lock --try reports/daily -- ./report --date today
   etcdlock lock --timeout 30s accounts/7 accounts/9 -- ./transfer 7 9
@@ -83,10 +84,12 @@ group is killed before the lock is released; what leaves the group (setsid) is n
 	f.supervision.addFlags(fl)
 	f.sessionFlags.addFlags(fl)
 	fl.BoolVarP(&f.try, "try", "n", false, "do not wait in line")
-	fl.DurationVarP(&f.timeout, "timeout", "w", 0, "how long to wait in line (0: for as long as it takes)")
+	durationVar(fl, &f.timeout, "timeout", "w", 0, "how long to wait for the lock, and for etcd to answer "+
+		"(0: for the lock as long as it takes, for etcd --command-timeout)")
 	fl.BoolVarP(&f.shared, "shared", "s", false, "hold the lock beside others who do so with --shared")
 	fl.StringVar(&f.permits, "permits", "", "hold N of LIMIT permits of a semaphore, as N/LIMIT")
 	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", -1, "exit code when --try or --timeout did not get it, if not 100 and 101")
+	addVerbose(fl, &f.verbose)
 	cmd.MarkFlagsMutuallyExclusive("try", "timeout")
 	cmd.MarkFlagsMutuallyExclusive("shared", "permits")
 	return cmd
@@ -105,6 +108,9 @@ func split(cmd *cobra.Command, args []string) (names, command []string, err erro
 }
 
 func (f *lockFlags) run(ctx context.Context, c *connection, names, command []string) error {
+	if err := c.checkNames(names...); err != nil {
+		return err
+	}
 	if err := f.check(f.ttl); err != nil {
 		return err
 	}
@@ -130,12 +136,19 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 		p.End() // before anybody else can hold
 		end()
 	}()
-	s, closeSession, err := c.session(ctx, f.options(command)...)
+	began := time.Now()
+	s, client, closeSession, err := c.open(ctx, f.timeout, f.options(command)...)
 	if err != nil {
 		return orSignal(ctx, err)
 	}
 	end = closeSession
-	h, key, err := f.wait(ctx, s, names)
+	stop := narrate(ctx, &narrator{client: client, session: s, names: names, verbose: f.verbose})
+	noter := &noter{client: client, session: s, names: names, since: began}
+	h, key, err := f.wait(ctx, began, s, names)
+	stop()
+	if err == nil {
+		noter.granted(ctx, h)
+	}
 	switch {
 	case f.conflict >= 0 && (errors.Is(err, etcdlock.ErrLocked) || isA[timedOutError](err)):
 		return coded{err, f.conflict}
@@ -147,17 +160,18 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	case err != nil:
 		return err
 	case lost != nil:
-		return fmt.Errorf("%s: %w", strings.Join(names, ", "), lost)
+		return fmt.Errorf("%s: %w", quotedNames(names), lost)
 	default:
 		return exitError(code)
 	}
 }
 
-// wait waits in line, and lines up again when it has lost its place with its lease.
-func (f *lockFlags) wait(ctx context.Context, s *etcdlock.Session, names []string) (held, string, error) {
+// wait waits in line, and lines up again when it has lost its place with its lease. The timeout
+// counts from when it began to look for etcd.
+func (f *lockFlags) wait(ctx context.Context, began time.Time, s *etcdlock.Session, names []string) (held, string, error) {
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if f.timeout > 0 {
-		bounded, cancel = context.WithTimeout(ctx, f.timeout)
+		bounded, cancel = context.WithDeadline(ctx, began.Add(f.timeout))
 	}
 	defer cancel()
 	for {
@@ -166,13 +180,29 @@ func (f *lockFlags) wait(ctx context.Context, s *etcdlock.Session, names []strin
 		case err == nil:
 			return h, key, nil
 		case ctx.Err() == nil && bounded.Err() != nil:
-			return nil, "", timedOutError{fmt.Errorf("%s: not granted within %v (--timeout)", strings.Join(names, ", "), f.timeout)}
+			return nil, "", notInTime(s, err, names, f.timeout)
 		case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrSessionClosed) && !f.try:
 			fmt.Fprintf(os.Stderr, "etcdlock: %s: lining up again\n", trimName(err))
 		default:
-			return nil, "", err
+			return nil, "", withHint(err)
 		}
 	}
+}
+
+// notInTime is the error of a wait whose time is over: for the lock, or for etcd.
+func notInTime(s *etcdlock.Session, err error, names []string, timeout time.Duration) error {
+	if s.State() != etcdlock.Connected {
+		return unreachable{fmt.Errorf("%s: etcd did not answer within %v (--timeout)", quotedNames(names), timeout)}
+	}
+	text := fmt.Sprintf("%s: not granted within %v (--timeout)", quotedNames(names), timeout)
+	var locked *etcdlock.LockedError
+	if errors.As(err, &locked) {
+		text += ": " + locked.Error()
+	}
+	if waitsForItself(err) {
+		text += ": " + nestedHint
+	}
+	return timedOutError{errors.New(text)}
 }
 
 // acquire waits for what the flags say.

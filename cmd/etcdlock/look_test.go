@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,70 @@ func TestOperatorsSeeAllKindsAndNothingOfOthers(t *testing.T) {
 	require.Greater(t, q.Entries[0].TTL, int64(5))
 	require.Equal(t, exitFailure, runToEnd(t, "show", prefix+"nobody").code)
 	require.Equal(t, exitUsage, runToEnd(t, "ls", "-o", "xml").code)
+}
+
+// report E9
+func TestLsAndShowTellSinceWhenAndOnWhichHostWhereThatIsKnown(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	leads := start(t, "elect", "--id", "host-a:80", name+"-e", "--", "sh", "-c", "echo in; exec sleep 60")
+	leads.says("in")
+	start(t, "elect", "--id", "host-b:80", name+"-e", "--", "true")
+	holds := start(t, "lock", name+"-l", name+"-m", "--", "sh", "-c", "echo in; exec sleep 60")
+	holds.says("in")
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	var q shown
+	eventually(t, func() bool {
+		q = jsonOf[shown](t, 0, "show", name+"-e")
+		return len(q.Entries) == 2 && q.Entries[1].Host != "" && !q.Entries[0].Granted.IsZero()
+	}, "it is told beside the queue")
+	require.Equal(t, leads.cmd.Process.Pid, q.Entries[0].PID)
+	require.Equal(t, host, q.Entries[0].Host)
+	require.WithinDuration(t, time.Now(), q.Entries[0].Granted, long)
+	require.False(t, q.Entries[0].Since.After(q.Entries[0].Granted))
+	require.Zero(t, q.Entries[1].Granted, "it waits")
+	for _, n := range []string{name + "-l", name + "-m"} {
+		eventually(t, func() bool { return !jsonOf[shown](t, 0, "show", n).Entries[0].Granted.IsZero() }, "since when it holds")
+	}
+	ls := runToEnd(t, "ls", name).out.String()
+	require.Regexp(t, `QUEUED +HELD +WAITING`, ls)
+	require.Regexp(t, `-e +election +host-a:80 +`+host+` +\d+ +\d+ +\d+s +\d+s +1`, ls)
+
+	// The next term has its own times, and nothing stays.
+	lease := q.Entries[0].LeaseHex
+	leads.signal(sigterm)
+	leads.wait()
+	holds.signal(sigterm)
+	holds.wait()
+	resp, err := dev.client.Get(t.Context(), name+"-e\x00", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	require.NoError(t, err)
+	for _, kv := range resp.Kvs {
+		require.NotContains(t, string(kv.Key), lease)
+	}
+	// A hold of a program that does not tell.
+	_, err = etcdlock.NewMutex(newSession(t), name+"-l").Lock(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, jsonOf[shown](t, 0, "show", name+"-l").Entries[0].Granted)
+}
+
+// report P15
+func TestShowOfALongQueueIsShort(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	lease, err := dev.client.Grant(t.Context(), 120)
+	require.NoError(t, err)
+	for i := range 120 {
+		_, err = dev.client.Put(t.Context(), fmt.Sprintf("%s/%x.%d", name, lease.ID, i), "", clientv3.WithLease(lease.ID))
+		require.NoError(t, err)
+	}
+	out := runToEnd(t, "show", name).out.String()
+	require.Equal(t, 53, strings.Count(out, "\n"), out)
+	require.Contains(t, out, "and 70 more in line (--limit 0 shows all)")
+	require.Equal(t, 122, strings.Count(runToEnd(t, "show", "--limit", "0", name).out.String(), "\n"))
+	require.Len(t, jsonOf[shown](t, 0, "show", name).Entries, 120)
+	_, err = dev.client.Revoke(t.Context(), lease.ID)
+	require.NoError(t, err)
 }
 
 // What others write into etcd must not reach the terminal as it is.

@@ -24,7 +24,9 @@ reads the names of all keys that there are, for which a user needs permission; o
 not look like those of a lock it reads nothing else.
 
 REVISION is that at which the holder lined up: its fencing token is that one or a larger one.
-SINCE is how long ago it lined up, by the clock of its host.`,
+QUEUED is how long ago it lined up, and HELD how long ago it was granted, by the clock of its host.
+etcd keeps neither: the first one stands in the entries of this library's locks, the second one is
+known of what etcdlock lock and etcdlock elect hold, and with it the host of such a leader.`,
 		Example: "  etcdlock ls\n  etcdlock ls jobs/ -o json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,12 +54,12 @@ func (o *output) list(qs []queues.Queue) error {
 		fmt.Fprintln(os.Stderr, "etcdlock: nobody holds or waits")
 		return nil
 	}
-	t := o.newTable("NAME", "KIND", "HOLDER", "HOST", "PID", "REVISION", "SINCE", "WAITING")
+	t := o.newTable("NAME", "KIND", "HOLDER", "HOST", "PID", "REVISION", "QUEUED", "HELD", "WAITING")
 	for i := range qs {
 		q := &qs[i]
 		holders, waiters := q.Holders(), q.Waiters()
 		if len(holders) == 0 {
-			t.add(q.Name, q.Kind, "", "", "", "", "", len(waiters))
+			t.add(name(q.Name), q.Kind, "", "", "", "", "", "", len(waiters))
 			continue
 		}
 		h := holders[0]
@@ -76,7 +78,7 @@ func (o *output) list(qs []queues.Queue) error {
 		if q.Kind == queues.RWLock && h.Shared {
 			kind += " (shared)"
 		}
-		t.add(q.Name, kind, who, h.Host, number(h.PID), h.CreateRevision, age(h.Since), number(len(waiters)))
+		t.add(name(q.Name), kind, who, h.Host, number(h.PID), h.CreateRevision, age(h.Since), age(h.Granted), number(len(waiters)))
 	}
 	return t.print(os.Stdout)
 }

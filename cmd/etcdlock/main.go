@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
@@ -32,12 +34,12 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	cmd := newRoot()
 	cmd.SetArgs(args)
-	if _, _, err := cmd.Find(args); err != nil {
-		err = usageError{err}
-		fmt.Fprintln(os.Stderr, "etcdlock:", err)
-		return codeOf(err)
-	}
+	began := false // a command of ours has: what goes wrong before is a matter of flags and arguments
+	beforeEach(cmd, func() { began = true })
 	err := cmd.ExecuteContext(ctx)
+	if err != nil && !began {
+		err = usageError{err}
+	}
 	var code exitError
 	switch {
 	case err == nil:
@@ -47,5 +49,25 @@ func run(ctx context.Context, args []string) int {
 	default:
 		fmt.Fprintln(os.Stderr, "etcdlock:", trimName(err))
 		return codeOf(err)
+	}
+}
+
+// beforeEach has a function called before a command begins, and names in its arguments read.
+func beforeEach(cmd *cobra.Command, f func()) {
+	for _, sub := range cmd.Commands() {
+		beforeEach(sub, f)
+	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			f()
+			names := len(args)
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				names = dash
+			}
+			for i := range names {
+				args[i] = fromArg(args[i])
+			}
+			return run(cmd, args)
+		}
 	}
 }

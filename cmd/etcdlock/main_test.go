@@ -25,6 +25,7 @@ import (
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 )
 
 // asCommand makes this test program be etcdlock, so that the tests run real processes of it.
@@ -314,7 +315,9 @@ func keysOf(t *testing.T, name string) (keys []string) {
 	resp, err := dev.client.Get(t.Context(), name, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	require.NoError(t, err)
 	for _, kv := range resp.Kvs {
-		keys = append(keys, string(kv.Key))
+		if !queues.IsNote(string(kv.Key)) {
+			keys = append(keys, string(kv.Key))
+		}
 	}
 	return keys
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -23,6 +24,19 @@ func newMan() *cobra.Command {
 			// No day of its own, so that the pages change only with what they say.
 			day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "etcdlock", Manual: "etcdlock", Date: &day}, args[0])
+		},
+	}
+}
+
+// newVersion is --version, as etcdctl and kubectl have it.
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Println("etcdlock version " + version())
+			return err
 		},
 	}
 }

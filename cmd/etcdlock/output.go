@@ -3,8 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,6 +18,7 @@ import (
 type output struct {
 	format string
 	colour bool
+	width  int // of the terminal; 0 if it is none
 }
 
 func (o *output) addFlag(cmd *cobra.Command) {
@@ -30,7 +31,10 @@ func (o *output) check() error {
 		return usagef("--output is table or json, and not %q", o.format)
 	}
 	// https://no-color.org
-	o.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(os.Stdout.Fd()))
+	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		o.width = width
+		o.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	}
 	return nil
 }
 
@@ -39,11 +43,13 @@ func (o *output) json() bool { return o.format == "json" }
 func printJSON(v any) error {
 	enc := json.NewEncoder(os.Stdout)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	return enc.Encode(legible(reflect.ValueOf(v)).Interface())
 }
 
 // printLine prints one of a sequence of JSON values.
-func printLine(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
+func printLine(v any) error {
+	return json.NewEncoder(os.Stdout).Encode(legible(reflect.ValueOf(v)).Interface())
+}
 
 // style is a colour, or another way to stand out.
 type style string
@@ -64,80 +70,10 @@ func (o *output) in(s style, text string) string {
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-// cell is one of a table.
-type cell struct {
-	text  string
-	style style
-}
-
-// table has columns as wide as they need to be, but for the last one.
-type table struct {
-	out  *output
-	rows [][]cell
-}
-
-func (o *output) newTable(head ...string) *table {
-	t := &table{out: o}
-	row := make([]cell, len(head))
-	for i, h := range head {
-		row[i] = cell{h, bold}
-	}
-	t.rows = append(t.rows, row)
-	return t
-}
-
-// add adds a row of strings, numbers and cells; what is empty is shown as a dash.
-func (t *table) add(values ...any) {
-	row := make([]cell, len(values))
-	for i, v := range values {
-		c, ok := v.(cell)
-		if !ok {
-			c = cell{text: fmt.Sprint(v)}
-		}
-		if c.text = printable(c.text); c.text == "" {
-			c.text = "-"
-		}
-		row[i] = c
-	}
-	t.rows = append(t.rows, row)
-}
-
-// addLong is add for a last column that is shown in full.
-func (t *table) addLong(values ...any) {
-	t.add(values...)
-	row := t.rows[len(t.rows)-1]
-	row[len(row)-1].text = safe(fmt.Sprint(values[len(values)-1]))
-}
-
-func (t *table) print(w io.Writer) error {
-	width := make([]int, len(t.rows[0]))
-	for _, row := range t.rows {
-		for i, c := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(c.text))
-		}
-	}
-	var b strings.Builder
-	for _, row := range t.rows {
-		for i, c := range row {
-			b.WriteString(t.out.in(c.style, c.text))
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text)+2))
-			}
-		}
-		b.WriteString("\n")
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
 // printable keeps what others have written into etcd from changing the terminal.
 func printable(s string) string {
 	const most = 60
-	s = safe(s)
-	if r := []rune(s); len(r) > most {
-		s = string(r[:most-1]) + "…"
-	}
-	return s
+	return cut(safe(s), most)
 }
 
 // safe is printable of any length.

@@ -23,6 +23,6 @@ same names.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root.PersistentFlags())
-	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newEvict(c), newAsk(c), newDeadlocks(c), newDoctor(c), newServeDev(c), newMan())
+	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newEvict(c), newAsk(c), newDeadlocks(c), newDoctor(c), newServeDev(c), newVersion(), newMan())
 	return root
 }

@@ -22,22 +22,35 @@ type shown struct {
 
 func newShow(c *connection) *cobra.Command {
 	out := &output{}
+	limit := 0
 	cmd := &cobra.Command{
 		Use:                   "show NAME",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show the queue of a name: who holds, who waits, and their leases",
 		Long: `Shows who holds and who waits, in order, at one revision. LEASE is what is left of the TTL in
-etcd, of how much: a holder who renews keeps it above two thirds. Exit code 1 if there is nobody.`,
+etcd, of how much: a holder who renews keeps it above two thirds. QUEUED is how long ago it lined up,
+and HELD how long ago it was granted, where that is known; see etcdlock ls. Of a long queue the table
+has the first entries. Exit code 1 if there is nobody.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
+			}
+			if limit < 0 {
+				return usagef("--limit %d: say how many entries, or 0 for all", limit)
 			}
 			return c.briefly(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				s := shown{}
 				var err error
 				if s.Queue, s.Revision, err = queues.One(ctx, client.KV, args[0]); err != nil {
 					return err
+				}
+				if out.json() {
+					limit = 0
+				}
+				entries := s.Entries
+				if limit > 0 && len(entries) > limit {
+					s.Entries = entries[:limit]
 				}
 				if err := s.TTLs(ctx, client.Lease); err != nil {
 					return err
@@ -48,7 +61,7 @@ etcd, of how much: a holder who renews keeps it above two thirds. Exit code 1 if
 				if out.json() {
 					err = printJSON(s)
 				} else {
-					err = out.show(&s)
+					err = out.show(&s, len(entries)-len(s.Entries))
 				}
 				if err == nil && len(s.Entries) == 0 {
 					return exitError(exitFailure)
@@ -58,26 +71,30 @@ etcd, of how much: a holder who renews keeps it above two thirds. Exit code 1 if
 		},
 	}
 	out.addFlag(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many entries the table has (0: all; JSON has all of them)")
 	return cmd
 }
 
-func (o *output) show(s *shown) error {
-	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, s.Name), s.Kind, s.Revision)
+func (o *output) show(s *shown, more int) error {
+	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), s.Kind, s.Revision)
 	if len(s.Entries) == 0 {
 		fmt.Println("nobody holds or waits")
 		return nil
 	}
-	t := o.newTable("", "STATE", "WHO", "HOST", "PID", "SINCE", "LEASE", "REVISION", "WANTS", "KEY")
+	t := o.newTable("", "STATE", "WHO", "HOST", "PID", "QUEUED", "HELD", "LEASE", "REVISION", "WANTS", "KEY")
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		lease := ""
 		if !e.Stray() {
 			lease = fmt.Sprintf("%ds of %ds", e.TTL, e.GrantedTTL)
 		}
-		t.addLong(i+1, state(e), holder(*e), e.Host, number(e.PID), age(e.Since), lease, e.CreateRevision, wants(e), e.Key)
+		t.addLong(i+1, state(e), holder(*e), e.Host, number(e.PID), age(e.Since), age(e.Granted), lease, e.CreateRevision, wants(e), name(e.Key))
 	}
 	if err := t.print(os.Stdout); err != nil {
 		return err
+	}
+	if more > 0 {
+		fmt.Printf("and %d more in line (--limit 0 shows all)\n", more)
 	}
 	for _, r := range s.Requests {
 		fmt.Printf("%s (%s, pid %d) asks for it since %s: %s\n", printable(r.Owner), printable(r.Host), r.PID, age(r.Since), printable(r.Reason))

@@ -40,7 +40,7 @@ func (s *supervision) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command when the hold is about to be lost: "+
 		"term (SIGTERM, then SIGKILL before anybody else can hold), kill (SIGKILL alone), continue (it runs on, unprotected)")
 	f.StringVar(&s.onAsk, "on-ask", "ignore", "the signal that the command gets when somebody asks for the hold (etcdlock ask), as TERM or USR1")
-	f.DurationVar(&s.grace, "grace", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of it)")
+	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of it)")
 }
 
 func (s *supervision) check(ttl time.Duration) error {
@@ -197,5 +197,6 @@ func environment(h held, name, key string) []string {
 		"ETCDLOCK_KEY=" + key,
 		"ETCDLOCK_TOKEN=" + strconv.FormatInt(h.Token(), 10),
 		"ETCDLOCK_DEADLINE=" + h.Deadline().UTC().Format(time.RFC3339Nano),
+		heldWithin(h),
 	}
 }

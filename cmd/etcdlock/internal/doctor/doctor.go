@@ -187,6 +187,7 @@ func (d *Doctor) names(ctx context.Context) {
 		d.requests(ctx, q)
 	}
 	d.nesting(store.Queues)
+	d.strays(ctx, store.Others)
 	if len(d.found) == before {
 		d.say(Good, "names", "%d in use, with %d entries, among %d keys under %q", len(store.Queues), leases, store.Keys, d.Prefix)
 	}
@@ -203,7 +204,7 @@ func (d *Doctor) entries(q *queues.Queue) int {
 		granted, left := time.Duration(e.GrantedTTL)*time.Second, time.Duration(e.TTL)*time.Second
 		switch {
 		case e.Stray():
-			d.say(Wrong, "stray key", "%q has no lease: whoever comes to %q waits for it for ever. If nobody needs it: etcdlock evict --key %q %q", e.Key, q.Name, e.Key, q.Name)
+			d.stray(e.Key, q.Name)
 			continue
 		case granted > longTTL:
 			d.say(Doubtful, "TTL", "%q: %v, for so long a holder that has crashed keeps all others out", e.Key, granted)
@@ -217,6 +218,32 @@ func (d *Doctor) entries(q *queues.Queue) int {
 		}
 	}
 	return len(q.Entries)
+}
+
+// strays looks for keys without a lease where nobody is in line at present. Without a prefix there is
+// no telling which keys are where locks are to be.
+func (d *Doctor) strays(ctx context.Context, keys []string) {
+	if d.Prefix == "" {
+		return
+	}
+	stray, err := queues.WithoutLease(ctx, d.Client.KV, keys)
+	if err != nil {
+		d.say(Doubtful, "stray key", "cannot look which keys have no lease: %v", err)
+		return
+	}
+	const most = 20
+	for i, key := range stray {
+		if i == most {
+			d.say(Wrong, "stray key", "and %d more keys without a lease, where a lock would wait for them", len(stray)-most)
+			break
+		}
+		name, _ := wire.NameOf(key)
+		d.stray(key, name)
+	}
+}
+
+func (d *Doctor) stray(key, name string) {
+	d.say(Wrong, "stray key", "%[1]s has no lease: a lock %[2]s waits for it for ever. If nobody needs it: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
 }
 
 func (d *Doctor) requests(ctx context.Context, q *queues.Queue) {

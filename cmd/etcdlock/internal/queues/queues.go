@@ -47,7 +47,8 @@ type Entry struct {
 	Owner    string    `json:"owner,omitempty"`
 	Host     string    `json:"host,omitempty"`
 	PID      int       `json:"pid,omitempty"`
-	Since    time.Time `json:"since,omitzero"` // in line, by the clock of the host
+	Since    time.Time `json:"since,omitzero"`   // in line, by the clock of the host
+	Granted  time.Time `json:"granted,omitzero"` // by the clock of the host; known of the command's holds only
 	Shared   bool      `json:"shared,omitempty"`
 	Permits  int       `json:"permits,omitempty"`
 	Limit    int       `json:"limit,omitempty"`

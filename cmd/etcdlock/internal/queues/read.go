@@ -16,7 +16,7 @@ import (
 
 const (
 	page  = 1000 // keys in one answer
-	batch = 100  // ranges in one transaction; etcd takes 128
+	batch = 60   // names in one transaction, with two ranges for each; etcd takes 128
 )
 
 // Store is what lies under a prefix, at one revision.
@@ -24,7 +24,14 @@ type Store struct {
 	Revision int64
 	Keys     int     // of all kinds
 	Queues   []Queue // by name
+
+	// Others are keys, of those that the search has found first, that are in no queue that is used,
+	// and would be in the way of a lock of the name in front of their last slash.
+	Others []string
 }
+
+// mostOthers is how many of them are kept.
+const mostOthers = 10000
 
 // All reads the queues of all names that begin with a prefix. Of keys that are no queue's it
 // reads the names alone; with them comes no lease (from etcd 3.7 on), so the leases are asked for.
@@ -55,6 +62,9 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 			if name, ok := nameOf(string(kv.Key), alive); ok && strings.HasPrefix(name, prefix) {
 				names[name] = true
 			}
+			if name, ok := wire.NameOf(string(kv.Key)); ok && strings.HasPrefix(wire.Prefix(name), prefix) && len(s.Others) < mostOthers {
+				s.Others = append(s.Others, string(kv.Key))
+			}
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
 			break
@@ -77,7 +87,37 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 			}
 		}
 	}
+	used := make(map[string]bool)
+	for i := range s.Queues {
+		used[s.Queues[i].Name] = true
+	}
+	s.Others = slices.DeleteFunc(s.Others, func(key string) bool {
+		name, _ := wire.NameOf(key)
+		return used[name]
+	})
 	return s, nil
+}
+
+// WithoutLease are those of some keys that stand without a lease. Their values are not read.
+func WithoutLease(ctx context.Context, kv clientv3.KV, keys []string) (stray []string, err error) {
+	for some := range slices.Chunk(keys, batch) {
+		ops := make([]clientv3.Op, len(some))
+		for i, key := range some {
+			ops[i] = clientv3.OpTxn([]clientv3.Cmp{
+				clientv3.Compare(clientv3.CreateRevision(key), ">", 0), clientv3.Compare(clientv3.LeaseValue(key), "=", clientv3.NoLease),
+			}, nil, nil)
+		}
+		resp, err := kv.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return nil, err
+		}
+		for i, key := range some {
+			if resp.Responses[i].GetResponseTxn().Succeeded {
+				stray = append(stray, key)
+			}
+		}
+	}
+	return stray, nil
 }
 
 // leases are those that there are; nil for a user who may not know.
@@ -98,12 +138,28 @@ func leases(ctx context.Context, client *clientv3.Client) (map[clientv3.LeaseID]
 
 // One reads the queue of a name, and the revision at which it was so.
 func One(ctx context.Context, kv clientv3.KV, name string) (q Queue, rev int64, err error) {
+	return some(ctx, kv, name, 0)
+}
+
+// First reads as many entries of a queue, in the order of their keys; all of them for 0.
+func First(ctx context.Context, kv clientv3.KV, name string, limit int) (Queue, error) {
+	q, _, err := some(ctx, kv, name, int64(limit))
+	return q, err
+}
+
+func some(ctx context.Context, kv clientv3.KV, name string, limit int64) (q Queue, rev int64, err error) {
 	from, end := wire.Range(name)
-	resp, err := kv.Get(ctx, from, clientv3.WithRange(end))
+	resp, err := kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(limit))
 	if err != nil {
 		return Queue{}, 0, err
 	}
-	return New(name, own(name, resp.Kvs)), resp.Header.Revision, nil
+	q = New(name, own(name, resp.Kvs))
+	if limit == 0 && len(q.Entries) > 0 {
+		if said, err := kv.Get(ctx, notes(name), clientv3.WithPrefix()); err == nil { // who may not read them does without
+			q.tell(said.Kvs)
+		}
+	}
+	return q, resp.Header.Revision, nil
 }
 
 // read reads queues at a revision.
@@ -113,13 +169,23 @@ func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Que
 		from, end := wire.Range(name)
 		ops[i] = clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithRev(rev))
 	}
-	resp, err := kv.Txn(ctx).Then(ops...).Commit()
+	with := slices.Clone(ops)
+	for _, name := range names {
+		with = append(with, clientv3.OpGet(notes(name), clientv3.WithPrefix(), clientv3.WithRev(rev)))
+	}
+	resp, err := kv.Txn(ctx).Then(with...).Commit()
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) { // who may not read notes does without
+		resp, err = kv.Txn(ctx).Then(ops...).Commit()
+	}
 	if err != nil {
 		return nil, err
 	}
 	qs := make([]Queue, len(names))
-	for i, r := range resp.Responses {
-		qs[i] = New(names[i], own(names[i], r.GetResponseRange().Kvs))
+	for i, name := range names {
+		qs[i] = New(name, own(name, resp.Responses[i].GetResponseRange().Kvs))
+		if len(resp.Responses) > len(names) {
+			qs[i].tell(resp.Responses[len(names)+i].GetResponseRange().Kvs)
+		}
 	}
 	return qs, nil
 }

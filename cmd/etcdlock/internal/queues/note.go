@@ -1,0 +1,68 @@
+package queues
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Note is what the command tells of itself beside a queue, where the entry cannot: etcd keeps no time
+// of a grant, and a candidate's value is its proposal alone. It stands under the lease of the
+// entry, as long as that lives, and nothing depends on it.
+type Note struct {
+	Host  string    `json:"host,omitempty"`
+	PID   int       `json:"pid,omitempty"`
+	Since time.Time `json:"since,omitzero"` // in line
+
+	// Granted is when it was granted, zero while it waits; and Rev the revision at which the key of
+	// that hold was created, 0 if it is the only one of its lease.
+	Rev     int64     `json:"rev,omitempty"`
+	Granted time.Time `json:"granted,omitzero"`
+}
+
+// notes is under what they stand; the lease follows.
+func notes(name string) string { return wire.Side(name, "who/") }
+
+// Put writes the note of a lease, once.
+func (n Note) Put(ctx context.Context, kv clientv3.KV, name string, lease clientv3.LeaseID) error {
+	value, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	_, err = kv.Put(ctx, notes(name)+strconv.FormatInt(int64(lease), 16), string(value), clientv3.WithLease(lease))
+	return err
+}
+
+// IsNote tells whether a key is that of a note.
+func IsNote(key string) bool { return strings.Contains(key, wire.Side("", "who/")) }
+
+// tell adds to the entries of a queue what their notes say.
+func (q *Queue) tell(kvs []*mvccpb.KeyValue) {
+	said := make(map[clientv3.LeaseID]Note)
+	for _, kv := range kvs {
+		var n Note
+		if kv.Lease != 0 && json.Unmarshal(kv.Value, &n) == nil {
+			said[clientv3.LeaseID(kv.Lease)] = n
+		}
+	}
+	for i := range q.Entries {
+		e := &q.Entries[i]
+		n, ok := said[e.Lease]
+		if !ok {
+			continue
+		}
+		if e.Host == "" {
+			e.Host, e.PID, e.Since = n.Host, n.PID, n.Since
+		}
+		if e.Holds && (n.Rev == 0 || n.Rev == e.CreateRevision) {
+			e.Granted = n.Granted
+		}
+	}
+}
