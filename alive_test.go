@@ -84,6 +84,12 @@ func (n *fakeNet) setSilent(address string, silent bool) {
 	n.silent[address] = silent
 }
 
+func (n *fakeNet) listens(address string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.listeners[address] != nil
+}
+
 // kill is what the kernel does when a process dies.
 func (n *fakeNet) kill(address string) {
 	n.mu.Lock()

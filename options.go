@@ -64,6 +64,8 @@ type sessionConfig struct {
 	alive  *string // where crash detection listens; nil: off
 	shared *beacon // that of another session of this process
 
+	dedicated bool // it is the own session of a Run, which ends it
+
 	foreignNames bool
 
 	// For tests.

@@ -90,8 +90,9 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 	s.cancel(how.cause) // and with it the lease, and with that all holds
 	s.tasks.Wait()      // all of them end with s.ctx
 	defer close(s.closed)
-	defer s.dark() // when the lease is gone: nobody shall take this for a crash before
-	defer s.file.close()
+	if how != endWithClient || !s.cfg.dedicated {
+		defer s.leave() // when the lease is gone: nobody shall take this for a crash before
+	}
 	if !how.revoke {
 		return nil // a successor may go on with the lease
 	}
@@ -107,6 +108,14 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 		}
 	}
 	return nil
+}
+
+// leave gives up what tells other processes that this one lives: the liveness listener, and
+// the lock on the lease file. A session that a Run has for itself keeps both when it ends with
+// the client, until the Run gives them up: its lease lives on, and so may the work of the term.
+func (s *Session) leave() {
+	s.file.close()
+	s.dark()
 }
 
 // end lets nothing begin any more under the session; the error is why it had ended before.

@@ -16,6 +16,7 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
 		*c = s.cfg
 		c.lease = clientv3.NoLease
+		c.dedicated = true
 		c.shared = s.beacon
 		if c.leaseFile != "" {
 			h := fnv.New64a()
@@ -41,4 +42,5 @@ func (s *Session) closeTwin() {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	_ = s.Close(ctx) // the lease runs out by itself
+	s.leave()
 }

@@ -500,6 +500,16 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
 	},
 	{
+		takesOut: "a Run whose client is closed keeps its process from being taken for dead while its work stops",
+		edits:    []edit{{"shutdown.go", "if how != endWithClient || !s.cfg.dedicated {", "if true {"}},
+		in:       inRoot, tests: []string{"TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne"},
+	},
+	{
+		takesOut: "what is acquired under a later lease is not the session's",
+		edits:    []edit{{"compat/concurrency/session.go", "return s.inner.Lease() == s.id", "return true"}},
+		in:       "compat/concurrency", tests: []string{"TestAGrantUnderALaterLeaseIsNotTaken"},
+	},
+	{
 		takesOut: "two processes never share a lease file",
 		edits:    []edit{{"flock_unix.go", "return false, nil", "return true, nil"}},
 		in:       inRoot, tests: []string{"TestTwoProcessesNeverShareALeaseFile"},
