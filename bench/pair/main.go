@@ -98,7 +98,7 @@ func run(ctx context.Context, base string, rounds, nodes int, limit float64, onl
 	}
 	var kids procs.Children
 	defer kids.EndAll()
-	etcd, err := etcdproc.Own(ctx, say)
+	etcd, err := etcdproc.Given(ctx, "", say)
 	if err != nil {
 		return 0, err
 	}

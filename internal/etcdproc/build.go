@@ -2,6 +2,7 @@ package etcdproc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -108,9 +109,12 @@ func kept(ctx context.Context, version string, say func(string, ...any), build f
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		if p, found := Found(ctx, etcd); found == nil {
-			return p, nil // somebody else was faster
+			return p, nil // another process was faster
 		}
-		return Programs{}, err
+		// What is there is damaged, and would be for every later call.
+		if err := errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir)); err != nil {
+			return Programs{}, err
+		}
 	}
 	return Found(ctx, etcd)
 }
