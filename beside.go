@@ -33,6 +33,7 @@ func (t *tenure) settle(refused bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLoss(t)
 	delete(s.beside, t)
 	if s.readers[l.name] == t {
 		delete(s.readers, l.name)

@@ -41,9 +41,10 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.forgetAll(l.ID())
 	s.changed()
 	s.enter(Lost)
+	lost := s.lostWith(l)
 	s.mu.Unlock()
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
-		zap.String("lease", hex(l.ID())), zap.Error(cause))
+		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
 	if errors.Is(cause, ErrExpired) {
 		s.tasks.Go(func() { s.bury(l) })
 	}

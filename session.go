@@ -55,6 +55,7 @@ type Session struct {
 	mu      sync.Mutex
 	lease   *lease.Lease  // the present one, or the last one
 	leased  bool          // whether it is the present one
+	losses  []*tenure     // that ended with the present lease, and are forgotten already
 	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
 	renewed chan struct{} // closed and replaced when lease or leased changes
 	state   *stateNode

@@ -288,8 +288,11 @@ func (t *tenure) close() {
 
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) {
-	t.lostAt.CompareAndSwap(0, max(int64(t.line.session.cfg.clock()), 1))
+	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.session.cfg.clock()), 1))
 	t.life.end(cause)
+	if first {
+		t.logEviction(cause)
+	}
 	t.line.stir()
 }
 
@@ -381,6 +384,7 @@ func (l *line) watch(t *tenure) {
 	t.end() // before all else, lest a loss meet a new holder
 	lost, left, tried, beside := t.life.over() != nil, t.left, t.tried, t != l.tenure
 	if !beside {
+		l.session.noteLoss(t)
 		l.tenure = nil
 	}
 	l.session.mu.Unlock()

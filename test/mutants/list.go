@@ -455,6 +455,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestACallbackThatCallsGoexitHasReturned"},
 	},
 	{
+		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
+		edits:    []edit{{"loss.go", "s.losses = append(s.losses, t)", "_ = t"}},
+		in:       inRoot, tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
+	},
+	{
 		takesOut: "a starved lease is renewed no more",
 		edits:    []edit{{"internal/lease/keep.go", "if l.isStarved() {", "if false {"}},
 		in:       inLease, tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},

@@ -1,0 +1,94 @@
+package etcdlock
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// mostLost is how many lost holds are named in one line of the log.
+const mostLost = 10
+
+// noteLoss takes note of a tenure that ended with the session's lease, and is about to be
+// forgotten, before lose has told of it. Called with s.mu held.
+func (s *Session) noteLoss(t *tenure) {
+	if s.leased && t.lease == s.lease && t.lease.Err() != nil {
+		s.losses = append(s.losses, t)
+	}
+}
+
+// lostWith are the tenures that were held when a lease ended, the oldest first. Called with
+// s.mu held.
+func (s *Session) lostWith(l *lease.Lease) []*tenure {
+	all := s.losses
+	s.losses = nil
+	for _, line := range s.lines {
+		if line.tenure != nil {
+			all = append(all, line.tenure)
+		}
+	}
+	for t := range s.beside {
+		if !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	all = slices.DeleteFunc(all, func(t *tenure) bool { return t.lease != l || t.turns == 0 })
+	slices.SortFunc(all, func(a, b *tenure) int { return cmp.Compare(a.token, b.token) })
+	return all
+}
+
+// describe tells of lost tenures, for the log.
+func describe(all []*tenure) []string {
+	var told []string
+	for i, t := range all {
+		if i == mostLost {
+			return append(told, fmt.Sprintf("and %d more", len(all)-i))
+		}
+		told = append(told, fmt.Sprintf("%s %s, token %d, held for %v", t.kind(), t.names(), t.token, t.lasted()))
+	}
+	return told
+}
+
+// kind is what is held by the tenure.
+func (t *tenure) kind() string {
+	switch {
+	case strings.HasPrefix(t.as, candidate):
+		return "election"
+	case t.mode == wire.Shared:
+		return "read lock"
+	case t.mode == wire.Counted:
+		return "permits of"
+	default:
+		return "lock"
+	}
+}
+
+func (t *tenure) names() string {
+	if len(t.line.names) > 1 {
+		return wire.QuoteAll(t.line.names)
+	}
+	return wire.Quote(t.line.names[0])
+}
+
+// lasted is how long the tenure has lasted so far.
+func (t *tenure) lasted() time.Duration { return time.Since(t.since).Round(time.Millisecond) }
+
+// logEviction tells of a tenure whose key is gone while its lease lives.
+func (t *tenure) logEviction(cause error) {
+	s := t.line.session
+	s.mu.Lock()
+	held := t.turns > 0
+	s.mu.Unlock()
+	if held && t.lease.Err() == nil {
+		s.log.Warn("a hold is lost: another client has deleted its key",
+			zap.String(t.kind(), t.names()), zap.String("key", wire.Quote(t.entry.Key)), zap.Int64("token", t.token),
+			zap.Duration("held", t.lasted()), zap.Error(cause))
+	}
+}
