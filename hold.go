@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -163,6 +164,15 @@ func (h *Hold) Key() string { return h.entry.Key }
 // then goes on in the background until it is known or the lease is dead (traps A10,
 // B4).
 func (h *Hold) release(ctx context.Context) error {
+	_, err := h.releaseTo(ctx, nil)
+	return err
+}
+
+// releaseTo is release that makes a candidate the successor, if it is not nil, by the request
+// that deletes the key. handed is why the candidate is not the successor, or may not be, though
+// the hold was released: errNotHanded, or what came of the request. While another hold within
+// this one goes on err is errHeldWithin, and this one goes on, too.
+func (h *Hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (handed, err error) {
 	if wait, ok := ctx.Value(waitKey{h}).(context.Context); ok && ctx.Err() == nil {
 		if deadline, ok := ctx.Deadline(); ok {
 			var cancel context.CancelFunc
@@ -171,15 +181,19 @@ func (h *Hold) release(ctx context.Context) error {
 		}
 		ctx = wait
 	}
-	if !h.giveBack() {
-		return h.Err()
-	}
 	t := h.tenure
-	if !t.released(h) {
-		return nil // somebody else of this session has it, or it is kept
+	if successor != nil && !t.closeFor(h) {
+		return nil, errHeldWithin
 	}
-	if t.leaveAtOnce(ctx) {
-		return nil
+	if !h.giveBack() {
+		return nil, h.Err()
+	}
+	if !t.released(h) {
+		return errNotHanded, nil // somebody else of this session has it, or it is kept
+	}
+	confirmed, handed := t.leaveAtOnce(ctx, successor)
+	if confirmed {
+		return handed, nil
 	}
 	s := t.line.session
 	s.mu.Lock()
@@ -187,14 +201,14 @@ func (h *Hold) release(ctx context.Context) error {
 	s.mu.Unlock()
 	select {
 	case <-settled:
-		return t.leftErr
+		return handed, t.leftErr
 	default:
 	}
 	select {
 	case <-settled:
-		return t.leftErr
+		return handed, t.leftErr
 	case <-ctx.Done():
-		return errors.Join(contextError(ctx), errUnconfirmed)
+		return handed, errors.Join(contextError(ctx), errUnconfirmed)
 	}
 }
 

@@ -53,9 +53,6 @@ type tenure struct {
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
 	running   bool          // the timer
 
-	heir    *mvccpb.KeyValue // who is to be the next; nil for who is in line
-	handErr error            // what came of that
-
 	left  bool // the last holder has deleted the key
 	tried bool // and this one got no answer to that
 
@@ -152,52 +149,65 @@ func (t *tenure) released(h *Hold) (ended bool) {
 	return true
 }
 
+// closeFor lets nobody else of the session have the tenure, before h is given back to a
+// successor; it is false, and changes nothing, while another hold of the same turn goes on.
+func (t *tenure) closeFor(h *Hold) bool {
+	t.line.session.mu.Lock()
+	defer t.line.session.mu.Unlock()
+	switch h.turn.holds {
+	case 0: // it was given back before, and the tenure may be another turn's by now
+	case 1:
+		t.close()
+	default:
+		return false
+	}
+	return true
+}
+
 // leaveAtOnce deletes the key in the goroutine of the holder who is the last one, once,
 // and tells whether that is confirmed. It spares the way through the line's goroutine
 // and back; which does the rest in any other case, and knows then that the key may be
-// gone by our own hand.
-func (t *tenure) leaveAtOnce(ctx context.Context) bool {
+// gone by our own hand. handed is why the successor, if there is one, is not the next.
+func (t *tenure) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (confirmed bool, handed error) {
 	if ctx.Err() != nil || t.lease.Err() != nil {
 		t.leave()
-		return false
+		if successor != nil {
+			handed = errNotHanded
+		}
+		return false, handed
 	}
-	deleted, err := t.leaveTo(ctx)
+	deleted, handed, err := t.leaveTo(ctx, successor)
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if deleted && t.line.leftAlone(t) {
-		return true
+		return true, handed
 	}
 	t.left, t.tried = deleted, err != nil
 	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 {
 		t.line.rest(true)
 	}
 	t.leave() // wakes the line's goroutine
-	return deleted
+	return deleted, handed
 }
 
-// leaveTo deletes the key, and lets the heir be the next, if there is one.
-func (t *tenure) leaveTo(ctx context.Context) (deleted bool, err error) {
-	t.line.session.mu.Lock()
-	heir := t.heir
-	t.line.session.mu.Unlock()
-	if heir == nil {
-		return t.leaveOnce(ctx)
+// leaveTo deletes the key, and makes the successor the next one, if there is one.
+func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (deleted bool, handed, err error) {
+	if successor == nil {
+		deleted, err = t.leaveOnce(ctx)
+		return deleted, nil, err
 	}
 	whole, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.lease.Context(), cancel)()
-	err = t.line.single.HandTo(whole, t.entry, heir)
-	t.line.session.mu.Lock()
-	t.handErr = err
-	t.line.session.mu.Unlock()
-	switch {
-	case errors.Is(err, queue.ErrNoTarget):
-		return t.leaveOnce(ctx)
-	case errors.Is(err, queue.ErrGone):
-		return false, nil
+	switch handed = t.line.single.HandTo(whole, t.entry, successor); {
+	case errors.Is(handed, queue.ErrNoTarget):
+		deleted, err = t.leaveOnce(ctx)
+		return deleted, handed, err
+	case errors.Is(handed, queue.ErrGone):
+		return false, errNotHanded, nil
 	default:
-		return err == nil, err
+		return handed == nil, handed, handed
 	}
 }
 

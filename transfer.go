@@ -20,8 +20,10 @@ import (
 // It blocks until etcd has confirmed it, or ctx ends, as [Term.Resign] does; work that must
 // not overlap with the next leader's has to have ended before. [ErrNoCandidate] when nobody
 // waits with that value: then the term goes on, unless it says that the term has ended, as
-// the candidate left in that instant. For other errors see [Lock.Unlock]; after the context's
-// the term is over, and it is not known whether the candidate is the next.
+// the candidate left in that instant. [ErrLocked] while a lock of the same name is held under
+// the context of the term: the term goes on. [ErrReleased] after a Resign, or another Transfer,
+// that came first: it decides who is next. For other errors see [Lock.Unlock]; after the
+// context's the term is over, and it is not known whether the candidate is the next.
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
 	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.tenure.line.name, t.transfer(ctx, candidate))
 }
@@ -30,10 +32,14 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	all, err := t.tenure.line.single.AwaitList(ctx)
+	within, stop := t.within(ctx)
+	all, err := t.tenure.line.single.AwaitList(within)
+	stop()
 	switch {
 	case ctx.Err() != nil:
 		return contextError(ctx)
+	case t.Err() != nil:
+		return t.Err()
 	case err != nil:
 		return err
 	}
@@ -46,27 +52,20 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	if to == nil {
 		return ErrNoCandidate
 	}
-	t.tenure.handTo(to)
-	if err = t.release(ctx); err != nil {
+	handed, err := t.releaseTo(ctx, to)
+	switch {
+	case err != nil, handed == nil:
 		return err
-	}
-	switch err := t.tenure.handErr; {
-	case err == nil:
-		return nil
-	case errors.Is(err, queue.ErrNoTarget):
+	case errors.Is(handed, queue.ErrNoTarget):
 		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
 	case ctx.Err() != nil:
 		return contextError(ctx)
 	default:
-		return fmt.Errorf("the term has ended, and who is next in line leads: %w", err)
+		return fmt.Errorf("the term has ended, and who is next in line leads: %w", handed)
 	}
 }
 
-// handTo says to whom the tenure is to go when it ends.
-func (t *tenure) handTo(to *mvccpb.KeyValue) {
-	t.line.session.mu.Lock()
-	defer t.line.session.mu.Unlock()
-	t.heir, t.handErr = to, errNotHanded
-}
-
-var errNotHanded = errors.New("it ended before it was handed over")
+var (
+	errNotHanded  = errors.New("it ended before it was handed over")
+	errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term, which goes on: unlock it first", ErrLocked)
+)

@@ -147,11 +147,11 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		read := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
 		own, target, marked := read(0), read(1), read(2)
 		switch {
-		case !e.standsIn(own) && tried:
-			return nil // an earlier try of ours, whose answer was lost
+		case !e.standsIn(own) && tried && (!there(target, to) || marks(marked, to)):
+			return nil // by an earlier try of ours, whose answer was lost: it waits or leads by the mark, or has gone
 		case !e.standsIn(own):
 			return ErrGone
-		case len(target) == 0 || !same(target[0], to):
+		case !there(target, to):
 			return ErrNoTarget
 		case len(marked) == 0: // it went in this instant
 		default: // of an earlier candidate of that lease, or our own
@@ -164,6 +164,18 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		return errAgain
 	})
 	return err
+}
+
+// there tells whether a reading of a key shows an entry.
+func there(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool { return len(read) > 0 && same(read[0], of) }
+
+// marks tells whether a reading of a mark's key shows that of an entry.
+func marks(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool {
+	if len(read) == 0 {
+		return false
+	}
+	m, ok := readMark(read[0])
+	return ok && m.isOf(of)
 }
 
 // mayBeMarked is false for one that found nobody when it came, as only who leads marks, and one

@@ -460,6 +460,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
 	},
 	{
+		takesOut: "nothing is handed over from under a nested hold (L8)",
+		edits:    []edit{{"hold.go", "if successor != nil && !t.closeFor(h) {", "if false {"}},
+		in:       inRoot, tests: []string{"TestATransferUnderANestedHoldIsRefused"},
+	},
+	{
 		takesOut: "a starved lease is renewed no more",
 		edits:    []edit{{"internal/lease/keep.go", "if l.isStarved() {", "if false {"}},
 		in:       inLease, tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},
