@@ -167,7 +167,9 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 }
 
 // there tells whether a reading of a key shows an entry.
-func there(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool { return len(read) > 0 && same(read[0], of) }
+func there(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool {
+	return len(read) > 0 && same(read[0], of)
+}
 
 // marks tells whether a reading of a mark's key shows that of an entry.
 func marks(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool {
