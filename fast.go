@@ -38,7 +38,7 @@ type attempt struct {
 // goroutine has to do it, which it starts. Called with session.mu held.
 func (l *line) attempt(w *waiter) *attempt {
 	s := l.session
-	if w.rule != nil || w.carried != nil || w.under == nil || w.under.ID() == s.heir || // whose key may stand already
+	if w.rule != nil || w.carried != nil || w.under == nil || s.mayInherit(w.under, l.name) || // whose key may stand already
 		s.slots.busy(l.name, w.rank) || w.hurries() {
 		l.start()
 		return nil

@@ -3,15 +3,16 @@ package etcdlock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -34,6 +35,11 @@ func (s *Session) inherit(ctx context.Context, id clientv3.LeaseID) error {
 	return err
 }
 
+// Under a lease that was taken over stand keys of the former process. A call adopts the oldest
+// of them that fits what it wants, under its name and in whatever slot; or it gives up those
+// that are in its way, as it would wait for a key of its own session. Whether a key is in
+// use is asked of the slot table: the owner of a key in this process has its slot.
+
 // Inherited lists the names under which a key of the session's lease stands since before
 // the session took that over ([WithLease], [WithLeaseFile]), and which nobody in this
 // process has asked for since. Such a key is a lock, a term or a place in line that stands
@@ -43,7 +49,9 @@ func (s *Session) Inherited(ctx context.Context) ([]string, error) {
 	keys, err := s.inherited(ctx)
 	var names []string
 	for _, k := range keys {
-		names = append(names, k.name)
+		if !k.Mark {
+			names = append(names, k.Name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), opError("list what was inherited under", "lease "+hex(s.heir), err)
@@ -53,21 +61,15 @@ func (s *Session) Inherited(ctx context.Context) ([]string, error) {
 // way in which a lock is unlocked. It blocks until etcd has confirmed it or ctx ends.
 func (s *Session) DropInherited(ctx context.Context, names ...string) error {
 	keys, err := s.inherited(ctx)
-	for _, k := range keys {
-		if len(names) == 0 || slices.Contains(names, k.name) {
-			err = errors.Join(err, s.drop(ctx, k))
-		}
+	keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return len(names) > 0 && !slices.Contains(names, k.Name) })
+	if err == nil {
+		err = s.giveUpKeys(ctx, keys)
 	}
 	return opError("give up what was inherited under", "lease "+hex(s.heir), err)
 }
 
-// inheritedKey is a key of the process before.
-type inheritedKey struct {
-	key, name string
-	plain     bool // the one that a session has under a name in the first place
-}
-
-func (s *Session) inherited(ctx context.Context) ([]inheritedKey, error) {
+// inherited are the keys of the former process that nobody in this one uses.
+func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 	id := s.Lease()
 	if err := s.Err(); err != nil {
 		return nil, err
@@ -81,73 +83,317 @@ func (s *Session) inherited(ctx context.Context) ([]inheritedKey, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []inheritedKey
-	for _, b := range resp.Keys {
-		key := string(b)
-		name, ok := wire.NameOf(key)
-		suffix, ours := strings.CutPrefix(key, wire.Key(name, id))
-		if !ok || !ours || suffix != "" && suffix[0] != '.' || s.uses(name, suffix) {
-			continue
+	var all []wire.Parsed
+	for _, key := range resp.Keys {
+		if k, ok := wire.ParseKey(string(key)); ok && s.unused(k) {
+			all = append(all, k)
 		}
-		all = append(all, inheritedKey{key: key, name: name, plain: suffix == ""})
 	}
 	return all, nil
 }
 
-// uses tells whether the key that ends so, behind its lease, is in use by this process.
+// unused tells whether a key of the lease that was taken over has no owner in this process. A
+// mark belongs to the candidate that it marks, whose key a session has in one slot only.
 // Called with s.mu held.
-func (s *Session) uses(name, suffix string) bool {
-	n := 0
-	if _, err := fmt.Sscanf(suffix, ".%d", &n); err == nil && n > 0 {
-		return s.slots.busy(name, wire.Slot{N: n, Priority: wire.Priority(suffix)})
+func (s *Session) unused(k wire.Parsed) bool {
+	if k.Lease != s.heir {
+		return false
 	}
-	return s.using[name] > 0 && (!s.forgetResting() || s.using[name] > 0)
+	if k.Mark {
+		return s.using[k.Name] == 0
+	}
+	return !s.slots.busy(k.Name, k.Slot)
 }
 
-// drop gives a key up. The one that everybody comes upon is taken for that as a lock is,
-// and given back at once: so the line of the name settles who has it here.
-func (s *Session) drop(ctx context.Context, k inheritedKey) error {
-	resp, err := s.kv.Get(ctx, k.key)
-	if err != nil || len(resp.Kvs) == 0 {
-		return err
+// giveUpKeys deletes keys of the former process, unless they have an owner by now.
+func (s *Session) giveUpKeys(ctx context.Context, keys []wire.Parsed) error {
+	var swept []queue.Swept
+	var took []wire.Parsed
+	s.mu.Lock()
+	for _, k := range keys {
+		switch {
+		case !s.unused(k):
+		case k.Mark:
+			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.MarkKey(k.Name, k.Lease)})
+		default:
+			s.slots.hold(k.Name, k.Slot)
+			took = append(took, k)
+			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot), Mark: wire.MarkKey(k.Name, k.Lease)})
+		}
 	}
-	kv := resp.Kvs[0]
-	if !k.plain {
-		_, err := s.kv.Txn(ctx).
-			If(clientv3.Compare(clientv3.ModRevision(k.key), "=", kv.ModRevision)). // nobody has come upon it yet
-			Then(clientv3.OpDelete(k.key)).Commit()
-		return err
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, k := range took {
+			s.dropSlot(k.Name, k.Slot)
+		}
+	}()
+	for some := range slices.Chunk(swept, queue.MostSwept) {
+		if err := s.insist(ctx, func(ctx context.Context) error { return s.writer.Sweep(ctx, some) }); err != nil {
+			return err
+		}
 	}
-	value := string(kv.Value) // it stays as it is for as long as it stands
-	h, err := s.acquire(ctx, k.name, claim{as: "to give up " + value, own: func() string { return value }, try: true})
-	if errors.Is(err, ErrLocked) {
-		return nil // somebody here has it; or somebody else was ahead, and the place is given up
+	return nil
+}
+
+// mayInherit tells whether a key of the former process may stand under a name. Called with s.mu
+// held.
+func (s *Session) mayInherit(ls *lease.Lease, name string) bool {
+	return s.heir != clientv3.NoLease && ls != nil && ls.ID() == s.heir && (s.legacy == nil || s.legacy[name])
+}
+
+// mayInherit is that of any name of the line.
+func (l *line) mayInherit(ls *lease.Lease) bool {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	return slices.ContainsFunc(l.names, func(name string) bool { return l.session.mayInherit(ls, name) })
+}
+
+// ownKeys reads the keys of the session under the names of the line, while anybody is in that.
+func (l *line) ownKeys(wanted *span, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
+	ctx, cancel := context.WithCancelCause(ls.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })()
+	return l.session.writer.OwnKeys(ctx, ls.ID(), l.names)
+}
+
+// legacy is what a line has found of the former process. It is for the line's goroutine.
+type legacy struct {
+	adopted bool // keys, whose entry goes on as that of the present waiter
+	others  bool // keys that it has not adopted, older ones perhaps
+	mark    bool // the mark of a candidate
+}
+
+// adopt finds, for each name of the line, a key of the former process that fits a waiter, and takes
+// its slot; nil if there is none.
+func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
+	l.legacy = legacy{}
+	if !l.mayInherit(ls) {
+		return nil
 	}
+	all, err := l.ownKeys(wanted, ls)
+	if err != nil {
+		return nil // to enter tells why
+	}
+	value := w.value()
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fits := func(name string, kv *mvccpb.KeyValue) (wire.Slot, bool) {
+		k, ok := wire.ParseKey(string(kv.Key))
+		return k.Slot, ok && !k.Mark && s.unused(k) && k.Name == name && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
+	}
+	unused := 0
+	for _, kv := range slices.Concat(all...) {
+		k, _ := wire.ParseKey(string(kv.Key))
+		l.legacy.mark = l.legacy.mark || k.Mark
+		if !k.Mark && s.unused(k) {
+			unused++
+		}
+	}
+	l.legacy.others = unused > len(l.names)
+	for _, oldest := range all[0] {
+		var slots []wire.Slot
+		for i, name := range l.names {
+			for _, kv := range all[i] {
+				// Those of several names that were not written together are no entry of a set.
+				if slot, ok := fits(name, kv); ok && kv.CreateRevision == oldest.CreateRevision {
+					slots = append(slots, slot)
+					break
+				}
+			}
+		}
+		if len(slots) < len(l.names) {
+			continue
+		}
+		for i, slot := range slots {
+			s.slots.hold(l.names[i], slot)
+		}
+		l.legacy.adopted = true
+		return slots
+	}
+	return nil
+}
+
+// adoptOwn changes the slots of a line of one caller's own to those of an entry of the former
+// process that fits.
+func (l *line) adoptOwn(wanted *span, ls *lease.Lease, w *waiter) {
+	slots := l.adopt(wanted, ls, w)
+	if slots == nil {
+		return
+	}
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, slot := range l.slots {
+		s.dropSlot(l.names[i], slot)
+	}
+	l.slots = slots
+	if set, ok := l.queue.(*queue.Set); ok {
+		set.Use(slots)
+	}
+}
+
+// clearWay gives up the keys of the former process that are in the way of a waiter, whose entry is
+// e; nil if it was refused. It tells whether there were any.
+func (l *line) clearWay(wanted *span, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
+	if !l.mayInherit(ls) || e != nil && l.legacy.adopted && !l.legacy.others {
+		return false // what has come since is younger than the entry
+	}
+	for _, name := range l.names {
+		cleared = l.session.endTwin(ls.Context(), name) || cleared
+	}
+	all, err := l.ownKeys(wanted, ls)
+	if err != nil {
+		return cleared // what waits for an answer of etcd goes on waiting
+	}
+	others := slices.Concat(all...)
+	if w.rule != nil && e != nil {
+		if others, err = l.single.AwaitList(ls.Context()); err != nil {
+			return cleared
+		}
+	}
+	s := l.session
+	s.mu.Lock()
+	var keys []wire.Parsed
+	var rest []*mvccpb.KeyValue
+	for _, kv := range others {
+		if k, ok := wire.ParseKey(string(kv.Key)); ok && s.unused(k) {
+			if e == nil || w.candidate || kv.CreateRevision < e.CreateRevision {
+				keys = append(keys, k)
+			}
+		} else {
+			rest = append(rest, kv)
+		}
+	}
+	s.mu.Unlock()
+	if len(keys) == 0 {
+		return cleared
+	}
+	if w.rule != nil && e != nil && (!e.Blocked(w.value(), others) || e.Blocked(w.value(), rest)) {
+		// They may be held beside this one, by calls that are still to come. Others are in the way.
+		keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return !l.excludes(k, w, others) })
+	}
+	if err := s.giveUpKeys(ls.Context(), keys); err != nil {
+		if ls.Err() == nil {
+			s.log.Error("cannot give up what the former process had, and wait for it",
+				zap.String("name", l.name), zap.String("lease", hex(ls.ID())), zap.Error(err))
+		}
+		return cleared
+	}
+	return cleared || len(keys) > 0
+}
+
+// clearName gives up all keys of the former process under a name: a reader that is becoming a writer
+// would wait for them.
+func (s *Session) clearName(ctx context.Context, ls *lease.Lease, name string) error {
+	s.mu.Lock()
+	may := s.mayInherit(ls, name)
+	s.mu.Unlock()
+	if !may {
+		return nil
+	}
+	all, err := s.writer.OwnKeys(ctx, ls.ID(), []string{name})
 	if err != nil {
 		return err
 	}
-	return h.release(ctx)
+	var keys []wire.Parsed
+	for _, kv := range all[0] {
+		k, _ := wire.ParseKey(string(kv.Key))
+		keys = append(keys, k)
+	}
+	return s.giveUpKeys(ctx, keys)
 }
 
-// dropLater gives up, after one TTL, what nobody has asked for.
-func (s *Session) dropLater() {
-	if s.file == nil || s.heir == clientv3.NoLease {
+// excludes tells whether a key keeps a waiter out in any case: it is of another kind.
+func (l *line) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
+	key := wire.SlotKey(k.Name, k.Lease, k.Slot)
+	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
+		return string(kv.Key) == key && wire.Wants(kv.Value).Mode != w.mode
+	})
+}
+
+// clearMark gives up the mark of a key that is no candidate's any more.
+func (l *line) clearMark(ls *lease.Lease, w *waiter, e *queue.Entry) {
+	if e == nil || !l.legacy.mark || w.candidate || l.single == nil {
 		return
 	}
+	l.legacy.mark = false
+	swept := []queue.Swept{{Name: l.name, Key: wire.MarkKey(l.name, ls.ID())}}
+	err := l.session.insist(ls.Context(), func(ctx context.Context) error { return l.session.writer.Sweep(ctx, swept) })
+	if err != nil && ls.Err() == nil {
+		l.session.log.Warn("the mark of the former process's candidate stays until the lease ends",
+			zap.String("name", l.name), zap.Error(err))
+	}
+}
+
+// settleLegacy ends the time in which keys of the former process are looked for. With a lease file
+// it gives up, after one TTL, what nobody has asked for, and later what has come late. Otherwise
+// those keys stay, and their names are remembered.
+func (s *Session) settleLegacy() {
+	if s.heir == clientv3.NoLease {
+		return
+	}
+	began, ttl := time.Now(), s.TTL()
+	at := []time.Duration{max(ttl, lateEffect)}
+	if s.file != nil {
+		at = []time.Duration{ttl}
+		for _, late := range slices.Concat([]time.Duration{lateEffect}, lateSweeps) {
+			if late > ttl {
+				at = append(at, late)
+			}
+		}
+	}
 	s.tasks.Go(func() {
-		for after := s.TTL(); ; after = s.TTL() / 3 {
-			select {
-			case <-time.After(after):
-			case <-s.ctx.Done():
-				return
+		for _, next := range at {
+			for after := time.Until(began.Add(next)); ; after = ttl / 3 {
+				if !sleep(s.ctx, after) {
+					return
+				}
+				if s.Lease() != s.heir {
+					return
+				}
+				err := s.settleLegacyOnce(time.Since(began) >= lateEffect)
+				if err == nil {
+					break
+				}
+				if s.ctx.Err() == nil {
+					s.log.Warn("cannot give up yet what the process before had", zap.Error(err))
+				}
 			}
-			ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
-			err := s.DropInherited(ctx)
-			cancel()
-			if err == nil || s.ctx.Err() != nil {
-				return
-			}
-			s.log.Warn("cannot give up yet what the process before had", zap.Error(err))
 		}
 	})
+}
+
+func (s *Session) settleLegacyOnce(last bool) error {
+	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
+	defer cancel()
+	keys, err := s.inherited(ctx)
+	if err == nil && s.file != nil {
+		err = s.giveUpKeys(ctx, keys)
+		keys = nil
+	}
+	if err != nil || !last {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.legacy = make(map[string]bool)
+	for _, k := range keys {
+		s.legacy[k.Name] = true
+	}
+	return nil
+}
+
+// sleep waits; false if ctx ends before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -38,6 +38,15 @@ import (
 // process are refused; the key, and [Leader.CreateRevision], stay. What it has not asked
 // for one TTL after its start is given up, see [Session.Inherited].
 //
+// The new process may ask for something else than the former one did. A key of the same
+// name is taken over if it fits: a [Mutex], for example, takes over what a [LockAll] held, and
+// permits in any order. What does not fit and is in the way of the call is given up at
+// once, and the call lines up: a candidate of another priority or with takeover where the
+// former one had none, a writer where there was a reader, another number of permits, an
+// [Election.Run] on a lease of its own where there was none. The TTL and the lock-delay
+// belong to the lease: if the new process asks for others, NewSession revokes the lease
+// of the former process with everything under it, logs that, and begins with a new lease.
+//
 // [Session.Close] gives everything back, and the next process begins anew. A planned
 // restart ends with [Session.Orphan] instead. NewSession fails with [ErrLeaseFileInUse]
 // when its context ends before the file is free, and with [ErrInvalidOption] on systems
@@ -133,9 +142,12 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 	if id == clientv3.NoLease {
 		return nil, nil
 	}
+	told := false
 	for n := 0; ; n++ {
-		l, err := s.takeOver(ctx, id)
+		l, err := s.takeOverOrEnd(ctx, id, &told)
 		switch {
+		case err == nil && l == nil:
+			return nil, nil
 		case err == nil:
 			s.log.Info("goes on with the lease of the process before", zap.String("lease", hex(id)))
 			return l, nil
@@ -160,6 +172,44 @@ func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lea
 	if err != nil {
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}
+	return s.inheritFrom(ctx, l)
+}
+
+// takeOverOrEnd is takeOver if the lease has the TTL that this session asks for. Otherwise it
+// revokes the lease, and returns nil without an error: the session is to begin with another
+// one. Deadlines would be counted by a TTL that nobody asked for.
+func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *bool) (*lease.Lease, error) {
+	l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+	if err != nil {
+		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
+	}
+	asked := s.cfg.ttl + s.cfg.delay
+	if l.TTL() == asked {
+		return s.inheritFrom(ctx, l)
+	}
+	l.End(ErrInvalidTTL)
+	if !*told {
+		*told = true
+		s.log.Warn("the former process had another TTL or lock-delay: what it held is given up", zap.String("file", s.cfg.leaseFile),
+			zap.String("lease", hex(id)), zap.Duration("former TTL with lock-delay", l.TTL()), zap.Duration("TTL with lock-delay", asked))
+	}
+	try, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	switch err := l.Revoke(try); {
+	case err == nil:
+		return nil, nil
+	case answer.Final(err):
+		s.log.Error("etcd refuses to revoke the lease of the former process: what it held stays until that expires",
+			zap.String("lease", hex(id)), zap.Error(err))
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("revoke lease %x of the former process, which had another TTL: %w", int64(id), err)
+	}
+}
+
+// inheritFrom makes a lease that was resumed that of this session.
+func (s *Session) inheritFrom(ctx context.Context, l *lease.Lease) (*lease.Lease, error) {
+	id := l.ID()
 	if err := s.inherit(ctx, id); err != nil {
 		l.End(err)
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -220,7 +222,7 @@ func TestInheritedKeysStayWhereTheSessionWasGivenTheLeaseByItsID(t *testing.T) {
 		names, err := again.Inherited(w.ctx)
 		require.NoError(w, err)
 		require.Equal(w, []string{"m"}, names)
-		w.next("a2", simetcd.Range, simetcd.Action{DropReply: true})
+		w.first(2, "a2", simetcd.TxnReadOnly, simetcd.Action{DropReply: true})
 		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
 		defer cancel()
 		require.ErrorIs(w, again.DropInherited(ctx), context.DeadlineExceeded)
@@ -228,5 +230,83 @@ func TestInheritedKeysStayWhereTheSessionWasGivenTheLeaseByItsID(t *testing.T) {
 		w.empty("m")
 		_, err = NewSession(w.ctx, w.Client("a").Client, WithLease(id), WithLeaseFile("x"))
 		require.ErrorIs(w, err, ErrInvalidOption)
+	})
+}
+
+// report R3
+func TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		had, asks []SessionOption
+		lease     time.Duration
+		kept      bool
+	}{
+		"another margin":             {nil, []SessionOption{WithMargin(5 * time.Second)}, ttl, true},
+		"a lock-delay":               {nil, []SessionOption{WithLockDelay(30 * time.Second)}, ttl + 30*time.Second, false},
+		"no lock-delay any more":     {[]SessionOption{WithLockDelay(5 * time.Second)}, nil, ttl, false},
+		"a longer TTL":               {nil, []SessionOption{WithTTL(20 * time.Second)}, 20 * time.Second, false},
+		"a shorter TTL":              {nil, []SessionOption{WithTTL(5 * time.Second)}, 5 * time.Second, false},
+		"a margin above the old TTL": {nil, []SessionOption{WithTTL(time.Minute), WithMargin(20 * time.Second)}, time.Minute, false},
+		"both in the same lease":     {nil, []SessionOption{WithTTL(6 * time.Second), WithLockDelay(4 * time.Second)}, ttl, true},
+	} {
+		for _, twin := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: " for a lease of its own"}[twin], func(t *testing.T) {
+				simulate(t, func(w *world) {
+					var opts []RunOption
+					if twin {
+						opts = append(opts, WithStopTimeout(time.Minute))
+					}
+					core, logs := zapobserver.New(zap.WarnLevel)
+					file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+					a := w.session("a", append(tc.had, file)...)
+					run := w.run(NewElection(a, "e"), nil, opts...)
+					term := run.term()
+					w.pass(time.Second)
+					w.killed("a", a, own(term))
+					run.cancel()
+					began := time.Now()
+					s := w.session("a2", append(tc.asks, file, WithLogger(zap.New(core)))...)
+					again := w.run(NewElection(s, "e"), nil, opts...)
+					resumed := again.term()
+					require.Less(w, time.Since(began), time.Second)
+					require.Greater(w, resumed.Token(), term.Token())
+					require.Equal(w, tc.kept, resumed.Key() == term.Key())
+					for _, of := range []*Session{s, own(resumed)} {
+						of.mu.Lock()
+						require.Equal(w, tc.lease, of.lease.TTL())
+						of.mu.Unlock()
+					}
+					told := 0
+					if !tc.kept {
+						told = 1
+						if twin {
+							told = 2
+						}
+					}
+					require.Len(w, logs.FilterMessageSnippet("another TTL or lock-delay").All(), told)
+					w.pass(2 * time.Minute)
+					require.NoError(w, resumed.Err())
+					again.end()
+				})
+			})
+		}
+	}
+}
+
+// report R3
+func TestALeaseByItsIDIsRefusedIfItDoesNotFit(t *testing.T) {
+	simulate(t, func(w *world) {
+		id := w.GrantLease(5 * time.Second)
+		c := w.Client("a")
+		with := func(opts ...SessionOption) error {
+			_, err := NewSession(w.ctx, c.Client, append(opts, WithLease(id), WithClock(bubbleClock()), renewOn(c))...)
+			return err
+		}
+		require.ErrorIs(w, with(WithLockDelay(5*time.Second)), ErrInvalidOption)
+		require.ErrorContains(w, with(WithLockDelay(5*time.Second)), "granted for 5s")
+		require.ErrorIs(w, with(WithMargin(3*time.Second)), ErrInvalidOption)
+		core, logs := zapobserver.New(zap.WarnLevel)
+		s := w.session("b", WithLease(id), WithTTL(7*time.Second), WithLogger(zap.New(core)))
+		require.Equal(w, 5*time.Second, s.TTL())
+		require.Len(w, logs.FilterMessageSnippet("WithTTL").All(), 1)
 	})
 }

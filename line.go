@@ -59,6 +59,8 @@ type line struct {
 
 	record  record      // of the entry that waits
 	settled alarm.Alarm // when its tenure has lasted for a while
+
+	legacy legacy // what was found of the former process when the present entry was written
 }
 
 // place is a queue in etcd, or several that are entered at once.

@@ -51,6 +51,7 @@ func (f electionOptionFunc) applyElection(c *electionConfig) { f(c) }
 // sessionConfig holds every default in one place; validate holds every bound.
 type sessionConfig struct {
 	ttl    time.Duration
+	ttlSet bool          // WithTTL was given
 	margin time.Duration // 0: a tenth of the granted TTL, at most a second
 	delay  time.Duration // by how much the lease outlives what is held under it
 	lease  clientv3.LeaseID
@@ -115,6 +116,21 @@ func (c *sessionConfig) validate() error {
 	return nil
 }
 
+// goBy changes the TTL to that of a lease which was taken over, for the leases after it.
+func (c *sessionConfig) goBy(leaseTTL time.Duration, log *zap.Logger) error {
+	ttl := leaseTTL - c.delay
+	if ttl <= 0 {
+		return fmt.Errorf("%w: %w: lock-delay %v: the lease was granted for %v, and the delay is a part of that",
+			ErrInvalidOption, ErrInvalidTTL, c.delay, leaseTTL)
+	}
+	if c.ttlSet && c.ttl != ttl {
+		log.Warn("the TTL is that of the lease that was taken over, and not the one of WithTTL",
+			zap.Duration("ttl", ttl), zap.Duration("WithTTL", c.ttl))
+	}
+	c.ttl = ttl
+	return c.validate()
+}
+
 type sessionOptionFunc func(*sessionConfig)
 
 func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
@@ -125,7 +141,7 @@ func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
 // on a default etcd); anything else is [ErrInvalidTTL]. The default is
 // [DefaultTTL].
 func WithTTL(ttl time.Duration) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.ttl = ttl })
+	return sessionOptionFunc(func(c *sessionConfig) { c.ttl, c.ttlSet = ttl, true })
 }
 
 // WithMargin sets how long before the lease can expire in etcd every hold of
@@ -155,8 +171,10 @@ func WithClock(now func() time.Duration) SessionOption {
 
 // WithLease makes the session take over a lease that exists already, with the
 // keys under it: a process that restarts within its TTL goes on where
-// [Session.Orphan] left off. The TTL is the one the lease was granted with.
-// NewSession fails with [ErrLeaseNotFound] when etcd does not know the lease.
+// [Session.Orphan] left off. The TTL is the one the lease was granted with, and one of
+// [WithTTL] that differs from it is logged and not used. NewSession fails with
+// [ErrLeaseNotFound] when etcd does not know the lease, and with [ErrInvalidOption] when
+// margin and lock-delay do not fit the lease's TTL.
 //
 // The keys under the lease stay for as long as the session lives, also those that it
 // does not ask for: [Session.Inherited] lists them, [Session.DropInherited] gives them up.

@@ -87,6 +87,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 				err = opError("run", seen.name, r.elder.Err())
 			}
 		}()
+	} else {
+		seen.session.endTwin(ctx, seen.name)
 	}
 	r.tellLimits()
 	beside, stop := context.WithCancel(ctx)

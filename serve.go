@@ -124,7 +124,11 @@ func (l *line) serveAttempt(wanted *span, a *attempt) {
 // for it in etcd.
 func (l *line) takeSlot(wanted *span, ls *lease.Lease, w *waiter) wire.Slot {
 	if l.own() {
+		l.adoptOwn(wanted, ls, w)
 		return l.slots[0]
+	}
+	if slots := l.adopt(wanted, ls, w); slots != nil {
+		return slots[0]
 	}
 	s := l.session
 	s.mu.Lock()
@@ -220,6 +224,11 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	if e == nil {
 		var unsure bool
 		e, unsure, err = enter(ls.Context(), want)
+		if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, ls, w, nil) {
+			var again bool
+			e, again, err = enter(ls.Context(), want)
+			unsure = unsure || again
+		}
 		switch {
 		case unsure:
 			l.suspect(ls, *slot, manyRequests, firstSweep)
@@ -227,11 +236,15 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 			l.suspect(ls, *slot, 1, firstSweep)
 		}
 	}
+	l.clearMark(ls, w, e)
 	switch {
 	case err != nil:
 		return e, 0, err
 	case w.try:
 		granted, rev, err := l.queue.Granted(ls.Context(), e)
+		if err == nil && !granted && l.clearWay(wanted, ls, w, e) {
+			granted, rev, err = l.queue.Granted(ls.Context(), e)
+		}
 		if err == nil && !granted {
 			err = &queue.TakenError{Obstacle: e.Obstacle()}
 		}
@@ -242,6 +255,7 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	if wanted.over() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
+	l.clearWay(wanted, ls, w, e)
 	l.block(e)
 	calm := func() {}
 	defer func() { calm() }()
@@ -253,6 +267,10 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 		lead, err := l.mayLead(wanted, ls, e)
 		if err != nil || lead {
 			return e, rev, err
+		}
+		l.legacy = legacy{} // the one that is preferred may have come since
+		if l.clearWay(wanted, ls, w, e) {
+			continue // nobody else may be preferred
 		}
 		want.Slot = l.nextSlot(*slot)
 		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)

@@ -66,6 +66,7 @@ type Session struct {
 	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
 	readers map[string]*tenure              // by name: the one that further readers may share
 	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
+	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
 	sweeper sweeper                         // of keys that may be left behind
 	names                                   // that are in use
 	resting int                             // lines that rest, ready for the next caller
@@ -154,7 +155,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.announce(first)
 	}
 	s.record(first.ID())
-	s.dropLater()
+	s.settleLegacy()
 	s.tasks.Go(s.run)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,8 +199,11 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.cfg.ttl = l.TTL() - s.cfg.delay // for the leases after it
-		return l, s.cfg.validate()
+		if err := s.cfg.goBy(l.TTL(), s.log); err != nil {
+			l.End(err)
+			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
+		}
+		return l, nil
 	}
 	if l, err := s.leaseFromFile(ctx); l != nil || err != nil {
 		return l, err

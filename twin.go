@@ -2,10 +2,15 @@ package etcdlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"time"
 
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -18,11 +23,7 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 		c.lease = clientv3.NoLease
 		c.dedicated = true
 		c.shared = s.beacon
-		if c.leaseFile != "" {
-			h := fnv.New64a()
-			_, _ = h.Write([]byte(name)) // never fails
-			c.leaseFile = fmt.Sprintf("%s-%x", s.cfg.leaseFile, h.Sum64())
-		}
+		c.leaseFile = s.twinFile(name)
 	})})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -30,7 +31,56 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 		}
 		return nil, err
 	}
+	if err := s.DropInherited(ctx, name); err != nil { // the former process had it on this lease
+		s.log.Warn("cannot give up yet what the former process had", zap.String("name", name), zap.Error(err))
+	}
 	return own, nil
+}
+
+// twinFile is the lease file of a twin; "" without one.
+func (s *Session) twinFile(name string) string {
+	if s.cfg.leaseFile == "" {
+		return ""
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return fmt.Sprintf("%s-%x", s.cfg.leaseFile, h.Sum64())
+}
+
+// endTwin revokes the lease that a Run of the former process had for itself, and tells whether there
+// was one. A call of this process that goes without such a lease would wait for it.
+func (s *Session) endTwin(ctx context.Context, name string) (ended bool) {
+	if s.file == nil {
+		return false
+	}
+	file, err := os.OpenFile(s.twinFile(name), os.O_RDWR, 0)
+	if err != nil {
+		return false // there was none
+	}
+	former := &leaseFile{file}
+	defer former.close()
+	if free, err := flock(file); err != nil || !free {
+		return false // another Run of this process has it
+	}
+	id := former.read()
+	if id == clientv3.NoLease {
+		return false
+	}
+	err = s.insist(ctx, func(ctx context.Context) error {
+		_, err := s.leases.Revoke(ctx, id)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err == nil {
+		err = former.write(clientv3.NoLease)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("the lease that the former process had for an election is left to expire",
+			zap.String("name", name), zap.String("lease", hex(id)), zap.Error(err))
+	}
+	return err == nil
 }
 
 // closeTwin closes a twin, and waits until etcd has confirmed that its lease is gone,

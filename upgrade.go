@@ -249,6 +249,9 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	if t.shared != nil {
 		<-t.shared // lest the mark be overwritten; this ends with the lease at the latest
 	}
+	if err := t.line.session.clearName(ctx, t.lease, t.line.name); err != nil {
+		return 0, err
+	}
 	marked, err := q.Upgrade(t.life.context(), t.entry, func(bound int64) string {
 		return t.restate(wire.Holder{Mode: wire.Upgrading, Bound: bound})
 	})

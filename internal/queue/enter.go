@@ -184,13 +184,11 @@ func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	return e
 }
 
-// adopt is adopt where it may be done: what shares, or counts, must not become something
-// else, as others may have gone in beside it. Such a key is deleted, and errAgain says to
-// enter anew.
+// adopt is adopt where it may be done, see Becomes. Any other key is deleted, and errAgain says
+// to enter anew.
 func (q *Queue) adopt(ctx context.Context, key string, w Want, own []*mvccpb.KeyValue) (*Entry, error) {
 	e := adopt(key, w, own)
-	was, wants := wire.Wants(own[0].Value), wire.Wants([]byte(w.Value))
-	if was.Mode == wants.Mode && was.Permits == wants.Permits || was.Mode == wire.Exclusive {
+	if Becomes(own[0].Value, w.Value) {
 		return e, nil
 	}
 	if _, err := q.delete(ctx, e); err != nil {

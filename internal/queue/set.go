@@ -43,6 +43,10 @@ func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, name
 	return s
 }
 
+// Use changes the keys of the set: those in these slots are an entry of a set already. It must
+// not have entered before.
+func (s *Set) Use(slots []wire.Slot) { s.slots = slots }
+
 // eachKey calls f with every queue, and the key in it.
 func (s *Set) eachKey(lease clientv3.LeaseID, f func(i int, q *Queue, key string)) {
 	for i, q := range s.queues {

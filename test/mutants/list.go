@@ -134,6 +134,26 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests"},
 	},
 	{
+		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
+		edits:    []edit{{"inherit.go", "l.legacy = legacy{}\n\tif !l.mayInherit(ls) {", "l.legacy = legacy{}\n\tif true {"}},
+		in:       inRoot, tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
+	},
+	{
+		takesOut: "a key of the former process that does not fit is not waited for (R1)",
+		edits:    []edit{{"inherit.go", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"}},
+		in:       inRoot, tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad", "TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
+	},
+	{
+		takesOut: "a session never gives up a key that it uses (R2)",
+		edits:    []edit{{"inherit.go", "return !s.slots.busy(k.Name, k.Slot)", "return !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"}},
+		in:       inRoot, tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
+	},
+	{
+		takesOut: "a lease of another TTL is not gone on with (R3)",
+		edits:    []edit{{"leasefile.go", "if l.TTL() == asked {", "if true {"}},
+		in:       inRoot, tests: []string{"TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce"},
+	},
+	{
 		takesOut: "what comes late does not stand for long",
 		edits:    []edit{{"sweeper.go", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"}},
 		in:       inRoot, tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
@@ -165,7 +185,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "the key of the process before is taken over by two requests",
-		edits:    []edit{{"fast.go", " || w.under.ID() == s.heir ||", " ||"}},
+		edits:    []edit{{"fast.go", " || s.mayInherit(w.under, l.name) ||", " ||"}},
 		in:       inRoot, tests: []string{"TestATakeoverTakesTwoRequests"},
 	},
 	{

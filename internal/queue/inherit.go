@@ -1,0 +1,57 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// OwnKeys reads, at one revision, the keys that a lease has in the queues of some names: for
+// each name the entries, oldest first, and the mark if there is one. It tries until etcd
+// has answered or ctx ends.
+func (w *Writer) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []string) (all [][]*mvccpb.KeyValue, err error) {
+	reads := make([]clientv3.Op, len(names))
+	for i, name := range names {
+		reads[i] = clientv3.OpGet(wire.Key(name, lease), clientv3.WithPrefix())
+	}
+	_, err = w.retry(ctx, int64(lease), func(ctx context.Context) error {
+		resp, err := w.kv.Txn(ctx).Then(reads...).Commit()
+		if err != nil {
+			return err
+		}
+		all = make([][]*mvccpb.KeyValue, len(names))
+		for i, name := range names {
+			for _, kv := range resp.Responses[i].GetResponseRange().Kvs {
+				if p, ok := wire.ParseKey(string(kv.Key)); ok && p.Lease == lease && p.Name == name {
+					all[i] = append(all[i], kv)
+				}
+			}
+			slices.SortFunc(all[i], func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Becomes tells whether an entry may be rewritten for what is wanted, and keeps its place. What
+// shares, or counts, must not become something else, as others may have gone in beside it;
+// except that a reader may take back that it is becoming a writer.
+func Becomes(value []byte, wanted string) bool {
+	was, wants := wire.Wants(value), wire.Wants([]byte(wanted))
+	return was.Mode == wire.Exclusive || was.Mode == wants.Mode && was.Permits == wants.Permits ||
+		was.Mode == wire.Upgrading && wants.Mode == wire.Shared
+}
+
+// Blocked tells whether any of these entries keeps e from going in. value is that of e.
+func (e *Entry) Blocked(value string, others []*mvccpb.KeyValue) bool {
+	if e.rule == nil {
+		return slices.ContainsFunc(others, func(o *mvccpb.KeyValue) bool { return o.CreateRevision < e.CreateRevision })
+	}
+	blocker, err := e.blocker(e.kv(value), others)
+	return blocker != nil || err != nil
+}
