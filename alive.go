@@ -63,6 +63,8 @@ type aliveRecord struct {
 	// Condemned says that the process is dead. The mark is final: nobody may take the lease
 	// over any more, and any process that finds the mark revokes the lease.
 	Condemned bool `json:"condemned,omitempty"`
+	// By is the process that found it dead.
+	By string `json:"by,omitempty"`
 }
 
 func (r aliveRecord) encode() string {
@@ -270,7 +272,35 @@ func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64
 		If(clientv3.Compare(clientv3.ModRevision(key), "=", at)).
 		Then(clientv3.OpPut(key, r.encode(), clientv3.WithLease(id))).
 		Commit()
+	if err == nil && resp.Succeeded && !r.Condemned {
+		s.announced.Store(resp.Header.Revision)
+	}
 	return err == nil && resp.Succeeded, err
+}
+
+// tellIfCondemned tells, when the lease was revoked, that a candidate did it which took this
+// process for dead. The record that says so has gone with the lease, and is looked for among
+// the changes after a revision, at which this process wrote the record.
+func (s *Session) tellIfCondemned(id clientv3.LeaseID, written int64) {
+	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
+	defer cancel()
+	for resp := range s.watcher.Watch(ctx, aliveKey(id), clientv3.WithRev(written+1)) {
+		for _, ev := range resp.Events {
+			var r aliveRecord
+			switch {
+			case ev.Type == clientv3.EventTypeDelete:
+				return // by an administrator
+			case json.Unmarshal(ev.Kv.Value, &r) == nil && r.Condemned:
+				s.log.Warn("a candidate took this process for dead, and had its lease revoked: "+
+					"connections to the address of crash detection are refused on the way from there",
+					zap.String("lease", hex(id)), zap.String("address", r.Address), zap.String("by", r.By))
+				return
+			}
+		}
+		if resp.Err() != nil {
+			return // the history is gone
+		}
+	}
 }
 
 // hush says, before the session is left to a successor, that nobody shall take the

@@ -28,7 +28,10 @@ var (
 	ErrLost = lease.ErrLost
 
 	// ErrExpired is the reason of a loss when the lease was not renewed in
-	// time: etcd was out of reach, or this process or machine stood still.
+	// time: etcd was out of reach, or this process or machine stood still; or when an
+	// [Election.Run] stopped the renewals on purpose, see [WithStopTimeout] and
+	// [WithProgress], which the text says. The error matches [ErrNoProgress] too in the
+	// latter case.
 	ErrExpired = lease.ErrExpired
 
 	// ErrRevoked is the reason of a loss when etcd no longer knew the lease

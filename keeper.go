@@ -45,8 +45,11 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.mu.Unlock()
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
 		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
-	if errors.Is(cause, ErrExpired) {
+	switch written := s.announced.Load(); {
+	case errors.Is(cause, ErrExpired):
 		s.tasks.Go(func() { s.bury(l) })
+	case errors.Is(cause, ErrRevoked) && written != 0:
+		s.tasks.Go(func() { s.tellIfCondemned(l.ID(), written) })
 	}
 }
 

@@ -3,6 +3,8 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -160,7 +162,7 @@ func (b *beacon) probe(ctx context.Context, address string) (lived, dead bool) {
 // The mark is final, and any candidate that finds it revokes the lease: the revocation does
 // not depend on the process that wrote the mark.
 func (s *Session) condemn(ctx context.Context, name string, l Leader, r aliveRecord, at int64) bool {
-	r.Condemned = true
+	r.Condemned, r.By = true, fmt.Sprintf("%s, process %d", hostname(), os.Getpid())
 	done, err := s.replaceAlive(ctx, l.Lease, at, r)
 	switch {
 	case ctx.Err() != nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,8 +48,11 @@ type Session struct {
 	detach  func() bool      // stops watching the client
 	beacon  *beacon          // nil without WithCrashDetection
 	dark    func()           // releases it, once
-	file    *leaseFile       // nil without WithLeaseFile
-	heir    clientv3.LeaseID // the lease that was taken over; NoLease for none
+
+	announced atomic.Int64 // the revision at which the liveness record was written last, as far as is known; 0: never
+
+	file *leaseFile       // nil without WithLeaseFile
+	heir clientv3.LeaseID // the lease that was taken over; NoLease for none
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.

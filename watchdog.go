@@ -61,13 +61,13 @@ func (g *guard) returned() {
 // that the session gets another one.
 func (g *guard) bury() {
 	if g.starved {
-		g.term.tenure.lease.End(lease.Lost(ErrExpired))
+		g.term.tenure.lease.EndStarved()
 	}
 }
 
 // starve leaves the lease to its end.
-func (g *guard) starve() {
-	g.term.tenure.lease.Starve()
+func (g *guard) starve(why error) {
+	g.term.tenure.lease.Starve(why)
 	g.starved = true
 }
 
@@ -88,8 +88,9 @@ func (g *guard) awaitOrder() bool {
 				hungry.Reset(left)
 				continue
 			}
-			g.starve()
-			g.tell(fmt.Errorf("%w for %v", ErrNoProgress, g.cfg.progress))
+			why := fmt.Errorf("%w for %v", ErrNoProgress, g.cfg.progress)
+			g.starve(why)
+			g.tell(why)
 		case <-g.work.Done():
 			return true
 		case <-g.back:
@@ -151,9 +152,9 @@ func (g *guard) awaitReturn() {
 	if g.cfg.stop == 0 || g.within(g.back, g.cfg.stop, workEighths) {
 		return
 	}
-	g.starve()
-	g.cfg.monitor.stuck()
 	cause, after := context.Cause(g.work), time.Since(told)
+	g.starve(fmt.Errorf("its work has not returned %v after it was told to stop (%v)", after, cause)) //nolint:errorlint // the lease does not end by that cause
+	g.cfg.monitor.stuck()
 	g.log.Error("the work of a term has not stopped in time; its lease is renewed no more",
 		zap.String("name", g.election.name), zap.Int64("token", g.term.Token()),
 		zap.NamedError("told", cause), zap.Duration("after", after), zap.Bool("exits", g.cfg.exits))

@@ -7,7 +7,8 @@ var ErrLost = errors.New("lost")
 
 // Causes of a lease's death, each wrapped by Lost.
 var (
-	// ErrExpired: no renewal was answered in time.
+	// ErrExpired: no renewal was answered in time. The cause of a lease that was given up on
+	// purpose, see Starve, matches it too, and says so.
 	ErrExpired = errors.New("the lease expired, as no renewal was answered in time")
 	// ErrRevoked: etcd did not know the lease before its time was over.
 	ErrRevoked = errors.New("the lease was revoked in etcd")
@@ -15,6 +16,12 @@ var (
 
 // ErrNotFound is returned by Resume for a lease that etcd does not know.
 var ErrNotFound = errors.New("lease not found in etcd")
+
+// givenUpError is the cause of a lease that was renewed no more on purpose.
+type givenUpError struct{ why error }
+
+func (e *givenUpError) Error() string   { return "the lease was given up on purpose: " + e.why.Error() }
+func (e *givenUpError) Unwrap() []error { return []error{ErrExpired, e.why} }
 
 // Lost is the error of something that was lost for a reason: it matches both
 // ErrLost and the reason.

@@ -67,7 +67,7 @@ type Lease struct {
 	mu         sync.Mutex
 	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
 	deadline   *time.Timer   // fires at validUntil or earlier
-	starved    bool          // it is not to be extended any more
+	starved    error         // why it is not to be extended any more; nil if it is
 }
 
 // Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
@@ -160,16 +160,24 @@ func (l *Lease) Context() context.Context { return l.ctx }
 // that it is right also when timers are late, as after the machine slept.
 func (l *Lease) Err() error {
 	l.mu.Lock()
-	expired := l.cfg.Clock() >= l.validUntil
+	expired, cause := l.cfg.Clock() >= l.validUntil, l.expiry()
 	l.mu.Unlock()
 	if expired {
 		// Nothing can have extended it since: extend refuses once it is over.
-		l.End(Lost(ErrExpired))
+		l.End(cause)
 	}
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
 	}
 	return nil
+}
+
+// expiry is the cause of the end by the deadline. Called with l.mu held.
+func (l *Lease) expiry() error {
+	if l.starved != nil {
+		return Lost(&givenUpError{l.starved})
+	}
+	return Lost(ErrExpired)
 }
 
 // ValidUntil is the instant, by the clock, at which the lease ends unless it is
@@ -198,18 +206,29 @@ func (l *Lease) End(cause error) {
 	l.validUntil = min(l.validUntil, l.cfg.Clock())
 }
 
-// Starve stops the renewals: the lease ends at its deadline here, and a margin later
-// in etcd, by itself. What a renewal that is under way extends there counts no more.
-func (l *Lease) Starve() {
+// Starve stops the renewals for a reason, the first of which counts: the lease ends at its
+// deadline here, and a margin later in etcd, by itself. What a renewal that is under way
+// extends there counts no more.
+func (l *Lease) Starve(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.starved = true
+	if l.starved == nil {
+		l.starved = why
+	}
+}
+
+// EndStarved ends a starved lease before its deadline, when nobody needs it any more.
+func (l *Lease) EndStarved() {
+	l.mu.Lock()
+	cause := l.expiry()
+	l.mu.Unlock()
+	l.End(cause)
 }
 
 func (l *Lease) isStarved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.starved
+	return l.starved != nil
 }
 
 // extend counts an answered renewal, but for no longer than the answer says is left.
@@ -218,7 +237,7 @@ func (l *Lease) isStarved() bool {
 func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.Clock() < l.validUntil && !l.starved {
+	if l.cfg.Clock() < l.validUntil && l.starved == nil {
 		l.validUntil = max(l.validUntil, sent+min(l.ttl, left)-l.margin)
 	}
 }

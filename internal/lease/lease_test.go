@@ -200,9 +200,14 @@ func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
 		for srv.Client("a").Count(simetcd.LeaseKeepAlive) == 0 {
 			time.Sleep(100 * time.Millisecond)
 		}
-		l.Starve()
+		why := errors.New("a reason")
+		l.Starve(why)
+		l.Starve(errors.New("another one"))
 		left, began := l.Remaining(), time.Now()
-		require.ErrorIs(t, <-kept, ErrExpired)
+		cause := <-kept
+		require.ErrorIs(t, cause, ErrExpired)
+		require.ErrorIs(t, cause, why)
+		require.EqualError(t, cause, "lost: the lease was given up on purpose: a reason")
 		require.Equal(t, left, time.Since(began))
 		require.Equal(t, 1, srv.Client("a").Count(simetcd.LeaseKeepAlive))
 	})

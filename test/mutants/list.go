@@ -26,7 +26,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "an answer that comes after the end extends nothing",
-		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil && !l.starved {", "if true {"}},
+		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil && l.starved == nil {", "if true {"}},
 		in:       inLease, tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
 	},
 	{
@@ -448,12 +448,12 @@ var mutationsOfTheQueue = []mutation{
 	// Services.
 	{
 		takesOut: "work that does not stop is not renewed for ever (E7)",
-		edits:    []edit{{"watchdog.go", "g.starve()\n	g.cfg.monitor.stuck()", "g.cfg.monitor.stuck()"}},
+		edits:    []edit{{"watchdog.go", "g.starve(fmt.Errorf(\"its work", "_ = (fmt.Errorf(\"its work"}},
 		in:       inRoot, tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease"},
 	},
 	{
 		takesOut: "nor is work that reports no progress (E7)",
-		edits:    []edit{{"watchdog.go", "g.starve()\n			g.tell", "g.tell"}},
+		edits:    []edit{{"watchdog.go", "g.starve(why)\n			g.tell", "g.tell"}},
 		in:       inRoot, tests: []string{"TestALeaderThatReportsNoProgressMakesRoom"},
 	},
 	{
@@ -483,6 +483,11 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "nothing is handed over from under a nested hold (L8)",
 		edits:    []edit{{"hold.go", "if successor != nil && !t.closeFor(h) {", "if false {"}},
 		in:       inRoot, tests: []string{"TestATransferUnderANestedHoldIsRefused"},
+	},
+	{
+		takesOut: "a lease that was given up on purpose says so",
+		edits:    []edit{{"internal/lease/lease.go", "if l.starved != nil {\n\t\treturn Lost(", "if false {\n\t\treturn Lost("}},
+		in:       inRoot, tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas"},
 	},
 	{
 		takesOut: "a starved lease is renewed no more",
