@@ -162,10 +162,11 @@
 // "bound", the revision from which on entries wait for it; its own without), and "counted"
 // for "permits" of "limit" (with "ordered" if it was set by [Semaphore.SetLimit], which stands
 // above what a process was given). A value that is not understood, or does not say "since"
-// when, wants all. "holds" and "all" are for [Deadlocks]. Who can hold beside others of his
+// when, wants all. "holds" and "all" are for [Deadlocks]; a key or name in them that is no UTF-8
+// is written as a zero byte and its bytes in hexadecimal. Who can hold beside others of his
 // session has further keys, with a point and a number behind the lease. Beside a queue, under
 // the name and a zero byte, stand the limit that was set ("limit") and requests to let go
-// ("ask/").
+// ("ask/"); the etcdlock command puts there since when it is in line and holds ("who/").
 //
 // To acquire what is free takes one request, as do Unlock, Release, Resign, and a
 // TryLock, which writes nothing if the name is taken. To read beside readers of the own

@@ -21,7 +21,9 @@ func TestDeadlocksOfNamesThatAreNotUTF8AreSeen(t *testing.T) {
 		require.NoError(w, err)
 		require.Equal(w, []string{la.Key()}, entries[1].Holds, "as it is in etcd")
 
-		_, err = NewMutex(b, "\xfe\xff/1", detect).Lock(lb.Context())
+		bounded, cancel := context.WithTimeout(lb.Context(), time.Minute)
+		defer cancel()
+		_, err = NewMutex(b, "\xfe\xff/1", detect).Lock(bounded)
 		require.ErrorIs(w, err, ErrDeadlock)
 		require.NoError(w, lb.Unlock(w.ctx))
 		require.NoError(w, older.get().Unlock(w.ctx))

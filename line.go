@@ -3,7 +3,6 @@ package etcdlock
 import (
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -158,11 +157,7 @@ func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
 			// The outcome came in the same instant. The caller wants none any more.
 			w.given.hold.abandon()
 		}
-		ended := contextError(ctx)
-		if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("%w: %w", ended, locked)
-		}
-		return nil, ended
+		return nil, waitError(ctx, locked)
 	}
 }
 

@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -61,6 +62,16 @@ func lockedBy(o queue.Obstacle) *LockedError {
 		e.Holder = QueueEntry{Key: string(o.KV.Key), CreateRevision: o.KV.CreateRevision, Holding: o.Holds}
 	}
 	return e
+}
+
+// waitError is the error of a wait whose context ended, with what was in the way, nil if that is not
+// known. Only after a deadline it matters what the time was spent on.
+func waitError(ctx context.Context, locked *LockedError) error {
+	ended := contextError(ctx)
+	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ended, locked)
+	}
+	return ended
 }
 
 // lockedHere is the error of a call that found another goroutine of its session: the one that

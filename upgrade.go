@@ -125,6 +125,7 @@ type upgrade struct {
 	alone chan struct{} // closed when no other reader of the session is left
 
 	outcome chan outcome            // holds one
+	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by session.mu
 	over    bool                    // it has its outcome, or nobody waits for that; guarded by session.mu
 	cancel  context.CancelCauseFunc // ends the wait
 	done    chan struct{}           // closed when the mark is taken back, or pointless
@@ -209,7 +210,11 @@ func (u *upgrade) await(ctx context.Context) (*Hold, error) {
 	case o := <-u.outcome: // it came in the same instant
 		return o.hold, o.err
 	default:
-		return nil, h.lostOr(contextError(ctx))
+		var locked *LockedError
+		if u.waiting != nil {
+			locked = lockedBy(u.waiting.Obstacle())
+		}
+		return nil, h.lostOr(waitError(ctx, locked))
 	}
 }
 
@@ -263,6 +268,10 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
+	s := t.line.session
+	s.mu.Lock()
+	u.waiting = marked
+	s.mu.Unlock()
 	return q.Await(ctx, marked)
 }
 

@@ -130,7 +130,7 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 	lock, again := l.take(name)
 	switch {
 	case lock == nil:
-		return fmt.Errorf("unlock %q: %w", name, ErrNotLocked)
+		return fmt.Errorf("unlock %.200q: %w", name, ErrNotLocked)
 	case again:
 		_, err := l.session.Client().Txn(ctx).If(lock.Guard()).Then(clientv3.OpDelete(lock.Key())).Commit()
 		if err != nil {
@@ -182,10 +182,10 @@ func (l *Locker) take(name string) (lock *etcdlock.Lock, again bool) {
 func (l *Locker) RenewLockLease(_ context.Context, lockKey string, _ time.Duration) error {
 	lock := l.Held(lockKey)
 	if lock == nil {
-		return fmt.Errorf("renew %q: %w", lockKey, ErrNotLocked)
+		return fmt.Errorf("renew %.200q: %w", lockKey, ErrNotLocked)
 	}
 	if err := lock.Err(); err != nil {
-		return fmt.Errorf("renew %q: %w", lockKey, err)
+		return fmt.Errorf("renew %.200q: %w", lockKey, err)
 	}
 	return nil
 }

@@ -36,9 +36,9 @@ func run(ctx context.Context, args []string) int {
 	cmd.SetArgs(args)
 	began := false // a command of ours has: what goes wrong before is a matter of flags and arguments
 	beforeEach(cmd, func() { began = true })
-	err := cmd.ExecuteContext(ctx)
+	ran, err := cmd.ExecuteContextC(ctx)
 	if err != nil && !began {
-		err = usageError{err}
+		err = usagef("%w; see %s --help", err, ran.CommandPath())
 	}
 	var code exitError
 	switch {
