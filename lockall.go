@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,8 +35,9 @@ type LockSet struct {
 //
 // For what it blocks on, and for its errors, see [Mutex.Lock]. Further errors:
 // [ErrInvalidName] for no names or one that is given twice, [ErrNestedName] for names that
-// lie inside each other, [ErrTooManyNames] for more than 64 or than this etcd takes (two
-// operations a name, of its --max-txn-ops), and [ErrDeadlock] when ctx carries a hold of one
+// lie inside each other, [ErrTooManyNames] for more than 64 or than this etcd takes in one
+// request (two operations a name, of its --max-txn-ops; about five times the bytes of the names,
+// of its --max-request-bytes), and [ErrDeadlock] when ctx carries a hold of one
 // of the names.
 //
 // After [Session.Orphan] a LockAll of the same names takes over what another one held.
@@ -78,7 +80,7 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 		return nil, err
 	}
 	cfg := newMutexConfig(s, nil)
-	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: names}, nil), values: ctx, carried: carriedBy(ctx)}
+	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
 	for _, name := range names {
 		if h := w.carried.of(s, name); h != nil {
 			return nil, w.never(h, "the context carries a hold of %s (key %s), which would be waited for", wire.Quote(name), wire.Quote(h.Key()))
@@ -89,10 +91,39 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 		return nil, err
 	}
 	h, err := l.await(ctx, w)
-	if errors.Is(err, rpctypes.ErrTooManyOps) {
+	switch {
+	case errors.Is(err, rpctypes.ErrTooManyOps):
 		err = fmt.Errorf("%w: %d, and this etcd allows fewer (see its --max-txn-ops): %w", ErrTooManyNames, len(names), err)
+	case errors.Is(err, rpctypes.ErrRequestTooLarge):
+		err = fmt.Errorf("%w: %d with %d bytes, and this etcd takes smaller requests (see its --max-request-bytes): %w",
+			ErrTooManyNames, len(names), size(names), err)
 	}
 	return h, err
+}
+
+// together is what each entry of a set says of the others: all names, by which a reader tells
+// which entries are one set. Where that is much it is a digest of them instead, as the size of
+// the request would otherwise grow with the square of the names.
+func together(names []string) []string {
+	if len(names)*size(names) <= mostNamed {
+		return names
+	}
+	h := sha256.New()
+	for _, name := range names {
+		fmt.Fprintf(h, "%d %s", len(name), name)
+	}
+	return []string{fmt.Sprintf("%d names, %x", len(names), h.Sum(nil)[:8])}
+}
+
+// mostNamed is how many bytes all names may take in all entries of a set together. Up to there the
+// value is that of earlier versions.
+const mostNamed = 64 << 10
+
+func size(names []string) (bytes int) {
+	for _, name := range names {
+		bytes += len(name)
+	}
+	return bytes
 }
 
 // checkTogether tells why names cannot be locked together.

@@ -2,12 +2,14 @@ package queue
 
 import (
 	"context"
+	"errors"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// restated is how many entries one transaction of RestateAll changes, below the server's
-// limit of operations.
+// restated is how many entries one transaction of RestateAll changes at first, below the
+// default of the server's limit of operations. A server with a lower limit gets fewer.
 const restated = 50
 
 // RestateAll writes new values into all entries that restate changes, oldest first,
@@ -16,7 +18,7 @@ const restated = 50
 // first error. Who enters meanwhile is not waited for: so entries must come with a value
 // that need not be changed from before the call on.
 func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func(value []byte) (string, bool)) error {
-	for {
+	for most := restated; ; {
 		all, _, err := q.List(ctx)
 		if err != nil {
 			return err
@@ -24,7 +26,7 @@ func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func
 		var each []clientv3.Op
 		for _, kv := range all {
 			value, changed := restate(kv.Value)
-			if !changed || len(each) == restated {
+			if !changed || len(each) == most {
 				continue
 			}
 			key := string(kv.Key)
@@ -36,7 +38,10 @@ func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func
 			return nil
 		}
 		resp, err := q.writer.TxnAlone(ctx, q.name, []clientv3.Cmp{order}, each, nil)
-		if err != nil || !resp.Succeeded {
+		switch {
+		case errors.Is(err, rpctypes.ErrTooManyOps) && most > 1:
+			most /= 2
+		case err != nil || !resp.Succeeded:
 			return err
 		}
 	}

@@ -1,12 +1,17 @@
 package simetcd
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// maxTxnOps is etcd's default of --max-txn-ops.
-const maxTxnOps = 128
+// maxTxnOps is etcd's default of --max-txn-ops, and maxRequestBytes that of --max-request-bytes.
+const (
+	maxTxnOps       = 128
+	maxRequestBytes = 3 << 19 // 1.5 MiB
+)
 
 func checkRange(r *pb.RangeRequest) error {
 	if len(r.Key) == 0 {
@@ -42,8 +47,11 @@ func checkDelete(r *pb.DeleteRangeRequest) error {
 }
 
 // checkTxn refuses what etcd refuses before a transaction gets near the store.
-func checkTxn(r *pb.TxnRequest) error {
-	if err := checkOps(r, maxTxnOps); err != nil {
+func checkTxn(r *pb.TxnRequest, maxOps int) error {
+	if proto.Size(r) > maxRequestBytes {
+		return rpctypes.ErrGRPCRequestTooLarge
+	}
+	if err := checkOps(r, maxOps); err != nil {
 		return err
 	}
 	if _, _, err := checkOverlaps(r.Success); err != nil {

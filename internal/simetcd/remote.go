@@ -101,7 +101,7 @@ func (r remote) Txn(ctx context.Context, req *pb.TxnRequest, _ ...grpc.CallOptio
 		kind = TxnReadOnly
 	}
 	return invoke(ctx, r.link, kind, req, func() (*pb.TxnResponse, error) {
-		if err := checkTxn(req); err != nil {
+		if err := checkTxn(req, r.srv.cfg.MaxTxnOps); err != nil {
 			return nil, err
 		}
 		t := r.srv.begin()

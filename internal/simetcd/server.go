@@ -23,6 +23,8 @@ type Config struct {
 	UnsyncedTick time.Duration
 	// ProgressInterval is the period of progress notifications for watches that want them: etcd's 10 minutes when zero.
 	ProgressInterval time.Duration
+	// MaxTxnOps is how many operations a transaction may have: etcd's 128 when zero.
+	MaxTxnOps int
 	// Reproducible makes a run repeatable from its seed also where the program sends several requests at one instant: see
 	// the package's documentation.
 	Reproducible bool
@@ -33,6 +35,9 @@ type Config struct {
 func (cfg Config) withDefaults() Config {
 	if cfg.MinLatency == 0 && cfg.MaxLatency == 0 {
 		cfg.MinLatency, cfg.MaxLatency = 500*time.Microsecond, 1500*time.Microsecond
+	}
+	if cfg.MaxTxnOps == 0 {
+		cfg.MaxTxnOps = maxTxnOps
 	}
 	if cfg.MinTTL == 0 {
 		cfg.MinTTL = time.Second
