@@ -160,11 +160,14 @@ func (l *Lease) Context() context.Context { return l.ctx }
 // that it is right also when timers are late, as after the machine slept.
 func (l *Lease) Err() error {
 	l.mu.Lock()
-	expired, cause := l.cfg.Clock() >= l.validUntil, l.expiry()
+	var expired error // made only then, as every call of a hold comes here
+	if l.cfg.Clock() >= l.validUntil {
+		expired = l.expiry()
+	}
 	l.mu.Unlock()
-	if expired {
+	if expired != nil {
 		// Nothing can have extended it since: extend refuses once it is over.
-		l.End(cause)
+		l.End(expired)
 	}
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
