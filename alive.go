@@ -284,7 +284,7 @@ func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64
 func (s *Session) tellIfCondemned(id clientv3.LeaseID, written int64) {
 	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
 	defer cancel()
-	for resp := range s.watcher.Watch(ctx, aliveKey(id), clientv3.WithRev(written+1)) {
+	for resp := range s.streams.Watcher.Watch(ctx, aliveKey(id), clientv3.WithRev(written+1)) {
 		for _, ev := range resp.Events {
 			var r aliveRecord
 			switch {

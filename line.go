@@ -178,7 +178,7 @@ func (s *Session) usable(name string) error {
 
 // queue is the queue of a name in etcd.
 func (s *Session) queue(name string) *queue.Queue {
-	return queue.New(s.ctx, s.writer, s.watcher, name, s.log)
+	return queue.New(s.ctx, s.writer, s.streams.Watcher, name, s.log)
 }
 
 // join puts w at the end of the line of a name, and makes the line if need be. It
@@ -264,7 +264,7 @@ func (s *Session) addLine(id string, names ...string) *line {
 		}
 	}
 	if len(names) > 1 {
-		l.queue = queue.NewSet(s.ctx, s.writer, s.watcher, names, l.slots, s.log)
+		l.queue = queue.NewSet(s.ctx, s.writer, s.streams.Watcher, names, l.slots, s.log)
 	} else {
 		l.single = s.queue(names[0])
 		l.queue = l.single

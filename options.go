@@ -71,11 +71,11 @@ type sessionConfig struct {
 
 	// For tests.
 	net    network
-	remote pb.LeaseClient // what renews, see lease.Config.Remote
+	remote pb.LeaseClient // what renewals are opened on, see newStreams
 	lanes  int            // writes under way at once, see queue.Writer
 	peek   int64          // how much of a queue is read at the door; 0: the default
 	few    int            // how long a queue is watched as a whole, see there too
-	// watches is what watches are opened on, see watch.Watcher.
+	// watches is what watches are opened on, see newStreams.
 	watches pb.WatchClient
 	// transact is what brief writes are sent with, see queue.Writer.
 	transact func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)

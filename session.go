@@ -19,8 +19,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/watch"
 )
 
 // Session keeps a lease in etcd alive, under which all keys of its locks and
@@ -41,13 +41,13 @@ type Session struct {
 	cancel  context.CancelCauseFunc
 	tasks   sync.WaitGroup // every goroutine of the session
 	writer  *queue.Writer
-	watcher clientv3.Watcher // the client's, or what stands in for it
-	settle  *alarm.Clock     // when a hold has lasted for a while
-	rested  *alarm.Clock     // when a line has rested for long enough
-	closed  chan struct{}    // closed when shutdown is through
-	detach  func() bool      // stops watching the client
-	beacon  *beacon          // nil without WithCrashDetection
-	dark    func()           // releases it, once
+	streams *perclient.Streams // of renewals and watches, which the client's sessions share
+	settle  *alarm.Clock       // when a hold has lasted for a while
+	rested  *alarm.Clock       // when a line has rested for long enough
+	closed  chan struct{}      // closed when shutdown is through
+	detach  func() bool        // stops watching the client
+	beacon  *beacon            // nil without WithCrashDetection
+	dark    func()             // releases it, once
 
 	announced atomic.Int64 // the revision at which the liveness record was written last, as far as is known; 0: never
 
@@ -141,15 +141,17 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.writer.Peek = cfg.peek
 	}
 	s.settle, s.rested = alarm.New(queue.Settle), alarm.New(queue.Resting)
-	s.watcher = s.newWatcher()
+	s.streams = s.newStreams()
 
 	if err := s.light(); err != nil {
 		s.cancel(err)
+		s.streams.Leave()
 		return nil, err
 	}
 	first, err := s.firstLease(ctx)
 	if err != nil {
 		s.cancel(err)
+		s.streams.Leave()
 		s.dark()
 		s.file.close()
 		return nil, err
@@ -245,9 +247,8 @@ func (s *Session) leaseConfig() lease.Config {
 		Reconnect:   s.reconnect,
 		FromReceipt: countFromReceipt,
 	}
-	cfg.Remote = s.cfg.remote
-	if cfg.Remote == nil && etcdkv.PlainLease(s.client) {
-		cfg.Remote = clientv3.RetryLeaseClient(s.client)
+	if s.streams.Renewals != nil {
+		cfg.Renewer = s.streams.Renewals
 	}
 	return cfg
 }
@@ -287,15 +288,20 @@ func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 // reason.
 func (s *Session) Err() error { return context.Cause(s.ctx) }
 
-// newWatcher stands in for the client's watcher, if that is what clientv3 has put there: a
-// namespace does concern watches.
-func (s *Session) newWatcher() clientv3.Watcher {
-	remote := s.cfg.watches
-	if remote == nil && etcdkv.PlainWatcher(s.client) {
-		remote = pb.NewWatchClient(s.client.ActiveConnection())
+// newStreams joins the streams of the client. What somebody else has put in the place of clientv3's
+// Lease or Watcher is asked itself. A namespace concerns watches, but not leases.
+func (s *Session) newStreams() *perclient.Streams {
+	var on any // nil where a test opens the streams
+	leases, watches := s.cfg.remote, s.cfg.watches
+	conn := s.client.ActiveConnection()
+	if conn != nil && leases == nil && watches == nil {
+		on = conn
 	}
-	if remote == nil {
-		return s.client.Watcher
+	if leases == nil && etcdkv.PlainLease(s.client) {
+		leases = clientv3.RetryLeaseClient(s.client)
 	}
-	return watch.New(s.ctx, s.client.Watcher, remote, s.spawn)
+	if watches == nil && etcdkv.PlainWatcher(s.client) {
+		watches = pb.NewWatchClient(conn)
+	}
+	return perclient.Join(on, leases, watches, s.client)
 }

@@ -89,6 +89,7 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 	detach()
 	s.cancel(how.cause) // and with it the lease, and with that all holds
 	s.tasks.Wait()      // all of them end with s.ctx
+	s.streams.Leave()
 	defer close(s.closed)
 	if how != endWithClient || !s.cfg.dedicated {
 		defer s.leave() // when the lease is gone: nobody shall take this for a crash before

@@ -121,7 +121,7 @@ func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testin
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				s := w.session("a")
-				w.pass(time.Second)
+				w.pass(ttl / 2) // until the stream of renewals is there
 				w.Intercept(func(c simetcd.Call) simetcd.Action {
 					if c.Client == "a" && c.Kind == simetcd.Txn && puts(c) {
 						return act

@@ -13,9 +13,10 @@ import (
 
 // renewal is one answered, failed or abandoned renewal.
 type renewal struct {
-	sent time.Duration
-	ttl  time.Duration // as answered
-	err  error
+	began time.Duration // when it was to be sent
+	sent  time.Duration // when it was, if it was answered
+	ttl   time.Duration // as answered
+	err   error
 }
 
 // Keep renews the lease until it ends, and returns the cause. It is called once,
@@ -30,11 +31,12 @@ type renewal struct {
 func (l *Lease) Keep() error {
 	var (
 		every    = (l.ttl - l.cfg.Delay) / 3
-		again    = (l.ttl - l.cfg.Delay) / 6 // while an answer is owed
+		again    = l.again()
 		answers  = make(chan renewal)
 		failures int
 		owed     time.Duration // since when an answer is owed, by the clock
 		owing    bool
+		latest   time.Duration // when the latest answered renewal was sent, by the clock
 		senders  sync.WaitGroup
 	)
 	defer senders.Wait() // they end with l.ctx
@@ -72,12 +74,13 @@ func (l *Lease) Keep() error {
 		case r := <-answers:
 			switch {
 			case r.err == nil:
-				failures, owing = 0, false
+				failures, owing, latest = 0, false, max(latest, r.sent)
 				l.extend(r.sent, r.ttl)
 				l.answered(true, nil)
 				next.Reset(l.nextRenewal(every))
 			case errors.Is(r.err, rpctypes.ErrLeaseNotFound):
 				l.endUnknown()
+			case r.began < latest: // it says nothing that a later one does not know better
 			default:
 				l.answered(false, r.err)
 				next.Reset(backoff.Delay(failures, 50*time.Millisecond, again, int64(l.id)))
@@ -86,6 +89,9 @@ func (l *Lease) Keep() error {
 		}
 	}
 }
+
+// again is the time between renewals while an answer is owed.
+func (l *Lease) again() time.Duration { return (l.ttl - l.cfg.Delay) / 6 }
 
 // errOverdue is told to Answered for a renewal that hangs.
 var errOverdue = errors.New("a renewal is overdue")
@@ -101,17 +107,17 @@ func (l *Lease) nextRenewal(every time.Duration) time.Duration {
 // renew sends one renewal and waits for its answer for as long as that can be of
 // use.
 func (l *Lease) renew() renewal {
-	sent := l.cfg.Clock()
 	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
 	defer cancel()
-	ttl, err := renewOnce(ctx, l.renews, l.id)
-	return renewal{sent: l.cfg.countFrom(sent), ttl: ttl, err: err}
+	began := l.cfg.Clock()
+	ttl, sent, err := l.cfg.renewOnce(ctx, l.id, l.again())
+	return renewal{began: began, sent: sent, ttl: ttl, err: err}
 }
 
 // Verify asks etcd now whether it still knows the lease, when a key under it is
 // found to be gone. If not, the lease ends, for that cause. It waits for ctx.
 func (l *Lease) Verify(ctx context.Context) {
-	if _, err := renewOnce(ctx, l.renews, l.id); errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if _, _, err := l.cfg.renewOnce(ctx, l.id, l.again()); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.endUnknown()
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -28,8 +27,8 @@ import (
 type Config struct {
 	// Client grants, renews and revokes.
 	Client clientv3.Lease
-	// Remote, if it is not nil, renews in place of Client; see streams.
-	Remote pb.LeaseClient
+	// Renewer, if it is not nil, renews in place of Client.
+	Renewer Renewer
 	// TTL is what Grant asks for, in whole seconds.
 	TTL time.Duration
 	// Margin is the safety margin; 0 means the default of margin().
@@ -56,7 +55,6 @@ type Config struct {
 // Lease is one granted lease.
 type Lease struct {
 	cfg    Config
-	renews renewer
 	id     clientv3.LeaseID
 	ttl    time.Duration // as granted, which may be more than was asked for (trap C6)
 	margin time.Duration
@@ -84,26 +82,18 @@ func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
 // Resume takes over a lease that exists. It renews it, which tells at once
 // whether etcd still knows it (trap C7); ErrNotFound if not.
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
-	sent := cfg.Clock()
-	once, done := context.WithCancel(ctx) // ends the stream of this renewal
-	defer done()
-	ttl, err := renewOnce(once, cfg.renewer(once), id)
+	ttl, sent, err := cfg.renewOnce(ctx, id, patience)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return nil, ErrNotFound
 	case err != nil:
 		return nil, err
 	}
-	return begin(parent, cfg, id, cfg.countFrom(sent), ttl), nil
+	return begin(parent, cfg, id, sent, ttl), nil
 }
 
-// renewer renews until ctx ends.
-func (c *Config) renewer(ctx context.Context) renewer {
-	if c.Remote != nil {
-		return &streams{remote: c.Remote, ctx: ctx}
-	}
-	return once{c.Client}
-}
+// patience is for how long the renewal by which a lease is taken over holds up another one of it.
+const patience = time.Second
 
 func (c *Config) countFrom(sent time.Duration) time.Duration {
 	if c.FromReceipt {
@@ -121,7 +111,6 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 	}
 	l.margin += cfg.Delay
 	l.ctx, l.cancel = context.WithCancelCause(parent)
-	l.renews = cfg.renewer(l.ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.validUntil = l.validFrom(sent)

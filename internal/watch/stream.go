@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -267,9 +268,15 @@ func (st *stream) settle() {
 func (st *stream) retire() {
 	if st.of.current == st {
 		st.of.current = nil
+		if st.live > 0 {
+			st.of.retired = append(st.of.retired, st)
+		}
 	}
 	if st.live == 0 {
 		st.cancel()
+	}
+	if len(st.of.retired) > mostRetired {
+		st.of.retired[0].end()
 	}
 }
 
@@ -293,10 +300,16 @@ func (st *stream) heard() int {
 func (st *stream) over() {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()
+	st.end()
+}
+
+// end is over with mu held.
+func (st *stream) end() {
 	if st.ended {
 		return
 	}
 	st.ended = true
+	st.of.retired = slices.DeleteFunc(st.of.retired, func(o *stream) bool { return o == st })
 	if st.ctx.Err() == nil && st.answers == 0 {
 		st.of.failed++
 	}

@@ -30,16 +30,22 @@ type Watcher struct {
 	// mu guards what follows, and all of the streams and the watches. It is never held across a
 	// request.
 	mu      sync.Mutex
-	current *stream // takes the watches to come; nil: there is none yet
-	failed  int     // streams in a row that broke before they answered anything
+	current *stream   // takes the watches to come; nil: there is none yet
+	retired []*stream // those that do not any more, and still have watches; oldest first
+	failed  int       // streams in a row that broke before they answered anything
 }
 
 // New makes a watcher that speaks to remote. It asks for nothing before the first watch. Its
-// goroutines are started by spawn: two for each stream, and as a rule there is one stream, or
-// none.
+// goroutines are started by spawn: two for each stream. There is one stream while any watch is
+// open, and a few more after some of them hung.
 func New(life context.Context, of clientv3.Watcher, remote pb.WatchClient, spawn func(func()) bool) *Watcher {
 	return &Watcher{Watcher: of, life: life, remote: remote, spawn: spawn}
 }
+
+// mostRetired is how many streams that were left for another one are kept for the watches that they
+// have. With one more the oldest ends, and its watches are opened again on the current one. So the
+// number of streams does not grow with the faults that a long life meets.
+const mostRetired = 3
 
 // turns is how many times the bound a watch waits for its creation while those before it are
 // answered, as when all of a stream that broke are opened anew.

@@ -172,6 +172,26 @@ func TestAWatchThatDoesNotTellSendsTheNextOnesElsewhere(t *testing.T) {
 	})
 }
 
+// However often a stream has to be left for another one, few are kept. report R8
+func TestStreamsThatWereLeftAreFew(t *testing.T) {
+	simulate(t, func(r *rig) {
+		var kept []*Watch
+		for range 20 {
+			w := r.open("k")
+			kept = append(kept, w)
+			w.MoveOn()
+		}
+		r.streams(20, mostRetired)
+		for _, w := range kept[:20-mostRetired] {
+			r.over(w)
+		}
+		rev := r.put("k")
+		for _, w := range kept[20-mostRetired:] {
+			r.tells(w, rev)
+		}
+	})
+}
+
 // drop loses all requests of a kind.
 func (r *rig) drop(kind simetcd.Kind) {
 	r.Intercept(func(c simetcd.Call) simetcd.Action { return simetcd.Action{DropRequest: c.Kind == kind} })

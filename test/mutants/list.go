@@ -10,7 +10,8 @@ const (
 	inAlarm = "internal/alarm"
 	inWire  = "internal/wire"
 
-	inEtcdKV = "internal/etcdkv"
+	inEtcdKV    = "internal/etcdkv"
+	inPerClient = "internal/perclient"
 )
 
 // mutations is the list. The pieces are small, so that they outlive most changes around
@@ -386,6 +387,31 @@ var mutationsOfTheQueue = []mutation{
 		takesOut: "an observer misses no change because a stream breaks",
 		edits:    []edit{{"internal/queue/resume.go", "clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))", "clientv3.WithRange(q.end))"}},
 		in:       inQueue, tests: []string{"TestNoChangeIsMissedBecauseAStreamBreaks"},
+	},
+	{
+		takesOut: "the sessions of a client share their streams (R8)",
+		edits:    []edit{{"internal/perclient/perclient.go", "e := s.all[id]", "e := s.all[new(byte)]"}},
+		in:       inRoot, tests: []string{"TestTwoHundredSessionsGoByAFewStreams"},
+	},
+	{
+		takesOut: "few streams of renewals that hang are kept (R8)",
+		edits:    []edit{{"internal/perclient/renewals.go", "len(r.hanging) > mostHanging", "false"}},
+		in:       inPerClient, tests: []string{"TestStreamsStayFewWhileEtcdHangs"},
+	},
+	{
+		takesOut: "a lease that breaks the stream is renewed alone (R8)",
+		edits:    []edit{{"internal/perclient/stream.go", "blamed := len(st.sent) > 0 && answer.Final(err)", "blamed := len(st.sent) > 0 && answer.Final(err) && false"}},
+		in:       inPerClient, tests: []string{"TestALeaseThatBreaksTheStreamIsRenewedAlone"},
+	},
+	{
+		takesOut: "an answer is not taken for that to a later renewal (R8)",
+		edits:    []edit{{"internal/perclient/renewals.go", "earlier = r.current.asked[id]", "_ = id"}},
+		in:       inPerClient, tests: []string{"TestAnAnswerBelongsToItsOwnRenewal"},
+	},
+	{
+		takesOut: "few streams of watches that were left are kept (R8)",
+		edits:    []edit{{"internal/watch/stream.go", "len(st.of.retired) > mostRetired", "false"}},
+		in:       inWatch, tests: []string{"TestStreamsThatWereLeftAreFew"},
 	},
 	{
 		takesOut: "the streams of watches require a leader (A22)",
