@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lasttry"
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
@@ -155,6 +156,9 @@ const lastTryBound = time.Second
 // lastTry returns ctx; or, if that has ended, a context for one last attempt. The caller of a
 // Close that gets no attempt would leave its locks to expire.
 func lastTry(ctx context.Context) (context.Context, context.CancelFunc) {
+	if lasttry.Off(ctx) {
+		return ctx, func() {}
+	}
 	if ctx.Err() == nil {
 		return ctx, func() {}
 	}

@@ -14,6 +14,7 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/lasttry"
 )
 
 const defaultSessionTTL = 60
@@ -140,7 +141,7 @@ func (s *Session) leave() {
 	defer cancel()
 	if _, err := s.inner.Orphan(ctx); err != nil {
 		cancel()
-		_ = s.inner.Close(ctx) // too late to revoke anything
+		_ = s.inner.Close(lasttry.Without(ctx)) // too late to revoke anything
 	}
 }
 
@@ -209,7 +210,7 @@ func (s *Session) Close() error {
 	var err error
 	first := false
 	s.end(errClosed, func() {
-		first, err = true, s.inner.Close(ctx)
+		first, err = true, s.inner.Close(lasttry.Without(ctx))
 	})
 	<-s.gone
 	if !first && s.orphan {
