@@ -2,7 +2,10 @@ package etcdlock
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -157,29 +160,36 @@ var several = map[string]bool{"1 and 2 of 3 permits": true, "2 and 1 of 3 permit
 // wait for a key of its own lease, and nothing is left.
 // report R1
 func TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad(t *testing.T) {
-	for had, first := range acquisitions {
+	dir, n := t.TempDir(), 0
+	names := slices.Sorted(maps.Keys(acquisitions))
+	for i, had := range names {
 		t.Run(had, func(t *testing.T) {
-			for asked, second := range acquisitions {
+			for j, asked := range names {
 				if onlyAsFirst[asked] {
 					continue
 				}
 				for _, killed := range []bool{false, true} {
-					for _, rival := range []bool{false, true} {
-						if rival && (tries[asked] || several[asked] && !several[had]) {
-							continue // they may find that one; or it waits for one half of them and is in the way of the other
-						}
-						t.Run(asked+map[bool]string{false: " after Orphan", true: " after kill"}[killed]+map[bool]string{true: " beside a rival"}[rival], func(t *testing.T) {
-							simulate(t, func(w *world) { w.restart(first, second, killed, rival) })
-						})
+					rival := killed != ((i+j)%2 == 0) // of the four cases two for each pair
+					if rival && (tries[asked] || several[asked] && !several[had]) {
+						rival = false // they may find that one; or it waits for one half of them and is in the way of the other
 					}
+					n++
+					simulate(t, func(w *world) {
+						defer func() {
+							if w.Failed() {
+								w.Logf("asked for: %s, killed: %v, beside a rival: %v", asked, killed, rival)
+							}
+						}()
+						w.restart(filepath.Join(dir, strconv.Itoa(n)), acquisitions[had], acquisitions[asked], killed, rival)
+					})
 				}
 			}
 		})
 	}
 }
 
-func (w *world) restart(first, second acquisition, killed, rival bool) {
-	file := WithLeaseFile(filepath.Join(w.TempDir(), "lease"))
+func (w *world) restart(path string, first, second acquisition, killed, rival bool) {
+	file := WithLeaseFile(path)
 	a := w.session("a", file)
 	before := first(w, a)
 	var holds bool
@@ -367,4 +377,56 @@ func TestALateRequestOfTheFormerProcessIsNotWaitedFor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deletion that was not answered, and comes late, does not take what was taken over since.
+// report R2
+func TestALateDeletionSparesAKeyThatWasTakenOverSince(t *testing.T) {
+	for _, name := range slices.Sorted(maps.Keys(acquisitions)) {
+		ask := acquisitions[name]
+		if onlyAsFirst[name] || tries[name] || name == "Run on a lease of its own" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				a := w.session("a")
+				before := ask(w, a)
+				if before.run != nil {
+					before.run.cancel()
+				}
+				id := a.Lease()
+				w.killed("a", a)
+				again := w.session("a2", WithLease(id))
+				w.next("a2", simetcd.Txn, simetcd.Action{DelayRequest: 3 * time.Second})
+				require.ErrorIs(w, again.DropInherited(w.timeout(500*time.Millisecond)), context.DeadlineExceeded)
+				has := ask(w, again)
+				keys := w.Keys("m/")
+				require.NotEmpty(w, keys)
+				w.pass(time.Minute)
+				require.Equal(w, keys, w.Keys("m/"))
+				w.unlock(has.release)
+			})
+		})
+	}
+}
+
+// report R1
+func TestALockAllInOtherSlotsIsTakenOverAsAWhole(t *testing.T) {
+	simulate(t, func(w *world) {
+		file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+		a := w.session("a", file)
+		first := w.lockAll(a, "n") // in slot 1 of n
+		set := w.lockAllLater(a, "m", "n")
+		w.pass(time.Second)
+		set.isWaiting()
+		w.unlock(first.Unlock)
+		held := set.get() // in slots 1 and 2
+		require.Contains(w, held.Keys()[1], ".2")
+		w.killed("a", a)
+		again := w.lockAll(w.session("a2", file), "m", "n")
+		require.Equal(w, held.Keys(), again.Keys())
+		require.Greater(w, again.Token(), held.Token())
+		w.pass(time.Minute)
+		require.NoError(w, again.Err())
+	})
 }

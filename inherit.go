@@ -180,9 +180,10 @@ func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fits := func(name string, kv *mvccpb.KeyValue) (wire.Slot, bool) {
+	fits := func(i int, kv *mvccpb.KeyValue) (wire.Slot, bool) {
 		k, ok := wire.ParseKey(string(kv.Key))
-		return k.Slot, ok && !k.Mark && s.unused(k) && k.Name == name && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
+		unused := s.unused(k) || l.own() && l.slots[i] == k.Slot // for this very waiter
+		return k.Slot, ok && !k.Mark && unused && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
 	}
 	unused := 0
 	for _, kv := range slices.Concat(all...) {
@@ -195,10 +196,10 @@ func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
 	l.legacy.others = unused > len(l.names)
 	for _, oldest := range all[0] {
 		var slots []wire.Slot
-		for i, name := range l.names {
-			for _, kv := range all[i] {
+		for i := range l.names {
+			for _, kv := range all[i] { // of the name l.names[i]
 				// Those of several names that were not written together are no entry of a set.
-				if slot, ok := fits(name, kv); ok && kv.CreateRevision == oldest.CreateRevision {
+				if slot, ok := fits(i, kv); ok && kv.CreateRevision == oldest.CreateRevision {
 					slots = append(slots, slot)
 					break
 				}
@@ -227,7 +228,9 @@ func (l *line) adoptOwn(wanted *span, ls *lease.Lease, w *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, slot := range l.slots {
-		s.dropSlot(l.names[i], slot)
+		if slot != slots[i] {
+			s.dropSlot(l.names[i], slot)
+		}
 	}
 	l.slots = slots
 	if set, ok := l.queue.(*queue.Set); ok {

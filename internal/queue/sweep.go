@@ -24,7 +24,8 @@ const MostSwept = 40
 // Sweep deletes what stands under some keys, the late effects of writes that were not answered.
 // No other goroutine may write them meanwhile. It reads all of them in one transaction, and
 // deletes those that stand in another one; each is tried once. After an error some of
-// them may have been deleted.
+// them may have been deleted, or may be yet, unless they are written before: an entry that
+// goes on with such a key writes it first, so that a delete which comes late is refused.
 func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
 	reads := make([]clientv3.Op, 0, 2*len(all))
 	for _, k := range all {
@@ -61,7 +62,7 @@ func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
 				ops = append(ops, clientv3.OpDelete(k.Mark))
 			}
 		}
-		deletes = append(deletes, clientv3.OpTxn([]clientv3.Cmp{created(k.Key, own[0].CreateRevision)}, ops, nil))
+		deletes = append(deletes, clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(k.Key), "=", own[0].ModRevision)}, ops, nil))
 		found = append(found, k)
 	}
 	if len(found) == 0 {
@@ -69,11 +70,13 @@ func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
 	}
 	bounded, cancel = context.WithTimeout(ctx, FirstBound)
 	defer cancel()
-	if _, err = w.TxnAlone(bounded, found[0].Name, nil, deletes, nil); err != nil {
+	if resp, err = w.TxnAlone(bounded, found[0].Name, nil, deletes, nil); err != nil {
 		return err
 	}
-	for _, k := range found {
-		k.Deleted = true
+	for i, k := range found {
+		if k.Deleted = resp.Responses[i].GetResponseTxn().Succeeded; !k.Deleted {
+			err = errAgain // another session has restated it
+		}
 	}
-	return nil
+	return err
 }

@@ -112,7 +112,7 @@ var mutationsOfTheQueue = []mutation{
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits:    []edit{{"serve.go", "case unsure:\n\t\t\tl.suspect(", "case false:\n\t\t\tl.suspect("}},
-		in:       inRoot, tests: []string{"TestAnEnqueueOfUnknownOutcomeLeavesNoPhantom"},
+		in:       inRoot, tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{
 		takesOut: "so is one that was cut off with its caller",
@@ -137,17 +137,22 @@ var mutationsOfTheQueue = []mutation{
 	{
 		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
 		edits:    []edit{{"inherit.go", "l.legacy = legacy{}\n\tif !l.mayInherit(ls) {", "l.legacy = legacy{}\n\tif true {"}},
-		in:       inRoot, tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
+		in:       inRoot, tests: []string{"TestAPlaceInLineIsTakenOverIfItFits", "TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
 		edits:    []edit{{"inherit.go", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"}},
-		in:       inRoot, tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad", "TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
+		in:       inRoot, tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
 	},
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
 		edits:    []edit{{"inherit.go", "return !s.slots.busy(k.Name, k.Slot)", "return !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"}},
 		in:       inRoot, tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
+	},
+	{
+		takesOut: "a deletion that comes late spares a key that was taken over since (R2)",
+		edits:    []edit{{"internal/queue/sweep.go", "clientv3.Compare(clientv3.ModRevision(k.Key), \"=\", own[0].ModRevision)", "created(k.Key, own[0].CreateRevision)"}},
+		in:       inRoot, tests: []string{"TestALateDeletionSparesAKeyThatWasTakenOverSince"},
 	},
 	{
 		takesOut: "a lease of another TTL is not gone on with (R3)",
