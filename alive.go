@@ -16,7 +16,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
@@ -220,23 +219,6 @@ func (s *Session) announce(l *lease.Lease) {
 			s.log.Error("crash detection is off: cannot tell where to find this process", zap.Error(err))
 		}
 	})
-}
-
-// insist tries a request until etcd has answered or ctx ends.
-func (s *Session) insist(ctx context.Context, try func(context.Context) error) error {
-	for n := 0; ; n++ {
-		bounded, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := try(bounded)
-		cancel()
-		if err == nil || answer.Final(err) {
-			return err
-		}
-		select {
-		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
-		case <-ctx.Done():
-			return contextError(ctx)
-		}
-	}
 }
 
 // alive reads what stands under a lease; at is its revision, 0 for nothing.

@@ -77,7 +77,11 @@ func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 	if id == clientv3.NoLease || id != s.heir {
 		return nil, nil
 	}
-	resp, err := s.leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
+	var resp *clientv3.LeaseTimeToLiveResponse
+	err := s.insist(ctx, func(ctx context.Context) (err error) {
+		resp, err = s.leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -166,9 +166,18 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 	}
 }
 
+// resume renews a lease that exists.
+func (s *Session) resume(ctx context.Context, id clientv3.LeaseID) (l *lease.Lease, err error) {
+	err = s.insistAloud(ctx, "the session", func(ctx context.Context) (err error) {
+		l, err = lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+		return err
+	})
+	return l, err
+}
+
 // takeOver makes a lease that exists that of this session.
 func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lease, error) {
-	l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+	l, err := s.resume(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}
@@ -179,7 +188,7 @@ func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lea
 // revokes the lease, and returns nil without an error: the session is to begin with another
 // one. Deadlines would be counted by a TTL that nobody asked for.
 func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *bool) (*lease.Lease, error) {
-	l, err := lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+	l, err := s.resume(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}

@@ -206,7 +206,11 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	if err := m.session.usable(m.name); err != nil {
 		return 0, err
 	}
-	resp, err := m.session.kv.Get(ctx, limitKey(m.name))
+	var resp *clientv3.GetResponse
+	err := m.session.insist(ctx, func(ctx context.Context) (err error) {
+		resp, err = m.session.kv.Get(ctx, limitKey(m.name))
+		return err
+	})
 	if err != nil {
 		return 0, m.explain(err)
 	}
@@ -243,8 +247,10 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	key := limitKey(m.name)
 	if limit == 0 {
-		_, err := m.session.kv.Delete(ctx, key)
-		return err
+		return m.session.insist(ctx, func(ctx context.Context) error {
+			_, err := m.session.kv.Delete(ctx, key)
+			return err
+		})
 	}
 	order, err := json.Marshal(limitOrder{Limit: limit})
 	if err != nil {
@@ -252,7 +258,11 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	// First the order, by which all are written who enter from then on, and then those who
 	// are there.
-	put, err := m.session.kv.Put(ctx, key, string(order))
+	var put *clientv3.PutResponse
+	err = m.session.insist(ctx, func(ctx context.Context) (err error) {
+		put, err = m.session.kv.Put(ctx, key, string(order))
+		return err
+	})
 	if err != nil {
 		return err
 	}

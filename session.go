@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
-	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/perclient"
@@ -80,7 +78,10 @@ type Session struct {
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
-// or ctx ends; ctx bounds the creation only, and the session lives on after it.
+// or ctx ends; ctx bounds the creation only, and the session lives on after it. While etcd does not
+// answer it tries again, each time for a few seconds at most, and logs after the first second why.
+// The error of ctx comes with the reason of the last try: a connection that is refused, a name that
+// is not found, a failed TLS handshake, or no answer at all.
 //
 // Errors: [ErrNilClient], [ErrInvalidTTL], [ErrInvalidOption], [ErrLeaseNotFound]
 // (with [WithLease]), [ErrLeaseFileInUse] (with [WithLeaseFile]), [ErrClientClosed], and
@@ -88,7 +89,10 @@ type Session struct {
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
 	s, err := newSession(ctx, client, opts)
 	if err != nil && ctx.Err() != nil && !answer.Final(err) && !errors.Is(err, ErrLeaseFileInUse) {
-		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), contextError(ctx))
+		if !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w; the last try: %w", contextError(ctx), unanswered(err))
+		}
+		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: new session: %w", err)
@@ -214,19 +218,13 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	if l, err := s.leaseFromFile(ctx); l != nil || err != nil {
 		return l, err
 	}
-	l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
-	for n := 0; err != nil; n++ {
-		if answer.Final(err) || ctx.Err() != nil {
-			return nil, err
-		}
-		select {
-		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
-		case <-ctx.Done():
-			return nil, contextError(ctx)
-		case <-s.client.Ctx().Done():
-			return nil, ErrClientClosed
-		}
+	var l *lease.Lease
+	err := s.insistAloud(ctx, "the session", func(ctx context.Context) (err error) {
 		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig())
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	if l.TTL() > s.cfg.ttl+s.cfg.delay {
 		l.End(ErrInvalidTTL)

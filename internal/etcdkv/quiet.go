@@ -14,6 +14,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -132,10 +133,26 @@ func (q quietLease) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLive
 func send[Req, Resp any](ctx context.Context, repeatable bool, by func(context.Context, *Req, ...grpc.CallOption) (*Resp, error),
 	req *Req, options []grpc.CallOption) (*Resp, error) {
 	resp, err := by(ctx, req, with(options)...)
+	err = noConnection(err)
 	if err == nil || ctx.Err() != nil || !again(err, repeatable) {
 		return resp, err
 	}
-	return by(ctx, req, options...)
+	resp, byInterceptor := by(ctx, req, options...)
+	if byInterceptor != nil && ctx.Err() != nil {
+		return nil, err // which tells why there was no answer
+	}
+	return resp, byInterceptor
+}
+
+// noConnection is err; or, if a deadline passed before there was any connection, why there was none.
+// gRPC says so in the error's text, and clientv3 puts a bare context.DeadlineExceeded in its place.
+func noConnection(err error) error {
+	if s, ok := status.FromError(err); ok && s.Code() == codes.DeadlineExceeded {
+		if _, why, found := strings.Cut(s.Message(), "latest balancer error: "); found {
+			return status.Error(codes.Unavailable, why)
+		}
+	}
+	return err
 }
 
 // again tells whether clientv3's interceptor would send a refused request again. repeatable says

@@ -18,7 +18,7 @@ type mirror struct {
 func (q *Queue) read(ctx context.Context) (*mirror, error) {
 	m := &mirror{}
 	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) error {
-		kvs, rev, err := q.List(ctx)
+		kvs, rev, err := q.listOnce(ctx)
 		if err != nil {
 			return err
 		}

@@ -207,8 +207,18 @@ func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) 
 	return err == nil && resp.Succeeded, err
 }
 
-// List reads the whole queue at one revision, oldest first.
-func (q *Queue) List(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
+// List reads the whole queue at one revision, oldest first. It tries until etcd has answered or ctx
+// ends.
+func (q *Queue) List(ctx context.Context) (kvs []*mvccpb.KeyValue, rev int64, err error) {
+	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+		kvs, rev, err = q.listOnce(ctx)
+		return err
+	})
+	return kvs, rev, err
+}
+
+// listOnce is one try of List.
+func (q *Queue) listOnce(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
@@ -217,12 +227,9 @@ func (q *Queue) List(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	return resp.Kvs, resp.Header.Revision, nil
 }
 
-// AwaitList is List that tries again until etcd has answered or ctx ends.
-func (q *Queue) AwaitList(ctx context.Context) (kvs []*mvccpb.KeyValue, err error) {
-	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
-		kvs, _, err = q.List(ctx)
-		return err
-	})
+// AwaitList is List without the revision.
+func (q *Queue) AwaitList(ctx context.Context) ([]*mvccpb.KeyValue, error) {
+	kvs, _, err := q.List(ctx)
 	return kvs, err
 }
 

@@ -68,6 +68,9 @@ func retryBounded(ctx context.Context, seed int64, bounded func(context.Context,
 	}
 }
 
+// Bound is how long try n of a request waits for its answer.
+func Bound(n int) time.Duration { return bound(n) }
+
 // bound is how long try n waits for its answer. The first ones do not wait for long: a member
 // that hangs with its connections open answers nothing, one that has lost its leader answers
 // after seconds, and the next try goes to another member.

@@ -1,0 +1,111 @@
+package etcdlock
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	zapobserver "go.uber.org/zap/zaptest/observer"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+)
+
+// report R4: a request that hangs, as on a member that is stopped with its connections open, is sent
+// again soon, and the next try is answered.
+func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
+	session := func(s *Session, w *world, opts ...SessionOption) error {
+		opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), renewOn(w.Client("b"))}, opts...)
+		s, err := NewSession(w.ctx, w.Client("b").Client, opts...)
+		if err == nil {
+			w.sessions = append(w.sessions, s)
+		}
+		return err
+	}
+	for what, call := range map[string]func(w *world, s *Session) error{
+		"new session": func(w *world, s *Session) error { return session(s, w) },
+		"take over":   func(w *world, s *Session) error { return session(s, w, WithLease(w.GrantLease(ttl))) },
+		"lease file":  func(w *world, s *Session) error { return session(s, w, WithLeaseFile(w.TempDir()+"/lease")) },
+		"queue":       func(w *world, s *Session) error { _, err := NewMutex(s, "m").Queue(w.ctx); return err },
+		"leader":      func(w *world, s *Session) error { _, err := NewElection(s, "e").Leader(w.ctx); return err },
+		"candidates":  func(w *world, s *Session) error { _, err := NewElection(s, "e").Candidates(w.ctx); return err },
+		"limit":       func(w *world, s *Session) error { _, err := NewSemaphore(s, "s", 2).Limit(w.ctx); return err },
+		"set limit":   func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 3) },
+		"unset limit": func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
+		"deadlocks":   func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
+		"try":         func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
+		"lock all":    func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.session("a")
+				w.campaign(NewElection(s, "e"), "a")
+				var seen [100]atomic.Bool
+				w.Intercept(func(c simetcd.Call) simetcd.Action {
+					return simetcd.Action{DropRequest: c.Kind != simetcd.WatchCancel && !seen[c.Kind].Swap(true)}
+				})
+				began := time.Now()
+				require.NoError(w, call(w, s))
+				require.Less(w, time.Since(began), 5*time.Second)
+				w.Intercept(nil)
+			})
+		})
+	}
+}
+
+// report R9: why etcd does not answer stands in the log after a second, and in the error.
+func TestASessionThatWaitsForEtcdSaysWhy(t *testing.T) {
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	closed := listen()
+	closed.Close()
+	hung, plain := listen(), listen()
+	go func() {
+		for {
+			c, err := plain.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			c.Close()
+		}
+	}()
+	for what, of := range map[string]struct {
+		cfg    clientv3.Config
+		reason string
+	}{
+		"a closed port":     {clientv3.Config{Endpoints: []string{closed.Addr().String()}}, "connection refused"},
+		"a name":            {clientv3.Config{Endpoints: []string{"etcd.invalid:2379"}}, "lookup etcd.invalid"},
+		"TLS against plain": {clientv3.Config{Endpoints: []string{"https://" + plain.Addr().String()}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "tls: first record does not look like a TLS handshake"},
+		"etcd that hangs":   {clientv3.Config{Endpoints: []string{hung.Addr().String()}}, "no answer"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			core, logs := zapobserver.New(zapcore.WarnLevel)
+			of.cfg.Logger = zap.NewNop()
+			c, err := clientv3.New(of.cfg)
+			require.NoError(t, err)
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
+			_, err = NewSession(ctx, c, WithLogger(zap.New(core)))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Contains(t, err.Error(), of.reason)
+			lines := logs.FilterMessageSnippet("has not answered yet").All()
+			require.Len(t, lines, 1, "a line, and one")
+			assert.Contains(t, lines[0].ContextMap()["reason"], of.reason)
+			assert.Equal(t, []any{of.cfg.Endpoints[0]}, lines[0].ContextMap()["endpoints"])
+		})
+	}
+}
