@@ -173,9 +173,9 @@ func (s *Session) answered(ok bool, err error) {
 }
 
 // revoke revokes a lease that has ended here. It tries until etcd has answered, be it
-// a refusal, or ctx ends, but for no more than one TTL: then the lease has run out by itself.
+// a refusal, or ctx ends, but for no longer than etcd keeps the lease: then it has run out by itself.
 func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.TTL(), errUnreachable)
+	ctx, cancel := context.WithTimeoutCause(ctx, l.Granted(), errUnreachable)
 	defer cancel()
 	for n := 0; ; n++ {
 		try, cancelTry := context.WithTimeout(ctx, tryTimeout)

@@ -193,14 +193,14 @@ func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}
 	asked := s.cfg.ttl + s.cfg.delay
-	if l.TTL() == asked {
+	if l.Granted() == asked {
 		return s.inheritFrom(ctx, l)
 	}
 	l.End(ErrInvalidTTL)
 	if !*told {
 		*told = true
 		s.log.Warn("the former process had another TTL or lock-delay: what it held is given up", zap.String("file", s.cfg.leaseFile),
-			zap.String("lease", hex(id)), zap.Duration("former TTL with lock-delay", l.TTL()), zap.Duration("TTL with lock-delay", asked))
+			zap.String("lease", hex(id)), zap.Duration("former TTL with lock-delay", l.Granted()), zap.Duration("TTL with lock-delay", asked))
 	}
 	try, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()

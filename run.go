@@ -118,7 +118,7 @@ func (r *runner) tellLimits() {
 	if r.cfg.stop > 0 {
 		r.log.Info("campaigning; the work has to return in time when it is told to stop", zap.String("name", r.election.name),
 			zap.Duration("timeout", r.cfg.stop), zap.Duration("timeout-after-loss", after),
-			zap.Duration("ttl", l.TTL()-l.Delay()), zap.Duration("margin", l.Margin()-l.Delay()), zap.Bool("exits", r.cfg.exits))
+			zap.Duration("ttl", l.TTL()), zap.Duration("margin", l.Margin()-l.Delay()), zap.Bool("exits", r.cfg.exits))
 	}
 }
 

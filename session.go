@@ -209,7 +209,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.cfg.goBy(l.TTL(), s.log); err != nil {
+		if err := s.cfg.goBy(l.Granted(), s.log); err != nil {
 			l.End(err)
 			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
 		}
@@ -226,10 +226,10 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.TTL() > s.cfg.ttl+s.cfg.delay {
+	if l.TTL() > s.cfg.ttl {
 		l.End(ErrInvalidTTL)
 		_ = l.Revoke(ctx) // it runs out by itself otherwise
-		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", ErrInvalidTTL, s.cfg.ttl, l.TTL())
+		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", ErrInvalidTTL, s.cfg.ttl, l.Granted())
 	}
 	return l, nil
 }
@@ -269,12 +269,22 @@ func (s *Session) Lease() clientv3.LeaseID {
 	return l.ID()
 }
 
-// TTL is the TTL that etcd granted for the present lease, or for the last one; with the
-// delay of [WithLockDelay].
+// TTL returns the TTL of the current lease, or of the last one: the TTL of [WithTTL], or of the
+// lease given to [WithLease], as etcd granted it. The delay of [WithLockDelay] is not in it, so
+// that a program can derive deadlines from it: a hold ends at most one TTL after the last answered
+// renewal. It asks nobody.
 func (s *Session) TTL() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lease.TTL()
+}
+
+// LeaseTTL returns the TTL that etcd granted for the current lease, or for the last one: TTL and
+// the delay of [WithLockDelay]. After a crash etcd keeps the session's keys for that long.
+func (s *Session) LeaseTTL() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease.Granted()
 }
 
 // Done is closed when the session has ended for good. A lost lease is not the end

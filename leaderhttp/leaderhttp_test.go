@@ -34,14 +34,14 @@ func simulate(t *testing.T, test func(t *testing.T, srv *simetcd.Server)) {
 	})
 }
 
-func newService(t *testing.T, srv *simetcd.Server, name string) *service {
+func newService(t *testing.T, srv *simetcd.Server, name string, opts ...etcdlock.SessionOption) *service {
 	t.Helper()
 	start := time.Now()
 	s := &service{T: t, client: srv.Client(name), monitor: new(etcdlock.Monitor)}
 	s.http = Handler(s.monitor)
 	var err error
-	s.session, err = etcdlock.NewSession(t.Context(), s.client.Client, etcdlock.WithTTL(10*time.Second),
-		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))
+	s.session, err = etcdlock.NewSession(t.Context(), s.client.Client, append(opts, etcdlock.WithTTL(10*time.Second),
+		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))...)
 	require.NoError(t, err)
 	return s
 }
@@ -124,34 +124,39 @@ func TestOnlyTheLeaderIsTheLeader(t *testing.T) {
 }
 
 func TestALeaderThatIsCutOffIsNoneFromItsDeadlineOn(t *testing.T) {
-	simulate(t, func(t *testing.T, srv *simetcd.Server) {
-		a := newService(t, srv, "a")
-		term := make(chan *etcdlock.Term, 1)
-		let := make(chan struct{})
-		stop := a.run("a", func(ctx context.Context, got *etcdlock.Term) error {
-			term <- got
-			<-let // deaf
-			<-ctx.Done()
-			return nil
-		})
-		got := <-term
-		a.client.Cut()
-		for got.Err() == nil {
-			a.answers("/leader", 200)
-			a.answers("/readyz", 200)
-			time.Sleep(100 * time.Millisecond)
-		}
-		a.answers("/leader", 503)
-		a.answers("/readyz", 503)
-		a.answers("/healthz", 200)
-		close(let)
-		a.client.Heal()
-		time.Sleep(10 * time.Second)
-		<-term
-		a.answers("/leader", 200)
-		require.ErrorIs(t, stop(), context.Canceled)
-		a.close()
+	for _, delay := range []time.Duration{0, time.Hour} { // report P1
+		simulate(t, func(t *testing.T, srv *simetcd.Server) { cutOff(t, srv, delay) })
+	}
+}
+
+func cutOff(t *testing.T, srv *simetcd.Server, delay time.Duration) {
+	a := newService(t, srv, "a", etcdlock.WithLockDelay(delay))
+	term := make(chan *etcdlock.Term, 1)
+	let := make(chan struct{})
+	stop := a.run("a", func(ctx context.Context, got *etcdlock.Term) error {
+		term <- got
+		<-let // deaf
+		<-ctx.Done()
+		return nil
 	})
+	got := <-term
+	require.WithinDuration(t, time.Now().Add(10*time.Second), a.status().Term.Deadline, 4*time.Second)
+	a.client.Cut()
+	for got.Err() == nil {
+		a.answers("/leader", 200)
+		a.answers("/readyz", 200)
+		time.Sleep(100 * time.Millisecond)
+	}
+	a.answers("/leader", 503)
+	a.answers("/readyz", 503)
+	a.answers("/healthz", 200)
+	close(let)
+	a.client.Heal()
+	time.Sleep(10 * time.Second)
+	<-term
+	a.answers("/leader", 200)
+	require.ErrorIs(t, stop(), context.Canceled)
+	a.close()
 }
 
 func TestWhatIsUnhealthyOrStuckSaysSo(t *testing.T) {

@@ -187,6 +187,16 @@ func TestAGuardThatIsStoppedHoldsNothingUp(t *testing.T) {
 	nothingLeft(t, name)
 }
 
+// report P1
+func TestALockDelayTakesNothingFromTheCommandsTime(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"lock"}, {"elect", "--once"}} {
+		args = append(args, "--ttl", ttl.String(), "--lock-delay", "13s", nameOf(t), "--", "sleep", "1")
+		p := runToEnd(t, args...)
+		require.Zero(t, p.code, "%v: %s", args, &p.stderr)
+	}
+}
+
 func TestNoTemporaryFileIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)

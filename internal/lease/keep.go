@@ -30,7 +30,7 @@ type renewal struct {
 // is away there are at most as many renewals under way as fit into one TTL.
 func (l *Lease) Keep() error {
 	var (
-		every    = (l.ttl - l.cfg.Delay) / 3
+		every    = l.TTL() / 3
 		again    = l.again()
 		answers  = make(chan renewal)
 		failures int
@@ -91,7 +91,7 @@ func (l *Lease) Keep() error {
 }
 
 // again is the time between renewals while an answer is owed.
-func (l *Lease) again() time.Duration { return (l.ttl - l.cfg.Delay) / 6 }
+func (l *Lease) again() time.Duration { return l.TTL() / 6 }
 
 // errOverdue is told to Answered for a renewal that hangs.
 var errOverdue = errors.New("a renewal is overdue")
@@ -100,14 +100,14 @@ var errOverdue = errors.New("a renewal is overdue")
 // answered request was sent, but never nothing: an answer that extends little, as an
 // old one or one with a short TTL, must not be asked for again at once, and again.
 func (l *Lease) nextRenewal(every time.Duration) time.Duration {
-	sent := l.ValidUntil() - l.ttl + l.margin
+	sent := l.ValidUntil() - l.granted + l.margin
 	return max(sent+every-l.cfg.Clock(), every/16)
 }
 
 // renew sends one renewal and waits for its answer for as long as that can be of
 // use.
 func (l *Lease) renew() renewal {
-	ctx, cancel := context.WithTimeout(l.ctx, l.ttl-l.margin)
+	ctx, cancel := context.WithTimeout(l.ctx, l.granted-l.margin)
 	defer cancel()
 	began := l.cfg.Clock()
 	ttl, sent, err := l.cfg.renewOnce(ctx, l.id, l.again())

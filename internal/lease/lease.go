@@ -54,10 +54,10 @@ type Config struct {
 
 // Lease is one granted lease.
 type Lease struct {
-	cfg    Config
-	id     clientv3.LeaseID
-	ttl    time.Duration // as granted, which may be more than was asked for (trap C6)
-	margin time.Duration
+	cfg     Config
+	id      clientv3.LeaseID
+	granted time.Duration // may be more than Config.TTL asked for (trap C6)
+	margin  time.Duration
 
 	ctx    context.Context // ends with the lease, with the cause of its death
 	cancel context.CancelCauseFunc
@@ -105,9 +105,9 @@ func (c *Config) countFrom(sent time.Duration) time.Duration {
 // begin starts the life of a lease that etcd granted or renewed on the request
 // sent then.
 func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl time.Duration) *Lease {
-	l := &Lease{cfg: cfg, id: id, ttl: ttl, margin: cfg.Margin}
+	l := &Lease{cfg: cfg, id: id, granted: ttl, margin: cfg.Margin}
 	if l.margin == 0 {
-		l.margin = defaultMargin(ttl - cfg.Delay)
+		l.margin = defaultMargin(l.TTL())
 	}
 	l.margin += cfg.Delay
 	l.ctx, l.cancel = context.WithCancelCause(parent)
@@ -127,14 +127,18 @@ func defaultMargin(ttl time.Duration) time.Duration {
 
 // validFrom is the equation.
 func (l *Lease) validFrom(sent time.Duration) time.Duration {
-	return sent + l.ttl - l.margin
+	return sent + l.granted - l.margin
 }
 
 // ID is the lease's ID in etcd.
 func (l *Lease) ID() clientv3.LeaseID { return l.id }
 
-// TTL is the TTL that etcd granted.
-func (l *Lease) TTL() time.Duration { return l.ttl }
+// TTL is the TTL without Config.Delay. Everything that reasons with the time of a hold uses it.
+func (l *Lease) TTL() time.Duration { return l.granted - l.cfg.Delay }
+
+// Granted is the TTL that etcd granted, Config.Delay included: the time after which etcd deletes
+// the lease when it is not renewed.
+func (l *Lease) Granted() time.Duration { return l.granted }
 
 // Margin is how long before its end in etcd the lease ends here.
 func (l *Lease) Margin() time.Duration { return l.margin }
@@ -230,7 +234,7 @@ func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cfg.Clock() < l.validUntil && l.starved == nil {
-		l.validUntil = max(l.validUntil, sent+min(l.ttl, left)-l.margin)
+		l.validUntil = max(l.validUntil, sent+min(l.granted, left)-l.margin)
 	}
 }
 
@@ -250,7 +254,7 @@ func (l *Lease) look() {
 // still while the machine sleeps, the lease in etcd does not. With the slices a
 // machine that wakes up is told within one of them, and not after all the rest.
 func (l *Lease) untilLook() time.Duration {
-	slice := min(max(l.ttl/20, 100*time.Millisecond), 500*time.Millisecond)
+	slice := min(max(l.TTL()/20, 100*time.Millisecond), 500*time.Millisecond)
 	return min(max(l.validUntil-l.cfg.Clock(), 0), slice)
 }
 

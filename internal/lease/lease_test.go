@@ -65,14 +65,14 @@ func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, asleep *time.Duration) {
 		l, err := Grant(t.Context(), context.Background(), cfg)
 		require.NoError(t, err)
-		l.extend(cfg.Clock()+3*time.Second, l.ttl)
+		l.extend(cfg.Clock()+3*time.Second, l.granted)
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond))
-		l.extend(0, l.ttl)
+		l.extend(0, l.granted)
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond), "answers may overtake each other")
 		*asleep = 20 * time.Second
-		l.extend(cfg.Clock(), l.ttl)
+		l.extend(cfg.Clock(), l.granted)
 		require.ErrorIs(t, l.Err(), ErrExpired)
-		l.extend(cfg.Clock(), l.ttl)
+		l.extend(cfg.Clock(), l.granted)
 		require.ErrorIs(t, l.Err(), ErrExpired)
 		require.LessOrEqual(t, l.Remaining(), time.Duration(0))
 	})

@@ -26,6 +26,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestAHoldEndsByTheSendTimeOfTheLastAnsweredRenewal"},
 	},
 	{
+		takesOut: "the TTL that deadlines are derived from has no lock-delay in it",
+		edits:    []edit{{"internal/lease/lease.go", "return l.granted - l.cfg.Delay", "return l.granted"}},
+		in:       inRoot, tests: []string{"TestNothingThatReasonsWithTheTTLCountsTheLockDelay"},
+	},
+	{
 		takesOut: "an answer that comes after the end extends nothing",
 		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil && l.starved == nil {", "if true {"}},
 		in:       inLease, tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
@@ -156,7 +161,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a lease of another TTL is not gone on with (R3)",
-		edits:    []edit{{"leasefile.go", "if l.TTL() == asked {", "if true {"}},
+		edits:    []edit{{"leasefile.go", "if l.Granted() == asked {", "if true {"}},
 		in:       inRoot, tests: []string{"TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce"},
 	},
 	{
