@@ -32,7 +32,7 @@ func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true
+	ownGroup(cmd.SysProcAttr)
 	endWithParent(cmd.SysProcAttr)
 	if cmd.WaitDelay == 0 {
 		cmd.WaitDelay = time.Second // for what is left of the group, which may have its output open
@@ -49,7 +49,7 @@ func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	c.all[p] = true
 	go func() {
 		p.err = cmd.Wait()
-		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // nobody may be left
+		killGroup(p) // nothing of it may be left
 		close(p.gone)
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -110,7 +110,7 @@ func (p *Child) Kill() {
 	select {
 	case <-p.gone: // its number may be another's by now
 	default:
-		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL)
+		killGroup(p)
 		<-p.gone
 	}
 }

@@ -2,6 +2,6 @@ package procs
 
 import "syscall"
 
-// endWithParent has the kernel end the child when this program dies without being
-// able to do anything about it.
+// endWithParent makes the kernel kill the child when this program dies without being able to end
+// the child.
 func endWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }

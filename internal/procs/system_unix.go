@@ -1,0 +1,11 @@
+//go:build unix
+
+package procs
+
+import "syscall"
+
+// ownGroup puts a process that is to be started into a process group of its own.
+func ownGroup(attr *syscall.SysProcAttr) { attr.Setpgid = true }
+
+// killGroup kills the process group of a process.
+func killGroup(p *Child) { _ = syscall.Kill(-p.Pid(), syscall.SIGKILL) }
