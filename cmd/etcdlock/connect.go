@@ -162,7 +162,7 @@ func (c *connection) secure(cfg *clientv3.Config) error {
 	info := transport.TLSInfo{CertFile: c.cert, KeyFile: c.key, TrustedCAFile: c.caCert, InsecureSkipVerify: c.insecureSkipVerify}
 	tls, err := info.ClientConfig()
 	if err != nil {
-		return usagef("TLS: %w", err)
+		return fmt.Errorf("TLS: %w", err) // files that may be put right without another flag
 	}
 	tls.InsecureSkipVerify = c.insecureSkipVerify
 	cfg.TLS = tls

@@ -230,11 +230,23 @@ func (t *terms) resign(term *etcdlock.Term) {
 	_ = term.Resign(ctx)
 }
 
+// checkAddress tells what is wrong with an address however often it is tried.
+func checkAddress(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err
+}
+
 // serveProbes serves what the election is at, until the returned function is called.
 func serveProbes(addr string, m *etcdlock.Monitor) (stop func(), err error) {
+	if err := checkAddress(addr); err != nil {
+		return nil, usagef("--listen %q: %w", addr, err)
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--listen: %w", err)}
+		return nil, fmt.Errorf("--listen: %w", err) // another process may have it, for now
 	}
 	fmt.Fprintf(os.Stderr, "etcdlock: serving http://%s/leader\n", l.Addr())
 	server := &http.Server{Handler: leaderhttp.Handler(m), ReadHeaderTimeout: 5 * time.Second}
