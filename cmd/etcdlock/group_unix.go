@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// isStop tells whether a signal is that of ^Z.
+func isStop(sig syscall.Signal) bool { return sig == syscall.SIGTSTP }
+
 // inOwnGroup has a command's whole process group killed with its context.
 func inOwnGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -51,7 +52,7 @@ func (h *health) options(name string) []etcdlock.RunOption {
 		cmd.Env = append(os.Environ(), "ETCDLOCK_NAME="+name)
 		inOwnGroup(cmd)
 		cmd.WaitDelay = time.Second
-		out, err := cmd.CombinedOutput()
+		out, err := child.CombinedOutput(cmd)
 		if err != nil {
 			return fmt.Errorf("--health: %w: %s", err, printable(strings.TrimSpace(string(out))))
 		}

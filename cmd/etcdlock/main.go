@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,18 +19,27 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 {
+	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case child.GuardCommand:
 			child.RunGuard()
 			return
 		case child.StarterCommand:
-			child.RunStarter()
+			child.RunStarter(os.Args[2:])
 			return
 		}
 	}
-	os.Exit(run(context.Background(), os.Args[1:]))
+	stop := child.ReapOrphans()
+	code := run(context.Background(), os.Args[1:])
+	stop()
+	if interrupted.Load() && code == 128+int(syscall.SIGINT) {
+		child.DieOfInterrupt()
+	}
+	os.Exit(code)
 }
+
+// interrupted is set when the command died of SIGINT, or the wait in line was ended by it.
+var interrupted atomic.Bool
 
 // run is main with an exit code.
 func run(ctx context.Context, args []string) int {

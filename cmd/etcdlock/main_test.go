@@ -44,6 +44,9 @@ var dev struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asSubreaper) != "" {
+		becomeSubreaper()
+	}
 	if os.Getenv(asCommand) != "" {
 		main()
 		return
@@ -119,9 +122,15 @@ func start(t *testing.T, args ...string) *process {
 
 func startOn(t *testing.T, endpoint string, args ...string) *process {
 	t.Helper()
+	return startFile(t, os.Args[0], endpoint, args...)
+}
+
+// startFile starts an etcdlock that is in a file.
+func startFile(t *testing.T, file, endpoint string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, lines: make(chan string, 1000), ended: make(chan struct{})}
 	p.mark = fmt.Sprintf("ETCDLOCK_TEST_MARK=%s-%d", t.Name(), time.Now().UnixNano())
-	p.cmd = exec.Command(os.Args[0], args...)
+	p.cmd = exec.Command(file, args...)
 	p.cmd.Env = append(os.Environ(), asCommand+"=1", noSleep, p.mark, "ETCDCTL_ENDPOINTS="+endpoint)
 	p.cmd.SysProcAttr = endWithTests()
 	p.cmd.Stderr = &p.stderr

@@ -66,7 +66,10 @@ func (s *signals) pass(sig syscall.Signal) {
 		s.command.Signal(sig)
 		s.ended = s.ended || end && sig != syscall.SIGHUP // to many it says to read their settings again
 	case end:
+		interrupted.Store(sig == syscall.SIGINT)
 		s.cancel(signalled{sig})
+	case isStop(sig):
+		child.StopJob()
 	}
 }
 

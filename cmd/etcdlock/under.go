@@ -86,6 +86,7 @@ func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, 
 	}
 	lost = w.watch(ctx)
 	code = p.End()
+	interrupted.Store(p.Interrupted())
 	// A command that was ended by the guard, while this process stood still, has nothing
 	// else to show for it than that the hold is over.
 	if over := h.Err(); errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
@@ -101,6 +102,8 @@ type wake struct {
 	h     held
 	grace time.Duration
 
+	looked   time.Time // when the clock was looked at last
+	woke     time.Time // when this process was last found to have stood still
 	told     error     // why it was asked to come to an end, nil if it was not
 	patience time.Time // until when, unless the hold ends before; zero: no other bound
 }
@@ -160,6 +163,9 @@ func (w *wake) overdue(over bool) bool {
 	}
 	w.p.Extend(w.until(w.h))
 	left := time.Until(deadline)
+	if w.justWoke() && left > 2*killed {
+		return false
+	}
 	if left < w.grace && w.told == nil {
 		w.told = fmt.Errorf("%w: etcd did not answer until %v before the deadline", etcdlock.ErrLost, left.Round(10*time.Millisecond))
 		fmt.Fprintf(os.Stderr, "etcdlock: etcd does not answer, and the hold ends in %v: ending the command\n", left.Round(time.Millisecond))
@@ -168,6 +174,17 @@ func (w *wake) overdue(over bool) bool {
 		}
 	}
 	return w.told != nil && left < killed
+}
+
+// justWoke tells whether this process stood still until a moment ago, as after ^Z. Then the renewal
+// that was due meanwhile is on its way, and that it was not answered says nothing of etcd.
+func (w *wake) justWoke() bool {
+	now := time.Now()
+	if !w.looked.IsZero() && now.Sub(w.looked) > 5*look {
+		w.woke = now
+	}
+	w.looked = now
+	return now.Sub(w.woke) < 2*look
 }
 
 // hear does what is to be done when somebody asks for the hold.

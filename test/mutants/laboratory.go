@@ -143,8 +143,8 @@ func (l *laboratory) overlay(id string, edits []edit) (string, error) {
 // build builds the tests of a package.
 func (l *laboratory) build(ctx context.Context, id, pkg, overlay string) (binary string, err error) {
 	binary = filepath.Join(l.dir, id+".test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+pkg)
-	cmd.Dir = l.root
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, ".")
+	cmd.Dir = filepath.Join(l.root, pkg) // in the module of the package
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("it does not build: %w\n%s", err, out)

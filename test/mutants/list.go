@@ -16,7 +16,7 @@ const (
 
 // mutations is the list. The pieces are small, so that they outlive most changes around
 // them; TestThePiecesAreStillInTheSource tells when one has not.
-var mutations = slices.Concat(mutationsOfTheQueue, mutationsOfSharing)
+var mutations = slices.Concat(mutationsOfTheQueue, mutationsOfSharing, mutationsOfTheCommand)
 
 var mutationsOfTheQueue = []mutation{
 	// The deadline.

@@ -1,20 +1,21 @@
 // Package child runs a command that must not outlive what it runs under.
 //
-// Three things see to that, each of them for when the one before cannot:
+// Three things end the command. Each works when the one before it cannot:
 //
-//	the wrapper   ends the command's process group, and waits until it is dead
-//	the guard     a second process, ends the group when the wrapper is gone or has
-//	              not said for too long until when the command may run
-//	the kernel    ends the command with the wrapper's thread (on Linux)
+//	the wrapper   kills the command's process group, and waits until the group is dead
+//	the guard     a second process, kills the group when the wrapper is gone, or when the
+//	              wrapper has not moved the deadline in time
+//	the kernel    kills the command with the wrapper's thread (on Linux)
 //
-// A process that leaves the group, as a daemon does with setsid, is followed by none of
-// them.
+// A process that leaves the group, as a daemon does with setsid, is ended by none of them.
+//
+// The group is a job within the job of the shell: see job.
 package child
 
-// StarterCommand is the argument with which this program is to become a command: RunStarter
-// has to be called then, before anything else.
+// StarterCommand is the first argument with which this program becomes a command. RunStarter
+// must be called then, before anything else.
 const StarterCommand = "__start"
 
-// GuardCommand is the argument with which this program is the guard: RunGuard has to be
-// called then, before anything else.
+// GuardCommand is the argument with which this program is the guard. RunGuard must be called
+// then, before anything else.
 const GuardCommand = "__guard"

@@ -47,7 +47,7 @@ func startGuard() (*guard, error) {
 // start starts a guard process; and another one if that ends before it was told to. Called
 // with mu held.
 func (g *guard) start() error {
-	self, err := os.Executable()
+	path, err := self()
 	if err != nil {
 		return err
 	}
@@ -56,11 +56,12 @@ func (g *guard) start() error {
 		return err
 	}
 	defer r.Close()
-	cmd := exec.Command(self, GuardCommand)
+	cmd := exec.Command(path)
+	cmd.Args = []string{os.Args[0], GuardCommand}
 	cmd.Stdin = r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // what a terminal sends is not for it
 	cmd.Dir = "/"
-	if err := cmd.Start(); err != nil {
+	if err := Start(cmd); err != nil {
 		_ = w.Close()
 		return err
 	}
@@ -70,7 +71,7 @@ func (g *guard) start() error {
 	gone := make(chan struct{})
 	g.pipe, g.cmd, g.gone = w, cmd, gone
 	go func() {
-		_ = cmd.Wait()
+		_ = Wait(cmd)
 		close(gone)
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -136,6 +137,8 @@ func (g *guard) done() {
 // input ends, unless it was told that there is nothing to end any more.
 func RunGuard() {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP)
+	nameSelf()
+	closeInherited() // a reader of a pipe of the caller's waits for its end
 	told := make(chan string)
 	go func() {
 		defer close(told)

@@ -4,6 +4,10 @@ package child
 
 import (
 	"errors"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,8 +21,17 @@ func Now() time.Duration { return time.Duration(time.Now().UnixNano()) }
 // dieWithParent does nothing: only Linux ends a command with its parent. The guard does.
 func dieWithParent(*syscall.SysProcAttr) {}
 
-// awaitExit waits until a child has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
+// seesStops is false: that a command has stopped is not noticed here.
+const seesStops = false
+
+// uninterruptible is not called, as nothing waits for stops here.
+func uninterruptible(int) bool { return false }
+
+// anyStopped is not called either.
+func anyStopped(int) bool { return false }
+
+// awaitChange waits until a child has ended, and leaves it to be reaped.
+func awaitChange(pid int) change {
 	queue, err := unix.Kqueue()
 	for ; err != nil; queue, err = unix.Kqueue() {
 		time.Sleep(100 * time.Millisecond) // too many files are open
@@ -30,10 +43,31 @@ func awaitExit(pid int) {
 	for {
 		n, err := unix.Kevent(queue, []unix.Kevent_t{exit}, make([]unix.Kevent_t, 1), nil)
 		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return // ESRCH: it had ended before
+			return change{ended: true} // ESRCH: it had ended before
 		}
 	}
 }
 
+// withoutStop calls f, in which a use of the terminal from the background does not stop this
+// process. Commands that are started afterwards inherit that.
+func withoutStop(f func()) {
+	signal.Ignore(syscall.SIGTTOU)
+	f()
+}
+
+// parentOf is the parent of a process; 0 if there is none.
+func parentOf(pid int) int {
+	cmd := exec.Command("ps", "-o", "ppid=", "-p", strconv.Itoa(pid))
+	out, err := CombinedOutput(cmd)
+	if err != nil {
+		return 0
+	}
+	parent, _ := strconv.Atoi(strings.TrimSpace(string(out)))
+	return parent
+}
+
 // othersIn tells whether a process group has living members.
 func othersIn(pgid int) bool { return syscall.Kill(-pgid, 0) == nil }
+
+// ReapOrphans does nothing: containers, whose process 1 has to, are Linux.
+func ReapOrphans() (stop func()) { return func() {} }

@@ -3,10 +3,12 @@ package child
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,29 +26,126 @@ func Now() time.Duration {
 // dieWithParent has the kernel kill the command when the thread that started it ends.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
 
-// awaitExit waits until a child has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
-	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+// seesStops tells whether awaitChange returns when the child was stopped.
+const seesStops = true
+
+// childInfo is the kernel's siginfo of a child whose state has changed, with the fields that
+// unix.Siginfo leaves out.
+type childInfo struct {
+	_      [3 + unsafe.Sizeof(uintptr(0))/4 - 1]int32
+	pid    int32
+	uid    uint32
+	status int32
+	_      [128]byte
+}
+
+// code is what has become of the child.
+func (i *childInfo) code() int32 { return (*unix.Siginfo)(unsafe.Pointer(i)).Code }
+
+// The codes of a child, as siginfo_t has them.
+const (
+	codeStopped   = 5
+	codeContinued = 6
+)
+
+func waitid(kind, pid int, info *childInfo, options int) error {
+	return unix.Waitid(kind, pid, (*unix.Siginfo)(unsafe.Pointer(info)), options, nil)
+}
+
+// awaitChange waits until a child has ended, and leaves it to be reaped, or until it was stopped or
+// continued.
+func awaitChange(pid int) change {
+	for {
+		var info childInfo
+		const all = unix.WEXITED | unix.WSTOPPED | unix.WCONTINUED
+		if err := waitid(unix.P_PID, pid, &info, all|unix.WNOWAIT); errors.Is(err, unix.EINTR) {
+			continue
+		}
+		// A stop, or that it goes on, is taken: otherwise it would be told again. If the child has
+		// ended meanwhile, there is none to take.
+		took := func(option int) bool {
+			var taken childInfo
+			return waitid(unix.P_PID, pid, &taken, option|unix.WNOHANG) == nil && taken.pid != 0
+		}
+		switch info.code() {
+		case codeStopped:
+			if took(unix.WSTOPPED) {
+				return change{stopped: syscall.Signal(info.status)}
+			}
+		case codeContinued:
+			if took(unix.WCONTINUED) {
+				return change{continued: true}
+			}
+		default:
+			return change{ended: true}
+		}
 	}
 }
 
+// withoutStop calls f, in which a use of the terminal from the background does not stop this
+// process: SIGTTOU is blocked. It is not ignored, as the next command would inherit that.
+func withoutStop(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var block, before unix.Sigset_t
+	const bits = 8 * int(unsafe.Sizeof(block.Val[0]))
+	block.Val[(int(unix.SIGTTOU)-1)/bits] |= 1 << ((int(unix.SIGTTOU) - 1) % bits)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err == nil {
+		defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }()
+	}
+	f()
+}
+
+// process is what /proc tells of a process.
+type process struct{ state, parent, group string }
+
+// lookUp reads what /proc tells of a process; false if there is none.
+func lookUp(pid string) (process, bool) {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return process{}, false
+	}
+	// pid (name) state ppid pgrp ...; the name may hold anything
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 3 {
+		return process{}, false
+	}
+	return process{state: fields[0], parent: fields[1], group: fields[2]}, true
+}
+
+// parentOf is the parent of a process; 0 if there is none.
+func parentOf(pid int) int {
+	p, _ := lookUp(strconv.Itoa(pid))
+	parent, _ := strconv.Atoi(p.parent)
+	return parent
+}
+
+// uninterruptible tells whether a process waits for something that no signal but SIGKILL ends.
+func uninterruptible(pid int) bool {
+	p, ok := lookUp(strconv.Itoa(pid))
+	return ok && p.state == "D"
+}
+
+// anyStopped tells whether a member of a process group is stopped.
+func anyStopped(pgid int) bool { return anyIn(pgid, func(state string) bool { return state == "T" }) }
+
 // othersIn tells whether a process group has living members.
 func othersIn(pgid int) bool {
+	return anyIn(pgid, func(state string) bool { return state != "Z" && state != "X" })
+}
+
+// anyIn tells whether a process group has a member in such a state.
+func anyIn(pgid int, such func(state string) bool) bool {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return false
 	}
+	group := strconv.Itoa(pgid)
 	for _, e := range entries {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		// pid (name) state ppid pgrp ...; the name may hold anything
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) > 2 && fields[2] == strconv.Itoa(pgid) && fields[0] != "Z" && fields[0] != "X" {
+		if p, ok := lookUp(e.Name()); ok && p.group == group && such(p.state) {
 			return true
 		}
 	}

@@ -27,12 +27,6 @@ type starterPipes struct {
 	theirOrder, theirAnswer *os.File
 }
 
-// The numbers of the starter's ends.
-const (
-	orderFD  = 3
-	answerFD = 4
-)
-
 func newStarterPipes() (p *starterPipes, err error) {
 	p = &starterPipes{}
 	if p.theirOrder, p.order, err = os.Pipe(); err != nil {
@@ -44,9 +38,6 @@ func newStarterPipes() (p *starterPipes, err error) {
 	}
 	return p, nil
 }
-
-// theirs are the starter's ends, in the order of their numbers.
-func (p *starterPipes) theirs() []*os.File { return []*os.File{p.theirOrder, p.theirAnswer} }
 
 func (p *starterPipes) closeTheirs() {
 	_ = p.theirOrder.Close()
@@ -80,17 +71,41 @@ func (p *starterPipes) start(o order) error {
 	return &fs.PathError{Op: "run", Path: o.Path, Err: syscall.Errno(errno)}
 }
 
-// RunStarter becomes the command that it is told to, and returns if there is none, as the
+// fork starts the starter. It has its ends of the pipes under numbers that the caller of this
+// process has not used, and is told these by its arguments: the command is to get the caller's
+// descriptors, and nothing else.
+func (p *starterPipes) fork() (pid int, err error) {
+	path, err := self()
+	if err != nil {
+		return 0, err
+	}
+	files, numbers := layout(p.theirOrder.Fd(), p.theirAnswer.Fd())
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(attr)
+	args := []string{os.Args[0], StarterCommand, strconv.Itoa(numbers[0]), strconv.Itoa(numbers[1])}
+	return own.start(func() (int, error) {
+		return syscall.ForkExec(path, args, &syscall.ProcAttr{Env: os.Environ(), Files: files, Sys: attr})
+	})
+}
+
+// RunStarter becomes the command that it is told to. It returns if there is none, because the
 // wrapper has ended.
-func RunStarter() {
-	syscall.CloseOnExec(orderFD)
-	syscall.CloseOnExec(answerFD)
+func RunStarter(args []string) {
+	var order, answer int
+	if _, err := fmt.Sscan(strings.Join(args, " "), &order, &answer); err != nil {
+		return
+	}
+	syscall.CloseOnExec(order)
+	syscall.CloseOnExec(answer)
+	become(os.NewFile(uintptr(order), "order"), os.NewFile(uintptr(answer), "answer"))
+}
+
+func become(from io.Reader, answer io.Writer) {
 	var o order
-	if err := gob.NewDecoder(os.NewFile(orderFD, "order")).Decode(&o); err != nil {
+	if err := gob.NewDecoder(from).Decode(&o); err != nil {
 		return
 	}
 	err := syscall.Exec(o.Path, o.Args, o.Env)
-	answer := os.NewFile(answerFD, "answer")
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		_, _ = fmt.Fprintln(answer, int(errno))

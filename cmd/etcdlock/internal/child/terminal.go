@@ -4,7 +4,6 @@ package child
 
 import (
 	"os"
-	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,14 +12,7 @@ import (
 // Signals are those that are for the command.
 var Signals = []os.Signal{
 	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
-	syscall.SIGWINCH, syscall.SIGCONT,
-}
-
-// inForeground tells whether standard input is a terminal in whose foreground this process
-// is.
-func inForeground() bool {
-	pgid, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
-	return err == nil && pgid == unix.Getpgrp()
+	syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT,
 }
 
 // SignalOf finds a signal by its name, with SIG in front or without.
@@ -33,9 +25,44 @@ func SignalOf(name string) (syscall.Signal, bool) {
 	return 0, false
 }
 
-// setForeground makes a process group the foreground of the terminal.
-func setForeground(pgid int) {
-	signal.Ignore(syscall.SIGTTOU) // from the background it would stop us
-	defer signal.Reset(syscall.SIGTTOU)
-	_ = unix.IoctlSetPointerInt(int(os.Stdin.Fd()), unix.TIOCSPGRP, pgid)
+// terminal is the controlling terminal of this process.
+type terminal struct{ fd int }
+
+// onTerminal calls f with the terminal, if there is one.
+func onTerminal(f func(terminal)) {
+	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	f(terminal{fd})
+}
+
+// foreground is the process group in the foreground; 0 if it is not known.
+func (t terminal) foreground() int {
+	pgid, err := unix.IoctlGetInt(t.fd, unix.TIOCGPGRP)
+	if err != nil {
+		return 0
+	}
+	return pgid
+}
+
+// give makes a process group the foreground.
+func (t terminal) give(pgid int) {
+	withoutStop(func() { _ = unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, pgid) })
+}
+
+// alone tells whether this process is all that its job consists of, as far as it can see: the shell
+// has made the job for it, and it neither reads from a pipe nor writes to one.
+func alone() bool {
+	if unix.Getpgrp() != os.Getpid() {
+		return false
+	}
+	for fd := range 2 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+			return false
+		}
+	}
+	return true
 }

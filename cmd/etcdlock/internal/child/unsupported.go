@@ -5,6 +5,7 @@ package child
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"runtime"
 	"syscall"
 	"time"
@@ -33,7 +34,7 @@ func (*Process) Go([]string, time.Duration) error { return nil }
 func RunGuard() {}
 
 // RunStarter does nothing here.
-func RunStarter() {}
+func RunStarter([]string) {}
 
 // Pid is the number of the process.
 func (*Process) Pid() int { return 0 }
@@ -49,6 +50,21 @@ func (*Process) Signal(syscall.Signal) {}
 
 // End ends the command.
 func (*Process) End() int { return 0 }
+
+// Interrupted tells whether the command died of SIGINT.
+func (*Process) Interrupted() bool { return false }
+
+// CombinedOutput runs a process to its end, and returns its output and errors.
+func CombinedOutput(cmd *exec.Cmd) ([]byte, error) { return cmd.CombinedOutput() }
+
+// ReapOrphans does nothing here.
+func ReapOrphans() (stop func()) { return func() {} }
+
+// StopJob does nothing here.
+func StopJob() bool { return false }
+
+// DieOfInterrupt does nothing here.
+func DieOfInterrupt() {}
 
 // SignalOf finds a signal by its name.
 func SignalOf(string) (syscall.Signal, bool) { return 0, false }
