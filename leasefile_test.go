@@ -272,7 +272,7 @@ func TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce(t *testing.T) {
 					require.Equal(w, tc.kept, resumed.Key() == term.Key())
 					for _, of := range []*Session{s, own(resumed)} {
 						of.mu.Lock()
-						require.Equal(w, tc.lease, of.lease.TTL())
+						require.Equal(w, tc.lease, of.lease.Granted())
 						of.mu.Unlock()
 					}
 					told := 0
