@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive
+.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,7 +85,7 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 
 nightly: ## all that is too heavy for every change, one after the other: hours
 	@$(MAKE) --no-print-directory repeat sim SEEDS=20000
-	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed servers failover outlive
+	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed servers failover outlive wrappers
 
 # A test that fails now and then fails here: other programs want the processors too.
 COUNT ?= 10
@@ -139,6 +139,10 @@ bench-pair: ## the working tree against another revision, with a verdict for eac
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections
+
+ETCDCTL ?= etcdctl
+wrappers: ## a table: how a command fares under "etcdlock lock", flock, timeout and "etcdctl lock": ETCDCTL=path
+	@cd cmd/etcdlock && go run ./internal/wrappers '$(ETCDCTL)'
 
 outlive: ## a table: for how long a command outlives its lock, under "etcdlock lock" and "etcdctl lock"
 	@cd cmd/etcdlock && go run ./internal/outlive

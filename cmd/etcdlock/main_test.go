@@ -24,6 +24,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/beside"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 )
@@ -44,9 +45,7 @@ var dev struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asSubreaper) != "" {
-		becomeSubreaper()
-	}
+	beside.Subreap()
 	if os.Getenv(asCommand) != "" {
 		main()
 		return

@@ -18,19 +18,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/beside"
 )
-
-// asSubreaper makes this test program a subreaper, to which orphans are given as to process 1, and
-// then etcdlock.
-const asSubreaper = "ETCDLOCK_TEST_SUBREAPER"
-
-func becomeSubreaper() {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		panic(err)
-	}
-	_ = os.Unsetenv(asSubreaper)
-	panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
-}
 
 // zombiesOf are the children of a process that have ended and were not reaped.
 func zombiesOf(t *testing.T, pid int) (zombies []int) {
@@ -58,8 +48,8 @@ const orphans = `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 func TestOrphansAreReaped(t *testing.T) {
 	for _, under := range [][]string{{"lock"}, {"elect", "--once", "--health", "true", "--health-interval", "50ms"}} {
 		t.Run(under[0], func(t *testing.T) {
-			t.Setenv(asSubreaper, "1")
-			p := start(t, append(under, nameOf(t), "--", "sh", "-c", orphans+`echo ready; read go < `+fifo(t)+`; exit 7`)...)
+			t.Setenv(beside.AsSubreaper, "1")
+			p := start(t, append(append([]string{os.Args[0]}, under...), nameOf(t), "--", "sh", "-c", orphans+`echo ready; read go < `+fifo(t)+`; exit 7`)...)
 			p.says("ready")
 			var first int
 			eventually(t, func() bool { first = p.guard(); return first != 0 }, "there is a guard")

@@ -1,0 +1,197 @@
+//go:build linux
+
+// Package beside observes how a command fares under "etcdlock lock", and under others that run a
+// command in the same way: flock(1), timeout(1) and etcdctl lock. Its table is in docs/command.md.
+package beside
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/pty"
+)
+
+// Wrapper is a program that runs a command.
+type Wrapper struct {
+	Name string
+	// Args are those of the program, with its path first, up to the command. The name is that of
+	// the lock, and the path of a file that can be locked.
+	Args func(name string) []string
+	// Env are further variables for it.
+	Env []string
+	// Locks tells whether it holds a lock.
+	Locks bool
+}
+
+// Behaviour is what is observed of each wrapper.
+type Behaviour struct {
+	What string
+	Of   func(t *Trial) (string, error)
+	Want string // of etcdlock lock
+}
+
+// TTL is that of the wrappers that have one.
+const TTL = 3 * time.Second
+
+// enough is how long what happens may take to happen.
+const enough = 20 * time.Second
+
+// none is how long is waited for what does not happen.
+const none = 5 * time.Second
+
+// Observe observes one behaviour of a wrapper. The directory is empty, and is left to the caller.
+func Observe(ctx context.Context, w *Wrapper, b *Behaviour, dir string) (string, error) {
+	t := &Trial{Wrapper: w, ctx: ctx, dir: dir, name: filepath.Join(dir, "lock-"+strconv.FormatInt(serial.Add(1), 10))}
+	defer t.end()
+	cell, err := b.Of(t)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", w.Name, b.What, err)
+	}
+	return cell, nil
+}
+
+var serial atomic.Int64
+
+// Trial is one observation.
+type Trial struct {
+	*Wrapper
+	ctx  context.Context
+	dir  string
+	name string // of the lock
+	kill []int  // what may be left at the end
+	stop []func()
+}
+
+// line is a command under the wrapper, for a shell.
+func (t *Trial) line(command string) string {
+	var quoted []string
+	for _, a := range t.Args(t.name) {
+		quoted = append(quoted, "'"+a+"'")
+	}
+	return strings.Join(quoted, " ") + " " + command
+}
+
+// env is the environment of what is run.
+func (t *Trial) env() []string { return append(os.Environ(), t.Env...) }
+
+// shell is a script in which the wrapper can be used by line, and ends with the trial.
+func (t *Trial) shell(script string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(t.ctx, 2*enough)
+	t.stop = append(t.stop, cancel)
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Env, cmd.Dir = t.env(), t.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// start starts a wrapper whose command says first "up" and its number. The process is the
+// wrapper.
+func (t *Trial) start(command string) (wrapper *exec.Cmd, pid int, err error) {
+	out := filepath.Join(t.dir, "out-"+strconv.FormatInt(serial.Add(1), 10))
+	cmd := t.shell("exec " + t.line(command) + " > " + out)
+	if err := cmd.Start(); err != nil {
+		return nil, 0, err
+	}
+	t.kill = append(t.kill, cmd.Process.Pid)
+	err = until(enough, "the command runs", func() bool {
+		text, _ := os.ReadFile(out)
+		n, _ := fmt.Sscanf(string(text), "up %d\n", &pid)
+		return n == 1
+	})
+	t.kill = append(t.kill, pid)
+	return cmd, pid, err
+}
+
+// end kills what is left.
+func (t *Trial) end() {
+	for _, stop := range t.stop {
+		stop()
+	}
+	for _, pid := range t.kill {
+		if pid > 1 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// desk is a shell on a terminal.
+func (t *Trial) desk() (*pty.Shell, error) {
+	return pty.Start(append(t.Env, "PATH="+os.Getenv("PATH"))...)
+}
+
+// seat starts a command under the wrapper at a terminal, and returns its number.
+func (t *Trial) seat(s *pty.Shell, line string) (pid int, err error) {
+	if err := s.Line(line); err != nil {
+		return 0, err
+	}
+	groups, err := s.Expect(`up (\d+)\r\n`, enough)
+	if err != nil {
+		return 0, err
+	}
+	pid, err = strconv.Atoi(groups[0])
+	t.kill = append(t.kill, pid)
+	return pid, err
+}
+
+// until waits until something is so.
+func until(within time.Duration, what string, so func() bool) error {
+	for late := time.Now().Add(within); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			return fmt.Errorf("within %v it is not so that %s", within, what)
+		}
+	}
+	return nil
+}
+
+// happens tells whether something is so soon.
+func happens(so func() bool) bool { return until(none, "", so) == nil }
+
+// state is that of a process, as ps shows it, and its parent; empty if there is no process.
+func state(pid int) (letter string, parent int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", 0
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	parent, _ = strconv.Atoi(fields[1])
+	return fields[0], parent
+}
+
+func dead(pid int) bool {
+	letter, _ := state(pid)
+	return letter == "" || letter == "Z" || letter == "X"
+}
+
+func stopped(pid int) bool {
+	letter, _ := state(pid)
+	return letter == "T"
+}
+
+// AsSubreaper is the variable with which this program becomes a subreaper, to which orphans are
+// given as to process 1, and then the command of its arguments.
+const AsSubreaper = "ETCDLOCK_SUBREAPER"
+
+// Subreap becomes the command, if the variable says so. It is to be called before anything else.
+func Subreap() {
+	if os.Getenv(AsSubreaper) == "" {
+		return
+	}
+	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err == nil {
+		_ = os.Unsetenv(AsSubreaper)
+		err = syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, "become a subreaper:", err)
+	os.Exit(1)
+}
