@@ -217,7 +217,7 @@ func (c *Cluster) Stop() {
 	for _, m := range c.Members {
 		if m.Child != nil {
 			_ = m.Signal(syscall.SIGTERM)
-			_ = m.Signal(syscall.SIGCONT)
+			m.Continue()
 		}
 	}
 	for _, m := range c.Members {
