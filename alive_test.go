@@ -84,12 +84,6 @@ func (n *fakeNet) setSilent(address string, silent bool) {
 	n.silent[address] = silent
 }
 
-func (n *fakeNet) setLasts(address string, lasts func(int) time.Duration) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.lasts[address] = lasts
-}
-
 func (n *fakeNet) listens(address string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

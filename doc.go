@@ -69,7 +69,7 @@
 //
 // Told, with the reason. The context of a hold is cancelled with a cause that
 // matches [ErrReleased], [ErrSessionClosed], or [ErrLost] and one of [ErrExpired],
-// [ErrRevoked], [ErrEvicted], [ErrOrphaned], [ErrClientClosed].
+// [ErrRevoked], [ErrRolledBack], [ErrEvicted], [ErrOrphaned], [ErrClientClosed].
 //
 // Order. First come, first served: between sessions by the revision at which a key
 // was created, between goroutines of one session by the order of their calls.
@@ -116,6 +116,11 @@
 //
 // That a clock which runs at a wrong rate by more than the margin's share of the TTL
 // does no harm. No comparison between the clocks of two machines is ever made.
+//
+// A restore of etcd from a backup without the locks of now. The first holder after it can
+// overlap with a holder of before, until that one's session has heard from etcd: then all of
+// before is lost, with [ErrRolledBack]. Fencing tokens may begin again below those of before.
+// docs/operating.md has how to restore.
 //
 // # States of a session
 //

@@ -23,7 +23,7 @@ var (
 
 	// ErrLost is matched by the error of every hold, and of every wait in
 	// line, that ended without its owner's doing. The same error also matches
-	// one of ErrExpired, ErrRevoked, ErrEvicted, ErrOrphaned or ErrClientClosed,
+	// one of ErrExpired, ErrRevoked, ErrRolledBack, ErrEvicted, ErrOrphaned or ErrClientClosed,
 	// which tell why.
 	ErrLost = lease.ErrLost
 
@@ -37,6 +37,13 @@ var (
 	// ErrRevoked is the reason of a loss when etcd no longer knew the lease
 	// before its time was over: somebody revoked it.
 	ErrRevoked = lease.ErrRevoked
+
+	// ErrRolledBack is the reason of a loss when etcd goes on with other data than before: it was
+	// restored from a backup, or started with empty data. Every hold and every wait from
+	// before is lost, also one whose key stands in the data of now. The session has a new lease
+	// soon, and revokes the old one. Fencing tokens may be smaller than before: see
+	// docs/operating.md.
+	ErrRolledBack = lease.ErrRolledBack
 
 	// ErrEvicted is the reason of a loss when the key was deleted by somebody
 	// else while the lease lived on: an administrator let the next one in.

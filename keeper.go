@@ -46,7 +46,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
 		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
 	switch written := s.announced.Load(); {
-	case errors.Is(cause, ErrExpired):
+	case errors.Is(cause, ErrExpired), errors.Is(cause, ErrRolledBack):
 		s.tasks.Go(func() { s.bury(l) })
 	case errors.Is(cause, ErrRevoked) && written != 0:
 		s.tasks.Go(func() { s.tellIfCondemned(l.ID(), written) })
@@ -54,15 +54,17 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 }
 
 // bury revokes a lease that was given up here and may live on in etcd: a new raft
-// leader grants every lease its full TTL again, and the keys under this one would
-// stand in everybody's way. It leaves the margin to those who held under it.
+// leader grants every lease its full TTL again, and so does an etcd that was restored from
+// a backup, and the keys under this one would stand in everybody's way. It leaves the margin
+// to those who held under it. It goes on until etcd has answered: no lease runs out while etcd
+// is away.
 func (s *Session) bury(l *lease.Lease) {
 	s.mu.Lock()
 	s.buried = l
 	s.mu.Unlock()
 	select {
 	case <-time.After(l.Margin()):
-		if s.revoke(s.ctx, l) != nil && s.ctx.Err() != nil {
+		if s.revokeAtLast(s.ctx, l) != nil && s.ctx.Err() != nil {
 			return // Close does it
 		}
 		s.mu.Lock()
@@ -101,7 +103,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 			continue
 		}
 		s.mu.Lock()
-		s.lease, s.leased = l, true
+		s.lease, s.leased, s.era = l, true, s.timeline.Number()
 		s.changed()
 		s.enter(Connected)
 		s.mu.Unlock()
@@ -177,6 +179,11 @@ func (s *Session) answered(ok bool, err error) {
 func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Granted(), errUnreachable)
 	defer cancel()
+	return s.revokeAtLast(ctx, l)
+}
+
+// revokeAtLast is revoke for however long it takes.
+func (s *Session) revokeAtLast(ctx context.Context, l *lease.Lease) error {
 	for n := 0; ; n++ {
 		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
 		err := l.Revoke(try)

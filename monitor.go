@@ -127,7 +127,7 @@ func (m *Monitor) enter(role Role, term *Term) {
 
 func (m *Monitor) leader(l Leader) {
 	m.update(func(s *ElectionStatus) {
-		if s.LeaderSince.IsZero() || s.Leader.CreateRevision != l.CreateRevision {
+		if s.LeaderSince.IsZero() || s.Leader.CreateRevision != l.CreateRevision || s.Leader.Key != l.Key {
 			s.LeaderSince = time.Now()
 		}
 		s.Leader = l

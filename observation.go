@@ -53,6 +53,7 @@ func (s *Session) observe(ctx context.Context, name string, tell func(Leader) bo
 		if err != nil {
 			return err
 		}
+		now = s.judge(within, now)
 		if ctx.Err() != nil || !tell(newLeader(now)) {
 			return nil
 		}
@@ -143,7 +144,7 @@ func (o *observation) end() {
 // run follows the queue.
 func (o *observation) run(ctx context.Context) {
 	err := o.session.queue(o.name).FollowReadings(ctx, func(head queue.Head) bool {
-		o.see(head)
+		o.see(o.session.judge(ctx, head))
 		return true
 	})
 	o.session.mu.Lock()

@@ -26,6 +26,13 @@ type Leader struct {
 	MinToken int64
 	// Revision is the revision at which this was so.
 	Revision int64
+
+	// Unconfirmed says that the leader may have given up though its key stands. That is so
+	// after an outage of etcd: a new raft leader gives every lease its full TTL again, and a
+	// leader that could not renew its lease meanwhile has lost its term by then. It is not so any
+	// more when the leader has proclaimed a value since, or its lease must have been renewed. A
+	// session knows only of an outage during its life.
+	Unconfirmed bool
 }
 
 // Vacant says that nobody leads.
@@ -42,13 +49,15 @@ func newLeader(head queue.Head) Leader {
 		CreateRevision: head.First.CreateRevision,
 		MinToken:       head.Since,
 		Revision:       head.Rev,
+		Unconfirmed:    head.Unconfirmed,
 	}
 }
 
 // Leader reads who leads now, and needs not to be a candidate for it. It blocks
 // until etcd has answered or ctx ends; [ErrNoLeader] when nobody leads. The answer
 // may be out of date when it arrives: to act only while somebody leads, use his
-// fencing token or [Hold.Guard].
+// fencing token or [Hold.Guard]. After an outage of etcd it takes a second request, for
+// [Leader.Unconfirmed].
 func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
@@ -60,14 +69,16 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	return newLeader(head), nil
+	return newLeader(e.session.judge(ctx, head)), nil
 }
 
 // Observe yields who leads, at once and after every change: another leader, another
 // value, or nobody (a vacancy is an observation too, see [Leader.Vacant]). Each
 // observation is the state at one revision, and they come in order. Over lost
 // connections, compactions and restarts of etcd it takes up again where the present
-// state differs from the last one it told.
+// state differs from the last one it told. After an outage it may tell the same leader again,
+// as [Leader.Unconfirmed], and once more when the leader is known to go on. After etcd was
+// restored from a backup revisions may be smaller than before, see [ErrRolledBack].
 //
 // It blocks between two observations, and ends when ctx does or the loop is left.
 // If it cannot go on, as after the session's end or without permission, it yields

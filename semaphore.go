@@ -83,7 +83,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	}
 	rule := queue.Permits(&queue.Side{
 		Key:   limitKey(m.name),
-		Known: func() int64 { return order.revision() },
+		Known: func() int64 { return order.revision(m.session.timeline.Number()) },
 		Heed: func(kv *mvccpb.KeyValue) string {
 			order = m.heed(kv)
 			return value()
@@ -154,6 +154,8 @@ func (p *Permit) Release(ctx context.Context) error {
 type limitOrder struct {
 	Limit int `json:"limit"`
 	rev   int64
+
+	timeline int // that of rev
 }
 
 func limitKey(name string) string { return wire.Side(name, "limit") }
@@ -169,12 +171,16 @@ func (o *limitOrder) or(given int) int {
 // given tells whether there is a limit by order.
 func (o *limitOrder) given() bool { return o != nil && o.Limit > 0 }
 
-// revision is that of its key; 0 for none.
-func (o *limitOrder) revision() int64 {
-	if o == nil {
+// revision is that of its key; 0 for none, and one that no key has if it is of another timeline.
+func (o *limitOrder) revision(timeline int) int64 {
+	switch {
+	case o == nil:
 		return 0
+	case o.timeline != timeline:
+		return -1
+	default:
+		return o.rev
 	}
-	return o.rev
 }
 
 // heed takes note of the order as it stands; nil for none. One that is not ours counts as
@@ -186,7 +192,7 @@ func (m *Semaphore) heed(kv *mvccpb.KeyValue) *limitOrder {
 		if json.Unmarshal(kv.Value, o) != nil || o.Limit < 1 || o.Limit > wire.MostPermits {
 			o.Limit = 0
 		}
-		o.rev = kv.ModRevision
+		o.rev, o.timeline = kv.ModRevision, m.session.timeline.Number()
 	}
 	m.order.Store(o)
 	return o

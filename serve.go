@@ -426,6 +426,7 @@ func (l *line) fail(wanted *span, ls *lease.Lease, first *waiter, err error) {
 	case errors.Is(err, queue.ErrGone):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		_ = whyGone(ls) // ends it, if etcd answers
 		ls.End(lease.Lost(ErrRevoked))
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:

@@ -19,6 +19,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
 // Session keeps a lease in etcd alive, under which all keys of its locks and
@@ -52,27 +53,32 @@ type Session struct {
 	file *leaseFile       // nil without WithLeaseFile
 	heir clientv3.LeaseID // the lease that was taken over; NoLease for none
 
+	timeline *timeline.Tracker // is shown what etcd answers
+
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
-	mu      sync.Mutex
-	lease   *lease.Lease  // the present one, or the last one
-	leased  bool          // whether it is the present one
-	losses  []*tenure     // that ended with the present lease, and are forgotten already
-	buried  *lease.Lease  // an earlier one that is still to be revoked, or nil
-	renewed chan struct{} // closed and replaced when lease or leased changes
-	state   *stateNode
-	ending  *ending                         // how it has ended, or is about to; nil before
-	ends    bool                            // shutdown is under way, or through
-	lines   map[string]*line                // by id
-	serial  int                             // numbers the lines of one caller's own, and what is asked
-	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers map[string]*tenure              // by name: the one that further readers may share
-	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
-	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
-	sweeper sweeper                         // of keys that may be left behind
-	names                                   // that are in use
-	resting int                             // lines that rest, ready for the next caller
-	leaving int                             // calls of Orphan under way; nobody may line up meanwhile
+	mu       sync.Mutex
+	lease    *lease.Lease  // the present one, or the last one
+	leased   bool          // whether it is the present one
+	losses   []*tenure     // that ended with the present lease, and are forgotten already
+	buried   *lease.Lease  // an earlier one that is still to be revoked, or nil
+	renewed  chan struct{} // closed and replaced when lease or leased changes
+	state    *stateNode
+	ending   *ending                         // how it has ended, or is about to; nil before
+	ends     bool                            // shutdown is under way, or through
+	lines    map[string]*line                // by id
+	serial   int                             // numbers the lines of one caller's own, and what is asked
+	asks     map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers  map[string]*tenure              // by name: the one that further readers may share
+	beside   map[*tenure]struct{}            // those that have left their line, see beside.go
+	legacy   map[string]bool                 // names of the former process whose keys may stand; nil: any may
+	sweeper  sweeper                         // of keys that may be left behind
+	names                                    // that are in use
+	resting  int                             // lines that rest, ready for the next caller
+	leaving  int                             // calls of Orphan under way; nobody may line up meanwhile
+	era      int                             // the timeline in which lease was granted
+	doubting <-chan struct{}                 // closed when etcd has told whether there is another timeline; nil if it is not asked
+	ttls     outageTTLs                      // of leaders' leases
 
 	observations map[string]*observation // by name
 }
@@ -113,8 +119,6 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s := &Session{
 		client:  client,
-		kv:      etcdkv.KV(client),
-		leases:  etcdkv.Lease(client),
 		cfg:     cfg,
 		log:     cfg.logger,
 		closed:  make(chan struct{}),
@@ -129,6 +133,9 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 
 		observations: make(map[string]*observation),
 	}
+	s.kv, s.timeline = timeline.Of(etcdkv.KV(client))
+	s.timeline.OnChange = s.rolledBack
+	s.leases = s.timeline.Leases(etcdkv.Lease(client))
 	if s.log == nil {
 		s.log = zap.NewNop()
 		if l := client.GetLogger(); l != nil {
@@ -141,6 +148,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if cfg.transact == nil {
 		s.writer.Direct = etcdkv.Direct(client)
 	}
+	s.writer.Direct = s.timeline.Direct(s.writer.Direct)
 	if cfg.peek > 0 {
 		s.writer.Peek = cfg.peek
 	}
@@ -160,7 +168,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.file.close()
 		return nil, err
 	}
-	s.lease, s.leased = first, true
+	s.lease, s.leased, s.era = first, true, s.timeline.Number()
 	if s.heir == clientv3.NoLease {
 		s.announce(first)
 	}
@@ -242,6 +250,7 @@ func (s *Session) leaseConfig() lease.Config {
 		Margin:      s.cfg.margin,
 		Clock:       s.cfg.clock,
 		Answered:    s.answered,
+		Asking:      s.asking,
 		Reconnect:   s.reconnect,
 		FromReceipt: countFromReceipt,
 	}

@@ -31,6 +31,10 @@ const LeaderHeader = "Etcdlock-Leader"
 // the term.
 const TokenHeader = "Etcdlock-Token"
 
+// UnconfirmedHeader is the header beside LeaderHeader that is "true" while that leader may have
+// given up, see [etcdlock.Leader.Unconfirmed].
+const UnconfirmedHeader = "Etcdlock-Leader-Unconfirmed"
+
 const (
 	// fresh is for how long the list of candidates is told again before etcd is asked.
 	fresh = time.Second
@@ -105,6 +109,9 @@ func (h *handler) leader(w http.ResponseWriter, _ *http.Request) {
 	case !s.LeaderSince.IsZero() && !s.Leader.Vacant():
 		value = s.Leader.Value
 		w.Header().Set(LeaderHeader, headerValue(value))
+		if s.Leader.Unconfirmed {
+			w.Header().Set(UnconfirmedHeader, "true")
+		}
 	}
 	answer(w, code, value)
 }
@@ -195,8 +202,10 @@ type Term struct {
 // Leader is who leads.
 type Leader struct {
 	Candidate
-	Since time.Time `json:"since"` // when the process that answers saw it first
-	Age   float64   `json:"age_seconds"`
+	// Unconfirmed says that it may have given up, see [etcdlock.Leader.Unconfirmed].
+	Unconfirmed bool      `json:"unconfirmed,omitempty"`
+	Since       time.Time `json:"since"` // when the process that answers saw it first
+	Age         float64   `json:"age_seconds"`
 }
 
 // Candidate is who leads or waits.
@@ -222,7 +231,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !s.LeaderSince.IsZero() && !s.Leader.Vacant() {
-		out.Leader = &Leader{Candidate: candidate(s.Leader), Since: s.LeaderSince, Age: time.Since(s.LeaderSince).Seconds()}
+		out.Leader = &Leader{Candidate: candidate(s.Leader), Unconfirmed: s.Leader.Unconfirmed, Since: s.LeaderSince, Age: time.Since(s.LeaderSince).Seconds()}
 	}
 	candidates, err := h.candidates(r.Context())
 	out.CandidatesError = text(err)

@@ -265,6 +265,7 @@ func serveProbes(addr string, m *etcdlock.Monitor) (stop func(), err error) {
 type seen struct {
 	Leader         string    `json:"leader"`
 	Vacant         bool      `json:"vacant,omitempty"`
+	Unconfirmed    bool      `json:"unconfirmed,omitempty"`
 	CreateRevision int64     `json:"create_revision,omitempty"`
 	Revision       int64     `json:"revision"`
 	Time           time.Time `json:"time"`
@@ -282,12 +283,18 @@ func (f *electFlags) watch(ctx context.Context, c *connection, name string) erro
 		return orSignal(ctx, err)
 	}
 	defer end()
+	var last etcdlock.Leader
 	for l, err := range etcdlock.NewElection(s, name).Observe(ctx) {
 		if err != nil {
 			return err
 		}
+		same := l.Key != "" && l.Key == last.Key && l.CreateRevision == last.CreateRevision && l.Value == last.Value
+		last = l
+		if same && !f.out.json() {
+			continue // it is unconfirmed, or is not any more
+		}
 		if f.out.json() {
-			err = printLine(seen{l.Value, l.Vacant(), l.CreateRevision, l.Revision, time.Now()})
+			err = printLine(seen{l.Value, l.Vacant(), l.Unconfirmed, l.CreateRevision, l.Revision, time.Now()})
 		} else {
 			_, err = fmt.Println(strings.ReplaceAll(l.Value, "\n", " "))
 		}

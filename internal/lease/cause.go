@@ -12,6 +12,8 @@ var (
 	ErrExpired = errors.New("the lease expired, as no renewal was answered in time")
 	// ErrRevoked: etcd did not know the lease before its time was over.
 	ErrRevoked = errors.New("the lease was revoked in etcd")
+	// ErrRolledBack: etcd has other or older data than before.
+	ErrRolledBack = errors.New("etcd was rolled back: its data is older than before, or that of another cluster")
 )
 
 // ErrNotFound is returned by Resume for a lease that etcd does not know.

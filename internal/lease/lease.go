@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -43,6 +44,10 @@ type Config struct {
 	// or is overdue, true when one was answered again. Not called after the
 	// lease's death. May be nil.
 	Answered func(ok bool, err error)
+	// Asking is called before each renewal is sent, and what it returns with the header of
+	// the answer before that is used, and whether etcd knows the lease. If not, it may take a
+	// moment to end the lease for a reason of its own. May be nil.
+	Asking func() (answered func(h *pb.ResponseHeader, known bool))
 	// Reconnect makes the connection try again now that may be waiting to; it is
 	// called when an answer is owed. May be nil.
 	Reconnect func()

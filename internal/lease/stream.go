@@ -4,17 +4,18 @@ import (
 	"context"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Renewer sends renewals.
 type Renewer interface {
-	// Renew sends one renewal. It returns the TTL that etcd answered, 0 for a lease that etcd does
+	// Renew sends one renewal. It returns what etcd answered, a TTL of 0 for a lease that etcd does
 	// not know, and when the renewal that was answered was sent, by clock. Where the renewals of a
 	// lease share a stream, one that is without an answer for as long as patience is not waited for
 	// by the next one.
-	Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (ttl int64, sent time.Duration, err error)
+	Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error)
 }
 
 // renewOnce is one renewal; a lease that etcd does not know is an error.
@@ -23,22 +24,30 @@ func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, patience ti
 	if r == nil {
 		r = once{c.Client}
 	}
-	seconds, sent, err := r.Renew(ctx, id, c.Clock, patience)
-	if err == nil && seconds <= 0 {
+	answered := func(*pb.ResponseHeader, bool) {}
+	if c.Asking != nil {
+		answered = c.Asking()
+	}
+	resp, sent, err := r.Renew(ctx, id, c.Clock, patience)
+	if err != nil {
+		return 0, 0, err
+	}
+	answered(resp.Header, resp.TTL > 0)
+	if resp.TTL <= 0 {
 		err = rpctypes.ErrLeaseNotFound
 	}
-	return time.Duration(seconds) * time.Second, c.countFrom(sent), err
+	return time.Duration(resp.TTL) * time.Second, c.countFrom(sent), err
 }
 
 // once renews through clientv3, which opens a stream for each renewal, and tries
 // again at once, and again, while a member refuses it.
 type once struct{ client clientv3.Lease }
 
-func (o once) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, _ time.Duration) (int64, time.Duration, error) {
+func (o once) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, _ time.Duration) (*pb.LeaseKeepAliveResponse, time.Duration, error) {
 	sent := clock()
 	resp, err := o.client.KeepAliveOnce(ctx, id)
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
-	return resp.TTL, sent, nil
+	return &pb.LeaseKeepAliveResponse{Header: resp.ResponseHeader, ID: int64(resp.ID), TTL: resp.TTL}, sent, nil
 }

@@ -49,25 +49,25 @@ var (
 	errReplaced = status.Error(codes.Unavailable, "etcdlock: the stream of renewals hung and was replaced")
 )
 
-// Renew renews a lease. It returns the TTL that etcd answered, 0 for a lease that etcd does not
+// Renew renews a lease. It returns what etcd answered, a TTL of 0 for a lease that etcd does not
 // know, and when the renewal that was answered was sent, by clock. It blocks until the answer, an
 // error or the end of ctx. An earlier renewal of the lease that is still without an answer is
 // waited for, until it is patience old; then the stream gives way to another one.
 func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (
-	ttl int64, sent time.Duration, err error) {
+	resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
 	q, err := r.ask(ctx, id, clock, patience)
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
 	if q != nil {
 		select {
 		case <-q.done:
 		case <-ctx.Done():
 			r.giveUp(q)
-			return 0, 0, ctx.Err()
+			return nil, 0, ctx.Err()
 		}
 		if !q.atFault {
-			return q.ttl, q.sent, rpctypes.Error(q.err)
+			return q.resp, q.sent, rpctypes.Error(q.err)
 		}
 	}
 	return r.renewAlone(ctx, id, clock)
@@ -102,7 +102,7 @@ func (r *Renewals) ask(ctx context.Context, id clientv3.LeaseID, clock func() ti
 		due := time.NewTimer(left)
 		select {
 		case <-earlier.done:
-			if earlier.err == nil && earlier.ttl <= 0 {
+			if earlier.err == nil && earlier.resp.TTL <= 0 {
 				due.Stop()
 				return earlier, nil // a lease that is gone stays gone
 			}
@@ -159,24 +159,24 @@ func (r *Renewals) giveUp(q *renewal) {
 
 // renewAlone renews a lease on a stream of its own: its renewals break the stream that they are on,
 // as for want of permission.
-func (r *Renewals) renewAlone(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration) (ttl int64, sent time.Duration, err error) {
+func (r *Renewals) renewAlone(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.life.ctx, cancel)()
 	st, err := r.remote.LeaseKeepAlive(ctx, grpc.WaitForReady(true))
 	if err != nil {
-		return 0, 0, rpctypes.Error(err)
+		return nil, 0, rpctypes.Error(err)
 	}
 	sent = clock()
 	_ = st.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}) // Recv tells what went wrong
-	resp, err := st.Recv()
+	resp, err = st.Recv()
 	if err != nil {
-		return 0, 0, rpctypes.Error(err)
+		return nil, 0, rpctypes.Error(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.alone, id)
-	return resp.TTL, sent, nil
+	return resp, sent, nil
 }
 
 // renewal is one renewal on a stream. Its fields are guarded by mu until done is closed.
@@ -191,7 +191,7 @@ type renewal struct {
 
 	done    chan struct{} // closed when it is answered or has failed, and what follows is set
 	sent    time.Duration // set before the request is sent
-	ttl     int64
+	resp    *pb.LeaseKeepAliveResponse
 	err     error
 	atFault bool // etcd ended the stream over this renewal
 }

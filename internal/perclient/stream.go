@@ -155,7 +155,7 @@ func (st *stream) hear(resp *pb.LeaseKeepAliveResponse) bool {
 	delete(st.asked, q.id)
 	st.heard = true
 	st.of.failed = 0
-	q.ttl = resp.TTL
+	q.resp = resp
 	st.settle(q)
 	return true
 }

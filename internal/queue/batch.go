@@ -14,6 +14,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
 // Writer sends the writes of one session. Those of different names that come while
@@ -28,8 +29,11 @@ type Writer struct {
 	spawn func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
 	lanes int
 
+	// Timeline is shown what etcd answers.
+	Timeline *timeline.Tracker
+
 	// Direct sends a transaction as kv does, without the copies that are made of it there; nil if
-	// that cannot be.
+	// that cannot be. Its answers are shown to Timeline.
 	Direct func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 
 	patience *alarm.Clock // with the first tries of a request
@@ -136,8 +140,10 @@ type written struct {
 // requests that they send.
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
 	patience := alarm.New(FirstBound)
+	kv, tracker := timeline.Of(kv)
 	return &Writer{
-		life: life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
+		Timeline: tracker,
+		life:     life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
 		patience: patience, leashes: alarm.NewLeashes(patience), slow: alarm.New(slow), resting: alarm.New(Resting),
 	}
 }

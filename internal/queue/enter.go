@@ -44,6 +44,7 @@ func peeking(peek, size int64) int64 {
 // same; then unsure says so, and that a request might even be applied yet (see
 // Sweep). An entry that comes with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	q.renew()
 	if q.surprised {
 		q.surprised = false
 		q.openAhead(ctx, w)
@@ -210,6 +211,7 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 // Where somebody always has, it is written after a number of tries all the same, and only
 // Granted tells whether it may go in; if not it has to leave.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
+	q.renew()
 	adopted := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		still := q.nobody()

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -15,6 +16,13 @@ type Head struct {
 	// Since is a revision before which First was not first, as late as is known: with a
 	// watch that is the revision at which its predecessor was deleted.
 	Since int64
+	// Timeline is that of the revisions, see package timeline.
+	Timeline int
+
+	// Unconfirmed and At are set, and known, by the user of the queue: whether First may have
+	// given up, and when the head was read. Of two heads of one revision the later one counts.
+	Unconfirmed bool
+	At          time.Time
 }
 
 // Same tells whether two heads are of one entry, or of none, with one value.
@@ -22,13 +30,21 @@ func (h Head) Same(o Head) bool {
 	if h.First == nil || o.First == nil {
 		return h.First == o.First
 	}
+	if h.Unconfirmed != o.Unconfirmed {
+		return false
+	}
 	return same(h.First, o.First) && string(h.First.Value) == string(o.First.Value)
 }
 
 // News tells whether an observer that was told another head is to be told this one. It is not
 // told an earlier head, nor the same one again. told is nil before its first.
 func (h Head) News(told *Head) bool {
-	return told == nil || h.Rev > told.Rev && !h.Same(*told)
+	return told == nil || h.after(told) && !h.Same(*told)
+}
+
+// after tells whether a head was read later than another one.
+func (h Head) after(o *Head) bool {
+	return cmp.Or(cmp.Compare(h.Timeline, o.Timeline), cmp.Compare(h.Rev, o.Rev), h.At.Compare(o.At)) > 0
 }
 
 // Size is the number of bytes that the head keeps in memory, roughly.
@@ -60,9 +76,9 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 	})
 }
 
-// FollowReadings is FollowHeads that also tells what is so, be it no news, when it may have
-// jumped over something: whoever looked by himself meanwhile may know of something else
-// that is over by now.
+// FollowReadings is like FollowHeads, but also reports the head after each reading of the queue,
+// changed or not: events may have been skipped, and the user of the queue may know more of an
+// entry than before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
 	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
 	resync := time.NewTicker(waitResync)
@@ -81,7 +97,8 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 	}
 }
 
-// follower knows the whole queue as of one revision.
+// follower knows the whole queue as of one revision. In another timeline it begins again, with
+// another watch: the one that it has would wait for the revisions of the timeline before.
 //
 // It reads again from time to time, for a deletion that the watch never told (trap
 // A21). What the watch has still to tell of the time before such a reading must not be
@@ -89,17 +106,16 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 // silent for a while.
 type follower struct {
 	*mirror
-	ctx     context.Context // of the Follow
-	queue   *Queue
-	tell    func(Head) bool
-	told    bool
-	toldRev int64
-	last    *mvccpb.KeyValue // what was told
-	since   int64            // that of last
-	saw     int64            // the revision of the last reading that was taken
-	missed  bool             // a key came anew without having gone: that was not told
-	heard   bool             // a watch could be had
-	again   *mirror          // a reading that waits for the watch; nil if there is none
+	ctx    context.Context // of the Follow
+	queue  *Queue
+	tell   func(Head) bool
+	told   bool
+	last   *mvccpb.KeyValue // what was told
+	since  int64            // that of last
+	saw    int64            // the revision of the last reading that was taken
+	missed bool             // a key came anew without having gone: that was not told
+	heard  bool             // a watch could be had
+	again  *mirror          // a reading that waits for the watch; nil if there is none
 }
 
 // silence is how long a watch must tell nothing until it is taken to have told all.
@@ -109,6 +125,7 @@ const silence = time.Second
 func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	replaced := f.queue.writer.Timeline.Changed()
 	// First the watch, then the reading, so that nothing falls between them.
 	w := f.queue.watchAll(ctx)
 	f.heard = w != nil
@@ -132,6 +149,9 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 			if !ok || resp.Err() != nil {
 				return true, nil
 			}
+			if f.outdated() { // the watch may tell of the timeline before
+				return true, nil
+			}
 			w.heard(resp)
 			if more, err := f.apply(resp.Events); !more || err != nil {
 				return more, err
@@ -141,24 +161,35 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 			if f.again, err = f.queue.read(ctx); err != nil {
 				return false, err
 			}
+			if f.outdated() {
+				return true, nil
+			}
 			silent.Reset(silence)
 		case <-silent.C:
 			if more, err := f.take(f.again); !more || err != nil {
 				return more, err
 			}
+		case <-replaced:
+			return true, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}
 	}
 }
 
+// outdated tells whether there is another timeline than that of what is known.
+func (f *follower) outdated() bool { return f.timeline != f.queue.writer.Timeline.Number() }
+
 // take makes a reading what is known (trap B9: one revision for all that is told).
 func (f *follower) take(r *mirror) (more bool, err error) {
 	f.again = nil
-	if r == nil || r.rev < f.rev {
+	if r == nil || r.timeline == f.timeline && r.rev < f.rev {
 		return true, nil
 	}
 	before := f.saw
+	if r.timeline != f.timeline {
+		before, f.missed, f.last = 0, false, nil
+	}
 	f.mirror, f.saw = r, r.rev
 	return f.report(before+1, true)
 }
@@ -199,7 +230,7 @@ func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
 // does not count, as it may have missed something.
 func (f *follower) report(then int64, always bool) (more bool, err error) {
 	first := f.first()
-	if f.told && (!always || f.rev <= f.toldRev) && (Head{First: first}).Same(Head{First: f.last}) {
+	if f.told && !always && (Head{First: first}).Same(Head{First: f.last}) {
 		return true, nil
 	}
 	if first != nil {
@@ -218,8 +249,8 @@ func (f *follower) report(then int64, always bool) (more bool, err error) {
 	case !same(first, f.last):
 		f.since = max(first.CreateRevision, then)
 	}
-	f.told, f.toldRev, f.last = true, f.rev, first
-	return f.tell(Head{First: first, Rev: f.rev, Since: f.since}), nil
+	f.told, f.last = true, first
+	return f.tell(Head{First: first, Rev: f.rev, Since: f.since, Timeline: f.timeline}), nil
 }
 
 // watchAll watches the whole queue, from now on; nil when that cannot be had. No change shall be
@@ -230,6 +261,15 @@ func (q *Queue) watchAll(ctx context.Context) *watch {
 
 // First reads who is first.
 func (q *Queue) First(ctx context.Context) (Head, error) {
+	return inOneTimeline(q, func() (Head, int, error) {
+		before := q.writer.Timeline.Number()
+		h, err := q.firstNow(ctx)
+		h.Timeline = before
+		return h, before, err
+	})
+}
+
+func (q *Queue) firstNow(ctx context.Context) (Head, error) {
 	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
 		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(1))
 	if err != nil {

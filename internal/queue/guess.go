@@ -15,6 +15,7 @@ import (
 // After an error the key may have been written, or may be yet. Without either an entry or an
 // error, it has not, and takes more than one request: Enter.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
+	q.renew()
 	q.surprised = false
 	if !q.wasEmpty() || q.writer.busy() { // a batch makes guesses of its own, see brief.go
 		e, _, err := q.enter(ctx, &w)
@@ -34,6 +35,7 @@ func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 
 // TryEnterOnce is for TryEnter what EnterOnce is for Enter.
 func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
+	q.renew()
 	resp, err := q.tryEnter(ctx, w, q.nobody())
 	switch {
 	case err != nil:

@@ -10,13 +10,31 @@ import (
 
 // mirror is a whole queue as it is in etcd at one revision.
 type mirror struct {
-	entries map[string]*mvccpb.KeyValue // by key
-	rev     int64
+	entries  map[string]*mvccpb.KeyValue // by key
+	rev      int64
+	timeline int // that of rev
 }
 
 // read reads the queue as it is now.
-func (q *Queue) read(ctx context.Context) (*mirror, error) {
-	m := &mirror{}
+func (q *Queue) read(ctx context.Context) (m *mirror, err error) {
+	return inOneTimeline(q, func() (*mirror, int, error) {
+		m := &mirror{timeline: q.writer.Timeline.Number()}
+		return m, m.timeline, q.readInto(ctx, m)
+	})
+}
+
+// inOneTimeline reads again if it is not certain that a reading is of the timeline that was the
+// present one before.
+func inOneTimeline[T any](q *Queue, read func() (reading T, timeline int, err error)) (T, error) {
+	for {
+		reading, before, err := read()
+		if err != nil || before == q.writer.Timeline.Number() {
+			return reading, err
+		}
+	}
+}
+
+func (q *Queue) readInto(ctx context.Context, m *mirror) error {
 	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) error {
 		kvs, rev, err := q.listOnce(ctx)
 		if err != nil {
@@ -28,7 +46,7 @@ func (q *Queue) read(ctx context.Context) (*mirror, error) {
 		}
 		return nil
 	})
-	return m, err
+	return err
 }
 
 // change takes in one event. Of several events of one revision all must be taken in

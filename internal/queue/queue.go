@@ -45,6 +45,7 @@ type Queue struct {
 	size      atomic.Int64 // how many entries the queue had when it was last looked at
 	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
 	surprised bool         // it was guessed to be empty, and is not
+	timeline  int          // that of all above, see renew
 	peeks     struct {     // what was read then, by the write that entered
 		limit int64
 		op    clientv3.Op
@@ -62,7 +63,19 @@ type Queue struct {
 // nothing.
 func New(life context.Context, writer *Writer, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
 	from, end := wire.Range(name)
-	return &Queue{life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log, rested: make(chan struct{}, 1)}
+	return &Queue{timeline: writer.Timeline.Number(), life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log, rested: make(chan struct{}, 1)}
+}
+
+// renew drops what the queue knows from an earlier timeline. It is called before an entry is
+// written: an entry ends with its lease, and the lease with its timeline.
+func (q *Queue) renew() {
+	now := q.writer.Timeline.Number()
+	if now == q.timeline {
+		return
+	}
+	q.Close()
+	q.timeline, q.warned, q.emptied, q.surprised = now, 0, time.Time{}, false
+	q.size.Store(0)
 }
 
 // Entry is our key in the queue.

@@ -27,7 +27,11 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <
 	// Most holds end before anything else happens.
 	select {
 	case <-own.due.C:
-		own.open(ctx, q)
+		if own.open(ctx, q) {
+			if _, err := q.stands(ctx, e, false); err != nil {
+				return err
+			}
+		}
 	case <-kept:
 		kept = nil
 		own.stop()

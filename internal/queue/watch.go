@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -30,6 +31,8 @@ type watch struct {
 	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
 	// at a later revision, stands for as long as the watch tells nothing else.
 	since int64
+
+	header *pb.ResponseHeader // of the answer to its creation
 }
 
 // watchTimeout bounds the creation of a watch, which etcd does from memory. On a member that
@@ -47,7 +50,22 @@ type lean interface {
 
 // open watches a key, or a range, and returns once etcd has the watch. It returns
 // nil when that could not be had within watchTimeout, or ctx ended.
+//
+// A watch that a member has at a smaller revision than was known before is of a member that lags,
+// or of another timeline, in which it may wait for a revision that is far away. A read of the key
+// tells which.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	known := q.writer.Timeline.Ask()
+	w := q.openEither(ctx, key, opts...)
+	if w != nil && q.writer.Timeline.Doubts(known, w.header) {
+		bounded, cancel := q.writer.bounded(ctx, 0)
+		_, _ = q.kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to the tracker
+		cancel()
+	}
+	return w
+}
+
+func (q *Queue) openEither(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	own, ok := q.watcher.(lean)
 	if !ok || carries(ctx) {
 		return q.openByClient(ctx, key, opts...)
@@ -56,7 +74,7 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	if w == nil {
 		return nil
 	}
-	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, cancelled: w.Cancelled, since: w.Since()}
+	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, cancelled: w.Cancelled, since: w.Since(), header: w.Header()}
 }
 
 // openByClient is open by the client, whose watches go on when their stream breaks.
@@ -120,7 +138,7 @@ func (q *Queue) create(life context.Context, cancel context.CancelFunc, key stri
 		return nil
 	}
 	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
-	return &watch{events: events, moveOn: moveOn, since: since}
+	return &watch{events: events, moveOn: moveOn, since: since, header: created.Header}
 }
 
 // carries tells whether a context has metadata for its requests, which a stream for all cannot

@@ -15,7 +15,7 @@
 //
 // A link can be cut in either direction, healed, and reset: see [Client.Cut] and its neighbours. Single requests are
 // delayed, lost, refused or left without an answer by [Server.Intercept]. The server can be stopped, change its leader,
-// compact, break or cancel watches, lose a deletion, and have an administrator.
+// compact, break or cancel watches, lose a deletion, have an administrator, and be restored from a snapshot.
 //
 // A request is never taken back: one whose caller has given up is applied all the same when it arrives.
 //

@@ -71,6 +71,7 @@ type Server struct {
 	hook     func(Call) Action
 	miss     map[string]int // deletions still to be missed, by key
 
+	cluster uint64 // its ID
 	term    uint64
 	granted uint64 // leases whose ID was picked here
 	down    bool
@@ -90,7 +91,7 @@ type observation struct {
 
 // New starts a server. Call it inside the bubble, and Close before the bubble's root returns.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), term: 2}
+	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), cluster: 0xcdf818194e3a8c32, term: 2}
 	s.sched = newSchedule(s.work)
 	s.lessor = newLessor(s.sched)
 	s.lessor.minTTL = wholeSeconds(s.cfg.MinTTL)
@@ -199,7 +200,7 @@ func (c *change) event() *mvccpb.Event {
 
 // header completes a reply's header as etcd does: a revision that the request has set stays.
 func (s *Server) header(h *pb.ResponseHeader) *pb.ResponseHeader {
-	h.ClusterId, h.MemberId, h.RaftTerm = 0xcdf818194e3a8c32, 0x8e9e05c52164694d, s.term
+	h.ClusterId, h.MemberId, h.RaftTerm = s.cluster, 0x8e9e05c52164694d, s.term
 	if h.Revision == 0 {
 		h.Revision = s.store.rev
 	}

@@ -218,6 +218,7 @@ func (st *stream) created(resp *pb.WatchResponse) bool {
 		return true
 	}
 	w.created = true
+	w.header = resp.Header
 	w.since = SinceOf(resp.Header.GetRevision(), a.req.StartRevision)
 	st.told[w.id] = w
 	return true

@@ -12,6 +12,7 @@ type Watch struct {
 	stream *stream
 	detach func() bool // from the context
 	since  int64
+	header *pb.ResponseHeader // of the answer to its creation
 
 	// Guarded by the watcher's mu, but for reading from events.
 	events  chan clientv3.WatchResponse
@@ -33,6 +34,9 @@ func (w *Watch) Events() clientv3.WatchChan { return w.events }
 // Since is a revision: of whatever comes after it the watch tells. It may tell of what came
 // before, too, where it was told from which revision to start.
 func (w *Watch) Since() int64 { return w.since }
+
+// Header is that of the answer to its creation, by the member that has the watch.
+func (w *Watch) Header() *pb.ResponseHeader { return w.header }
 
 // SinceOf is what Since is, by the revision in the answer to the watch's creation, and that from
 // which it was to start; 0 for none. etcd reads its revision after it has begun to watch, so that

@@ -541,6 +541,36 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
+		takesOut: "what is kept for observers is bounded",
+		edits:    []edit{{"observation.go", "for len(o.changes) > 1 && (", "for false && ("}},
+		in:       inRoot, tests: []string{"TestWhatAnObservationKeepsIsBounded"},
+	},
+	{
+		takesOut: "a smaller revision is another timeline",
+		edits:    []edit{{"internal/timeline/timeline.go", "return h.Revision >= m.revision &&", "return true || h.Revision >= m.revision &&"}},
+		in:       inRoot, tests: []string{"TestARollbackEndsEachHold", "TestObserversBeginAgainAfterARollback"},
+	},
+	{
+		takesOut: "another cluster is another timeline",
+		edits:    []edit{{"internal/timeline/timeline.go", "(h.ClusterId == m.cluster || ", "(true || h.ClusterId == m.cluster || "}},
+		in:       inRoot, tests: []string{"TestARestoreWithABumpedRevision"},
+	},
+	{
+		takesOut: "a limit from another timeline is read again",
+		edits:    []edit{{"semaphore.go", "case o.timeline != timeline:", "case false:"}},
+		in:       inRoot, tests: []string{"TestALimitFromBeforeARollbackIsReadAgain"},
+	},
+	{
+		takesOut: "a leader that may have given up during an outage is marked",
+		edits:    []edit{{"outage.go", "h.Unconfirmed = o.Until", "h.Unconfirmed = false && o.Until"}},
+		in:       inRoot, tests: []string{"TestALeaderThatMayHaveGivenUpDuringAnOutageIsMarked"},
+	},
+	{
+		takesOut: "a lease that was given up is revoked however long etcd is away",
+		edits:    []edit{{"keeper.go", "s.revokeAtLast(s.ctx, l) != nil", "s.revoke(s.ctx, l) != nil"}},
+		in:       inRoot, tests: []string{"TestASessionThatHasGivenUpRevokesItsLeaseAfterAnyOutage"},
+	},
+	{
 		takesOut: "who joins other observers is told who leads",
 		edits:    []edit{{"observation.go", "if shared {", "if false {"}},
 		in:       inRoot, tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},

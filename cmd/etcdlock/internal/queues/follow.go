@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/timeline"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -30,13 +31,19 @@ type Change struct {
 	Entry    Entry     `json:"entry"`
 }
 
+// lookEvery is how often etcd is asked whether it has other data than before: a watch would wait
+// for the revisions of before.
+const lookEvery = 10 * time.Second
+
 // Follow tells of all entries of a name, and then of each change, until ctx ends or tell
-// fails. When the watch does it reads again, and tells what is different.
+// fails. When the watch does, or etcd goes on with other data, it reads again, and tells what is
+// different.
 func Follow(ctx context.Context, client *clientv3.Client, name string, tell func(Change) error) error {
 	var known []Entry
+	kv, data := timeline.Of(client.KV)
 	for {
 		from, end := wire.Range(name)
-		resp, err := client.Get(ctx, from, clientv3.WithRange(end))
+		resp, err := kv.Get(ctx, from, clientv3.WithRange(end))
 		if err == nil {
 			present := make(map[string]*mvccpb.KeyValue)
 			for _, kv := range resp.Kvs {
@@ -45,7 +52,10 @@ func Follow(ctx context.Context, client *clientv3.Client, name string, tell func
 			if known, err = tellDifference(name, known, present, resp.Header.Revision, tell); err != nil {
 				return err
 			}
-			if known, err = followFrom(ctx, client, name, known, present, resp.Header.Revision+1, tell); err != nil {
+			replaced, stop := untilReplaced(ctx, kv, data, from)
+			known, err = followFrom(replaced, client, name, known, present, resp.Header.Revision+1, tell)
+			stop()
+			if err != nil {
 				return err
 			}
 		}
@@ -55,6 +65,28 @@ func Follow(ctx context.Context, client *clientv3.Client, name string, tell func
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// untilReplaced returns a context that ends with ctx, or when etcd goes on with other data.
+func untilReplaced(ctx context.Context, kv clientv3.KV, data *timeline.Tracker, key string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	replaced := data.Changed()
+	go func() {
+		defer cancel()
+		for {
+			select {
+			case <-replaced:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(lookEvery):
+			}
+			bounded, done := context.WithTimeout(ctx, lookEvery)
+			_, _ = kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to data
+			done()
+		}
+	}()
+	return ctx, cancel
 }
 
 // followFrom returns without an error when the watch has ended.
