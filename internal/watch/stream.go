@@ -176,6 +176,11 @@ func (st *stream) hear(resp *pb.WatchResponse) bool {
 	case resp.Canceled || resp.CompactRevision != 0: // trap A7
 		delete(st.told, w.id)
 		w.refused = true
+		if resp.CompactRevision != 0 {
+			// etcd has stopped serving the watch, and keeps it until it is cancelled. So does clientv3.
+			st.cancels = append(st.cancels, w.id)
+			st.poke()
+		}
 		st.finish(w)
 		st.settle()
 	case len(resp.Events) > 0 && !w.put(resp):

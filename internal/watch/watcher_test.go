@@ -73,6 +73,23 @@ func TestACompactedWatchEndsAndNoOther(t *testing.T) {
 	})
 }
 
+// etcd keeps a watch whose revisions were compacted until the client cancels it. The fleet's schedules 96 and 101 ended
+// with such watches. // report E13
+func TestACompactedWatchIsCancelledInEtcdToo(t *testing.T) {
+	simulate(t, func(r *rig) {
+		other := r.open("k")
+		past := r.put("k")
+		r.Compact(r.put("k"))
+		for range 10 {
+			r.over(r.open("k", clientv3.WithRev(past)))
+		}
+		require.Equal(r, []string{"k"}, r.client.Open().Keys)
+		other.Stop()
+		settle()
+		require.Empty(r, r.client.Open().Keys)
+	})
+}
+
 func TestAWatchThatEtcdCancelsEnds(t *testing.T) {
 	simulate(t, func(r *rig) {
 		w := r.open("k")

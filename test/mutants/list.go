@@ -389,6 +389,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inEtcdKV, tests: []string{"TestACancelledRequestIsNotLogged"},
 	},
 	{
+		takesOut: "a watch that was compacted is cancelled in etcd too (E13)",
+		edits:    []edit{{"internal/watch/stream.go", "if resp.CompactRevision != 0 {", "if false {"}},
+		in:       inWatch, tests: []string{"TestACompactedWatchIsCancelledInEtcdToo"},
+	},
+	{
 		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
 		edits:    []edit{{"internal/queue/watch.go", "q.writer.givenUp.Add(1) > mostGivenUp", "q.writer.givenUp.Add(1) > 0"}},
 		in:       inRoot, tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
