@@ -83,8 +83,11 @@ type sessionConfig struct {
 	pace func(ctx context.Context, name string)
 }
 
+// defaultClock is replaced by tests whose sessions are made by another package in virtual time.
+var defaultClock = clock.Now
+
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: clock.Now, owner: defaultOwner(), lanes: queue.Lanes, few: queue.Few, net: tcp{}}
+	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), lanes: queue.Lanes, few: queue.Few, net: tcp{}}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host

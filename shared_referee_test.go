@@ -123,9 +123,11 @@ func (r *sharedReferee) count(held []*sharedHold) {
 }
 
 // limitAt is the largest limit by which somebody could be let in at a revision.
-func (r *sharedReferee) limitAt(rev int64) int {
+func (r *sharedReferee) limitAt(rev int64) int { return largestLimit(r.limits, rev) }
+
+func largestLimit(limits []limitSpan, rev int64) int {
 	largest := 0
-	for _, l := range r.limits {
+	for _, l := range limits {
 		if l.confirmed > 0 && l.confirmed <= rev {
 			largest = 0 // those before are over
 		}

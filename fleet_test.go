@@ -1,0 +1,549 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+const (
+	fleetShare     = 100 // schedules that are played without more being asked for, in about 40 s of one processor
+	fleetInstances = 3
+	fleetTime      = 45 * time.Second // of faults, in one schedule
+	fleetTTL       = 5 * time.Second  // the longest one
+	fleetDelay     = 4 * time.Second  // the longest lock-delay
+)
+
+// TestSimulationFleet runs services as they are put together and operated. Each process draws all of its
+// options, uses every primitive, ends by Close, Orphan or a kill, and the next process of its instance has other
+// options, with the lease file or without. Clients on etcd's own package and on the compat package stand in the
+// same queues. Faults are those of TestSimulation and more. See fleetReferee for what is promised meanwhile, and
+// deployment.aftermath for what is promised when the faults are over.
+//
+// With fleetShare schedules or more it fails when a pair of options, each at any value, did not occur in a process in
+// which both had an effect, or when an exported operation was never called with success.
+//
+//	ETCDLOCK_SEEDS=5000 go test -v -run TestSimulationFleet .
+//	ETCDLOCK_SEED=17 go test -v -run TestSimulationFleet .
+func TestSimulationFleet(t *testing.T) {
+	require.NotNil(t, OpenCompat)
+	share := uint64(fleetShare)
+	if raceEnabled {
+		share /= 10
+	}
+	first, count := seeds(t, share)
+	cover := newCoverage()
+	var broken []string
+	for seed := first; seed < first+count; seed++ {
+		f := playFleet(t, seed, cover)
+		if count == 1 {
+			t.Logf("the transcript of schedule %d:\n%s", seed, strings.Join(f.transcript, "\n"))
+		}
+		if len(f.violations) > 0 {
+			broken = append(broken, fmt.Sprintf("schedule %d: %s: %s", seed, f.violations[0].promise, f.violations[0].what))
+		}
+		p := &played{referee: &referee{transcript: f.transcript, violations: f.violations}, seed: seed, test: t.Name()}
+		if verdict := p.verdict(); verdict != "" && len(broken) == 1 {
+			t.Error(verdict)
+		}
+	}
+	t.Log(cover.figures())
+	if len(broken) > 0 {
+		t.Fatalf("%d of %d schedules break a promise:\n%s", len(broken), count, strings.Join(broken, "\n"))
+	}
+	if count >= fleetShare {
+		missing := cover.missing()
+		require.Empty(t, missing, "%d of %d are missing", len(missing), cover.wanted())
+	}
+}
+
+// A deployment is the fleet of one schedule.
+type deployment struct {
+	*world
+	*fleetReferee
+	seed       uint64
+	rand       *rand.Rand // of the faults
+	rates      [6]int     // of single requests, out of 200, by the seed; see perturb
+	cover      *coverage
+	net        *fakeNet
+	dir        string // of lease files
+	instances  []*instance
+	clocks     []atomic.Int64 // by instance: how long its machine has slept
+	late       sync.Map       // ids of processes that hear late
+	clientOf   sync.Map       // the process of a client, by name
+	leaseOf    sync.Map       // the process of a lease
+	leases     atomic.Int64   // that were asked for
+	missing    []string       // keys whose next deletion is told to nobody
+	finished   chan struct{}  // closed when the processes may go
+	calming    atomic.Bool    // nothing goes wrong by itself any more, and nobody locks
+	well       atomic.Bool    // no faults any more
+	crowd      sync.WaitGroup // strangers
+	goroutines int            // before the schedule
+	vacant     time.Duration  // from the end of the faults until a function was at work
+}
+
+func hash(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return h.Sum64()
+}
+
+func playFleet(t *testing.T, seed uint64, cover *coverage) *deployment {
+	t.Helper()
+	dir := t.TempDir()
+	before := defaultClock
+	defer func() { defaultClock = before }()
+	var f *deployment
+	simulateWith(t, simetcd.Config{Seed: seed, Reproducible: true}, func(w *world) {
+		defaultClock = bubbleClock() // of the compat package's sessions
+		f = &deployment{
+			goroutines: runtime.NumGoroutine(), world: w, fleetReferee: newFleetReferee(w), seed: seed, rand: rand.New(rand.NewPCG(seed, 0)),
+			finished: make(chan struct{}), cover: cover, net: newFakeNet(), dir: dir, clocks: make([]atomic.Int64, fleetInstances),
+		}
+		for i := range f.rates {
+			f.rates[i] = max(f.rand.IntN(5)-2, 0)
+		}
+		for i := range fleetInstances {
+			f.instances = append(f.instances, &instance{n: i})
+		}
+		f.run()
+	})
+	cover.schedule(f)
+	return f
+}
+
+// op counts operations of the API that have done what they are for.
+func (f *deployment) op(names ...string) {
+	for _, name := range names {
+		f.cover.op(name)
+	}
+}
+
+// tells counts an effect that needs more than one process.
+func (f *deployment) tells(what string) { f.cover.op(what) }
+
+// restored tells whether etcd has had another history in this schedule.
+func (f *deployment) restored() bool { return false }
+
+func (f *deployment) run() {
+	f.Intercept(f.perturb)
+	stop := make(chan struct{})
+	var all, trouble sync.WaitGroup
+	for _, in := range f.instances {
+		all.Go(func() { in.serve(f, stop) })
+	}
+	trouble.Go(func() { f.disturb(stop) })
+	f.strangers(stop)
+	f.pass(fleetTime)
+	close(stop)
+	trouble.Wait()
+	f.calming.Store(true)
+	f.quieten()
+	f.aftermath()
+	close(f.finished)
+	all.Wait()
+	f.closeAll()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve runs one process after the other until stop; the last one stays, unless it exits.
+func (in *instance) serve(f *deployment, stop <-chan struct{}) {
+	r := rand.New(rand.NewPCG(f.seed, uint64(500+in.n)))
+	for n := 1; ; n++ {
+		p := f.startProcess(in, n)
+		in.present.Store(p)
+		if p != nil {
+			select {
+			case <-time.After(4*time.Second + time.Duration(r.Int64N(int64(14*time.Second)))):
+			case <-p.exited:
+			case <-stop:
+			}
+			if f.calming.Load() || isClosed(stop) {
+				select {
+				case <-p.exited: // by what went wrong before
+				case <-f.finished:
+					return
+				}
+			}
+			in.present.Store(nil)
+			in.before = p
+			switch end := r.IntN(3); {
+			case p.dead():
+				p.kill("it has exited")
+			case end == 0:
+				p.close()
+			case end == 1:
+				p.orphan()
+			default:
+				p.kill("it is killed")
+			}
+		}
+		time.Sleep(time.Duration(1 + r.Int64N(int64(2*time.Second))))
+	}
+}
+
+// aftermath sees whether all is well again when the faults are over.
+func (f *deployment) aftermath() {
+	began := time.Now()
+	// A lease of a dead process has to run out, and a process that lost its own one pauses for up to 5 s. Each deletion
+	// that etcd tells nobody is found by a look 10 s later.
+	bound := 2*(fleetTTL+fleetDelay) + 10*time.Second*time.Duration(len(f.missing))
+	for f.leader() == nil && time.Since(began) < time.Minute+bound {
+		f.pass(50 * time.Millisecond)
+	}
+	if f.vacant = time.Since(began); f.vacant > bound {
+		f.violation(progress, "nobody leads for %v after the faults", f.vacant)
+	}
+	f.crowd.Wait()
+	f.pass(2*(fleetTTL+fleetDelay) + 10*time.Second*time.Duration(len(f.missing)) + 3*time.Minute) // the last doubt about a request is over
+	if f.leader() == nil {
+		f.violation(progress, "nobody leads when all is well")
+	}
+	for _, in := range f.instances {
+		for in.present.Load() == nil {
+			f.pass(time.Second)
+		}
+		in.present.Load().dropInherited()
+	}
+	f.nothingIsKept()
+	f.rest()
+	for _, in := range f.instances {
+		p := in.present.Load()
+		if p.session.Err() != nil {
+			f.violation(progress, "the session of %s has ended: %v", p.id, p.session.Err())
+			continue
+		}
+		(&locksmith{process: p, r: rand.New(rand.NewPCG(f.seed, 7)), who: p.id + "/last"}).everything()
+	}
+}
+
+// closeAll closes what is left, and sees whether anything of it stays.
+func (f *deployment) closeAll() {
+	var closing sync.WaitGroup
+	for _, in := range f.instances {
+		closing.Go(in.present.Load().close)
+	}
+	closing.Wait()
+	if err := f.removeLimit(); err != nil {
+		f.violation(progress, "the limit cannot be taken back: %v", err)
+	}
+	for _, kv := range f.Keys("") {
+		f.violation(cleanness, "left behind: %q", kv.Key)
+	}
+}
+
+// dropInherited gives up what the process has not asked for. Without a lease file the library leaves that to its user.
+func (p *process) dropInherited() {
+	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	defer cancel()
+	if p.given != clientv3.NoLease {
+		if err := p.session.DropInherited(ctx); err != nil {
+			p.violation(progress, "%s cannot give up what it inherited: %v", p.id, err)
+		}
+	}
+	if names, err := p.session.Inherited(ctx); err != nil || len(names) > 0 {
+		p.violation(cleanness, "%s has inherited %q, and nobody asks for it: %v", p.id, names, err)
+	}
+}
+
+// removeLimit takes back the semaphore's limit, which no session has of its own.
+func (f *deployment) removeLimit() error {
+	s := f.session("tidy", WithTTL(fleetTTL))
+	if err := NewSemaphore(s, "sem", fleetLimit).SetLimit(f.ctx, 0); err != nil {
+		return err
+	}
+	return s.Close(f.ctx)
+}
+
+// rest lets a minute pass, in which nothing happens, and checks what that takes. Streams of watches are not counted: a
+// reproducible run has one for each watch, and clientv3 keeps those whose watch was given up before it was sent.
+func (f *deployment) rest() {
+	sent := map[*process]int{}
+	for _, in := range f.instances {
+		p := in.present.Load()
+		sent[p] = p.client.Count()
+	}
+	f.pass(time.Minute)
+	for _, in := range f.instances {
+		p := in.present.Load()
+		open := p.client.Open()
+		if before, known := sent[p]; known {
+			p.atRest(float64(p.client.Count()-before), open)
+		}
+	}
+	goroutines := float64(runtime.NumGoroutine()-f.goroutines) / fleetInstances
+	f.cover.atMost("goroutines of a process", goroutines)
+	if goroutines > goroutinesAtRest {
+		f.violation(frugality, "each process has %.0f goroutines at rest, and not %d at most", goroutines, goroutinesAtRest)
+	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	f.cover.atMost("MB of stacks", float64(mem.StackInuse>>20))
+}
+
+// nothingIsKept checks, when nobody has locked or waited for long, that no key stands but those of the election: one for
+// each Run.
+func (f *deployment) nothingIsKept() {
+	runs := map[string]int{}
+	for _, kv := range f.Keys("") {
+		key := string(kv.Key)
+		of, known := f.leaseOf.Load(clientv3.LeaseID(kv.Lease))
+		switch {
+		case strings.HasPrefix(key, "etcdlock.alive.") && known && !of.(*process).dead():
+		case key == limitKey("sem"):
+		case !strings.HasPrefix(key, wire.Prefix("e")) || !known || of.(*process).dead():
+			f.violation(cleanness, "%q of lease %x is renewed, and nobody asked for it", key, kv.Lease)
+		case queue.IsMark(kv):
+		default:
+			if p := of.(*process); runs[p.id] > 0 {
+				f.violation(cleanness, "%s stands in the election %d times: %q", p.id, runs[p.id]+1, key)
+			}
+			runs[of.(*process).id]++
+		}
+	}
+}
+
+// everything locks everything once, when all is well.
+func (w *locksmith) everything() {
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	defer cancel()
+	failed := func(what string, err error) {
+		if err != nil {
+			w.violation(progress, "%s cannot lock %s when all is well again: %v", w.who, what, err)
+		}
+	}
+	for _, name := range []string{"m", "dead/x", "dead/y", "str/0"} {
+		l, err := NewMutex(w.session, name, w.options()...).Lock(ctx)
+		if failed(name, err); err == nil {
+			w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.Hold, true))
+		}
+	}
+	set, err := LockAll(ctx, w.session, "set/a", "set/b", "set/c")
+	if failed("a set", err); err == nil {
+		_ = set.Unlock(ctx)
+	}
+	wl, err := NewRWMutex(w.session, "rw").Lock(ctx)
+	if failed("rw", err); err == nil {
+		_ = wl.Unlock(ctx)
+	}
+	p, err := NewSemaphore(w.session, "sem", fleetLimit).Acquire(ctx, 1)
+	if failed("sem", err); err == nil {
+		_ = p.Release(ctx)
+	}
+	if w.session.State() != Connected {
+		w.violation(progress, "%s is %v when all is well again", w.id, w.session.State())
+	}
+}
+
+// coverage is what the schedules of a test have made occur.
+type coverage struct {
+	mu                        sync.Mutex
+	schedules                 int
+	processes                 int
+	levels                    map[[2]int]int // factor and level: processes in which it had an effect
+	pairs                     map[[4]int]int // two of them
+	changes                   map[[3]int]int // factor, level before and after, of a lease that was taken over
+	ops                       map[string]int // operations with success, and effects of several processes
+	faults                    map[int]int    // by index
+	grants, handovers, losses int
+	vacant                    time.Duration
+	largest                   map[string]float64
+}
+
+func newCoverage() *coverage {
+	return &coverage{levels: map[[2]int]int{}, pairs: map[[4]int]int{}, changes: map[[3]int]int{}, ops: map[string]int{}, faults: map[int]int{}, largest: map[string]float64{}}
+}
+
+func (c *coverage) op(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ops[name]++
+}
+
+// atMost takes note of a figure, of which the largest is told.
+func (c *coverage) atMost(what string, n float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.largest[what] = max(c.largest[what], n)
+}
+
+func (c *coverage) fault(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults[i]++
+}
+
+// process takes stock of a process that has ended.
+func (c *coverage) process(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.processes++
+	counts := func(i int) bool { return p.row[i] == 0 || p.effects[i] > 0 }
+	for i := range factors {
+		if !counts(i) {
+			continue
+		}
+		c.levels[[2]int{i, p.row[i]}]++
+		for j := range i {
+			if counts(j) {
+				c.pairs[[4]int{j, p.row[j], i, p.row[i]}]++
+			}
+		}
+	}
+}
+
+// adopted takes note that a process goes on with the lease of one with another row.
+func (c *coverage) adopted(before, after row) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range factors {
+		c.changes[[3]int{i, before[i], after[i]}]++
+	}
+}
+
+func (c *coverage) schedule(f *deployment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.schedules++
+	c.grants += f.grants
+	c.handovers += f.handovers
+	c.losses += f.losses
+	c.vacant = max(c.vacant, f.vacant)
+}
+
+// missing names every level, pair, operation and fault that has not occurred.
+func (c *coverage) missing() (all []string) {
+	eachLevel(func(i, a int) {
+		if c.levels[[2]int{i, a}] == 0 {
+			all = append(all, factors[i].level(a))
+		}
+	})
+	eachPair(func(i, a, j, b int) {
+		if c.pairs[[4]int{i, a, j, b}] == 0 {
+			all = append(all, factors[i].level(a)+" with "+factors[j].level(b))
+		}
+	})
+	for _, op := range operations {
+		if c.ops[op] == 0 {
+			all = append(all, op)
+		}
+	}
+	for i := range fleetFaults {
+		if c.faults[i] == 0 {
+			all = append(all, fleetFaults[i].name)
+		}
+	}
+	return all
+}
+
+// wanted is how much there is to occur.
+func (c *coverage) wanted() (n int) {
+	eachLevel(func(int, int) { n++ })
+	eachPair(func(int, int, int, int) { n++ })
+	return n + len(operations) + len(fleetFaults)
+}
+
+func eachLevel(do func(factor, level int)) {
+	for i := range factors {
+		for a := range len(factors[i].values) + 1 {
+			if a > 0 || !factors[i].always {
+				do(i, a)
+			}
+		}
+	}
+}
+
+// eachPair goes through the pairs of levels that a process can have.
+func eachPair(do func(i, a, j, b int)) {
+	eachLevel(func(j, b int) {
+		eachLevel(func(i, a int) {
+			if i < j && !excluded(i, a, j, b) {
+				do(i, a, j, b)
+			}
+		})
+	})
+}
+
+func excluded(i, a, j, b int) bool {
+	for _, x := range exclusions {
+		for _, pair := range [][4]int{{i, a, j, b}, {j, b, i, a}} {
+			if factors[pair[0]].id() != x.a || factors[pair[2]].id() != x.b || pair[1] == 0 {
+				continue
+			}
+			if x.without == (pair[3] == 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// figures tells what has occurred, in a few lines.
+func (c *coverage) figures() string {
+	var b strings.Builder
+	pairs, missing := 0, 0
+	eachPair(func(i, a, j, b int) {
+		pairs++
+		if c.pairs[[4]int{i, a, j, b}] == 0 {
+			missing++
+		}
+	})
+	fmt.Fprintf(&b, "%d schedules, %d processes, %d pairs of options of %d; %d grants, %d in memory, %d holds lost; a leader %v after the faults at the latest\n",
+		c.schedules, c.processes, pairs-missing, pairs, c.grants, c.handovers, c.losses, c.vacant)
+	changes, of := 0, 0
+	for i := range factors {
+		if factors[i].at != "session" && factors[i].at != "election" && factors[i].at != "run" {
+			continue
+		}
+		eachLevel(func(j, before int) {
+			eachLevel(func(k, after int) {
+				if i == j && i == k {
+					of++
+					if c.changes[[3]int{i, before, after}] > 0 {
+						changes++
+					}
+				}
+			})
+		})
+	}
+	fmt.Fprintf(&b, "leases taken over with a change of an option: %d of %d\n", changes, of)
+	for _, what := range slices.Sorted(maps.Keys(c.largest)) {
+		fmt.Fprintf(&b, "%s at rest: %.0f at most\n", what, c.largest[what])
+	}
+	for i := range factors {
+		for a := range len(factors[i].values) + 1 {
+			fmt.Fprintf(&b, "  %5d  %s\n", c.levels[[2]int{i, a}], factors[i].level(a))
+		}
+	}
+	for i, f := range fleetFaults {
+		fmt.Fprintf(&b, "  %5d  %s\n", c.faults[i], f.name)
+	}
+	return b.String()
+}
