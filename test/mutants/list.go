@@ -197,7 +197,7 @@ var mutationsOfTheQueue = []mutation{
 	{
 		takesOut: "the key of the process before is taken over by two requests",
 		edits:    []edit{{"fast.go", " || s.mayInherit(w.under, l.name) ||", " ||"}},
-		in:       inRoot, tests: []string{"TestATakeoverTakesTwoRequests"},
+		in:       inRoot, tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",

@@ -149,7 +149,7 @@ var mutationsOfSharing = []mutation{
 	},
 	{
 		takesOut: "a key that shares does not become another kind",
-		edits:    []edit{{"internal/queue/enter.go", "|| was.Mode == wire.Exclusive {", "|| was.Mode == wire.Exclusive || true {"}},
+		edits:    []edit{{"internal/queue/inherit.go", "return was.Mode == wire.Exclusive ||", "return true || was.Mode == wire.Exclusive ||"}},
 		in:       inRoot, tests: []string{"TestASuccessorWantsAnotherKindOfHold"},
 	},
 	{
