@@ -149,8 +149,8 @@
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
 // grants it. Renewing a lease needs permission on every key under it: one session for
-// one identity. A [Semaphore], [Ask] and [Hold.Asked] have keys beside the queue, under the name and a
-// zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
+// one identity. A [Semaphore], [Ask], [Hold.Asked] and [Term.Transfer] have keys beside the
+// queue, under the name and a zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
 // prefix of a group of names ("orders/") has all of it. docs/security.md in the
 // repository has the commands.
 //
@@ -170,8 +170,9 @@
 // when, wants all. "holds" and "all" are for [Deadlocks]; a key or name in them that is no UTF-8
 // is written as a zero byte and its bytes in hexadecimal. Who can hold beside others of his
 // session has further keys, with a point and a number behind the lease. Beside a queue, under
-// the name and a zero byte, stand the limit that was set ("limit") and requests to let go
-// ("ask/"); the etcdlock command puts there since when it is in line and holds ("who/").
+// the name and a zero byte, stand the limit that was set ("limit"), requests to let go
+// ("ask/") and the candidate that a [Term.Transfer] has named ("next/"); the etcdlock command
+// puts there since when it is in line and holds ("who/").
 //
 // To acquire what is free takes one request, as do Unlock, Release, Resign, and a
 // TryLock, which writes nothing if the name is taken. To read beside readers of the own

@@ -13,9 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -151,8 +148,8 @@ func (c *cabinet) run() {
 	c.pass(10 * simTTL)
 	if led := c.leading(); led == nil {
 		c.violation(progress, "nobody leads when all is well")
-	} else if kvs, _, err := c.sessions[0].queue("e").List(c.ctx); err != nil || wire.Priority(led.claim.Key()) < highest && !marked(kvs, led) {
-		c.violation(order, "%s leads, and there is one of priority %d (%v)", led.claim.Key(), highest, err)
+	} else if wire.Priority(led.claim.Key()) < highest && !c.marked(led) {
+		c.violation(order, "%s leads, and there is one of priority %d", led.claim.Key(), highest)
 	}
 	stop()
 	services.Wait()
@@ -264,9 +261,10 @@ func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) err
 }
 
 // marked tells whether somebody handed over to the leader.
-func marked(kvs []*mvccpb.KeyValue, o *refereed) bool {
-	for _, kv := range kvs {
-		if queue.IsMark(kv) && strings.Contains(string(kv.Value), o.claim.Key()[len("e/"):]) {
+func (c *cabinet) marked(o *refereed) bool {
+	from, _ := wire.Marks("e")
+	for _, kv := range c.Keys(from) {
+		if strings.Contains(string(kv.Value), wire.Tail(o.claim.Key())) {
 			return true
 		}
 	}

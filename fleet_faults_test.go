@@ -114,7 +114,7 @@ func (f *deployment) isMissing(end string) bool {
 func (f *deployment) anyKey() (key string, ok bool) {
 	var keys []string
 	for _, kv := range f.Keys("") {
-		if key := string(kv.Key); strings.Contains(key, "/") && !strings.Contains(key, "\x00") && !strings.HasSuffix(key, ".next") {
+		if key := string(kv.Key); strings.Contains(key, "/") && !strings.Contains(key, "\x00") {
 			keys = append(keys, key)
 		}
 	}

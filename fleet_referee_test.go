@@ -9,7 +9,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -163,7 +162,7 @@ func (r *fleetReferee) passed(h *fleetHold) {
 		return
 	}
 	for _, kv := range r.w.Keys(wire.Prefix(h.name)) {
-		if kv.CreateRevision < h.place && string(kv.Key) != h.key && !queue.IsMark(kv) {
+		if kv.CreateRevision < h.place && string(kv.Key) != h.key {
 			r.violationf(order, "%s holds %s, and the older key %s of %d stands", h.who, h.name, kv.Key, kv.CreateRevision)
 		}
 	}

@@ -18,7 +18,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -310,15 +309,16 @@ func (f *deployment) rest() {
 // each Run.
 func (f *deployment) nothingIsKept() {
 	runs := map[string]int{}
+	marks, _ := wire.Marks("e")
 	for _, kv := range f.Keys("") {
 		key := string(kv.Key)
 		of, known := f.leaseOf.Load(clientv3.LeaseID(kv.Lease))
 		switch {
 		case strings.HasPrefix(key, "etcdlock.alive.") && known && !of.(*process).dead():
 		case key == limitKey("sem"):
+		case strings.HasPrefix(key, marks) && known && !of.(*process).dead():
 		case !strings.HasPrefix(key, wire.Prefix("e")) || !known || of.(*process).dead():
 			f.violation(cleanness, "%q of lease %x is renewed, and nobody asked for it", key, kv.Lease)
-		case queue.IsMark(kv):
 		default:
 			if p := of.(*process); runs[p.id] > 0 {
 				f.violation(cleanness, "%s stands in the election %d times: %q", p.id, runs[p.id]+1, key)

@@ -49,9 +49,7 @@ func (s *Session) Inherited(ctx context.Context) ([]string, error) {
 	keys, err := s.inherited(ctx)
 	var names []string
 	for _, k := range keys {
-		if !k.Mark {
-			names = append(names, k.Name)
-		}
+		names = append(names, k.Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), opError("list what was inherited under", "lease "+hex(s.heir), err)
@@ -96,17 +94,10 @@ func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 	return all, nil
 }
 
-// unused tells whether a key of the lease that was taken over has no owner in this process. A
-// mark belongs to the candidate that it marks, whose key a session has in one slot only.
+// unused tells whether a key of the lease that was taken over has no owner in this process.
 // Called with s.mu held.
 func (s *Session) unused(k wire.Parsed) bool {
-	if k.Lease != s.heir {
-		return false
-	}
-	if k.Mark {
-		return s.using[k.Name] == 0
-	}
-	return !s.slots.busy(k.Name, k.Slot)
+	return k.Lease == s.heir && !s.slots.busy(k.Name, k.Slot)
 }
 
 // giveUpKeys deletes keys of the former process, unless they have an owner by now.
@@ -115,14 +106,10 @@ func (s *Session) giveUpKeys(ctx context.Context, keys []wire.Parsed) error {
 	var took []wire.Parsed
 	s.mu.Lock()
 	for _, k := range keys {
-		switch {
-		case !s.unused(k):
-		case k.Mark:
-			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.MarkKey(k.Name, k.Lease)})
-		default:
+		if s.unused(k) {
 			s.slots.hold(k.Name, k.Slot)
 			took = append(took, k)
-			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot), Mark: wire.MarkKey(k.Name, k.Lease)})
+			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot)})
 		}
 	}
 	s.mu.Unlock()
@@ -166,7 +153,6 @@ func (l *line) ownKeys(wanted *span, ls *lease.Lease) ([][]*mvccpb.KeyValue, err
 type legacy struct {
 	adopted bool // keys, whose entry goes on as that of the present waiter
 	others  bool // keys that it has not adopted, older ones perhaps
-	mark    bool // the mark of a candidate
 }
 
 // adopt finds, for each name of the line, a key of the former process that fits a waiter, and takes
@@ -187,13 +173,11 @@ func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
 	fits := func(i int, kv *mvccpb.KeyValue) (wire.Slot, bool) {
 		k, ok := wire.ParseKey(string(kv.Key))
 		unused := s.unused(k) || l.own() && l.slots[i] == k.Slot // for this very waiter
-		return k.Slot, ok && !k.Mark && unused && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
+		return k.Slot, ok && unused && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
 	}
 	unused := 0
 	for _, kv := range slices.Concat(all...) {
-		k, _ := wire.ParseKey(string(kv.Key))
-		l.legacy.mark = l.legacy.mark || k.Mark
-		if !k.Mark && s.unused(k) {
+		if k, _ := wire.ParseKey(string(kv.Key)); s.unused(k) {
 			unused++
 		}
 	}
@@ -319,20 +303,6 @@ func (l *line) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
 	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
 		return string(kv.Key) == key && wire.Wants(kv.Value).Mode != w.mode
 	})
-}
-
-// clearMark gives up the mark of a key that is no candidate's any more.
-func (l *line) clearMark(ls *lease.Lease, w *waiter, e *queue.Entry) {
-	if e == nil || !l.legacy.mark || w.candidate || l.single == nil {
-		return
-	}
-	l.legacy.mark = false
-	swept := []queue.Swept{{Name: l.name, Key: wire.MarkKey(l.name, ls.ID())}}
-	err := l.session.insist(ls.Context(), func(ctx context.Context) error { return l.session.writer.Sweep(ctx, swept) })
-	if err != nil && ls.Err() == nil {
-		l.session.log.Warn("the mark of the former process's candidate stays until the lease ends",
-			zap.String("name", l.name), zap.Error(err))
-	}
 }
 
 // settleLegacy ends the time in which keys of the former process are looked for. With a lease file

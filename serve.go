@@ -236,7 +236,6 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 			l.suspect(ls, *slot, 1, firstSweep)
 		}
 	}
-	l.clearMark(ls, w, e)
 	switch {
 	case err != nil:
 		return e, 0, err

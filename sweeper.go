@@ -318,9 +318,6 @@ func (s *Session) sweepBatch(batch []*doubt) {
 	keys := make([]queue.Swept, len(batch))
 	for i, d := range batch {
 		keys[i] = queue.Swept{Name: d.name, Key: d.key}
-		if d.slot != nil {
-			keys[i].Mark = wire.MarkKey(d.name, d.lease)
-		}
 	}
 	err := s.writer.Sweep(s.ctx, keys)
 	if err != nil && answer.Final(err) && len(batch) > 1 {

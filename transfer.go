@@ -45,7 +45,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 	var to *mvccpb.KeyValue
 	for _, kv := range all {
-		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate && !queue.IsMark(kv) {
+		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate {
 			to = kv
 		}
 	}

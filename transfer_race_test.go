@@ -140,9 +140,14 @@ func TestATransferIsNotHandedOnInMemory(t *testing.T) {
 		led := s.target.get()
 		own.isWaiting()
 		require.NoError(w, led.Resign(w.ctx))
-		for _, p := range []*pending[*Term]{s.next, own} {
-			require.NoError(w, p.get().Resign(w.ctx))
+		first, second := s.next, own // which of the two lined up first at that time does not matter
+		select {
+		case <-first.done:
+		case <-second.done:
+			first, second = second, first
 		}
+		require.NoError(w, first.get().Resign(w.ctx))
+		require.NoError(w, second.get().Resign(w.ctx))
 		w.pass(time.Minute)
 		w.empty("e")
 		w.allGone()

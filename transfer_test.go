@@ -9,11 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // stands starts to campaign, and waits until it is in line.
@@ -21,6 +24,12 @@ func (w *world) stands(e *Election, value string) *pending[*Term] {
 	p := start(w, func(ctx context.Context) (*Term, error) { return e.Campaign(ctx, value) })
 	w.pass(100 * time.Millisecond)
 	return p
+}
+
+// marks are the marks that stand beside the queue of a name.
+func (w *world) marks(name string) []*mvccpb.KeyValue {
+	from, _ := wire.Marks(name)
+	return w.Keys(from)
 }
 
 func TestALeaderHandsOverToACandidateByName(t *testing.T) {
@@ -79,6 +88,7 @@ func TestAMarkOfTheNextDoesNotOutliveIt(t *testing.T) {
 				w.Client("c").Heal()
 				w.pass(time.Minute)
 				w.empty("e")
+				require.Empty(w, w.marks("e"))
 				pc.cancel()
 				w.allGone()
 			})
@@ -198,7 +208,8 @@ func TestAMarkIsNobody(t *testing.T) {
 		require.NoError(w, term.Transfer(w.ctx, "c"))
 		next := pc.get()
 		w.pass(time.Second)
-		require.Len(w, w.Keys("e/"), 3, "with the mark")
+		require.Len(w, w.Keys("e/"), 2)
+		require.Len(w, w.marks("e"), 1)
 
 		all, err := NewElection(a, "e").Candidates(w.ctx)
 		require.NoError(w, err)
@@ -218,16 +229,15 @@ func TestAMarkIsNobody(t *testing.T) {
 		require.NoError(w, pb.get().Resign(w.ctx))
 		w.pass(time.Second)
 		for _, l := range seen.all() {
-			require.NotContains(w, l.Key, ".next")
+			require.NotContains(w, l.Key, "next")
 			require.NotContains(w, l.Value, "next")
 		}
+		require.Empty(w, w.marks("e"), "it went with the term")
 		// Where only a mark is left, nobody leads.
-		_, err = w.Client("x").Put(w.ctx, "e/1.next", `{"next":"1","rev":5}`)
-		require.NoError(w, err)
+		w.PutKey(wire.MarkKey("e", 1), `{"next":"1","rev":5}`, clientv3.NoLease)
 		_, err = NewElection(a, "e").Leader(w.ctx)
 		require.ErrorIs(w, err, ErrNoLeader)
-		w.stands(NewElection(a, "e"), "a").get() // who comes upon it takes it away
-		require.Len(w, w.Keys("e/"), 1)
+		w.stands(NewElection(a, "e"), "a").get()
 	})
 }
 

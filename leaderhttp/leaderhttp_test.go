@@ -240,7 +240,7 @@ func TestTheStatusTellsAll(t *testing.T) {
 			b.answers("/leader", 503)
 			b.answers("/readyz", 200)
 		}
-		require.LessOrEqual(t, b.client.Count(simetcd.Range), 1, "etcd is asked once a second at most")
+		require.LessOrEqual(t, b.client.Count(simetcd.Range)+b.client.Count(simetcd.TxnReadOnly), 1, "etcd is asked once a second at most")
 		b.client.Cut()
 		time.Sleep(time.Second)
 		began := time.Now()
@@ -292,7 +292,7 @@ func TestAClientThatDisconnectsSpoilsTheAnswerForNobody(t *testing.T) {
 		a := newService(t, srv, "a")
 		stop := a.run("host-a", untilToldTo)
 		srv.Intercept(func(c simetcd.Call) simetcd.Action {
-			if c.Kind == simetcd.Range {
+			if c.Kind == simetcd.Range || c.Kind == simetcd.TxnReadOnly {
 				return simetcd.Action{DelayReply: 500 * time.Millisecond}
 			}
 			return simetcd.Action{}

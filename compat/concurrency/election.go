@@ -8,11 +8,9 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -196,13 +194,18 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 		return ErrElectionNotLeader
 	}
 	resp, err := e.session.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
-		Then(v3.OpDelete(key), v3.OpDelete(wire.MarkKey(e.name, e.session.id))).Commit() // a Transfer's mark goes with the term
+		Then(v3.OpDelete(key, v3.WithPrevKV())).Commit()
 	if err != nil {
 		return err
 	}
 	e.forget()
 	if !resp.Succeeded {
 		return ErrElectionNotLeader
+	}
+	for _, was := range resp.Responses[0].GetResponseDeleteRange().PrevKvs {
+		if was.ModRevision > was.CreateRevision { // it may have been named by a Transfer, whose mark goes with the term
+			_, _ = e.session.client.Delete(ctx, wire.MarkKey(e.name, e.session.id)) // or with the lease
+		}
 	}
 	return nil
 }
@@ -216,21 +219,9 @@ func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
 		return nil, err
 	case len(resp.Kvs) == 0:
 		return nil, ErrElectionNoLeader
-	case !queue.IsMark(resp.Kvs[0]):
+	default:
 		return resp, nil
 	}
-	// The mark that a Transfer has left is no leader.
-	client := e.session.client
-	q := queue.New(ctx, queue.NewWriter(ctx, client.KV, 1, nil), client.Watcher, e.name, client.GetLogger())
-	head, err := q.First(ctx)
-	switch {
-	case err != nil:
-		return nil, err
-	case head.First == nil:
-		return nil, ErrElectionNoLeader
-	}
-	resp.Header.Revision, resp.Kvs, resp.Count, resp.More = head.Rev, []*mvccpb.KeyValue{head.First}, 1, false
-	return resp, nil
 }
 
 // Key is the leader key while this Election leads, as far as is known here; empty

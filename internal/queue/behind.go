@@ -8,8 +8,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // In a crowd everybody watches the one next ahead of him, who has to go first. Those who
@@ -56,7 +54,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 		seen   *mvccpb.KeyValue
 		own    = newOwnWatch(e, settleWait)
 		resync = time.NewTicker(waitResync)
-		look   = !before.toldBy(theirs) || wire.IsMark(string(before.Key)) // who has that is to be found out
+		look   = !before.toldBy(theirs) // who is ahead is to be found out
 		failed int
 		gone   int64 // the revision at which the one ahead went, if a watch has just told
 	)
@@ -84,14 +82,6 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 				return 0, err
 			case next == nil:
 				return rev, nil
-			case IsMark(next):
-				if next, err = q.pastMark(ctx, next); err != nil {
-					return 0, err
-				}
-				if next == nil {
-					before.KeyValue = nil
-					continue
-				}
 			}
 			if !same(next, seen) {
 				if err := q.nested(next, nil); err != nil {

@@ -220,25 +220,6 @@ func TestAViewIsRightForKeysThatWereThereBefore(t *testing.T) {
 	})
 }
 
-// A mark whose candidate is not there is cleared away at once, though what is read on entering
-// does not say whose it is.
-func TestAViewKnowsAMarkOfNobody(t *testing.T) {
-	simulate(t, func(r *rig) {
-		a, b := r.queue("a"), r.queue("b")
-		defer b.Close()
-		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
-		goRound(r, a, b, la, lb)
-
-		r.PutKey(fmt.Sprintf("q/%x.next", la), `{"next":"ffff","rev":1}`, la)
-		select {
-		case granted := <-r.await(b, r.again(b, lb)):
-			require.NoError(r, granted.err)
-		case <-time.After(100 * time.Millisecond):
-			require.Fail(r, "it waits for a mark of nobody")
-		}
-	})
-}
-
 // With a view, who comes again asks for nothing at all but to enter.
 func TestAViewIsKeptFromWaitToWait(t *testing.T) {
 	simulate(t, func(r *rig) {

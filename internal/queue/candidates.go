@@ -3,9 +3,12 @@ package queue
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -13,33 +16,39 @@ import (
 // Candidates reads the contenders in the order in which they are to lead, at one revision:
 // after the first, who leads already or is about to, those who are preferred, see MayLead.
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
-	kvs, rev, err := q.List(ctx)
+	from, end := wire.Marks(q.name)
+	resp, err := q.kv.Txn(ctx).Then(
+		clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
+		clientv3.OpGet(from, clientv3.WithRange(end)),
+	).Commit()
+	if errors.Is(err, rpctypes.ErrPermissionDenied) { // to read the marks; or the queue, which List tells
+		kvs, rev, err := q.List(ctx)
+		return q.rank(kvs, nil), rev, err
+	}
 	if err != nil {
 		return nil, 0, err
 	}
-	return rank(kvs), rev, nil
+	return q.rank(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs), resp.Header.Revision, nil
 }
 
-// rank orders a queue that is ordered by age.
-func rank(kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
-	marked := map[string]int{} // the keys of those who have a mark, by its place
-	var all []*mvccpb.KeyValue
-	for _, kv := range kvs {
-		m, ok := readMark(kv)
-		if !ok {
-			all = append(all, kv)
-			continue
-		}
-		for _, of := range kvs {
-			if _, twice := marked[m.Key]; !twice && m.isOf(of) {
-				marked[m.Key] = len(marked) - len(kvs) // before all that have none
-			}
+// rank orders a queue that is ordered by age. The one that the oldest mark names is to lead
+// next, then the one of the next mark.
+func (q *Queue) rank(all, marks []*mvccpb.KeyValue) []*mvccpb.KeyValue {
+	entries := make(map[string]*mvccpb.KeyValue, len(all))
+	for _, kv := range all {
+		entries[string(kv.Key)] = kv
+	}
+	slices.SortFunc(marks, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+	place := map[string]int{} // of those who have a mark, before all that have none
+	for i, by := range marks {
+		if of := q.marked(entries, by); of != nil && place[string(of.Key)] == 0 {
+			place[string(of.Key)] = i - len(marks)
 		}
 	}
 	if len(all) > 1 {
 		slices.SortStableFunc(all[1:], func(a, b *mvccpb.KeyValue) int {
 			return cmp.Or(
-				cmp.Compare(marked[string(a.Key)], marked[string(b.Key)]),
+				cmp.Compare(place[string(a.Key)], place[string(b.Key)]),
 				cmp.Compare(wire.Priority(string(b.Key)), wire.Priority(string(a.Key))),
 			)
 		})

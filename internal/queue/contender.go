@@ -24,9 +24,7 @@ type Contender struct {
 func Contenders(kvs []*mvccpb.KeyValue) []*Contender {
 	all := make([]*Contender, 0, len(kvs))
 	for _, kv := range kvs {
-		if !IsMark(kv) {
-			all = append(all, &Contender{KeyValue: kv, Want: wire.Wants(kv.Value)})
-		}
+		all = append(all, &Contender{KeyValue: kv, Want: wire.Wants(kv.Value)})
 	}
 	slices.SortFunc(all, func(a, b *Contender) int {
 		return cmp.Or(cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(string(a.Key), string(b.Key)))

@@ -182,6 +182,7 @@ func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	e := newEntry(key, w, kvs[0].CreateRevision)
 	e.adopted = true
 	e.wrote(kvs[0].ModRevision)
+	e.touched.Store(kvs[0].ModRevision > kvs[0].CreateRevision)
 	return e
 }
 

@@ -279,16 +279,6 @@ func (q *Queue) firstNow(ctx context.Context) (Head, error) {
 		return Head{Rev: resp.Header.Revision}, nil
 	}
 	first := resp.Kvs[0]
-	if IsMark(first) { // of somebody who is younger
-		m, err := q.read(ctx)
-		if err != nil {
-			return Head{}, err
-		}
-		if first = m.first(); first == nil {
-			return Head{Rev: m.rev}, nil
-		}
-		return Head{First: first, Rev: m.rev, Since: first.CreateRevision}, q.nested(first, nil)
-	}
 	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first, nil)
 }
 

@@ -111,7 +111,7 @@ func (h *history) changed(rev int64, ev *mvccpb.Event) {
 	}
 	var first *mvccpb.KeyValue
 	for _, kv := range h.keys {
-		if !IsMark(kv) && (first == nil || kv.CreateRevision < first.CreateRevision) {
+		if first == nil || kv.CreateRevision < first.CreateRevision {
 			first = kv
 		}
 	}

@@ -76,11 +76,11 @@ func (m *mirror) equal(o *mirror) bool {
 	return maps.EqualFunc(m.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
 }
 
-// first is the oldest entry of a contender; nil for none.
+// first is the oldest entry; nil for none.
 func (m *mirror) first() *mvccpb.KeyValue {
 	var first *mvccpb.KeyValue
 	for _, kv := range m.entries {
-		if !IsMark(kv) && (first == nil || kv.CreateRevision < first.CreateRevision) {
+		if first == nil || kv.CreateRevision < first.CreateRevision {
 			first = kv
 		}
 	}

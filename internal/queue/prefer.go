@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -22,8 +24,12 @@ var ErrNoTarget = errors.New("the candidate is not there any more")
 
 // mark is the value of the key that marks the next one. It tells only the end of that one's
 // key, as clients with different namespaces see different beginnings.
+//
+// It stands beside the queue, where no watch of the queue tells of it. So the transaction that
+// writes it also writes the entry that it marks, as that was: who finds an entry that was
+// written again looks for marks. One whose entry has gone counts for nothing.
 type mark struct {
-	Key            string `json:"next"` // whole once it is read
+	Tail           string `json:"next"`
 	CreateRevision int64  `json:"rev"`
 }
 
@@ -32,22 +38,46 @@ func newMark(of *mvccpb.KeyValue) string {
 	return string(value)
 }
 
-func readMark(kv *mvccpb.KeyValue) (m mark, ok bool) {
-	key := string(kv.Key)
-	ok = wire.IsMark(key) && json.Unmarshal(kv.Value, &m) == nil && m.Key != ""
-	m.Key = wire.WithTail(key, m.Key)
-	return m, ok
+// marked is the entry that a mark names, if it is one of these; nil otherwise.
+func (q *Queue) marked(entries map[string]*mvccpb.KeyValue, by *mvccpb.KeyValue) *mvccpb.KeyValue {
+	var m mark
+	if json.Unmarshal(by.Value, &m) != nil {
+		return nil
+	}
+	of := entries[wire.WithTail(q.from, m.Tail)]
+	if of == nil || of.CreateRevision != m.CreateRevision {
+		return nil
+	}
+	return of
 }
 
-// isOf tells whether a mark is that of an entry; nil is none.
-func (m mark) isOf(kv *mvccpb.KeyValue) bool {
-	return kv != nil && string(kv.Key) == m.Key && kv.CreateRevision == m.CreateRevision
+// next is the entry that the oldest mark names, of those whose entry is there; nil for none.
+func (q *Queue) next(entries map[string]*mvccpb.KeyValue, marks []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	var next *mvccpb.KeyValue
+	oldest := int64(math.MaxInt64)
+	for _, by := range marks {
+		if of := q.marked(entries, by); of != nil && by.ModRevision < oldest {
+			next, oldest = of, by.ModRevision
+		}
+	}
+	return next
 }
 
-// IsMark tells whether an entry is the mark of another one, and no contender itself.
-func IsMark(kv *mvccpb.KeyValue) bool {
-	_, ok := readMark(kv)
-	return ok
+// readMarks reads the marks beside the queue. A role that may not read them leads as if there
+// were none.
+func (q *Queue) readMarks(ctx context.Context) (marks []*mvccpb.KeyValue, err error) {
+	from, end := wire.Marks(q.name)
+	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) error {
+		resp, err := q.kv.Get(ctx, from, clientv3.WithRange(end))
+		if err == nil {
+			marks = resp.Kvs
+		}
+		return err
+	})
+	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return nil, nil
+	}
+	return marks, err
 }
 
 // MayLead tells whether a candidate whose turn it is shall take it: false if another one
@@ -56,35 +86,56 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	if e.first {
 		return true, nil // nobody else was there
 	}
+	var m *mirror
 	if q.view != nil && q.view.serves(e) {
-		return !preferred(q.view.entries, e), nil
+		m = q.view.mirror
+	} else {
+		var err error
+		if m, err = q.read(ctx); err != nil {
+			return false, err
+		}
 	}
-	m, err := q.read(ctx)
-	if err != nil {
-		return false, err
+	var marks []*mvccpb.KeyValue
+	if q.sawMark || m.touched() {
+		var err error
+		if marks, err = q.readMarks(ctx); err != nil {
+			return false, err
+		}
 	}
-	return !preferred(m.entries, e), nil
+	// Nobody marks while e may lead: a mark whose entry is not there has been left behind.
+	q.sawMark = false
+	for _, by := range marks {
+		if q.marked(m.entries, by) != nil {
+			q.sawMark = true
+		} else {
+			q.clearMark(ctx, by)
+		}
+	}
+	if next := q.next(m.entries, marks); next != nil {
+		return string(next.Key) == e.Key, nil
+	}
+	return !m.higher(e), nil
 }
 
-// preferred tells whether anybody else in a queue is preferred to e: who has the oldest mark,
-// or, without marks, anybody of a higher priority.
-func preferred(entries map[string]*mvccpb.KeyValue, e *Entry) bool {
-	var next *mvccpb.KeyValue // the oldest mark of somebody who is there
-	higher := false
-	for _, kv := range entries {
-		if m, ok := readMark(kv); ok {
-			if m.isOf(entries[m.Key]) && (next == nil || kv.CreateRevision < next.CreateRevision) {
-				next = kv
-			}
-			continue
+// touched tells whether any entry was written again since it came, as one that is marked is.
+func (m *mirror) touched() bool {
+	for _, kv := range m.entries {
+		if kv.ModRevision > kv.CreateRevision {
+			return true
 		}
-		higher = higher || wire.Priority(string(kv.Key)) > wire.Priority(e.Key)
 	}
-	if next != nil {
-		m, _ := readMark(next)
-		return m.Key != e.Key
+	return false
+}
+
+// higher tells whether anybody has a higher priority than e.
+func (m *mirror) higher(e *Entry) bool {
+	own := wire.Priority(e.Key)
+	for key := range m.entries {
+		if wire.Priority(key) > own {
+			return true
+		}
 	}
-	return higher
+	return false
 }
 
 // StepBehind gives up the place of an entry for one behind all others, in one transaction, by
@@ -94,7 +145,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 	tried := false
 	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), created(key, 0)},
-			append(q.deletes(e), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))),
+			[]clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
 		if err != nil {
 			tried = true
@@ -122,21 +173,22 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 
 // HandTo deletes our key and marks a candidate as the next, in one transaction. ErrNoTarget
 // when the candidate is not there, and ErrGone when our key is not; then nothing was done.
-//
-// A mark is always younger than whom it marks: so nobody waits for it who is not behind that
-// one already.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
-	key, value := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease)), newMark(to)
-	then := []clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(to.Lease)))}
-	if own := wire.MarkKey(q.name, e.Lease); own != key {
-		then = append(then, clientv3.OpDelete(own))
-	}
 	tried := false
 	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		under := clientv3.WithLease(clientv3.LeaseID(to.Lease))
+		key, value := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease)), newMark(to)
+		then := []clientv3.Op{
+			clientv3.OpDelete(e.Key), clientv3.OpPut(key, value, under),
+			clientv3.OpPut(string(to.Key), string(to.Value), under), // as it is, see mark
+		}
+		if own := wire.MarkKey(q.name, e.Lease); own != key {
+			then = append(then, clientv3.OpDelete(own))
+		}
 		resp, err := q.writer.Txn(ctx, q.name,
 			[]clientv3.Cmp{
-				e.Guard(), created(key, 0),
-				created(string(to.Key), to.CreateRevision),
+				e.Guard(), created(string(to.Key), to.CreateRevision),
+				clientv3.Compare(clientv3.ModRevision(string(to.Key)), "=", to.ModRevision),
 			},
 			then,
 			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(string(to.Key)), clientv3.OpGet(key)})
@@ -144,100 +196,52 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 			tried = true
 			return err
 		}
-		read := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
+		read := func(i int) *mvccpb.KeyValue { return youngest(resp.Responses[i].GetResponseRange().Kvs) }
 		own, target, marked := read(0), read(1), read(2)
+		stands, there := own != nil && own.CreateRevision == e.CreateRevision, target != nil && same(target, to)
 		switch {
-		case !e.standsIn(own) && tried && (!there(target, to) || marks(marked, to)):
+		case !stands && tried && (!there || marked != nil && string(marked.Value) == value):
 			return nil // by an earlier try of ours, whose answer was lost: it waits or leads by the mark, or has gone
-		case !e.standsIn(own):
+		case !stands:
 			return ErrGone
-		case !there(target, to):
+		case !there:
 			return ErrNoTarget
-		case len(marked) == 0: // it went in this instant
-		default: // of an earlier candidate of that lease, or our own
-			_, err = q.writer.Txn(ctx, q.name, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", marked[0].ModRevision)},
-				[]clientv3.Op{clientv3.OpDelete(key)}, nil)
 		}
-		if err != nil {
-			return err
-		}
+		to = target // which has written its key again
 		return errAgain
 	})
 	return err
 }
 
-// there tells whether a reading of a key shows an entry.
-func there(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool {
-	return len(read) > 0 && same(read[0], of)
-}
-
-// marks tells whether a reading of a mark's key shows that of an entry.
-func marks(read []*mvccpb.KeyValue, of *mvccpb.KeyValue) bool {
-	if len(read) == 0 {
-		return false
-	}
-	m, ok := readMark(read[0])
-	return ok && m.isOf(of)
-}
-
 // mayBeMarked is false for one that found nobody when it came, as only who leads marks, and one
-// who waits.
-func (e *Entry) mayBeMarked() bool { return e.candidate && !e.first }
+// who waits. A key that was adopted, for whatever, may have been a candidate's.
+func (e *Entry) mayBeMarked() bool { return e.candidate && !e.first || e.touched.Load() }
 
-// deletes are the operations that take an entry away, and the mark that it may have.
-func (q *Queue) deletes(e *Entry) []clientv3.Op {
-	ops := []clientv3.Op{clientv3.OpDelete(e.Key)}
-	if e.mayBeMarked() {
-		ops = append(ops, clientv3.OpDelete(wire.MarkKey(q.name, e.Lease)))
+// leaveMarked deletes the key of a candidate, and the mark that it may have. Whether there may
+// be one the deletion tells: so who was never marked needs no permission beside the queue.
+func (q *Queue) leaveMarked(ctx context.Context, e *Entry) (deleted bool, err error) {
+	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())}, nil)
+	if err != nil || !resp.Succeeded {
+		return false, err
 	}
-	return ops
+	for _, was := range resp.Responses[0].GetResponseDeleteRange().PrevKvs {
+		if e.touched.Load() || was.ModRevision > e.modRevision.Load() {
+			key := wire.MarkKey(q.name, e.Lease)
+			q.tryTxn(ctx, clientv3.Compare(clientv3.Value(key), "=", newMark(was)), clientv3.OpDelete(key))
+		}
+	}
+	return true, nil
 }
 
 // clearMark deletes a mark if the candidate that it marks is not there: one of another
 // library, or one that could not take it along.
-func (q *Queue) clearMark(ctx context.Context, kv *mvccpb.KeyValue) error {
-	m, ok := readMark(kv)
-	if !ok {
-		return nil
-	}
-	_, err := q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
-		_, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{
-			clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision),
-			clientv3.Compare(clientv3.CreateRevision(m.Key), "!=", m.CreateRevision),
-		}, []clientv3.Op{clientv3.OpDelete(string(kv.Key))}, nil)
-		return err
-	})
-	return err
+func (q *Queue) clearMark(ctx context.Context, by *mvccpb.KeyValue) {
+	q.tryTxn(ctx, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))
 }
 
-// pastMark is who has to go before a mark does: the one that it marks. nil when that one has
-// gone, and the mark with it.
-func (q *Queue) pastMark(ctx context.Context, kv *mvccpb.KeyValue) (of *mvccpb.KeyValue, err error) {
-	if kv, err = q.whole(ctx, kv); kv == nil || err != nil {
-		return nil, err
-	}
-	m, _ := readMark(kv)
-	_, err = q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
-		resp, err := q.kv.Get(ctx, m.Key)
-		if err == nil && len(resp.Kvs) > 0 && m.isOf(resp.Kvs[0]) {
-			of = resp.Kvs[0]
-		}
-		return err
-	})
-	if err != nil || of != nil {
-		return of, err
-	}
-	return nil, q.clearMark(ctx, kv)
-}
-
-// whole reads an entry of which only the key was read; nil if it has gone, or changed.
-func (q *Queue) whole(ctx context.Context, kv *mvccpb.KeyValue) (whole *mvccpb.KeyValue, err error) {
-	_, err = q.writer.retry(ctx, kv.Lease, func(ctx context.Context) error {
-		resp, err := q.kv.Get(ctx, string(kv.Key))
-		if err == nil && len(resp.Kvs) > 0 && same(resp.Kvs[0], kv) {
-			whole = resp.Kvs[0]
-		}
-		return err
-	})
-	return whole, err
+// tryTxn is for what is better done, and does no harm if it is not.
+func (q *Queue) tryTxn(ctx context.Context, guard clientv3.Cmp, op clientv3.Op) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, _ = q.writer.Txn(ctx, q.name, []clientv3.Cmp{guard}, []clientv3.Op{op}, nil)
 }

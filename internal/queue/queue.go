@@ -46,6 +46,7 @@ type Queue struct {
 	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
 	surprised bool         // it was guessed to be empty, and is not
 	timeline  int          // that of all above, see renew
+	sawMark   bool         // a candidate was marked when that was last looked at; see MayLead
 	peeks     struct {     // what was read then, by the write that entered
 		limit int64
 		op    clientv3.Op
@@ -86,6 +87,7 @@ type Entry struct {
 
 	// modRevision is that of the last write of the key that we know of.
 	modRevision atomic.Int64
+	touched     atomic.Bool // another client has written the key, see mark
 
 	// first says that nobody older was there at CreateRevision, and so never will
 	// be: the transaction that wrote the key saw it.
@@ -180,6 +182,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 				return ErrGone
 			}
 			e.wrote(own[0].ModRevision)
+			e.touched.Store(true)
 			if tried && string(own[0].Value) == w.Value {
 				return nil // an earlier try of ours, whose answer was lost
 			}
@@ -211,12 +214,10 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	var resp *clientv3.TxnResponse
 	if e.mayBeMarked() {
-		resp, err = q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, q.deletes(e), nil)
-	} else {
-		resp, err = q.writer.txnBrief(ctx, q.name, &brief{from: e.Key, created: e.CreateRevision, key: e.Key, deletes: true})
+		return q.leaveMarked(ctx, e)
 	}
+	resp, err := q.writer.txnBrief(ctx, q.name, &brief{from: e.Key, created: e.CreateRevision, key: e.Key, deletes: true})
 	return err == nil && resp.Succeeded, err
 }
 

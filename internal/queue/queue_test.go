@@ -216,7 +216,7 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))
 		require.Equal(r, int64(again.Lease), kv.Lease, "a rewrite keeps the lease")
-		swept := []Swept{{Name: "q", Key: again.Key}, {Name: "other", Key: "other/1", Mark: "other/1.next"}}
+		swept := []Swept{{Name: "q", Key: again.Key}, {Name: "other", Key: "other/1"}}
 		require.NoError(r, q.writer.Sweep(r.ctx, swept))
 		require.True(r, swept[0].Deleted)
 		require.False(r, swept[1].Deleted)

@@ -10,23 +10,26 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// rivals are those who want to take over from who leads by e: none while a mark says that e
-// is to lead.
+// rivals are those who want to take over from who leads by e.
 func (m *mirror) rivals(e *Entry) []*mvccpb.KeyValue {
 	own, _ := wire.Rank(e.Key)
 	var all []*mvccpb.KeyValue
-	for _, kv := range m.entries {
-		if mark, ok := readMark(kv); ok {
-			if mark.Key == e.Key && mark.CreateRevision == e.CreateRevision {
-				return nil
-			}
-			continue
-		}
-		if priority, takeover := wire.Rank(string(kv.Key)); takeover && priority > own {
+	for key, kv := range m.entries {
+		if priority, takeover := wire.Rank(key); takeover && priority > own {
 			all = append(all, kv)
 		}
 	}
 	return all
+}
+
+// isMarked tells whether a leader was marked. Nobody marks it once it leads.
+func (q *Queue) isMarked(ctx context.Context, e *Entry) (bool, error) {
+	if !e.mayBeMarked() {
+		return false, nil
+	}
+	marks, err := q.readMarks(ctx)
+	own := map[string]*mvccpb.KeyValue{e.Key: {Key: []byte(e.Key), CreateRevision: e.CreateRevision}}
+	return q.next(own, marks) != nil, err
 }
 
 // lookAgain is after what time a rival is asked about again who seemed to be dead.
@@ -38,6 +41,12 @@ const lookAgain = 500 * time.Millisecond
 func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration,
 	lives func(context.Context, clientv3.LeaseID) bool) (rival *mvccpb.KeyValue, rev int64, err error) {
 	defer q.Close()
+	if marked, err := q.isMarked(ctx, e); err != nil {
+		return nil, 0, err
+	} else if marked {
+		<-ctx.Done() // the one who named this leader counts for more
+		return nil, 0, context.Cause(ctx)
+	}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()
 	since := make(map[int64]time.Time) // by CreateRevision

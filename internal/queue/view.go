@@ -7,8 +7,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // view is a mirror that one watch on the whole queue keeps up to date. What it shows
@@ -44,10 +42,6 @@ func (q *Queue) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
 	}
 	m := &mirror{entries: make(map[string]*mvccpb.KeyValue, len(older)+1), rev: own.CreateRevision}
 	for _, kv := range older {
-		if q.view.goers && wire.IsMark(string(kv.Key)) { // of whom, its value says
-			q.closeView()
-			return
-		}
 		m.entries[string(kv.Key)] = kv
 	}
 	m.entries[own.Key] = own.kv(value)
@@ -223,11 +217,6 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 				return q.view.rev, nil
 			}
 			e.waitsFor(q.view.obstacle(e, next))
-			if m, ok := readMark(next); ok && !m.isOf(q.view.entries[m.Key]) {
-				if err := q.clearMark(ctx, next); err != nil {
-					return 0, err
-				}
-			}
 			if !same(next, seen) {
 				if err := q.nested(next, nil); err != nil {
 					return 0, err

@@ -8,12 +8,11 @@ import (
 )
 
 // The keys of a queue are printed and parsed in this file only. ParseKey is the inverse of
-// SlotKey and MarkKey: it accepts exactly the keys that these two print.
+// SlotKey: it accepts exactly the keys that SlotKey prints.
 //
 //	name/1f         the first key of lease 1f, as every client writes it
 //	name/1f.2       another key of the same lease
 //	name/1f.0p5t    a candidate of priority 5 that takes over from leaders of a lower priority
-//	name/1f.next    the mark of the candidate of lease 1f that is to lead next
 
 // Slot is which one of the keys that a session can have in a queue.
 type Slot struct {
@@ -26,10 +25,9 @@ type Slot struct {
 func (s Slot) Ranked(as Slot) bool { return s.Priority == as.Priority && s.Takeover == as.Takeover }
 
 const (
-	slotMark       = '.'     // in front of the slot
-	priorityMark   = 'p'     // in front of the priority
-	takeoverSuffix = "t"     // behind the priority of a candidate that takes over from lower ones
-	markSuffix     = ".next" // behind the lease in a mark's key
+	slotMark       = '.' // in front of the slot
+	priorityMark   = 'p' // in front of the priority
+	takeoverSuffix = "t" // behind the priority of a candidate that takes over from lower ones
 )
 
 // Key is the key of a session in a queue: lower case, unpadded, as etcd's own
@@ -55,29 +53,22 @@ func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
 	return key
 }
 
-// MarkKey is the key of the mark that the candidate of a lease is to lead next. It stands in
-// the queue, so that a watch of the queue sees it at the same time as the rest.
-func MarkKey(name string, lease clientv3.LeaseID) string { return Key(name, lease) + markSuffix }
+// MarkKey is the key of the mark that the candidate of a lease is to lead next. It stands
+// beside the queue: in the queue a candidate of another library would wait for it, and name
+// it as the leader.
+func MarkKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "next"), lease) }
 
-// IsMark tells whether a key is that of a mark.
-func IsMark(key string) bool {
-	if !strings.HasSuffix(key, markSuffix) { // nearly always, and without an allocation
-		return false
-	}
-	p, _ := ParseKey(key)
-	return p.Mark
-}
+// Marks is the range of all marks beside the queue of a name.
+func Marks(name string) (from, end string) { return Range(Side(name, "next")) }
 
 // Parsed is what a key of a queue tells.
 type Parsed struct {
 	Name  string
 	Lease clientv3.LeaseID
-	Slot  Slot // zero for a mark
-	Mark  bool
+	Slot  Slot
 }
 
-// ParseKey is the inverse of SlotKey and of MarkKey; false for a key that neither of them
-// prints.
+// ParseKey is the inverse of SlotKey; false for a key that SlotKey does not print.
 func ParseKey(key string) (p Parsed, ok bool) {
 	name, ok := NameOf(key)
 	if !ok {
@@ -89,11 +80,7 @@ func ParseKey(key string) (p Parsed, ok bool) {
 		return Parsed{}, false
 	}
 	p = Parsed{Name: name, Lease: clientv3.LeaseID(id)}
-	switch {
-	case !more:
-		return p, true
-	case slot == markSuffix[1:]:
-		p.Mark = true
+	if !more {
 		return p, true
 	}
 	if p.Slot, ok = parseSlot(slot); !ok {

@@ -131,13 +131,16 @@ func TestAKeyIsReadBackAsItWasPrinted(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, Parsed{Name: name, Lease: 0x1f, Slot: slot}, p)
 		}
-		p, ok := ParseKey(MarkKey(name, 0x1f))
-		require.True(t, ok)
-		require.Equal(t, Parsed{Name: name, Lease: 0x1f, Mark: true}, p)
+		_, ok := ParseKey(MarkKey(name, 0x1f))
+		require.False(t, ok, "a mark is beside the queue")
+		from, end := Range(name)
+		require.False(t, from <= MarkKey(name, 0x1f) && MarkKey(name, 0x1f) < end)
+		from, end = Marks(name)
+		require.True(t, from <= MarkKey(name, 0x1f) && MarkKey(name, 0x1f) < end)
 	}
 	for _, key := range []string{
 		"", "/", "/1f", "a", "a/", "a/1F", "a/01f", "a/+1f", "a/0x1f", "a/1g", "a/1f.", "a/1f.0", "a/1f.01", "a/1f.+1", "a/1f.-1", "a/1f.1.", "a/1f.1p",
-		"a/1f.1p0", "a/1f.1pt", "a/1f.1p1tt", "a/1f.1p01", "a/1f.p1", "a/1f.1p1t1", "a/1f.next.next", "a/1f.1.next", "a/1f.Next", "a/.next", "a/10000000000000000",
+		"a/1f.1p0", "a/1f.1pt", "a/1f.1p1tt", "a/1f.1p01", "a/1f.p1", "a/1f.1p1t1", "a/1f.next", "a/1f.next.next", "a/1f.1.next", "a/1f.Next", "a/.next", "a/10000000000000000",
 		"a/1f\x00", "a\x00/1f",
 	} {
 		_, ok := ParseKey(key)
@@ -147,5 +150,5 @@ func TestAKeyIsReadBackAsItWasPrinted(t *testing.T) {
 
 func TestTheTailOfAKeyIsTheSameInAPartOfTheKeySpace(t *testing.T) {
 	require.Equal(t, "1f.1p1t", Tail(SlotKey("a/b", 0x1f, Slot{N: 1, Priority: 1, Takeover: true})))
-	require.Equal(t, "a/b/2e", WithTail(MarkKey("a/b", 0x1f), "2e"))
+	require.Equal(t, "a/b/2e", WithTail(Key("a/b", 0x1f), "2e"))
 }

@@ -531,6 +531,16 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas"},
 	},
 	{
+		takesOut: "a candidate that finds a key written again looks for marks (E3)",
+		edits:    []edit{{"internal/queue/prefer.go", "if q.sawMark || m.touched() {", "if q.sawMark {"}},
+		in:       inRoot, tests: []string{"TestAForeignCandidateThatIsNamedLeadsOnce", "TestATransferMeetsAKeyThatIsWrittenAgain"},
+	},
+	{
+		takesOut: "a mark goes with its leader (E3)",
+		edits:    []edit{{"internal/queue/prefer.go", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"}},
+		in:       inRoot, tests: []string{"TestAMarkGoesWithItsLeader"},
+	},
+	{
 		takesOut: "a starved lease is renewed no more",
 		edits:    []edit{{"internal/lease/keep.go", "if l.isStarved() {", "if false {"}},
 		in:       inLease, tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},

@@ -84,13 +84,7 @@ func (q *Queue) those(hold bool) (some []Entry) {
 // New makes a queue of the keys of a name.
 func New(name string, kvs []*mvccpb.KeyValue) Queue {
 	q := Queue{Name: name, Kind: Unknown, Entries: []Entry{}}
-	var all []*mvccpb.KeyValue
-	for _, kv := range kvs {
-		if !queue.IsMark(kv) {
-			all = append(all, kv)
-		}
-	}
-	for _, c := range queue.Contenders(all) {
+	for _, c := range queue.Contenders(kvs) {
 		e := newEntry(c.KeyValue)
 		e.Holds = len(c.Ahead) == 0
 		q.Entries = append(q.Entries, e)
