@@ -151,7 +151,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
-		edits:    []edit{{"inherit.go", "return !s.slots.busy(k.Name, k.Slot)", "return !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"}},
+		edits:    []edit{{"inherit.go", "k.Lease == s.heir && !s.slots.busy(k.Name, k.Slot)", "k.Lease == s.heir && !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"}},
 		in:       inRoot, tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
 	},
 	{
