@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,5 +234,31 @@ func TestWhoWasAskedDoesNotKeepTheKey(t *testing.T) {
 		require.Less(w, p.at.Sub(released), time.Second)
 		w.empty("m")
 		w.allGone()
+	})
+}
+
+// A process is killed in a call of Ask and started again with its lease file. Its request must not stand, and be told to
+// each holder that listens, for as long as the new process lives. The fleet's schedules 10 and 219 ended so. // report R1
+func TestARequestOfAKilledProcessIsGivenUp(t *testing.T) {
+	simulate(t, func(w *world) {
+		file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+		held := w.lock(NewMutex(w.session("holder"), "m"))
+		a := w.session("a", file)
+		for range 2 {
+			w.askLater(a, "m", "why not")
+		}
+		require.Len(w, w.Keys(askPrefix("m")), 2)
+		w.killed("a", a)
+		again := w.session("again", file)
+		asking := w.askLater(again, "m", "I am back")
+		w.pass(ttl + 5*time.Second)
+		kvs := w.Keys(askPrefix("m"))
+		require.Len(w, kvs, 1, "the request of the process that lives")
+		require.Contains(w, string(kvs[0].Value), "I am back")
+		require.NoError(w, held.Unlock(w.ctx))
+		asking.get()
+		w.pass(time.Second)
+		require.Empty(w, w.Keys(askPrefix("m")))
+		w.Client("a").Heal()
 	})
 }

@@ -148,12 +148,6 @@ var exclusions = []excludedUse{
 	{a: "run.WithExitWhenStuck", b: "run.WithStopTimeout", without: true, reason: "nothing tells from when on a function is stuck"},
 }
 
-// knownFaults are faults of the library that the fleet finds at once, and so keeps away from until they are
-// mended. A row that is deleted here is generated from then on.
-var knownFaults = map[string]string{
-	"R4": "the request by which a session is made is lost",
-}
-
 // A row is what one process is given: the level of each factor.
 type row []int
 
@@ -241,7 +235,7 @@ var operations = []string{
 	"Permit.Release", "RWMutex.Do", "RWMutex.Lock", "RWMutex.Name", "RWMutex.Queue", "RWMutex.RDo", "RWMutex.RLock", "RWMutex.TryLock",
 	"RWMutex.TryRLock", "ReadLock.Unlock", "ReadLock.Upgrade", "Role.String", "Semaphore.Acquire", "Semaphore.Do", "Semaphore.Limit",
 	"Semaphore.Name", "Semaphore.Queue", "Semaphore.SetLimit", "Semaphore.TryAcquire", "Session.Client", "Session.Close",
-	"Session.Done", "Session.DropInherited", "Session.Err", "Session.Inherited", "Session.Lease", "Session.Orphan", "Session.State",
+	"Session.Done", "Session.DropInherited", "Session.Err", "Session.Inherited", "Session.Lease", "Session.LeaseTTL", "Session.Orphan", "Session.State",
 	"Session.States", "Session.TTL", "State.String", "ElectionStatus.Leading", "Striped.For", "Striped.Len", "Term.Outranked",
 	"Term.Proclaim", "Term.Progress", "Term.Resign", "Term.Transfer", "Term.Value", "TryLockAll", "WriteLock.Downgrade",
 	"WriteLock.Unlock",

@@ -34,17 +34,16 @@ type process struct {
 	session *Session
 	monitor Monitor
 
-	life     context.Context // of the workers
-	end      context.CancelFunc
-	runs     context.Context // of the Run, which ends first
-	endRuns  context.CancelFunc
-	tasks    sync.WaitGroup // the workers
-	running  sync.WaitGroup // the Run
-	exited   chan struct{}  // closed when WithExitWhenStuck has ended the process
-	exit     sync.Once
-	killed   chan struct{} // closed when the process is dead
-	ending   atomic.Bool
-	starting atomic.Bool // NewSession is under way
+	life    context.Context // of the workers
+	end     context.CancelFunc
+	runs    context.Context // of the Run, which ends first
+	endRuns context.CancelFunc
+	tasks   sync.WaitGroup // the workers
+	running sync.WaitGroup // the Run
+	exited  chan struct{}  // closed when WithExitWhenStuck has ended the process
+	exit    sync.Once
+	killed  chan struct{} // closed when the process is dead
+	ending  atomic.Bool
 
 	healthy atomic.Int64 // checks that are still to fail, as a negative number
 
@@ -102,12 +101,10 @@ func (f *deployment) startProcess(in *instance, n int) *process {
 	f.clientOf.Store(p.id, p)
 	ctx, cancel := context.WithTimeout(f.ctx, 30*time.Second)
 	defer cancel()
-	p.starting.Store(true)
 	s, err := NewSession(ctx, p.client.Client, p.sessionOptions(ctx)...)
-	p.starting.Store(false)
 	if err != nil {
 		p.note("%s does not start: %v", p.id, err)
-		if !p.startMayFail(err) || f.well.Load() && !errors.Is(err, ErrInvalidOption) {
+		if !p.startMayFail(err) || f.well.Load() && !errors.Is(err, ErrInvalidOption) && !errors.Is(err, ErrLeaseNotFound) {
 			f.violation(progress, "%s does not start: %v", p.id, err)
 		}
 		in.left = clientv3.NoLease
@@ -131,7 +128,7 @@ func (p *process) startMayFail(err error) bool {
 func (p *process) started() {
 	id := p.session.Lease()
 	p.leaseOf.Store(id, p)
-	if p.session.TTL() == p.row.duration("session.WithTTL")+p.row.duration("session.WithLockDelay") {
+	if p.session.LeaseTTL() == p.row.duration("session.WithTTL")+p.row.duration("session.WithLockDelay") {
 		p.effect("session.WithTTL")
 	}
 	if p.given != clientv3.NoLease && id == p.given {
@@ -244,6 +241,8 @@ func (p *process) leaseToTake(ctx context.Context) clientv3.LeaseID {
 		return p.inst.left
 	}
 	p.row[i] = 2
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
 	resp, err := p.client.Grant(ctx, int64((p.row.duration("session.WithTTL")+p.row.duration("session.WithLockDelay"))/time.Second))
 	if err != nil {
 		return clientv3.NoLease

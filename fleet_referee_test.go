@@ -26,7 +26,9 @@ type fleetReferee struct {
 	evicted    map[string]int64        // entries that an administrator took away, and the revision
 	entries    map[string]*process     // by whom an entry was held last
 	fromEtcd   map[string]time.Time    // when an entry was granted
-	limits     []limitSpan             // of the semaphore
+	lenient    time.Time               // until then the consequences of a restore are not judged
+	restores   int
+	limits     []limitSpan // of the semaphore
 	atWork     map[*fleetHold]*job
 	transcript []string
 	violations []violation
@@ -51,6 +53,7 @@ type fleetHold struct {
 	releasing bool
 	evicted   bool // true if an administrator took the key away, of which the holder is told after the fact
 	gone      bool // true if the key has left etcd
+	unjudged  bool // true if etcd was restored when it was held, or shortly before it was granted
 }
 
 // A job is the function of a term at work.
@@ -74,7 +77,7 @@ func newFleetReferee(w *world) *fleetReferee {
 // is its key: that library may be told too late, which is not held against ours.
 func (h *fleetHold) over() bool {
 	switch {
-	case h.releasing || h.evicted || h.p != nil && h.p.dead():
+	case h.releasing || h.evicted || h.unjudged || h.p != nil && h.p.dead():
 		return true
 	case h.err == nil:
 		return h.gone
@@ -107,6 +110,11 @@ func (r *fleetReferee) granted(h *fleetHold) {
 	r.notef("%s holds %s (%q), key %s, place %d, token %d", h.who, h.name, h.mode, h.key, h.place, h.token)
 	if h.over() {
 		return // it ended on its way here, which the holder sees at once
+	}
+	if time.Now().Before(r.lenient) {
+		h.unjudged = true
+		r.holds[h.name] = append(r.holds[h.name], h)
+		return
 	}
 	if h.token < r.evicted[entryOf(h.key, h.place)] {
 		h.evicted = true
@@ -257,13 +265,62 @@ func (r *fleetReferee) setAdmin(is bool) {
 	r.admin = is
 }
 
+// otherHistory tells that etcd has another history from here on, in which revisions come again and keys that were deleted
+// stand. What is held across that, or is granted within so long, is not judged. After that no hold goes on without its key.
+// report R5
+func (r *fleetReferee) otherHistory(lenient time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restores++
+	n := r.restores
+	r.lenient = time.Now().Add(lenient)
+	for _, holds := range r.holds {
+		for _, h := range holds {
+			h.unjudged = true
+		}
+	}
+	r.forget()
+	time.AfterFunc(lenient, func() { r.judgeAgain(n) })
+}
+
+// forget forgets revisions, which come again in another history.
+func (r *fleetReferee) forget() {
+	clear(r.all)
+	clear(r.alone)
+	clear(r.evicted)
+	clear(r.entries)
+	clear(r.fromEtcd)
+	r.limits = []limitSpan{{limit: 100 * fleetLimit, confirmed: 1}} // which one is in force is not known
+}
+
+// judgeAgain ends the lenience after the nth restore.
+func (r *fleetReferee) judgeAgain(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.restores != n {
+		return
+	}
+	r.forget()
+	for name, holds := range r.holds {
+		for _, h := range holds {
+			if h.unjudged = false; h.over() || h.err == nil {
+				h.releasing = true
+				continue
+			}
+			if kv := r.w.Get(h.key); kv == nil || kv.CreateRevision != h.place {
+				r.violationf(exclusion, "%s holds %s long after etcd was restored, and its key does not stand", h.who, name)
+			}
+		}
+	}
+}
+
 // begin tells that the function of a term begins to work. No other one may be at work.
 func (r *fleetReferee) begin(h *fleetHold, j *job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for o, other := range r.atWork {
 		switch {
-		case h.over() || h.evicted || o.evicted: // it is about to see so; or the other one has not heard yet
+		case h.over() || h.evicted || o.evicted || o.unjudged: // it is about to see so; or the other one has not heard yet
 		case o.p.dead():
 		case other.rogue && o.err() != nil:
 		default:
@@ -297,7 +354,7 @@ func (r *fleetReferee) leader() *fleetHold {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for h := range r.atWork {
-		if !h.over() {
+		if !h.releasing && !h.p.dead() && h.err() == nil {
 			return h
 		}
 	}

@@ -325,7 +325,7 @@ func (o *operator) round(ctx context.Context) {
 			}
 		}
 	case 12:
-		o.op("Session.Client", "Session.Done", "Session.Err", "Session.State", "Session.Lease", "Session.TTL")
+		o.op("Session.Client", "Session.Done", "Session.Err", "Session.State", "Session.Lease", "Session.TTL", "Session.LeaseTTL")
 		select {
 		case <-s.Done():
 			if s.Err() == nil {
@@ -333,7 +333,7 @@ func (o *operator) round(ctx context.Context) {
 			}
 		default:
 		}
-		if s.Client() != o.client.Client || s.State() == 0 || s.TTL() < time.Second {
+		if s.Client() != o.client.Client || s.State() == 0 || s.TTL() < time.Second || s.LeaseTTL() < s.TTL() {
 			o.violation(order, "a session that tells nonsense")
 		}
 	default:

@@ -139,7 +139,11 @@ func (f *deployment) op(names ...string) {
 func (f *deployment) tells(what string) { f.cover.op(what) }
 
 // restored tells whether etcd has had another history in this schedule.
-func (f *deployment) restored() bool { return false }
+func (f *deployment) restored() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.restores > 0
+}
 
 func (f *deployment) run() {
 	f.Intercept(f.perturb)
@@ -229,6 +233,7 @@ func (f *deployment) aftermath() {
 		}
 		in.present.Load().dropInherited()
 	}
+	f.pass(10 * time.Second) // a Locker that waited for what was given up has it, and unlocks
 	f.nothingIsKept()
 	f.rest()
 	for _, in := range f.instances {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -63,6 +65,9 @@ func (s *Session) DropInherited(ctx context.Context, names ...string) error {
 	if err == nil {
 		err = s.giveUpKeys(ctx, keys)
 	}
+	if err == nil && len(names) == 0 {
+		err = s.giveUpRequests(ctx)
+	}
 	return opError("give up what was inherited under", "lease "+hex(s.heir), err)
 }
 
@@ -92,6 +97,45 @@ func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 		}
 	}
 	return all, nil
+}
+
+// giveUpRequests deletes the requests of [Ask] under the lease that was taken over, of calls in which the former process
+// was killed. Holders would be asked for as long as the session lives.
+func (s *Session) giveUpRequests(ctx context.Context) error {
+	if id := s.Lease(); id == clientv3.NoLease || id != s.heir {
+		return nil
+	}
+	return s.insist(ctx, func(ctx context.Context) error {
+		resp, err := s.leases.TimeToLive(ctx, s.heir, clientv3.WithAttachedKeys())
+		if err != nil {
+			return err
+		}
+		for _, key := range resp.Keys {
+			if s.othersRequest(string(key)) {
+				if _, err := s.client.Delete(ctx, string(key)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// othersRequest tells whether a key is a request that no call of this process has posted, and sees to it that none will.
+func (s *Session) othersRequest(key string) bool {
+	_, by, ok := strings.Cut(key, askPrefix(""))
+	number, ours := strings.CutPrefix(by, hex(s.heir)+".")
+	n, err := strconv.Atoi(number)
+	if !ok || !ours || err != nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asks[n] != nil {
+		return false
+	}
+	s.serial = max(s.serial, n)
+	return true
 }
 
 // unused tells whether a key of the lease that was taken over has no owner in this process.
@@ -348,7 +392,7 @@ func (s *Session) settleLegacyOnce(last bool) error {
 	defer cancel()
 	keys, err := s.inherited(ctx)
 	if err == nil && s.file != nil {
-		err = s.giveUpKeys(ctx, keys)
+		err = errors.Join(s.giveUpKeys(ctx, keys), s.giveUpRequests(ctx))
 		keys = nil
 	}
 	if err != nil || !last {
