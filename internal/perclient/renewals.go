@@ -2,6 +2,7 @@ package perclient
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ var (
 // Renew renews a lease. It returns what etcd answered, a TTL of 0 for a lease that etcd does not
 // know, and when the renewal that was answered was sent, by clock. It blocks until the answer, an
 // error or the end of ctx. An earlier renewal of the lease that is still without an answer is
-// waited for, until it is patience old; then the stream gives way to another one.
+// waited for, until it is patience old; then the stream gives way to another one, as a rule.
 func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (
 	resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
 	q, err := r.ask(ctx, id, clock, patience)
@@ -88,16 +89,16 @@ func (r *Renewals) ask(ctx context.Context, id clientv3.LeaseID, clock func() ti
 		if r.current != nil {
 			earlier = r.current.asked[id]
 		}
-		if earlier == nil || time.Since(earlier.began) >= patience {
-			if earlier != nil {
-				r.replace()
-			}
-			q := &renewal{id: id, clock: clock, done: make(chan struct{})}
+		if earlier == nil || time.Since(earlier.began) >= patience && r.replace() {
+			q := &renewal{id: id, clock: clock, patience: patience, done: make(chan struct{})}
 			r.put(q)
 			r.mu.Unlock()
 			return q, nil
 		}
 		left := patience - time.Since(earlier.began)
+		if left <= 0 {
+			left = patience
+		}
 		r.mu.Unlock()
 		due := time.NewTimer(left)
 		select {
@@ -132,17 +133,25 @@ func (r *Renewals) put(all ...*renewal) {
 	}
 }
 
-// replace has the renewals to come take another stream. Called with mu held.
-func (r *Renewals) replace() {
+// replace has the renewals to come take another stream. False if there are too many that hang, each
+// with a renewal that is not late yet for its own lease: the short leases of some sessions must not
+// end those of others, for which etcd is fast enough. Called with mu held.
+func (r *Renewals) replace() bool {
 	st := r.current
+	if st.live > 0 && len(r.hanging) == mostHanging {
+		oldest := slices.IndexFunc(r.hanging, (*stream).late)
+		if oldest < 0 {
+			return false
+		}
+		r.hanging[oldest].end(errReplaced)
+	}
 	r.current, st.gaveWay = nil, true
 	if st.live == 0 {
 		st.cancel()
-		return
+		return true
 	}
-	if r.hanging = append(r.hanging, st); len(r.hanging) > mostHanging {
-		r.hanging[0].end(errReplaced)
-	}
+	r.hanging = append(r.hanging, st)
+	return true
 }
 
 // giveUp takes note that nobody waits for a renewal any more. Its answer may come all the same, and
@@ -181,13 +190,14 @@ func (r *Renewals) renewAlone(ctx context.Context, id clientv3.LeaseID, clock fu
 
 // renewal is one renewal on a stream. Its fields are guarded by mu until done is closed.
 type renewal struct {
-	id      clientv3.LeaseID
-	clock   func() time.Duration
-	stream  *stream
-	began   time.Time // on that stream
-	fresh   bool      // the stream had not answered anything before
-	moved   bool      // it was on another stream before, which broke
-	settled bool      // nobody waits for it any more
+	id       clientv3.LeaseID
+	clock    func() time.Duration
+	patience time.Duration // after which the next one of the lease may take another stream
+	stream   *stream
+	began    time.Time // on that stream
+	fresh    bool      // the stream had not answered anything before
+	moved    bool      // it was on another stream before, which broke
+	settled  bool      // nobody waits for it any more
 
 	done    chan struct{} // closed when it is answered or has failed, and what follows is set
 	sent    time.Duration // set before the request is sent

@@ -37,10 +37,18 @@ type rig struct {
 type counted struct {
 	pb.LeaseClient
 	opened atomic.Int64
+	hold   chan struct{} // streams are not opened before it is closed; nil: at once
 }
 
 func (c *counted) LeaseKeepAlive(ctx context.Context, opts ...grpc.CallOption) (pb.Lease_LeaseKeepAliveClient, error) {
 	c.opened.Add(1)
+	if c.hold != nil {
+		select {
+		case <-c.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	return c.LeaseClient.LeaseKeepAlive(ctx, opts...)
 }
 
@@ -286,5 +294,67 @@ func TestStreamsThatBreakAtOnceAreNotOpenedInALoop(t *testing.T) {
 		for _, end := range ends {
 			end()
 		}
+	})
+}
+
+// A lease that was taken over may have a renewal of its former session before it; and that of a
+// question whose time is over may be before one of the session's own.
+func TestARenewalThatWasGivenUpBeforeItWasSentSaysNothingOfTheLease(t *testing.T) {
+	simulate(t, func(r *rig) {
+		s := r.join()
+		defer s.Leave()
+		id := r.GrantLease(time.Minute)
+		r.remote.hold = make(chan struct{}) // the connection is away
+		ctx, cancel := context.WithTimeout(r.ctx, 100*time.Millisecond)
+		defer cancel()
+		_, _, err := s.Renewals.Renew(ctx, id, r.clock, 10*time.Second)
+		require.ErrorIs(r, err, context.DeadlineExceeded)
+		time.AfterFunc(time.Second, func() { close(r.remote.hold) })
+		ttl, sent, err := s.Renewals.Renew(r.ctx, id, r.clock, 10*time.Second)
+		require.NoError(r, err)
+		require.EqualValues(r, 60, ttl)
+		require.GreaterOrEqual(r, sent, time.Second)
+	})
+}
+
+// Renewals take so long that short leases are lost all the time, and have streams give way. For the
+// long leases of other sessions etcd is fast enough.
+func TestSessionsOfShortLeasesDoNotEndTheLongLeasesOfOthers(t *testing.T) {
+	simulate(t, func(r *rig) {
+		var long []*lease.Lease
+		for range 10 {
+			l, end := r.keep(30 * time.Second)
+			defer end()
+			long = append(long, l)
+			time.Sleep(770 * time.Millisecond)
+		}
+		r.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.LeaseKeepAlive {
+				return simetcd.Action{DelayReply: 2 * time.Second}
+			}
+			return simetcd.Action{}
+		})
+		until := time.Now().Add(time.Minute)
+		var short sync.WaitGroup
+		for i := range 20 {
+			time.Sleep(137 * time.Millisecond)
+			short.Go(func() {
+				for time.Now().Before(until) {
+					l, end := r.keepCounted(2*time.Second, new(atomic.Int64))
+					<-l.Context().Done()
+					end()
+					time.Sleep(time.Duration(50+i) * time.Millisecond)
+				}
+			})
+		}
+		for time.Now().Before(until) {
+			time.Sleep(100 * time.Millisecond)
+			require.LessOrEqual(r, r.open(), 1+mostHanging)
+		}
+		short.Wait()
+		for _, l := range long {
+			require.NoError(r, l.Err())
+		}
+		require.Zero(r, r.failures.Load())
 	})
 }

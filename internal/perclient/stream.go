@@ -124,6 +124,7 @@ func (st *stream) next() *renewal {
 		st.waiting = st.waiting[1:]
 		if q.settled { // given up before its turn
 			delete(st.asked, q.id)
+			q.err = context.Canceled // nothing is known of the lease
 			close(q.done)
 			continue
 		}
@@ -176,6 +177,17 @@ func (st *stream) left() {
 	if st.live == 0 && st.of.current != st {
 		st.cancel()
 	}
+}
+
+// late tells whether each lease with a renewal on the stream has waited for it as long as it
+// likes to, and has sent the next one or is about to. Called with mu held.
+func (st *stream) late() bool {
+	for _, q := range st.asked {
+		if !q.settled && time.Since(q.began) < q.patience {
+			return false
+		}
+	}
+	return true
 }
 
 // over ends the stream.
