@@ -86,6 +86,24 @@ func TestACloseAfterAnExpiryDoesNotCutTheDelayShort(t *testing.T) {
 	}
 }
 
+// The deadline passes while the process, or its machine, stands still; the Close comes before any
+// timer fires.
+func TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort(t *testing.T) {
+	simulate(t, func(w *world) {
+		clock := &movable{start: time.Now()}
+		s := w.session("a", WithLockDelay(delay), WithClock(clock.now))
+		w.lock(NewMutex(s, "m"))
+		next := start(w, NewMutex(w.session("b"), "m").Lock)
+		w.pass(100 * time.Millisecond)
+		clock.sleep(ttl)
+		woken := time.Now()
+		require.NoError(w, s.Close(w.ctx))
+		require.NoError(w, next.get().Unlock(w.ctx))
+		require.Greater(w, next.at.Sub(woken), delay)
+		w.allGone()
+	})
+}
+
 func TestTheDelayDoesNotChangeTheRenewals(t *testing.T) {
 	simulate(t, func(w *world) {
 		plain, delayed := w.session("a"), w.session("b", WithLockDelay(time.Hour))

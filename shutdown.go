@@ -82,14 +82,15 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 	_ = s.end(how) // it has ended already if this is the end of Orphan
 	first := s.ending == how && !s.ends
 	s.ends = s.ends || first
-	detach := s.detach
+	detach, present := s.detach, s.lease
 	s.mu.Unlock()
 	if !first {
 		return s.awaitEnd(ctx)
 	}
 	detach()
-	s.cancel(how.cause) // and with it the lease, and with that all holds
-	s.tasks.Wait()      // all of them end with s.ctx
+	s.cancel(how.cause)                 // and with it the lease, and with that all holds
+	expired := present.Remaining() <= 0 // perhaps unseen, in a process that had been stopped
+	s.tasks.Wait()                      // all of them end with s.ctx
 	s.streams.Leave()
 	defer close(s.closed)
 	if how != endWithClient || !s.cfg.dedicated {
@@ -102,7 +103,7 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 	ctx, cancel := lastTry(ctx)
 	defer cancel()
 	for _, l := range []*lease.Lease{s.lease, s.buried} {
-		if l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired) {
+		if l == nil || s.cfg.delay > 0 && (l == present && expired || errors.Is(l.Err(), ErrExpired)) {
 			continue // the lock-delay is for this, and must not be cut short
 		}
 		if err := s.revoke(ctx, l); err != nil {

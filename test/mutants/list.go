@@ -131,7 +131,7 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "no end of a session cuts the lock-delay short (R7)",
-		edits:    []edit{{"shutdown.go", "l == nil || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired)", "l == nil || errors.Is(l.Err(), ErrClientClosed)"}},
+		edits:    []edit{{"shutdown.go", "s.cfg.delay > 0 && (l == present", "s.cfg.delay < 0 && (l == present"}},
 		in:       inRoot, tests: []string{"TestADedicatedSessionDoesNotCutTheLockDelayShort", "TestACloseAfterAnExpiryDoesNotCutTheDelayShort"},
 	},
 	{
@@ -410,8 +410,23 @@ var mutationsOfTheQueue = []mutation{
 	},
 	{
 		takesOut: "few streams of renewals that hang are kept (R8)",
-		edits:    []edit{{"internal/perclient/renewals.go", "len(r.hanging) > mostHanging", "false"}},
+		edits:    []edit{{"internal/perclient/renewals.go", "len(r.hanging) == mostHanging", "false"}},
 		in:       inPerClient, tests: []string{"TestStreamsStayFewWhileEtcdHangs"},
+	},
+	{
+		takesOut: "short leases do not end the renewals of long ones",
+		edits:    []edit{{"internal/perclient/stream.go", "time.Since(q.began) < q.patience", "time.Since(q.began) < 0"}},
+		in:       inPerClient, tests: []string{"TestSessionsOfShortLeasesDoNotEndTheLongLeasesOfOthers"},
+	},
+	{
+		takesOut: "a renewal that was given up says nothing of its lease",
+		edits:    []edit{{"internal/perclient/stream.go", "q.err = context.Canceled", "q.err = nil"}},
+		in:       inPerClient, tests: []string{"TestARenewalThatWasGivenUpBeforeItWasSentSaysNothingOfTheLease"},
+	},
+	{
+		takesOut: "Close leaves the lock-delay also after an expiry that nobody has seen",
+		edits:    []edit{{"shutdown.go", "l == present && expired ||", "l == present && expired && false ||"}},
+		in:       inRoot, tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
 	},
 	{
 		takesOut: "a lease that breaks the stream is renewed alone (R8)",
