@@ -281,10 +281,11 @@ func (p *process) close() {
 	p.running.Wait()
 	ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
 	defer cancel()
+	well := p.well.Load() // no request of Close is lost
 	err := p.session.Close(ctx)
 	p.op("Session.Close")
 	p.note("%s is closed: %v", p.id, err)
-	if err != nil && p.well.Load() {
+	if err != nil && well {
 		p.violation(progress, "%s cannot close when all is well again: %v", p.id, err)
 	}
 	p.reap()
