@@ -315,7 +315,7 @@ var errCondemned = fmt.Errorf("%w: it was taken for that of a dead process", Err
 // ErrLeaseNotFound when a candidate has condemned the lease: of the two who meant to have
 // it, etcd has heard that one first.
 func (s *Session) disown(ctx context.Context, id clientv3.LeaseID, own aliveRecord) error {
-	for {
+	for tried := false; ; tried = true {
 		r, at, err := s.alive(ctx, id)
 		switch {
 		case errors.Is(err, rpctypes.ErrPermissionDenied) && s.beacon == nil:
@@ -324,8 +324,10 @@ func (s *Session) disown(ctx context.Context, id clientv3.LeaseID, own aliveReco
 			return err
 		case r.Condemned:
 			return errCondemned
-		case at == 0 && s.beacon == nil, at != 0 && r == own:
-			return nil // nothing was said, nor will be; or this was
+		case at == 0 && s.beacon == nil, at != 0 && r == own && (tried || own.Address == ""):
+			// Nothing was said, nor will be; or this was. It is said again where the former process
+			// said the same, as one in the same container: it may be judged by that at this moment.
+			return nil
 		}
 		done, err := s.replaceAlive(ctx, id, at, own)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {

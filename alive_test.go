@@ -290,7 +290,9 @@ func TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess(t *testing.
 
 // The successor of a process that was killed, and the candidate who found it dead, cannot both have the lease.
 func TestALeaseIsEitherTakenOverOrCondemned(t *testing.T) {
-	for _, first := range []string{"successor", "candidate"} {
+	// The successor listens at another address, or is as the former process was to the letter, like
+	// the first process of a container that was started again.
+	for _, first := range []string{"successor", "successor in its place", "candidate"} {
 		t.Run(first, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				n := newFakeNet()
@@ -305,8 +307,12 @@ func TestALeaseIsEitherTakenOverOrCondemned(t *testing.T) {
 				require.NoError(w, err)
 				require.Equal(w, "10.0.0.1:7400", r.Address)
 				w.crash(n, "a", "10.0.0.1:7400")
-				if first == "successor" {
-					again := w.detecting(n, "a2", "10.0.0.1:7401", WithLease(id))
+				if first != "candidate" {
+					address := "10.0.0.1:7401"
+					if first == "successor in its place" {
+						address = "10.0.0.1:7400"
+					}
+					again := w.detecting(n, "a2", address, WithLease(id))
 					require.False(w, b.condemn(w.ctx, "e", l, r, at), "it judged by what is not so any more")
 					w.pass(time.Second)
 					require.NoError(w, w.campaign(NewElection(again, "e"), "A").Err())
