@@ -266,23 +266,19 @@ func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64
 func (s *Session) tellIfCondemned(id clientv3.LeaseID, written int64) {
 	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
 	defer cancel()
-	for resp := range s.streams.Watcher.Watch(ctx, aliveKey(id), clientv3.WithRev(written+1)) {
-		for _, ev := range resp.Events {
-			var r aliveRecord
-			switch {
-			case ev.Type == clientv3.EventTypeDelete:
-				return // by an administrator
-			case json.Unmarshal(ev.Kv.Value, &r) == nil && r.Condemned:
-				s.log.Warn("a candidate took this process for dead, and had its lease revoked: "+
-					"connections to the address of crash detection are refused on the way from there",
-					zap.String("lease", hex(id)), zap.String("address", r.Address), zap.String("by", r.By))
-				return
-			}
+	s.queue(aliveKey(id)).Changes(ctx, aliveKey(id), written+1, func(ev *clientv3.Event) (more bool) {
+		var r aliveRecord
+		switch {
+		case ev.Type == clientv3.EventTypeDelete:
+			return false // by an administrator
+		case json.Unmarshal(ev.Kv.Value, &r) == nil && r.Condemned:
+			s.log.Warn("a candidate took this process for dead, and had its lease revoked: "+
+				"connections to the address of crash detection are refused on the way from there",
+				zap.String("lease", hex(id)), zap.String("address", r.Address), zap.String("by", r.By))
+			return false
 		}
-		if resp.Err() != nil {
-			return // the history is gone
-		}
-	}
+		return true
+	})
 }
 
 // hush says, before the session is left to a successor, that nobody shall take the

@@ -73,7 +73,7 @@ func TestTheEndOfALeaseIsLoggedAsWhatItWas(t *testing.T) {
 			simulate(t, func(w *world) {
 				n := newFakeNet()
 				core, logs := logged.New(zap.WarnLevel)
-				a := w.detecting(n, "a", address, WithLogger(zap.New(core)))
+				a := w.detecting(n, "a", address, WithLogger(zap.New(core)), watchOn(w.Client("a")))
 				let := make(chan struct{})
 				stop := sync.OnceFunc(func() { close(let) })
 				defer stop()

@@ -30,32 +30,52 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 		}
 		return err
 	}
+	const held, left = "held", "left"
 	for what, call := range map[string]func(w *world, s *Session) error{
-		"new session": func(w *world, s *Session) error { return session(s, w) },
-		"take over":   func(w *world, s *Session) error { return session(s, w, WithLease(w.GrantLease(ttl))) },
-		"lease file":  func(w *world, s *Session) error { return session(s, w, WithLeaseFile(w.TempDir()+"/lease")) },
-		"queue":       func(w *world, s *Session) error { _, err := NewMutex(s, "m").Queue(w.ctx); return err },
-		"leader":      func(w *world, s *Session) error { _, err := NewElection(s, "e").Leader(w.ctx); return err },
-		"candidates":  func(w *world, s *Session) error { _, err := NewElection(s, "e").Candidates(w.ctx); return err },
-		"limit":       func(w *world, s *Session) error { _, err := NewSemaphore(s, "s", 2).Limit(w.ctx); return err },
-		"set limit":   func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 3) },
-		"unset limit": func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
-		"deadlocks":   func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
-		"try":         func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
-		"lock all":    func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
+		"new session":          func(w *world, s *Session) error { return session(s, w) },
+		"take over":            func(w *world, s *Session) error { return session(s, w, WithLease(w.GrantLease(ttl))) },
+		"lease file":           func(w *world, s *Session) error { return session(s, w, WithLeaseFile(w.TempDir()+"/lease")) },
+		"queue":                func(w *world, s *Session) error { _, err := NewMutex(s, "m").Queue(w.ctx); return err },
+		"leader":               func(w *world, s *Session) error { _, err := NewElection(s, "e").Leader(w.ctx); return err },
+		"candidates":           func(w *world, s *Session) error { _, err := NewElection(s, "e").Candidates(w.ctx); return err },
+		"limit":                func(w *world, s *Session) error { _, err := NewSemaphore(s, "s", 2).Limit(w.ctx); return err },
+		"set limit":            func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 3) },
+		"set limit of holders": func(w *world, s *Session) error { return NewSemaphore(s, held, 2).SetLimit(w.ctx, 3) },
+		"ask":                  func(w *world, s *Session) error { return Ask(w.ctx, s, held, "reason") },
+		"inherited": func(w *world, _ *Session) error {
+			names, err := w.sessions[1].Inherited(w.ctx)
+			require.Equal(w, []string{left}, names)
+			return err
+		},
+		"drop inherited": func(w *world, _ *Session) error { return w.sessions[1].DropInherited(w.ctx, left) },
+		"unset limit":    func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
+		"deadlocks":      func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
+		"try":            func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
+		"lock all":       func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
 	} {
 		t.Run(what, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				s := w.session("a")
 				w.campaign(NewElection(s, "e"), "a")
+				former := w.session("former")
+				w.lock(NewMutex(former, left))
+				w.sessions = w.sessions[:1]
+				w.session("heir", WithLease(w.orphan(former)))
+				permit := w.acquire(NewSemaphore(s, held, 2), 1)
+				time.AfterFunc(4*time.Second, func() { _ = permit.Release(w.ctx) }) // Ask waits for that
 				var seen [100]atomic.Bool
 				w.Intercept(func(c simetcd.Call) simetcd.Action {
 					return simetcd.Action{DropRequest: c.Kind != simetcd.WatchCancel && !seen[c.Kind].Swap(true)}
 				})
 				began := time.Now()
-				require.NoError(w, call(w, s))
-				require.Less(w, time.Since(began), 5*time.Second)
+				outer := w.ctx
+				w.ctx = w.timeout(time.Minute)
+				err := call(w, s)
+				w.ctx = outer
+				require.NoError(w, err)
+				require.Less(w, time.Since(began), 6*time.Second)
 				w.Intercept(nil)
+				w.pass(3 * time.Second) // the permit is released
 			})
 		})
 	}

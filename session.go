@@ -236,7 +236,9 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	}
 	if l.TTL() > s.cfg.ttl {
 		l.End(ErrInvalidTTL)
-		_ = l.Revoke(ctx) // it runs out by itself otherwise
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		_ = l.Revoke(try) // it runs out by itself otherwise
 		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", ErrInvalidTTL, s.cfg.ttl, l.Granted())
 	}
 	return l, nil

@@ -16,7 +16,7 @@ const restated = 50
 // whosever they are; each only if it is still as it was read. It returns when none is left,
 // or when order does not hold any more, as somebody else restates them by now; or with the
 // first error. Who enters meanwhile is not waited for: so entries must come with a value
-// that need not be changed from before the call on.
+// that need not be changed from before the call on. It tries until etcd has answered or ctx ends.
 func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func(value []byte) (string, bool)) error {
 	for most := restated; ; {
 		all, _, err := q.List(ctx)
@@ -37,7 +37,11 @@ func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func
 		if len(each) == 0 {
 			return nil
 		}
-		resp, err := q.writer.TxnAlone(ctx, q.name, []clientv3.Cmp{order}, each, nil)
+		var resp *clientv3.TxnResponse
+		_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+			resp, err = q.writer.TxnAlone(ctx, q.name, []clientv3.Cmp{order}, each, nil)
+			return err
+		})
 		switch {
 		case errors.Is(err, rpctypes.ErrTooManyOps) && most > 1:
 			most /= 2

@@ -97,6 +97,34 @@ func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyVa
 	}
 }
 
+// Changes tells of the changes of a key from a revision on, in order, until tell returns false, ctx
+// ends, or etcd refuses to go on, as after a compaction.
+func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
+	for failed := 0; ; failed++ {
+		if w := q.open(ctx, key, clientv3.WithRev(from)); w != nil {
+			more := true
+			for resp := range w.events {
+				more = more && resp.Err() == nil
+				for _, ev := range resp.Events {
+					if more {
+						from, more = ev.Kv.ModRevision+1, tell(ev)
+					}
+				}
+				if !more {
+					break
+				}
+			}
+			w.stop()
+			if !more || w.cancelled != nil && w.cancelled() {
+				return
+			}
+		}
+		if sleep(ctx, pause(failed, 0)) != nil {
+			return
+		}
+	}
+}
+
 // Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
 // of it may even take effect later.
 func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {

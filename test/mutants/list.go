@@ -31,6 +31,11 @@ var mutationsOfTheQueue = []mutation{
 		in:       inRoot, tests: []string{"TestNothingThatReasonsWithTheTTLCountsTheLockDelay"},
 	},
 	{
+		takesOut: "each try of a request has a bound: of the transactions of SetLimit, too",
+		edits:    []edit{{"internal/queue/restate.go", "func(ctx context.Context) (err error) {\n\t\t\tresp", "func(context.Context) (err error) {\n\t\t\tresp"}},
+		in:       inRoot, tests: []string{"TestEachRequestToEtcdHasABoundForEachTry", "TestARequestThatHangsIsSentAgainSoon"},
+	},
+	{
 		takesOut: "an answer that comes after the end extends nothing",
 		edits:    []edit{{"internal/lease/lease.go", "if l.cfg.Clock() < l.validUntil && l.starved == nil {", "if true {"}},
 		in:       inLease, tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
