@@ -310,9 +310,9 @@ func TestARenewalThatWasGivenUpBeforeItWasSentSaysNothingOfTheLease(t *testing.T
 		_, _, err := s.Renewals.Renew(ctx, id, r.clock, 10*time.Second)
 		require.ErrorIs(r, err, context.DeadlineExceeded)
 		time.AfterFunc(time.Second, func() { close(r.remote.hold) })
-		ttl, sent, err := s.Renewals.Renew(r.ctx, id, r.clock, 10*time.Second)
+		resp, sent, err := s.Renewals.Renew(r.ctx, id, r.clock, 10*time.Second)
 		require.NoError(r, err)
-		require.EqualValues(r, 60, ttl)
+		require.EqualValues(r, 60, resp.TTL)
 		require.GreaterOrEqual(r, sent, time.Second)
 	})
 }
