@@ -17,10 +17,14 @@ import (
 // after the first, who leads already or is about to, those who are preferred, see MayLead.
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	from, end := wire.Marks(q.name)
-	resp, err := q.kv.Txn(ctx).Then(
-		clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
-		clientv3.OpGet(from, clientv3.WithRange(end)),
-	).Commit()
+	var resp *clientv3.TxnResponse
+	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+		resp, err = q.kv.Txn(ctx).Then(
+			clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
+			clientv3.OpGet(from, clientv3.WithRange(end)),
+		).Commit()
+		return err
+	})
 	if errors.Is(err, rpctypes.ErrPermissionDenied) { // to read the marks; or the queue, which List tells
 		kvs, rev, err := q.List(ctx)
 		return q.rank(kvs, nil), rev, err
