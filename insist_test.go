@@ -129,3 +129,42 @@ func TestASessionThatWaitsForEtcdSaysWhy(t *testing.T) {
 		})
 	}
 }
+
+// report R9: an outage after the start is two lines in the log of an idle session: when a renewal is
+// not answered, with the endpoints and the reason, and when etcd answers again.
+func TestAnOutageIsLoggedOnceAndSoIsItsEnd(t *testing.T) {
+	for what, of := range map[string]struct {
+		begin, end func(w *world)
+		reason     string
+	}{
+		"etcd is stopped": {func(w *world) { w.Stop() }, func(w *world) { w.Start() }, ""},
+		"etcd hangs": {
+			func(w *world) { w.every("a", simetcd.Action{DropRequest: true}, simetcd.LeaseKeepAlive) },
+			func(w *world) { w.Intercept(nil) }, "a renewal is overdue",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				core, logs := zapobserver.New(zapcore.InfoLevel)
+				w.session("a", WithTTL(30*time.Second), WithLogger(zap.New(core)))
+				w.pass(time.Minute)
+				require.Empty(w, logs.All(), "nothing is logged while all is well")
+				of.begin(w)
+				w.pass(16 * time.Second) // a third of the TTL until the next renewal, and a sixth without an answer
+				lines := logs.All()
+				require.Len(w, lines, 1)
+				require.Contains(w, lines[0].Message, "etcd does not answer renewals")
+				require.Contains(w, lines[0].ContextMap(), "endpoints")
+				require.NotEmpty(w, lines[0].ContextMap()["error"])
+				require.Contains(w, lines[0].ContextMap()["error"], of.reason)
+				w.pass(3 * time.Second) // and renewals go on failing
+				require.Len(w, logs.All(), 1)
+				of.end(w)
+				w.pass(6 * time.Second)
+				lines = logs.All()
+				require.Len(w, lines, 2)
+				require.Contains(w, lines[1].Message, "etcd answers renewals of the lease again")
+			})
+		})
+	}
+}

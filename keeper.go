@@ -170,7 +170,7 @@ func (s *Session) answered(ok bool, err error) {
 		s.log.Info("etcd answers renewals of the lease again")
 	default:
 		s.log.Warn("etcd does not answer renewals of the lease; what is held stays held until its deadline",
-			zap.Error(err))
+			zap.Strings("endpoints", s.client.Endpoints()), zap.Error(err))
 	}
 }
 
