@@ -93,7 +93,7 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 	defer func() {
 		if !returned { // the client's code has panicked, or ended this goroutine
 			a.entry, a.unsure = nil, true
-			l.giveUp(a.of)
+			_, _ = l.giveUp(a.of)
 			go l.run(a.resume)
 		}
 	}()

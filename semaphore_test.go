@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // permits is a call of Acquire, to be started.
@@ -251,9 +252,11 @@ func TestACrowdForPermits(t *testing.T) {
 func TestInvalidNumbersOfPermits(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
+		above := wire.MostPermits
+		above++ // negative where an int has 32 bits
 		w.unchanged(func() {
 			for _, test := range []struct{ limit, n int }{
-				{3, 0}, {3, -1}, {3, 4}, {0, 1}, {-1, 1}, {1 << 40, 1},
+				{3, 0}, {3, -1}, {3, 4}, {0, 1}, {-1, 1}, {above, 1},
 			} {
 				m := NewSemaphore(s, "s", test.limit)
 				_, err := m.Acquire(w.ctx, test.n)
@@ -263,7 +266,7 @@ func TestInvalidNumbersOfPermits(t *testing.T) {
 			}
 			m := NewSemaphore(s, "s", 3)
 			require.ErrorIs(w, m.SetLimit(w.ctx, -1), ErrInvalidPermits)
-			require.ErrorIs(w, m.SetLimit(w.ctx, 1<<40), ErrInvalidPermits)
+			require.ErrorIs(w, m.SetLimit(w.ctx, above), ErrInvalidPermits)
 			ended, cancel := context.WithCancel(w.ctx)
 			cancel()
 			for _, n := range []int{1, 5} {

@@ -18,14 +18,16 @@ import (
 // reason would run nowhere, and nobody would know.
 var skips = map[string]string{
 	"bench/others_zookeeper_test.go":               "ZooKeeper is no module; `make bench` names what is missing",
+	"cmd/etcdlock/job_test.go":                     "a file system may have no leases of files",
+	"cmd/etcdlock/process_test.go":                 "namespaces of processes take a right; a make of before 4.4 has one kind of jobserver",
 	"examples/demo/main_test.go":                   "go test -short leaves out what takes seconds; no target uses that",
 	"examples/internal/devetcd/devetcd_test.go":    "the server was ready before the cancelled context was looked at",
 	"examples/internal/programtest/programtest.go": "Windows has no signals",
-	"fuzz_test.go":                            "inputs longer than those that find anything",
-	"internal/queue/fuzz_test.go":             "inputs longer than those that find anything",
-	"modules_test.go":                         "a module archive holds the root module alone",
-	"test/internal/slowdisk/slowdisk_test.go": "mounting takes a right that a user may lack",
-	"test/mixed/auth_test.go":                 "etcd 3.4 alone; `make servers` runs it on the others",
+	"fuzz_test.go":                                 "inputs longer than those that find anything",
+	"internal/queue/fuzz_test.go":                  "inputs longer than those that find anything",
+	"modules_test.go":                              "a module archive holds the root module alone",
+	"test/internal/slowdisk/slowdisk_test.go":      "mounting takes a right that a user may lack",
+	"test/mixed/auth_test.go":                      "etcd 3.4 alone; `make servers` runs it on the others",
 }
 
 var skipCall = regexp.MustCompile(`\b[tbf]\.Skip(f|Now)?\(`)

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"context"
+	"log"
 	"net/http"
 	"time"
 
@@ -24,7 +25,7 @@ func schedule(ctx context.Context, client *clientv3.Client,
 	defer session.Close(context.WithoutCancel(ctx))
 
 	var monitor etcdlock.Monitor
-	go http.ListenAndServe(":8080", leaderhttp.Handler(&monitor)) // probes and a status
+	go func() { log.Println(http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))) }() // probes and a status
 
 	return etcdlock.NewElection(session, "scheduler").Run(ctx, "host-a:8080", work,
 		etcdlock.WithStopTimeout(3*time.Second), // three quarters of the margin

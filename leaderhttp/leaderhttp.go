@@ -2,7 +2,7 @@
 // balancers, Kubernetes probes and people.
 //
 //	var monitor etcdlock.Monitor
-//	go http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))
+//	go func() { log.Println(http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))) }()
 //	err := election.Run(ctx, value, fn, etcdlock.WithMonitor(&monitor))
 //
 // It needs the standard library only, and programs that do not import it carry none of it.

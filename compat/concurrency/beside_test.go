@@ -72,7 +72,7 @@ func (b *beside) enter(name, who string, hold interface {
 	if rev <= b.last[name] {
 		b.violations = append(b.violations, fmt.Sprintf("%s holds %s by %d after %d", who, name, rev, b.last[name]))
 	}
-	b.inside[name], b.last[name] = ctx, rev
+	b.inside[name], b.last[name] = ctx, rev //nolint:fatcontext // the context of the hold, by name
 	b.holds++
 	for i := range hold.Key() {
 		if hold.Key()[i] == '.' {

@@ -2,6 +2,7 @@ package etcdkv
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func TestWhatTheInterceptorIsGoodForIsLeftToIt(t *testing.T) {
 		for kind, request := range requests(r.Client) {
 			tries = 0
 			err := request(t.Context())
-			repeats := refusal != rpctypes.ErrGRPCPermissionDenied &&
+			repeats := !errors.Is(refusal, rpctypes.ErrGRPCPermissionDenied) &&
 				(status.Code(refusal) != codes.Unavailable || slices.Contains(reads, kind))
 			if repeats {
 				require.NoError(t, err, "%s: %v", kind, refusal)

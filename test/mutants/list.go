@@ -492,7 +492,7 @@ var mutationsOfTheQueue = []mutation{
 	// Elections.
 	{
 		takesOut: "a vacancy is an observation (B8)",
-		edits:    []edit{{"internal/queue/follow.go", "f.told, f.toldRev, f.last = true, f.rev, first\n", "f.told, f.toldRev, f.last = true, f.rev, first\n	if first == nil {\n		return true, nil\n	}\n"}},
+		edits:    []edit{{"internal/queue/follow.go", "f.told, f.last = true, first\n", "f.told, f.last = true, first\n	if first == nil {\n		return true, nil\n	}\n"}},
 		in:       inRoot, tests: []string{"TestAnObserverSeesThePresentLeaderFirst"},
 	},
 	{
