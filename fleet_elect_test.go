@@ -191,8 +191,8 @@ func (p *process) work(ctx context.Context, term *Term, r *rand.Rand) error {
 		case planResign:
 			p.stop(h)
 			bounded, cancel := context.WithTimeout(p.life, time.Duration(1+r.Int64N(int64(3*time.Second))))
-			defer cancel()
 			p.resigned(term.Resign(bounded))
+			cancel()
 			return nil
 		case planTransfer:
 			p.stop(h)
@@ -202,6 +202,7 @@ func (p *process) work(ctx context.Context, term *Term, r *rand.Rand) error {
 			p.fail()
 		case planStuck:
 			silent = p.trouble(r)
+		case planLead, planHang: // until it is told
 		}
 	}
 }

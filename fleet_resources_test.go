@@ -88,7 +88,10 @@ var loads = []load{
 // watchOver observes until the test ends.
 func watchOver(w *world, e *Election) {
 	start(w, func(ctx context.Context) (int, error) {
-		for range e.Observe(ctx) {
+		for _, err := range e.Observe(ctx) {
+			if err != nil {
+				return 0, err
+			}
 		}
 		return 0, nil
 	})

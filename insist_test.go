@@ -22,7 +22,7 @@ import (
 // report R4: a request that hangs, as on a member that is stopped with its connections open, is sent
 // again soon, and the next try is answered.
 func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
-	session := func(s *Session, w *world, opts ...SessionOption) error {
+	session := func(_ *Session, w *world, opts ...SessionOption) error {
 		opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), renewOn(w.Client("b"))}, opts...)
 		s, err := NewSession(w.ctx, w.Client("b").Client, opts...)
 		if err == nil {

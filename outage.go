@@ -64,7 +64,7 @@ func (s *Session) ttlSince(ctx context.Context, outage time.Time, id clientv3.Le
 	ttl = time.Duration(resp.GrantedTTL) * time.Second
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ttls.outage == outage {
+	if s.ttls.outage.Equal(outage) {
 		s.ttls.of[id] = ttl
 	}
 	return ttl

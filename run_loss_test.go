@@ -47,7 +47,7 @@ func TestAProcessWhoseTermIsLostWhileItsWorkStopsEndsBeforeAnybodyElseLeads(t *t
 				if len(c.opts) < 2 || c.cut > 0 {
 					run.cancel()
 				}
-				_ = <-d.told
+				<-d.told //nolint:errcheck // a moment, no error
 				if c.cut > 0 {
 					w.pass(c.cut)
 					w.Client("a").Cut()
@@ -111,7 +111,7 @@ func TestAProcessWhoseTermIsEvictedWhileItsWorkStopsEndsWithinTheMargin(t *testi
 					WithStopTimeout(20*time.Second), exitAt(d, exited))
 				term := run.term()
 				run.cancel()
-				_ = <-d.told
+				<-d.told //nolint:errcheck // a moment, no error
 				w.pass(time.Second)
 				evict(w, term)
 				<-term.Done()

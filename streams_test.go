@@ -48,7 +48,7 @@ func (l *limited) take(ctx context.Context) error {
 	}
 }
 
-func within[Req, Resp any](l *limited, ctx context.Context, req *Req, send func(context.Context, *Req, ...grpc.CallOption) (*Resp, error)) (*Resp, error) {
+func within[Req, Resp any](ctx context.Context, l *limited, req *Req, send func(context.Context, *Req, ...grpc.CallOption) (*Resp, error)) (*Resp, error) {
 	if err := l.take(ctx); err != nil {
 		return nil, err
 	}
@@ -57,19 +57,19 @@ func within[Req, Resp any](l *limited, ctx context.Context, req *Req, send func(
 }
 
 func (l *limited) Range(ctx context.Context, req *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
-	return within(l, ctx, req, l.KVClient.Range)
+	return within(ctx, l, req, l.KVClient.Range)
 }
 
 func (l *limited) Txn(ctx context.Context, req *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
-	return within(l, ctx, req, l.KVClient.Txn)
+	return within(ctx, l, req, l.KVClient.Txn)
 }
 
 func (l *limited) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest, _ ...grpc.CallOption) (*pb.LeaseGrantResponse, error) {
-	return within(l, ctx, req, l.LeaseClient.LeaseGrant)
+	return within(ctx, l, req, l.LeaseClient.LeaseGrant)
 }
 
 func (l *limited) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest, _ ...grpc.CallOption) (*pb.LeaseRevokeResponse, error) {
-	return within(l, ctx, req, l.LeaseClient.LeaseRevoke)
+	return within(ctx, l, req, l.LeaseClient.LeaseRevoke)
 }
 
 func (l *limited) LeaseKeepAlive(ctx context.Context, opts ...grpc.CallOption) (pb.Lease_LeaseKeepAliveClient, error) {

@@ -192,7 +192,7 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 		return t.end(exitError(code))
 	case ctx.Err() != nil:
 		fmt.Fprintf(os.Stderr, "etcdlock: %s: resigning: %s\n", wire.Quote(t.name), trimName(context.Cause(ctx)))
-		return nil //nolint:nilerr // it was told to
+		return nil
 	}
 	return t.pause(term, code, time.Since(began))
 }

@@ -75,9 +75,10 @@ func (v *verdict) tell(name string, counts int, err error) {
 		v.failed = 0
 	case err != nil:
 		v.failed++
-		if v.failed == counts {
+		switch v.failed {
+		case counts:
 			fmt.Fprintf(os.Stderr, "etcdlock: %s: not taking part until --health succeeds; it failed %d in a row: %s\n", wire.Quote(name), counts, cause(err))
-		} else if v.failed == 1 {
+		case 1:
 			fmt.Fprintf(os.Stderr, "etcdlock: %s: --health fails, and counts after %d in a row: %s\n", wire.Quote(name), counts, cause(err))
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"go.etcd.io/etcd/tests/v3/framework/integration"
-
 	"github.com/etcdlock/etcdlock/test/internal/cluster"
 )
 
@@ -20,9 +18,4 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	return &fixture{cluster.New(t), t}
-}
-
-func newFixtureOf(t *testing.T, cfg *integration.ClusterConfig) *fixture {
-	t.Helper()
-	return &fixture{cluster.NewOf(t, cfg), t}
 }

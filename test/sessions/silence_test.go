@@ -158,8 +158,8 @@ func contention(s *etcdlock.Session) map[string]func(context.Context, *rand.Rand
 		"observe": func(ctx context.Context, rnd *rand.Rand) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Duration(rnd.IntN(20))*time.Millisecond)
 			defer cancel()
-			for range e.Observe(ctx) {
-				if rnd.IntN(3) == 0 {
+			for _, err := range e.Observe(ctx) {
+				if err != nil || rnd.IntN(3) == 0 {
 					break
 				}
 			}
