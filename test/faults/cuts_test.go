@@ -156,7 +156,7 @@ func TestALateGrantIsCountedFromItsSending(t *testing.T) {
 	client, proxy := f.Proxied()
 	_, err := client.Get(f.Ctx(), "warm up")
 	require.NoError(t, err)
-	const late = time.Second
+	const late = 700 * time.Millisecond // below the bound of a first try
 	proxy.Delay(faultproxy.ToClient, late)
 	s := f.Session(client, 6*time.Second)
 	got := time.Now()
