@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
+	beside.LeaveMake()
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ETCDCTL_") {
 			_ = os.Unsetenv(name) // that of whoever runs the tests

@@ -178,6 +178,14 @@ func stopped(pid int) bool {
 	return letter == "T"
 }
 
+// LeaveMake forgets the make that this program was started by, as "make test" does: a make that is started
+// below would take over its jobs, and its options, of which -O hides what runs beside what.
+func LeaveMake() {
+	for _, name := range []string{"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR"} {
+		_ = os.Unsetenv(name)
+	}
+}
+
 // AsSubreaper is the variable with which this program becomes a subreaper, to which orphans are
 // given as to process 1, and then the command of its arguments.
 const AsSubreaper = "ETCDLOCK_SUBREAPER"
