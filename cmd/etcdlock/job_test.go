@@ -255,9 +255,7 @@ func TestACommandReadsTheTerminal(t *testing.T) {
 			pid := d.command()
 			if c.fg {
 				d.eventually(parentOf(t, pid), "T")
-				d.line("")
-				d.shows("Stopped")
-				d.prompt()
+				require.NoError(t, d.Stopped(long))
 				d.line("fg")
 			}
 			d.line("hello")

@@ -181,10 +181,7 @@ func readInBackground(t *Trial) (string, error) {
 		}
 		return "**does not stop**", nil
 	}
-	if err := s.Line(""); err != nil {
-		return "", err
-	}
-	if _, err := s.Expect("Stopped", none); err != nil {
+	if s.Stopped(none) != nil {
 		return "**the shell does not know**", nil
 	}
 	if err := s.Line("fg"); err != nil {

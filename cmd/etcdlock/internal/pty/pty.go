@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -139,6 +140,27 @@ func (s *Shell) Expect(expr string, within time.Duration) ([]string, error) {
 func (s *Shell) Prompt(within time.Duration) error {
 	_, err := s.Expect(regexp.QuoteMeta(prompt), within)
 	return err
+}
+
+// Stopped waits until the shell says that a job in the background has stopped, and is at its prompt. The
+// shell says so before a prompt only, and hears of the stop after /proc shows it: when the last thread of
+// the process has stopped. So Enter is pressed until it has heard.
+func (s *Shell) Stopped(within time.Duration) error {
+	for late := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		if err := s.Line(""); err != nil {
+			return err
+		}
+		said, err := s.Expect(`(?s)^(.*?)`+regexp.QuoteMeta(prompt), time.Until(late))
+		if err != nil {
+			return err
+		}
+		if strings.Contains(said[0], "Stopped") {
+			return nil
+		}
+		if time.Now().After(late) {
+			return fmt.Errorf("the shell knows of no job that has stopped within %v", within)
+		}
+	}
 }
 
 // Code is the exit code of the last command. It is called at the prompt.
