@@ -206,7 +206,9 @@ func TestWhatEachMoreCostsAtRestAndUnderFaults(t *testing.T) {
 			t.Logf("each %s: %.1f goroutines, %.0f bytes, %.2f streams, %.2f watches, %.1f requests a minute; under faults %.1f goroutines, %.1f requests a minute",
 				l.what, rest.goroutines, rest.heap, rest.streams, rest.watches, rest.requests, trouble.goroutines, trouble.requests)
 			require.LessOrEqual(t, rest.goroutines, l.goroutines, "goroutines")
-			require.LessOrEqual(t, rest.heap, l.heap, "heap and stacks")
+			if !raceEnabled { // the detector takes memory of its own
+				require.LessOrEqual(t, rest.heap, l.heap, "heap and stacks")
+			}
 			require.LessOrEqual(t, rest.streams, l.streams, "streams")
 			require.LessOrEqual(t, rest.watches, l.watches, "watches")
 			require.LessOrEqual(t, rest.requests, l.requests, "requests a minute")

@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,12 +77,12 @@ func TestNothingThatReasonsWithTheTTLCountsTheLockDelay(t *testing.T) {
 	})
 	t.Run("a machine that was asleep looks at the deadline as soon", func(t *testing.T) {
 		each(t, func(w *world, _ *Session) {
-			slept := time.Duration(0)
+			var slept atomic.Int64
 			clock := bubbleClock()
-			s := w.session("b", WithTTL(3*time.Second), WithLockDelay(time.Minute), WithClock(func() time.Duration { return clock() + slept }))
+			s := w.session("b", WithTTL(3*time.Second), WithLockDelay(time.Minute), WithClock(func() time.Duration { return clock() + time.Duration(slept.Load()) }))
 			l := w.lock(NewMutex(s, "m"))
 			synctest.Wait()
-			slept = 10 * time.Second
+			slept.Store(int64(10 * time.Second))
 			woke := time.Now()
 			<-l.Done()
 			require.LessOrEqual(w, time.Since(woke), 150*time.Millisecond)

@@ -16,13 +16,16 @@ func TestEverybodyHasOneNumberForATerm(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server) {
 		a, b, o := newService(t, srv, "a"), newService(t, srv, "b"), newService(t, srv, "o")
 		stopA := a.run("host-a", untilToldTo)
-		var number, token int64
+		type numbers struct{ number, token int64 }
+		led := make(chan numbers, 1)
 		stopB := b.run("host-b", func(ctx context.Context, term *etcdlock.Term) error {
-			number, token = term.CreateRevision(), term.Token()
+			led <- numbers{term.CreateRevision(), term.Token()}
 			return untilToldTo(ctx, term)
 		})
 		require.ErrorIs(t, stopA(), context.Canceled)
 		time.Sleep(time.Second)
+		n := <-led
+		number, token := n.number, n.token
 		require.Greater(t, token, number, "the leader had to wait")
 
 		own := b.status()

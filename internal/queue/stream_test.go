@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,12 +95,20 @@ func TestNoChangeIsMissedBecauseAStreamBreaks(t *testing.T) {
 					q, opened = r.leanQueue("a")
 				}
 				e := r.enter(q)
-				var told []string
+				var mu sync.Mutex
+				var heard []string
+				told := func() []string {
+					mu.Lock()
+					defer mu.Unlock()
+					return slices.Clone(heard)
+				}
 				followed := make(chan error)
 				ctx, cancel := context.WithCancel(r.ctx)
 				go func() {
 					followed <- q.Follow(ctx, func(first *mvccpb.KeyValue, _ int64) bool {
-						told = append(told, string(first.GetValue()))
+						mu.Lock()
+						defer mu.Unlock()
+						heard = append(heard, string(first.GetValue()))
 						return true
 					})
 				}()
@@ -114,19 +124,20 @@ func TestNoChangeIsMissedBecauseAStreamBreaks(t *testing.T) {
 				broken("1", "2", "3")
 				c.Heal()
 				time.Sleep(5 * time.Second)
-				require.Equal(r, []string{"v", "1", "2", "3"}, told)
+				require.Equal(r, []string{"v", "1", "2", "3"}, told())
 
 				broken("4", "5") // twice without a word in between
 				c.Heal()
 				c.Reset()
 				time.Sleep(5 * time.Second)
-				require.Equal(r, []string{"v", "1", "2", "3", "4", "5"}, told)
+				require.Equal(r, []string{"v", "1", "2", "3", "4", "5"}, told())
 
 				broken("6", "7") // what came first is compacted
 				r.Compact(r.Revision())
 				c.Heal()
 				time.Sleep(10 * time.Second)
-				require.Equal(r, "7", told[len(told)-1])
+				all := told()
+				require.Equal(r, "7", all[len(all)-1])
 				cancel()
 				require.Error(r, <-followed)
 				if lean {
