@@ -26,7 +26,7 @@ help: ## list the targets
 # What waits for real time (leases of real servers) runs beside what computes.
 TEST_PARTS = test-root test-command test-cluster
 
-test: fmt ## the tests that show that a checkout works, without the race detector: about 4 minutes
+test: fmt ## the tests that show that a checkout works, without the race detector: about 3 minutes
 	@$(MAKE) --no-print-directory -j3 -O $(TEST_PARTS)
 
 .PHONY: $(TEST_PARTS)
@@ -43,7 +43,7 @@ test-command:
 test-cluster:
 	@cd test && go test -p 4 ./locks ./elections ./sessions ./faults ./mutants
 
-check: fmt vet race lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: about 25 minutes
+check: fmt vet race lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: more than half an hour
 
 # The slowest part of each module waits for real time, so more packages run than there are processors.
 race: ## all tests of every module with the race detector

@@ -20,8 +20,8 @@ type Deadlock []Wait
 
 // Wait is one link of a [Deadlock].
 type Wait struct {
-	Waiter QueueEntry // who waits; what he holds meanwhile is in its Holds
-	For    QueueEntry // in whose way he is not let in: the next one's, by a key that it holds or waits with
+	Waiter QueueEntry // the waiting entry; its Holds are the keys that its owner holds meanwhile
+	For    QueueEntry // the entry that keeps it out: a key that the next waiter holds, or waits with
 }
 
 // String tells it in one line, waiter by waiter.
@@ -70,7 +70,7 @@ func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, erro
 	return found, nil
 }
 
-// checkCycle fails with a DeadlockError if somebody waits for w, directly or not, for whom w
+// checkCycle fails with a DeadlockError if a caller waits for w, directly or not, for whom w
 // would wait with its entry e; and w came last of all in that cycle, so that only one of them
 // is told.
 func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
