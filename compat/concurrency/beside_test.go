@@ -15,7 +15,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// reports C1, C2: sessions of this package beside etcdlock's own, with priorities, transfers and takeovers, in random
+// reports C1, C2: sessions of this package beside etcdlock's own, with priorities and transfers, in random
 // schedules with lost and late requests. No two hold, places grow, nothing is refused to a session that lives, each
 // worker gets its turn when all is well again, and nothing is left behind.
 func TestBesideEtcdlockItself(t *testing.T) {
