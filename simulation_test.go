@@ -130,6 +130,9 @@ func firstDifference(a, b []string) int {
 	return -1
 }
 
+// seeds says which schedules are played: count of them from the first one on, or as many as
+// ETCDLOCK_SEEDS says; with ETCDLOCK_SEED that one only, or ETCDLOCK_SEEDS of them from it on,
+// so that several processes can share the work.
 func seeds(t *testing.T, count uint64) (first, n uint64) {
 	number := func(name string, otherwise uint64) uint64 {
 		v := os.Getenv(name)
@@ -140,8 +143,8 @@ func seeds(t *testing.T, count uint64) (first, n uint64) {
 		require.NoError(t, err, name)
 		return u
 	}
-	if one := number("ETCDLOCK_SEED", 0); one > 0 {
-		return one, 1
+	if first = number("ETCDLOCK_SEED", 0); first > 0 {
+		return first, number("ETCDLOCK_SEEDS", 1)
 	}
 	return 1, number("ETCDLOCK_SEEDS", count)
 }
