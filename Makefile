@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
+.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test-command:
 
 # Clusters of three real members with faults.
 test-cluster:
-	@cd test && go test -p 4 ./locks ./elections ./sessions ./faults ./mutants
+	@cd test && go test -p 4 ./locks ./elections ./sessions ./faults ./mutants ./shape
 
 check: fmt vet race lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: more than half an hour
 
@@ -75,6 +75,10 @@ cover: ## statements of the root module that its own tests reach
 
 consumer: ## the modules that a program gets which imports only the root package
 	@.ci/consumer
+
+DIR ?= .
+shape: ## lines, uses of structs and mutexes, circles, long functions, hard words: DIR=checkout for another revision
+	@cd test && go run ./shape '$(abspath $(DIR))'
 
 ## To see it work
 
