@@ -91,7 +91,7 @@ func (m *module) fileCircles() table {
 	for _, p := range m.packages {
 		lines := make(map[string]int)
 		for _, f := range p.files {
-			lines[m.file(f.Pos())] = m.fset.File(f.Pos()).LineCount() - 1
+			lines[m.file(f.Pos())] = m.fset.File(f.Pos()).LineCount()
 		}
 		for _, circle := range m.fileGraph(p).circles() {
 			sum := 0

@@ -57,7 +57,7 @@ func countLines(source []byte) lineCount {
 			lines[l] = true
 		}
 	}
-	count := lineCount{files: 1, all: file.LineCount() - 1, code: len(code)}
+	count := lineCount{files: 1, all: file.LineCount(), code: len(code)}
 	count.longest = count.all
 	for l := range comments {
 		if !code[l] {
