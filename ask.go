@@ -19,19 +19,19 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Request is somebody's wish that a holder lets go; see [Ask] and [Hold.Asked].
-type Request struct {
-	Name   string // which name is asked for
+// ReleaseRequest asks the holder of a name to let go; see [Ask] and [Hold.Asked].
+type ReleaseRequest struct {
+	Name   string // of the lock, the semaphore or the election
 	Reason string
 
-	// Who asks, by his own word.
+	// The session that asks, as it describes itself.
 	Owner string
 	Host  string
 	PID   int
 	Since time.Time // by the clock of Host
 }
 
-// request is a Request as it stands in etcd.
+// request is a ReleaseRequest as it stands in etcd.
 type request struct {
 	Reason string    `json:"reason,omitempty"`
 	Owner  string    `json:"owner,omitempty"`
@@ -184,12 +184,12 @@ func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
 //
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold;
 // requests from before, which still stand, are told too. A request waits until it is received.
-func (h *Hold) Asked() <-chan Request {
+func (h *Hold) Asked() <-chan ReleaseRequest {
 	ctx := h.Context()
 	h.mu.Lock()
 	first := h.asked == nil
 	if first {
-		h.asked = make(chan Request)
+		h.asked = make(chan ReleaseRequest)
 	}
 	told := h.asked
 	h.mu.Unlock()
@@ -211,7 +211,7 @@ func (h *Hold) Asked() <-chan Request {
 }
 
 // listen tells of requests for an entry until ctx ends.
-func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- Request) {
+func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRequest) {
 	s := h.tenure.line.session
 	name, _ := wire.NameOf(e.Key)
 	before := make(map[string]int64) // those that were told, and their revisions
@@ -223,7 +223,7 @@ func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- Request) 
 		before[string(kv.Key)] = kv.CreateRevision
 		h.tenure.wanted()
 		select {
-		case told <- Request{Name: name, Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since}:
+		case told <- ReleaseRequest{Name: name, Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since}:
 		case <-ctx.Done():
 		}
 	})

@@ -22,7 +22,7 @@ func (w *world) askLater(s *Session, name, reason string) *pending[struct{}] {
 }
 
 // told receives a request, which must come now.
-func (w *world) told(from <-chan Request) Request {
+func (w *world) told(from <-chan ReleaseRequest) ReleaseRequest {
 	w.Helper()
 	synctest.Wait()
 	select {
@@ -31,11 +31,11 @@ func (w *world) told(from <-chan Request) Request {
 		return r
 	default:
 		require.FailNow(w, "nobody has asked")
-		return Request{}
+		return ReleaseRequest{}
 	}
 }
 
-func (w *world) notTold(from <-chan Request) {
+func (w *world) notTold(from <-chan ReleaseRequest) {
 	w.Helper()
 	synctest.Wait()
 	select {
@@ -123,13 +123,13 @@ func TestAllWhoHoldAreAsked(t *testing.T) {
 		set := w.lockAll(a, "p", "q")
 		for _, about := range []struct {
 			name    string
-			asked   []<-chan Request
+			asked   []<-chan ReleaseRequest
 			release []func(context.Context) error
 		}{
-			{"r", []<-chan Request{r1.Asked(), r2.Asked()}, []func(context.Context) error{r1.Unlock, r2.Unlock}},
-			{"s", []<-chan Request{s1.Asked(), s2.Asked()}, []func(context.Context) error{s1.Release, s2.Release}},
-			{"e", []<-chan Request{term.Asked()}, []func(context.Context) error{term.Resign}},
-			{"q", []<-chan Request{set.Asked()}, []func(context.Context) error{set.Unlock}},
+			{"r", []<-chan ReleaseRequest{r1.Asked(), r2.Asked()}, []func(context.Context) error{r1.Unlock, r2.Unlock}},
+			{"s", []<-chan ReleaseRequest{s1.Asked(), s2.Asked()}, []func(context.Context) error{s1.Release, s2.Release}},
+			{"e", []<-chan ReleaseRequest{term.Asked()}, []func(context.Context) error{term.Resign}},
+			{"q", []<-chan ReleaseRequest{set.Asked()}, []func(context.Context) error{set.Unlock}},
 		} {
 			p := w.askLater(c, about.name, "please")
 			for _, asked := range about.asked {

@@ -202,7 +202,7 @@ func TestTheTTLThatEtcdGrantedCounts(t *testing.T) {
 		s := w.session("a", WithTTL(5*time.Second))
 		w.Client("a").Cut()
 		w.pass(5 * time.Second)
-		require.Equal(w, Lost, s.State())
+		require.Equal(w, StateLost, s.State())
 		w.SetMinTTL(20 * time.Second) // an operator changes the election timeout
 		w.Client("a").Heal()
 		l := w.lock(NewMutex(s, "m"))
@@ -250,7 +250,7 @@ func TestAHoldOutlivesWhatItsLeaseOutlives(t *testing.T) {
 				happens(w)
 				w.pass(time.Minute)
 				require.NoError(w, l.Err())
-				require.Equal(w, Connected, s.State())
+				require.Equal(w, StateConnected, s.State())
 				key := l.Key()
 				require.True(w, w.DeleteKey(key), "and its key is watched still")
 				w.pass(2 * time.Second)

@@ -14,12 +14,12 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Deadlock is a cycle of waits: each of them is for something that the next one holds or has
-// lined up for, and the last one's is for what the first one has.
-type Deadlock []Wait
+// Deadlock is a cycle of waits. The waiter of each edge waits for an entry of the waiter of the
+// next edge, and the waiter of the last edge for an entry of the first.
+type Deadlock []DeadlockEdge
 
-// Wait is one link of a [Deadlock].
-type Wait struct {
+// DeadlockEdge is one wait of a [Deadlock].
+type DeadlockEdge struct {
 	Waiter QueueEntry // the waiting entry; its Holds are the keys that its owner holds meanwhile
 	For    QueueEntry // the entry that keeps it out: a key that the next waiter holds, or waits with
 }
@@ -238,7 +238,7 @@ func (g *waitGraph) cycle(from *waitNode, usable func(*waitNode) bool) Deadlock 
 			if l.to == from {
 				var d Deadlock
 				for ; v.before != nil; v = v.before {
-					d = append(d, Wait{Waiter: contenderEntry(v.own), For: contenderEntry(v.blocker)})
+					d = append(d, DeadlockEdge{Waiter: contenderEntry(v.own), For: contenderEntry(v.blocker)})
 				}
 				slices.Reverse(d)
 				return d

@@ -137,12 +137,12 @@
 //
 //	any of them ── Close, Orphan, client closed ──▶ Closed
 //
-// Connected: etcd answers the renewals, sent every third of the TTL. Suspended: what
-// is held is still held, until its deadline. Lost: everything held under the lease
+// StateConnected: etcd answers the renewals, sent every third of the TTL. StateSuspended: what
+// is held is still held, until its deadline. StateLost: everything held under the lease
 // is lost, and was told so; so are the places in line, and a call that was waiting
 // returns [ErrLost]. Meanwhile, and with a jittered backoff, the session asks for a
 // new lease; calls to Lock and Campaign wait for it. Nothing held is ever moved to
-// the new lease. Closed: for good.
+// the new lease. StateClosed: for good.
 //
 // # What a user may need to do in etcd
 //

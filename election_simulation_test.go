@@ -220,7 +220,7 @@ func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) err
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			c.note("%s is told to stop: %v", minister(i), cause)
-			if errors.Is(cause, ErrOutranked) { // it takes its time, and has it
+			if errors.Is(cause, ErrPreempted) { // it takes its time, and has it
 				c.takeovers.Add(1)
 				select {
 				case <-time.After(time.Duration(r.Int64N(int64(simTTL)))):

@@ -75,10 +75,9 @@ var (
 	// by [WithProgress].
 	ErrNoProgress = errors.New("no progress reported")
 
-	// ErrOutranked is the cause with which the context of the function of
-	// [Election.Run] ends when a candidate of a higher priority is to take over, see
-	// [WithTakeover].
-	ErrOutranked = errors.New("a candidate of a higher priority takes over")
+	// ErrPreempted is the cause with which the context of the function of [Election.Run] ends
+	// when a candidate of a higher priority preempts the leader, see [WithTakeover].
+	ErrPreempted = errors.New("a candidate of a higher priority takes over")
 
 	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
 	ErrNoLeader = errors.New("no leader")

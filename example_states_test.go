@@ -21,14 +21,14 @@ func ExampleSession_States() {
 
 	for state := range session.States(ctx) {
 		switch state {
-		case etcdlock.Connected:
+		case etcdlock.StateConnected:
 			fmt.Println(state, "- open for work")
 			go session.Close(ctx) // somewhere else in the program
-		case etcdlock.Suspended:
+		case etcdlock.StateSuspended:
 			fmt.Println(state, "- what is held stays held until its deadline: take no new work")
-		case etcdlock.Lost:
+		case etcdlock.StateLost:
 			fmt.Println(state, "- what was held is lost; a new lease is on its way")
-		case etcdlock.Closed:
+		case etcdlock.StateClosed:
 			fmt.Println(state, "- for good")
 		}
 	}

@@ -110,7 +110,7 @@ func (l *line) refused(a *attempt, err error) {
 	defer s.mu.Unlock()
 	s.dropSlot(l.name, a.slot)
 	l.served, l.wanted = nil, nil
-	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed {
+	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == StateClosed {
 		go l.run(nil)
 		return
 	}
@@ -179,7 +179,7 @@ func (s *Session) attendAll() {
 // false if there is more to do. Called with session.mu held.
 func (l *line) leftAlone(t *tenure) bool {
 	s := l.session
-	if t != l.tenure || l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == Closed || !l.young.CompareAndSwap(t, nil) {
+	if t != l.tenure || l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == StateClosed || !l.young.CompareAndSwap(t, nil) {
 		return false
 	}
 	l.settled.Stop()

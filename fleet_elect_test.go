@@ -82,8 +82,8 @@ func (p *process) campaign(e *Election, r *rand.Rand) {
 	h := p.leads(term)
 	if p.row.has("election.WithTakeover") && r.IntN(2) == 0 {
 		bounded, stop := context.WithTimeout(ctx, 2*time.Second)
-		if _, err := term.Outranked(bounded); err == nil {
-			p.op("Term.Outranked")
+		if _, err := term.AwaitPreemption(bounded); err == nil {
+			p.op("Term.AwaitPreemption")
 			p.effect("election.WithTakeover")
 		}
 		stop()
@@ -254,7 +254,7 @@ func (p *process) told(ctx context.Context, term *Term, what plan, r *rand.Rand)
 		p.effect("run.WithHealthCheck")
 	case errors.Is(cause, ErrNoProgress):
 		p.effect("run.WithProgress")
-	case errors.Is(cause, ErrOutranked):
+	case errors.Is(cause, ErrPreempted):
 		p.effect("election.WithTakeover")
 		p.tells("a leader made way for one of a higher priority")
 	}

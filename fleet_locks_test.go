@@ -219,7 +219,7 @@ func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
 
 // stay holds for a while, or until the hold is over, or until somebody asks for it.
 func (w *locksmith) stay(ctx context.Context, h *Hold) {
-	var asked <-chan Request
+	var asked <-chan ReleaseRequest
 	if w.r.IntN(3) == 0 {
 		asked = h.Asked()
 		w.op("Hold.Asked")

@@ -235,8 +235,8 @@ var operations = []string{
 	"Permit.Release", "RWMutex.Do", "RWMutex.Lock", "RWMutex.Name", "RWMutex.Queue", "RWMutex.RDo", "RWMutex.RLock", "RWMutex.TryLock",
 	"RWMutex.TryRLock", "ReadLock.Unlock", "ReadLock.Upgrade", "Role.String", "Semaphore.Acquire", "Semaphore.Do", "Semaphore.Limit",
 	"Semaphore.Name", "Semaphore.Queue", "Semaphore.SetLimit", "Semaphore.TryAcquire", "Session.Client", "Session.Close",
-	"Session.Done", "Session.DropInherited", "Session.Err", "Session.Inherited", "Session.Lease", "Session.LeaseTTL", "Session.Orphan", "Session.State",
-	"Session.States", "Session.TTL", "State.String", "ElectionStatus.Leading", "Striped.For", "Striped.Len", "Term.Outranked",
+	"Session.Done", "Session.ReleaseAdopted", "Session.Err", "Session.Adopted", "Session.Lease", "Session.LeaseTTL", "Session.Orphan", "Session.State",
+	"Session.States", "Session.TTL", "State.String", "ElectionStatus.Leading", "Striped.For", "Striped.Len", "Term.AwaitPreemption",
 	"Term.Proclaim", "Term.Progress", "Term.Resign", "Term.Transfer", "Term.Value", "TryLockAll", "WriteLock.Downgrade",
 	"WriteLock.Unlock",
 

@@ -311,10 +311,10 @@ func (o *operator) round(ctx context.Context) {
 		o.lookOn(ctx)
 	case 10:
 		if o.row.has("session.WithLease") || o.row.has("session.WithLeaseFile") {
-			_, err := s.Inherited(ctx)
-			report("Session.Inherited", err)
+			_, err := s.Adopted(ctx)
+			report("Session.Adopted", err)
 			if o.row.has("session.WithLease") && err == nil {
-				report("Session.DropInherited", s.DropInherited(ctx))
+				report("Session.ReleaseAdopted", s.ReleaseAdopted(ctx))
 			}
 		}
 	case 11:

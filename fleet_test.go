@@ -266,11 +266,11 @@ func (p *process) dropInherited() {
 	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
 	defer cancel()
 	if p.given != clientv3.NoLease {
-		if err := p.session.DropInherited(ctx); err != nil {
+		if err := p.session.ReleaseAdopted(ctx); err != nil {
 			p.violation(progress, "%s cannot give up what it inherited: %v", p.id, err)
 		}
 	}
-	if names, err := p.session.Inherited(ctx); err != nil || len(names) > 0 {
+	if names, err := p.session.Adopted(ctx); err != nil || len(names) > 0 {
 		p.violation(cleanness, "%s has inherited %q, and nobody asks for it: %v", p.id, names, err)
 	}
 }
@@ -360,7 +360,7 @@ func (w *locksmith) everything() {
 	if failed("sem", err); err == nil {
 		_ = p.Release(ctx)
 	}
-	if w.session.State() != Connected {
+	if w.session.State() != StateConnected {
 		w.violation(progress, "%s is %v when all is well again", w.id, w.session.State())
 	}
 }

@@ -28,7 +28,7 @@ type Hold struct {
 	err    error           // why it is over, once that is known
 	ctx    context.Context // made when somebody asks for it; a child of the tenure's
 	cancel context.CancelCauseFunc
-	asked  chan Request // made when somebody wants to listen
+	asked  chan ReleaseRequest // made when somebody wants to listen
 }
 
 // holdContext ends with the hold, and has the values of the caller's context too.

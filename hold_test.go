@@ -66,7 +66,7 @@ func TestAHolderIsToldSoonOfWhatAnAdministratorDid(t *testing.T) {
 					}
 					w.pass(2 * time.Second)
 					require.Equal(w, tc.newOne, lease != s.Lease())
-					require.Equal(w, Connected, s.State())
+					require.Equal(w, StateConnected, s.State())
 					require.NoError(w, w.lock(NewMutex(s, "m")).Unlock(w.ctx))
 					w.allGone()
 				})

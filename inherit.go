@@ -42,24 +42,27 @@ func (s *Session) inherit(ctx context.Context, id clientv3.LeaseID) error {
 // that are in its way, as it would wait for a key of its own session. Whether a key is in
 // use is asked of the slot table: the owner of a key in this process has its slot.
 
-// Inherited lists the names under which a key of the session's lease stands since before
-// the session took that over ([WithLease], [WithLeaseFile]), and which nobody in this
-// process has asked for since. Such a key is a lock, a term or a place in line that stands
-// in everybody's way for as long as the session lives. It blocks until etcd has answered
-// or ctx ends.
-func (s *Session) Inherited(ctx context.Context) ([]string, error) {
+// Adopted lists the names of the keys that came with an adopted lease ([WithLease],
+// [WithLeaseFile]) and that no call of this process has asked for since. Such a key is a lock, a
+// term or a place in a queue of the former process. It keeps every other session out for as long
+// as this session lives. Adopted blocks until etcd has answered or ctx ends. The list is empty
+// once the adopted lease is lost.
+func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 	keys, err := s.inherited(ctx)
 	var names []string
 	for _, k := range keys {
 		names = append(names, k.Name)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), opError("list what was inherited under", "lease "+hex(s.heir), err)
+	return slices.Compact(names), opError("list what was adopted with", "lease "+hex(s.heir), err)
 }
 
-// DropInherited gives up what [Session.Inherited] lists, or of that these names, in the
-// way in which a lock is unlocked. It blocks until etcd has confirmed it or ctx ends.
-func (s *Session) DropInherited(ctx context.Context, names ...string) error {
+// ReleaseAdopted deletes the keys of the names that [Session.Adopted] lists, or of the given names
+// among them. A key that this process uses is never deleted. Without names it also withdraws the
+// requests of [Ask] that the former process left. It blocks until etcd has confirmed
+// the deletion or ctx ends. After an error it is unknown which of the keys are gone: call it
+// again.
+func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
 	keys, err := s.inherited(ctx)
 	keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return len(names) > 0 && !slices.Contains(names, k.Name) })
 	if err == nil {
@@ -68,7 +71,7 @@ func (s *Session) DropInherited(ctx context.Context, names ...string) error {
 	if err == nil && len(names) == 0 {
 		err = s.giveUpRequests(ctx)
 	}
-	return opError("give up what was inherited under", "lease "+hex(s.heir), err)
+	return opError("release what was adopted with", "lease "+hex(s.heir), err)
 }
 
 // inherited are the keys of the former process that nobody in this one uses.

@@ -43,15 +43,15 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 		"set limit of holders": func(w *world, s *Session) error { return NewSemaphore(s, held, 2).SetLimit(w.ctx, 3) },
 		"ask":                  func(w *world, s *Session) error { return Ask(w.ctx, s, held, "reason") },
 		"inherited": func(w *world, _ *Session) error {
-			names, err := w.sessions[1].Inherited(w.ctx)
+			names, err := w.sessions[1].Adopted(w.ctx)
 			require.Equal(w, []string{left}, names)
 			return err
 		},
-		"drop inherited": func(w *world, _ *Session) error { return w.sessions[1].DropInherited(w.ctx, left) },
-		"unset limit":    func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
-		"deadlocks":      func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
-		"try":            func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
-		"lock all":       func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
+		"release adopted": func(w *world, _ *Session) error { return w.sessions[1].ReleaseAdopted(w.ctx, left) },
+		"unset limit":     func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
+		"deadlocks":       func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
+		"try":             func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
+		"lock all":        func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
 	} {
 		t.Run(what, func(t *testing.T) {
 			simulate(t, func(w *world) {

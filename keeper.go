@@ -40,7 +40,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.leased = false
 	s.forgetAll(l.ID())
 	s.changed()
-	s.enter(Lost)
+	s.enter(StateLost)
 	lost := s.lostWith(l)
 	s.mu.Unlock()
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
@@ -105,7 +105,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		s.mu.Lock()
 		s.lease, s.leased, s.era = l, true, s.timeline.Number()
 		s.changed()
-		s.enter(Connected)
+		s.enter(StateConnected)
 		s.mu.Unlock()
 		s.announce(l)
 		s.record(l.ID())
@@ -152,9 +152,9 @@ func (s *Session) awaitLease(within *span) (*lease.Lease, error) {
 
 // answered takes note of whether etcd answers the renewals.
 func (s *Session) answered(ok bool, err error) {
-	state := Suspended
+	state := StateSuspended
 	if ok {
-		state = Connected
+		state = StateConnected
 	}
 	s.mu.Lock()
 	changed := s.enter(state)

@@ -36,7 +36,7 @@ import (
 // [Election.Campaign] (or [Election.Run]) as ever, and has it at once if the former
 // process had. Its token is larger than the former one's, so that late writes of the dead
 // process are refused; the key, and [Leader.CreateRevision], stay. What it has not asked
-// for one TTL after its start is given up, see [Session.Inherited].
+// for one TTL after its start is given up, see [Session.Adopted].
 //
 // The new process may ask for something else than the former one did. A key of the same
 // name is taken over if it fits: a [Mutex], for example, takes over what a [LockAll] held, and

@@ -223,7 +223,7 @@ func (s *Session) join(name string, w *waiter) (*line, *attempt, *Hold, error) {
 // admits tells why nobody may line up. Called with s.mu held.
 func (s *Session) admits() error {
 	switch {
-	case s.state.state == Closed:
+	case s.state.state == StateClosed:
 		return ErrSessionClosed
 	case s.leaving > 0:
 		return errOrphaned

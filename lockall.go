@@ -212,7 +212,7 @@ func (l *LockSet) Keys() []string {
 
 // Asked tells of everybody who asks to let go of any of the names, which [Request.Name]
 // tells; see [Hold.Asked].
-func (l *LockSet) Asked() <-chan Request { return l.hold.Asked() }
+func (l *LockSet) Asked() <-chan ReleaseRequest { return l.hold.Asked() }
 
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {

@@ -103,7 +103,7 @@ func TestOneDeletedKeyEndsAllOfLockAllAndTheOthersFollow(t *testing.T) {
 				require.Empty(w, w.Keys(""))
 			}
 		}
-		require.Equal(w, Connected, a.State())
+		require.Equal(w, StateConnected, a.State())
 		w.allGone()
 	})
 }

@@ -76,7 +76,7 @@ func TestACloseAfterAnExpiryDoesNotCutTheDelayShort(t *testing.T) {
 			w.Client("a").Heal()
 			if anotherLease {
 				w.pass(time.Second)
-				require.Equal(w, Connected, s.State())
+				require.Equal(w, StateConnected, s.State())
 			}
 			require.NoError(w, s.Close(w.ctx))
 			require.NoError(w, next.get().Unlock(w.ctx))

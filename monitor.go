@@ -55,7 +55,7 @@ type TermInfo struct {
 // Leading tells whether this process leads at the time of the call: its function runs,
 // was not told to stop, and the term can be relied on.
 func (s ElectionStatus) Leading() bool {
-	return s.Role == Leading && s.term != nil && s.term.Err() == nil
+	return s.Role == RoleLeading && s.term != nil && s.term.Err() == nil
 }
 
 // Status is what the Run is at now. It asks nobody.

@@ -107,7 +107,7 @@ func (o *observation) after(next *int, told *queue.Head) (head *queue.Head, news
 func (s *Session) joinObservation(name string) (o *observation, next int, shared bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.state == Closed {
+	if s.state.state == StateClosed {
 		return nil, 0, false, ErrSessionClosed
 	}
 	o = s.observations[name]

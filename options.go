@@ -180,7 +180,7 @@ func WithClock(now func() time.Duration) SessionOption {
 // margin and lock-delay do not fit the lease's TTL.
 //
 // The keys under the lease stay for as long as the session lives, also those that it
-// does not ask for: [Session.Inherited] lists them, [Session.DropInherited] gives them up.
+// does not ask for: [Session.Adopted] lists them, [Session.ReleaseAdopted] gives them up.
 // [Session.Orphan] leaves nothing but what was held; a crash leaves what was waited for as
 // well.
 //
@@ -372,8 +372,8 @@ func WithPriority(priority int) ElectionOption {
 // anybody make way for an equal.
 //
 // A leader in [Election.Run] is told by the end of its function's context, with
-// [ErrOutranked]; Run waits for the function to return, resigns, and campaigns again. One
-// that called [Election.Campaign] asks by [Term.Outranked], and decides for itself.
+// [ErrPreempted]; Run waits for the function to return, resigns, and campaigns again. One
+// that called [Election.Campaign] waits in [Term.AwaitPreemption], and decides for itself.
 //
 // A candidate disturbs nobody while it is unhealthy ([WithHealthCheck]), as it is not in line
 // then, nor when its lease was not renewed for half of its TTL. One that dies later than

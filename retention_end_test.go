@@ -58,14 +58,14 @@ func TestAKeptKeyGoesWhenRenewalsAreNotAnswered(t *testing.T) {
 		token := w.keep(m)
 		w.pass(time.Second)
 		w.every("a", simetcd.Action{DropReply: true}, simetcd.LeaseKeepAlive)
-		for began := time.Now(); s.State() == Connected; w.pass(10 * time.Millisecond) {
+		for began := time.Now(); s.State() == StateConnected; w.pass(10 * time.Millisecond) {
 			require.NotEmpty(w, w.Keys("m/"))
 			require.Less(w, time.Since(began), ttl)
 		}
-		require.Equal(w, Suspended, s.State())
+		require.Equal(w, StateSuspended, s.State())
 		w.pass(10 * time.Millisecond)
 		w.empty("m")
-		require.NotEqual(w, Lost, s.State())
+		require.NotEqual(w, StateLost, s.State())
 
 		// What is locked now is not kept for long either: etcd may be away.
 		l := w.lock(m)

@@ -6,28 +6,28 @@ import "sync"
 type Role int
 
 const (
-	// Observer: it is not in line. So it begins, is while it is unhealthy, pauses after
+	// RoleObserver: it is not in line. So it begins, is while it is unhealthy, pauses after
 	// a loss, and ends.
-	Observer Role = iota + 1
-	// Candidate: it is in line.
-	Candidate
-	// Leading: its function runs.
-	Leading
-	// Stopping: its function was told to stop, and has not returned yet. Nobody else
+	RoleObserver Role = iota + 1
+	// RoleCandidate: it is in line.
+	RoleCandidate
+	// RoleLeading: its function runs.
+	RoleLeading
+	// RoleStopping: its function was told to stop, and has not returned yet. Nobody else
 	// leads meanwhile, unless the term was lost or the function itself resigned.
-	Stopping
+	RoleStopping
 )
 
 // String is the role's name in lower case.
 func (r Role) String() string {
 	switch r {
-	case Observer:
+	case RoleObserver:
 		return "observer"
-	case Candidate:
+	case RoleCandidate:
 		return "candidate"
-	case Leading:
+	case RoleLeading:
 		return "leading"
-	case Stopping:
+	case RoleStopping:
 		return "stopping"
 	default:
 		return "unknown"

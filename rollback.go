@@ -65,7 +65,7 @@ func (s *Session) askTimeline() <-chan struct{} {
 	}
 	done := make(chan struct{})
 	name, ok := s.anyName()
-	if !ok || s.state.state == Closed {
+	if !ok || s.state.state == StateClosed {
 		close(done) // nothing is held, and the next request tells
 		return done
 	}

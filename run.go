@@ -16,7 +16,7 @@ import (
 //
 // The context that fn gets ends with the term, before anybody else can lead, with ctx,
 // and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress],
-// [ErrOutranked]); the cause tells which. fn must then return. Leadership is never given away while fn runs,
+// [ErrPreempted]); the cause tells which. fn must then return. Leadership is never given away while fn runs,
 // except by the lease itself: Run resigns only after fn has returned (and if fn
 // panics or calls [runtime.Goexit], which Run lets through). fn may resign by itself to step down; Run then campaigns again.
 //
@@ -67,8 +67,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 	r.cfg.monitor.begin(seen)
 	err = errWorkEnded // unless it returns
 	defer func() { r.cfg.monitor.end(err) }()
-	r.enter(Observer, nil)
-	defer r.enter(Observer, nil)
+	r.enter(RoleObserver, nil)
+	defer r.enter(RoleObserver, nil)
 
 	if r.cfg.ownLease() {
 		own, err := seen.session.twin(ctx, seen.name)
@@ -127,7 +127,7 @@ func (r *runner) campaigns(ctx context.Context) error {
 	session, name := r.election.session, r.election.name
 	for failed := 0; ; {
 		term, began, over, err := r.campaign(ctx)
-		r.enter(Observer, nil)
+		r.enter(RoleObserver, nil)
 		switch {
 		case over:
 			return err
@@ -138,7 +138,7 @@ func (r *runner) campaigns(ctx context.Context) error {
 		case errors.Is(err, ErrUnhealthy):
 			failed = 0
 			continue // when it is well again
-		case err == nil, errors.Is(err, ErrOutranked): // stepped down
+		case err == nil, errors.Is(err, ErrPreempted): // stepped down
 			failed = 0
 		case !errors.Is(err, ErrLost) && !errors.Is(err, ErrNoProgress):
 			return err
@@ -161,7 +161,7 @@ func (r *runner) campaign(ctx context.Context) (term *Term, began time.Time, ove
 		return nil, began, false, opError("run", r.election.name, err)
 	}
 	defer stop()
-	r.enter(Candidate, nil)
+	r.enter(RoleCandidate, nil)
 	if term, err = r.election.Campaign(standing, r.value); err != nil {
 		return nil, began, false, err
 	}
@@ -175,7 +175,7 @@ func (r *runner) campaign(ctx context.Context) (term *Term, began time.Time, ove
 func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err error) {
 	held, stop := term.within(standing)
 	work, cancel := context.WithCancelCause(held)
-	r.enter(Leading, term)
+	r.enter(RoleLeading, term)
 	g := r.guard(work, cancel, term)
 	var rivals sync.WaitGroup
 	if r.election.cfg.takeover {

@@ -57,7 +57,7 @@ func TestACallbackThatCallsGoexitHasReturned(t *testing.T) {
 		run.term()
 		w.pass(time.Second)
 		run.end()
-		require.Equal(w, []Role{Observer, Candidate, Leading, Stopping, Observer}, roles)
+		require.Equal(w, []Role{RoleObserver, RoleCandidate, RoleLeading, RoleStopping, RoleObserver}, roles)
 		require.Equal(w, []string{"of a"}, leaders)
 	})
 }
@@ -105,7 +105,7 @@ func TestAfterWorkThatCallsGoexitNothingIsLeft(t *testing.T) {
 				}()
 				<-gone
 				require.ErrorIs(w, led.Err(), ErrReleased)
-				require.Equal(w, Observer, roles[len(roles)-1])
+				require.Equal(w, RoleObserver, roles[len(roles)-1])
 				s := monitor.Status()
 				require.False(w, s.Running)
 				require.False(w, s.Leading())

@@ -309,7 +309,7 @@ func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 			return nil
 		}, WithStopTimeout(time.Minute), WithProgress(time.Hour), WithOnLeader(func(Leader) {}),
 			WithOnRole(func(r Role) {
-				if r == Stopping {
+				if r == RoleStopping {
 					<-let
 					left = append(left, "callback")
 				}

@@ -145,7 +145,7 @@ func WithOnLeader(f func(Leader)) RunOption {
 }
 
 // WithOnRole sets what is called with each role that [Election.Run] has, from the first
-// to the last, which is [Observer].
+// to the last, which is [RoleObserver].
 //
 // Callbacks of one Run are called one after the other, in order, beside the function.
 // One that blocks delays those after it and the return of Run, and nothing else: it is

@@ -35,7 +35,7 @@ func (l *line) next() bool {
 			l.failAll(nil, s.Err())
 		}
 		s.mu.Lock()
-		closing := s.state.state == Closed
+		closing := s.state.state == StateClosed
 		switch {
 		case l.waiters.Len() > 0:
 			s.mu.Unlock()

@@ -123,7 +123,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		log:     cfg.logger,
 		closed:  make(chan struct{}),
 		renewed: make(chan struct{}),
-		state:   newStateNode(Connected),
+		state:   newStateNode(StateConnected),
 		lines:   make(map[string]*line),
 		readers: make(map[string]*tenure),
 		beside:  make(map[*tenure]struct{}),
@@ -199,7 +199,7 @@ func (s *Session) light() (err error) {
 func (s *Session) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.state == Closed {
+	if s.state.state == StateClosed {
 		return false
 	}
 	s.tasks.Go(f)

@@ -51,7 +51,7 @@ func TestTheCreationContextBoundsTheCreationOnly(t *testing.T) {
 		w.pass(5 * time.Minute)
 		require.NoError(w, s.Err())
 		require.NoError(w, l.Err())
-		require.Equal(w, Connected, s.State())
+		require.Equal(w, StateConnected, s.State())
 		require.NotNil(w, w.Get(l.Key()))
 		w.allGone()
 	})
@@ -79,17 +79,17 @@ func TestASessionOutlivesItsLease(t *testing.T) {
 
 		w.Client("a").Cut()
 		w.pass(7 * time.Second)
-		require.Equal(w, Suspended, s.State())
+		require.Equal(w, StateSuspended, s.State())
 		require.NoError(w, l.Err(), "held until the deadline")
 		w.Client("a").Heal()
 		w.pass(3 * time.Second)
-		require.Equal(w, Connected, s.State())
+		require.Equal(w, StateConnected, s.State())
 		require.Equal(w, first, s.Lease())
 
 		w.Client("a").Cut()
 		<-l.Done()
 		w.pass(time.Millisecond)
-		require.Equal(w, Lost, s.State())
+		require.Equal(w, StateLost, s.State())
 		require.Equal(w, clientv3.NoLease, s.Lease())
 		waiting := start(w, NewMutex(s, "other").Lock)
 		w.pass(time.Minute)
@@ -99,7 +99,7 @@ func TestASessionOutlivesItsLease(t *testing.T) {
 
 		w.Client("a").Heal()
 		other := waiting.get()
-		require.Equal(w, Connected, s.State())
+		require.Equal(w, StateConnected, s.State())
 		require.NotEqual(w, first, s.Lease())
 		require.ErrorIs(w, l.Err(), ErrExpired, "what is lost stays lost")
 		require.Nil(w, w.Get(l.Key()), "nothing is moved")
@@ -111,9 +111,9 @@ func TestASessionOutlivesItsLease(t *testing.T) {
 		require.ErrorIs(w, other.Err(), ErrRevoked)
 		w.pass(time.Second)
 		w.allGone()
-		require.Equal(w, []State{Connected, Suspended, Connected, Suspended, Lost, Connected, Lost, Connected, Closed}, states.get())
+		require.Equal(w, []State{StateConnected, StateSuspended, StateConnected, StateSuspended, StateLost, StateConnected, StateLost, StateConnected, StateClosed}, states.get())
 		for state := range s.States(w.ctx) {
-			require.Equal(w, Closed, state)
+			require.Equal(w, StateClosed, state)
 		}
 	})
 }
@@ -170,7 +170,7 @@ func TestCloseReleasesAllAndRevokesTheLeaseInOneRequest(t *testing.T) {
 		require.NoError(w, next.get().Unlock(w.ctx))
 		<-s.Done()
 		require.Equal(w, ErrSessionClosed, s.Err())
-		require.Equal(w, Closed, s.State())
+		require.Equal(w, StateClosed, s.State())
 		require.Zero(w, s.Lease())
 
 		m := NewMutex(s, "m")
@@ -363,7 +363,7 @@ func TestAnOutageIsSatOutQuietly(t *testing.T) {
 				w.Intercept(nil)
 				w.Start()
 				c.Heal()
-				require.Eventually(w, func() bool { synctest.Wait(); return s.State() == Connected }, 10*time.Second, 10*time.Millisecond)
+				require.Eventually(w, func() bool { synctest.Wait(); return s.State() == StateConnected }, 10*time.Second, 10*time.Millisecond)
 				wait.cancel()
 				_ = held.Unlock(w.ctx)
 				w.pass(15 * time.Second)

@@ -128,7 +128,7 @@ func (s *Session) end(how *ending) error {
 		return s.ending.cause
 	}
 	s.ending = how
-	s.enter(Closed)
+	s.enter(StateClosed)
 	return nil
 }
 

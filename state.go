@@ -5,33 +5,33 @@ import (
 	"iter"
 )
 
-// State is what a session is in; see the package documentation for the ways from
+// State is the state of a session; see the package documentation for the ways from
 // one to the other.
 type State int
 
 const (
-	// Connected: the session has a lease, and etcd answers its renewals.
-	Connected State = iota + 1
-	// Suspended: a renewal failed or is overdue. What is held is still held, until
+	// StateConnected: the session has a lease, and etcd answers its renewals.
+	StateConnected State = iota + 1
+	// StateSuspended: a renewal failed or is overdue. What is held is still held, until
 	// its deadline. A holder may use the state to stop early.
-	Suspended
-	// Lost: the session has no lease, and is trying to get a new one. Everything
+	StateSuspended
+	// StateLost: the session has no lease, and is trying to get a new one. Everything
 	// held under the old one is lost, and was told so.
-	Lost
-	// Closed: the session has ended for good.
-	Closed
+	StateLost
+	// StateClosed: the session has ended for good.
+	StateClosed
 )
 
 // String is the state's name in lower case.
 func (s State) String() string {
 	switch s {
-	case Connected:
+	case StateConnected:
 		return "connected"
-	case Suspended:
+	case StateSuspended:
 		return "suspended"
-	case Lost:
+	case StateLost:
 		return "lost"
-	case Closed:
+	case StateClosed:
 		return "closed"
 	default:
 		return "unknown"
@@ -58,14 +58,14 @@ func (s *Session) State() State {
 }
 
 // States yields the present state and then every change, in order, until ctx ends
-// or Closed was yielded. A slow consumer misses none.
+// or StateClosed was yielded. A slow consumer misses none.
 func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
 		s.mu.Lock()
 		node := s.state
 		s.mu.Unlock()
 		for {
-			if !yield(node.state) || node.state == Closed {
+			if !yield(node.state) || node.state == StateClosed {
 				return
 			}
 			select {
@@ -79,10 +79,10 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 }
 
 // enter goes on to another state; to the one that it is in already is no change,
-// and nothing follows Closed. Called with s.mu held.
+// and nothing follows StateClosed. Called with s.mu held.
 func (s *Session) enter(state State) (changed bool) {
 	old := s.state
-	if old.state == state || old.state == Closed {
+	if old.state == state || old.state == StateClosed {
 		return false
 	}
 	s.state = newStateNode(state)

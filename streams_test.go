@@ -115,7 +115,7 @@ func TestTwoHundredSessionsGoByAFewStreams(t *testing.T) {
 		}
 		require.GreaterOrEqual(w, c.Count(simetcd.LeaseKeepAlive), (sessions+runs)*8, "renewals")
 		for i, s := range w.sessions {
-			require.Equal(w, Connected, s.State())
+			require.Equal(w, StateConnected, s.State())
 			require.NoError(w, locks[i].Err())
 		}
 		// The end of some is not that of others.

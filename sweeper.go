@@ -106,7 +106,7 @@ func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time
 // doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
 // s.mu held.
 func (s *Session) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
-	if s.state.state == Closed || ls.Err() != nil {
+	if s.state.state == StateClosed || ls.Err() != nil {
 		return // with the lease it goes
 	}
 	k := uncertainKey{key, ls.ID()}
@@ -172,7 +172,7 @@ func (s *Session) schedule(d *doubt, after time.Duration) {
 		heap.Fix(&w.due, d.index)
 	}
 	switch {
-	case s.state.state == Closed:
+	case s.state.state == StateClosed:
 	case !w.running:
 		w.running = true
 		s.tasks.Go(s.sweep)
@@ -256,7 +256,7 @@ func (s *Session) sweep() {
 	for {
 		s.mu.Lock()
 		w := &s.sweeper
-		if len(w.due) == 0 || s.state.state == Closed {
+		if len(w.due) == 0 || s.state.state == StateClosed {
 			w.running = false
 			s.mu.Unlock()
 			return

@@ -13,21 +13,21 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Outranked blocks until a candidate waits that is to take over from this leader, and returns
-// who: one of a higher priority that has the option [WithTakeover], that has been in line for
-// as long as the leader's own option says, and whose lease is renewed. Nothing happens by
-// that; a leader that makes way calls [Term.Resign] when its work has ended, and then the one
-// with the highest priority leads, be it this one or another. [Election.Run] does it by
-// itself.
+// AwaitPreemption blocks until a candidate is entitled to preempt this leader, and returns that
+// candidate: it has a higher priority and the option [WithTakeover], it has been in the queue for
+// as long as the leader's own option says, and its lease is renewed. AwaitPreemption does not end
+// the term. A leader that wants to step down finishes its work and calls [Term.Resign]; then the
+// candidate of the highest priority leads, which may be another one by that time. [Election.Run]
+// does all of this by itself.
 //
-// While it blocks it watches the whole queue. The error is that of ctx; or that of
-// [Hold.Err] when the term has ended; or what etcd refuses.
-func (t *Term) Outranked(ctx context.Context) (Leader, error) {
-	l, err := t.outranked(ctx)
+// It watches the whole queue while it blocks. Errors: the error of ctx; that of [Hold.Err] if the
+// term has ended; and what etcd refuses. The term goes on after an error of ctx or of etcd.
+func (t *Term) AwaitPreemption(ctx context.Context) (Leader, error) {
+	l, err := t.awaitPreemption(ctx)
 	return l, opError("look out for a takeover of", t.tenure.line.name, err)
 }
 
-func (t *Term) outranked(ctx context.Context) (Leader, error) {
+func (t *Term) awaitPreemption(ctx context.Context) (Leader, error) {
 	if err := t.Err(); err != nil {
 		return Leader{}, err
 	}
@@ -58,10 +58,10 @@ func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
 
 // makeWay tells the function of a term to stop when somebody is to take over.
 func (r *runner) makeWay(work context.Context, tell context.CancelCauseFunc, term *Term) {
-	by, err := term.Outranked(work)
+	by, err := term.AwaitPreemption(work)
 	switch {
 	case err == nil:
-		tell(fmt.Errorf("%w: %s", ErrOutranked, wire.Quote(by.Value)))
+		tell(fmt.Errorf("%w: %s", ErrPreempted, wire.Quote(by.Value)))
 	case term.Err() == nil && work.Err() == nil: // the work may resign, or transfer the term
 		r.log.Warn("cannot look out for candidates of a higher priority; leading on",
 			zap.String("name", r.election.name), zap.Error(err))

@@ -37,7 +37,7 @@ func TestAHigherCandidateTakesOverWhenTheWorkHasReturned(t *testing.T) {
 		led := high.term()
 		require.Less(w, time.Since(returned), 100*time.Millisecond, "not before, and at once")
 		cause := <-causes
-		require.ErrorIs(w, cause, ErrOutranked)
+		require.ErrorIs(w, cause, ErrPreempted)
 		require.ErrorContains(w, cause, "of high")
 		require.ErrorIs(w, first.Err(), ErrReleased)
 		require.Greater(w, led.Token(), first.Token())
@@ -138,22 +138,22 @@ func TestALeaderByTransferMakesWayForNobody(t *testing.T) {
 	})
 }
 
-// A leader that called Campaign is asked by Outranked.
+// A leader that called Campaign hears of it from AwaitPreemption.
 func TestALeaderWithoutRunLearnsOfATakeover(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.stands(w.takingOver("a", 0, time.Second), "a").get()
-		_, err := term.Outranked(w.timeout(time.Minute))
+		_, err := term.AwaitPreemption(w.timeout(time.Minute))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
-		asks := start(w, term.Outranked)
+		asks := start(w, term.AwaitPreemption)
 		b, c := w.stands(w.takingOver("b", 1, 0), "b"), w.stands(w.takingOver("c", 2, 0), "c")
 		asks.isWaiting()
 		require.Contains(w, []string{"b", "c"}, asks.get().Value)
 		require.NoError(w, term.Err(), "it is for the leader to decide")
 		require.NoError(w, term.Resign(w.ctx))
-		_, err = term.Outranked(w.ctx)
+		_, err = term.AwaitPreemption(w.ctx)
 		require.ErrorIs(w, err, ErrReleased)
 		led := c.get()
-		asks = start(w, led.Outranked)
+		asks = start(w, led.AwaitPreemption)
 		w.pass(time.Minute)
 		asks.isWaiting()
 		require.NoError(w, led.Resign(w.ctx))

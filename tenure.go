@@ -140,7 +140,7 @@ func (t *tenure) released(h *Hold) (ended bool) {
 		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
 			return false
-		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && s.state.state == Connected && s.leaving == 0:
+		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && s.state.state == StateConnected && s.leaving == 0:
 			t.keep(h.terms.retention)
 			return false
 		}

@@ -31,7 +31,7 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 		}
 		return nil, err
 	}
-	if err := s.DropInherited(ctx, name); err != nil { // the former process had it on this lease
+	if err := s.ReleaseAdopted(ctx, name); err != nil { // the former process had it on this lease
 		s.log.Warn("cannot give up yet what the former process had", zap.String("name", name), zap.Error(err))
 	}
 	return own, nil

@@ -66,7 +66,7 @@ func (t *tenure) tellShared() <-chan struct{} {
 	s := t.line.session
 	q, value, done := s.queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
 	t.shared = done
-	if s.state.state == Closed {
+	if s.state.state == StateClosed {
 		close(done)
 		return done
 	}
@@ -165,7 +165,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state.state == Closed:
+	case s.state.state == StateClosed:
 		return nil, nil, h.lostOr(ErrSessionClosed)
 	case s.leaving > 0:
 		return nil, nil, h.lostOr(errOrphaned)

@@ -148,7 +148,7 @@ func (g *guard) within(done <-chan struct{}, d time.Duration, eighths int) bool 
 // takes too long.
 func (g *guard) awaitReturn() {
 	told := time.Now()
-	g.enter(Stopping, g.term)
+	g.enter(RoleStopping, g.term)
 	if g.cfg.stop == 0 || g.within(g.back, g.cfg.stop, workEighths) {
 		return
 	}

@@ -151,7 +151,7 @@ func notReady(s etcdlock.ElectionStatus) error {
 		return errors.Join(errors.New("it does not campaign"), s.Err)
 	case s.Unhealthy != nil:
 		return s.Unhealthy
-	case s.Session != etcdlock.Connected && s.Session != etcdlock.Suspended:
+	case s.Session != etcdlock.StateConnected && s.Session != etcdlock.StateSuspended:
 		return fmt.Errorf("the session is %v", s.Session)
 	default:
 		return nil

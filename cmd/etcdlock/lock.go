@@ -191,7 +191,7 @@ func (f *lockFlags) wait(ctx context.Context, began time.Time, s *etcdlock.Sessi
 
 // notInTime is the error of a wait whose time is over: for the lock, or for etcd.
 func notInTime(s *etcdlock.Session, err error, names []string, timeout time.Duration) error {
-	if s.State() != etcdlock.Connected {
+	if s.State() != etcdlock.StateConnected {
 		return unreachable{fmt.Errorf("%s: etcd did not answer within %v (--timeout)", quotedNames(names), timeout)}
 	}
 	text := fmt.Sprintf("%s: not granted within %v (--timeout)", quotedNames(names), timeout)

@@ -26,7 +26,7 @@ type held interface {
 
 // asked is a hold that hears when others ask for it.
 type asked interface {
-	Asked() <-chan etcdlock.Request
+	Asked() <-chan etcdlock.ReleaseRequest
 }
 
 // supervision is how a command is run under a hold.
@@ -113,7 +113,7 @@ type wake struct {
 func (w *wake) watch(ctx context.Context) (lost error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
-	var asking <-chan etcdlock.Request
+	var asking <-chan etcdlock.ReleaseRequest
 	if a, ok := w.h.(asked); ok {
 		asking = a.Asked()
 	}
@@ -188,7 +188,7 @@ func (w *wake) justWoke() bool {
 }
 
 // hear does what is to be done when somebody asks for the hold.
-func (w *wake) hear(r etcdlock.Request) {
+func (w *wake) hear(r etcdlock.ReleaseRequest) {
 	fmt.Fprintf(os.Stderr, "etcdlock: %s\n", strings.TrimSuffix(fmt.Sprintf("%s (%s, pid %d) asks for it: %s", r.Owner, r.Host, r.PID, r.Reason), ": "))
 	if sig, ok := child.SignalOf(w.onAsk); ok {
 		w.p.Signal(sig)

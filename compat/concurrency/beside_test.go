@@ -192,7 +192,7 @@ func (b *beside) compat(ctx context.Context, client string, work *rand.Rand) {
 		for s.Ctx().Err() == nil && ctx.Err() == nil {
 			err := turn(ctx, s)
 			refused := errors.Is(err, ErrSessionExpired) || errors.Is(err, ErrElectionNotLeader)
-			if refused && s.inner.State() == etcdlock.Connected && s.Lease() == s.inner.Lease() {
+			if refused && s.inner.State() == etcdlock.StateConnected && s.Lease() == s.inner.Lease() {
 				b.violation("%s: refused, and the session lives: %v", client, err)
 			}
 		}

@@ -98,7 +98,7 @@ func (s *Session) run() {
 	defer close(s.gone)
 	for state := range s.inner.States(s.ctx) {
 		switch {
-		case state == etcdlock.Closed: // with the client
+		case state == etcdlock.StateClosed: // with the client
 			s.end(fmt.Errorf("%w: %w", ErrSessionExpired, s.inner.Err()), func() {})
 		case s.inner.Lease() != s.id:
 			s.end(errLost, s.bury)

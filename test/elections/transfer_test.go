@@ -75,7 +75,7 @@ func TestAHigherServiceTakesOverFromALowerOne(t *testing.T) {
 	began := time.Now()
 	stopHigh := service("high", 1)
 	ended := cluster.Receive(t, events, "the end of the first term")
-	require.ErrorIs(t, ended.ends, etcdlock.ErrOutranked)
+	require.ErrorIs(t, ended.ends, etcdlock.ErrPreempted)
 	high := cluster.Receive(t, events, "the next term")
 	t.Logf("figure: the higher one leads %v after it came; 300 ms of these it had to wait, 100 ms the work took", time.Since(began))
 	require.Equal(t, "high", high.who)

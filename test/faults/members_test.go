@@ -100,14 +100,14 @@ func TestAWholeClusterAwayBeyondTheTTLEndsTheHoldAndTheWaitAndSessionsGoOn(t *te
 	for _, w := range c.waiting {
 		cluster.AssertLost(t, cluster.Receive(t, w, "a waiter's end").Err, etcdlock.ErrExpired)
 	}
-	require.Equal(t, etcdlock.Lost, c.session.State())
+	require.Equal(t, etcdlock.StateLost, c.session.State())
 
 	f.RestartAll()
 	l, err := etcdlock.NewMutex(c.session, "lock").Lock(f.Within(15 * time.Second))
 	require.NoError(t, err)
 	require.NotEqual(t, lease, c.session.Lease())
 	require.Greater(t, l.Token(), c.holder.Token())
-	require.Equal(t, etcdlock.Connected, c.session.State())
+	require.Equal(t, etcdlock.StateConnected, c.session.State())
 	cluster.Release(t, l)
 	f.Patience = 5 * time.Second // the restarted server gives old leases their full TTL
 }

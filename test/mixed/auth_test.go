@@ -272,7 +272,7 @@ func TestAUserWhoIsDeletedIsToldSo(t *testing.T) {
 	require.ErrorContains(t, err, "orders/43")
 	require.ErrorIs(t, l.Unlock(w.within(10*time.Second)), rpctypes.ErrAuthFailed)
 	require.Less(t, time.Since(start), 2*time.Second)
-	require.Eventually(t, func() bool { return s.State() == etcdlock.Lost }, ttl+5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.State() == etcdlock.StateLost }, ttl+5*time.Second, 10*time.Millisecond)
 	_, err = etcdlock.NewMutex(s, "orders/43").Lock(w.within(time.Second))
 	require.ErrorIs(t, err, context.DeadlineExceeded, "it waits for a lease")
 	w.waitForKeys("orders/42", 0)

@@ -116,7 +116,7 @@ func TestCloseReleasesEverythingAtOnce(t *testing.T) {
 	require.ErrorIs(t, l.Err(), etcdlock.ErrSessionClosed)
 	require.ErrorIs(t, cluster.Receive(t, waiting, "the waiter's end").Err, etcdlock.ErrSessionClosed)
 	require.ErrorIs(t, s.Err(), etcdlock.ErrSessionClosed)
-	require.Equal(t, etcdlock.Closed, s.State())
+	require.Equal(t, etcdlock.StateClosed, s.State())
 	require.EqualValues(t, clientv3.NoLease, s.Lease())
 	require.Error(t, l.Unlock(f.Ctx()))
 	m := etcdlock.NewMutex(s, "lock")
@@ -146,24 +146,24 @@ func TestAWatcherOfTheStatesSeesALossAndTheNewLease(t *testing.T) {
 			states <- state
 		}
 	}()
-	require.Equal(t, etcdlock.Connected, cluster.Receive(t, states, "the present state"))
+	require.Equal(t, etcdlock.StateConnected, cluster.Receive(t, states, "the present state"))
 	lease := s.Lease()
 
 	proxy.Refuse()
 	proxy.Drop()
-	require.Equal(t, etcdlock.Suspended, cluster.Receive(t, states, "a state"))
+	require.Equal(t, etcdlock.StateSuspended, cluster.Receive(t, states, "a state"))
 	require.Equal(t, lease, s.Lease(), "suspended is not lost")
-	require.Equal(t, etcdlock.Lost, cluster.Receive(t, states, "a state"))
+	require.Equal(t, etcdlock.StateLost, cluster.Receive(t, states, "a state"))
 	require.EqualValues(t, clientv3.NoLease, s.Lease())
 	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(s, "lock"))
 	cluster.StillWaiting(t, waiting, 100*time.Millisecond) // without a lease it waits for the new one
 
 	proxy.Resume()
-	require.Equal(t, etcdlock.Connected, cluster.Receive(t, states, "a state"))
+	require.Equal(t, etcdlock.StateConnected, cluster.Receive(t, states, "a state"))
 	cluster.Release(t, cluster.Granted(t, waiting).Handle)
 	require.NotEqual(t, lease, s.Lease())
 	require.NoError(t, s.Close(f.Ctx()))
-	require.Equal(t, etcdlock.Closed, cluster.Receive(t, states, "a state"))
+	require.Equal(t, etcdlock.StateClosed, cluster.Receive(t, states, "a state"))
 	cluster.Receive(t, ended, "the end of the states")
 	f.Patience = 4 * time.Second
 }
