@@ -227,7 +227,7 @@ func (r row) chosen(at string) (values []*optionValue) {
 // process to happen. TestEveryOperationIsOneOfTheFleet compares them with the package's source.
 var operations = []string{
 	"Ask", "Deadlock.String", "Deadlocks", "DoAll", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
-	"Election.Observe", "Election.Run", "Hold.Asked", "Hold.Context", "Hold.CreateRevision", "Hold.Deadline", "Hold.Done", "Hold.Err",
+	"Election.Observe", "Election.Queue", "Election.Run", "Hold.Asked", "Hold.Context", "Hold.CreateRevision", "Hold.Deadline", "Hold.Done", "Hold.Err",
 	"Hold.Guard", "Hold.Key", "Hold.Token", "Leader.Vacant", "Lock.Unlock", "LockAll", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",
 	"LockSet.Unlock", "Monitor.Candidates", "Monitor.Status", "Mutex.Do", "Mutex.Lock", "Mutex.Locker", "Mutex.Name", "Mutex.Queue",

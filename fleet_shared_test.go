@@ -305,8 +305,15 @@ func (o *operator) round(ctx context.Context) {
 			}
 		}
 	case 7:
-		_, err := NewElection(s, "e").Candidates(ctx)
+		all, err := NewElection(s, "e").Candidates(ctx)
 		report("Election.Candidates", err)
+		for i, c := range all {
+			if c.Leading != (i == 0) || c.Leading && !c.Holding {
+				o.violation(order, "the first of the candidates does not lead: %v", all)
+			}
+		}
+		_, err = NewElection(s, "e").Queue(ctx)
+		report("Election.Queue", err)
 	case 8, 9:
 		o.lookOn(ctx)
 	case 10:

@@ -74,9 +74,9 @@ func (m *Monitor) Status() ElectionStatus {
 	return s
 }
 
-// Candidates reads who leads and who waits, see [Election.Candidates]; [ErrNoLeader]
-// before the first Run.
-func (m *Monitor) Candidates(ctx context.Context) ([]Leader, error) {
+// Candidates lists the leader and the candidates that wait, see [Election.Candidates]. The error
+// is [ErrNoLeader] before the first Run.
+func (m *Monitor) Candidates(ctx context.Context) ([]Candidate, error) {
 	m.mu.Lock()
 	e := m.election
 	m.mu.Unlock()

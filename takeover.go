@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -22,28 +21,28 @@ import (
 //
 // It watches the whole queue while it blocks. Errors: the error of ctx; that of [Hold.Err] if the
 // term has ended; and what etcd refuses. The term goes on after an error of ctx or of etcd.
-func (t *Term) AwaitPreemption(ctx context.Context) (Leader, error) {
-	l, err := t.awaitPreemption(ctx)
-	return l, opError("look out for a takeover of", t.tenure.line.name, err)
+func (t *Term) AwaitPreemption(ctx context.Context) (Candidate, error) {
+	c, err := t.awaitPreemption(ctx)
+	return c, opError("look out for a takeover of", t.tenure.line.name, err)
 }
 
-func (t *Term) awaitPreemption(ctx context.Context) (Leader, error) {
+func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	if err := t.Err(); err != nil {
-		return Leader{}, err
+		return Candidate{}, err
 	}
 	within, stop := t.within(ctx)
 	defer stop()
 	s := t.tenure.line.session
-	kv, rev, err := s.queue(t.tenure.line.name).AwaitRival(within, t.entry, t.patience, s.lives)
+	kv, err := s.queue(t.tenure.line.name).AwaitRival(within, t.entry, t.patience, s.lives)
 	switch {
 	case err == nil:
-		return newLeader(queue.Head{First: kv, Rev: rev, Since: kv.CreateRevision}), nil
+		return newCandidate(kv, false, false), nil
 	case ctx.Err() != nil:
-		return Leader{}, contextError(ctx)
+		return Candidate{}, contextError(ctx)
 	case t.Err() != nil:
-		return Leader{}, t.Err()
+		return Candidate{}, t.Err()
 	default:
-		return Leader{}, err
+		return Candidate{}, err
 	}
 }
 

@@ -94,7 +94,7 @@ type listing struct {
 	at time.Time // when it was answered
 
 	done chan struct{} // closed when it has been answered
-	list []etcdlock.Leader
+	list []etcdlock.Candidate
 	err  error
 }
 
@@ -231,12 +231,12 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !s.LeaderSince.IsZero() && !s.Leader.Vacant() {
-		out.Leader = &Leader{Candidate: candidate(s.Leader), Unconfirmed: s.Leader.Unconfirmed, Since: s.LeaderSince, Age: time.Since(s.LeaderSince).Seconds()}
+		out.Leader = &Leader{Candidate: candidate(s.Leader.Value, int64(s.Leader.Lease), s.Leader.CreateRevision), Unconfirmed: s.Leader.Unconfirmed, Since: s.LeaderSince, Age: time.Since(s.LeaderSince).Seconds()}
 	}
 	candidates, err := h.candidates(r.Context())
 	out.CandidatesError = text(err)
 	for _, c := range candidates {
-		out.Candidates = append(out.Candidates, candidate(c))
+		out.Candidates = append(out.Candidates, candidate(c.Value, int64(c.Lease), c.CreateRevision))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
@@ -244,8 +244,8 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	_ = enc.Encode(out) // whoever asked has gone
 }
 
-func candidate(l etcdlock.Leader) Candidate {
-	return Candidate{Value: l.Value, Lease: strconv.FormatInt(int64(l.Lease), 16), CreateRevision: l.CreateRevision}
+func candidate(value string, lease, createRevision int64) Candidate {
+	return Candidate{Value: value, Lease: strconv.FormatInt(lease, 16), CreateRevision: createRevision}
 }
 
 func text(err error) string {
@@ -257,7 +257,7 @@ func text(err error) string {
 
 // candidates asks etcd, or tells what it answered a moment ago. The question is asked under a
 // context of its own: a client that disconnects ends its own wait only.
-func (h *handler) candidates(ctx context.Context) ([]etcdlock.Leader, error) {
+func (h *handler) candidates(ctx context.Context) ([]etcdlock.Candidate, error) {
 	l := h.listing()
 	select {
 	case <-l.done:

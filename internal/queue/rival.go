@@ -36,23 +36,22 @@ func (q *Queue) isMarked(ctx context.Context, e *Entry) (bool, error) {
 const lookAgain = 500 * time.Millisecond
 
 // AwaitRival blocks until somebody waits to take over from who leads by e, has done so for
-// patience, and lives; or ctx ends, or etcd refuses. rev is the revision at which that one was
-// in line. The queue must be of no other use.
+// patience, and lives; or ctx ends, or etcd refuses. The queue must be of no other use.
 func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration,
-	lives func(context.Context, clientv3.LeaseID) bool) (rival *mvccpb.KeyValue, rev int64, err error) {
+	lives func(context.Context, clientv3.LeaseID) bool) (rival *mvccpb.KeyValue, err error) {
 	defer q.Close()
 	if marked, err := q.isMarked(ctx, e); err != nil {
-		return nil, 0, err
+		return nil, err
 	} else if marked {
 		<-ctx.Done() // the one who named this leader counts for more
-		return nil, 0, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	resync := time.NewTicker(waitResync)
 	defer resync.Stop()
 	since := make(map[int64]time.Time) // by CreateRevision
 	for failed := 0; ; {
 		if err := q.openView(ctx, e); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		var m *mirror
 		var events clientv3.WatchChan
@@ -62,7 +61,7 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 		} else {
 			// No watch to be had; then looking again and again has to do.
 			if m, err = q.read(ctx); err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 			wait = pause(failed, int64(e.Lease))
 			failed++
@@ -77,7 +76,7 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 			left := patience - time.Since(came)
 			if left <= 0 {
 				if lives(ctx, clientv3.LeaseID(kv.Lease)) {
-					return kv, m.rev, nil
+					return kv, nil
 				}
 				left = lookAgain
 			}
@@ -87,7 +86,7 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 		}
 		since = still
 		if err := q.awaitNews(ctx, events, resync.C, wait); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
 }
