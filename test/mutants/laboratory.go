@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -17,34 +18,61 @@ import (
 
 // laboratory builds and runs tests, with mutations and without.
 type laboratory struct {
-	root     string // of the checkout
+	*checkout
 	dir      string // for what is built
 	parallel int
+	took     map[string]time.Duration // by test, without a mutation
 }
 
-// testTimeout ends a test that a mutation made hang. Those on the list take a second
-// at most.
-const testTimeout = 20 * time.Second
+const (
+	// controlTimeout ends the tests of a package, which run one after the other.
+	controlTimeout = 10 * time.Minute
+	// hungAfter ends a test that a mutation made hang. A test that takes longer than a
+	// second without the mutation gets that many times more.
+	hungAfter = 20 * time.Second
+)
+
+// byPackage returns the tests by the directories of their packages.
+func (l *laboratory) byPackage(tests []string) (map[string][]string, error) {
+	all := map[string][]string{}
+	for _, name := range tests {
+		dir, err := l.testDir(name)
+		if err != nil {
+			return nil, err
+		}
+		all[dir] = append(all[dir], name)
+	}
+	return all, nil
+}
 
 // control checks that all the tests of these mutations pass as things are.
 func (l *laboratory) control(ctx context.Context, chosen []*mutation) error {
-	tests := map[string][]string{} // by package
+	var tests []string
 	for _, m := range chosen {
-		tests[m.in] = append(tests[m.in], m.tests...)
+		tests = append(tests, m.tests...)
 	}
-	for pkg, names := range tests {
-		binary, err := l.build(ctx, "control-"+filepath.Base(pkg), pkg, "")
+	packages, err := l.byPackage(tests)
+	if err != nil {
+		return err
+	}
+	l.took = map[string]time.Duration{}
+	for pkg, names := range packages {
+		binary, err := l.build(ctx, "control", pkg, "")
 		if err != nil {
 			return fmt.Errorf("without a mutation: %w", err)
 		}
 		// All together, as their names are known to be those of tests.
-		v, out := l.test(ctx, binary, pkg, strings.Join(names, "|"))
+		v, out := l.test(ctx, binary, pkg, strings.Join(names, "|"), controlTimeout)
 		if v != missed {
 			return fmt.Errorf("these tests of %s must pass without a mutation: %s\n%s", pkg, strings.Join(names, ", "), out)
 		}
 		for _, name := range names {
-			if !strings.Contains(out, "--- PASS: "+name+" ") {
+			m := regexp.MustCompile("--- PASS: " + name + ` \((.+)\)`).FindStringSubmatch(out)
+			if m == nil {
 				return fmt.Errorf("%s has no test %s, or it was skipped\n%s", pkg, name, out)
+			}
+			if l.took[name], err = time.ParseDuration(m[1]); err != nil {
+				return err
 			}
 		}
 	}
@@ -80,7 +108,11 @@ func (l *laboratory) all(ctx context.Context, chosen []*mutation) []result {
 				began := time.Now()
 				results[i] = l.try(ctx, fmt.Sprint(i), chosen[i])
 				results[i].took = time.Since(began)
-				fmt.Fprint(os.Stderr, map[bool]string{true: ".", false: "!"}[results[i].caught()])
+				said := "."
+				if !results[i].caught() {
+					said = "\nnot caught: " + chosen[i].takesOut + "\n"
+				}
+				fmt.Fprint(os.Stderr, said)
 			}
 		})
 	}
@@ -99,38 +131,49 @@ func (l *laboratory) all(ctx context.Context, chosen []*mutation) []result {
 // try tries one mutation.
 func (l *laboratory) try(ctx context.Context, id string, m *mutation) (r result) {
 	r.mutation = m
-	overlay, err := l.overlay(id, m.edits)
+	overlay, err := l.overlay(id, m)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	binary, err := l.build(ctx, id, m.in, overlay)
+	packages, err := l.byPackage(m.tests)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	defer os.Remove(binary)
+	said := map[string]verdict{}
+	for pkg, names := range packages {
+		binary, err := l.build(ctx, id, pkg, overlay)
+		if err != nil {
+			r.err = err
+			return r
+		}
+		for _, name := range names {
+			v, out := l.test(ctx, binary, pkg, name, max(hungAfter, time.Duration(hungAfter.Seconds())*l.took[name]))
+			said[name] = v
+			r.output += out
+		}
+		_ = os.Remove(binary)
+	}
 	for _, name := range m.tests {
-		v, out := l.test(ctx, binary, m.in, name)
-		r.verdicts = append(r.verdicts, v)
-		r.output += out
+		r.verdicts = append(r.verdicts, said[name])
 	}
 	return r
 }
 
 // overlay writes the file that tells the go command of the mutated ones.
-func (l *laboratory) overlay(id string, edits []edit) (string, error) {
+func (l *laboratory) overlay(id string, m *mutation) (string, error) {
+	texts, err := m.apply(l.checkout)
+	if err != nil {
+		return "", err
+	}
 	replace := make(map[string]string)
-	for i, e := range edits {
-		text, err := e.apply(l.root)
-		if err != nil {
-			return "", err
-		}
-		mutated := filepath.Join(l.dir, fmt.Sprintf("%s-%d.go", id, i))
+	for file, text := range texts {
+		mutated := filepath.Join(l.dir, fmt.Sprintf("%s-%d.go", id, len(replace)))
 		if err := os.WriteFile(mutated, []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(l.root, e.file)] = mutated
+		replace[filepath.Join(l.root, file)] = mutated
 	}
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -163,11 +206,11 @@ const (
 )
 
 // test runs tests, whose names are joined by bars.
-func (l *laboratory) test(ctx context.Context, binary, pkg, names string) (verdict, string) {
-	ctx, cancel := context.WithTimeout(ctx, testTimeout+10*time.Second)
+func (l *laboratory) test(ctx context.Context, binary, pkg, names string, timeout time.Duration) (verdict, string) {
+	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^("+names+")$", "-test.timeout", testTimeout.String())
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^("+names+")$", "-test.timeout", timeout.String())
 	cmd.Dir = filepath.Join(l.root, pkg)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
@@ -193,14 +236,14 @@ func report(w io.Writer, results []result, verbose bool) (wrong int) {
 	for i := range results {
 		r := &results[i]
 		for j, name := range r.tests {
-			rule, file, took, said := r.takesOut, r.files(), fmt.Sprintf("%.1f", r.took.Seconds()), verdict("**not tried**")
+			rule, where, took, said := r.takesOut, r.symbols(), fmt.Sprintf("%.1f", r.took.Seconds()), verdict("**not tried**")
 			if j > 0 {
-				rule, file, took = "", "", ""
+				rule, where, took = "", "", ""
 			}
 			if j < len(r.verdicts) {
 				said = r.verdicts[j]
 			}
-			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", rule, file, name, said, took)
+			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", rule, where, name, said, took)
 		}
 	}
 	for i := range results {

@@ -1,46 +1,61 @@
 package main
 
-const inCommand = "cmd/etcdlock"
-
-var mutationsOfTheCommand = []mutation{
+// commandMutations are about the command.
+var commandMutations = []mutation{
 	{
-		takesOut: "etcdlock stops with its job when the command stops",
-		edits:    []edit{{"cmd/etcdlock/internal/child/process.go", "p.job.commandStopped(change.stopped)", ""}},
-		in:       inCommand, tests: []string{"TestAJobStopsAndContinuesAsTheShellAsks", "TestAStoppedJobLosesItsLockAtTheDeadline", "TestACommandReadsTheTerminal"},
+		takesOut: "etcdlock stops with its job when the command stops (P2)",
+		edits: []edit{
+			{"child.(*Process).run", "p.job.commandStopped(change.stopped)", ""},
+		},
+		tests: []string{"TestAJobStopsAndContinuesAsTheShellAsks", "TestAStoppedJobLosesItsLockAtTheDeadline", "TestACommandReadsTheTerminal"},
 	},
 	{
-		takesOut: "a command that was stopped is continued to heed a signal",
-		edits:    []edit{{"cmd/etcdlock/internal/child/process.go", "p.kill(sig)\n\t\tp.kill(syscall.SIGCONT)", "p.kill(sig)"}},
-		in:       inCommand, tests: []string{"TestWithoutATerminalACommandThatIsStoppedCanBeTerminated"},
+		takesOut: "a command that was stopped is continued to heed a signal (P2)",
+		edits: []edit{
+			{"child.(*Process).Signal", "p.kill(sig)\np.kill(syscall.SIGCONT)", "p.kill(sig)"},
+		},
+		tests: []string{"TestWithoutATerminalACommandThatIsStoppedCanBeTerminated"},
 	},
 	{
-		takesOut: "an interrupted command's wrapper dies of the interrupt",
-		edits:    []edit{{"cmd/etcdlock/main.go", "if interrupted.Load() &&", "if false &&"}},
-		in:       inCommand, tests: []string{"TestAnInterruptEndsTheLoopOfTheShell"},
+		takesOut: "the wrapper of an interrupted command dies of the interrupt",
+		edits: []edit{
+			{"cmd/etcdlock.main", "if interrupted.Load() &&", "if false &&"},
+		},
+		tests: []string{"TestAnInterruptEndsTheLoopOfTheShell"},
 	},
 	{
-		takesOut: "orphans are reaped",
-		edits:    []edit{{"cmd/etcdlock/internal/child/reap_linux.go", "if os.Getpid() != 1 && !subreaper() {", "if true {"}},
-		in:       inCommand, tests: []string{"TestOrphansAreReaped"},
+		takesOut: "orphans are reaped (P3)",
+		edits: []edit{
+			{"child.ReapOrphans", "if os.Getpid() != 1 && !subreaper() {", "if true {"},
+		},
+		tests: []string{"TestOrphansAreReaped"},
 	},
 	{
-		takesOut: "orphans are told from children that are waited for",
-		edits:    []edit{{"cmd/etcdlock/internal/child/reap_linux.go", "case p.pids[int(info.pid)]:", "case false:"}},
-		in:       inCommand, tests: []string{"TestOrphansAreReaped"},
+		takesOut: "orphans are told from children that are waited for (P3)",
+		edits: []edit{
+			{"child.(*processes).reapOthers", "case p.pids[int(info.pid)]:", "case false:"},
+		},
+		tests: []string{"TestOrphansAreReaped"},
 	},
 	{
-		takesOut: "it starts itself from the file that it was started from",
-		edits:    []edit{{"cmd/etcdlock/internal/child/self_linux.go", `return "/proc/self/exe", nil`, "return os.Executable()"}},
-		in:       inCommand, tests: []string{"TestWhileItsFileIsReplacedItGoesOn"},
+		takesOut: "the command starts itself from the file that it was started from (P4)",
+		edits: []edit{
+			{"child.self", `return "/proc/self/exe", nil`, "return os.Executable()"},
+		},
+		tests: []string{"TestWhileItsFileIsReplacedItGoesOn"},
 	},
 	{
-		takesOut: "the caller's descriptors keep their numbers",
-		edits:    []edit{{"cmd/etcdlock/internal/child/descriptors.go", "if inherited(fd) {", "if false {"}},
-		in:       inCommand, tests: []string{"TestTheCommandHasTheCallersDescriptorsAndNoOthers", "TestMakeSharesItsJobs"},
+		takesOut: "the caller's descriptors keep their numbers (P5)",
+		edits: []edit{
+			{"child.layout", "if inherited(fd) {", "if false {"},
+		},
+		tests: []string{"TestTheCommandHasTheCallersDescriptorsAndNoOthers", "TestMakeSharesItsJobs"},
 	},
 	{
-		takesOut: "a port that is in use is no mistake in the flags",
-		edits:    []edit{{"cmd/etcdlock/elect.go", `return nil, fmt.Errorf("--listen: %w", err)`, `return nil, usageError{err}`}},
-		in:       inCommand, tests: []string{"TestWhatMayWorkTheNextTimeIsNoUsageError"},
+		takesOut: "a port that is in use is no mistake in the flags (P6)",
+		edits: []edit{
+			{"cmd/etcdlock.serveProbes", `return nil, fmt.Errorf("--listen: %w", err)`, "return nil, usageError{err}"},
+		},
+		tests: []string{"TestWhatMayWorkTheNextTimeIsNoUsageError"},
 	},
 }

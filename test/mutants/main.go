@@ -7,8 +7,12 @@
 //
 // Nothing is written into the checkout: the go command is given the mutated file by its
 // -overlay flag, and builds again what depends on it only. The tests must pass without
-// the mutation; a mutation that does not compile, or whose piece of source is not found,
+// the mutation. A mutation that does not compile, or whose piece of source is not found,
 // is an error.
+//
+// The files list_*.go have the mutations by area. A mutation names the declarations that it
+// changes and the tests that have to fail. It does not name files, so that code and tests
+// can move.
 package main
 
 import (
@@ -24,7 +28,7 @@ import (
 
 func main() {
 	var (
-		only     = flag.String("only", "", "only the mutations whose rule or file matches this regular expression")
+		only     = flag.String("only", "", "only the mutations whose rule, symbols or tests match this regular expression")
 		parallel = flag.Int("j", runtime.NumCPU(), "how many at a time")
 		verbose  = flag.Bool("v", false, "print what the tests said")
 	)
@@ -42,7 +46,7 @@ func run(ctx context.Context, only string, parallel int, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	root, err := checkoutRoot()
+	source, err := openCheckout()
 	if err != nil {
 		return err
 	}
@@ -54,7 +58,7 @@ func run(ctx context.Context, only string, parallel int, verbose bool) error {
 
 	var chosen []*mutation
 	for i := range mutations {
-		if m := &mutations[i]; pattern.MatchString(m.takesOut) || pattern.MatchString(m.files()) {
+		if m := &mutations[i]; pattern.MatchString(m.String()) {
 			chosen = append(chosen, m)
 		}
 	}
@@ -63,7 +67,7 @@ func run(ctx context.Context, only string, parallel int, verbose bool) error {
 	}
 
 	began := time.Now()
-	l := &laboratory{root: root, dir: dir, parallel: max(parallel, 1)}
+	l := &laboratory{checkout: source, dir: dir, parallel: max(parallel, 1)}
 	if err := l.control(ctx, chosen); err != nil {
 		return err
 	}

@@ -1,68 +1,170 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	// The go command does not see that these tests read the library's source. With this
-	// it runs them again when that has changed.
-	_ "github.com/etcdlock/etcdlock"
 )
 
-// Whoever changes a rule's code is told at once that the list must follow.
-func TestThePiecesAreStillInTheSource(t *testing.T) {
-	root, err := checkoutRoot()
+// A change that moves a rule's code past the list fails here, with the place where the
+// code is now.
+func TestEachMutationApplies(t *testing.T) {
+	c, err := openCheckout()
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(mutations), 15)
+	require.GreaterOrEqual(t, len(mutations), 160)
 	rules := map[string]bool{}
 	for _, m := range mutations {
-		require.False(t, rules[m.takesOut], m.takesOut)
+		require.False(t, rules[m.takesOut], "listed twice: %s", m.takesOut)
 		rules[m.takesOut] = true
-		require.NotEmpty(t, m.edits)
-		files := map[string]bool{}
-		for _, e := range m.edits {
-			require.False(t, files[e.file], "one piece of a file: the overlay has one text for it")
-			files[e.file] = true
-			_, err := e.apply(root)
-			require.NoError(t, err)
-			require.NotEqual(t, e.from, e.to)
+		texts, err := m.apply(c)
+		if err != nil {
+			t.Errorf("%s: %v", m.takesOut, err)
 		}
-		require.NotEmpty(t, m.tests)
-		tests := testFiles(t, filepath.Join(root, m.in))
+		for file, text := range texts {
+			require.NotEqual(t, c.files[file], text, m.takesOut)
+			_, err := parser.ParseFile(token.NewFileSet(), file, text, parser.SkipObjectResolution)
+			require.NoError(t, err, m.takesOut)
+		}
+		require.NotEmpty(t, m.tests, m.takesOut)
 		for _, name := range m.tests {
-			require.Equal(t, 1, strings.Count(tests, "\nfunc "+name+"("), "%s in %s", name, m.in)
+			if _, err := c.testDir(name); err != nil {
+				t.Errorf("%s: %v", m.takesOut, err)
+			}
 		}
 	}
 }
 
-// testFiles is the text of all test files of a package.
-func testFiles(t *testing.T, dir string) string {
+// aCheckout is one with the files of a text: a line "-- name --" before each.
+func aCheckout(t *testing.T, files string) *checkout {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	require.NoError(t, err)
-	var all strings.Builder
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		all.Write(text)
+	root := t.TempDir()
+	for _, file := range strings.Split(files, "-- ")[1:] {
+		name, text, _ := strings.Cut(file, " --\n")
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
-	return all.String()
+	c, err := readCheckout(root)
+	require.NoError(t, err)
+	return c
 }
 
-func TestAPieceThatIsGoneOrAmbiguousIsAnError(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.go"), []byte("one two two"), 0o600))
-	e := edit{"x.go", "one", "1"}
-	text, err := e.apply(dir)
-	require.NoError(t, err)
-	require.Equal(t, "1 two two", text)
-	for _, from := range []string{"two", "three"} {
-		e.from = from
-		_, err = e.apply(dir)
-		require.ErrorContains(t, err, "list.go")
+const aLibrary = `
+-- lock.go --
+package etcdlock
+
+// Lock has the word guard in its comment: guard()
+func (m *Mutex) Lock() {
+	guard()
+	enter(
+		m,
+	)
+}
+
+func (h Hold[T]) Err() { look(); look() }
+
+const (
+	most = 40 // permits
+	few  = 4
+)
+
+func flock() { linux() }
+-- flock_other.go --
+package etcdlock
+
+func flock() { other() }
+-- internal/queue/queue.go --
+package queue
+
+func (q *Queue) Enter() { guard() }
+-- cmd/a/main.go --
+package main
+
+func main() { a() }
+-- cmd/b/main.go --
+package main
+
+func main() { b() }
+-- lock_test.go --
+package etcdlock
+
+func TestALock() { guard() }
+-- internal/queue/queue_test.go --
+package queue
+
+func TestAQueue() {}
+func TestTwice() {}
+-- cmd/a/main_test.go --
+package main
+
+func TestTwice() {}
+`
+
+func TestAMutationIsFoundBySymbol(t *testing.T) {
+	c := aCheckout(t, aLibrary)
+	for _, tt := range []struct {
+		symbol, from, to string
+		file, want       string
+	}{
+		{"etcdlock.(*Mutex).Lock", "guard()", "", "lock.go", "Lock() {\n\t\n\tenter("},
+		{"etcdlock.(*Mutex).Lock", "enter(m, )", "", "", "does not have the text"},
+		{"etcdlock.(*Mutex).Lock", "enter( m, )", "leave()", "lock.go", "guard()\n\tleave()\n}"},
+		{"etcdlock.most", "40", "1", "lock.go", "most = 1 // permits"},
+		{"etcdlock.flock", "other()", "", "flock_other.go", "func flock() {  }"},
+		{"queue.(*Queue).Enter", "guard()", "", "internal/queue/queue.go", "Enter() {  }"},
+		{"internal/queue.(*Queue).Enter", "guard()", "", "internal/queue/queue.go", "Enter() {  }"},
+		{"cmd/a.main", "a()", "", "cmd/a/main.go", "main() {  }"},
+
+		{"main.main", "a()", "", "", "main.main is ambiguous, write the directory for the package: cmd/a/main.go:3, cmd/b/main.go:3"},
+		{"etcdlock.Hold.Err", "look()", "", "", "has the text 2 times, make it longer: lock.go:11, lock.go:11"},
+		// Moved to another package, renamed, moved to another function.
+		{"lockmgr.(*Manager).Enter", "guard()", "", "", "there is no lockmgr.(*Manager).Enter\n\ttext: guard()\n\tthe text stands at internal/queue/queue.go:3 in queue.(*Queue).Enter; lock.go:5 in etcdlock.(*Mutex).Lock"},
+		{"etcdlock.few", "most = 40", "", "", "etcdlock.few at lock.go:15 does not have the text\n\ttext: most = 40\n\tthe text stands at lock.go:14 in etcdlock.most"},
+		// Changed itself.
+		{"etcdlock.(*Mutex).Lock", "enterOnce(", "", "", "the line most like it is lock.go:6 in etcdlock.(*Mutex).Lock: enter("},
+		{"etcdlock.(*Lock).Open", "if other(x) {", "", "", "the line most like it is flock_other.go:3 in etcdlock.flock: func flock() { other() }"},
+	} {
+		texts, err := (&mutation{edits: []edit{{tt.symbol, tt.from, tt.to}}}).apply(c)
+		if tt.file == "" {
+			require.ErrorContains(t, err, tt.want)
+			continue
+		}
+		require.NoError(t, err)
+		require.Len(t, texts, 1)
+		require.Contains(t, texts[tt.file], tt.want)
 	}
+}
+
+func TestTheEditsOfAMutationMayBeInOneFile(t *testing.T) {
+	c := aCheckout(t, aLibrary)
+	m := &mutation{edits: []edit{
+		{"etcdlock.(*Mutex).Lock", "guard()", "nothing()"},
+		{"etcdlock.few", "4", "5"},
+		{"queue.(*Queue).Enter", "guard()", "nothing()"},
+	}}
+	texts, err := m.apply(c)
+	require.NoError(t, err)
+	require.Len(t, texts, 2)
+	require.Contains(t, texts["lock.go"], "nothing()\n\tenter(")
+	require.Contains(t, texts["lock.go"], "few  = 5")
+
+	m.edits = append(m.edits, edit{"etcdlock.(*Mutex).Lock", "guard() enter(", "nothing("})
+	_, err = m.apply(c)
+	require.ErrorContains(t, err, "two edits overlap at lock.go:5")
+}
+
+func TestATestIsFoundByItsName(t *testing.T) {
+	c := aCheckout(t, aLibrary)
+	dir, err := c.testDir("TestAQueue")
+	require.NoError(t, err)
+	require.Equal(t, "internal/queue", dir)
+	_, err = c.testDir("TestALocker")
+	require.EqualError(t, err, "no test TestALocker; the nearest name is TestALock in .")
+	_, err = c.testDir("TestTwice")
+	require.EqualError(t, err, "tests named TestTwice in cmd/a and internal/queue: rename one")
 }

@@ -2,62 +2,65 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // mutation takes one rule out of the library, by exchanging pieces of its source.
 type mutation struct {
 	takesOut string   // the rule, and the trap it is there for
-	edits    []edit   // in different files; more than one where a rule is kept twice
-	in       string   // the package of the tests, from the root of the checkout
-	tests    []string // each of them has to fail
+	edits    []edit   // more than one where a rule is kept twice
+	tests    []string // each of them has to fail; their package is found by their name
 }
 
-// files are those that it changes.
-func (m *mutation) files() string {
+// edit exchanges one piece of a declaration. The file is found by the symbol, so an edit
+// still applies after the declaration has moved to another file.
+type edit struct {
+	// symbol is the declaration with its package, as in queue.(*Queue).Enter or
+	// queue.MostSwept. A package main is named by its directory: cmd/etcdlock.run.
+	symbol string
+	// from stands in the declaration exactly once. White space is compared loosely: any
+	// amount of it equals any other.
+	from string
+	to   string
+}
+
+// symbols returns the declarations that m changes.
+func (m *mutation) symbols() string {
 	var all []string
 	for _, e := range m.edits {
-		all = append(all, e.file)
+		all = append(all, e.symbol)
 	}
 	return strings.Join(all, ", ")
 }
 
-// edit exchanges one piece of a file.
-type edit struct {
-	file     string // from the root of the checkout
-	from, to string // from is in the file exactly once
+// String is the text that a mutation is chosen by.
+func (m *mutation) String() string {
+	return strings.Join([]string{m.takesOut, m.symbols(), strings.Join(m.tests, ", ")}, " | ")
 }
 
-// apply returns the text of the file with the piece exchanged. It is an error when that
-// is not in it exactly once: the list has fallen behind the code.
-func (e *edit) apply(root string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(root, e.file))
-	if err != nil {
-		return "", err
-	}
-	if n := strings.Count(string(text), e.from); n != 1 {
-		return "", fmt.Errorf("%s: found %d times, must be once; adapt test/mutants/list.go:\n%s", e.file, n, e.from)
-	}
-	return strings.Replace(string(text), e.from, e.to, 1), nil
-}
-
-// checkoutRoot is the directory of the root module, looked for from here upwards.
-func checkoutRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil && strings.HasPrefix(string(text), "module github.com/etcdlock/etcdlock\n") {
-			return dir, nil
+// apply returns the new texts of the files that m changes, by their paths from the root
+// of the checkout. It is an error when the list has fallen behind the code.
+func (m *mutation) apply(c *checkout) (map[string]string, error) {
+	places := map[string][]place{}
+	for _, e := range m.edits {
+		p, err := c.find(e)
+		if err != nil {
+			return nil, err
 		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("no checkout of etcdlock around the working directory")
-		}
-		dir = parent
+		places[p.file] = append(places[p.file], p)
 	}
+	texts := map[string]string{}
+	for file, ps := range places {
+		text := c.files[file]
+		slices.SortFunc(ps, func(a, b place) int { return b.from - a.from }) // the last one first: it moves none
+		for i, p := range ps {
+			if i > 0 && p.to > ps[i-1].from {
+				return nil, fmt.Errorf("two edits overlap at %s", c.line(file, p.from))
+			}
+			text = text[:p.from] + p.edit.to + text[p.to:]
+		}
+		texts[file] = text
+	}
+	return texts, nil
 }

@@ -1,0 +1,152 @@
+package main
+
+// electionMutations are about elections, observers, services and crash detection.
+var electionMutations = []mutation{
+	{
+		takesOut: "a vacancy is an observation (B8)",
+		edits: []edit{
+			{"queue.(*follower).report", "f.told, f.last = true, first", "f.told, f.last = true, first\nif first == nil {\nreturn true, nil\n}"},
+		},
+		tests: []string{"TestAnObserverSeesThePresentLeaderFirst"},
+	},
+	{
+		takesOut: "Run resigns only when the work has returned (B13)",
+		edits: []edit{
+			{"etcdlock.(*runner).lead", "err = r.fn(work, term)", "context.AfterFunc(ctx, func() { term.abandon() })\nerr = r.fn(work, term)"},
+		},
+		tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned"},
+	},
+	{
+		takesOut: "the lease of work that does not stop is not renewed (E7)",
+		edits: []edit{
+			{"etcdlock.(*guard).awaitReturn", `g.starve(fmt.Errorf("its work`, `_ = (fmt.Errorf("its work`},
+		},
+		tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease"},
+	},
+	{
+		takesOut: "the lease of work that reports no progress is not renewed (E7)",
+		edits: []edit{
+			{"etcdlock.(*guard).awaitOrder", "g.starve(why)\ng.tell", "g.tell"},
+		},
+		tests: []string{"TestALeaderThatReportsNoProgressMakesRoom"},
+	},
+	{
+		takesOut: "a process whose work ignores a loss ends before another leads",
+		edits: []edit{
+			{"etcdlock.(*guard).within", "left := min(time.Until(until), g.term.timeFor(eighths))", "left := time.Until(until)"},
+		},
+		tests: []string{"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads", "TestAProcessWhoseTermIsLostWhileItsWorkStopsEndsBeforeAnybodyElseLeads"},
+	},
+	{
+		takesOut: "work that steps down raises no alarm (E14)",
+		edits: []edit{
+			{"etcdlock.(*runner).makeWay", "case term.Err() == nil && work.Err() == nil:", "case work.Err() == nil:"},
+		},
+		tests: []string{"TestWorkThatStepsDownRaisesNoFalseAlarm"},
+	},
+	{
+		takesOut: "a callback that ends its goroutine does not end the others (E12)",
+		edits: []edit{
+			{"etcdlock.(*notices).run", "if calling {", "if false {"},
+		},
+		tests: []string{"TestACallbackThatCallsGoexitHasReturned"},
+	},
+	{
+		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
+		edits: []edit{
+			{"etcdlock.(*Session).noteLoss", "s.losses = append(s.losses, t)", "_ = t"},
+		},
+		tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
+	},
+	{
+		takesOut: "a hold is not handed over from under a nested hold (L8)",
+		edits: []edit{
+			{"etcdlock.(*Hold).releaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
+		},
+		tests: []string{"TestATransferUnderANestedHoldIsRefused"},
+	},
+	{
+		takesOut: "a candidate that flaps needs more passes",
+		edits: []edit{
+			{"etcdlock.(*verdict).take", "v.need = min(2*v.need, maxNeed*v.failures)", "v.need = v.failures"},
+		},
+		tests: []string{"TestWhoFlapsIsAskedForMoreAndWhoIsWellForLongIsForgiven", "TestTheVerdictOnHealth"},
+	},
+	{
+		takesOut: "observers share a watch",
+		edits: []edit{
+			{"etcdlock.(*Session).joinObservation", "o = s.observations[name]", "o = nil"},
+		},
+		tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
+	},
+	{
+		takesOut: "what is kept for observers is bounded",
+		edits: []edit{
+			{"etcdlock.(*observation).see", "for len(o.changes) > 1 && (", "for false && ("},
+		},
+		tests: []string{"TestWhatAnObservationKeepsIsBounded"},
+	},
+	{
+		takesOut: "a leader that may have given up during an outage is marked",
+		edits: []edit{
+			{"etcdlock.(*Session).judge", "h.Unconfirmed = o.Until", "h.Unconfirmed = false && o.Until"},
+		},
+		tests: []string{"TestALeaderThatMayHaveGivenUpDuringAnOutageIsMarked"},
+	},
+	{
+		takesOut: "an observer that joins others is told the leader",
+		edits: []edit{
+			{"etcdlock.(*Session).observe", "if shared {", "if false {"},
+		},
+		tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
+	},
+	{
+		takesOut: "only a refusal tells that a process is dead",
+		edits: []edit{
+			{"etcdlock.(*beacon).probe", "!errors.Is(err, syscall.ECONNREFUSED)", "errors.Is(err, syscall.EPERM)"},
+		},
+		tests: []string{"TestALeaderThatMayLiveIsLeftToItsTTL"},
+	},
+	{
+		takesOut: "a candidate backs off however short its connections to the leader are",
+		edits: []edit{
+			{"etcdlock.(*Session).sentry", "if lived && time.Since(began) >= steady {", "if lived {"},
+		},
+		tests: []string{"TestACandidateBacksOffHoweverShortItsConnectionsAre", "TestACandidateTooManyBacksOff"},
+	},
+	{
+		takesOut: "any candidate revokes a lease that is condemned",
+		edits: []edit{
+			{"etcdlock.(*Session).sentry", "s.revokeDead(name, l, r)\nreturn", "return"},
+		},
+		tests: []string{"TestALostAnswerDoesNotKeepADeadLeader", "TestAnyProcessRevokesACondemnedLease"},
+	},
+	{
+		takesOut: "a lease is either taken over or condemned",
+		edits: []edit{
+			{"etcdlock.(*Session).disown", "case r.Condemned:", "case false:"},
+		},
+		tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
+	},
+	{
+		takesOut: "a session that is left to a successor is no dead process",
+		edits: []edit{
+			{"etcdlock.(*Session).Orphan", "err := s.hush(ctx, s.Lease())", "var err error"},
+		},
+		tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
+	},
+	{
+		takesOut: "a Run whose client is closed keeps its process from being taken for dead while its work stops",
+		edits: []edit{
+			{"etcdlock.(*Session).shutdown", "if how != endWithClient || !s.cfg.dedicated {", "if true {"},
+		},
+		tests: []string{"TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne"},
+	},
+	{
+		takesOut: "a successor publishes its address again, also in the place of the former process",
+		edits: []edit{
+			{"etcdlock.(*Session).disown", `(tried || own.Address == "")`, "(tried || true)"},
+		},
+		tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
+	},
+}

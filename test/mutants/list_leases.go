@@ -1,0 +1,153 @@
+package main
+
+// leaseMutations are about leases, their deadlines and the ends of sessions.
+var leaseMutations = []mutation{
+	{
+		takesOut: "the deadline counts from the send time (C3, C4)",
+		edits: []edit{
+			{"lease.(*Config).countFrom", "if c.FromReceipt {", "if true {"},
+		},
+		tests: []string{"TestAHoldEndsByTheSendTimeOfTheLastAnsweredRenewal"},
+	},
+	{
+		takesOut: "the TTL that deadlines are derived from has no lock-delay in it",
+		edits: []edit{
+			{"lease.(*Lease).TTL", "return l.granted - l.cfg.Delay", "return l.granted"},
+		},
+		tests: []string{"TestNothingThatReasonsWithTheTTLCountsTheLockDelay"},
+	},
+	{
+		takesOut: "an answer that comes after the end extends nothing",
+		edits: []edit{
+			{"lease.(*Lease).extend", "if l.cfg.Clock() < l.validUntil && l.starved == nil {", "if true {"},
+		},
+		tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
+	},
+	{
+		takesOut: "a machine that slept looks at the clock before it says that it holds",
+		edits: []edit{
+			{"etcdlock.(*Hold).Err", "_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
+		},
+		tests: []string{"TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp"},
+	},
+	{
+		takesOut: "nothing is handed over in memory without a look at the lease",
+		edits: []edit{
+			{"etcdlock.(*tenure).open", "t.life.over() == nil && t.lease.Err() == nil", "t.life.over() == nil"},
+			{"etcdlock.(*Hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
+		},
+		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},
+	},
+	{
+		takesOut: "a lease that was given up on purpose says so",
+		edits: []edit{
+			{"lease.(*Lease).expiry", "if l.starved != nil {\nreturn Lost(", "if false {\nreturn Lost("},
+		},
+		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas"},
+	},
+	{
+		takesOut: "a starved lease is not renewed any more",
+		edits: []edit{
+			{"lease.(*Lease).Keep", "if l.isStarved() {", "if false {"},
+		},
+		tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},
+	},
+	{
+		takesOut: "a lease that was given up is revoked however long etcd is away",
+		edits: []edit{
+			{"etcdlock.(*Session).bury", "s.revokeAtLast(s.ctx, l) != nil", "s.revoke(s.ctx, l) != nil"},
+		},
+		tests: []string{"TestASessionThatHasGivenUpRevokesItsLeaseAfterAnyOutage"},
+	},
+	{
+		takesOut: "a Close under a context that has ended makes one attempt (R6)",
+		edits: []edit{
+			{"etcdlock.lastTry", "if ctx.Err() == nil {\nreturn ctx, func() {}", "if true {\nreturn ctx, func() {}"},
+		},
+		tests: []string{"TestACloseUnderAContextThatHasEndedReleasesEverything", "TestAnOrphanUnderAContextThatHasEndedLeavesTheLease"},
+	},
+	{
+		takesOut: "no end of a session cuts the lock-delay short (R7)",
+		edits: []edit{
+			{"etcdlock.(*Session).shutdown", "s.cfg.delay > 0 && (l == present", "s.cfg.delay < 0 && (l == present"},
+		},
+		tests: []string{"TestADedicatedSessionDoesNotCutTheLockDelayShort", "TestACloseAfterAnExpiryDoesNotCutTheDelayShort"},
+	},
+	{
+		takesOut: "Close leaves the lock-delay also after an expiry that was not noticed yet",
+		edits: []edit{
+			{"etcdlock.(*Session).shutdown", "l == present && expired ||", "l == present && expired && false ||"},
+		},
+		tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
+	},
+	{
+		takesOut: "Close revokes the lease",
+		edits: []edit{
+			{"etcdlock.(*Session).shutdown", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
+		},
+		tests: []string{"TestCloseReleasesAllAndRevokesTheLeaseInOneRequest"},
+	},
+	{
+		takesOut: "Orphan waits for what has to be cleared away",
+		edits: []edit{
+			{"etcdlock.(*Session).orphan", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"},
+		},
+		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
+	},
+	{
+		takesOut: "a young hold is looked after when its lease ends",
+		edits: []edit{
+			{"etcdlock.(*Session).run", "s.attendAll()", ""},
+		},
+		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
+	},
+	{
+		takesOut: "what is acquired under a later lease is not the session's",
+		edits: []edit{
+			{"concurrency.(*Session).ownsHolds", "return s.inner.Lease() == s.id", "return true"},
+		},
+		tests: []string{"TestAGrantUnderALaterLeaseIsNotTaken"},
+	},
+	{
+		takesOut: "a smaller revision is another timeline",
+		edits: []edit{
+			{"timeline.Mark.before", "return h.Revision >= m.revision &&", "return true || h.Revision >= m.revision &&"},
+		},
+		tests: []string{"TestARollbackEndsEachHold", "TestObserversBeginAgainAfterARollback"},
+	},
+	{
+		takesOut: "another cluster is another timeline",
+		edits: []edit{
+			{"timeline.Mark.before", "(h.ClusterId == m.cluster ||", "(true || h.ClusterId == m.cluster ||"},
+		},
+		tests: []string{"TestARestoreWithABumpedRevision"},
+	},
+	{
+		takesOut: "a limit from another timeline is read again",
+		edits: []edit{
+			{"etcdlock.(*limitOrder).revision", "case o.timeline != timeline:", "case false:"},
+		},
+		tests: []string{"TestALimitFromBeforeARollbackIsReadAgain"},
+	},
+	{
+		takesOut: "a lease of another TTL is not gone on with (R3)",
+		edits: []edit{
+			{"etcdlock.(*Session).takeOverOrEnd", "if l.Granted() == asked {", "if true {"},
+		},
+		tests: []string{"TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce"},
+	},
+	{
+		takesOut: "two processes never share a lease file",
+		edits: []edit{
+			{"etcdlock.flock", "return false, nil", "return true, nil"},
+		},
+		tests: []string{"TestTwoProcessesNeverShareALeaseFile"},
+	},
+	{
+		takesOut: "what was closed is not taken up again",
+		edits: []edit{
+			{"etcdlock.(*Session).shutdown", "s.record(clientv3.NoLease)", ""},
+		},
+		tests: []string{"TestALeaseThatWasClosedIsNotTakenOver"},
+	},
+}

@@ -1,0 +1,209 @@
+package main
+
+// localMutations are about the local queue of a session, and what an unanswered request may leave.
+var localMutations = []mutation{
+	{
+		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
+		edits: []edit{
+			{"etcdlock.(*line).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
+		},
+		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
+	},
+	{
+		takesOut: "a first request that was cut off with its caller is taken back (A4)",
+		edits: []edit{
+			{"etcdlock.(*attempt).resume", "if a.unsure {\nl.suspect(", "if false {\nl.suspect("},
+		},
+		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
+	},
+	{
+		takesOut: "a first request that arrives late does not stand for long",
+		edits: []edit{
+			{"etcdlock.(*Session).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"},
+		},
+		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
+	},
+	{
+		takesOut: "a caller with little time left does not cut its request off",
+		edits: []edit{
+			{"etcdlock.(*waiter).hurries", "return ok && time.Until(deadline) <= queue.FirstBound", "return false && ok && time.Until(deadline) <= queue.FirstBound"},
+		},
+		tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
+	},
+	{
+		takesOut: "a first attempt ends when it serves no waiter any more",
+		edits: []edit{
+			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, &span{outer: s.ctx}"},
+		},
+		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
+	},
+	{
+		takesOut: "the entry of a caller that has given up names the holds of the next one",
+		edits: []edit{
+			{"etcdlock.(*line).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
+		},
+		tests: []string{"TestWhoTakesAnAttemptOverSaysWhatHeHolds"},
+	},
+	{
+		takesOut: "a caller whose goroutine ends in its own request leaves the local queue",
+		edits: []edit{
+			{"etcdlock.(*line).request", "if !returned {", "if !returned && false {"},
+		},
+		tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
+	},
+	{
+		takesOut: "a key that was found proves the outcome of a request only if no other can have written it",
+		edits: []edit{
+			{"etcdlock.(*Session).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
+		},
+		tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
+	},
+	{
+		takesOut: "the key of the former process is taken over by two requests",
+		edits: []edit{
+			{"etcdlock.(*line).attempt", "|| s.mayInherit(w.under, l.name) ||", "||"},
+		},
+		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
+	},
+	{
+		takesOut: "uncertain keys are swept together (R10)",
+		edits: []edit{
+			{"queue.MostSwept", "MostSwept = 40", "MostSwept = 1"},
+		},
+		tests: []string{"TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests"},
+	},
+	{
+		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
+		edits: []edit{
+			{"etcdlock.(*line).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
+		},
+		tests: []string{"TestAPlaceInLineIsTakenOverIfItFits", "TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
+	},
+	{
+		takesOut: "a key of the former process that does not fit is not waited for (R1)",
+		edits: []edit{
+			{"etcdlock.(*line).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
+		},
+		tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
+	},
+	{
+		takesOut: "a session never gives up a key that it uses (R2)",
+		edits: []edit{
+			{"etcdlock.(*Session).unused", "k.Lease == s.heir && !s.slots.busy(k.Name, k.Slot)", "k.Lease == s.heir && !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+		},
+		tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
+	},
+	{
+		takesOut: "a request that may arrive much later is looked for once more (A4)",
+		edits: []edit{
+			{"etcdlock.(*Session).wasSwept", "for _, late := range lateSweeps {", "for _, late := range lateSweeps[:0] {"},
+		},
+		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
+	},
+	{
+		takesOut: "an upgrade that Orphan ends leaves no mark",
+		edits: []edit{
+			{"etcdlock.(*Session).orphan", "t.unmark(errOrphaned) || !t.open() {\npending++", "!t.open() {\npending++"},
+		},
+		tests: []string{"TestWhatEndsAnUpgrade"},
+	},
+	{
+		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
+		edits: []edit{
+			{"etcdlock.(*line).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case true:"},
+		},
+		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
+	},
+	{
+		takesOut: "a large request that was given up blocks no other (A3)",
+		edits: []edit{
+			{"etcdlock.(*line).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case next == nil:"},
+		},
+		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
+	},
+	{
+		takesOut: "a try is refused because of waiters, not because of other tries (A13)",
+		edits: []edit{
+			{"etcdlock.(*line).refuses", "if w.rule == nil || l.held() {", "if true {"},
+		},
+		tests: []string{"TestReadersWhoTryAtOnceAllGetIn", "TestThoseWhoTryAtOnceAllGetPermits"},
+	},
+	{
+		takesOut: "a try does not wait (A13)",
+		edits: []edit{
+			{"etcdlock.(*line).block", "if w := e.Value.(*waiter); w.try {", "if w := e.Value.(*waiter); w.try && false {"},
+		},
+		tests: []string{"TestReadersWhoTryAtOnceAllGetIn"},
+	},
+	{
+		takesOut: "a kept key is given up for a reader of its session",
+		edits: []edit{
+			{"etcdlock.(*Session).atOnce", "l.tenure.giveUpKept() // it is kept for who wants it alone", "_ = l"},
+		},
+		tests: []string{"TestAReaderDoesNotWaitForAKeyThatItsSessionKeeps"},
+	},
+	{
+		takesOut: "an Unlock without a network is done in the background (A10)",
+		edits: []edit{
+			{"etcdlock.(*line).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
+		},
+		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
+	},
+	{
+		takesOut: "a time slice ends",
+		edits: []edit{
+			{"etcdlock.(*tenure).released", "s.cfg.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
+		},
+		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
+	},
+	{
+		takesOut: "a kept key is given up when another session lines up",
+		edits: []edit{
+			{"etcdlock.(*tenure).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
+		},
+		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
+	},
+	{
+		takesOut: "a session that keeps a key watches for other sessions from then on",
+		edits: []edit{
+			{"etcdlock.(*tenure).keep", "t.line.attend() // from now", "// from now"},
+		},
+		tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
+	},
+	{
+		takesOut: "a young hold is looked after when it is no longer young",
+		edits: []edit{
+			{"etcdlock.(*line).unattended", "l.session.settle.Set(&l.settled, l)\nl.young", "l.young"},
+			{"etcdlock.(*line).quiet", "l.session.settle.Set(&l.settled, l)", ""},
+		},
+		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
+	},
+	{
+		takesOut: "idle names are not in use",
+		edits: []edit{
+			{"etcdlock.(*Session).checkNesting", "if err != nil && s.forgetResting() {", "if err != nil && false {"},
+		},
+		tests: []string{"TestNamesAtRestMayNest"},
+	},
+	{
+		takesOut: "idle names are forgotten",
+		edits: []edit{
+			{"etcdlock.(*idleLine).Ring", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
+		},
+		tests: []string{"TestFewLinesRest"},
+	},
+	{
+		takesOut: "an Unlock whose caller gives up returns at once",
+		edits: []edit{
+			{"etcdlock.(*tenure).leaveOnce", "Leash(t.lease.Context(), ctx)", "Leash(t.lease.Context(), context.WithoutCancel(ctx))"},
+		},
+		tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
+	},
+	{
+		takesOut: "the first request of a caller ends with the lease",
+		edits: []edit{
+			{"etcdlock.(*line).request", "Leash(a.lease.Context(), ctx)", "Leash(l.session.ctx, ctx)"},
+		},
+		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
+	},
+}

@@ -1,0 +1,166 @@
+package main
+
+// watchMutations are about watches, streams and what etcd may leave out.
+var watchMutations = []mutation{
+	{
+		takesOut: "a session that keeps its key busy hears of another one",
+		edits: []edit{
+			{"queue.(*Queue).stayInView", "if shown && keeping && len(q.view.entries) > 1 {", "if shown && keeping && len(q.view.entries) > 1 && false {"},
+		},
+		tests: []string{"TestAStrangerIsNotStarvedByOneWhoKeepsItsKeyBusy"},
+	},
+	{
+		takesOut: "the deletion of another key is not taken for that of the own one",
+		edits: []edit{
+			{"queue.deleted", "string(ev.Kv.Key) == e.Key &&", ""},
+		},
+		tests: []string{"TestKeptKeysDoNotMakeADeadlock"},
+	},
+	{
+		takesOut: "watches require a leader (A22)",
+		edits: []edit{
+			{"queue.(*Queue).create", "clientv3.WithRequireLeader(life)", "life"},
+		},
+		tests: []string{"TestEveryWatchRequiresALeader"},
+	},
+	{
+		takesOut: "a waiter reads again from time to time (A21)",
+		edits: []edit{
+			{"queue.waitResync", "waitResync = 10 * time.Second", "waitResync = 1000 * time.Hour"},
+		},
+		tests: []string{"TestFollowFindsADeletionThatItsWatchWasNotTold"},
+	},
+	{
+		takesOut: "a waiter with a view reads it again from time to time (A21)",
+		edits: []edit{
+			{"queue.firstResync", "firstResync = time.Second", "firstResync = 1000 * time.Hour"},
+		},
+		tests: []string{"TestAWaitGoesOnWhateverBecomesOfItsWatch"},
+	},
+	{
+		takesOut: "a wait whose watch is silent moves to another stream",
+		edits: []edit{
+			{"queue.(*Queue).awaitInView", "if q.view.told == told {", "if false && q.view.told == told {"},
+		},
+		tests: []string{"TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent"},
+	},
+	{
+		takesOut: "the watch on the entry ahead counts only for what came after that entry was seen",
+		edits: []edit{
+			{"queue.ahead.goneBy", "ev.Kv.ModRevision > a.at", "ev.Kv.ModRevision > a.at+1000"},
+		},
+		tests: []string{"TestInACrowdTheWatchOnTheOneAheadIsKept"},
+	},
+	{
+		takesOut: "a view of deletions alone is closed when the entry ahead is not known",
+		edits: []edit{
+			{"queue.(*Queue).Enter", "q.closeStale()\nerr = q.RewriteFor(ctx, e, w) // its place", "err = q.RewriteFor(ctx, e, w) // its place"},
+		},
+		tests: []string{"TestAViewIsRightForKeysThatWereThereBefore"},
+	},
+	{
+		takesOut: "a watch that was compacted is cancelled in etcd too (E13)",
+		edits: []edit{
+			{"watch.(*stream).hear", "if resp.CompactRevision != 0 {", "if false {"},
+		},
+		tests: []string{"TestACompactedWatchIsCancelledInEtcdToo"},
+	},
+	{
+		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
+		edits: []edit{
+			{"queue.(*Queue).openByClient", "q.writer.givenUp.Add(1) > mostGivenUp", "q.writer.givenUp.Add(1) > 0"},
+		},
+		tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
+	},
+	{
+		takesOut: "an observer misses no change because a stream breaks",
+		edits: []edit{
+			{"queue.(*Queue).resume", "clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))", "clientv3.WithRange(q.end))"},
+		},
+		tests: []string{"TestNoChangeIsMissedBecauseAStreamBreaks"},
+	},
+	{
+		takesOut: "few streams of watches that were left are kept (R8)",
+		edits: []edit{
+			{"watch.(*stream).retire", "len(st.of.retired) > mostRetired", "false"},
+		},
+		tests: []string{"TestStreamsThatWereLeftAreFew"},
+	},
+	{
+		takesOut: "the streams of watches require a leader (A22)",
+		edits: []edit{
+			{"watch.newStream", "clientv3.WithRequireLeader(of.life)", "of.life"},
+		},
+		tests: []string{"TestAStreamRequiresALeader"},
+	},
+	{
+		takesOut: "a watch that is not answered sends the next ones to another stream",
+		edits: []edit{
+			{"watch.(*Watcher).Open", "w.MoveOn()", "_ = w"},
+		},
+		tests: []string{"TestAWatchThatIsNotAnsweredSendsTheNextOnesElsewhere"},
+	},
+	{
+		takesOut: "a watch whose reader is too slow ends, instead of leaving something out",
+		edits: []edit{
+			{"watch.(*stream).hear", "len(resp.Events) > 0 && !w.put(resp)", "len(resp.Events) > 0 && !w.put(resp) && false"},
+		},
+		tests: []string{"TestASlowReaderLosesItsWatchAndNobodyElse"},
+	},
+	{
+		takesOut: "a server that answers in any order gets one watch request at a time",
+		edits: []edit{
+			{"watch.(*stream).next", "st.obeys && len(st.asked) < window", "len(st.asked) < window"},
+		},
+		tests: []string{"TestAServerThatPicksTheIDsIsAskedForOneAtATime"},
+	},
+	{
+		takesOut: "a stream whose token ran out is replaced (E1)",
+		edits: []edit{
+			{"watch.(*stream).created", "if stale(resp.CancelReason) {", "if false {"},
+		},
+		tests: []string{"TestAStreamWhoseTokenRanOutIsReplaced"},
+	},
+	{
+		takesOut: "the sessions of a client share their streams (R8)",
+		edits: []edit{
+			{"perclient.(*shared).join", "e := s.all[id]", "e := s.all[new(byte)]"},
+		},
+		tests: []string{"TestTwoHundredSessionsGoByAFewStreams"},
+	},
+	{
+		takesOut: "few streams of renewals that hang are kept (R8)",
+		edits: []edit{
+			{"perclient.(*Renewals).replace", "len(r.hanging) == mostHanging", "false"},
+		},
+		tests: []string{"TestStreamsStayFewWhileEtcdHangs"},
+	},
+	{
+		takesOut: "short leases do not end the renewals of long ones",
+		edits: []edit{
+			{"perclient.(*stream).late", "time.Since(q.began) < q.patience", "time.Since(q.began) < 0"},
+		},
+		tests: []string{"TestSessionsOfShortLeasesDoNotEndTheLongLeasesOfOthers"},
+	},
+	{
+		takesOut: "a renewal that was given up says nothing of its lease",
+		edits: []edit{
+			{"perclient.(*stream).next", "q.err = context.Canceled", "q.err = nil"},
+		},
+		tests: []string{"TestARenewalThatWasGivenUpBeforeItWasSentSaysNothingOfTheLease"},
+	},
+	{
+		takesOut: "a lease that breaks the stream is renewed alone (R8)",
+		edits: []edit{
+			{"perclient.(*stream).end", "blamed := len(st.sent) > 0 && answer.Final(err)", "blamed := len(st.sent) > 0 && answer.Final(err) && false"},
+		},
+		tests: []string{"TestALeaseThatBreaksTheStreamIsRenewedAlone"},
+	},
+	{
+		takesOut: "an answer is not taken for the one to a later renewal (R8)",
+		edits: []edit{
+			{"perclient.(*Renewals).ask", "earlier = r.current.asked[id]", "_ = id"},
+		},
+		tests: []string{"TestAnAnswerBelongsToItsOwnRenewal"},
+	},
+}
