@@ -19,7 +19,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// ReleaseRequest asks the holder of a name to let go; see [Ask] and [Hold.Asked].
+// ReleaseRequest asks the holder of a name to let go; see [Session.Ask] and [Hold.Asked].
 type ReleaseRequest struct {
 	Name   string // of the lock, the semaphore or the election
 	Reason string
@@ -50,19 +50,20 @@ type asked struct {
 // askPrefix is under what requests stand, beside the queue of a name.
 func askPrefix(name string) string { return wire.Side(name, "ask/") }
 
-// Ask asks whoever holds a name now, as a lock, an election or permits, to let go, and blocks
-// until all of them have, or ctx ends. The holder decides: [Hold.Asked] tells him, if
-// he listens. Nobody is evicted, and the caller gets nothing by it: to have the lock, wait
-// in line for it.
+// Ask asks all that hold a name now, as a lock, an election or permits, to let go, and blocks until
+// all of them have, or ctx ends. The holder hears of it from [Hold.Asked], if it listens, and
+// decides. Nobody is evicted, and the caller does not get the lock by it: to have the lock, wait in
+// the queue for it.
 //
-// Asked are the sessions that hold: goroutines of one session that hand over in memory are
-// all told. A key that is kept by [WithRetention] counts as held for as long as it is kept,
-// unless its last holder has been told.
+// Asked are sessions: of goroutines that hand over in memory each is told. A key that is kept by
+// [WithRetention] counts as held for as long as it is kept, unless its last holder has been told.
 //
-// The request stands in etcd, beside the queue, for as long as the call goes on, under the
-// lease of the session. Errors: that of ctx; [ErrLost] when the lease was lost;
-// [ErrSessionClosed], [ErrInvalidName]; what etcd refuses.
-func Ask(ctx context.Context, s *Session, name, reason string) error {
+// The request stands in etcd, beside the queue, for as long as the call goes on, under the lease of
+// the session. It is withdrawn when Ask returns, in the background if etcd does not answer.
+//
+// Errors: the error of ctx, and then the holders may go on; [ErrLost] if the lease was lost;
+// [ErrSessionClosed], [ErrInvalidName]; and what etcd refuses.
+func (s *Session) Ask(ctx context.Context, name, reason string) error {
 	return opError("ask for", name, s.ask(ctx, name, reason))
 }
 
@@ -179,7 +180,7 @@ func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
 	}
 }
 
-// Asked tells of everybody who asks this holder to let go, by [Ask]. It is for the holder to
+// Asked tells of everybody who asks this holder to let go, by [Session.Ask]. It is for the holder to
 // decide: to come to an end soon, or to go on. The channel is closed when the hold ends.
 //
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold;

@@ -16,7 +16,7 @@ import (
 
 // askLater asks in the background.
 func (w *world) askLater(s *Session, name, reason string) *pending[struct{}] {
-	p := start(w, func(ctx context.Context) (struct{}, error) { return struct{}{}, Ask(ctx, s, name, reason) })
+	p := start(w, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.Ask(ctx, name, reason) })
 	w.pass(100 * time.Millisecond)
 	return p
 }
@@ -48,7 +48,7 @@ func (w *world) notTold(from <-chan ReleaseRequest) {
 func TestAHolderIsToldOfEverybodyWhoAsksHimToLetGo(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := w.session("a"), w.session("b")
-		require.NoError(w, Ask(w.ctx, b, "m", "for nothing"), "nobody holds")
+		require.NoError(w, b.Ask(w.ctx, "m", "for nothing"), "nobody holds")
 		l := w.lock(NewMutex(a, "m"))
 		before := w.askLater(b, "m", "before he listens")
 		asked := l.Asked()
@@ -175,9 +175,9 @@ func TestARequestGoesWithItsAsker(t *testing.T) {
 		p = w.askLater(c, "m", "")
 		require.NoError(w, c.Close(w.ctx))
 		p.fails(ErrSessionClosed)
-		require.ErrorIs(w, Ask(w.ctx, c, "m", ""), ErrSessionClosed)
-		require.ErrorIs(w, Ask(w.ctx, nil, "m", ""), ErrSessionClosed)
-		require.ErrorIs(w, Ask(w.ctx, l.tenure.line.session, "m/", ""), ErrInvalidName)
+		require.ErrorIs(w, c.Ask(w.ctx, "m", ""), ErrSessionClosed)
+		require.ErrorIs(w, (*Session)(nil).Ask(w.ctx, "m", ""), ErrSessionClosed)
+		require.ErrorIs(w, l.tenure.line.session.Ask(w.ctx, "m/", ""), ErrInvalidName)
 		require.NoError(w, l.Unlock(w.ctx))
 	})
 }
@@ -205,7 +205,7 @@ func TestWithoutPermissionNobodyIsMisled(t *testing.T) {
 		a, b := w.session("a"), w.session("b")
 		l := w.lock(NewMutex(a, "m"))
 		w.every("b", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Put)
-		require.ErrorIs(w, Ask(w.ctx, b, "m", ""), rpctypes.ErrPermissionDenied)
+		require.ErrorIs(w, b.Ask(w.ctx, "m", ""), rpctypes.ErrPermissionDenied)
 		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Range, simetcd.Watch)
 		asked := l.Asked()
 		w.pass(10 * time.Second)

@@ -40,7 +40,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 			start(w, func(ctx context.Context) (any, error) { return NewMutex(s, "taken").Lock(ctx) }),
 			start(w, func(ctx context.Context) (any, error) { return NewElection(s, "led by b").Campaign(ctx, "A") }),
 			start(w, func(ctx context.Context) (any, error) {
-				return nil, Ask(ctx, s, "taken", "for a test")
+				return nil, s.Ask(ctx, "taken", "for a test")
 			}),
 			start(w, func(ctx context.Context) (any, error) {
 				for _, err := range NewElection(s, "led by b").Observe(ctx) {

@@ -36,16 +36,18 @@ func (d Deadlock) String() string {
 	return b.String()
 }
 
-// Deadlocks reads all that holds and waits under a prefix, at one revision, and finds the
-// cycles of waits in it: for everyone who waits in one while he holds something, the
-// shortest one that he is in. Who stands in line in between is a part of it.
+// Deadlocks reads all holders and waiters under a prefix, at one revision, and finds the cycles of
+// waits among them: for each waiter in a cycle that holds something meanwhile, the shortest cycle
+// that it is in. Entries in the queue between the two belong to the cycle. It blocks until etcd has
+// answered or ctx ends.
 //
-// What a waiter holds is known from the context of his call, see [WithDeadlockDetection], and
-// stands in his entry. Not seen is who does not tell: users of other libraries, a call with a
-// context that does not carry what the caller holds, candidates of an election, and who waits
-// for another goroutine of his own session, unless with WithDeadlockDetection. It blocks
-// until etcd has answered or ctx ends.
-func Deadlocks(ctx context.Context, s *Session, prefix string) ([]Deadlock, error) {
+// What a waiter holds is known from the context of its call, see [WithDeadlockDetection], and
+// stands in its entry. Deadlocks cannot see waits that are not recorded in etcd: those of other
+// libraries, calls whose context does not carry what the caller holds, candidates of an election,
+// and a wait for another goroutine of the same session unless it has WithDeadlockDetection.
+//
+// Errors: the error of ctx, [ErrSessionClosed], and what etcd refuses.
+func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, error) {
 	if s == nil || s.Err() != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), s.usable("-"))
 	}

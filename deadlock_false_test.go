@@ -29,7 +29,7 @@ func TestValuesThatMakeNoSenseHarmNobody(t *testing.T) {
 		}
 		w.PutKey("no-queue", `{"holds":["stray/0"]}`, clientv3.NoLease)
 		w.PutKey("/", `{"holds":["stray/0"]}`, clientv3.NoLease)
-		_, err := Deadlocks(w.ctx, a, "")
+		_, err := a.Deadlocks(w.ctx, "")
 		require.NoError(w, err)
 		require.Empty(w, w.deadlocks(a, "x"))
 
@@ -62,7 +62,7 @@ func TestDeadlocksAmongManyWaitersAreFoundSoon(t *testing.T) {
 		require.Less(w, time.Since(began), time.Second) // of virtual time: one read
 		w.PutKey("other/1", "", clientv3.NoLease)
 		w.PutKey("other/x", `{"holds":["crowd/0"]}`, clientv3.NoLease)
-		found, err := Deadlocks(w.ctx, a, "")
+		found, err := a.Deadlocks(w.ctx, "")
 		require.NoError(w, err)
 		require.Len(w, found, 1)
 		require.Len(w, found[0], 2)
@@ -76,14 +76,14 @@ func TestDeadlocksAmongManyWaitersAreFoundSoon(t *testing.T) {
 func TestDeadlocksTellsItsErrors(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		_, err := Deadlocks(w.ctx, nil, "x")
+		_, err := (*Session)(nil).Deadlocks(w.ctx, "x")
 		require.ErrorIs(w, err, ErrSessionClosed)
 		w.Client("a").Cut()
-		_, err = Deadlocks(w.timeout(time.Second), s, "x")
+		_, err = s.Deadlocks(w.timeout(time.Second), "x")
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 		w.Client("a").Heal()
 		require.NoError(w, s.Close(w.ctx))
-		_, err = Deadlocks(w.ctx, s, "x")
+		_, err = s.Deadlocks(w.ctx, "x")
 		require.ErrorIs(w, err, ErrSessionClosed)
 	})
 }

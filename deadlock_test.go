@@ -32,7 +32,7 @@ func (w *world) lockUnder(under context.Context, m *Mutex) *pending[*Lock] {
 // deadlocks are those under a prefix, as the names in which their members wait.
 func (w *world) deadlocks(s *Session, prefix string) []string {
 	w.Helper()
-	found, err := Deadlocks(w.ctx, s, prefix)
+	found, err := s.Deadlocks(w.ctx, prefix)
 	require.NoError(w, err)
 	all := make([]string, 0, len(found))
 	for _, d := range found {
@@ -57,7 +57,7 @@ func TestADeadlockOfTwoIsFoundAndTheYoungerOneIsRefused(t *testing.T) {
 		blind := w.lockUnder(lb.Context(), NewMutex(b, "x/1")) // without the option it waits
 		blind.isWaiting()
 		require.Equal(w, []string{"a:x/2 b:x/1"}, w.deadlocks(a, "x/"))
-		found, err := Deadlocks(w.ctx, b, "")
+		found, err := b.Deadlocks(w.ctx, "")
 		require.NoError(w, err)
 		require.Equal(w, lb.Key(), found[0][0].For.Key)
 		require.Equal(w, []string{la.Key()}, found[0][0].Waiter.Holds)

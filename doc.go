@@ -91,7 +91,7 @@
 // Without this context a goroutine waits for itself like for anyone else.
 //
 // What a caller holds by his context stands in the entry with which he waits, and is kept
-// true while he does. From this [Deadlocks] and [WithDeadlockDetection] know who waits for
+// true while he does. From this [Session.Deadlocks] and [WithDeadlockDetection] know who waits for
 // whom; of those in a cycle the last one to come is told, and no other.
 //
 // # What is not guaranteed
@@ -149,7 +149,7 @@
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
 // grants it. Renewing a lease needs permission on every key under it: one session for
-// one identity. A [Semaphore], [Ask], [Hold.Asked] and [Term.Transfer] have keys beside the
+// one identity. A [Semaphore], [Session.Ask], [Hold.Asked] and [Term.Transfer] have keys beside the
 // queue, under the name and a zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
 // prefix of a group of names ("orders/") has all of it. docs/security.md in the
 // repository has the commands.
@@ -167,7 +167,7 @@
 // "bound", the revision from which on entries wait for it; its own without), and "counted"
 // for "permits" of "limit" (with "ordered" if it was set by [Semaphore.SetLimit], which stands
 // above what a process was given). A value that is not understood, or does not say "since"
-// when, wants all. "holds" and "all" are for [Deadlocks]; a key or name in them that is no UTF-8
+// when, wants all. "holds" and "all" are for [Session.Deadlocks]; a key or name in them that is no UTF-8
 // is written as a zero byte and its bytes in hexadecimal. Who can hold beside others of his
 // session has further keys, with a point and a number behind the lease. Beside a queue, under
 // the name and a zero byte, stand the limit that was set ("limit"), requests to let go

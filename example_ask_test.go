@@ -9,7 +9,7 @@ import (
 )
 
 // A long job holds the lock and lets go when an operator asks it to.
-func ExampleAsk() {
+func ExampleSession_Ask() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()
@@ -30,7 +30,7 @@ func ExampleAsk() {
 		stopped <- lock.Unlock(ctx) // after coming to a good end
 	}()
 
-	if err := etcdlock.Ask(ctx, session, "reindex", "deployment"); err != nil { // by somebody else
+	if err := session.Ask(ctx, "reindex", "deployment"); err != nil { // by somebody else
 		log.Fatal(err)
 	}
 	fmt.Println("it has let go:", <-stopped)

@@ -226,7 +226,7 @@ func (r row) chosen(at string) (values []*optionValue) {
 // operations are those of the API that a fleet has to have called with success, and what takes more than one
 // process to happen. TestEveryOperationIsOneOfTheFleet compares them with the package's source.
 var operations = []string{
-	"Ask", "Deadlock.String", "Deadlocks", "DoAll", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
+	"Session.Ask", "Deadlock.String", "Session.Deadlocks", "DoAll", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
 	"Election.Observe", "Election.Queue", "Election.Run", "Hold.Asked", "Hold.Context", "Hold.CreateRevision", "Hold.Deadline", "Hold.Done", "Hold.Err",
 	"Hold.Guard", "Hold.Key", "Hold.Token", "Leader.Vacant", "Lock.Unlock", "LockAll", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",

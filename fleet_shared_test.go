@@ -286,11 +286,11 @@ func (o *operator) round(ctx context.Context) {
 		}
 		report("Semaphore.SetLimit", err)
 	case 4:
-		err := Ask(ctx, s, fleetNames[o.r.IntN(len(fleetNames)-2)], fleetReason)
-		report("Ask", err)
+		err := s.Ask(ctx, fleetNames[o.r.IntN(len(fleetNames)-2)], fleetReason)
+		report("Session.Ask", err)
 	case 5:
-		all, err := Deadlocks(ctx, s, "dead/")
-		report("Deadlocks", err)
+		all, err := s.Deadlocks(ctx, "dead/")
+		report("Session.Deadlocks", err)
 		for _, d := range all {
 			o.op("Deadlock.String")
 			_ = d.String()

@@ -57,7 +57,7 @@ func TestAHolderOfANameThatIsNotUTF8CanBeAskedToLetGo(t *testing.T) {
 		lock := w.lock(NewMutex(w.session("a"), "\xff"))
 		asked := lock.Asked()
 		asks := start(w, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, Ask(ctx, w.session("b"), "\xff", "please")
+			return struct{}{}, w.session("b").Ask(ctx, "\xff", "please")
 		})
 		select {
 		case r := <-asked:
@@ -105,7 +105,7 @@ func TestNoErrorIsAsLongAsTheNameThatItQuotes(t *testing.T) {
 			short(err)
 			_, err = NewElection(a, name).Leader(w.ctx)
 			short(err)
-			short(Ask(w.ctx, a, name, ""))
+			short(a.Ask(w.ctx, name, ""))
 		}
 		_, err = NewElection(a, long).Campaign(held.Context(), "v")
 		short(err)
@@ -122,7 +122,7 @@ func TestNoErrorIsAsLongAsTheNameThatItQuotes(t *testing.T) {
 		require.NoError(w, a.Close(w.ctx))
 		_, err = NewMutex(a, long).Lock(w.ctx)
 		short(err)
-		_, err = Deadlocks(w.ctx, a, long)
+		_, err = a.Deadlocks(w.ctx, long)
 		short(err)
 		w.DeleteKey(long + "/in/1f")
 	})

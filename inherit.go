@@ -59,7 +59,7 @@ func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 
 // ReleaseAdopted deletes the keys of the names that [Session.Adopted] lists, or of the given names
 // among them. A key that this process uses is never deleted. Without names it also withdraws the
-// requests of [Ask] that the former process left. It blocks until etcd has confirmed
+// requests of [Session.Ask] that the former process left. It blocks until etcd has confirmed
 // the deletion or ctx ends. After an error it is unknown which of the keys are gone: call it
 // again.
 func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
@@ -102,7 +102,7 @@ func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 	return all, nil
 }
 
-// giveUpRequests deletes the requests of [Ask] under the lease that was taken over, of calls in which the former process
+// giveUpRequests deletes the requests of [Session.Ask] under the lease that was taken over, of calls in which the former process
 // was killed. Holders would be asked for as long as the session lives.
 func (s *Session) giveUpRequests(ctx context.Context) error {
 	if id := s.Lease(); id == clientv3.NoLease || id != s.heir {

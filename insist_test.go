@@ -41,7 +41,7 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 		"limit":                func(w *world, s *Session) error { _, err := NewSemaphore(s, "s", 2).Limit(w.ctx); return err },
 		"set limit":            func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 3) },
 		"set limit of holders": func(w *world, s *Session) error { return NewSemaphore(s, held, 2).SetLimit(w.ctx, 3) },
-		"ask":                  func(w *world, s *Session) error { return Ask(w.ctx, s, held, "reason") },
+		"ask":                  func(w *world, s *Session) error { return s.Ask(w.ctx, held, "reason") },
 		"inherited": func(w *world, _ *Session) error {
 			names, err := w.sessions[1].Adopted(w.ctx)
 			require.Equal(w, []string{left}, names)
@@ -49,7 +49,7 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 		},
 		"release adopted": func(w *world, _ *Session) error { return w.sessions[1].ReleaseAdopted(w.ctx, left) },
 		"unset limit":     func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
-		"deadlocks":       func(w *world, s *Session) error { _, err := Deadlocks(w.ctx, s, "m"); return err },
+		"deadlocks":       func(w *world, s *Session) error { _, err := s.Deadlocks(w.ctx, "m"); return err },
 		"try":             func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
 		"lock all":        func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
 	} {

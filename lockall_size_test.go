@@ -64,7 +64,7 @@ func TestADeadlockOfSetsWithLongNamesIsFound(t *testing.T) {
 		w.pass(time.Second)
 		other := start(w, setOf(b, two, append([]string{"d/one"}, names...)...))
 		w.pass(time.Second)
-		found, err := Deadlocks(w.ctx, w.session("admin"), "d/")
+		found, err := w.session("admin").Deadlocks(w.ctx, "d/")
 		require.NoError(w, err)
 		require.Len(w, found, 1)
 		require.Len(w, found[0], 2, "the two sets, each of which is one waiter")

@@ -326,7 +326,7 @@ type DeadlockOption struct{ prefix string }
 // what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
 // the context: call under [Hold.Context], or the context of Do, of what is held. It costs
 // one read of everything under prefix for each such wait in line; choose the prefix so
-// that all locks which are taken together are under it. See [Deadlocks].
+// that all locks which are taken together are under it. See [Session.Deadlocks].
 //
 // Of those in a cycle the one that lined up last is told, if it has the option. Callers of
 // one session that hold something else then line up in etcd each for himself, where others

@@ -48,7 +48,7 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 				bounded, cancel = context.WithDeadline(ctx, began.Add(timeout))
 			}
 			defer cancel()
-			err = etcdlock.Ask(bounded, s, args[0], reason)
+			err = s.Ask(bounded, args[0], reason)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 				return timedOutError{fmt.Errorf("%s: still held after %v", wire.Quote(args[0]), timeout)}
 			}

@@ -63,7 +63,7 @@ func (c *connection) findDeadlocks(ctx context.Context, prefix string) ([]etcdlo
 	defer end()
 	ctx, cancel := context.WithTimeout(ctx, c.commandTimeout)
 	defer cancel()
-	return etcdlock.Deadlocks(ctx, s, prefix)
+	return s.Deadlocks(ctx, prefix)
 }
 
 func (o *output) deadlocks(found []etcdlock.Deadlock) error {

@@ -171,7 +171,7 @@ etcdctl user grant-role one one`)
 
 	held := w.must(newOurMutex(w, w.as("orders"), "orders/42"))
 	beside := map[string]func(ctx context.Context) error{
-		"Ask": func(ctx context.Context) error { return etcdlock.Ask(ctx, s, "orders/42", "") },
+		"Ask": func(ctx context.Context) error { return s.Ask(ctx, "orders/42", "") },
 		"Acquire": func(ctx context.Context) error {
 			_, err := etcdlock.NewSemaphore(s, "orders/42", 2).Acquire(ctx, 1)
 			return err
