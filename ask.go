@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -71,8 +72,8 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err := s.usable(name); err != nil {
 		return err
 	}
-	within := &span{outer: ctx}
-	defer within.end(context.Canceled)
+	within := lazyctx.New(ctx)
+	defer within.Cancel(context.Canceled)
 	ls, err := s.awaitLease(within)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -60,7 +61,8 @@ func (t *tenure) detached() bool {
 	if !t.open() {
 		return false
 	}
-	t.stay = span{of: &t.life}
+	t.stay = lazyctx.Context{}
+	t.stay.PartOf(&t.life)
 	l.tenure = nil
 	if l.own() {
 		l.slots = nil // it is the tenure's from now on

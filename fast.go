@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -29,9 +30,9 @@ type attempt struct {
 	lease  *lease.Lease
 	slot   wire.Slot
 	of     *waiter
-	entry  *queue.Entry // nil: none is known to stand
-	unsure bool         // it may stand all the same, or may come yet
-	wanted span         // ends when nobody is left whom it serves
+	entry  *queue.Entry    // nil: none is known to stand
+	unsure bool            // it may stand all the same, or may come yet
+	wanted lazyctx.Context // ends when nobody is left whom it serves
 }
 
 // attempt gives the line, which nobody has, to a waiter who has just joined; nil if the
@@ -46,7 +47,7 @@ func (l *line) attempt(w *waiter) *attempt {
 	l.take()
 	s.slots.hold(l.name, w.rank)
 	a := &attempt{lease: w.under, slot: w.rank, of: w}
-	a.wanted.within(s.ctx)
+	a.wanted.Within(s.ctx)
 	l.served, l.wanted = w, &a.wanted
 	return a
 }
@@ -120,7 +121,7 @@ func (l *line) refused(a *attempt, err error) {
 // resume goes on with an attempt, in the line's goroutine.
 func (a *attempt) resume(l *line) {
 	defer l.done()
-	if a.entry == nil && a.wanted.over() != nil {
+	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
 			l.suspect(a.lease, a.slot, 1, soonSweep)
 		}
@@ -144,7 +145,7 @@ func (l *line) unattended(a *attempt) *Hold {
 	l.session.mu.Unlock()
 	l.session.settle.Set(&l.settled, l)
 	l.young.Store(t)
-	if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
+	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 		l.attend() // whoever wanted that may have come before the tenure was there to be found
 	}
 	return a.of.given.hold
@@ -184,8 +185,8 @@ func (l *line) leftAlone(t *tenure) bool {
 	}
 	l.settled.Stop()
 	l.tenure, l.served, l.blocked, l.waiting = nil, nil, false, nil
-	t.life.end(ErrReleased)
-	t.settled.happen()
+	t.life.Cancel(ErrReleased)
+	t.settled.Set()
 	s.dropSlot(l.name, t.slot)
 	l.idle()
 	return true

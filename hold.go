@@ -70,7 +70,7 @@ func (h *Hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		ctx, cancel := context.WithCancelCause(h.tenure.life.context())
+		ctx, cancel := context.WithCancelCause(h.tenure.life.Context())
 		h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: h.values}, cancel
 		if h.err != nil {
 			cancel(h.err)
@@ -95,7 +95,7 @@ func (h *Hold) over() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err == nil {
-		h.err = h.tenure.life.over()
+		h.err = h.tenure.life.Cause()
 	}
 	return h.err
 }
@@ -197,7 +197,7 @@ func (h *Hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 	}
 	s := t.line.session
 	s.mu.Lock()
-	settled := t.settled.wait()
+	settled := t.settled.Done()
 	s.mu.Unlock()
 	select {
 	case <-settled:
@@ -239,7 +239,7 @@ func (h *Hold) giveBack() bool {
 	if h.ctx != nil {
 		h.cancel(ErrReleased)
 		h.err = context.Cause(h.ctx)
-	} else if over := h.tenure.life.over(); over != nil {
+	} else if over := h.tenure.life.Cause(); over != nil {
 		h.err = over
 	}
 	return errors.Is(h.err, ErrReleased)

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -189,10 +190,10 @@ func (l *line) mayInherit(ls *lease.Lease) bool {
 }
 
 // ownKeys reads the keys of the session under the names of the line, while anybody is in that.
-func (l *line) ownKeys(wanted *span, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
+func (l *line) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
 	ctx, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })()
+	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
 	return l.session.writer.OwnKeys(ctx, ls.ID(), l.names)
 }
 
@@ -204,7 +205,7 @@ type legacy struct {
 
 // adopt finds, for each name of the line, a key of the former process that fits a waiter, and takes
 // its slot; nil if there is none.
-func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
+func (l *line) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire.Slot {
 	l.legacy = legacy{}
 	if !l.mayInherit(ls) {
 		return nil
@@ -254,7 +255,7 @@ func (l *line) adopt(wanted *span, ls *lease.Lease, w *waiter) []wire.Slot {
 
 // adoptOwn changes the slots of a line of one caller's own to those of an entry of the former
 // process that fits.
-func (l *line) adoptOwn(wanted *span, ls *lease.Lease, w *waiter) {
+func (l *line) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
 	slots := l.adopt(wanted, ls, w)
 	if slots == nil {
 		return
@@ -275,7 +276,7 @@ func (l *line) adoptOwn(wanted *span, ls *lease.Lease, w *waiter) {
 
 // clearWay gives up the keys of the former process that are in the way of a waiter, whose entry is
 // e; nil if it was refused. It tells whether there were any.
-func (l *line) clearWay(wanted *span, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
+func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
 	if !l.mayInherit(ls) || e != nil && l.legacy.adopted && !l.legacy.others {
 		return false // what has come since is younger than the entry
 	}

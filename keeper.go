@@ -10,6 +10,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
@@ -132,7 +133,7 @@ func (s *Session) changed() {
 
 // awaitLease blocks until the session has a lease that can be relied on, the time for that is
 // over or the session ends; the error is the cause.
-func (s *Session) awaitLease(within *span) (*lease.Lease, error) {
+func (s *Session) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
 	for {
 		s.mu.Lock()
 		l, leased, renewed := s.lease, s.leased, s.renewed
@@ -142,8 +143,8 @@ func (s *Session) awaitLease(within *span) (*lease.Lease, error) {
 		}
 		select {
 		case <-renewed:
-		case <-within.context().Done():
-			return nil, within.over()
+		case <-within.Context().Done():
+			return nil, within.Cause()
 		case <-s.ctx.Done():
 			return nil, s.Err()
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/alarm"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -39,19 +40,19 @@ type line struct {
 	single  *queue.Queue // the same, unless it is several
 
 	// Guarded by session.mu.
-	waiters list.List     // of *waiter, in the order in which they came
-	wanted  *span         // ends when nobody is left whom the wait in etcd serves; nil while there is none
-	served  *waiter       // for whom the present entry is; nil while there is none
-	blocked bool          // it has to wait
-	waiting *queue.Entry  // the present entry, once it has to wait
-	tenure  *tenure       // nil while the session has not got the lock
-	joined  chan struct{} // holds one; somebody joined, or it is to rest no longer
-	resting bool          // nobody is in it, and nothing is left of it in etcd
-	counted bool          // among the names in use; if it rests, until that matters
-	free    bool          // and nobody has it, see fast.go
-	since   time.Time     // when it came to rest
-	tick    alarm.Alarm   // when it may have rested for long enough
-	ticks   bool          // that is set
+	waiters list.List        // of *waiter, in the order in which they came
+	wanted  *lazyctx.Context // ends when nobody is left whom the wait in etcd serves; nil while there is none
+	served  *waiter          // for whom the present entry is; nil while there is none
+	blocked bool             // it has to wait
+	waiting *queue.Entry     // the present entry, once it has to wait
+	tenure  *tenure          // nil while the session has not got the lock
+	joined  chan struct{}    // holds one; somebody joined, or it is to rest no longer
+	resting bool             // nobody is in it, and nothing is left of it in etcd
+	counted bool             // among the names in use; if it rests, until that matters
+	free    bool             // and nobody has it, see fast.go
+	since   time.Time        // when it came to rest
+	tick    alarm.Alarm      // when it may have rested for long enough
+	ticks   bool             // that is set
 
 	stirred chan struct{}          // holds one; something has happened to a tenure that is quiet
 	young   atomic.Pointer[tenure] // that nobody looks after yet; nil for none
@@ -108,7 +109,7 @@ type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
 	given   outcome         // once it has one; guarded by session.mu
-	told    event           // it has
+	told    lazyctx.Latch   // it has
 	carried *carried        // what the caller holds already
 	under   *lease.Lease    // that of the session when the waiter came; nil if it had none
 	place   *list.Element   // nil once it has an outcome or gave up; guarded by session.mu
@@ -146,7 +147,7 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*Hold, err
 // await waits for the grant.
 func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
 	l.session.mu.Lock()
-	told := w.told.wait()
+	told := w.told.Done()
 	l.session.mu.Unlock()
 	select {
 	case <-told:
@@ -325,7 +326,7 @@ func (l *line) taken() bool {
 
 // held tells whether a goroutine of this session holds alone. Called with session.mu held.
 func (l *line) held() bool {
-	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.life.over() == nil
+	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.life.Cause() == nil
 }
 
 // refuses tells whether somebody is ahead of w who does not want to wait. Those who can hold
@@ -400,7 +401,7 @@ func (l *line) tell(w *waiter, o outcome) {
 		l.waiters.Remove(w.place)
 		w.place = nil
 		w.given = o
-		w.told.happen()
+		w.told.Set()
 	}
 }
 

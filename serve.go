@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -97,7 +98,7 @@ func (l *line) serve() {
 }
 
 // serveAttempt is serve from when it is known for whom, under which lease and by which key.
-func (l *line) serveAttempt(wanted *span, a *attempt) {
+func (l *line) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	ls, first, slot := a.lease, a.of, a.slot
 	entry, rev, err := l.enter(wanted, a, &slot)
 	if err == nil {
@@ -122,7 +123,7 @@ func (l *line) serveAttempt(wanted *span, a *attempt) {
 // takeSlot chooses the key for a waiter: the session's first one, unless it can be held
 // beside that. It waits for the sweeper, which may have that key: another one would have to wait
 // for it in etcd.
-func (l *line) takeSlot(wanted *span, ls *lease.Lease, w *waiter) wire.Slot {
+func (l *line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
 	if l.own() {
 		l.adoptOwn(wanted, ls, w)
 		return l.slots[0]
@@ -134,11 +135,11 @@ func (l *line) takeSlot(wanted *span, ls *lease.Lease, w *waiter) wire.Slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := w.rank
-	for swept := s.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.over() == nil; swept = s.underSweep(ls, l.name, slot) {
+	for swept := s.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.Cause() == nil; swept = s.underSweep(ls, l.name, slot) {
 		s.mu.Unlock()
 		select {
 		case <-swept:
-		case <-wanted.context().Done():
+		case <-wanted.Context().Done():
 		}
 		s.mu.Lock()
 	}
@@ -168,10 +169,10 @@ func (l *line) dropSlot(slot wire.Slot) {
 }
 
 // want begins the time in which somebody is in the line.
-func (l *line) want() *span {
+func (l *line) want() *lazyctx.Context {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.wanted = &span{outer: l.session.ctx}
+	l.wanted = lazyctx.New(l.session.ctx)
 	if l.waiters.Len() == 0 {
 		l.unwanted()
 	}
@@ -182,7 +183,7 @@ func (l *line) want() *span {
 // waits for. Called with session.mu held.
 func (l *line) unwanted() {
 	if l.wanted != nil {
-		l.wanted.end(errUnwanted)
+		l.wanted.Cancel(errUnwanted)
 	}
 }
 
@@ -190,7 +191,7 @@ func (l *line) unwanted() {
 func (l *line) done() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
-	l.wanted.leave()
+	l.wanted.Release()
 	l.wanted, l.served, l.blocked, l.waiting = nil, nil, false, nil
 }
 
@@ -211,7 +212,7 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd; one that is
 // an attempt has was written before.
-func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+func (l *line) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
 	ls, w, e := a.lease, a.of, a.entry
 	enter := l.queue.Enter
 	if w.try {
@@ -251,7 +252,7 @@ func (l *line) enter(wanted *span, a *attempt, slot *wire.Slot) (e *queue.Entry,
 	case e.First():
 		return e, e.CreateRevision, nil
 	}
-	if wanted.over() != nil {
+	if wanted.Cause() != nil {
 		return e, 0, errUnwanted // while the key was written
 	}
 	l.clearWay(wanted, ls, w, e)
@@ -294,19 +295,19 @@ func (w *waiter) wants(ls *lease.Lease, slot wire.Slot) queue.Want {
 }
 
 // mayLead asks whether a candidate whose turn it is leads by it.
-func (l *line) mayLead(wanted *span, ls *lease.Lease, e *queue.Entry) (bool, error) {
+func (l *line) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })()
+	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
 	return l.single.MayLead(waiting, e)
 }
 
 // wait waits until the entry may go in. What it says is kept true meanwhile, see record.
-func (l *line) wait(wanted *span, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
 	check := func(ctx context.Context) error { return l.session.checkCycle(ctx, of, e) }
 	for {
 		waiting, cancel := l.record.wait(ls.Context())
-		stop := context.AfterFunc(wanted.context(), func() { cancel(errUnwanted) })
+		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
 		if err = check(waiting); err == nil {
 			check = func(context.Context) error { return nil } // it was the last one to come
 			rev, err = l.queue.Await(waiting, e)
@@ -420,7 +421,7 @@ func whyGone(ls *lease.Lease) error {
 }
 
 // fail tells those concerned why nothing was granted.
-func (l *line) fail(wanted *span, ls *lease.Lease, first *waiter, err error) {
+func (l *line) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
 	switch {
 	case errors.Is(err, queue.ErrGone):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
@@ -430,7 +431,7 @@ func (l *line) fail(wanted *span, ls *lease.Lease, first *waiter, err error) {
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
 		l.failAll(ls, ls.Err())
-	case err == nil || wanted.over() != nil:
+	case err == nil || wanted.Cause() != nil:
 		// Nobody is there to be told.
 	default:
 		l.session.mu.Lock()

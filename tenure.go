@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -36,8 +37,8 @@ type tenure struct {
 
 	restate func(want wire.Holder) string // what the value is to be when it wants something else
 
-	life span // a part of the lease's; all holds of the tenure end with it
-	stay span // ends with life, or when the line's goroutine is to do something about the tenure
+	life lazyctx.Context // a part of the lease's; all holds of the tenure end with it
+	stay lazyctx.Context // ends with life, or when the line's goroutine is to do something about the tenure
 
 	// Guarded by session.mu.
 	began    time.Duration // by the session's clock
@@ -47,7 +48,7 @@ type tenure struct {
 	ended    bool // nobody gets it any more
 	stranger bool // another session waits
 
-	kept      event         // the key is kept for the first time
+	kept      lazyctx.Latch // the key is kept for the first time
 	idle      time.Time     // since when it is, and
 	retention time.Duration // for how long
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
@@ -63,8 +64,8 @@ type tenure struct {
 
 	lostAt atomic.Int64 // when it was lost alone, by the session's clock; 0 if it was not
 
-	settled event // it is known what became of the key
-	leftErr error // set before that
+	settled lazyctx.Latch // it is known what became of the key
+	leftErr error         // set before that
 }
 
 // begin starts a tenure on a granted entry. Called with session.mu held.
@@ -73,8 +74,8 @@ func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
 		began: l.session.cfg.clock(), since: time.Now(),
 	}
-	t.life.within(ls.Context())
-	t.stay.of = &t.life
+	t.life.Within(ls.Context())
+	t.stay.PartOf(&t.life)
 	if w.rule != nil && !l.own() {
 		t.goBeside()
 	} else {
@@ -111,7 +112,7 @@ func (t *tenure) grantTo(w *waiter) {
 // open tells whether the tenure can have another holder: it goes on, and the lease
 // can be relied on. Called with session.mu held.
 func (t *tenure) open() bool {
-	return t != nil && !t.ended && t.life.over() == nil && t.lease.Err() == nil
+	return t != nil && !t.ended && t.life.Cause() == nil && t.lease.Err() == nil
 }
 
 // released decides who is next, after h was given back. It is false if that is
@@ -225,7 +226,7 @@ func (t *tenure) keep(retention time.Duration) {
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
-		t.kept.happen()
+		t.kept.Set()
 		t.line.attend() // from now on somebody has to listen for strangers
 		t.timer = time.AfterFunc(retention, t.expire)
 	case !running:
@@ -299,7 +300,7 @@ func (t *tenure) close() {
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) {
 	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.session.cfg.clock()), 1))
-	t.life.end(cause)
+	t.life.Cancel(cause)
 	if first {
 		t.logEviction(cause)
 	}
@@ -318,7 +319,7 @@ func (t *tenure) remaining() time.Duration {
 
 // leave has the line's goroutine, or that of the tenure, look after it.
 func (t *tenure) leave() {
-	t.stay.end(errGiven)
+	t.stay.Cancel(errGiven)
 	t.line.stir()
 }
 
@@ -328,21 +329,21 @@ var errGiven = errors.New("the tenure is to end")
 func (l *line) stays(t *tenure) error {
 	left := queue.Settle
 	l.session.mu.Lock()
-	kept := t.kept.wait()
+	kept := t.kept.Done()
 	l.session.mu.Unlock()
 	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the line
-		if left = l.quiet(t, kept); t.stay.over() != nil {
-			return t.stay.over()
+		if left = l.quiet(t, kept); t.stay.Cause() != nil {
+			return t.stay.Cause()
 		}
 	}
-	return t.queue.Stay(t.stay.context(), t.entry, left, kept, t.yield)
+	return t.queue.Stay(t.stay.Context(), t.entry, left, kept, t.yield)
 }
 
 // quiet is how most tenures pass: they are over before their key needs to be watched, and
 // before anything else needs to be set up for them. It returns when this one is to end, or
 // is kept, or in what time from now on it is to be watched.
 func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
-	if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
+	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 		return 0
 	}
 	l.session.settle.Set(&l.settled, l)
@@ -355,7 +356,7 @@ func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
 		case <-t.lease.Context().Done():
 			return 0
 		}
-		if t.stay.over() != nil || time.Since(t.since) >= queue.Settle {
+		if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 			return 0
 		}
 	}
@@ -372,7 +373,7 @@ func (l *line) watch(t *tenure) {
 	given := t.ended && t.turns == 0
 	l.session.mu.Unlock()
 	if errors.Is(err, queue.ErrGone) && given {
-		<-t.stay.context().Done() // by our own hand, most likely; leaving tells
+		<-t.stay.Context().Done() // by our own hand, most likely; leaving tells
 	} else if errors.Is(err, queue.ErrGone) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
@@ -380,11 +381,11 @@ func (l *line) watch(t *tenure) {
 		t.end()
 		l.session.mu.Unlock()
 		t.lose(whyGone(t.lease))
-	} else if t.stay.over() == nil {
+	} else if t.stay.Cause() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.
 		l.session.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor would we hear of strangers
-		<-t.stay.context().Done()
+		<-t.stay.Context().Done()
 		if t.detached() {
 			return
 		}
@@ -392,7 +393,7 @@ func (l *line) watch(t *tenure) {
 
 	l.session.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
-	lost, left, tried, beside := t.life.over() != nil, t.left, t.tried, t != l.tenure
+	lost, left, tried, beside := t.life.Cause() != nil, t.left, t.tried, t != l.tenure
 	if !beside {
 		l.session.noteLoss(t)
 		l.tenure = nil
@@ -401,9 +402,9 @@ func (l *line) watch(t *tenure) {
 	refused := false
 	switch {
 	case left:
-		t.life.end(ErrReleased)
+		t.life.Cancel(ErrReleased)
 	case lost:
-		t.leftErr = t.life.over()
+		t.leftErr = t.life.Cause()
 		if err := t.lease.Err(); err != nil {
 			l.failAll(t.lease, err)
 		} else if len(t.entry.Parts()) > 1 {
@@ -411,10 +412,10 @@ func (l *line) watch(t *tenure) {
 		}
 	default:
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
-		t.life.end(ErrReleased)
+		t.life.Cancel(ErrReleased)
 	}
 	l.session.mu.Lock()
-	t.settled.happen()
+	t.settled.Set()
 	l.session.mu.Unlock()
 	switch {
 	case beside:

@@ -44,7 +44,7 @@ func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
 	}
 	t.mode = wire.Shared // from here on nobody has it alone
 	reading := h.succeeded()
-	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.wait()
+	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.Done()
 	s.mu.Unlock()
 	if detached != nil {
 		select {
@@ -54,7 +54,7 @@ func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
 	}
 	select {
 	case <-shared:
-	case <-t.life.context().Done():
+	case <-t.life.Context().Done():
 	case <-ctx.Done():
 	}
 	return reading, nil
@@ -78,8 +78,8 @@ func (t *tenure) tellShared() <-chan struct{} {
 }
 
 func (t *tenure) rewriteShared(q *queue.Queue, value string) {
-	err := q.Rewrite(t.life.context(), t.entry, value)
-	if err != nil && t.life.over() == nil && !errors.Is(err, queue.ErrGone) {
+	err := q.Rewrite(t.life.Context(), t.entry, value)
+	if err != nil && t.life.Cause() == nil && !errors.Is(err, queue.ErrGone) {
 		t.line.session.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
 	}
 }
@@ -170,7 +170,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	case s.leaving > 0:
 		return nil, nil, h.lostOr(errOrphaned)
 	case !t.open(): // the key is gone, and the cause is told as soon as it is found out
-		return nil, t.life.context().Done(), h.over()
+		return nil, t.life.Context().Done(), h.over()
 	case t.upgrading != nil && t.upgrading.over:
 		return nil, t.upgrading.done, nil
 	case t.upgrading != nil:
@@ -178,7 +178,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	}
 	u = &upgrade{hold: h, alone: make(chan struct{}), outcome: make(chan outcome, 1), done: make(chan struct{})}
 	var wait context.Context
-	wait, u.cancel = context.WithCancelCause(t.life.context())
+	wait, u.cancel = context.WithCancelCause(t.life.Context())
 	if t.mode != wire.Shared { // a read lock within a write lock
 		u.become()
 		return u, nil, nil
@@ -257,7 +257,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	if err := t.line.session.clearName(ctx, t.lease, t.line.name); err != nil {
 		return 0, err
 	}
-	marked, err := q.Upgrade(t.life.context(), t.entry, func(bound int64) string {
+	marked, err := q.Upgrade(t.life.Context(), t.entry, func(bound int64) string {
 		return t.restate(wire.Holder{Mode: wire.Upgrading, Bound: bound})
 	})
 	if err != nil {
@@ -351,7 +351,7 @@ func (u *upgrade) refuse(err error) {
 		if !found {
 			t.lose(whyGone(t.lease))
 		} else if h.over() == nil {
-			<-t.life.context().Done()
+			<-t.life.Context().Done()
 		}
 		if errors.Is(err, queue.ErrOverwritten) {
 			_, _ = t.line.leave(t.lease, t.queue, t.entry, true) // it is still there, and in others' way

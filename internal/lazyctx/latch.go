@@ -1,27 +1,27 @@
-package etcdlock
+package lazyctx
 
-// event is something that happens once. What somebody waits with is made when somebody does,
-// as mostly nobody has to. It is guarded by a lock of whoever has it.
-type event struct {
-	happened bool
-	ch       chan struct{}
+// Latch is set once. Its channel is made when a caller waits. It is guarded by a mutex of its
+// owner. The zero value is not set.
+type Latch struct {
+	set bool
+	ch  chan struct{}
 }
 
-// wait returns a channel that is closed when it has happened.
-func (e *event) wait() <-chan struct{} {
-	if e.ch == nil {
-		e.ch = make(chan struct{})
-		if e.happened {
-			close(e.ch)
+// Done returns a channel that is closed when the latch is set.
+func (l *Latch) Done() <-chan struct{} {
+	if l.ch == nil {
+		l.ch = make(chan struct{})
+		if l.set {
+			close(l.ch)
 		}
 	}
-	return e.ch
+	return l.ch
 }
 
-// happen makes it happen, once.
-func (e *event) happen() {
-	e.happened = true
-	if e.ch != nil {
-		close(e.ch)
+// Set sets the latch. It may be called once only.
+func (l *Latch) Set() {
+	l.set = true
+	if l.ch != nil {
+		close(l.ch)
 	}
 }

@@ -1,4 +1,7 @@
-package etcdlock
+// Package lazyctx has contexts and channels that are made only when a caller asks for them.
+// Most times end before any caller does, and to make a context costs more than everything
+// else that an uncontended lock does.
+package lazyctx
 
 import (
 	"context"
@@ -6,87 +9,91 @@ import (
 	"sync/atomic"
 )
 
-// span is a time that ends once, for a cause, or with the time that it is a part of. It
-// has a context, which is made when somebody asks for it: most spans are over before
-// anybody does, and to keep the books of a context costs more than everything else that
-// is done about an uncontended lock.
-type span struct {
-	of    *span           // what it is a part of; nil: of a context
-	outer context.Context // that one
-
+// Context is a time that ends once, for a cause: that of Cancel, or that of its parent. The
+// parent is set by Within or PartOf, before first use.
+type Context struct {
+	of    *Context              // the parent; nil if it is outer
+	outer context.Context       // the parent if of is nil
 	cause atomic.Pointer[error] // nil until the end is known here
 
 	mu     sync.Mutex
-	ctx    context.Context
+	ctx    context.Context // nil until a caller asks for it
 	cancel context.CancelCauseFunc
 }
 
-// within makes the span a part of the time of a context.
-func (s *span) within(ctx context.Context) { s.outer = ctx }
+// New returns a Context that ends with parent at the latest.
+func New(parent context.Context) *Context { return &Context{outer: parent} }
 
-// over is why the span has ended; nil while it has not.
-func (s *span) over() error {
-	if cause := s.cause.Load(); cause != nil {
+// Within makes c end with parent at the latest.
+func (c *Context) Within(parent context.Context) { c.outer = parent }
+
+// PartOf makes c end with parent at the latest. It makes no context of parent.
+func (c *Context) PartOf(parent *Context) { c.of = parent }
+
+// Cause returns why c has ended, or nil while it has not.
+func (c *Context) Cause() error {
+	if cause := c.cause.Load(); cause != nil {
 		return *cause
 	}
-	if err := s.outerOver(); err != nil {
-		return s.ends(err)
+	if err := c.parentCause(); err != nil {
+		return c.end(err)
 	}
 	return nil
 }
 
-// end ends the span; the first cause counts.
-func (s *span) end(cause error) {
-	if err := s.over(); err != nil {
+// Cancel ends c. The first cause counts.
+func (c *Context) Cancel(cause error) {
+	if err := c.Cause(); err != nil {
 		cause = err
 	}
-	cause = s.ends(cause)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cancel != nil {
-		s.cancel(cause)
+	cause = c.end(cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel(cause)
 	}
 }
 
-// leave ends the context, if there is one, of a span that nobody asks about any more.
-func (s *span) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cancel != nil {
-		s.cancel(context.Canceled)
+// Release frees what the context of c keeps, if there is one. Cause does not change. Nothing
+// may depend on that context any more.
+func (c *Context) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel(context.Canceled)
 	}
 }
 
-// ends takes note of the end, and returns its cause: that of whoever was the first.
-func (s *span) ends(cause error) error {
-	s.cause.CompareAndSwap(nil, &cause)
-	return *s.cause.Load()
-}
-
-// context ends with the span.
-func (s *span) context() context.Context {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx == nil {
-		outer := s.outer
-		if s.of != nil {
-			outer = s.of.context()
+// Context returns a context that ends with c, with the same cause.
+func (c *Context) Context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		outer := c.outer
+		if c.of != nil {
+			outer = c.of.Context()
 		}
-		s.ctx, s.cancel = context.WithCancelCause(outer)
-		if cause := s.cause.Load(); cause != nil {
-			s.cancel(*cause)
+		c.ctx, c.cancel = context.WithCancelCause(outer)
+		if cause := c.cause.Load(); cause != nil {
+			c.cancel(*cause)
 		}
 	}
-	return s.ctx
+	return c.ctx
 }
 
-func (s *span) outerOver() error {
+// end notes the end, and returns the cause of the first end that was noted.
+func (c *Context) end(cause error) error {
+	c.cause.CompareAndSwap(nil, &cause)
+	return *c.cause.Load()
+}
+
+func (c *Context) parentCause() error {
 	switch {
-	case s.of != nil:
-		return s.of.over()
-	case s.outer.Err() == nil:
-		return nil // Cause would take the context's lock
+	case c.of != nil:
+		return c.of.Cause()
+	case c.outer.Err() == nil:
+		return nil // context.Cause would take the context's lock
 	default:
-		return context.Cause(s.outer)
+		return context.Cause(c.outer)
 	}
 }

@@ -33,7 +33,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{
-			{"etcdlock.(*tenure).open", "t.life.over() == nil && t.lease.Err() == nil", "t.life.over() == nil"},
+			{"etcdlock.(*tenure).open", "t.life.Cause() == nil && t.lease.Err() == nil", "t.life.Cause() == nil"},
 			{"etcdlock.(*Hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
 		},
 		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},

@@ -33,7 +33,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, &span{outer: s.ctx}"},
+			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(s.ctx)"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},

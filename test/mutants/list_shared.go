@@ -103,14 +103,14 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a downgrade at the time of a loss ends",
 		edits: []edit{
-			{"etcdlock.(*Hold).downgrade", "t.becomeShared(), t.settled.wait()", "t.becomeShared(), make(<-chan struct{})"},
+			{"etcdlock.(*Hold).downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
 		},
 		tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
 	{
 		takesOut: "a downgrade without a watch goes on",
 		edits: []edit{
-			{"etcdlock.(*line).watch", "<-t.stay.context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.context().Done()"},
+			{"etcdlock.(*line).watch", "<-t.stay.Context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.Context().Done()"},
 		},
 		tests: []string{"TestADowngradeWithoutAWatch"},
 	},

@@ -1,0 +1,99 @@
+package lazyctx
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	errFirst  = errors.New("first")
+	errSecond = errors.New("second")
+)
+
+func TestTheFirstCauseCounts(t *testing.T) {
+	parent, cancel := context.WithCancelCause(t.Context())
+	c := New(parent)
+	require.NoError(t, c.Cause())
+	c.Cancel(errFirst)
+	c.Cancel(errSecond)
+	require.Equal(t, errFirst, c.Cause())
+	require.Equal(t, errFirst, context.Cause(c.Context()), "a context that is made after the end")
+	cancel(errSecond)
+	require.Equal(t, errFirst, c.Cause())
+}
+
+func TestAContextEndsWithCancel(t *testing.T) {
+	c := New(t.Context())
+	ctx := c.Context()
+	require.NoError(t, ctx.Err())
+	require.Same(t, ctx, c.Context())
+	c.Cancel(errFirst)
+	require.Equal(t, errFirst, context.Cause(ctx))
+}
+
+// The parent's end is seen though nothing was made that listens to it.
+func TestAPartEndsWithItsParentsParent(t *testing.T) {
+	outer, cancel := context.WithCancelCause(t.Context())
+	var parent, part Context
+	parent.Within(outer)
+	part.PartOf(&parent)
+	require.NoError(t, part.Cause())
+	cancel(errFirst)
+	part.Cancel(errSecond)
+	require.Equal(t, errFirst, part.Cause())
+	require.Equal(t, errFirst, parent.Cause())
+	require.Nil(t, parent.ctx, "a context that no caller has asked for")
+	require.Nil(t, part.ctx, "a context that no caller has asked for")
+}
+
+func TestThePartsContextEndsWithItsParent(t *testing.T) {
+	parent := New(t.Context())
+	var part Context
+	part.PartOf(parent)
+	ctx := part.Context()
+	parent.Cancel(errFirst)
+	require.Equal(t, errFirst, context.Cause(ctx))
+	require.Equal(t, errFirst, part.Cause())
+}
+
+func TestReleaseEndsTheContextAlone(t *testing.T) {
+	c := New(t.Context())
+	c.Release() // there is no context
+	ctx := c.Context()
+	c.Release()
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	require.NoError(t, c.Cause())
+}
+
+// A context that is asked for while c ends has ended too. (The race detector tells more.)
+func TestACancelAndARequestForTheContextMeet(t *testing.T) {
+	for range 1000 {
+		c := New(t.Context())
+		var both sync.WaitGroup
+		both.Go(func() { c.Cancel(errFirst) })
+		both.Go(func() { c.Context() })
+		both.Wait()
+		require.Equal(t, errFirst, context.Cause(c.Context()))
+	}
+}
+
+func TestALatchTellsThoseBeforeAndAfter(t *testing.T) {
+	var l Latch
+	before := l.Done()
+	select {
+	case <-before:
+		t.Fatal("it is not set")
+	default:
+	}
+	l.Set()
+	<-before
+	<-l.Done()
+
+	var early Latch // set before a caller waits
+	early.Set()
+	<-early.Done()
+}
