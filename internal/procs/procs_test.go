@@ -27,7 +27,7 @@ func TestWhatAProcessStartedEndsWithIt(t *testing.T) {
 			_ = p.Err()
 			p.Kill()
 		}},
-		"asked to end":            {"sleep 100 & echo; wait", func(_ *Children, p *Child) { p.End(syscall.SIGTERM, 10*time.Second) }},
+		"asked to end":            {"sleep 100 & echo; wait", func(_ *Children, p *Child) { p.End(syscall.SIGTERM, time.Minute) }},
 		"deaf, at the end of all": {"trap '' TERM; sleep 100 & echo; wait", func(kids *Children, _ *Child) { kids.EndAll() }},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestWhatAProcessStartedEndsWithIt(t *testing.T) {
 			select {
 			case err := <-over:
 				require.ErrorIs(t, err, io.EOF)
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				require.FailNow(t, "what it started still runs")
 			}
 		})
