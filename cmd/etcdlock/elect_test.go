@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,10 +32,9 @@ func TestTheFailoverOfTheTutorial(t *testing.T) {
 	require.Equal(t, "node-1", observer.says(""))
 	node2 := start(t, "elect", name, "--ttl", ttl.String(), "--id", "node-2", "--", "sh", "-c", script)
 
-	dies := diesAt(work)
 	node1.signal(syscall.SIGSTOP)
 	require.Equal(t, "node-2", node2.says("leader "))
-	require.True(t, receive(t, dies, "the end of node 1's work").Before(time.Now()))
+	require.True(t, dead(work), "node 1's work has ended")
 	observer.says("node-2")
 
 	node1.signal(syscall.SIGCONT) // it stands again, behind node 2
@@ -68,9 +66,8 @@ func TestALostTermIsFollowedByAnother(t *testing.T) {
 	require.EqualValues(t, term, saw.CreateRevision)
 	o.signal(syscall.SIGTERM)
 	o.wait()
-	dies := diesAt(pid)
 	proxy.Hold()
-	receive(t, dies, "the end of the command")
+	dies(t, pid)
 	proxy.Resume()
 	require.Greater(t, p.pid("token "), first)
 	p.signal(syscall.SIGTERM)
@@ -114,10 +111,14 @@ func TestWhoIsNotWellStepsDownAndTheProbeSaysWhoLeads(t *testing.T) {
 	name := nameOf(t)
 	well := filepath.Join(t.TempDir(), "well")
 	require.NoError(t, os.WriteFile(well, nil, 0o600))
-	p := start(t, "elect", name, "--id", "a", "--listen", "127.0.0.1:0", "--health", "test -e "+well, "--health-interval", "100ms",
+	p := start(t, "elect", name, "--id", "a", "--listen", "127.0.0.1:0", "--health", "test -e "+well, "--health-interval", "1s",
 		"--", "sh", "-c", `echo leading; while :; do sleep 0.05; done`)
 	p.says("leading")
-	url := regexp.MustCompile(`http://\S+/leader`).FindString(p.stderr.String())
+	var url string
+	eventually(t, func() bool {
+		url = regexp.MustCompile(`http://\S+/leader\b`).FindString(p.stderr.String())
+		return url != ""
+	}, "it says where it listens")
 	probe := func() (int, string) {
 		resp, err := http.Get(url)
 		require.NoError(t, err)

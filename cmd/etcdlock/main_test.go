@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ const asCommand = "ETCDLOCK_TEST_COMMAND"
 const noSleep = "GORACE=atexit_sleep_ms=0"
 
 // long is for what has to happen, and soon does.
-const long = 20 * time.Second
+const long = time.Minute
 
 // dev is the etcd of all tests, a process of its own.
 var dev struct {
@@ -55,11 +56,13 @@ func TestMain(m *testing.M) {
 
 func testMain(m *testing.M) int {
 	beside.LeaveMake()
+	beside.HearSignals()
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ETCDCTL_") {
 			_ = os.Unsetenv(name) // that of whoever runs the tests
 		}
 	}
+	_ = os.Setenv("ETCDCTL_COMMAND_TIMEOUT", "20s") // whatever else the machine does
 	endpoint, stop, err := serveDev()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -134,7 +137,7 @@ func startFile(t *testing.T, file, endpoint string, args ...string) *process {
 	p.cmd.Env = append(os.Environ(), asCommand+"=1", noSleep, p.mark, "ETCDCTL_ENDPOINTS="+endpoint)
 	p.cmd.SysProcAttr = endWithTests()
 	p.cmd.Stderr = &p.stderr
-	p.cmd.WaitDelay = time.Second // for what is left and has its stderr, if there is
+	p.cmd.WaitDelay = 10 * time.Second // for what is left and has its stderr, if there is
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	p.cmd.Stdout = w
@@ -178,9 +181,44 @@ func runToEnd(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := start(t, args...)
 	p.wait()
-	for range p.lines { // until all of it is there
-	}
+	p.output()
 	return p
+}
+
+// soon stands for a timeout in the arguments of runInTime.
+const soon = "SOON"
+
+// runInTime runs etcdlock to its end, with a timeout in which it reaches etcd: on a busy machine that
+// takes longer than on an idle one.
+func runInTime(t *testing.T, args ...string) (p *process, timeout string) {
+	t.Helper()
+	for within := 300 * time.Millisecond; ; within *= 4 {
+		given := slices.Clone(args)
+		for i, arg := range given {
+			if arg == soon {
+				given[i] = within.String()
+			}
+		}
+		p = runToEnd(t, given...)
+		if p.code != exitUnreachable || !slices.Contains(args, soon) || within > long {
+			return p, within.String()
+		}
+	}
+}
+
+// output is all that it and its command have written, once neither can write any more.
+func (p *process) output() string {
+	p.t.Helper()
+	for late := time.After(2 * long); ; {
+		select {
+		case _, ok := <-p.lines:
+			if !ok {
+				return p.out.String()
+			}
+		case <-late:
+			require.FailNow(p.t, "its output does not end", "%v", p.family())
+		}
+	}
 }
 
 // wait waits for the end, and returns the exit code.
@@ -281,16 +319,10 @@ func dead(pid int) bool {
 	return len(fields) == 0 || fields[0] == "Z" || fields[0] == "X"
 }
 
-// diesAt tells when a process is dead.
-func diesAt(pid int) <-chan time.Time {
-	at := make(chan time.Time, 1)
-	go func() {
-		for !dead(pid) {
-			time.Sleep(2 * time.Millisecond)
-		}
-		at <- time.Now()
-	}()
-	return at
+// dies waits for the end of a process.
+func dies(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, func() bool { return dead(pid) }, "it ends")
 }
 
 func eventually(t *testing.T, ok func() bool, what string) {
@@ -331,13 +363,19 @@ func keysOf(t *testing.T, name string) (keys []string) {
 	return keys
 }
 
-// leaseLives tells whether the lease in the name of a key lives.
-func leaseLives(t *testing.T, key string) bool {
+// leaseOf is the lease in the name of a key.
+func leaseOf(t *testing.T, key string) clientv3.LeaseID {
 	t.Helper()
 	lease, _, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], ".")
 	id, err := strconv.ParseInt(lease, 16, 64)
 	require.NoError(t, err, key)
-	ttl, err := dev.client.TimeToLive(t.Context(), clientv3.LeaseID(id))
+	return clientv3.LeaseID(id)
+}
+
+// leaseLives tells whether the lease in the name of a key lives.
+func leaseLives(t *testing.T, key string) bool {
+	t.Helper()
+	ttl, err := dev.client.TimeToLive(t.Context(), leaseOf(t, key))
 	require.NoError(t, err)
 	return ttl.TTL > 0
 }
@@ -355,20 +393,20 @@ func newSession(t *testing.T) *etcdlock.Session {
 	return s
 }
 
-// waitBehind waits in line, and tells when it was granted.
-func waitBehind(t *testing.T, name string) <-chan time.Time {
+// waitBehind waits in line. When it was granted it tells which of some processes still ran then.
+func waitBehind(t *testing.T, name string, pids ...int) <-chan []int {
 	t.Helper()
 	s := newSession(t)
 	before := len(keysOf(t, name+"/"))
-	at := make(chan time.Time, 1)
+	granted := make(chan []int, 1)
 	ctx := t.Context()
 	go func() {
 		if _, err := etcdlock.NewMutex(s, name).Lock(ctx); err == nil {
-			at <- time.Now()
+			granted <- slices.DeleteFunc(pids, dead)
 		}
 	}()
 	eventually(t, func() bool { return len(keysOf(t, name+"/")) > before }, "it is in line")
-	return at
+	return granted
 }
 
 func hexOf(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }

@@ -46,7 +46,7 @@ const orphans = `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 
 // report P3
 func TestOrphansAreReaped(t *testing.T) {
-	for _, under := range [][]string{{"lock"}, {"elect", "--once", "--health", "true", "--health-interval", "50ms"}} {
+	for _, under := range [][]string{{"lock"}, {"elect", "--once", "--health", "true", "--health-interval", "50ms", "--health-failures", "1000000"}} {
 		t.Run(under[0], func(t *testing.T) {
 			t.Setenv(beside.AsSubreaper, "1")
 			p := start(t, append(append([]string{os.Args[0]}, under...), nameOf(t), "--", "sh", "-c", orphans+`echo ready; read go < `+fifo(t)+`; exit 7`)...)
@@ -69,7 +69,7 @@ func TestAsProcessOne(t *testing.T) {
 	}
 	name := nameOf(t)
 	cmd := exec.Command("unshare", append(unshare, os.Args[0], "lock", name, "--", "sh", "-c",
-		`grep -c . /proc/1/comm; `+orphans+`sleep 0.5; ps -A -o stat= | grep -c Z; kill -TERM 1; sleep 60`)...)
+		`grep -c . /proc/1/comm; `+orphans+`n=0; while cat /proc/[0-9]*/stat 2> /dev/null | grep -q ") Z " && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.1; done; cat /proc/[0-9]*/stat 2> /dev/null | grep -c ") Z "; kill -TERM 1; sleep 60`)...)
 	cmd.Env = append(os.Environ(), asCommand+"=1", noSleep, "ETCDCTL_ENDPOINTS="+dev.endpoint)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -121,6 +121,10 @@ func copyFile(t *testing.T, from, to string) {
 	r, err := os.Open(from)
 	require.NoError(t, err)
 	defer r.Close()
+	// A process that is started beside would have the file open until it runs its own program, and a
+	// file that is open for writing cannot be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	w, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	require.NoError(t, err)
 	_, err = io.Copy(w, r)
@@ -182,9 +186,10 @@ func TestADescriptorThatIsNonBlockingStaysSo(t *testing.T) {
 // report P5
 func TestMakeSharesItsJobs(t *testing.T) {
 	t.Parallel()
+	// Each job waits until another one has begun, too.
 	const below = `all: a b c d
 a b c d:
-	@echo start; sleep 0.3; echo end
+	@echo start; touch $@.began; n=0; while [ $$(ls *.began | wc -l) -lt 2 ] && [ $$n -lt 200 ]; do n=$$((n+1)); sleep 0.1; done; echo end
 `
 	for what, flags := range map[string][]string{"by descriptors": {"-j2"}, "by a named pipe": {"-j2", "--jobserver-style=fifo"}} {
 		t.Run(what, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,10 +45,10 @@ type Behaviour struct {
 const TTL = 3 * time.Second
 
 // enough is how long what happens may take to happen.
-const enough = 20 * time.Second
+const enough = time.Minute
 
 // none is how long is waited for what does not happen.
-const none = 5 * time.Second
+const none = 20 * time.Second
 
 // Observe observes one behaviour of a wrapper. The directory is empty, and is left to the caller.
 func Observe(ctx context.Context, w *Wrapper, b *Behaviour, dir string) (string, error) {
@@ -183,6 +184,16 @@ func stopped(pid int) bool {
 func LeaveMake() {
 	for _, name := range []string{"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR"} {
 		_ = os.Unsetenv(name)
+	}
+}
+
+// HearSignals makes what is started below hear SIGINT and SIGHUP, though the caller of this program ignores
+// them, as a shell does for what it starts in the background, and nohup.
+func HearSignals() {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig) // ignored as before, but not by a process that is started
+		}
 	}
 }
 

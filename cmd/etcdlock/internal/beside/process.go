@@ -99,7 +99,7 @@ func leftBehind(t *Trial) (string, error) {
 }
 
 func orphans(t *Trial) (string, error) {
-	args := append(t.Args(t.name), "sh", "-c", `for i in 1 2 3; do (sh -c 'sleep 0.1' &); done; echo up; exec sleep 10`)
+	args := append(t.Args(t.name), "sh", "-c", `for i in 1 2 3; do (sh -c 'sleep 0.1' &); done; echo up; exec sleep 60`)
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return "", err
@@ -141,7 +141,12 @@ func removed(t *Trial) (string, error) {
 		return "", err
 	}
 	moved := filepath.Join(t.dir, "program")
-	if err := os.WriteFile(moved, program, 0o755); err != nil { //nolint:gosec // it is to be run
+	// A process that is started beside would have the file open until it runs its own program, and a
+	// file that is open for writing cannot be run.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(moved, program, 0o755) //nolint:gosec // it is to be run
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		return "", err
 	}
 	copied := *t.Wrapper
@@ -200,7 +205,9 @@ func descriptors(t *Trial) (string, error) {
 func jobserver(t *Trial) (string, error) {
 	files := map[string]string{
 		"Makefile": "all:\n\t+@" + t.line("$(MAKE) -s -f below") + "\n",
-		"below":    "all: a b c d\na b c d:\n\t@echo start; sleep 0.3; echo end\n",
+		// Each job waits until another one has begun, too, but not for ever.
+		"below": "all: a b c d\na b c d:\n\t@echo start; touch $@.began; n=0; " +
+			"while [ $$(ls *.began | wc -l) -lt 2 ] && [ $$n -lt 100 ]; do n=$$((n+1)); sleep 0.1; done; echo end\n",
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(t.dir, name), []byte(text), 0o600); err != nil {

@@ -55,7 +55,7 @@ func Start(env ...string) (*Shell, error) {
 	}
 	s := &Shell{cmd: cmd, master: master, closed: make(chan struct{}), wrote: make(chan struct{}, 1)}
 	go s.read()
-	return s, s.Prompt(10 * time.Second)
+	return s, s.Prompt(time.Minute)
 }
 
 // open opens both ends of a new terminal.

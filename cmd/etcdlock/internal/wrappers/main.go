@@ -21,6 +21,7 @@ import (
 func main() {
 	beside.Subreap()
 	beside.LeaveMake()
+	beside.HearSignals()
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "wrappers: say where etcdctl is: make wrappers ETCDCTL=path")
 		os.Exit(2)
