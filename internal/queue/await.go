@@ -48,9 +48,9 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 // The first time it starts from the key's creation and needs no look: it will hear
 // of everything, within the 100 ms that etcd takes for a watch on the past, which is
 // soon enough for a rare event and saves a request. Later that past may be compacted;
-// then it starts from now, and must be followed by a look. So must one that took long to be had:
-// etcd may have been restored from a backup meanwhile, which has passed that revision without
-// our key.
+// then it starts from now, and must be followed by a look. So must a doubtful one, and one that
+// took long to be had: etcd may have been restored from a backup meanwhile, which has passed that
+// revision without our key.
 type ownWatch struct {
 	*watch
 	again  bool // it was opened before
@@ -86,7 +86,7 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 		return look
 	}
 	o.failed = 0
-	return look || time.Since(began) > Settle
+	return look || o.doubtful || time.Since(began) > Settle
 }
 
 func (o *ownWatch) ended() {

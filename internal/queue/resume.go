@@ -17,7 +17,7 @@ func (q *Queue) resume(ctx context.Context, last *watch) *watch {
 	}
 	until := time.Now().Add(waitResync)
 	for n := 0; time.Now().Before(until); n++ {
-		w := q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))
+		w := q.openUnread(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))
 		if w != nil {
 			w.since = last.since // it tells of what came before its creation, too
 			return w

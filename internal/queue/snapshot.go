@@ -101,7 +101,7 @@ func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyVa
 // ends, or etcd refuses to go on, as after a compaction.
 func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
 	for failed := 0; ; failed++ {
-		if w := q.open(ctx, key, clientv3.WithRev(from)); w != nil {
+		if w := q.openUnread(ctx, key, clientv3.WithRev(from)); w != nil {
 			more := true
 			for resp := range w.events {
 				more = more && resp.Err() == nil

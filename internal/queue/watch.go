@@ -31,6 +31,9 @@ type watch struct {
 	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
 	// at a later revision, stands for as long as the watch tells nothing else.
 	since int64
+	// doubtful: the member that has the watch knows less than was known before. It lags, or it is
+	// of another timeline, in which the watch may wait for a revision that is far away.
+	doubtful bool
 
 	header *pb.ResponseHeader // of the answer to its creation
 }
@@ -51,13 +54,22 @@ type lean interface {
 // open watches a key, or a range, and returns once etcd has the watch. It returns
 // nil when that could not be had within watchTimeout, or ctx ended.
 //
-// A watch that a member has at a smaller revision than was known before is of a member that lags,
-// or of another timeline, in which it may wait for a revision that is far away. A read of the key
-// tells which.
+// The caller makes a linearizable request afterwards, which tells a doubtful watch of a member that
+// lags from one of another timeline. A caller that makes none uses openUnread.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	known := q.writer.Timeline.Ask()
 	w := q.openEither(ctx, key, opts...)
-	if w != nil && q.writer.Timeline.Doubts(known, w.header) {
+	if w != nil {
+		w.doubtful = q.writer.Timeline.Doubts(known, w.header)
+	}
+	return w
+}
+
+// openUnread is open for a caller that reads nothing afterwards. If the watch is doubtful it reads
+// the key.
+func (q *Queue) openUnread(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	w := q.open(ctx, key, opts...)
+	if w != nil && w.doubtful {
 		bounded, cancel := q.writer.bounded(ctx, 0)
 		_, _ = q.kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to the tracker
 		cancel()

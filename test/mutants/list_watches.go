@@ -24,6 +24,13 @@ var watchMutations = []mutation{
 		tests: []string{"TestEveryWatchRequiresALeader"},
 	},
 	{
+		takesOut: "a watch on the own key that is had by a member that lags, or of another timeline, is followed by a look (R5)",
+		edits: []edit{
+			{"queue.(*ownWatch).open", "return look || o.doubtful || ", "return look || "},
+		},
+		tests: []string{"TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows"},
+	},
+	{
 		takesOut: "a waiter reads again from time to time (A21)",
 		edits: []edit{
 			{"queue.waitResync", "waitResync = 10 * time.Second", "waitResync = 1000 * time.Hour"},
