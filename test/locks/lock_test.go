@@ -33,7 +33,7 @@ func TestSessionsOfSeveralClientsExcludeEachOtherAndTheirTokensGrow(t *testing.T
 	for range 3 {
 		c := f.Client()
 		for range 2 {
-			s := f.Session(c, 3*time.Second)
+			s := f.Session(c, cluster.LongTTL)
 			for range 2 { // goroutines
 				workers = append(workers, func() error {
 					m := etcdlock.NewMutex(s, "lock")
@@ -63,13 +63,13 @@ func TestSessionsOfSeveralClientsExcludeEachOtherAndTheirTokensGrow(t *testing.T
 
 func TestSessionsAreServedInTheOrderOfTheirArrival(t *testing.T) {
 	f := newFixture(t)
-	first, err := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock").Lock(f.Ctx())
+	first, err := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock").Lock(f.Ctx())
 	require.NoError(t, err)
 
 	served := make(chan int, 5)
 	done := make(chan error, 5)
 	for i := range 5 {
-		m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+		m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 		go func() {
 			done <- m.Do(f.Ctx(), func(context.Context, *etcdlock.Lock) error {
 				served <- i
@@ -88,7 +88,7 @@ func TestSessionsAreServedInTheOrderOfTheirArrival(t *testing.T) {
 // trap A1, A2
 func TestGoroutinesOfOneSessionExcludeEachOtherInTheirOrder(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	first, err := etcdlock.NewMutex(s, "lock").Lock(f.Ctx())
 	require.NoError(t, err)
 
@@ -99,11 +99,10 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInTheirOrder(t *testing.T) {
 		wg     sync.WaitGroup
 	)
 	for i := range 6 {
-		entering := make(chan struct{})
+		ctx, waits := cluster.Waiting(f.Ctx())
 		wg.Go(func() {
-			close(entering)
 			// Mutex values of their own, on one session and name.
-			err := etcdlock.NewMutex(s, "lock").Do(f.Ctx(), func(context.Context, *etcdlock.Lock) error {
+			err := etcdlock.NewMutex(s, "lock").Do(ctx, func(context.Context, *etcdlock.Lock) error {
 				if n := inside.Add(1); n != 1 {
 					return fmt.Errorf("%d inside", n)
 				}
@@ -115,10 +114,7 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInTheirOrder(t *testing.T) {
 			})
 			assert.NoError(t, err)
 		})
-		<-entering
-		// Waiters of one session are not to be seen in etcd: the order is that of
-		// the calls, which are given time to be made.
-		time.Sleep(20 * time.Millisecond)
+		cluster.Receive(t, waits, "a wait")
 	}
 	cluster.Release(t, first)
 	wg.Wait()
@@ -129,15 +125,17 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInTheirOrder(t *testing.T) {
 // trap A3
 func TestACancelledWaiterDoesNotCostItsSiblingThePlaceInLine(t *testing.T) {
 	f := newFixture(t)
-	holder, err := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock").Lock(f.Ctx())
+	holder, err := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock").Lock(f.Ctx())
 	require.NoError(t, err)
 
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	ctx, cancel := context.WithCancel(f.Ctx())
 	cancelled := cluster.LockInBackground(ctx, etcdlock.NewMutex(s, "lock"))
 	f.WaitForKeys("lock", 2)
-	sibling := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(s, "lock"))
-	stranger := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock"))
+	behind, waits := cluster.Waiting(f.Ctx())
+	sibling := cluster.LockInBackground(behind, etcdlock.NewMutex(s, "lock"))
+	cluster.Receive(t, waits, "a wait")
+	stranger := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock"))
 	f.WaitForKeys("lock", 3)
 
 	before := f.Keys("lock")
@@ -155,9 +153,9 @@ func TestACancelledWaiterDoesNotCostItsSiblingThePlaceInLine(t *testing.T) {
 
 func TestACancelledWaiterLeavesTheLine(t *testing.T) {
 	f := newFixture(t)
-	holder, err := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock").Lock(f.Ctx())
+	holder, err := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock").Lock(f.Ctx())
 	require.NoError(t, err)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	_, err = etcdlock.NewMutex(s, "lock").Lock(f.Within(200 * time.Millisecond))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	f.WaitForKeys("lock", 1)
@@ -178,7 +176,7 @@ func TestOfManyTryLocksOnAFreeLockExactlyOneWins(t *testing.T) {
 	for range 4 {
 		c := f.Client()
 		for range 2 {
-			mutexes = append(mutexes, etcdlock.NewMutex(f.Session(c, 3*time.Second), "lock"))
+			mutexes = append(mutexes, etcdlock.NewMutex(f.Session(c, cluster.LongTTL), "lock"))
 		}
 	}
 	for range 10 {
@@ -203,7 +201,7 @@ func TestOfManyTryLocksOnAFreeLockExactlyOneWins(t *testing.T) {
 
 func TestTryLockIsGrantedRightAfterUnlockHasReturned(t *testing.T) {
 	f := newFixture(t)
-	m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	for i := range 100 {
 		l, err := m.TryLock(f.Ctx())
 		require.NoError(t, err, "round %d", i)
@@ -213,7 +211,7 @@ func TestTryLockIsGrantedRightAfterUnlockHasReturned(t *testing.T) {
 
 func TestTryLockIsRefusedAtOnceWhereASiblingHolds(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	l, err := etcdlock.NewMutex(s, "lock").TryLock(f.Ctx())
 	require.NoError(t, err)
 	_, err = etcdlock.NewMutex(s, "lock").TryLock(f.Ctx())
@@ -227,7 +225,7 @@ func TestTryLockIsRefusedAtOnceWhereASiblingHolds(t *testing.T) {
 // trap A8
 func TestAHandleEndsWithItsUnlockAndNeverTouchesALaterOne(t *testing.T) {
 	f := newFixture(t)
-	m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	type key struct{}
 	first, err := m.Lock(context.WithValue(f.Ctx(), key{}, "value"))
 	require.NoError(t, err)
@@ -264,7 +262,7 @@ func TestAHandleEndsWithItsUnlockAndNeverTouchesALaterOne(t *testing.T) {
 
 func TestDoReleasesAndReturnsTheErrorOfItsFunction(t *testing.T) {
 	f := newFixture(t)
-	m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	boom := errors.New("boom")
 	err := m.Do(f.Ctx(), func(ctx context.Context, l *etcdlock.Lock) error {
 		assert.NoError(t, ctx.Err())
@@ -287,7 +285,7 @@ func TestTheLockerExcludesAsASyncLocker(t *testing.T) {
 	var workers []func() error
 	for range 3 {
 		c := f.Client()
-		locker := etcdlock.NewMutex(f.Session(c, 3*time.Second), "lock").Locker()
+		locker := etcdlock.NewMutex(f.Session(c, cluster.LongTTL), "lock").Locker()
 		workers = append(workers, func() error {
 			for range 5 {
 				locker.Lock()
@@ -307,7 +305,7 @@ func TestTheLockerExcludesAsASyncLocker(t *testing.T) {
 // trap A19
 func TestOneSessionServesManyLocksUnderOneLease(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	var workers []func() error
 	for i := range 100 {
 		workers = append(workers, func() error {
@@ -329,7 +327,7 @@ func TestOneSessionServesManyLocksUnderOneLease(t *testing.T) {
 
 func TestTheHostAndProcessInAQueueAreThisOnes(t *testing.T) {
 	f := newFixture(t)
-	m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	l, err := m.Lock(f.Ctx())
 	require.NoError(t, err)
 	entries, err := m.Queue(f.Ctx())

@@ -76,39 +76,35 @@ func TestEightProcessesLockRandomSetsWhileSomeAreKilled(t *testing.T) {
 func TestTheRoundTripsOfLockAll(t *testing.T) {
 	f := newFixture(t)
 	var c cluster.Counter
-	s := f.Session(f.Client(c.Options()...), 10*time.Second)
-	other := f.Session(f.Client(), 10*time.Second)
+	s := f.Session(f.Client(c.Options()...), cluster.LongTTL)
+	other := f.Session(f.Client(), cluster.LongTTL)
 	var set *etcdlock.LockSet
 	var err error
-	require.Equal(t, cluster.OneTxn, c.During(func() { set, err = etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") }), "free")
+	c.Costs(t, cluster.OneTxn, func() { set, err = etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") }, "free")
 	require.NoError(t, err)
-	require.Equal(t, cluster.OneTxn, c.During(func() { err = set.Unlock(f.Ctx()) }), "unlock")
+	c.Costs(t, cluster.OneTxn, func() { err = set.Unlock(f.Ctx()) }, "unlock")
 	require.NoError(t, err)
 	held, err := etcdlock.LockAll(f.Ctx(), other, "z", "x")
 	require.NoError(t, err)
 	before := f.Revision()
-	require.Equal(t, cluster.OneTxn, c.During(func() { _, err = etcdlock.TryLockAll(f.Ctx(), s, "y", "x") }), "refused")
+	c.Costs(t, cluster.OneTxn, func() { _, err = etcdlock.TryLockAll(f.Ctx(), s, "y", "x") }, "refused")
 	require.ErrorIs(t, err, etcdlock.ErrLocked)
 	require.Equal(t, before, f.Revision(), "something was written")
-	var waiting <-chan cluster.Outcome[*etcdlock.LockSet]
-	inLine := c.During(func() {
-		waiting = cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") })
+	wait := cluster.InLine(2)
+	wait.Unary = append(wait.Unary, cluster.OneTxn.Unary...) // the proof, at one revision
+	c.Costs(t, wait, func() {
+		waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") })
 		f.WaitForKeys("x", 2)
 		cluster.StillWaiting(t, waiting, 100*time.Millisecond)
-	})
-	handover := c.During(func() {
 		require.NoError(t, held.Unlock(f.Ctx()))
 		set = cluster.Granted(t, waiting).Handle
-	})
-	t.Logf("figure: LockAll of three names, two of them taken: %d requests to be in line, %d at the handover", len(inLine), len(handover))
-	require.LessOrEqual(t, len(inLine), 2)
-	require.LessOrEqual(t, len(handover), 2)
+	}, "three names, two of them taken")
 	require.NoError(t, set.Unlock(f.Ctx()))
 }
 
 func TestAnEtcdThatAllowsFewOperationsTellsHowManyNamesAreTooMany(t *testing.T) {
 	f := newFixtureOf(t, &integration.ClusterConfig{Size: 1, UseBridge: true, MaxTxnOps: 8})
-	s := f.Session(f.Client(), 10*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	_, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4", "5")
 	require.ErrorIs(t, err, etcdlock.ErrTooManyNames)
 	set, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4")
@@ -118,7 +114,7 @@ func TestAnEtcdThatAllowsFewOperationsTellsHowManyNamesAreTooMany(t *testing.T) 
 
 func TestSixtyFourNamesAreWithinTheDefaultLimits(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 10*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	var names []string
 	for i := range 64 {
 		names = append(names, string(rune('0'+i/10))+string(rune('0'+i%10)))

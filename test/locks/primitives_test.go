@@ -41,7 +41,7 @@ func TestAKilledHoldersLockGoesToTheNextOneOnlyAfterTheLockDelay(t *testing.T) {
 
 func TestADeadlockOfTwoSessionsIsRefusedAndListed(t *testing.T) {
 	f := newFixture(t)
-	a, b := f.Session(f.Client(), 5*time.Second), f.Session(f.Client(), 5*time.Second)
+	a, b := f.Session(f.Client(), cluster.LongTTL), f.Session(f.Client(), cluster.LongTTL)
 	detect := etcdlock.WithDeadlockDetection("x/")
 	x, err := etcdlock.NewMutex(a, "x/1").Lock(f.Ctx())
 	require.NoError(t, err)
@@ -69,9 +69,9 @@ func TestADeadlockOfTwoSessionsIsRefusedAndListed(t *testing.T) {
 
 func TestAHolderElsewhereIsAskedToLetGo(t *testing.T) {
 	f := newFixture(t)
-	l, err := etcdlock.NewMutex(f.Session(f.Client(), 5*time.Second), "lock").Lock(f.Ctx())
+	l, err := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock").Lock(f.Ctx())
 	require.NoError(t, err)
-	s := f.Session(f.Client(), 5*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	asked := cluster.InBackground(func() (struct{}, error) { return struct{}{}, s.Ask(f.Ctx(), "lock", "please") })
 	r := cluster.Receive(t, l.Asked(), "a request")
 	require.Equal(t, "please", r.Reason)
@@ -84,16 +84,16 @@ func TestAHolderElsewhereIsAskedToLetGo(t *testing.T) {
 func TestNestedHoldsAndStripedLocks(t *testing.T) {
 	f := newFixture(t)
 	var c cluster.Counter
-	s := f.Session(f.Client(c.Options()...), 5*time.Second)
+	s := f.Session(f.Client(c.Options()...), cluster.LongTTL)
 	m := etcdlock.NewStriped(s, "stripes", 16).For("orders/42")
 	require.Equal(t, "stripes/15", m.Name())
 	l, err := m.Lock(f.Ctx())
 	require.NoError(t, err)
 	var n *etcdlock.Lock
-	require.Empty(t, c.During(func() { n, err = m.Lock(l.Context()) }))
+	c.Costs(t, cluster.Cost{}, func() { n, err = m.Lock(l.Context()) })
 	require.NoError(t, err)
-	require.Empty(t, c.During(func() { cluster.Release(t, l) }))
+	c.Costs(t, cluster.Cost{}, func() { cluster.Release(t, l) })
 	require.Len(t, f.Keys("stripes/15"), 1)
-	require.Equal(t, cluster.OneTxn, c.During(func() { cluster.Release(t, n) }))
+	c.Costs(t, cluster.OneTxn, func() { cluster.Release(t, n) })
 	require.Empty(t, f.Keys("stripes/15"))
 }

@@ -15,20 +15,20 @@ import (
 func TestPermitsOnARealCluster(t *testing.T) {
 	f := newFixture(t)
 	var c cluster.Counter
-	mine := etcdlock.NewSemaphore(f.Session(f.Client(c.Options()...), 10*time.Second), "jobs", 3)
-	other := etcdlock.NewSemaphore(f.Session(f.Client(), 10*time.Second), "jobs", 3)
+	mine := etcdlock.NewSemaphore(f.Session(f.Client(c.Options()...), cluster.LongTTL), "jobs", 3)
+	other := etcdlock.NewSemaphore(f.Session(f.Client(), cluster.LongTTL), "jobs", 3)
 	ctx := f.Ctx()
 	var p *etcdlock.Permit
 	var err error
-	require.Equal(t, cluster.OneTxn, c.During(func() { p, err = mine.Acquire(ctx, 1) }), "free")
+	c.Costs(t, cluster.OneTxn, func() { p, err = mine.Acquire(ctx, 1) }, "free")
 	require.NoError(t, err)
 	q, err := other.Acquire(ctx, 1)
 	require.NoError(t, err)
 	before := f.Revision()
-	require.Equal(t, cluster.OneTxn, c.During(func() { _, err = mine.TryAcquire(ctx, 2) }))
+	c.Costs(t, cluster.OneTxn, func() { _, err = mine.TryAcquire(ctx, 2) })
 	require.ErrorIs(t, err, etcdlock.ErrLocked)
 	require.Equal(t, before, f.Revision(), "something was written")
-	_, err = etcdlock.NewSemaphore(f.Session(f.Client(), 10*time.Second), "jobs", 4).Acquire(ctx, 1)
+	_, err = etcdlock.NewSemaphore(f.Session(f.Client(), cluster.LongTTL), "jobs", 4).Acquire(ctx, 1)
 	require.ErrorIs(t, err, etcdlock.ErrLimitMismatch)
 	f.WaitForKeys("jobs", 2) // what it wrote is taken back
 
@@ -56,7 +56,7 @@ func TestManyForPermits(t *testing.T) {
 	var held, most atomic.Int64
 	var workers []func() error
 	for i := range 3 {
-		m := etcdlock.NewSemaphore(f.Session(f.Client(), 10*time.Second), "jobs", limit)
+		m := etcdlock.NewSemaphore(f.Session(f.Client(), cluster.LongTTL), "jobs", limit)
 		for j := range 4 {
 			workers = append(workers, func() error {
 				ctx := f.Ctx()

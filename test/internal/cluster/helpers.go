@@ -65,6 +65,25 @@ func CampaignInBackground(ctx context.Context, e *etcdlock.Election, value strin
 	return InBackground(func() (*etcdlock.Term, error) { return e.Campaign(ctx, value) })
 }
 
+// Waiting returns a context that ends with ctx, and a channel that is closed when a call with that
+// context waits behind another goroutine of its session: such a wait is not to be seen in etcd. The
+// call joins the line before it asks when its context ends.
+func Waiting(ctx context.Context) (context.Context, <-chan struct{}) {
+	w := &waiting{Context: ctx, waits: make(chan struct{})}
+	return w, w.waits
+}
+
+type waiting struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (w *waiting) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.waits) })
+	return w.Context.Done()
+}
+
 // Granted waits for the handle.
 func Granted[H any](t *testing.T, out <-chan Outcome[H]) Outcome[H] {
 	t.Helper()
@@ -79,6 +98,16 @@ func StillWaiting[H any](t *testing.T, out <-chan Outcome[H], during time.Durati
 	select {
 	case o := <-out:
 		require.FailNow(t, "did not wait", "error: %v", o.Err)
+	case <-time.After(during):
+	}
+}
+
+// NothingComes fails if there is a value within the time.
+func NothingComes[T any](t *testing.T, from <-chan T, during time.Duration) {
+	t.Helper()
+	select {
+	case v := <-from:
+		require.FailNow(t, "something came", "%v", v)
 	case <-time.After(during):
 	}
 }
