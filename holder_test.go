@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestWithoutAnOwnerTheProgramIsNamed(t *testing.T) {
 		w.lock(NewMutex(s, "m"))
 		entries, err := NewMutex(s, "m").Queue(w.ctx)
 		require.NoError(w, err)
-		require.Equal(w, "etcdlock.test", entries[0].Owner)
+		require.Equal(w, filepath.Base(os.Args[0]), entries[0].Owner)
 	})
 }
 

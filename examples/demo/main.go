@@ -23,7 +23,8 @@ import (
 	"github.com/etcdlock/etcdlock/examples/internal/devetcd"
 )
 
-const (
+// The tests, which run on busy machines too, give more time.
+var (
 	// ttl is the lease of the candidates and holders: the least that an etcd
 	// with default settings grants, so that nobody waits for long.
 	ttl = 2 * time.Second

@@ -21,9 +21,11 @@ func TestTheJobThatRunsIsFinishedBeforeTheNextInstanceTakesOver(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	a := programtest.Start(t, "-endpoints", server.Endpoint(), "-id", "host-a", "-every", "20ms", "-takes", "500ms")
+	// A leader that makes no progress for ten times as long as both durations loses its term, and
+	// gives up its job. That has to be longer than a busy machine may stand still.
+	a := programtest.Start(t, "-endpoints", server.Endpoint(), "-id", "host-a", "-every", "500ms", "-takes", "500ms")
 	a.Await("host-a is leading", "host-a begins job 2")
-	b := programtest.Start(t, "-endpoints", server.Endpoint(), "-id", "host-b", "-every", "20ms", "-takes", "5ms", "-http", "127.0.0.1:0")
+	b := programtest.Start(t, "-endpoints", server.Endpoint(), "-id", "host-b", "-every", "1s", "-takes", "5ms", "-http", "127.0.0.1:0")
 	b.Await("probes at http://127.0.0.1:", "host-b is candidate")
 	a.Signal(os.Interrupt)
 	a.Await("host-a has done job", "host-a leads no more", "host-a stops in order")
@@ -41,7 +43,7 @@ func TestTheJobThatRunsIsFinishedBeforeTheNextInstanceTakesOver(t *testing.T) {
 }
 
 func TestTheSchedulerNeedsNoEtcd(t *testing.T) {
-	p := programtest.Start(t, "-id", "host-a", "-every", "10ms", "-takes", "5ms")
+	p := programtest.Start(t, "-id", "host-a", "-every", "500ms", "-takes", "5ms")
 	p.Await("host-a is leading", "host-a has done job 3")
 	p.Signal(os.Interrupt)
 	p.Await("host-a stops in order")
