@@ -18,7 +18,7 @@ var ErrIllegal = errors.New("illegal history")
 var ErrUndecided = errors.New("undecided history")
 
 // patience is how long the check of one name may take. Ten thousand operations need less than a tenth of a second.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Check checks the operations on each name by themselves against a model. The evidence may be nil where no outcome is
 // unknown and nobody asks who leads.
