@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +135,26 @@ func TestAProcessThatIsToEndWhenItsWorkIsStuckDoesSoInTime(t *testing.T) {
 		at := <-exited
 		require.Equal(w, dumped, at, "after the callback")
 		require.Equal(w, 3100*time.Millisecond, at.Sub(asked))
+	})
+}
+
+// A machine sleeps after the work was told to stop, and its timers are late by that; the margin is short. (schedule 1344)
+func TestAProcessWithAShortMarginThatSleptEndsBeforeItsLease(t *testing.T) {
+	simulate(t, func(w *world) {
+		const margin = 80 * time.Millisecond
+		var slept atomic.Int64
+		bubble := bubbleClock()
+		d, exited := newDeaf(), make(chan time.Time, 1)
+		a := w.session("a", WithTTL(5*time.Second), WithMargin(margin), WithClock(func() time.Duration { return bubble() + time.Duration(slept.Load()) }))
+		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second),
+			exitBy(func(int) { exited <- time.Now(); close(d.let) }))
+		term := run.term()
+		run.cancel()
+		w.pass(time.Millisecond)
+		left := time.Until(term.Deadline())
+		slept.Store(int64(left - time.Millisecond)) // and no timer has fired
+		lost := time.Now().Add(time.Millisecond)
+		require.Less(w, (<-exited).Sub(lost), margin)
 	})
 }
 

@@ -117,9 +117,10 @@ func (c *runConfig) afterLoss(l *lease.Lease) time.Duration {
 
 // within waits for done until d has passed, or as many eighths of the margin since the end
 // of the term; it is false if done is not closed by then. The end of the term moves while
-// its lease is renewed, and comes near when it is not, so it is read again each time.
+// its lease is renewed, and comes near when it is not, so it is read again each time; at
+// least every eighth of the margin, as timers stand still while the machine sleeps.
 func (g *guard) within(done <-chan struct{}, d time.Duration, eighths int) bool {
-	const look = 250 * time.Millisecond // timers stand still while the machine sleeps
+	look := max(min(250*time.Millisecond, g.term.tenure.lease.Margin()/8), time.Millisecond)
 	until, lost := time.Now().Add(d), g.term.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
