@@ -106,6 +106,8 @@ func orphans(t *Trial) (string, error) {
 	}
 	cmd := exec.CommandContext(t.ctx, "/proc/self/exe", append([]string{path}, args[1:]...)...)
 	cmd.Env = append(t.env(), AsSubreaper+"=1")
+	var stderr bytes.Buffer
+	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", err
@@ -121,7 +123,8 @@ func orphans(t *Trial) (string, error) {
 		_ = cmd.Wait()
 	}()
 	if _, err := fmt.Fscan(stdout, new(string)); err != nil {
-		return "", err
+		_ = cmd.Wait()
+		return "", fmt.Errorf("%w: %s", err, &stderr)
 	}
 	time.Sleep(time.Second) // by when the orphans have ended
 	if happens(func() bool { return zombies(cmd.Process.Pid) == 0 }) {
