@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -68,19 +69,19 @@ var WireElections = []WireScenario{
 		}
 	}},
 	{"Election: Run leaves the queue while it is unhealthy", func(w *Wire) {
-		sick := false
+		var sick atomic.Bool
 		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 1, func(context.Context) error {
-			if sick {
+			if sick.Load() {
 				return errWork
 			}
 			return nil
 		}))
 		run.term()
 		w.Step("the check fails")
-		sick = true
+		sick.Store(true)
 		w.pass(3 * time.Second)
 		w.Step("the check passes")
-		sick = false
+		sick.Store(false)
 		run.term()
 		run.end()
 	}},
