@@ -88,8 +88,8 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 	if a.of.try {
 		once = l.single.TryEnterOnce
 	}
-	bounded, leash := l.session.writer.Leash(a.lease.Context(), ctx)
-	defer leash.Release()
+	bounded, pooled := l.session.writer.RequestContext(a.lease.Context(), ctx)
+	defer pooled.Release()
 	returned := false
 	defer func() {
 		if !returned { // the client's code has panicked, or ended this goroutine

@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -40,25 +40,25 @@ type line struct {
 	single  *queue.Queue // the same, unless it is several
 
 	// Guarded by session.mu.
-	waiters list.List        // of *waiter, in the order in which they came
-	wanted  *lazyctx.Context // ends when nobody is left whom the wait in etcd serves; nil while there is none
-	served  *waiter          // for whom the present entry is; nil while there is none
-	blocked bool             // it has to wait
-	waiting *queue.Entry     // the present entry, once it has to wait
-	tenure  *tenure          // nil while the session has not got the lock
-	joined  chan struct{}    // holds one; somebody joined, or it is to rest no longer
-	resting bool             // nobody is in it, and nothing is left of it in etcd
-	counted bool             // among the names in use; if it rests, until that matters
-	free    bool             // and nobody has it, see fast.go
-	since   time.Time        // when it came to rest
-	tick    alarm.Alarm      // when it may have rested for long enough
-	ticks   bool             // that is set
+	waiters list.List         // of *waiter, in the order in which they came
+	wanted  *lazyctx.Context  // ends when nobody is left whom the wait in etcd serves; nil while there is none
+	served  *waiter           // for whom the present entry is; nil while there is none
+	blocked bool              // it has to wait
+	waiting *queue.Entry      // the present entry, once it has to wait
+	tenure  *tenure           // nil while the session has not got the lock
+	joined  chan struct{}     // holds one; somebody joined, or it is to rest no longer
+	resting bool              // nobody is in it, and nothing is left of it in etcd
+	counted bool              // among the names in use; if it rests, until that matters
+	free    bool              // and nobody has it, see fast.go
+	since   time.Time         // when it came to rest
+	tick    sharedtimer.Timer // when it may have rested for long enough
+	ticks   bool              // that is set
 
 	stirred chan struct{}          // holds one; something has happened to a tenure that is quiet
 	young   atomic.Pointer[tenure] // that nobody looks after yet; nil for none
 
-	record  record      // of the entry that waits
-	settled alarm.Alarm // when its tenure has lasted for a while
+	record  record            // of the entry that waits
+	settled sharedtimer.Timer // when its tenure has lasted for a while
 
 	legacy legacy // what was found of the former process when the present entry was written
 }
@@ -314,8 +314,8 @@ func (l *line) stir() {
 	}
 }
 
-// Ring stirs it when the tenure has lasted for a while.
-func (l *line) Ring() { l.stir() }
+// Fire stirs it when the tenure has lasted for a while.
+func (l *line) Fire() { l.stir() }
 
 // taken tells whether a goroutine of this session holds or waits. It does not when
 // the line is only clearing away what an earlier one left. Called with session.mu

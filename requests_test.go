@@ -74,7 +74,7 @@ var bounded = map[string]string{
 	"queue.Queue.create":                   "a timer ends the creation of the watch",
 	"perclient.stream.run":                 "a stream, on which each renewal has a bound",
 	"watch.stream.run":                     "a stream, on which the creation of each watch has a bound",
-	"etcdlock.line.request":                "a leash ends it with the first bound",
+	"etcdlock.line.request":                "a pooled context ends it with the first bound",
 	"concurrency.newInner":                 "as in etcd's package, the caller's context bounds it",
 	"concurrency.Session.deleteKey":        "as in etcd's package, the caller's context bounds it",
 	"concurrency.Election.proclaimResumed": "as in etcd's package, the caller's context bounds it",
@@ -91,7 +91,7 @@ var sending = []string{"queue.Writer.Txn", "queue.Writer.TxnAlone", "queue.Write
 var insisting = []string{"insist", "insistAloud", "retry", "retryBounded"}
 
 // bounding are the functions whose first result is a context that bounds one try.
-var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "queue.timeout", "queue.bounded", "queue.Leash"}
+var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "queue.timeout", "queue.bounded", "queue.RequestContext"}
 
 // deriving are the functions whose first result is bounded if their first argument is.
 var deriving = []string{"context.WithCancel", "context.WithCancelCause", "context.WithValue", "clientv3.WithRequireLeader"}

@@ -81,7 +81,7 @@ func (l *line) start() {
 // idleLine is a line that is rung for when it may have rested for long enough.
 type idleLine line
 
-func (i *idleLine) Ring() {
+func (i *idleLine) Fire() {
 	l := (*line)(i)
 	s := l.session
 	s.mu.Lock()

@@ -13,12 +13,12 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
@@ -41,8 +41,8 @@ type Session struct {
 	tasks   sync.WaitGroup // every goroutine of the session
 	writer  *queue.Writer
 	streams *perclient.Streams // of renewals and watches, which the client's sessions share
-	settle  *alarm.Clock       // when a hold has lasted for a while
-	rested  *alarm.Clock       // when a line has rested for long enough
+	settle  *sharedtimer.Queue // when a hold has lasted for a while
+	rested  *sharedtimer.Queue // when a line has rested for long enough
 	closed  chan struct{}      // closed when shutdown is through
 	detach  func() bool        // stops watching the client
 	beacon  *beacon            // nil without WithCrashDetection
@@ -152,7 +152,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if cfg.peek > 0 {
 		s.writer.Peek = cfg.peek
 	}
-	s.settle, s.rested = alarm.New(queue.Settle), alarm.New(queue.Resting)
+	s.settle, s.rested = sharedtimer.New(queue.Settle), sharedtimer.New(queue.Resting)
 	s.streams = s.newStreams()
 
 	if err := s.light(); err != nil {

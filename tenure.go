@@ -214,8 +214,8 @@ func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (delet
 
 // leaveOnce deletes the key by one request.
 func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
-	ctx, leash := t.line.session.writer.Leash(t.lease.Context(), ctx)
-	defer leash.Release()
+	ctx, pooled := t.line.session.writer.RequestContext(t.lease.Context(), ctx)
+	defer pooled.Release()
 	return t.queue.LeaveOnce(ctx, t.entry)
 }
 

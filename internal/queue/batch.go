@@ -12,8 +12,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
@@ -36,10 +36,10 @@ type Writer struct {
 	// that cannot be. Its answers are shown to Timeline.
 	Direct func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 
-	patience *alarm.Clock // with the first tries of a request
-	leashes  *alarm.Leashes
-	slow     *alarm.Clock // with a transaction that has a lane
-	resting  *alarm.Clock // of queues
+	patience *sharedtimer.Queue // with the first tries of a request
+	contexts *sharedtimer.Pool
+	slow     *sharedtimer.Queue // with a transaction that has a lane
+	resting  *sharedtimer.Queue // of queues
 	// Few and Peek are for tests that want to see in a short queue what else happens in a long
 	// one only.
 	Few  int   // see there
@@ -89,7 +89,7 @@ type write struct {
 // lane is that of a transaction. It is given up when that is through, or slow while others
 // may have to wait.
 type lane struct {
-	alarm  alarm.Alarm
+	timer  sharedtimer.Timer
 	timed  bool // that is set
 	writer *Writer
 	left   bool
@@ -105,13 +105,13 @@ func (w *Writer) take(l *lane) {
 	for _, l := range w.aloft {
 		if !l.timed {
 			l.timed = true
-			w.slow.Set(&l.alarm, l)
+			w.slow.Set(&l.timer, l)
 		}
 	}
 }
 
-// Ring gives the lane to those who wait, once.
-func (l *lane) Ring() {
+// Fire gives the lane to those who wait, once.
+func (l *lane) Fire() {
 	w := l.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -126,7 +126,7 @@ func (l *lane) Ring() {
 func (w *Writer) free(l *lane) {
 	l.left = true
 	if l.timed {
-		l.alarm.Stop()
+		l.timer.Stop()
 	}
 	w.aloft = slices.DeleteFunc(w.aloft, func(o *lane) bool { return o == l })
 }
@@ -139,12 +139,12 @@ type written struct {
 // NewWriter makes a writer. Its goroutines are started by spawn, and end with the
 // requests that they send.
 func NewWriter(life context.Context, kv clientv3.KV, lanes int, spawn func(func()) bool) *Writer {
-	patience := alarm.New(FirstBound)
+	patience := sharedtimer.New(FirstBound)
 	kv, tracker := timeline.Of(kv)
 	return &Writer{
 		Timeline: tracker,
 		life:     life, kv: kv, lanes: lanes, spawn: spawn, most: most, Few: Few, Peek: peek,
-		patience: patience, leashes: alarm.NewLeashes(patience), slow: alarm.New(slow), resting: alarm.New(Resting),
+		patience: patience, contexts: sharedtimer.NewPool(patience), slow: sharedtimer.New(slow), resting: sharedtimer.New(Resting),
 	}
 }
 
@@ -179,7 +179,7 @@ func (w *Writer) txn(wr *write) (*clientv3.TxnResponse, error) {
 		w.flying++
 		w.take(&wr.lane)
 		w.mu.Unlock()
-		defer wr.lane.Ring()
+		defer wr.lane.Fire()
 		return w.send(wr)
 	}
 	wr.done = make(chan written, 1)
@@ -203,7 +203,7 @@ func (w *Writer) landed() {
 	l := &lane{}
 	w.take(l)
 	spawned := w.spawn(func() {
-		defer l.Ring()
+		defer l.Fire()
 		w.fly(batch)
 	})
 	if !spawned { // the session has ended, and with it the contexts of all of them

@@ -66,12 +66,12 @@ func TestBriefWritesAreTheSamePastTheClient(t *testing.T) {
 // ends with the request. With clientv3's own it is kept for the next one.
 func TestBesideClientv3sKVAContextEndsWithItsRequest(t *testing.T) {
 	w := NewWriter(t.Context(), nil, Lanes, nil)
-	ctx, l := w.Leash(t.Context(), t.Context())
+	ctx, l := w.RequestContext(t.Context(), t.Context())
 	l.Release()
 	require.Error(t, ctx.Err())
 
 	w.Direct = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) { return nil, nil }
-	ctx, l = w.Leash(t.Context(), t.Context())
+	ctx, l = w.RequestContext(t.Context(), t.Context())
 	l.Release()
 	require.NoError(t, ctx.Err())
 }

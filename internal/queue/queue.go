@@ -25,7 +25,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/alarm"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -55,7 +55,7 @@ type Queue struct {
 		of  Want
 		key string
 	}
-	rest   alarm.Alarm
+	rest   sharedtimer.Timer
 	rested chan struct{} // holds one
 	stream atomic.Int32  // the watches' stream to etcd: another one when the last one hangs
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/alarm"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 )
 
 // retry tries a request until etcd gives an answer that counts, or ctx ends; then
@@ -32,9 +32,9 @@ func (w *Writer) retry(ctx context.Context, seed int64, try func(context.Context
 	return retryBounded(ctx, seed, w.bounded, try)
 }
 
-// Leash bounds one try of a request that a caller makes for himself under a lease.
-func (w *Writer) Leash(lease, caller context.Context) (context.Context, *alarm.Leash) {
-	ctx, l := w.leashes.Take(lease, caller)
+// RequestContext bounds one try of a request that a caller makes by itself, under a lease.
+func (w *Writer) RequestContext(lease, caller context.Context) (context.Context, *sharedtimer.Pooled) {
+	ctx, l := w.contexts.Take(lease, caller)
 	l.Once = w.Direct == nil // of what stands in for clientv3's KV it is not known what that does
 	return ctx, l
 }

@@ -308,7 +308,7 @@ func (q *Queue) stayInView(ctx context.Context, e *Entry, kept <-chan struct{}, 
 // view is closed.
 func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
 	select {
-	case <-q.rested: // by an alarm that was stopped in the instant in which it went off
+	case <-q.rested: // by a timer that was stopped in the instant in which it fired
 	default:
 	}
 	q.writer.resting.Set(&q.rest, q)
@@ -333,8 +333,8 @@ func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
 	}
 }
 
-// Ring ends the rest.
-func (q *Queue) Ring() {
+// Fire ends the rest.
+func (q *Queue) Fire() {
 	select {
 	case q.rested <- struct{}{}:
 	default:

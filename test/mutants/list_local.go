@@ -188,21 +188,21 @@ var localMutations = []mutation{
 	{
 		takesOut: "idle names are forgotten",
 		edits: []edit{
-			{"etcdlock.(*idleLine).Ring", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
+			{"etcdlock.(*idleLine).Fire", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
 		},
 		tests: []string{"TestFewLinesRest"},
 	},
 	{
 		takesOut: "an Unlock whose caller gives up returns at once",
 		edits: []edit{
-			{"etcdlock.(*tenure).leaveOnce", "Leash(t.lease.Context(), ctx)", "Leash(t.lease.Context(), context.WithoutCancel(ctx))"},
+			{"etcdlock.(*tenure).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
 		},
 		tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
 	},
 	{
 		takesOut: "the first request of a caller ends with the lease",
 		edits: []edit{
-			{"etcdlock.(*line).request", "Leash(a.lease.Context(), ctx)", "Leash(l.session.ctx, ctx)"},
+			{"etcdlock.(*line).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.session.ctx, ctx)"},
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},

@@ -82,23 +82,23 @@ var requestMutations = []mutation{
 	{
 		takesOut: "nothing of a request is left on a context that is used again",
 		edits: []edit{
-			{"alarm.(*Leash).Release", "whole = l.stop() && whole", "_ = l.stop"},
+			{"sharedtimer.(*Pooled).Release", "reusable = c.stop() && reusable", "_ = c.stop"},
 		},
-		tests: []string{"TestALeashIsUsedAgain"},
+		tests: []string{"TestAPooledContextIsReused"},
 	},
 	{
 		takesOut: "a context that is kept for the next request does not keep its caller's",
 		edits: []edit{
-			{"alarm.(*Leash).Release", "l.stop = nil // which keeps the caller's context, with all that is in it", ""},
+			{"sharedtimer.(*Pooled).Release", "c.stop = nil // which keeps the caller's context, with all that is in it", ""},
 		},
-		tests: []string{"TestALeashDoesNotKeepItsCaller"},
+		tests: []string{"TestAPooledContextDoesNotKeepItsCaller"},
 	},
 	{
 		takesOut: "contexts of a lease that has ended are let go",
 		edits: []edit{
-			{"alarm.(*Leashes).take", "s.drop()", ""},
+			{"sharedtimer.(*Pool).take", "p.drop()", ""},
 		},
-		tests: []string{"TestLeashesAreKeptForOneCommonContext"},
+		tests: []string{"TestAPoolIsForOneCommonContext"},
 	},
 	{
 		takesOut: "only clientv3's own KV is passed over",

@@ -1,4 +1,4 @@
-package alarm
+package sharedtimer
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type ringer func()
+type callback func()
 
-func (r ringer) Ring() { r() }
+func (r callback) Fire() { r() }
 
-func (c *Clock) have(f func()) *Alarm {
-	var a Alarm
-	c.Set(&a, ringer(f))
+func (c *Queue) have(f func()) *Timer {
+	var a Timer
+	c.Set(&a, callback(f))
 	return &a
 }
 
-func TestAlarmsGoOffInTime(t *testing.T) {
+func TestTimersFireInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
 		began := time.Now()
@@ -39,26 +39,26 @@ func TestAlarmsGoOffInTime(t *testing.T) {
 	})
 }
 
-func TestAStoppedAlarmNeverGoesOff(t *testing.T) {
+func TestAStoppedTimerNeverFires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
 		var count atomic.Int32
-		alarms := make([]*Alarm, 5)
-		for i := range alarms {
-			alarms[i] = c.have(func() { count.Add(1) })
+		timers := make([]*Timer, 5)
+		for i := range timers {
+			timers[i] = c.have(func() { count.Add(1) })
 		}
 		for _, i := range []int{2, 0, 4} { // in the middle, first, last
-			require.True(t, alarms[i].Stop())
-			require.False(t, alarms[i].Stop())
+			require.True(t, timers[i].Stop())
+			require.False(t, timers[i].Stop())
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.EqualValues(t, 2, count.Load())
-		require.False(t, alarms[1].Stop())
+		require.False(t, timers[1].Stop())
 	})
 }
 
-func TestAnAlarmSetWhileTheTimerRunsForAStoppedOneIsNotLate(t *testing.T) {
+func TestATimerSetWhileTheQueueIsArmedForAStoppedOneIsNotLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
 		c.have(func() { t.Error("it was stopped") }).Stop()
@@ -84,23 +84,23 @@ func TestAContextEndsInTimeAndTellsNoDeadline(t *testing.T) {
 		short, cancel := c.Context(t.Context())
 		cancel()
 		require.ErrorIs(t, short.Err(), context.Canceled)
-		require.Nil(t, c.first, "an alarm was left")
+		require.Nil(t, c.first, "a timer was left")
 	})
 }
 
-// Who stops an alarm too late may set it again while it still rings. (The race detector tells.)
-func TestAnAlarmIsSetAgainWhileItRings(t *testing.T) {
+// A timer that is stopped too late may be set again while its callback still runs. (The race detector tells.)
+func TestATimerIsSetAgainWhileItsCallbackRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
 		var rang atomic.Int32
-		slow := ringer(func() {
+		slow := callback(func() {
 			time.Sleep(time.Millisecond)
 			rang.Add(1)
 		})
-		var a Alarm
+		var a Timer
 		c.Set(&a, slow)
 		time.Sleep(time.Second + time.Microsecond)
-		require.False(t, a.Stop(), "it rings")
+		require.False(t, a.Stop(), "its callback runs")
 		c.Set(&a, slow)
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 2, rang.Load())

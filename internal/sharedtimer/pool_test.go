@@ -1,4 +1,4 @@
-package alarm
+package sharedtimer
 
 import (
 	"context"
@@ -11,15 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// use takes a leash for a request and releases it.
-func use(common, caller context.Context, s *Leashes, request func(context.Context)) *Leash {
+// use takes a context for a request and releases it.
+func use(common, caller context.Context, s *Pool, request func(context.Context)) *Pooled {
 	ctx, l := s.Take(common, caller)
 	defer l.Release()
 	request(ctx)
 	return l
 }
 
-func TestALeashCutsARequest(t *testing.T) {
+func TestAPooledContextEndsARequest(t *testing.T) {
 	for what, cut := range map[string]func(lease, caller context.CancelFunc){
 		"by its time":     func(_, _ context.CancelFunc) {},
 		"by its caller":   func(_, caller context.CancelFunc) { caller() },
@@ -29,7 +29,7 @@ func TestALeashCutsARequest(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lease, end := context.WithCancel(t.Context())
 				caller, cancel := context.WithCancel(t.Context())
-				s := NewLeashes(New(time.Second))
+				s := NewPool(New(time.Second))
 				used := use(lease, caller, s, func(ctx context.Context) {
 					time.Sleep(time.Second - time.Nanosecond)
 					require.NoError(t, ctx.Err())
@@ -37,7 +37,7 @@ func TestALeashCutsARequest(t *testing.T) {
 					<-ctx.Done()
 					synctest.Wait()
 				})
-				require.Empty(t, s.idle, "cut, and kept")
+				require.Empty(t, s.idle, "cancelled, and kept")
 
 				other := context.WithoutCancel(t.Context())
 				use(t.Context(), other, s, func(ctx context.Context) { require.NoError(t, ctx.Err()) })
@@ -50,10 +50,10 @@ func TestALeashCutsARequest(t *testing.T) {
 	}
 }
 
-// What was not cut is used again, and nothing of the last request is left on it.
-func TestALeashIsUsedAgain(t *testing.T) {
+// What was not cancelled is used again, and nothing of the last request is left on it.
+func TestAPooledContextIsReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewLeashes(New(time.Second))
+		s := NewPool(New(time.Second))
 		first, cancel := context.WithCancel(t.Context())
 		type key struct{}
 		timed, end := context.WithTimeout(t.Context(), time.Hour)
@@ -76,9 +76,9 @@ func TestALeashIsUsedAgain(t *testing.T) {
 	})
 }
 
-func TestALeashThatIsUsedOnceIsCut(t *testing.T) {
+func TestAPooledContextThatIsUsedOnceIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewLeashes(New(time.Second))
+		s := NewPool(New(time.Second))
 		ctx, l := s.Take(t.Context(), t.Context())
 		l.Once = true
 		l.Release()
@@ -88,30 +88,30 @@ func TestALeashThatIsUsedOnceIsCut(t *testing.T) {
 }
 
 // Those of a common context that is not used any more are not kept, as it would keep them.
-func TestLeashesAreKeptForOneCommonContext(t *testing.T) {
+func TestAPoolIsForOneCommonContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewLeashes(New(time.Second))
+		s := NewPool(New(time.Second))
 		old, next := context.WithoutCancel(t.Context()), t.Context()
 		nothing := func(context.Context) {}
-		var late *Leash
+		var late *Pooled
 		a := use(old, t.Context(), s, func(context.Context) {
 			_, late = s.Take(old, t.Context())
 			use(old, t.Context(), s, nothing)
 		})
 		require.Len(t, s.idle, 2)
 		b := use(next, t.Context(), s, nothing)
-		require.Equal(t, []*Leash{b}, s.idle)
+		require.Equal(t, []*Pooled{b}, s.idle)
 		require.Error(t, a.ctx.Err(), "left in its common context")
 		late.Release()
 		require.Error(t, late.ctx.Err(), "left in its common context")
-		require.Equal(t, []*Leash{b}, s.idle)
+		require.Equal(t, []*Pooled{b}, s.idle)
 	})
 }
 
-func TestLeashesAreNotKeptWithoutEnd(t *testing.T) {
+func TestAPoolKeepsABoundedNumberOfContexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewLeashes(New(time.Second))
-		var all []*Leash
+		s := NewPool(New(time.Second))
+		var all []*Pooled
 		for range mostIdle + 7 {
 			_, l := s.Take(t.Context(), t.Context())
 			all = append(all, l)
@@ -124,9 +124,9 @@ func TestLeashesAreNotKeptWithoutEnd(t *testing.T) {
 	})
 }
 
-// A leash that is kept does not keep the last request's caller, whose context may have much in it.
-func TestALeashDoesNotKeepItsCaller(t *testing.T) {
-	s := NewLeashes(New(time.Second))
+// A context that is kept does not keep the last request's caller, whose context may have much in it.
+func TestAPooledContextDoesNotKeepItsCaller(t *testing.T) {
+	s := NewPool(New(time.Second))
 	caller := func() weak.Pointer[[1 << 16]byte] {
 		type key struct{}
 		much := new([1 << 16]byte)
