@@ -16,6 +16,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -105,7 +106,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	case err := <-posted:
 		switch {
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			ls.End(lease.Lost(ErrRevoked))
+			ls.End(lockerr.Lost(ErrRevoked))
 			return ls.Err()
 		case err != nil:
 			return err

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -90,7 +89,7 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	case err == nil:
 		t.value.Store(&value)
 		return nil
-	case errors.Is(err, queue.ErrGone):
+	case errors.Is(err, ErrEvicted):
 		t.tenure.lose(whyGone(t.tenure.lease)) // unless it had ended before
 		return t.Err()
 	case t.Err() != nil:

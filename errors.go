@@ -7,8 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/etcdlock/etcdlock/internal/lease"
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -19,126 +18,126 @@ var (
 	// ErrLocked is returned by TryLock when another holder or waiter, of this
 	// session or of another one, is ahead. The error of a wait whose deadline passed
 	// in line matches it too. Both are a [LockedError], which names the holder.
-	ErrLocked = errors.New("locked by another holder")
+	ErrLocked = lockerr.ErrLocked
 
 	// ErrLost is matched by the error of every hold, and of every wait in
 	// line, that ended without its owner's doing. The same error also matches
 	// one of ErrExpired, ErrRevoked, ErrRolledBack, ErrEvicted, ErrOrphaned or ErrClientClosed,
 	// which tell why.
-	ErrLost = lease.ErrLost
+	ErrLost = lockerr.ErrLost
 
 	// ErrExpired is the reason of a loss when the lease was not renewed in
 	// time: etcd was out of reach, or this process or machine stood still; or when an
 	// [Election.Run] stopped the renewals on purpose, see [WithStopTimeout] and
 	// [WithProgress], which the text says. The error matches [ErrNoProgress] too in the
 	// latter case.
-	ErrExpired = lease.ErrExpired
+	ErrExpired = lockerr.ErrExpired
 
 	// ErrRevoked is the reason of a loss when etcd no longer knew the lease
 	// before its time was over: somebody revoked it.
-	ErrRevoked = lease.ErrRevoked
+	ErrRevoked = lockerr.ErrRevoked
 
 	// ErrRolledBack is the reason of a loss when etcd goes on with other data than before: it was
 	// restored from a backup, or started with empty data. Every hold and every wait from
 	// before is lost, also one whose key stands in the data of now. The session has a new lease
 	// soon, and revokes the old one. Fencing tokens may be smaller than before: see
 	// docs/operating.md.
-	ErrRolledBack = lease.ErrRolledBack
+	ErrRolledBack = lockerr.ErrRolledBack
 
 	// ErrEvicted is the reason of a loss when the key was deleted by somebody
 	// else while the lease lived on: an administrator let the next one in.
-	ErrEvicted = queue.ErrGone
+	ErrEvicted = lockerr.ErrEvicted
 
 	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease
 	// behind for a successor.
-	ErrOrphaned = errors.New("left behind for a successor")
+	ErrOrphaned = lockerr.ErrOrphaned
 
 	// ErrClientClosed is the reason of a loss, and of a session's end, when the
 	// etcd client was closed under the session. Such an error of a session
 	// also matches ErrSessionClosed.
-	ErrClientClosed = errors.New("etcd client closed")
+	ErrClientClosed = lockerr.ErrClientClosed
 
 	// ErrReleased is the error of a hold that its owner has released, and is
 	// returned by a second Unlock or Resign.
-	ErrReleased = errors.New("already released")
+	ErrReleased = lockerr.ErrReleased
 
 	// ErrSessionClosed is returned by everything that needs a session after
 	// Close, and is the reason why a hold ended that Close released.
-	ErrSessionClosed = errors.New("session closed")
+	ErrSessionClosed = lockerr.ErrSessionClosed
 
 	// ErrUnhealthy is the cause with which the context of the function of
 	// [Election.Run] ends when the check of [WithHealthCheck] has failed.
-	ErrUnhealthy = errors.New("unhealthy")
+	ErrUnhealthy = lockerr.ErrUnhealthy
 
 	// ErrNoProgress is the cause with which the context of the function of
 	// [Election.Run] ends when it has not called [Term.Progress] for the time set
 	// by [WithProgress].
-	ErrNoProgress = errors.New("no progress reported")
+	ErrNoProgress = lockerr.ErrNoProgress
 
 	// ErrPreempted is the cause with which the context of the function of [Election.Run] ends
 	// when a candidate of a higher priority preempts the leader, see [WithTakeover].
-	ErrPreempted = errors.New("a candidate of a higher priority takes over")
+	ErrPreempted = lockerr.ErrPreempted
 
 	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
-	ErrNoLeader = errors.New("no leader")
+	ErrNoLeader = lockerr.ErrNoLeader
 
 	// ErrNoCandidate is returned by [Term.Transfer] when nobody waits with that value.
-	ErrNoCandidate = errors.New("no such candidate")
+	ErrNoCandidate = lockerr.ErrNoCandidate
 
 	// ErrInvalidName is returned for names that cannot be the name of a lock or
 	// an election; see [NewMutex] for the rule, and [WithForeignNames] for names
 	// of others that break it.
-	ErrInvalidName = wire.ErrInvalidName
+	ErrInvalidName = lockerr.ErrInvalidName
 
 	// ErrNestedName is returned when one name lies inside another that is in
 	// use, as "a/b" lies inside "a": the two would wait for each other's keys.
-	ErrNestedName = queue.ErrNested
+	ErrNestedName = lockerr.ErrNestedName
 
 	// ErrReentryLimit is returned by a Lock under the context of a hold that has as many
 	// holds within it as [WithReentryLimit] allows.
-	ErrReentryLimit = errors.New("too many holds of one turn")
+	ErrReentryLimit = lockerr.ErrReentryLimit
 
 	// ErrDeadlock is returned by a call that would wait for ever: for what its own context
 	// carries, or, with [WithDeadlockDetection], for somebody who waits for the caller. The
 	// error is a [DeadlockError].
-	ErrDeadlock = errors.New("deadlock")
+	ErrDeadlock = lockerr.ErrDeadlock
 
 	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being
 	// upgraded: each of the two would wait for the other to stop reading. Release, and
 	// lock for writing.
-	ErrUpgradeConflict = errors.New("another reader is being upgraded")
+	ErrUpgradeConflict = lockerr.ErrUpgradeConflict
 
 	// ErrLimitMismatch is returned by [Semaphore.Acquire] when somebody who is in the queue
 	// was given another limit. The error is a [LimitError], which says both, and what to do.
-	ErrLimitMismatch = errors.New("different limits for one semaphore")
+	ErrLimitMismatch = lockerr.ErrLimitMismatch
 
 	// ErrInvalidPermits is returned for a number of permits, or a limit, that can never be:
 	// less than one, or more than the limit.
-	ErrInvalidPermits = errors.New("invalid number of permits")
+	ErrInvalidPermits = lockerr.ErrInvalidPermits
 
 	// ErrTooManyNames is returned by [LockAll] for more names than etcd takes in one
 	// transaction.
-	ErrTooManyNames = errors.New("too many names for one transaction")
+	ErrTooManyNames = lockerr.ErrTooManyNames
 
 	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep:
 	// not positive, not in whole seconds, or below the server's minimum, which
 	// the server would silently raise.
-	ErrInvalidTTL = errors.New("invalid TTL")
+	ErrInvalidTTL = lockerr.ErrInvalidTTL
 
 	// ErrInvalidOption is returned by NewSession and by Run for an option that
 	// cannot work, such as a margin as long as the TTL.
-	ErrInvalidOption = errors.New("invalid option")
+	ErrInvalidOption = lockerr.ErrInvalidOption
 
 	// ErrNilClient is returned by NewSession without an etcd client.
-	ErrNilClient = errors.New("nil etcd client")
+	ErrNilClient = lockerr.ErrNilClient
 
 	// ErrLeaseNotFound is returned by NewSession with [WithLease] when etcd does
 	// not know the lease: it expired or was revoked, and with it went its keys.
-	ErrLeaseNotFound = lease.ErrNotFound
+	ErrLeaseNotFound = lockerr.ErrLeaseNotFound
 
 	// ErrLeaseFileInUse is returned by NewSession with [WithLeaseFile] when another
 	// process had the file for as long as the context allowed to wait.
-	ErrLeaseFileInUse = errors.New("lease file in use by another process")
+	ErrLeaseFileInUse = lockerr.ErrLeaseFileInUse
 )
 
 // opError puts the operation and the name in front of err, once, and behind a want of

@@ -11,7 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -31,7 +31,7 @@ func (s *Session) rolledBack(c timeline.Change) {
 	l, stale := s.lease, s.leased && s.era < c.Number
 	s.mu.Unlock()
 	if stale {
-		l.End(lease.Lost(ErrRolledBack))
+		l.End(lockerr.Lost(ErrRolledBack))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -399,7 +400,7 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 		return false, nil
 	case ls.Err() != nil:
 		return false, ls.Err()
-	case errors.Is(err, queue.ErrGone):
+	case errors.Is(err, ErrEvicted):
 		return false, whyGone(ls)
 	default:
 		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
@@ -417,17 +418,17 @@ func whyGone(ls *lease.Lease) error {
 	if err := ls.Err(); err != nil {
 		return err
 	}
-	return lease.Lost(ErrEvicted)
+	return lockerr.Lost(ErrEvicted)
 }
 
 // fail tells those concerned why nothing was granted.
 func (l *line) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
 	switch {
-	case errors.Is(err, queue.ErrGone):
+	case errors.Is(err, ErrEvicted):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		_ = whyGone(ls) // ends it, if etcd answers
-		ls.End(lease.Lost(ErrRevoked))
+		ls.End(lockerr.Lost(ErrRevoked))
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
 		l.failAll(ls, ls.Err())

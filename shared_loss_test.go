@@ -11,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -286,7 +285,7 @@ func TestALatePhantomOfAnotherKind(t *testing.T) {
 			p.cancel()
 			if q, err := p.result(); err == nil {
 				w.unlock(q.Release)
-			} else if !errors.Is(err, queue.ErrGone) {
+			} else if !errors.Is(err, ErrEvicted) {
 				require.Error(w, err)
 			}
 			hold := start(w, rw.RLock).get()

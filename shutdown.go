@@ -10,6 +10,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lasttry"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // Close ends the session: it ends all holds and waits at once, with
@@ -69,9 +70,9 @@ type ending struct {
 var (
 	endClosed     = &ending{cause: ErrSessionClosed, revoke: true}
 	endOrphaned   = &ending{cause: errOrphaned}
-	endWithClient = &ending{cause: fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrClientClosed))}
+	endWithClient = &ending{cause: fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(ErrClientClosed))}
 
-	errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lease.Lost(ErrOrphaned))
+	errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(ErrOrphaned))
 )
 
 // shutdown ends the session, once, and gives up everything that it has in this process: its

@@ -205,7 +205,7 @@ func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (delet
 	case errors.Is(handed, queue.ErrNoTarget):
 		deleted, err = t.leaveOnce(ctx)
 		return deleted, handed, err
-	case errors.Is(handed, queue.ErrGone):
+	case errors.Is(handed, ErrEvicted):
 		return false, errNotHanded, nil
 	default:
 		return handed == nil, handed, handed
@@ -372,9 +372,9 @@ func (l *line) watch(t *tenure) {
 	l.session.mu.Lock()
 	given := t.ended && t.turns == 0
 	l.session.mu.Unlock()
-	if errors.Is(err, queue.ErrGone) && given {
+	if errors.Is(err, ErrEvicted) && given {
 		<-t.stay.Context().Done() // by our own hand, most likely; leaving tells
-	} else if errors.Is(err, queue.ErrGone) {
+	} else if errors.Is(err, ErrEvicted) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
 		l.session.mu.Lock()

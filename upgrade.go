@@ -9,7 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -79,7 +79,7 @@ func (t *tenure) tellShared() <-chan struct{} {
 
 func (t *tenure) rewriteShared(q *queue.Queue, value string) {
 	err := q.Rewrite(t.life.Context(), t.entry, value)
-	if err != nil && t.life.Cause() == nil && !errors.Is(err, queue.ErrGone) {
+	if err != nil && t.life.Cause() == nil && !errors.Is(err, ErrEvicted) {
 		t.line.session.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
 	}
 }
@@ -342,8 +342,8 @@ func (u *upgrade) refuse(err error) {
 	case errors.Is(err, queue.ErrUpgrading):
 		err = ErrUpgradeConflict
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		t.lease.End(lease.Lost(ErrRevoked))
-	case errors.Is(err, queue.ErrGone):
+		t.lease.End(lockerr.Lost(ErrRevoked))
+	case errors.Is(err, ErrEvicted):
 		s.mu.Lock()
 		found := t.ended // by the tenure's watch, which will say why; or it was released
 		t.close()

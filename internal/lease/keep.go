@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // renewal is one answered, failed or abandoned renewal.
@@ -126,7 +127,7 @@ func (l *Lease) Verify(ctx context.Context) {
 // which is before etcd's, it did not expire: somebody revoked it.
 func (l *Lease) endUnknown() {
 	if l.Err() == nil {
-		l.End(Lost(ErrRevoked))
+		l.End(lockerr.Lost(lockerr.ErrRevoked))
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // Config is what a lease needs to be kept.
@@ -85,12 +87,12 @@ func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
 }
 
 // Resume takes over a lease that exists. It renews it, which tells at once
-// whether etcd still knows it (trap C7); ErrNotFound if not.
+// whether etcd still knows it (trap C7); ErrLeaseNotFound if not.
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
 	ttl, sent, err := cfg.renewOnce(ctx, id, patience)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		return nil, ErrNotFound
+		return nil, lockerr.ErrLeaseNotFound
 	case err != nil:
 		return nil, err
 	}
@@ -176,9 +178,9 @@ func (l *Lease) Err() error {
 // expiry is the cause of the end by the deadline. Called with l.mu held.
 func (l *Lease) expiry() error {
 	if l.starved != nil {
-		return Lost(&givenUpError{l.starved})
+		return lockerr.Lost(&givenUpError{l.starved})
 	}
-	return Lost(ErrExpired)
+	return lockerr.Lost(lockerr.ErrExpired)
 }
 
 // ValidUntil is the instant, by the clock, at which the lease ends unless it is

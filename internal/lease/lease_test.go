@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -54,9 +55,9 @@ func TestALeaseCountsFromWhenItWasAskedFor(t *testing.T) {
 		require.InDelta(t, 5*time.Second, l.Remaining(), float64(time.Millisecond), "the answer came after 4 s")
 		<-l.Context().Done()
 		require.Equal(t, 9*time.Second, cfg.Clock())
-		require.ErrorIs(t, l.Err(), ErrLost)
-		require.ErrorIs(t, l.Err(), ErrExpired)
-		require.NotErrorIs(t, l.Err(), ErrRevoked)
+		require.ErrorIs(t, l.Err(), lockerr.ErrLost)
+		require.ErrorIs(t, l.Err(), lockerr.ErrExpired)
+		require.NotErrorIs(t, l.Err(), lockerr.ErrRevoked)
 	})
 }
 
@@ -71,9 +72,9 @@ func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond), "answers may overtake each other")
 		*asleep = 20 * time.Second
 		l.extend(cfg.Clock(), l.granted)
-		require.ErrorIs(t, l.Err(), ErrExpired)
+		require.ErrorIs(t, l.Err(), lockerr.ErrExpired)
 		l.extend(cfg.Clock(), l.granted)
-		require.ErrorIs(t, l.Err(), ErrExpired)
+		require.ErrorIs(t, l.Err(), lockerr.ErrExpired)
 		require.LessOrEqual(t, l.Remaining(), time.Duration(0))
 	})
 }
@@ -110,14 +111,14 @@ func TestALeaseEndsWithItsParent(t *testing.T) {
 func TestResumeAsksWhetherTheLeaseIsThere(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		_, err := Resume(t.Context(), context.Background(), cfg, 4711)
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, lockerr.ErrLeaseNotFound)
 		id := srv.GrantLease(5 * time.Second)
 		l, err := Resume(t.Context(), context.Background(), cfg, id)
 		require.NoError(t, err)
 		require.Equal(t, id, l.ID())
 		require.Equal(t, 5*time.Second, l.TTL())
 		require.Equal(t, 500*time.Millisecond, l.Margin())
-		l.End(ErrNotFound)
+		l.End(lockerr.ErrLeaseNotFound)
 	})
 }
 
@@ -141,7 +142,7 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 		require.NoError(t, l.Err())
 		srv.RevokeLease(l.ID())
 		l.Verify(t.Context())
-		require.ErrorIs(t, l.Err(), ErrRevoked)
+		require.ErrorIs(t, l.Err(), lockerr.ErrRevoked)
 		require.NoError(t, l.Revoke(t.Context()), "it is gone, as was wanted")
 
 		l, err = Grant(t.Context(), context.Background(), cfg)
@@ -151,7 +152,7 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, l.Err())
 		srv.RevokeLease(l.ID())
-		require.ErrorIs(t, <-kept, ErrRevoked, "the next renewal finds out")
+		require.ErrorIs(t, <-kept, lockerr.ErrRevoked, "the next renewal finds out")
 	})
 }
 
@@ -176,7 +177,7 @@ func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 		require.Zero(t, no.Load())
 
 		srv.Client("a").Cut()
-		require.ErrorIs(t, <-kept, ErrExpired)
+		require.ErrorIs(t, <-kept, lockerr.ErrExpired)
 		require.Positive(t, no.Load())
 		require.LessOrEqual(t, srv.Client("a").Count(simetcd.LeaseKeepAlive), 18+7, "as many as fit into one TTL")
 		srv.Client("a").Heal()
@@ -205,7 +206,7 @@ func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
 		l.Starve(errors.New("another one"))
 		left, began := l.Remaining(), time.Now()
 		cause := <-kept
-		require.ErrorIs(t, cause, ErrExpired)
+		require.ErrorIs(t, cause, lockerr.ErrExpired)
 		require.ErrorIs(t, cause, why)
 		require.EqualError(t, cause, "lost: the lease was given up on purpose: a reason")
 		require.Equal(t, left, time.Since(began))

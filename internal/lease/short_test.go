@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -37,7 +39,7 @@ func TestAnswersThatExtendNothingAreNeitherBelievedNorAskedForWithoutAPause(t *t
 			Clock: func() time.Duration { return time.Since(start) },
 		})
 		require.NoError(t, err)
-		require.ErrorIs(t, l.Keep(), ErrExpired)
+		require.ErrorIs(t, l.Keep(), lockerr.ErrExpired)
 		require.Less(t, time.Since(start), 10*time.Second, "by the grant, and a second at most beyond")
 		require.Less(t, client.renewals, 60)
 	})

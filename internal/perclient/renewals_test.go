@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -152,7 +153,7 @@ func TestALeaseThatEtcdDoesNotKnowEnds(t *testing.T) {
 		defer endOther()
 		r.RevokeLease(l.ID())
 		<-l.Context().Done()
-		require.ErrorIs(r, l.Err(), lease.ErrRevoked)
+		require.ErrorIs(r, l.Err(), lockerr.ErrRevoked)
 		require.NoError(r, other.Err())
 	})
 }

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 // returns the revision at which that was seen together with our own key: the proof of the
 // grant (traps A6, B1, D1).
 //
-// It returns ErrGone when our key was deleted, ErrNested when an older key shows
+// It returns ErrEvicted when our key was deleted, lockerr.ErrNestedName when an older key shows
 // that another name lies inside ours, and the cause of ctx when that ends. Our
 // key stays in each case but the first.
 func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
@@ -100,7 +102,7 @@ func (o *ownWatch) stop() {
 	o.watch.stop()
 }
 
-// look reads at one revision whether our own entry stands (ErrGone if not), and
+// look reads at one revision whether our own entry stands (ErrEvicted if not), and
 // who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
 	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
@@ -136,7 +138,7 @@ func (q *Queue) lookAhead(ctx context.Context, e *Entry, gone int64) (rev int64,
 	}
 	q.size.Store(resp.Count)
 	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {
-		return 0, nil, ErrGone
+		return 0, nil, lockerr.ErrEvicted
 	}
 	return resp.Header.Revision, youngest(resp.Kvs[1:]), nil
 }
@@ -153,7 +155,7 @@ func (q *Queue) lookAround(ctx context.Context, e *Entry) (rev int64, ahead *mvc
 	}
 	own := resp.Responses[0].GetResponseRange().Kvs
 	if !e.standsIn(own) {
-		return 0, nil, ErrGone
+		return 0, nil, lockerr.ErrEvicted
 	}
 	ahead, err = e.blocker(own[0], resp.Responses[1].GetResponseRange().Kvs)
 	return resp.Header.Revision, ahead, err

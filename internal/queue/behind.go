@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -125,7 +127,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			before.KeyValue = nil
 		case resp := <-own.ch():
 			if deleted(resp, e) {
-				return 0, ErrGone
+				return 0, lockerr.ErrEvicted
 			}
 			own.ended()
 		case <-own.due.C:
@@ -203,7 +205,7 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValu
 			return err
 		}
 		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return ErrGone
+			return lockerr.ErrEvicted
 		}
 		rev, next = resp.Header.Revision, youngest(resp.Responses[1].GetResponseRange().Kvs)
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -285,7 +286,7 @@ func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 			e := r.enter(b)
 			select {
 			case refused := <-r.await(b, e):
-				require.ErrorIs(r, refused.err, ErrNested)
+				require.ErrorIs(r, refused.err, lockerr.ErrNestedName)
 			case <-time.After(100 * time.Millisecond):
 				require.Fail(r, "it waits behind a key of another name")
 			}

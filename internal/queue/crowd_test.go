@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -33,7 +34,7 @@ func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 			r.MissDelete(e.Key)
 			r.DeleteKey(e.Key)
 			r.RevokeLease(crowd)
-			require.ErrorIs(r, (<-got).err, ErrGone)
+			require.ErrorIs(r, (<-got).err, lockerr.ErrEvicted)
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -231,7 +232,7 @@ func TestFollowEndsWithTheCauseOfItsContextOrARefusal(t *testing.T) {
 	})
 	follow(t, 0, func(t *testing.T, f *follower) {
 		f.PutKey("q/inner/1", "", clientv3.NoLease)
-		require.ErrorIs(t, <-f.ended, queue.ErrNested)
+		require.ErrorIs(t, <-f.ended, lockerr.ErrNestedName)
 		f.ended <- nil
 	})
 }

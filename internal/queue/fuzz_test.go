@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -83,7 +84,7 @@ func FuzzFollow(f *testing.F) {
 			time.Sleep(time.Minute)
 			cancel(errEnough)
 			if err := <-ended; nested && !errors.Is(err, errEnough) {
-				require.ErrorIs(r, err, ErrNested)
+				require.ErrorIs(r, err, lockerr.ErrNestedName)
 				return
 			}
 			require.Equal(r, h.at(r.Revision()), told[len(told)-1])

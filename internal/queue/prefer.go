@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -163,7 +164,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 			}
 			return errAgain
 		case !tried || len(there) == 0:
-			return ErrGone
+			return lockerr.ErrEvicted
 		}
 		moved = adopt(key, w, there) // by an earlier try of ours, whose answer was lost
 		return nil
@@ -172,7 +173,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 }
 
 // HandTo deletes our key and marks a candidate as the next, in one transaction. ErrNoTarget
-// when the candidate is not there, and ErrGone when our key is not; then nothing was done.
+// when the candidate is not there, and ErrEvicted when our key is not; then nothing was done.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
 	tried := false
 	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
@@ -203,7 +204,7 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		case !stands && tried && (!there || marked != nil && string(marked.Value) == value):
 			return nil // by an earlier try of ours, whose answer was lost: it waits or leads by the mark, or has gone
 		case !stands:
-			return ErrGone
+			return lockerr.ErrEvicted
 		case !there:
 			return ErrNoTarget
 		}

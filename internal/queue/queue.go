@@ -25,6 +25,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -148,7 +149,7 @@ func (e *Entry) Guard() clientv3.Cmp {
 	return created(e.Key, e.CreateRevision)
 }
 
-// Rewrite gives our key another value. Its place in the line stays. ErrGone when
+// Rewrite gives our key another value. Its place in the line stays. ErrEvicted when
 // the entry is not there any more.
 //
 // Each try is guarded by the last write that we know of, so that one which arrives
@@ -179,7 +180,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 			}
 			own := resp.Responses[0].GetResponseRange().Kvs
 			if !e.standsIn(own) {
-				return ErrGone
+				return lockerr.ErrEvicted
 			}
 			e.wrote(own[0].ModRevision)
 			e.touched.Store(true)
@@ -193,7 +194,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 }
 
 // Leave deletes our key and returns when etcd confirmed that it is gone, or ctx
-// ended. ErrGone when somebody else had deleted it before us; tried says that it may
+// ended. ErrEvicted when somebody else had deleted it before us; tried says that it may
 // have been an earlier try of ours.
 func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
@@ -202,7 +203,7 @@ func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 		return err
 	})
 	if err == nil && !deleted && !unanswered && !tried {
-		return ErrGone
+		return lockerr.ErrEvicted
 	}
 	return err
 }
@@ -252,7 +253,7 @@ func (q *Queue) AwaitList(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {
 		return fmt.Errorf("%w: %s is in use (key %s) and lies inside %s: choose names of which none is the other's beginning up to a slash",
-			ErrNested, wire.Quote(inner), wire.Quote(string(kv.Key)), wire.Quote(q.name))
+			lockerr.ErrNestedName, wire.Quote(inner), wire.Quote(string(kv.Key)), wire.Quote(q.name))
 	}
 	return otherwise
 }

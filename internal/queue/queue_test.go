@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -183,7 +184,7 @@ func TestAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 				}
 				began := time.Now()
 				r.RevokeLease(e.Lease)
-				require.ErrorIs(r, (<-got).err, ErrGone)
+				require.ErrorIs(r, (<-got).err, lockerr.ErrEvicted)
 				require.LessOrEqual(r, time.Since(began), tc.within)
 			})
 		})
@@ -196,7 +197,7 @@ func TestAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 			time.Sleep(time.Duration(after) * 100 * time.Microsecond)
 			r.DeleteKey(e.Key)
 			r.DeleteKey(first.Key)
-			require.ErrorIs(r, (<-got).err, ErrGone)
+			require.ErrorIs(r, (<-got).err, lockerr.ErrEvicted)
 		})
 	}
 }
@@ -206,12 +207,12 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		q := r.queue("a")
 		e := r.enter(q)
 		r.DeleteKey(e.Key)
-		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone)
+		require.ErrorIs(r, q.Leave(r.ctx, e, false), lockerr.ErrEvicted)
 		again, _, err := q.Enter(r.ctx, Want{Lease: e.Lease, Value: "again"})
 		require.NoError(r, err)
-		require.ErrorIs(r, q.Leave(r.ctx, e, false), ErrGone, "trap A8")
-		require.ErrorIs(r, q.Rewrite(r.ctx, e, "x"), ErrGone)
-		require.ErrorIs(r, q.Stay(r.ctx, e, Settle, nil, func() {}), ErrGone)
+		require.ErrorIs(r, q.Leave(r.ctx, e, false), lockerr.ErrEvicted, "trap A8")
+		require.ErrorIs(r, q.Rewrite(r.ctx, e, "x"), lockerr.ErrEvicted)
+		require.ErrorIs(r, q.Stay(r.ctx, e, Settle, nil, func() {}), lockerr.ErrEvicted)
 		require.NoError(r, q.Rewrite(r.ctx, again, "y"))
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))

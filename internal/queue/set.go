@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -205,7 +206,7 @@ func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, e
 	return err == nil, rev, err
 }
 
-// stand reads at one revision that all our keys stand; ErrGone if not.
+// stand reads at one revision that all our keys stand; ErrEvicted if not.
 func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	var reads []clientv3.Op
 	for _, part := range e.parts {
@@ -218,7 +219,7 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 		}
 		for i, part := range e.parts {
 			if !part.standsIn(resp.Responses[i].GetResponseRange().Kvs) {
-				return ErrGone
+				return lockerr.ErrEvicted
 			}
 		}
 		rev = resp.Header.Revision
@@ -254,7 +255,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 		case err != nil:
 			return err
 		case !resp.Succeeded:
-			return ErrGone
+			return lockerr.ErrEvicted
 		}
 		for _, part := range e.parts {
 			part.wrote(resp.Header.Revision)
@@ -273,7 +274,7 @@ func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
 		return err
 	})
 	if err == nil && !deleted && !unanswered && !tried {
-		return ErrGone
+		return lockerr.ErrEvicted
 	}
 	return err
 }

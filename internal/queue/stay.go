@@ -5,9 +5,11 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// Stay blocks while the lock is ours: until our own key is gone (ErrGone), or ctx ends
+// Stay blocks while the lock is ours: until our own key is gone (ErrEvicted), or ctx ends
 // (its cause). A lease that is renewed says nothing of the key (trap C12). The key is
 // watched when settle has passed, which is Settle when the hold has just begun.
 //
@@ -54,7 +56,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <
 		select {
 		case resp := <-own.ch():
 			if deleted(resp, e) {
-				return ErrGone
+				return lockerr.ErrEvicted
 			}
 			if own.wide && resp.Err() == nil && len(resp.Events) > 0 {
 				if others(e, resp.Events) {
@@ -97,7 +99,7 @@ func others(e *Entry, events []*clientv3.Event) bool {
 	return false
 }
 
-// stands reads whether our own entry stands, ErrGone if not, and, if that is asked,
+// stands reads whether our own entry stands, ErrEvicted if not, and, if that is asked,
 // whether it is alone in the queue.
 func (q *Queue) stands(ctx context.Context, e *Entry, askAlone bool) (alone bool, err error) {
 	ops := []clientv3.Op{clientv3.OpGet(e.Key, clientv3.WithKeysOnly())}
@@ -110,7 +112,7 @@ func (q *Queue) stands(ctx context.Context, e *Entry, askAlone bool) (alone bool
 			return err
 		}
 		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return ErrGone
+			return lockerr.ErrEvicted
 		}
 		alone = !askAlone || len(resp.Responses[1].GetResponseRange().Kvs) == 1
 		return nil

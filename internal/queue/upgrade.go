@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -72,7 +73,7 @@ func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
 		}
 	}
 	if own == nil {
-		return m, ErrGone
+		return m, lockerr.ErrEvicted
 	}
 	e.wrote(own.ModRevision)
 	mine := wire.Wants(own.Value)
@@ -96,7 +97,7 @@ func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
 }
 
 // NoneWaits reads whether nobody waits behind an entry but to read beside it, and nobody at
-// all becomes a writer; ErrGone when the entry does not stand.
+// all becomes a writer; ErrEvicted when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
 	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
@@ -105,7 +106,7 @@ func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) 
 			return err
 		}
 		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return ErrGone
+			return lockerr.ErrEvicted
 		}
 		none = true
 		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -23,7 +25,7 @@ func FuzzNames(f *testing.F) {
 	f.Add("a", "b", int64(-1))
 	f.Fuzz(func(t *testing.T, a, b string, lease int64) {
 		if err := CheckName(a); err != nil {
-			require.ErrorIs(t, err, ErrInvalidName)
+			require.ErrorIs(t, err, lockerr.ErrInvalidName)
 			return
 		}
 		from, end := Range(a)

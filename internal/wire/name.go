@@ -5,14 +5,12 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
-)
 
-// ErrInvalidName is returned for a name that cannot stand in front of keys.
-var ErrInvalidName = errors.New("invalid name")
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+)
 
 // CheckName tells why name cannot be the name of a queue, as long as nobody asked for
 // foreign ones.
@@ -24,9 +22,9 @@ func CheckName(name string) error {
 	switch {
 	case strings.HasSuffix(name, "/") && strings.Trim(name, "/") != "":
 		return fmt.Errorf("%w: %s ends in a slash, and would share keys with %s: leave the slash out, or "+
-			"allow foreign names to meet others who have it", ErrInvalidName, Quote(name), Quote(strings.TrimRight(name, "/")))
+			"allow foreign names to meet others who have it", lockerr.ErrInvalidName, Quote(name), Quote(strings.TrimRight(name, "/")))
 	case strings.HasSuffix(name, "/") || strings.Contains(name, "//"):
-		return fmt.Errorf("%w: %s has an empty part before or between slashes", ErrInvalidName, Quote(name))
+		return fmt.Errorf("%w: %s has an empty part before or between slashes", lockerr.ErrInvalidName, Quote(name))
 	}
 	return CheckForeignName(name)
 }
@@ -43,9 +41,9 @@ func CheckName(name string) error {
 func CheckForeignName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: it is empty", ErrInvalidName)
+		return fmt.Errorf("%w: it is empty", lockerr.ErrInvalidName)
 	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("%w: %s has a zero byte in it", ErrInvalidName, Quote(name))
+		return fmt.Errorf("%w: %s has a zero byte in it", lockerr.ErrInvalidName, Quote(name))
 	}
 	return nil
 }

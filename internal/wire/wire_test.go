@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // trap A14
@@ -14,7 +16,7 @@ func TestNamesThatWouldShareKeysAreRefused(t *testing.T) {
 		require.NoError(t, CheckName(good), good)
 	}
 	for _, bad := range []string{"", "/", "a/", "/a/", "a//b", "//a", "a\x00b", "a/b//"} {
-		require.ErrorIs(t, CheckName(bad), ErrInvalidName, bad)
+		require.ErrorIs(t, CheckName(bad), lockerr.ErrInvalidName, bad)
 	}
 }
 
@@ -24,7 +26,7 @@ func TestForeignNamesNeedOnlyBeNames(t *testing.T) {
 		require.NoError(t, CheckForeignName(name), name)
 	}
 	for _, bad := range []string{"", "a\x00b"} {
-		require.ErrorIs(t, CheckForeignName(bad), ErrInvalidName, bad)
+		require.ErrorIs(t, CheckForeignName(bad), lockerr.ErrInvalidName, bad)
 	}
 	require.ErrorContains(t, CheckName("/a/"), `"/a"`, "the name that was meant, as a rule")
 	require.ErrorContains(t, CheckName("/a/"), "foreign names")

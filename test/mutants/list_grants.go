@@ -5,7 +5,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
 		edits: []edit{
-			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\nreturn 0, nil, ErrGone\n}\nreturn resp.Header.Revision, youngest(resp.Kvs[1:]), nil", "return resp.Header.Revision, youngest(resp.Kvs[min(1, len(resp.Kvs)):]), nil"},
+			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\nreturn 0, nil, lockerr.ErrEvicted\n}\nreturn resp.Header.Revision, youngest(resp.Kvs[1:]), nil", "return resp.Header.Revision, youngest(resp.Kvs[min(1, len(resp.Kvs)):]), nil"},
 		},
 		tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},

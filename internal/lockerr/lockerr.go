@@ -1,0 +1,57 @@
+// Package lockerr has the errors that several packages return or match, and which the root
+// package exports and documents under the same names.
+package lockerr
+
+import "errors"
+
+// Of calls that would have to wait, or that were refused.
+var (
+	ErrLocked          = errors.New("locked by another holder")
+	ErrDeadlock        = errors.New("deadlock")
+	ErrReentryLimit    = errors.New("too many holds of one turn")
+	ErrUpgradeConflict = errors.New("another reader is being upgraded")
+	ErrLimitMismatch   = errors.New("different limits for one semaphore")
+	ErrNoLeader        = errors.New("no leader")
+	ErrNoCandidate     = errors.New("no such candidate")
+)
+
+// Causes of the end of a hold, a wait or a session. Lost wraps those that are the reason of a loss.
+var (
+	ErrLost          = errors.New("lost")
+	ErrExpired       = errors.New("the lease expired, as no renewal was answered in time")
+	ErrRevoked       = errors.New("the lease was revoked in etcd")
+	ErrRolledBack    = errors.New("etcd was rolled back: its data is older than before, or that of another cluster")
+	ErrEvicted       = errors.New("its key was deleted by somebody else")
+	ErrOrphaned      = errors.New("left behind for a successor")
+	ErrClientClosed  = errors.New("etcd client closed")
+	ErrReleased      = errors.New("already released")
+	ErrSessionClosed = errors.New("session closed")
+)
+
+// Causes of the end of a term's work.
+var (
+	ErrUnhealthy  = errors.New("unhealthy")
+	ErrNoProgress = errors.New("no progress reported")
+	ErrPreempted  = errors.New("a candidate of a higher priority takes over")
+)
+
+// Of names and options that cannot work, and of sessions that cannot begin.
+var (
+	ErrInvalidName    = errors.New("invalid name")
+	ErrNestedName     = errors.New("nested names")
+	ErrInvalidPermits = errors.New("invalid number of permits")
+	ErrTooManyNames   = errors.New("too many names for one transaction")
+	ErrInvalidTTL     = errors.New("invalid TTL")
+	ErrInvalidOption  = errors.New("invalid option")
+	ErrNilClient      = errors.New("nil etcd client")
+	ErrLeaseNotFound  = errors.New("lease not found in etcd")
+	ErrLeaseFileInUse = errors.New("lease file in use by another process")
+)
+
+// Lost returns the error of what was lost for a reason: it matches ErrLost and the reason.
+func Lost(reason error) error { return &lostError{reason} }
+
+type lostError struct{ reason error }
+
+func (e *lostError) Error() string   { return "lost: " + e.reason.Error() }
+func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
