@@ -36,6 +36,8 @@ type connection struct {
 	cert, key, caCert  string
 	user, password     string
 	debug              bool
+
+	silence silence
 }
 
 func (c *connection) addFlags(f *pflag.FlagSet) {
@@ -125,10 +127,14 @@ func (c *connection) client() (*clientv3.Client, error) {
 	if err := c.secure(&cfg); err != nil {
 		return nil, err
 	}
-	client, err := clientv3.New(cfg)
+	watched := cfg
+	watched.DialOptions = c.silence.options(func(ctx context.Context) []string { return probeAll(ctx, cfg) })
+	defer c.silence.add(nil)() // with a user New waits for etcd
+	client, err := clientv3.New(watched)
 	if err != nil {
 		return nil, unreachable{fmt.Errorf("etcd at %s: %w", strings.Join(c.endpoints, ", "), err)}
 	}
+	context.AfterFunc(client.Ctx(), c.silence.add(client))
 	return client, nil
 }
 

@@ -24,6 +24,20 @@ var commandMutations = []mutation{
 		tests: []string{"TestAnInterruptEndsTheLoopOfTheShell"},
 	},
 	{
+		takesOut: "tries that end without an answer are one silence of etcd (R9)",
+		edits: []edit{
+			{"cmd/etcdlock.(*silence).advance", "since = min(since, w.lostAt)", ""},
+		},
+		tests: []string{"TestTriesThatEndWithoutAnAnswerAreOneSilence"},
+	},
+	{
+		takesOut: "an idle command notices that etcd hangs (R9)",
+		edits: []edit{
+			{"cmd/etcdlock.(*silence).run", "w.beat(ctx)", ""},
+		},
+		tests: []string{"TestACommandThatWaitsSaysOnceThatEtcdIsAwayAndOnceThatItIsBack"},
+	},
+	{
 		takesOut: "orphans are reaped (P3)",
 		edits: []edit{
 			{"child.ReapOrphans", "if os.Getpid() != 1 && !subreaper() {", "if true {"},
