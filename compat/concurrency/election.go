@@ -11,6 +11,7 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -27,6 +28,7 @@ type Election struct {
 	resumed bool
 	key     string
 	rev     int64
+	written int64 // the last write known of to the key of a leadership that was resumed
 	hdr     *pb.ResponseHeader
 }
 
@@ -127,22 +129,55 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 	return err
 }
 
+// proclaimResumed writes the value of a key that no Term of this process stands for. Each try is
+// guarded by the last write that is known of, so that one that arrives late does not undo a later
+// Proclaim.
 func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, val string) error {
 	s := e.session
 	if s.ctx.Err() != nil {
 		return ErrElectionNotLeader
 	}
-	resp, err := s.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
-		Then(v3.OpPut(key, val, v3.WithLease(s.id))).Commit()
+	e.mu.Lock()
+	last := e.written
+	e.mu.Unlock()
+	tried := false
+	within, done := s.within(ctx)
+	defer done()
+	_, err := insist(within, s.client, func(ctx context.Context) error {
+		for {
+			resp, err := s.client.Txn(ctx).
+				If(v3.Compare(v3.CreateRevision(key), "=", rev), v3.Compare(v3.ModRevision(key), "=", last)).
+				Then(v3.OpPut(key, val, v3.WithLease(s.id))).Else(v3.OpGet(key)).Commit()
+			if err != nil {
+				tried = true
+				return err
+			}
+			if resp.Succeeded {
+				last = resp.Header.Revision
+				return nil
+			}
+			found := resp.Responses[0].GetResponseRange().Kvs
+			if len(found) == 0 || found[0].CreateRevision != rev {
+				return ErrElectionNotLeader
+			}
+			last = found[0].ModRevision
+			if tried && string(found[0].Value) == val {
+				return nil // an earlier try, whose answer was lost
+			}
+		}
+	})
 	switch {
-	case err != nil:
-		return err
-	case !resp.Succeeded:
+	case err == nil:
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.ctx.Err() != nil:
 		return ErrElectionNotLeader
+	default:
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.hdr = resp.Header
+	e.written, e.hdr = last, &pb.ResponseHeader{Revision: last}
 	return nil
 }
 
@@ -193,19 +228,29 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 		e.forget()
 		return ErrElectionNotLeader
 	}
-	resp, err := e.session.client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
-		Then(v3.OpDelete(key, v3.WithPrevKV())).Commit()
+	client := e.session.client
+	var resp *v3.TxnResponse
+	unanswered, err := insist(ctx, client, func(ctx context.Context) (err error) {
+		resp, err = client.Txn(ctx).If(v3.Compare(v3.CreateRevision(key), "=", rev)).
+			Then(v3.OpDelete(key, v3.WithPrevKV())).Commit()
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	e.forget()
-	if !resp.Succeeded {
+	marked := unanswered
+	switch {
+	case resp.Succeeded:
+		was := resp.Responses[0].GetResponseDeleteRange().PrevKvs[0]
+		marked = was.ModRevision > was.CreateRevision
+	case !unanswered: // else an earlier try may have deleted it
 		return ErrElectionNotLeader
 	}
-	for _, was := range resp.Responses[0].GetResponseDeleteRange().PrevKvs {
-		if was.ModRevision > was.CreateRevision { // it may have been named by a Transfer, whose mark goes with the term
-			_, _ = e.session.client.Delete(ctx, wire.MarkKey(e.name, e.session.id)) // or with the lease
-		}
+	if marked { // it may have been named by a Transfer, whose mark goes with the term
+		ctx, cancel := context.WithTimeout(ctx, queue.FirstBound)
+		defer cancel()
+		_, _ = client.Delete(ctx, wire.MarkKey(e.name, e.session.id)) // or with the lease
 	}
 	return nil
 }
@@ -213,7 +258,11 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 // Leader returns the leader's key and value, whoever that is. [ErrElectionNoLeader] when
 // nobody leads.
 func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
-	resp, err := e.session.client.Get(ctx, e.name+"/", v3.WithFirstCreate()...)
+	var resp *v3.GetResponse
+	_, err := insist(ctx, e.session.client, func(ctx context.Context) (err error) {
+		resp, err = e.session.client.Get(ctx, e.name+"/", v3.WithFirstCreate()...)
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, err

@@ -85,7 +85,11 @@ func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) 
 	if !errors.Is(err, etcdlock.ErrInvalidTTL) {
 		return s, err
 	}
-	resp, err := client.Grant(so.ctx, int64(so.ttl))
+	var resp *v3.LeaseGrantResponse
+	_, err = insist(so.ctx, client, func(ctx context.Context) (err error) {
+		resp, err = client.Grant(ctx, int64(so.ttl)) // one whose answer is lost soon runs out, as its TTL is the least
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +168,10 @@ func (s *Session) ownsHolds() bool { return s.inner.Lease() == s.id }
 
 // deleteKey confirms a release whose answer had not come.
 func (s *Session) deleteKey(ctx context.Context, guard v3.Cmp, key string) error {
-	_, err := s.client.Txn(ctx).If(guard).Then(v3.OpDelete(key)).Commit()
+	_, err := insist(ctx, s.client, func(ctx context.Context) error {
+		_, err := s.client.Txn(ctx).If(guard).Then(v3.OpDelete(key)).Commit()
+		return err
+	})
 	return err
 }
 

@@ -21,6 +21,11 @@ func retry(ctx context.Context, seed int64, try func(context.Context) error) (un
 	return retryBounded(ctx, seed, timeout, try)
 }
 
+// Retry is retry for requests of other packages. The requests must be ones that can be sent twice.
+func Retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
+	return retry(ctx, seed, try)
+}
+
 // timeout bounds try n.
 func timeout(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, bound(n))

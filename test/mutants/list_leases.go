@@ -102,6 +102,13 @@ var leaseMutations = []mutation{
 		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
 	},
 	{
+		takesOut: "compat: a late try of Proclaim undoes no later one",
+		edits: []edit{
+			{"concurrency.(*Election).proclaimResumed", `, v3.Compare(v3.ModRevision(key), "=", last)`, ""},
+		},
+		tests: []string{"TestALateTryOfAProclaimUndoesNothing"},
+	},
+	{
 		takesOut: "what is acquired under a later lease is not the session's",
 		edits: []edit{
 			{"concurrency.(*Session).ownsHolds", "return s.inner.Lease() == s.id", "return true"},
