@@ -52,7 +52,8 @@ type silence struct {
 	refused error                              // why etcd does not take the credentials; nil if it does
 	heard   time.Duration                      // when the last answer came
 	beaten  time.Duration                      // when the last beat was sent
-	beating bool
+	beating bool                               // a beat is under way
+	probing bool                               // the endpoints are being probed
 }
 
 // request is a unary request, or the last message on a stream.
@@ -111,13 +112,13 @@ func (w *silence) run(ctx context.Context) {
 		}
 		lasted, refused := w.advance()
 		switch {
-		case lasted == 0:
+		case lasted < probeAfter:
 			reasons = nil
 			if !told.IsZero() {
 				w.say(ctx, "etcd answers again, after %v", time.Since(told).Round(time.Second))
 				told = time.Time{}
 			}
-		case !told.IsZero() || lasted < probeAfter:
+		case !told.IsZero():
 		case refused != nil && lasted >= silenceLimit:
 			told = time.Now().Add(-lasted)
 			w.say(ctx, "etcd refuses the credentials: %v", refused)
@@ -126,7 +127,7 @@ func (w *silence) run(ctx context.Context) {
 			bounded, cancel := context.WithTimeout(ctx, probeBound)
 			reasons = w.askProbe()(bounded)
 			cancel()
-			w.advance()
+			w.probed()
 		case lasted >= silenceLimit:
 			told = time.Now().Add(-lasted)
 			w.say(ctx, "etcd does not answer: %s", strings.Join(reasons, "; "))
@@ -135,10 +136,19 @@ func (w *silence) run(ctx context.Context) {
 	}
 }
 
+// askProbe returns the probe, which is called next; probed is called when it has returned.
 func (w *silence) askProbe() func(context.Context) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.probing = true
 	return w.probe
+}
+
+func (w *silence) probed() {
+	w.advance()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probing = false
 }
 
 func (w *silence) say(ctx context.Context, format string, args ...any) {
@@ -152,7 +162,11 @@ func (w *silence) say(ctx context.Context, format string, args ...any) {
 // clock is the time, of which a pause of the process counts only a part, as after ^Z: an answer
 // that waits to be read is no silence. Called with mu held.
 func (w *silence) clock() time.Duration {
-	return w.counted + min(time.Since(w.looked), probeBound)
+	most := 3 * silenceTick
+	if w.probing {
+		most = probeBound
+	}
+	return w.counted + min(time.Since(w.looked), most)
 }
 
 // advance moves the clock on, and tells how long a request has gone without an answer: 0 if none has.
@@ -297,7 +311,9 @@ func (s sent) HandleRPC(ctx context.Context, rs stats.RPCStats) {
 	}
 	if r, ok := ctx.Value(requestKey{}).(*request); ok {
 		s.mu.Lock()
-		r.since = s.clock()
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if now := s.clock(); now-r.since < silenceLimit { // else it was told already
+			r.since = now
+		}
 	}
 }

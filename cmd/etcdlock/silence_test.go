@@ -168,9 +168,9 @@ func silenced(t *testing.T, f func(w *silence, out *safeBuffer)) {
 		w := &silence{out: out}
 		w.options(func(context.Context) []string { return []string{"a: the reason"} })
 		remove := w.add(nil)
+		defer synctest.Wait()
+		defer remove()
 		f(w, out)
-		remove()
-		synctest.Wait()
 	})
 }
 
