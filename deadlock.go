@@ -31,7 +31,12 @@ func (d Deadlock) String() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s (%s, pid %d) waits with %s for %s", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID, wire.Quote(w.Waiter.Key), wire.Quote(w.For.Key))
+		fmt.Fprintf(&b, "%s (%s, pid %d) ", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID)
+		if w.Waiter.Key == "" {
+			fmt.Fprintf(&b, "would wait for %s, which the context of its call holds", wire.Quote(w.For.Key))
+			continue
+		}
+		fmt.Fprintf(&b, "waits with %s for %s", wire.Quote(w.Waiter.Key), wire.Quote(w.For.Key))
 	}
 	return b.String()
 }

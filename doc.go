@@ -86,9 +86,12 @@
 // order in which names are written brings a deadlock about. It never builds on a key that its
 // session has already, as that key has a place of its own in its queue.
 //
-// Go does not tell which goroutine calls. So the context of a hold carries the hold: who
-// locks the same name under it has it at once, and the last one to release gives it away.
-// Without this context a goroutine waits for itself like for anyone else.
+// Go does not tell which goroutine calls. So the context of a hold carries the hold, and a call
+// under it that asks for the same name fails with [ErrDeadlock], as it would wait for its own
+// caller. [WithReentry] lets such a call in as another hold of the same turn, and the last release
+// of the turn gives the lock away. It is off by default because the context of a hold is what
+// programs hand to their workers, and two workers that lock the same name must not both hold it.
+// Without this context a goroutine waits for itself like for any other.
 //
 // What a caller holds by his context stands in the entry with which he waits, and is kept
 // true while he does. From this [Session.Deadlocks] and [WithDeadlockDetection] know who waits for

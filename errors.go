@@ -93,13 +93,14 @@ var (
 	// use, as "a/b" lies inside "a": the two would wait for each other's keys.
 	ErrNestedName = lockerr.ErrNestedName
 
-	// ErrReentryLimit is returned by a Lock under the context of a hold that has as many
-	// holds within it as [WithReentryLimit] allows.
+	// ErrReentryLimit is returned by a call with [WithReentry] under the context of a hold
+	// whose turn has as many holds as that option allows. [WriteLock.Downgrade] returns it
+	// while another hold of the turn goes on.
 	ErrReentryLimit = lockerr.ErrReentryLimit
 
-	// ErrDeadlock is returned by a call that would wait for ever: for what its own context
-	// carries, or, with [WithDeadlockDetection], for somebody who waits for the caller. The
-	// error is a [DeadlockError].
+	// ErrDeadlock is returned by a call that would wait for its own caller: for a hold that the
+	// context of the call carries, or, with [WithDeadlockDetection], for another session that
+	// waits for the caller. The error is a [DeadlockError], which has the cycle.
 	ErrDeadlock = lockerr.ErrDeadlock
 
 	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being

@@ -8,9 +8,10 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// A function that locks for itself can also be called by who holds the lock already, if it
-// is given the context of the hold.
-func ExampleWithReentryLimit() {
+// A function that locks for itself can also be called by a holder of the lock, if it is given
+// the context of the hold and the mutex allows re-entry. Without the option the inner call
+// fails with ErrDeadlock.
+func ExampleWithReentry() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()
@@ -20,7 +21,7 @@ func ExampleWithReentryLimit() {
 	}
 	defer session.Close(ctx)
 
-	orders := etcdlock.NewMutex(session, "orders", etcdlock.WithReentryLimit(8))
+	orders := etcdlock.NewMutex(session, "orders", etcdlock.WithReentry(2))
 	ship := func(ctx context.Context, id int) error {
 		return orders.Do(ctx, func(context.Context, *etcdlock.Lock) error {
 			fmt.Println("order", id, "is shipped")

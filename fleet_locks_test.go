@@ -199,15 +199,19 @@ func (w *locksmith) exclusive(ctx context.Context, m *Mutex) {
 func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
 	w.op("Hold.Context")
 	l, err := m.Lock(ctx)
-	limit := w.row.number("lock.WithReentryLimit")
+	limit := w.row.number("lock.WithReentry")
 	switch {
+	case errors.Is(err, ErrDeadlock):
+		if limit > 0 {
+			w.violation(order, "%s may have %d holds of a turn, and %v", w.who, limit, err)
+		}
 	case errors.Is(err, ErrReentryLimit):
-		if limit == 0 || holds < limit {
+		if holds < limit {
 			w.violation(order, "%s has %d holds of a turn, and %v", w.who, holds, err)
 		}
-		w.effect("lock.WithReentryLimit")
+		w.effect("lock.WithReentry")
 	case err == nil:
-		if limit > 0 && holds >= limit {
+		if holds >= limit {
 			w.violation(order, "%s has %d holds of a turn of %d", w.who, holds+1, limit)
 		}
 		if holds < 3 {

@@ -111,7 +111,7 @@ func init() {
 		{option: "WithOwner", at: "lock", values: lockValues(func(owner string) MutexOption { return WithOwner(owner) }, "green", "gold")},
 		{option: "WithTimeSlice", at: "lock", values: lockValues(WithTimeSlice, 0, time.Second)},
 		{option: "WithRetention", at: "lock", values: lockValues(WithRetention, 400*time.Millisecond, 2*time.Second)},
-		{option: "WithReentryLimit", at: "lock", values: lockValues(WithReentryLimit, 1, 2)},
+		{option: "WithReentry", at: "lock", values: lockValues(WithReentry, 1, 2)},
 		{option: "WithDeadlockDetection", at: "lock", values: lockValues(func(prefix string) MutexOption { return WithDeadlockDetection(prefix) }, "d", "de")},
 
 		{option: "WithPriority", at: "election", values: electionValues(WithPriority, 1, 3)},

@@ -60,8 +60,8 @@ type waitKey struct{ hold *Hold }
 // done any more once somebody else may hold. It carries the values of the context
 // that was given to Lock or Campaign, but not its cancellation.
 //
-// It also carries the hold: to lock the same name again under it returns at once, see
-// [Mutex.Lock].
+// It also carries the hold: a call that locks the same name under it fails at once with
+// [ErrDeadlock], see [Mutex.Lock] and [WithReentry].
 //
 // It is cancelled at Deadline at the latest, before anybody else can be granted,
 // unless this process or its machine stands still at that time; see the package

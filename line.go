@@ -84,11 +84,12 @@ type claim struct {
 	try   bool          // only if nobody else holds or waits
 	terms terms
 
-	mode  wire.Mode
-	want  *wire.Holder
-	owner string
-	who   wire.Identity
-	held  *carried // what the caller holds already
+	mode    wire.Mode
+	permits int // of wire.Counted
+	want    *wire.Holder
+	owner   string
+	who     wire.Identity
+	held    *carried // what the caller holds already
 
 	rule      *queue.Rule // of who can hold beside others; nil for who cannot
 	candidate bool        // of an election
@@ -101,7 +102,7 @@ type claim struct {
 type terms struct {
 	slice     time.Duration // how long it is handed over in memory, from one goroutine to the next
 	retention time.Duration // how long it is kept while no goroutine holds
-	depth     int           // how many holds a turn may have; 0: any number
+	reentry   int           // how many holds a turn may have; below 1: no re-entry
 }
 
 // waiter is a caller in the line.

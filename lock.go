@@ -44,17 +44,18 @@ func (m *Mutex) Name() string { return m.name }
 // goroutines of one session by their calls. While the session has no lease it
 // waits for one.
 //
-// Under a context that carries a hold of this name by this session (that of
-// [Hold.Context], or of Do) it returns at once, with a hold within that one: see
-// [WithReentryLimit]. Without such a context the same goroutine waits for itself like
-// for anyone else.
+// A context that carries a hold of this name by this session (that of [Hold.Context], or of
+// Do) makes the call fail at once with [ErrDeadlock], as it would wait for its own caller; see
+// [WithReentry]. A goroutine that holds the lock and calls Lock with another context waits for
+// itself.
 //
 // After an error the caller holds nothing and is not in line, and nothing of the
 // call stays in etcd: a key that may be there is deleted in the background.
 // Errors: the context's, which after a deadline that passed in line is a [LockedError] too and
 // names the entry that was in the way; [ErrLost] and a reason, when the place in the line was
 // lost with its lease or its key; [ErrSessionClosed], [ErrInvalidName],
-// [ErrNestedName]; and what etcd refuses, as for want of permission.
+// [ErrNestedName]; [ErrDeadlock] and [ErrReentryLimit], see above; and what etcd refuses, as for
+// want of permission.
 func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false))
 	if err != nil {
@@ -66,7 +67,9 @@ func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 // TryLock is Lock without the wait in line: [ErrLocked] at once when anybody holds
 // or waits, in this session or in another. The error is a [LockedError], which names
 // the holder. It makes one request, which writes only
-// if the lock is free; none if another goroutine of this session is ahead.
+// if the lock is free; none if another goroutine of this session is ahead. Under the context of
+// a hold of this name the error matches both ErrLocked and [ErrDeadlock], unless the mutex has
+// [WithReentry].
 func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true))
 	if err != nil {

@@ -81,10 +81,8 @@ func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hol
 	}
 	cfg := newMutexConfig(s, nil)
 	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
-	for _, name := range names {
-		if h := w.carried.of(s, name); h != nil {
-			return nil, w.never(h, "the context carries a hold of %s (key %s), which would be waited for", wire.Quote(name), wire.Quote(h.Key()))
-		}
+	if h, err := w.nested(s, names...); h != nil || err != nil {
+		return h, err
 	}
 	l, err := s.joinAll(names, w)
 	if err != nil {

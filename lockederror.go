@@ -23,7 +23,8 @@ type LockedError struct {
 	// second of a wait that goes by the watch of an earlier one.
 	Known bool
 
-	own bool // a goroutine of this very session was in the way
+	own     bool // a goroutine of this very session was in the way
+	carried bool // the hold of the call's own context was
 }
 
 // Error names the holder.
@@ -31,6 +32,8 @@ func (e *LockedError) Error() string {
 	text := ErrLocked.Error()
 	h := &e.Holder
 	switch {
+	case e.carried:
+		return "locked by the caller itself"
 	case e.own:
 		text += ", by another goroutine of this session"
 		if !h.Holding {
@@ -120,19 +123,21 @@ func (e *LimitError) Is(target error) bool { return target == ErrLimitMismatch }
 // DeadlockError is the error of a call that would wait for what waits for itself. It matches
 // [ErrDeadlock].
 type DeadlockError struct {
-	// Cycle is the cycle of waits that was found in etcd, see [WithDeadlockDetection]; nil if the
-	// call's own context carries the hold that it would wait for.
+	// Cycle is the cycle of waits that was found in etcd, see [WithDeadlockDetection]. It has one
+	// edge if the call would wait for a hold that its own context carries. The Waiter of this edge
+	// is the call, which has no key because it did not line up, and For is the hold's entry.
 	Cycle Deadlock
 
-	why string // in the place of the cycle
+	hint string // what to do, if the context carries the hold
 }
 
 // Error names the cycle.
 func (e *DeadlockError) Error() string {
-	if e.Cycle == nil {
-		return ErrDeadlock.Error() + ": " + e.why
+	text := ErrDeadlock.Error() + ": " + e.Cycle.String()
+	if e.hint != "" {
+		text += ": " + e.hint
 	}
-	return ErrDeadlock.Error() + ": " + e.Cycle.String()
+	return text
 }
 
 // Is says that a DeadlockError is ErrDeadlock.

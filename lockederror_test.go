@@ -304,7 +304,11 @@ func TestTheErrorOfADeadlockHasTheCycle(t *testing.T) {
 		deadlock = nil
 		_, err = NewElection(a, "x/1").Campaign(la.Context(), "v")
 		require.ErrorAs(w, err, &deadlock)
-		require.Nil(w, deadlock.Cycle)
+		require.Len(w, deadlock.Cycle, 1)
+		require.Equal(w, la.Key(), deadlock.Cycle[0].For.Key)
+		require.True(w, deadlock.Cycle[0].For.Holding)
+		require.Equal(w, ModeCandidate, deadlock.Cycle[0].Waiter.Mode)
+		require.Contains(w, deadlock.Cycle[0].Waiter.Holds, la.Key())
 		require.ErrorContains(w, err, la.Key())
 		_, err = TryLockAll(la.Context(), a, "x/1")
 		require.ErrorIs(w, err, ErrDeadlock)

@@ -246,16 +246,17 @@ func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
 // claim is what is told to the line of a name. kind says what for, and want so to others.
 func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) claim {
 	return claim{
-		as:    kind + c.owner,
-		try:   try,
-		terms: c.terms,
-		mode:  want.Mode,
-		want:  want,
-		owner: c.owner,
-		who:   c.who,
-		held:  carriedBy(ctx),
-		rule:  rule,
-		cycle: c.cycle,
+		as:      kind + c.owner,
+		try:     try,
+		terms:   c.terms,
+		mode:    want.Mode,
+		permits: want.Permits,
+		want:    want,
+		owner:   c.owner,
+		who:     c.who,
+		held:    carriedBy(ctx),
+		rule:    rule,
+		cycle:   c.cycle,
 	}
 }
 
@@ -309,14 +310,24 @@ func WithRetention(idle time.Duration) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.retention = idle })
 }
 
-// WithReentryLimit bounds how many holds of one turn there may be at a time. To lock a name
-// under a context that carries a hold of it, by the same session, returns at once with
-// another hold of the same turn: with a context and a release of its own, and with the
-// same token. They can be released in any order; the last one gives the lock away. Beyond
-// the limit it is [ErrReentryLimit]; 1 means that it is not done at all. 0, the default,
-// is no limit.
-func WithReentryLimit(holds int) MutexOption {
-	return mutexOptionFunc(func(c *mutexConfig) { c.terms.depth = holds })
+// WithReentry lets a call under the context of a hold get another hold of the same turn, where
+// it would fail with [ErrDeadlock] without this option. A function that locks for itself can
+// then be called by a holder.
+//
+// The call returns at once and without a request. Its hold has a context and a release of its
+// own, and the token and key of the first one. The holds can be released in any order, and the
+// last release gives the lock away. At most max holds of one turn exist at a time, the first
+// one included; beyond that the call fails with [ErrReentryLimit]. A max below 1 is no re-entry.
+//
+// The first hold has to cover what the call asks for, else the error is [ErrDeadlock] all the
+// same. A write lock covers read locks, permits cover the same number or fewer, and a [LockSet]
+// covers each part of its names. A read lock never covers a write lock; see [ReadLock.Upgrade].
+//
+// Re-entry is off by default because the context of a hold is what programs hand to the
+// goroutines that work under it, as golang.org/x/sync/errgroup does. If two of these lock the
+// same name with WithReentry, both hold it at the same time, with one token.
+func WithReentry(max int) MutexOption {
+	return mutexOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
 }
 
 // DeadlockOption is the option made by [WithDeadlockDetection], for a session or a mutex.

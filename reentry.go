@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Go does not tell which goroutine calls, and a call may go on in others. So who may enter
-// again what he holds is known by the context: that of a hold carries it.
+// Go does not tell which goroutine calls, and a call may go on in others. So the context of a
+// hold carries the hold: a call under this context that asks for the same name would wait for
+// its own caller.
 
 // carried is a hold that a context carries, and those around it.
 type carried struct {
@@ -53,39 +53,90 @@ func (c *carried) keys() []string {
 	return keys
 }
 
-// nested gives w a hold within the one that his context carries: nil without an error if
-// it carries none of this name, so that he has to wait like anyone else.
-func (w *waiter) nested(s *Session, name string) (*Hold, error) {
-	outer := w.carried.of(s, name)
-	if outer == nil {
+// nested gives w a hold within the one that its context carries, if w asks for re-entry, or fails
+// with a DeadlockError. It returns nil and nil if the context carries no hold of the names, so
+// that w has to wait in line.
+func (w *waiter) nested(s *Session, names ...string) (*Hold, error) {
+	if w.carried == nil {
 		return nil, nil
 	}
-	t := outer.tenure
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case outer.turn.holds == 0 || !t.open():
-		return nil, nil // it is over by now
-	case w.mode == wire.Counted && t.mode == wire.Counted:
-		return nil, nil // further permits
-	case w.mode == wire.Counted || t.mode == wire.Counted || strings.HasPrefix(w.as, candidate):
-		return nil, w.never(outer, "the context carries a hold of this name (key %s), which would be waited for", wire.Quote(outer.Key()))
-	case w.mode == wire.Exclusive && t.mode == wire.Shared:
-		return nil, w.never(outer, "the context carries a read lock of this name (key %s): use Upgrade", wire.Quote(outer.Key()))
-	case w.terms.depth > 0 && outer.turn.holds >= w.terms.depth:
-		return nil, fmt.Errorf("%w: %d", ErrReentryLimit, outer.turn.holds)
+	var outer []*Hold
+	for _, name := range names {
+		if h := w.carried.of(s, name); h != nil {
+			outer = append(outer, h)
+		}
 	}
-	return outer.turn.hold(w.values, t, t.entryOf(name), w.terms), nil
+	h, hint, err := w.reenter(s, outer, names)
+	if hint == "" {
+		return h, err
+	}
+	waiter := QueueEntry{Owner: s.cfg.owner, Mode: ModeCandidate}
+	if !w.candidate {
+		waiter = QueueEntry{Owner: w.owner, Mode: modes[w.mode], Permits: w.permits}
+	}
+	deadlock := w.carried.deadlock(waiter, h, hint)
+	if w.try {
+		return nil, fmt.Errorf("%w: %w", &LockedError{Holder: deadlock.Cycle[0].For, Known: true, carried: true}, deadlock)
+	}
+	return nil, deadlock
 }
 
-// never is what is told to who would wait for himself. For who does not wait, it is that
-// somebody is ahead as well.
-func (w *waiter) never(h *Hold, format string, args ...any) error {
-	err := &DeadlockError{why: fmt.Sprintf(format, args...)}
-	if w.try {
-		return fmt.Errorf("%w: %w", &LockedError{Holder: newQueueEntry(h.entry.KV(), true), Known: true, own: true}, err)
+// reenter decides what a call under the context of other holds of its names gets: another hold of
+// their turn, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
+// All are zero if none of the holds lasts any more.
+func (w *waiter) reenter(s *Session, outer []*Hold, names []string) (h *Hold, hint string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	outer = slices.DeleteFunc(outer, func(h *Hold) bool { return h.turn.holds == 0 || !h.tenure.open() })
+	if len(outer) == 0 {
+		return nil, "", nil
 	}
-	return err
+	h = outer[0]
+	t := h.tenure
+	switch {
+	case w.mode == wire.Exclusive && t.mode == wire.Shared && !w.candidate:
+		return h, "use Upgrade, or release the read lock first", nil
+	case !t.covers(w, names):
+		return h, "release it first", nil
+	case w.terms.reentry < 1:
+		return h, "call under the context from before that hold, or lock with WithReentry", nil
+	case h.turn.holds >= w.terms.reentry:
+		return nil, "", fmt.Errorf("%w: %d", ErrReentryLimit, h.turn.holds)
+	}
+	return h.turn.hold(w.values, t, t.entryOf(names[0]), w.terms), "", nil
+}
+
+// covers tells whether a hold of the tenure is all that w asks for. Called with session.mu held.
+func (t *tenure) covers(w *waiter, names []string) bool {
+	if w.candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.line.names, name) }) {
+		return false
+	}
+	switch w.mode {
+	case wire.Counted:
+		return t.mode == wire.Counted && w.permits <= t.permits
+	case wire.Shared:
+		return t.mode == wire.Shared || t.mode == wire.Exclusive
+	default:
+		return t.mode == wire.Exclusive
+	}
+}
+
+// deadlock is the error of a call that would wait for a hold which its own context carries.
+func (c *carried) deadlock(waiter QueueEntry, h *Hold, hint string) *DeadlockError {
+	waiter.Host, waiter.PID, waiter.Holds = hostname(), pid(), c.keys()
+	return &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(h.entry.KV(), true)}}, hint: hint}
+}
+
+// besides finds a hold of the same name and session as h that is not of the turn of h; nil if the
+// context carries none.
+func (c *carried) besides(h *Hold) *Hold {
+	l := h.tenure.line
+	for ; c != nil; c = c.outer {
+		if o := c.hold; o.turn != h.turn && o.tenure.line.session == l.session && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
+			return o
+		}
+	}
+	return nil
 }
 
 // entryOf is the entry of one of the names that are held.

@@ -13,7 +13,7 @@ import (
 func TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m, c := NewMutex(s, "m"), w.Client("a")
+		m, c := NewMutex(s, "m", WithReentry(6)), w.Client("a")
 		other := NewMutex(w.session("b"), "m")
 		for seed := range uint64(10) {
 			l := w.lock(m)
@@ -21,7 +21,7 @@ func TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			c.ResetCounts()
 			for range 5 {
-				n, err := NewMutex(s, "m").Lock(all[r.IntN(len(all))].Context())
+				n, err := NewMutex(s, "m", WithReentry(6)).Lock(all[r.IntN(len(all))].Context())
 				require.NoError(w, err)
 				all = append(all, n)
 				require.Equal(w, l.Token(), n.Token())
@@ -49,7 +49,7 @@ func TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases(t *testing.T) {
 // Go does not tell who calls: without the context the same goroutine waits for itself.
 func TestWithoutTheContextTheSameGoroutineWaitsForItself(t *testing.T) {
 	simulate(t, func(w *world) {
-		m := NewMutex(w.session("a"), "m")
+		m := NewMutex(w.session("a"), "m", WithReentry(2))
 		l := w.lock(m)
 		_, err := m.Lock(w.timeout(time.Minute))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
@@ -73,7 +73,7 @@ func TestWithoutTheContextTheSameGoroutineWaitsForItself(t *testing.T) {
 func TestTheContextOfAHoldThatIsOverCarriesNone(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m := NewMutex(s, "m")
+		m := NewMutex(s, "m", WithReentry(2))
 		l := w.lock(m)
 		stale := context.WithoutCancel(l.Context())
 		require.NoError(w, l.Unlock(w.ctx))
@@ -108,7 +108,7 @@ func TestTheContextOfAHoldThatIsOverCarriesNone(t *testing.T) {
 func TestTheReentryLimit(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m := NewMutex(s, "m", WithReentryLimit(2))
+		m := NewMutex(s, "m", WithReentry(2))
 		l := w.lock(m)
 		n, err := m.Lock(l.Context())
 		require.NoError(w, err)
@@ -121,7 +121,7 @@ func TestTheReentryLimit(t *testing.T) {
 		require.NoError(w, l.Unlock(w.ctx))
 		l, err = m.Lock(n.Context())
 		require.NoError(w, err, "it counts those at a time")
-		_, err = NewMutex(s, "m", WithReentryLimit(1)).Lock(n.Context())
+		_, err = NewMutex(s, "m", WithReentry(1)).Lock(n.Context())
 		require.ErrorIs(w, err, ErrReentryLimit)
 		require.NoError(w, l.Unlock(w.ctx))
 		require.NoError(w, n.Unlock(w.ctx))
@@ -132,7 +132,7 @@ func TestTheReentryLimit(t *testing.T) {
 func TestNestedHoldsOfReadersAndWriters(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m := NewRWMutex(s, "m")
+		m := NewRWMutex(s, "m", WithReentry(4))
 		write, err := m.Lock(w.ctx)
 		require.NoError(w, err)
 		inner, err := m.RLock(write.Context())
@@ -174,7 +174,9 @@ func TestATermCarriesItsHoldToo(t *testing.T) {
 		e := NewElection(s, "m")
 		term, err := e.Campaign(w.ctx, "v")
 		require.NoError(w, err)
-		l, err := NewMutex(s, "m").Lock(term.Context())
+		_, err = NewMutex(s, "m").Lock(term.Context())
+		require.ErrorIs(w, err, ErrDeadlock)
+		l, err := NewMutex(s, "m", WithReentry(2)).Lock(term.Context())
 		require.NoError(w, err)
 		_, err = e.Campaign(term.Context(), "w")
 		require.ErrorIs(w, err, ErrDeadlock)
@@ -191,7 +193,7 @@ func TestATermCarriesItsHoldToo(t *testing.T) {
 func TestDoCarriesTheHoldAndTheValues(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m, n := NewMutex(s, "m"), NewMutex(s, "n")
+		m, n := NewMutex(s, "m", WithReentry(4)), NewMutex(s, "n", WithReentry(4))
 		type key struct{}
 		err := m.Do(context.WithValue(w.ctx, key{}, "value"), func(ctx context.Context, outer *Lock) error {
 			return n.Do(ctx, func(ctx context.Context, _ *Lock) error {
@@ -214,7 +216,7 @@ func TestDoCarriesTheHoldAndTheValues(t *testing.T) {
 func TestATurnIsSharedByManyGoroutines(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		m := NewMutex(s, "m")
+		m := NewMutex(s, "m", WithReentry(9))
 		other := NewMutex(w.session("b"), "m")
 		for seed := range uint64(20) {
 			l := w.lock(m)

@@ -47,7 +47,8 @@ func (m *RWMutex) Name() string { return m.name }
 
 // Lock waits in line until nobody older holds or waits, be it to read or to write, and
 // returns the hold. For what it blocks on, and for its errors, see [Mutex.Lock]. Under the
-// context of a read lock of the same name it is [ErrDeadlock]; see [ReadLock.Upgrade].
+// context of a read lock of the same name it is [ErrDeadlock], with [WithReentry] too; see
+// [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
 	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
 }
@@ -60,8 +61,9 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // RLock waits in line until no older writer holds or waits, and returns the hold. Readers of
 // one session share one key in etcd for as long as no writer waits behind it; whoever joins
 // them makes no request, or one that only reads. For what it blocks on, and for its
-// errors, see [Mutex.Lock]. Under the context of a write lock of the same name, or of
-// a read lock, it returns at once.
+// errors, see [Mutex.Lock]. Under the context of a write lock of the same name, or of a read
+// lock, it is [ErrDeadlock] without [WithReentry]: a writer that lines up between two reads
+// of one caller would wait for the first one, and the second one for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
 }

@@ -137,7 +137,7 @@ func TestADowngradeOfWhatIsOverIsRefused(t *testing.T) {
 
 func TestADowngradeIsRefusedWhileAHoldWithinIsHeld(t *testing.T) {
 	simulate(t, func(w *world) {
-		a := NewRWMutex(w.session("a"), "m")
+		a := NewRWMutex(w.session("a"), "m", WithReentry(2))
 		l := w.write(a)
 		within, err := a.Lock(l.Context())
 		require.NoError(w, err)

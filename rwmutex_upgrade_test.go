@@ -417,7 +417,7 @@ func TestAnUpgradeThatEtcdRefuses(t *testing.T) {
 // A read lock that was taken under the context of a write lock is one already.
 func TestAnUpgradeWithinAWriteLock(t *testing.T) {
 	simulate(t, func(w *world) {
-		a := NewRWMutex(w.session("a"), "m")
+		a := NewRWMutex(w.session("a"), "m", WithReentry(2))
 		l := w.write(a)
 		r, err := a.RLock(l.Context())
 		require.NoError(w, err)
@@ -434,10 +434,11 @@ func TestAnUpgradeWithinAWriteLock(t *testing.T) {
 
 func TestAWriteLockUnderAReadLockIsADeadlock(t *testing.T) {
 	simulate(t, func(w *world) {
-		a := NewRWMutex(w.session("a"), "m")
+		a := NewRWMutex(w.session("a"), "m", WithReentry(2))
 		r := w.read(a)
 		_, err := a.Lock(r.Context())
 		require.ErrorIs(w, err, ErrDeadlock)
+		require.ErrorContains(w, err, "use Upgrade")
 		within, err := a.RLock(r.Context())
 		require.NoError(w, err)
 		w.unlock(r.Unlock)

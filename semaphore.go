@@ -58,8 +58,9 @@ func (m *Semaphore) Name() string { return m.name }
 // is asked for first, as it may have been raised; [ErrLimitMismatch], as a
 // [LimitError], while an entry is in the queue that was written with another limit.
 //
-// Under the context of a permit of the same name further permits are waited for like
-// anyone's: who holds some, and needs more than there are, waits for himself.
+// Under the context of a permit of the same name it is [ErrDeadlock]: a caller that keeps some
+// permits while it waits for more can wait for itself. With [WithReentry] it returns at once, with
+// a part of the permits that the context carries, or fails with ErrDeadlock if n is more than these.
 func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, false, "acquire")
 }
@@ -89,7 +90,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 			return value()
 		},
 	})
-	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted}, rule)
+	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
 	c.own = value
 	h, err := m.session.acquire(ctx, m.name, c)
 	if err != nil {

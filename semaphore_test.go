@@ -318,22 +318,31 @@ func TestPermitsWhoseAnswersAreLost(t *testing.T) {
 	}
 }
 
-// Under the context of a permit more are waited for like anyone's.
-func TestFurtherPermitsUnderTheContextOfOne(t *testing.T) {
+// A hold of some permits within those that the context carries.
+func TestPermitsAreAPartOfThoseTheContextCarries(t *testing.T) {
 	simulate(t, func(w *world) {
-		a := NewSemaphore(w.session("a"), "s", 3)
+		s := w.session("a")
+		a := NewSemaphore(s, "s", 3, WithReentry(3))
 		p := w.acquire(a, 2)
-		q, err := a.Acquire(p.Context(), 1)
+		_, err := NewSemaphore(s, "s", 3).Acquire(p.Context(), 1)
+		require.ErrorIs(w, err, ErrDeadlock, "though one is free: two such callers could wait for each other")
+		_, err = NewSemaphore(s, "s", 3).TryAcquire(p.Context(), 1)
+		require.ErrorIs(w, err, ErrDeadlock)
+		require.ErrorIs(w, err, ErrLocked)
+		w.Client("a").ResetCounts()
+		q, err := a.Acquire(p.Context(), 2)
 		require.NoError(w, err)
-		require.NotEqual(w, p.Key(), q.Key())
-		_, err = a.Acquire(func() context.Context {
-			ctx, cancel := context.WithTimeout(q.Context(), time.Minute)
-			w.Cleanup(cancel)
-			return ctx
-		}(), 1)
-		require.ErrorIs(w, err, context.DeadlineExceeded, "it waits for itself")
+		require.Equal(w, 2, q.Permits())
+		require.Equal(w, p.Key(), q.Key())
+		_, err = a.Acquire(q.Context(), 3)
+		require.ErrorIs(w, err, ErrDeadlock, "more than the context carries")
+		require.Zero(w, w.Client("a").Count(unary...))
 		w.unlock(p.Release)
+		rest := start(w, func(ctx context.Context) (*Permit, error) { return a.Acquire(ctx, 3) })
+		w.pass(time.Second)
+		rest.isWaiting()
 		w.unlock(q.Release)
+		w.unlock(rest.get().Release)
 		require.NoError(w, a.Do(w.ctx, 3, func(ctx context.Context, p *Permit) error {
 			require.Equal(w, 3, p.Permits())
 			return ctx.Err()

@@ -44,6 +44,7 @@ type tenure struct {
 	began    time.Duration // by the session's clock
 	since    time.Time     // of the grant
 	mode     wire.Mode
+	permits  int  // of wire.Counted
 	turns    int  // that are under way; none while the key is kept
 	ended    bool // nobody gets it any more
 	stranger bool // another session waits
@@ -71,7 +72,7 @@ type tenure struct {
 // begin starts a tenure on a granted entry. Called with session.mu held.
 func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *tenure {
 	t := &tenure{
-		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode,
+		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode, permits: w.permits,
 		began: l.session.cfg.clock(), since: time.Now(),
 	}
 	t.life.Within(ls.Context())

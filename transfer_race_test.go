@@ -59,7 +59,7 @@ func TestATransferUnderANestedHoldIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				s := w.handover()
-				within, err := NewMutex(s.session, "e", WithReentryLimit(5)).Lock(s.term.Context())
+				within, err := NewMutex(s.session, "e", WithReentry(5)).Lock(s.term.Context())
 				require.NoError(w, err)
 				err = s.term.Transfer(w.ctx, "target")
 				require.ErrorIs(w, err, ErrLocked)
@@ -236,7 +236,7 @@ func TestATransferAmongOthersDoesWhatItSays(t *testing.T) {
 				case 0:
 					_ = s.term.Resign(w.ctx)
 				case 1:
-					if l, err := NewMutex(s.session, "e", WithReentryLimit(5)).Lock(s.term.Context()); err == nil {
+					if l, err := NewMutex(s.session, "e", WithReentry(5)).Lock(s.term.Context()); err == nil {
 						time.Sleep(within())
 						_ = l.Unlock(w.ctx)
 					}

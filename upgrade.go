@@ -110,6 +110,8 @@ func (h *Hold) succeeded() *Hold {
 // lock has a larger token. After an error the read lock is held as before, unless it was
 // lost.
 //
+// If ctx carries another read lock of the same name by this session, the error is [ErrDeadlock].
+//
 // At most one reader at a time is upgraded: [ErrUpgradeConflict] at once, if another one is,
 // of this session or of another, as each of the two would wait for the other. The one who is
 // told has to release, so that the other can go on. Other errors: the context's;
@@ -137,6 +139,11 @@ func (h *Hold) upgrade(ctx context.Context) (*Hold, error) {
 	}
 	if err := h.Err(); err != nil {
 		return nil, err
+	}
+	if other := carriedBy(ctx).besides(h); other != nil {
+		waiter := newQueueEntry(h.entry.KV(), true)
+		waiter.Key, waiter.Mode = "", ModeUpgrading
+		return nil, carriedBy(ctx).deadlock(waiter, other, "release it first")
 	}
 	for { // at most twice, but for who comes in between
 		u, earlier, err := h.startUpgrade()

@@ -71,7 +71,7 @@ var WireLocks = []WireScenario{
 		w.unlock(w.lock(NewMutex(w.session("b"), "m")).Unlock)
 	}},
 	{"Mutex: a second hold under the context of the first writes nothing", func(w *Wire) {
-		m := NewMutex(w.session("a"), "m", WithReentryLimit(2))
+		m := NewMutex(w.session("a"), "m", WithReentry(2))
 		outer := w.lock(m)
 		w.Step("the second hold")
 		inner, err := m.Lock(outer.Context())

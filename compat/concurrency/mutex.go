@@ -33,9 +33,8 @@ type Mutex struct {
 // [etcdlock.ErrNestedName]) is told by the first call.
 func NewMutex(s *Session, pfx string) *Mutex {
 	// Without a time slice every acquisition has a key of its own: IsOwner tells two of
-	// one session apart, and the revision in Header grows from each to the next. Nor can a
-	// Mutex release two holds of one turn.
-	inner := etcdlock.NewMutex(s.inner, pfx, etcdlock.WithTimeSlice(0), etcdlock.WithReentryLimit(1))
+	// one session apart, and the revision in Header grows from each to the next.
+	inner := etcdlock.NewMutex(s.inner, pfx, etcdlock.WithTimeSlice(0))
 	return &Mutex{session: s, name: pfx, inner: inner}
 }
 
@@ -200,7 +199,7 @@ func (m *Mutex) Header() *pb.ResponseHeader {
 
 // Hold is etcdlock's handle of the acquisition, whose context ends when the lock is lost;
 // nil while unlocked. Release it through Unlock. To lock the name again under its context
-// is [etcdlock.ErrReentryLimit]. It is not in etcd's package.
+// is [etcdlock.ErrDeadlock]. It is not in etcd's package.
 func (m *Mutex) Hold() *etcdlock.Lock {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -162,14 +162,13 @@ func TestASessionThatLocksTwiceTakesTurnsAndIsWarned(t *testing.T) {
 	})
 }
 
-// etcdlock gives another hold under the context of one; a Mutex could release only one.
 func TestTheContextOfAHoldIsNoWayIn(t *testing.T) {
 	simulate(t, func(w *world) {
 		m := NewMutex(w.session("a"), "m")
 		require.NoError(w, m.Lock(w.ctx))
 		lock := m.Hold()
-		require.ErrorIs(w, m.Lock(lock.Context()), etcdlock.ErrReentryLimit)
-		require.ErrorIs(w, m.TryLock(lock.Context()), etcdlock.ErrReentryLimit)
+		require.ErrorIs(w, m.Lock(lock.Context()), etcdlock.ErrDeadlock)
+		require.ErrorIs(w, m.TryLock(lock.Context()), ErrLocked)
 		require.NoError(w, m.Unlock(w.ctx))
 		require.Empty(w, w.Keys(""))
 	})

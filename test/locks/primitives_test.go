@@ -85,7 +85,7 @@ func TestNestedHoldsAndStripedLocks(t *testing.T) {
 	f := newFixture(t)
 	var c cluster.Counter
 	s := f.Session(f.Client(c.Options()...), cluster.LongTTL)
-	m := etcdlock.NewStriped(s, "stripes", 16).For("orders/42")
+	m := etcdlock.NewStriped(s, "stripes", 16, etcdlock.WithReentry(2)).For("orders/42")
 	require.Equal(t, "stripes/15", m.Name())
 	l, err := m.Lock(f.Ctx())
 	require.NoError(t, err)

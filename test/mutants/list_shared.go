@@ -191,4 +191,26 @@ var sharedMutations = []mutation{
 		},
 		tests: []string{"TestAllKindsOnOneName", "TestHostileValuesAreWaitedFor"},
 	},
+	{
+		takesOut: "two workers under one hold do not both hold: re-entry is off by default",
+		edits: []edit{
+			{"etcdlock.(*waiter).reenter", "case w.terms.reentry < 1:", "case w.terms.reentry < 0:"},
+			{"etcdlock.(*waiter).reenter", "case h.turn.holds >= w.terms.reentry:", "case w.terms.reentry > 0 && h.turn.holds >= w.terms.reentry:"},
+		},
+		tests: []string{"TestUnderItsOwnContextEveryKindIsADeadlock", "TestTwoWorkersUnderOneHoldDoNotBothHold"},
+	},
+	{
+		takesOut: "permits within others are no more than these",
+		edits: []edit{
+			{"etcdlock.(*tenure).covers", "t.mode == wire.Counted && w.permits <= t.permits", "t.mode == wire.Counted"},
+		},
+		tests: []string{"TestReentryIsRefusedBeyondWhatIsHeld", "TestPermitsAreAPartOfThoseTheContextCarries"},
+	},
+	{
+		takesOut: "an upgrade does not wait for what its own context carries",
+		edits: []edit{
+			{"etcdlock.(*Hold).upgrade", "other != nil {", "other != nil && false {"},
+		},
+		tests: []string{"TestAnUpgradeUnderTheContextOfAnotherReadLockIsADeadlock"},
+	},
 }
