@@ -37,7 +37,7 @@ import (
 // another machine that has got its address; a proxy in between: they make a leader that
 // lives lose its term at once, before its deadline, and it is told only as fast as etcd
 // tells it (as when an administrator revokes its lease, see the package documentation).
-// Then two may be at work for a moment. [Hold.Token] and [Hold.Guard] are right all the
+// Then two may be at work for a moment. [Held.Token] and [Lock.Guard] are right all the
 // time. Use it in a network that you know, for work that is fenced. An address of the
 // loopback is believed only by processes that share it.
 //

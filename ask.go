@@ -21,7 +21,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// ReleaseRequest asks the holder of a name to let go; see [Session.Ask] and [Hold.Asked].
+// ReleaseRequest asks the holder of a name to let go; see [Session.Ask] and [Lock.Asked].
 type ReleaseRequest struct {
 	Name   string // of the lock, the semaphore or the election
 	Reason string
@@ -53,7 +53,7 @@ type asked struct {
 func askPrefix(name string) string { return wire.Side(name, "ask/") }
 
 // Ask asks all that hold a name now, as a lock, an election or permits, to let go, and blocks until
-// all of them have, or ctx ends. The holder hears of it from [Hold.Asked], if it listens, and
+// all of them have, or ctx ends. The holder hears of it from [Lock.Asked], if it listens, and
 // decides. Nobody is evicted, and the caller does not get the lock by it: to have the lock, wait in
 // the queue for it.
 //
@@ -187,7 +187,7 @@ func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
 //
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold;
 // requests from before, which still stand, are told too. A request waits until it is received.
-func (h *Hold) Asked() <-chan ReleaseRequest {
+func (h *hold) Asked() <-chan ReleaseRequest {
 	ctx := h.Context()
 	h.mu.Lock()
 	first := h.asked == nil
@@ -214,7 +214,7 @@ func (h *Hold) Asked() <-chan ReleaseRequest {
 }
 
 // listen tells of requests for an entry until ctx ends.
-func (h *Hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRequest) {
+func (h *hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRequest) {
 	s := h.tenure.line.session
 	name, _ := wire.NameOf(e.Key)
 	before := make(map[string]int64) // those that were told, and their revisions

@@ -75,7 +75,7 @@ func (t *tenure) detached() bool {
 
 // share gives w a hold beside the other readers, without a request: for a time slice from
 // when nobody but readers is known to have waited. Called with session.mu held.
-func (t *tenure) share(w *waiter) (*Hold, bool) {
+func (t *tenure) share(w *waiter) (*hold, bool) {
 	if !t.shareable() || t.line.session.cfg.clock()-t.asked >= w.terms.slice {
 		return nil, false
 	}

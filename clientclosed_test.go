@@ -70,7 +70,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		}
 		_, err = run.result()
 		require.ErrorIs(w, err, ErrSessionClosed)
-		for _, h := range []*Hold{held.Hold, read.Hold, term.Hold} {
+		for _, h := range []*hold{held.hold, read.hold, term.hold} {
 			require.ErrorIs(w, h.Err(), ErrClientClosed)
 		}
 		w.pass(time.Millisecond)

@@ -8,7 +8,7 @@
 // A [Session] wraps a lease and keeps it alive. A [Mutex], an [RWMutex], a [Semaphore] and an
 // [Election] put keys under it, one for each contender, in a queue ordered by etcd's
 // revisions. A [Lock], a [WriteLock], a [ReadLock], a [Permit] and a [Term] are one
-// acquisition each; what they have in common is a [Hold].
+// acquisition each; a function that takes any of them takes a [Held].
 //
 // # One queue, many rules
 //
@@ -51,16 +51,16 @@
 // say it; the own key can go, but not before the deadline unless somebody deletes it
 // (see below).
 //
-// Fencing. [Hold.Token] is the revision of that evidence: the revision at which the
+// Fencing. [Held.Token] is the revision of that evidence: the revision at which the
 // own key was created if nobody was there, otherwise one at which nobody older was
 // left. Such a revision lies before the deletion of the holder's key, as the key stood
 // at it; and the evidence of the next holder lies at that deletion or after it. So
 // tokens grow strictly from one session's turn to the next, in a fleet mixed with
 // etcd's own library too, whose users take the revision from the header of their
 // acquisition. (That of its elections is of the key's creation; in one that is shared
-// with them the fence is [Hold.CreateRevision].) Goroutines of one session that hand
+// with them the fence is [Lock.CreateRevision].) Goroutines of one session that hand
 // over in memory share a token. Readers who hold together may share one; it lies between
-// those of the writers before and after them. [Hold.Guard] fences writes to etcd itself.
+// those of the writers before and after them. [Lock.Guard] fences writes to etcd itself.
 //
 // Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
 // lost, an Unlock without a network), the session deletes its own keys in the
@@ -152,7 +152,7 @@
 // With authentication on, a user needs to read and write the range from the name with a
 // slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
 // grants it. Renewing a lease needs permission on every key under it: one session for
-// one identity. A [Semaphore], [Session.Ask], [Hold.Asked] and [Term.Transfer] have keys beside the
+// one identity. A [Semaphore], [Session.Ask], [Lock.Asked] and [Term.Transfer] have keys beside the
 // queue, under the name and a zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
 // prefix of a group of names ("orders/") has all of it. docs/security.md in the
 // repository has the commands.

@@ -20,7 +20,7 @@ type Election struct {
 
 // Term is one leadership of an [Election].
 type Term struct {
-	*Hold
+	*hold
 	value atomic.Pointer[string]
 	fed   atomic.Int64 // when Progress was called last; see feeding
 
@@ -60,7 +60,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	t := &Term{Hold: h, patience: e.cfg.patience}
+	t := &Term{hold: h, patience: e.cfg.patience}
 	t.value.Store(&value)
 	return t, nil
 }
@@ -75,7 +75,7 @@ func (t *Term) Value() string { return *t.value.Load() }
 // the term stands, and Proclaim or Resign may follow. [ErrLost], [ErrReleased] or
 // [ErrSessionClosed]: the term is over, and nothing was written.
 func (t *Term) Proclaim(ctx context.Context, value string) error {
-	return opError("proclaim in", t.tenure.line.name, t.proclaim(ctx, value))
+	return opError("proclaim in", t.Name(), t.proclaim(ctx, value))
 }
 
 func (t *Term) proclaim(ctx context.Context, value string) error {
@@ -105,5 +105,5 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 // and what its errors mean see [Lock.Unlock]. Work that must not overlap with the
 // next leader's has to have ended before.
 func (t *Term) Resign(ctx context.Context) error {
-	return opError("resign from", t.tenure.line.name, t.release(ctx))
+	return opError("resign from", t.Name(), t.release(ctx))
 }

@@ -12,7 +12,7 @@ import (
 
 // What is written to etcd itself is fenced by a transaction under the guard: it is
 // refused once the lock is over, however late it arrives.
-func ExampleHold_Guard() {
+func ExampleLock_Guard() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()
@@ -48,7 +48,7 @@ func ExampleHold_Guard() {
 
 // What is written elsewhere is fenced by the token: the resource refuses one that is
 // smaller than the largest that it has seen.
-func ExampleHold_Token() {
+func ExampleLock_Token() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()

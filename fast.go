@@ -65,7 +65,7 @@ func (w *waiter) hurries() bool {
 //
 // It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
 // line's goroutine finds out and takes it back (traps A4, B2).
-func (l *line) enterAlone(ctx context.Context, a *attempt) *Hold {
+func (l *line) enterAlone(ctx context.Context, a *attempt) *hold {
 	err := l.request(ctx, a)
 	switch {
 	case err == nil && a.entry != nil && a.entry.First():
@@ -133,7 +133,7 @@ func (a *attempt) resume(l *line) {
 
 // unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
 // line's goroutine has to see to it.
-func (l *line) unattended(a *attempt) *Hold {
+func (l *line) unattended(a *attempt) *hold {
 	l.session.mu.Lock()
 	if l.front() != a.of || a.lease.Err() != nil {
 		l.session.mu.Unlock()

@@ -19,18 +19,18 @@ func init() {
 
 type compatSession struct{ *concurrency.Session }
 
-func (s compatSession) Lock(ctx context.Context, name string) (*etcdlock.Hold, func(context.Context) error, error) {
+func (s compatSession) Lock(ctx context.Context, name string) (etcdlock.CompatHold, func(context.Context) error, error) {
 	m := concurrency.NewMutex(s.Session, name)
 	if err := m.Lock(ctx); err != nil {
 		return nil, nil, err
 	}
-	return m.Hold().Hold, m.Unlock, nil
+	return m.Hold(), m.Unlock, nil
 }
 
-func (s compatSession) Campaign(ctx context.Context, name, value string) (*etcdlock.Hold, func(context.Context) error, error) {
+func (s compatSession) Campaign(ctx context.Context, name, value string) (etcdlock.CompatHold, func(context.Context) error, error) {
 	e := concurrency.NewElection(s.Session, name)
 	if err := e.Campaign(ctx, value); err != nil {
 		return nil, nil, err
 	}
-	return e.Term().Hold, e.Resign, nil
+	return e.Term(), e.Resign, nil
 }

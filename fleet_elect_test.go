@@ -122,7 +122,7 @@ func (p *process) proclaim(ctx context.Context, term *Term) {
 
 // leads takes note of a term that begins.
 func (p *process) leads(term *Term) *fleetHold {
-	h := p.grant(p, "e", p.id, wire.Exclusive, 0, term.Hold)
+	h := p.grant(p, "e", p.id, wire.Exclusive, 0, term.hold)
 	p.leaseOf.Store(term.tenure.lease.ID(), p)
 	return h
 }

@@ -96,15 +96,18 @@ func (w *locksmith) owner(lock bool) string {
 }
 
 // held takes note of a hold, and of what options had to do with it.
-func (w *locksmith) held(name string, mode wire.Mode, permits int, h *Hold, lockOptions bool) *fleetHold {
+func (w *locksmith) held(name string, mode wire.Mode, permits int, h *hold, lockOptions bool) *fleetHold {
 	held := w.grant(w.process, name, w.who, mode, permits, h)
 	w.observe(h, name, lockOptions)
-	w.op("Hold.Key", "Hold.Token", "Hold.CreateRevision", "Hold.Deadline", "Hold.Err")
+	if h.Name() != name {
+		w.violation(order, "a hold of %s has the name %s", name, h.Name())
+	}
+	w.op("Lock.Name", "Lock.Key", "Lock.Token", "Lock.CreateRevision", "Lock.Deadline", "Lock.Err")
 	return held
 }
 
 // observe looks at a hold from outside.
-func (w *locksmith) observe(h *Hold, name string, lockOptions bool) {
+func (w *locksmith) observe(h *hold, name string, lockOptions bool) {
 	kv := w.Get(h.Key())
 	if kv == nil || h.Err() != nil {
 		return
@@ -155,17 +158,17 @@ func (w *locksmith) mutex(ctx context.Context, name string) {
 			return
 		}
 		w.op("Mutex.TryLock")
-		w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.Hold, true))
+		w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.hold, true))
 	case 1:
 		w.wait(name, 1)
 		entered := false
 		err := m.Do(ctx, func(ctx context.Context, l *Lock) error {
 			w.wait(name, -1)
 			entered = true
-			held := w.held(name, wire.Exclusive, 0, l.Hold, true)
+			held := w.held(name, wire.Exclusive, 0, l.hold, true)
 			defer w.releasing(held)
 			w.op("Mutex.Do")
-			w.stay(ctx, l.Hold)
+			w.stay(ctx, l.hold)
 			return nil
 		})
 		if !entered {
@@ -188,7 +191,7 @@ func (w *locksmith) exclusive(ctx context.Context, m *Mutex) {
 		return
 	}
 	w.op("Mutex.Lock")
-	held := w.held(name, wire.Exclusive, 0, l.Hold, true)
+	held := w.held(name, wire.Exclusive, 0, l.hold, true)
 	if w.r.IntN(2) == 0 {
 		w.reenter(l.Context(), m, 1)
 	}
@@ -197,7 +200,7 @@ func (w *locksmith) exclusive(ctx context.Context, m *Mutex) {
 
 // reenter locks again under the context of a hold of the same name.
 func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
-	w.op("Hold.Context")
+	w.op("Lock.Context")
 	l, err := m.Lock(ctx)
 	limit := w.row.number("lock.WithReentry")
 	switch {
@@ -222,11 +225,11 @@ func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
 }
 
 // stay holds for a while, or until the hold is over, or until somebody asks for it.
-func (w *locksmith) stay(ctx context.Context, h *Hold) {
+func (w *locksmith) stay(ctx context.Context, h *hold) {
 	var asked <-chan ReleaseRequest
 	if w.r.IntN(3) == 0 {
 		asked = h.Asked()
-		w.op("Hold.Asked")
+		w.op("Lock.Asked")
 	}
 	for {
 		select {
@@ -242,18 +245,18 @@ func (w *locksmith) stay(ctx context.Context, h *Hold) {
 		case <-ctx.Done():
 		case <-time.After(time.Duration(w.r.Int64N(int64(600 * time.Millisecond)))):
 		}
-		w.op("Hold.Done")
+		w.op("Lock.Done")
 		return
 	}
 }
 
 // unlock holds a lock for a while, and unlocks it.
 func (w *locksmith) unlock(ctx context.Context, l *Lock, held *fleetHold) {
-	w.stay(ctx, l.Hold)
+	w.stay(ctx, l.hold)
 	name := held.name
 	others := w.wait(name, 0)
-	if h := l.Hold; w.guarded(h) {
-		w.op("Hold.Guard")
+	if h := l.hold; w.guarded(h) {
+		w.op("Lock.Guard")
 	}
 	w.releasing(held)
 	bounded, cancel := context.WithTimeout(w.life, time.Duration(1+w.r.Int64N(int64(5*time.Second))))
@@ -274,7 +277,7 @@ func (w *locksmith) unlock(ctx context.Context, l *Lock, held *fleetHold) {
 }
 
 // guarded writes to etcd under the guard of a hold, now and then.
-func (w *locksmith) guarded(h *Hold) bool {
+func (w *locksmith) guarded(h *hold) bool {
 	if w.r.IntN(6) != 0 {
 		return false
 	}
@@ -335,13 +338,13 @@ func (w *locksmith) crosswise(ctx context.Context) {
 			w.refused(name, err)
 			return nil, nil
 		}
-		return l, w.held(name, wire.Exclusive, 0, l.Hold, !bare)
+		return l, w.held(name, wire.Exclusive, 0, l.hold, !bare)
 	}
 	first, one := lock(ctx, names[0])
 	if first == nil {
 		return
 	}
-	w.stay(ctx, first.Hold)
+	w.stay(ctx, first.hold)
 	under, cancel := context.WithTimeout(first.Context(), 3*time.Second)
 	second, two := lock(under, names[1])
 	cancel()
@@ -366,7 +369,7 @@ func (w *locksmith) foreign(ctx context.Context) {
 		return
 	}
 	w.effect("session.WithForeignNames")
-	w.unlock(ctx, l, w.held(foreignName, wire.Exclusive, 0, l.Hold, true))
+	w.unlock(ctx, l, w.held(foreignName, wire.Exclusive, 0, l.hold, true))
 }
 
 // locker locks by sync.Locker, which waits for as long as it takes and panics when the session ends.
@@ -384,8 +387,8 @@ func (w *locksmith) locker() {
 	}()
 	w.op("Mutex.Locker")
 	h := l.(*locker).held
-	held := w.held("m", wire.Exclusive, 0, h.Hold, true)
-	w.stay(w.life, h.Hold)
+	held := w.held("m", wire.Exclusive, 0, h.hold, true)
+	w.stay(w.life, h.hold)
 	w.releasing(held)
 	l.Unlock()
 }

@@ -227,8 +227,8 @@ func (r row) chosen(at string) (values []*optionValue) {
 // process to happen. TestEveryOperationIsOneOfTheFleet compares them with the package's source.
 var operations = []string{
 	"Session.Ask", "Deadlock.String", "Session.Deadlocks", "DoAll", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
-	"Election.Observe", "Election.Queue", "Election.Run", "Hold.Asked", "Hold.Context", "Hold.CreateRevision", "Hold.Deadline", "Hold.Done", "Hold.Err",
-	"Hold.Guard", "Hold.Key", "Hold.Token", "Leader.Vacant", "Lock.Unlock", "LockAll", "LockSet.Asked", "LockSet.Context",
+	"Election.Observe", "Election.Queue", "Election.Run", "Lock.Asked", "Lock.Context", "Lock.CreateRevision", "Lock.Deadline", "Lock.Done", "Lock.Err",
+	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Lock.Name", "Lock.Unlock", "LockAll", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",
 	"LockSet.Unlock", "Monitor.Candidates", "Monitor.Status", "Mutex.Do", "Mutex.Lock", "Mutex.Locker", "Mutex.Name", "Mutex.Queue",
 	"Mutex.TryLock", "NewElection", "NewMutex", "NewRWMutex", "NewSemaphore", "NewSession", "NewStriped", "Permit.Permits",

@@ -87,7 +87,7 @@ func (h *fleetHold) over() bool {
 }
 
 // grant takes note of a hold of a process, and checks it against all others.
-func (r *fleetReferee) grant(p *process, name, who string, mode wire.Mode, permits int, h *Hold) *fleetHold {
+func (r *fleetReferee) grant(p *process, name, who string, mode wire.Mode, permits int, h *hold) *fleetHold {
 	held := &fleetHold{name: name, who: who, p: p, mode: mode, permits: permits, key: h.Key(), place: h.entry.CreateRevision, token: h.Token(), err: h.over, look: h.Err}
 	r.granted(held)
 	return held
@@ -145,7 +145,7 @@ func (r *fleetReferee) granted(h *fleetHold) {
 			h.p.effect("lock.WithTimeSlice") // the default slice was over
 		}
 	case h.err == nil && h.name == "e":
-		// The fence of etcd's own election is the creation of the key. See Hold.CreateRevision.
+		// The fence of etcd's own election is the creation of the key. See Lock.CreateRevision.
 	case h.mode == wire.Exclusive && h.token <= all.token:
 		r.violationf(fencing, "token %d of %s on %s after %d", h.token, h.who, h.name, all.token)
 	case h.token <= r.alone[h.name]:

@@ -23,7 +23,7 @@ func (w *locksmith) readWrite(ctx context.Context) {
 				return
 			}
 			w.op(op)
-			w.writes(ctx, l, w.held("rw", wire.Exclusive, 0, l.Hold, true))
+			w.writes(ctx, l, w.held("rw", wire.Exclusive, 0, l.hold, true))
 		}
 	}
 	read := func(op string) func(*ReadLock, error) {
@@ -33,7 +33,7 @@ func (w *locksmith) readWrite(ctx context.Context) {
 				return
 			}
 			w.op(op)
-			w.reads(ctx, l, w.held("rw", wire.Shared, 0, l.Hold, true))
+			w.reads(ctx, l, w.held("rw", wire.Shared, 0, l.hold, true))
 		}
 	}
 	var err error
@@ -47,15 +47,15 @@ func (w *locksmith) readWrite(ctx context.Context) {
 	case 3:
 		err = m.Do(ctx, func(ctx context.Context, l *WriteLock) error {
 			w.op("RWMutex.Do")
-			defer w.releasing(w.held("rw", wire.Exclusive, 0, l.Hold, true))
-			w.stay(ctx, l.Hold)
+			defer w.releasing(w.held("rw", wire.Exclusive, 0, l.hold, true))
+			w.stay(ctx, l.hold)
 			return nil
 		})
 	case 4:
 		err = m.RDo(ctx, func(ctx context.Context, l *ReadLock) error {
 			w.op("RWMutex.RDo")
-			defer w.releasing(w.held("rw", wire.Shared, 0, l.Hold, true))
-			w.stay(ctx, l.Hold)
+			defer w.releasing(w.held("rw", wire.Shared, 0, l.hold, true))
+			w.stay(ctx, l.hold)
 			return nil
 		})
 	default:
@@ -66,7 +66,7 @@ func (w *locksmith) readWrite(ctx context.Context) {
 
 // writes is what a writer does; now and then it goes on as a reader.
 func (w *locksmith) writes(ctx context.Context, l *WriteLock, held *fleetHold) {
-	w.stay(ctx, l.Hold)
+	w.stay(ctx, l.hold)
 	if w.r.IntN(3) > 0 {
 		w.frees(held, l.Unlock, "WriteLock.Unlock")
 		return
@@ -83,19 +83,19 @@ func (w *locksmith) writes(ctx context.Context, l *WriteLock, held *fleetHold) {
 		return
 	}
 	w.op("WriteLock.Downgrade")
-	w.reads(ctx, rl, w.held("rw", wire.Shared, 0, rl.Hold, true))
+	w.reads(ctx, rl, w.held("rw", wire.Shared, 0, rl.hold, true))
 }
 
 // reads is what a reader does; now and then it becomes a writer.
 func (w *locksmith) reads(ctx context.Context, l *ReadLock, held *fleetHold) {
-	w.stay(ctx, l.Hold)
+	w.stay(ctx, l.hold)
 	if w.r.IntN(3) == 0 {
 		bounded, cancel := context.WithTimeout(w.life, time.Duration(1+w.r.Int64N(int64(4*time.Second))))
 		wl, err := l.Upgrade(bounded)
 		cancel()
 		if err == nil {
 			w.op("ReadLock.Upgrade")
-			w.writes(ctx, wl, w.held("rw", wire.Exclusive, 0, wl.Hold, true))
+			w.writes(ctx, wl, w.held("rw", wire.Exclusive, 0, wl.hold, true))
 			return
 		}
 		w.expected("Upgrade", err)
@@ -127,8 +127,8 @@ func (w *locksmith) permits(ctx context.Context) {
 	case 1:
 		err := m.Do(ctx, n, func(ctx context.Context, p *Permit) error {
 			w.op("Semaphore.Do")
-			defer w.releasing(w.held("sem", wire.Counted, n, p.Hold, true))
-			w.stay(ctx, p.Hold)
+			defer w.releasing(w.held("sem", wire.Counted, n, p.hold, true))
+			w.stay(ctx, p.hold)
 			return nil
 		})
 		w.permitsRefused(err)
@@ -143,8 +143,8 @@ func (w *locksmith) permits(ctx context.Context) {
 	if p.Permits() != n || m.Name() != "sem" {
 		w.violation(order, "%d permits of %s, of %d", p.Permits(), m.Name(), n)
 	}
-	held := w.held("sem", wire.Counted, n, p.Hold, true)
-	w.stay(ctx, p.Hold)
+	held := w.held("sem", wire.Counted, n, p.hold, true)
+	w.stay(ctx, p.hold)
 	w.frees(held, p.Release, "Permit.Release")
 }
 
@@ -203,7 +203,7 @@ func (w *locksmith) several(ctx context.Context) {
 			w.refused("dead/x", e)
 			return
 		}
-		defer w.unlock(ctx, l, w.held("dead/x", wire.Exclusive, 0, l.Hold, false))
+		defer w.unlock(ctx, l, w.held("dead/x", wire.Exclusive, 0, l.hold, false))
 		under, cancel := context.WithTimeout(l.Context(), 2*time.Second)
 		set, err = LockAll(under, w.session, names...)
 		cancel()

@@ -41,10 +41,17 @@ func (s *etcdsOwn) end(*rand.Rand) {
 	s.session = nil
 }
 
+// CompatHold is a hold of one name.
+type CompatHold interface {
+	Held
+	Key() string
+	CreateRevision() int64
+}
+
 // CompatSession is a session of the compat package, which cannot be imported here.
 type CompatSession interface {
-	Lock(ctx context.Context, name string) (*Hold, func(context.Context) error, error)
-	Campaign(ctx context.Context, name, value string) (*Hold, func(context.Context) error, error)
+	Lock(ctx context.Context, name string) (CompatHold, func(context.Context) error, error)
+	Campaign(ctx context.Context, name, value string) (CompatHold, func(context.Context) error, error)
 	Orphan()
 	Close() error
 }
@@ -71,7 +78,7 @@ func (s *compatible) claim(ctx context.Context, name string) (*fleetHold, <-chan
 	}
 	acquire := s.session.Lock
 	if name == "e" {
-		acquire = func(ctx context.Context, name string) (*Hold, func(context.Context) error, error) {
+		acquire = func(ctx context.Context, name string) (CompatHold, func(context.Context) error, error) {
 			return s.session.Campaign(ctx, name, "compat")
 		}
 	}
@@ -79,7 +86,7 @@ func (s *compatible) claim(ctx context.Context, name string) (*fleetHold, <-chan
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	held := &fleetHold{name: name, who: "compat", mode: wire.Exclusive, key: h.Key(), place: h.CreateRevision(), token: h.Token(), err: h.over, look: h.Err}
+	held := &fleetHold{name: name, who: "compat", mode: wire.Exclusive, key: h.Key(), place: h.CreateRevision(), token: h.Token(), err: h.held().over, look: h.Err}
 	return held, h.Done(), release, nil
 }
 

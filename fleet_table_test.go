@@ -34,7 +34,8 @@ func exported(t *testing.T) (names []string) {
 	return slices.DeleteFunc(names, func(name string) bool { return !ast.IsExported(name) })
 }
 
-// receiver is the type of a method and a point.
+// receiver is the type of a method and a point. The methods of hold are those of each handle of
+// one name, of which Lock stands for all.
 func receiver(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return ""
@@ -43,7 +44,10 @@ func receiver(f *ast.FuncDecl) string {
 	if star, ok := of.(*ast.StarExpr); ok {
 		of = star.X
 	}
-	return of.(*ast.Ident).Name + "."
+	if of := of.(*ast.Ident).Name; of != "hold" {
+		return of + "."
+	}
+	return "Lock."
 }
 
 // An option that nobody has entered in the fleet's table is one that no simulation draws. // report T2

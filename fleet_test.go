@@ -350,7 +350,7 @@ func (w *locksmith) everything() {
 	for _, name := range []string{"m", "dead/x", "dead/y", "str/0"} {
 		l, err := NewMutex(w.session, name, w.options()...).Lock(ctx)
 		if failed(name, err); err == nil {
-			w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.Hold, true))
+			w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.hold, true))
 		}
 	}
 	set, err := LockAll(ctx, w.session, "set/a", "set/b", "set/c")

@@ -88,7 +88,7 @@ type fuzzing struct {
 }
 
 type fuzzHold struct {
-	*Hold
+	*hold
 	want wire.Holder
 }
 
@@ -108,28 +108,28 @@ func (z *fuzzing) step(what, which int) {
 		}
 	case 4, 5:
 		m := NewMutex(z.pair[what-4], z.name, WithRetention(time.Duration(which%3)*time.Second))
-		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
 			l, err := m.Lock(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return l.Hold, nil
+			return l.hold, nil
 		})
 	case 6:
-		z.call(time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
 			l, err := NewMutex(z.pair[which%2], z.name).TryLock(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return l.Hold, nil
+			return l.hold, nil
 		})
 	case 7:
-		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
 			t, err := NewElection(z.pair[which%2], z.name).Campaign(ctx, z.value)
 			if err != nil {
 				return nil, err
 			}
-			return t.Hold, nil
+			return t.hold, nil
 		})
 	case 8: // who reads only
 		entries, err := NewMutex(z.pair[which%2], z.name).Queue(z.ctx)
@@ -150,23 +150,23 @@ func (z *fuzzing) step(what, which int) {
 		z.put(z.name+"/"+z.suffix+strings.Repeat("/x", which%5), clientv3.NoLease)
 	case 12:
 		m := NewRWMutex(z.pair[which%2], z.name)
-		z.call(time.Duration(which)*time.Second, wire.Holder{Mode: wire.Shared}, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{Mode: wire.Shared}, func(ctx context.Context) (*hold, error) {
 			l, err := m.RLock(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return l.Hold, nil
+			return l.hold, nil
 		})
 	case 13:
 		n := 1 + which%fuzzLimit
 		m := NewSemaphore(z.pair[which%2], z.name, fuzzLimit)
 		want := wire.Holder{Mode: wire.Counted, Permits: n, Limit: fuzzLimit}
-		z.call(time.Duration(which)*time.Second, want, func(ctx context.Context) (*Hold, error) {
+		z.call(time.Duration(which)*time.Second, want, func(ctx context.Context) (*hold, error) {
 			p, err := m.Acquire(ctx, n)
 			if err != nil {
 				return nil, err
 			}
-			return p.Hold, nil
+			return p.hold, nil
 		})
 	case 14: // somebody who shares, or says that he does
 		i := which % len(fuzzSharers)
@@ -212,7 +212,7 @@ func (z *fuzzing) clear() {
 }
 
 // call is one acquisition, which is held for a while.
-func (z *fuzzing) call(patience time.Duration, want wire.Holder, acquire func(context.Context) (*Hold, error)) {
+func (z *fuzzing) call(patience time.Duration, want wire.Holder, acquire func(context.Context) (*hold, error)) {
 	ctx, cancel := context.WithTimeout(z.ctx, patience+10*time.Millisecond)
 	z.cancel = append(z.cancel, cancel)
 	z.calls.Go(func() {
@@ -283,10 +283,10 @@ func shares(want, other wire.Holder) bool {
 	}
 }
 
-func (z *fuzzing) releasing(h *Hold) {
+func (z *fuzzing) releasing(h *hold) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.held = slices.DeleteFunc(z.held, func(o fuzzHold) bool { return o.Hold == h })
+	z.held = slices.DeleteFunc(z.held, func(o fuzzHold) bool { return o.hold == h })
 }
 
 // end takes the foreign keys away. Then everybody gets his turn, and nothing is left.

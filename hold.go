@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +14,31 @@ import (
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
-// Hold is what a [Lock] and a [Term] have in common: one acquisition, from its
-// grant to its end. It is safe for concurrent use, and can be released from any
-// goroutine. A release of it never touches a later acquisition.
-type Hold struct {
+// Held is one acquisition, from its grant to its end: a [Lock], a [WriteLock], a [ReadLock], a
+// [Permit], a [Term] or a [LockSet]. A function that works under any of them takes a Held. It is
+// safe for concurrent use, and can be released from any goroutine. A release never touches a
+// later acquisition.
+//
+// All but LockSet have one name, and the further methods Name, Key, CreateRevision and Guard.
+// LockSet has Names, Keys and Guards. Only this package implements Held, so it can get more
+// methods in a later version.
+type Held interface {
+	// Context ends when the hold does, with the cause that Err returns; see [Lock.Context].
+	Context() context.Context
+	// Done is closed when the hold ends.
+	Done() <-chan struct{}
+	// Err is nil while held; see [Lock.Err].
+	Err() error
+	// Token is the fencing token; see [Lock.Token].
+	Token() int64
+	// Deadline is the instant until which no other session can hold; see [Lock.Deadline].
+	Deadline() time.Time
+
+	held() *hold
+}
+
+// hold is what the handles embed. Its exported methods are theirs.
+type hold struct {
 	tenure *tenure
 	turn   *turn
 	entry  *queue.Entry // of the name that it is a hold of
@@ -34,7 +56,7 @@ type Hold struct {
 // holdContext ends with the hold, and has the values of the caller's context too.
 type holdContext struct {
 	context.Context
-	hold   *Hold
+	hold   *hold
 	values context.Context
 }
 
@@ -53,7 +75,7 @@ func (c *holdContext) Value(key any) any {
 
 // waitKey finds, in a context that ends with a hold, the one to wait under when that
 // hold is released: its release must not be cut short by what itself brings about.
-type waitKey struct{ hold *Hold }
+type waitKey struct{ hold *hold }
 
 // Context is cancelled when the hold ends: released, lost, or the session closed.
 // [context.Cause] of it is then what Err says. Do under it whatever must not be
@@ -66,7 +88,7 @@ type waitKey struct{ hold *Hold }
 // It is cancelled at Deadline at the latest, before anybody else can be granted,
 // unless this process or its machine stands still at that time; see the package
 // documentation for what protects then.
-func (h *Hold) Context() context.Context {
+func (h *hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
@@ -80,18 +102,18 @@ func (h *Hold) Context() context.Context {
 }
 
 // Done is closed when the hold ends; it is the channel of Context.
-func (h *Hold) Done() <-chan struct{} { return h.Context().Done() }
+func (h *hold) Done() <-chan struct{} { return h.Context().Done() }
 
 // Err is nil while held. Afterwards it is [ErrReleased], or [ErrLost] together with
 // the reason, or [ErrSessionClosed]. It looks at the clock itself, and so is right
 // even when the process has just woken up and Context does not know yet.
-func (h *Hold) Err() error {
+func (h *hold) Err() error {
 	_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over
 	return h.over()
 }
 
 // over is Err without the look at the clock.
-func (h *Hold) over() error {
+func (h *hold) over() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err == nil {
@@ -107,7 +129,7 @@ func (h *Hold) over() error {
 //
 // Goroutines of one session that hand the lock over among themselves, see
 // [WithTimeSlice], share a token: the fence stands between processes.
-func (h *Hold) Token() int64 { return h.token }
+func (h *hold) Token() int64 { return h.token }
 
 // CreateRevision is the revision at which the hold's key was created: its place in the
 // line, which grows strictly from holder to holder too. It is smaller than Token after
@@ -121,13 +143,13 @@ func (h *Hold) Token() int64 { return h.token }
 // service, take part: their Rev, and their Header's revision, are those of their key's
 // creation, so that one who leads after us may well have a smaller one than our Token. A
 // mutex of theirs has the revision of its turn, which is comparable with Token.
-func (h *Hold) CreateRevision() int64 { return h.tenure.entry.CreateRevision }
+func (h *hold) CreateRevision() int64 { return h.tenure.entry.CreateRevision }
 
 // Deadline is the instant until which nobody else can hold, whatever happens, as
 // far as this process knows without asking. Each answered renewal moves it. It is
 // the zero time once the hold has ended. It carries a monotonic reading, which may
 // stand still while the machine sleeps: ask again after a pause, or ask Err.
-func (h *Hold) Deadline() time.Time {
+func (h *hold) Deadline() time.Time {
 	if h.Err() != nil {
 		return time.Time{}
 	}
@@ -137,7 +159,7 @@ func (h *Hold) Deadline() time.Time {
 // timeFor is how long the work of a hold may go on if it has some eighths of the margin
 // from the end of the hold on. The hold ends at its deadline, which each answered renewal
 // moves, or when it is lost before. A hold that was given back bounds nothing.
-func (h *Hold) timeFor(eighths int) time.Duration {
+func (h *hold) timeFor(eighths int) time.Duration {
 	err, t := h.Err(), h.tenure
 	margin := t.lease.Margin()
 	switch {
@@ -154,16 +176,27 @@ func (h *Hold) timeFor(eighths int) time.Duration {
 // arrives. Holds of one session that hand over in memory, or share a key, have the same
 // Guard; and that of a write lock holds on while it goes on as a read lock, see
 // [WriteLock.Downgrade].
-func (h *Hold) Guard() clientv3.Cmp { return h.entry.Guard() }
+func (h *hold) Guard() clientv3.Cmp { return h.entry.Guard() }
+
+// Name is the name that is held.
+func (h *hold) Name() string {
+	l := h.tenure.line
+	if len(l.names) == 1 {
+		return l.name
+	}
+	return l.names[slices.Index(h.tenure.entry.Parts(), h.entry)]
+}
 
 // Key is the key in etcd by which it is held.
-func (h *Hold) Key() string { return h.entry.Key }
+func (h *hold) Key() string { return h.entry.Key }
+
+func (h *hold) held() *hold { return h }
 
 // release ends the hold here at once, and waits until it is settled what becomes of
 // the key: handed on, or gone, as etcd has confirmed; or until ctx ends. The deletion
 // then goes on in the background until it is known or the lease is dead (traps A10,
 // B4).
-func (h *Hold) release(ctx context.Context) error {
+func (h *hold) release(ctx context.Context) error {
 	_, err := h.releaseTo(ctx, nil)
 	return err
 }
@@ -172,7 +205,7 @@ func (h *Hold) release(ctx context.Context) error {
 // that deletes the key. handed is why the candidate is not the successor, or may not be, though
 // the hold was released: errNotHanded, or what came of the request. While another hold within
 // this one goes on err is errHeldWithin, and this one goes on, too.
-func (h *Hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (handed, err error) {
+func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (handed, err error) {
 	if wait, ok := ctx.Value(waitKey{h}).(context.Context); ok && ctx.Err() == nil {
 		if deadline, ok := ctx.Deadline(); ok {
 			var cancel context.CancelFunc
@@ -215,7 +248,7 @@ func (h *Hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 var errUnconfirmed = errors.New("released, but etcd has not confirmed it: the key is being deleted in the background")
 
 // abandon is release for a caller who does not wait.
-func (h *Hold) abandon() (released bool) {
+func (h *hold) abandon() (released bool) {
 	if !h.giveBack() {
 		return false
 	}
@@ -228,7 +261,7 @@ func (h *Hold) abandon() (released bool) {
 // giveBack ends the hold by its owner's wish. It is false when it had ended
 // before, for whatever reason: of two releases, or of a release and a loss, one
 // comes first.
-func (h *Hold) giveBack() bool {
+func (h *hold) giveBack() bool {
 	_ = h.tenure.lease.Err() // see Err
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -246,7 +279,7 @@ func (h *Hold) giveBack() bool {
 }
 
 // within returns a context that ends with ctx or with the hold, and carries the hold.
-func (h *Hold) within(ctx context.Context) (context.Context, context.CancelFunc) {
+func (h *hold) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	carry := context.WithValue(ctx, carryKey{}, &carried{hold: h, outer: carriedBy(ctx)})
 	ctx, cancel := context.WithCancelCause(context.WithValue(carry, waitKey{h}, ctx))
 	own := h.Context()
@@ -259,7 +292,7 @@ func (h *Hold) within(ctx context.Context) (context.Context, context.CancelFunc)
 
 // do calls fn, and releases when fn has returned or panicked. The context that fn gets
 // ends with ctx, and with the hold when that is lost.
-func (h *Hold) do(ctx context.Context, release func(context.Context) error, fn func(context.Context) error) (err error) {
+func (h *hold) do(ctx context.Context, release func(context.Context) error, fn func(context.Context) error) (err error) {
 	work, stop := h.within(ctx)
 	defer func() {
 		stop()

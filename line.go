@@ -117,12 +117,12 @@ type waiter struct {
 }
 
 type outcome struct {
-	hold *Hold
+	hold *hold
 	err  error
 }
 
 // acquire joins the line of a name and waits for the grant.
-func (s *Session) acquire(ctx context.Context, name string, c claim) (*Hold, error) {
+func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, error) {
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
@@ -146,7 +146,7 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*Hold, err
 }
 
 // await waits for the grant.
-func (l *line) await(ctx context.Context, w *waiter) (*Hold, error) {
+func (l *line) await(ctx context.Context, w *waiter) (*hold, error) {
 	l.session.mu.Lock()
 	told := w.told.Done()
 	l.session.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *Session) queue(name string) *queue.Queue {
 // join puts w at the end of the line of a name, and makes the line if need be. It
 // returns the hold at once when the session has the key and nobody is in the line; and an
 // attempt that w has to make when nobody else sees to the line.
-func (s *Session) join(name string, w *waiter) (*line, *attempt, *Hold, error) {
+func (s *Session) join(name string, w *waiter) (*line, *attempt, *hold, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.admits(); err != nil {
@@ -235,7 +235,7 @@ func (s *Session) admits() error {
 
 // atOnce gives w a hold under a key that the session has, if it may. Called with s.mu
 // held.
-func (s *Session) atOnce(l *line, name string, w *waiter) (*Hold, bool) {
+func (s *Session) atOnce(l *line, name string, w *waiter) (*hold, bool) {
 	if l != nil && w.rule != nil {
 		l.tenure.giveUpKept() // it is kept for who wants it alone
 	}

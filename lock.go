@@ -18,7 +18,7 @@ type Mutex struct {
 }
 
 // Lock is one acquisition of a [Mutex].
-type Lock struct{ *Hold }
+type Lock struct{ *hold }
 
 // NewMutex names a mutex. It asks etcd for nothing, and reports no error: a name
 // that cannot be used is told by the first call.
@@ -44,7 +44,7 @@ func (m *Mutex) Name() string { return m.name }
 // goroutines of one session by their calls. While the session has no lease it
 // waits for one.
 //
-// A context that carries a hold of this name by this session (that of [Hold.Context], or of
+// A context that carries a hold of this name by this session (that of [Held.Context], or of
 // Do) makes the call fail at once with [ErrDeadlock], as it would wait for its own caller; see
 // [WithReentry]. A goroutine that holds the lock and calls Lock with another context waits for
 // itself.
@@ -86,7 +86,7 @@ func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 // been lost before, so that somebody else may have held it meanwhile; the error
 // matches the reason too. [ErrReleased]: it was unlocked before.
 func (l *Lock) Unlock(ctx context.Context) error {
-	return opError("unlock", l.tenure.line.name, l.release(ctx))
+	return opError("unlock", l.Name(), l.release(ctx))
 }
 
 // Do locks, calls fn, and unlocks when fn has returned or panicked. The context

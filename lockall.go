@@ -19,7 +19,7 @@ import (
 // concurrent use, and all of it ends at the same time: when one of its keys is deleted by
 // somebody else, all names are lost.
 type LockSet struct {
-	hold  *Hold
+	hold  *hold
 	names []string
 }
 
@@ -72,7 +72,7 @@ func lockAll(ctx context.Context, s *Session, names []string, try bool, op strin
 	return &LockSet{hold: h, names: names}, nil
 }
 
-func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*Hold, error) {
+func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*hold, error) {
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
@@ -172,25 +172,25 @@ func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
 // Names are the names that are held, as they were given to LockAll.
 func (l *LockSet) Names() []string { return slices.Clone(l.names) }
 
-// Context is cancelled when the holds end; see [Hold.Context].
+// Context is cancelled when the holds end; see [Held.Context].
 func (l *LockSet) Context() context.Context { return l.hold.Context() }
 
 // Done is closed when the holds end.
 func (l *LockSet) Done() <-chan struct{} { return l.hold.Done() }
 
-// Err is nil while held; see [Hold.Err].
+// Err is nil while held; see [Held.Err].
 func (l *LockSet) Err() error { return l.hold.Err() }
 
 // Token is the fencing token, one for all names: larger than that of every earlier
-// holder of any of them. See [Hold.Token].
+// holder of any of them. See [Held.Token].
 func (l *LockSet) Token() int64 { return l.hold.Token() }
 
 // Deadline is the instant until which nobody else can hold any of the names; see
-// [Hold.Deadline].
+// [Held.Deadline].
 func (l *LockSet) Deadline() time.Time { return l.hold.Deadline() }
 
 // Guards are comparisons that all hold in an etcd transaction only while all keys stand;
-// see [Hold.Guard].
+// see [Lock.Guard].
 func (l *LockSet) Guards() []clientv3.Cmp {
 	var guards []clientv3.Cmp
 	for _, e := range l.hold.tenure.entry.Parts() {
@@ -209,8 +209,10 @@ func (l *LockSet) Keys() []string {
 }
 
 // Asked tells of everybody who asks to let go of any of the names, which [Request.Name]
-// tells; see [Hold.Asked].
+// tells; see [Lock.Asked].
 func (l *LockSet) Asked() <-chan ReleaseRequest { return l.hold.Asked() }
+
+func (l *LockSet) held() *hold { return l.hold }
 
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {

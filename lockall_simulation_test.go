@@ -24,7 +24,7 @@ type crossing struct {
 
 	mu     sync.Mutex
 	held   map[string][]*crosser
-	last   map[string]*Hold // the last one to be granted
+	last   map[string]*hold // the last one to be granted
 	grants int
 }
 
@@ -33,7 +33,7 @@ const crossers = 8
 // crosser is one hold.
 type crosser struct {
 	who       string
-	hold      *Hold
+	hold      *hold
 	releasing bool
 }
 
@@ -119,7 +119,7 @@ func cross(t *testing.T, seed uint64) (grants int) {
 		c := &crossing{
 			world: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 0)),
 			names: []string{"a", "b", "c", "d", "e", "f"},
-			held:  make(map[string][]*crosser), last: make(map[string]*Hold),
+			held:  make(map[string][]*crosser), last: make(map[string]*hold),
 		}
 		sessions := make([]*Session, crossers)
 		for i := range sessions {
@@ -175,7 +175,7 @@ func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
 		case 1: // somebody who keeps keys, alone
 			m := NewMutex(s, names[0], WithRetention(time.Duration(r.Int64N(int64(simTTL)))))
 			if l, err := m.Lock(ctx); err == nil {
-				c.hold(r, names[:1], l.Hold, l.Unlock)
+				c.hold(r, names[:1], l.hold, l.Unlock)
 			}
 		default:
 			if set, err := LockAll(ctx, s, names...); err == nil {
@@ -206,7 +206,7 @@ func (c *crossing) inCalm(s *Session, r *rand.Rand) {
 }
 
 // hold checks a grant, and holds for a while.
-func (c *crossing) hold(r *rand.Rand, names []string, h *Hold, release func(context.Context) error) {
+func (c *crossing) hold(r *rand.Rand, names []string, h *hold, release func(context.Context) error) {
 	own := &crosser{who: fmt.Sprint(names), hold: h}
 	c.mu.Lock()
 	c.grants++

@@ -49,7 +49,7 @@ type TermInfo struct {
 	CreateRevision int64
 	Since          time.Time // when the term began
 	Value          string
-	Deadline       time.Time // see [Hold.Deadline]; zero once the term has ended
+	Deadline       time.Time // see [Held.Deadline]; zero once the term has ended
 }
 
 // Leading tells whether this process leads at the time of the call: its function runs,

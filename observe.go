@@ -17,9 +17,9 @@ type Leader struct {
 
 	// CreateRevision is the revision at which it became a candidate: the number of its
 	// term. It grows from leader to leader, is the same for all observers and for the leader
-	// itself ([Hold.CreateRevision]), and tells two terms of one candidate apart.
+	// itself ([Term.CreateRevision]), and tells two terms of one candidate apart.
 	CreateRevision int64
-	// MinToken is a fencing token that the leader's own one ([Hold.Token]) is not smaller
+	// MinToken is a fencing token that the leader's own one ([Held.Token]) is not smaller
 	// than: an observer may refuse what comes with a smaller one. Where the observer saw
 	// the change of the leader it is larger than the token of every earlier leader;
 	// otherwise, as for the first observation, some earlier one's may be as large.
@@ -56,7 +56,7 @@ func newLeader(head queue.Head) Leader {
 // Leader reads who leads now, and needs not to be a candidate for it. It blocks
 // until etcd has answered or ctx ends; [ErrNoLeader] when nobody leads. The answer
 // may be out of date when it arrives: to act only while somebody leads, use his
-// fencing token or [Hold.Guard]. After an outage of etcd it takes a second request, for
+// fencing token or [Term.Guard]. After an outage of etcd it takes a second request, for
 // [Leader.Unconfirmed].
 func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {

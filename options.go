@@ -335,7 +335,7 @@ type DeadlockOption struct{ prefix string }
 
 // WithDeadlockDetection makes a call that would wait for ever, for somebody who waits for
 // what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
-// the context: call under [Hold.Context], or the context of Do, of what is held. It costs
+// the context: call under [Held.Context], or the context of Do, of what is held. It costs
 // one read of everything under prefix for each such wait in line; choose the prefix so
 // that all locks which are taken together are under it. See [Session.Deadlocks].
 //

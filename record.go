@@ -14,7 +14,7 @@ import (
 // entry says that its former holder has it.
 type record struct {
 	mu      sync.Mutex
-	holds   []*Hold // that it may speak of
+	holds   []*hold // that it may speak of
 	stale   bool
 	disturb context.CancelCauseFunc // ends the wait, to write again
 }
@@ -40,7 +40,7 @@ func (r *record) speaksOf(w *waiter) {
 		r.of(h, true)
 	}
 	for _, h := range before {
-		if !slices.ContainsFunc(now, func(o *Hold) bool { return o.turn == h.turn }) {
+		if !slices.ContainsFunc(now, func(o *hold) bool { return o.turn == h.turn }) {
 			r.of(h, false)
 		}
 	}
@@ -50,7 +50,7 @@ func (r *record) speaksOf(w *waiter) {
 func (r *record) end() { r.speaksOf(&waiter{}) }
 
 // of tells the turn of a hold whether the record may speak of it.
-func (r *record) of(h *Hold, speaks bool) {
+func (r *record) of(h *hold, speaks bool) {
 	s := h.tenure.line.session // not always that of the waiter
 	s.mu.Lock()
 	defer s.mu.Unlock()

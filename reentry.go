@@ -15,7 +15,7 @@ import (
 
 // carried is a hold that a context carries, and those around it.
 type carried struct {
-	hold  *Hold
+	hold  *hold
 	outer *carried
 }
 
@@ -28,7 +28,7 @@ func carriedBy(ctx context.Context) *carried {
 }
 
 // of finds the hold of a name by a session; nil if there is none, or if it is over.
-func (c *carried) of(s *Session, name string) *Hold {
+func (c *carried) of(s *Session, name string) *hold {
 	for ; c != nil; c = c.outer {
 		if l := c.hold.tenure.line; l.session == s && slices.Contains(l.names, name) && c.hold.Err() == nil {
 			return c.hold
@@ -56,11 +56,11 @@ func (c *carried) keys() []string {
 // nested gives w a hold within the one that its context carries, if w asks for re-entry, or fails
 // with a DeadlockError. It returns nil and nil if the context carries no hold of the names, so
 // that w has to wait in line.
-func (w *waiter) nested(s *Session, names ...string) (*Hold, error) {
+func (w *waiter) nested(s *Session, names ...string) (*hold, error) {
 	if w.carried == nil {
 		return nil, nil
 	}
-	var outer []*Hold
+	var outer []*hold
 	for _, name := range names {
 		if h := w.carried.of(s, name); h != nil {
 			outer = append(outer, h)
@@ -84,10 +84,10 @@ func (w *waiter) nested(s *Session, names ...string) (*Hold, error) {
 // reenter decides what a call under the context of other holds of its names gets: another hold of
 // their turn, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
 // All are zero if none of the holds lasts any more.
-func (w *waiter) reenter(s *Session, outer []*Hold, names []string) (h *Hold, hint string, err error) {
+func (w *waiter) reenter(s *Session, outer []*hold, names []string) (h *hold, hint string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	outer = slices.DeleteFunc(outer, func(h *Hold) bool { return h.turn.holds == 0 || !h.tenure.open() })
+	outer = slices.DeleteFunc(outer, func(h *hold) bool { return h.turn.holds == 0 || !h.tenure.open() })
 	if len(outer) == 0 {
 		return nil, "", nil
 	}
@@ -122,14 +122,14 @@ func (t *tenure) covers(w *waiter, names []string) bool {
 }
 
 // deadlock is the error of a call that would wait for a hold which its own context carries.
-func (c *carried) deadlock(waiter QueueEntry, h *Hold, hint string) *DeadlockError {
+func (c *carried) deadlock(waiter QueueEntry, h *hold, hint string) *DeadlockError {
 	waiter.Host, waiter.PID, waiter.Holds = hostname(), pid(), c.keys()
 	return &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(h.entry.KV(), true)}}, hint: hint}
 }
 
 // besides finds a hold of the same name and session as h that is not of the turn of h; nil if the
 // context carries none.
-func (c *carried) besides(h *Hold) *Hold {
+func (c *carried) besides(h *hold) *hold {
 	l := h.tenure.line
 	for ; c != nil; c = c.outer {
 		if o := c.hold; o.turn != h.turn && o.tenure.line.session == l.session && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {

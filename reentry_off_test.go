@@ -24,7 +24,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 		ctx context.Context
 		key string
 	}
-	of := func(h *Hold, err error) (held, error) {
+	of := func(h *hold, err error) (held, error) {
 		if err != nil {
 			return held{}, err
 		}
@@ -40,7 +40,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			if err != nil {
 				return held{}, err
 			}
-			return of(got.Hold, nil)
+			return of(got.hold, nil)
 		},
 		"writer": func(ctx context.Context, s *Session, try bool) (held, error) {
 			l := NewRWMutex(s, "m").Lock
@@ -51,7 +51,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			if err != nil {
 				return held{}, err
 			}
-			return of(got.Hold, nil)
+			return of(got.hold, nil)
 		},
 		"reader": func(ctx context.Context, s *Session, try bool) (held, error) {
 			l := NewRWMutex(s, "m").RLock
@@ -62,7 +62,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			if err != nil {
 				return held{}, err
 			}
-			return of(got.Hold, nil)
+			return of(got.hold, nil)
 		},
 		"permit": func(ctx context.Context, s *Session, try bool) (held, error) {
 			l := NewSemaphore(s, "m", 3).Acquire
@@ -73,7 +73,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			if err != nil {
 				return held{}, err
 			}
-			return of(got.Hold, nil)
+			return of(got.hold, nil)
 		},
 		"set": func(ctx context.Context, s *Session, try bool) (held, error) {
 			l := LockAll
@@ -91,7 +91,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			if err != nil {
 				return held{}, err
 			}
-			return of(got.Hold, nil)
+			return of(got.hold, nil)
 		},
 	}
 	for outer, hold := range kinds {

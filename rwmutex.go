@@ -22,7 +22,7 @@ type RWMutex struct {
 }
 
 // WriteLock is one acquisition of a [RWMutex] for writing.
-type WriteLock struct{ *Hold }
+type WriteLock struct{ *hold }
 
 // ReadLock is one acquisition of a [RWMutex] for reading.
 //
@@ -30,7 +30,7 @@ type WriteLock struct{ *Hold }
 // of every one after; readers who hold at the same time may share it. Its key, and so its
 // Guard, are those of all readers of the session that came in one after the other without
 // a writer in between: they stand until the last of these has released.
-type ReadLock struct{ *Hold }
+type ReadLock struct{ *hold }
 
 // NewRWMutex names a lock for readers and writers; for names and options see [NewMutex].
 // [WithTimeSlice] is also for how long further readers of a session come in beside those that
@@ -104,13 +104,13 @@ func (m *RWMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 
 // Unlock releases the lock; see [Lock.Unlock].
 func (l *WriteLock) Unlock(ctx context.Context) error {
-	return opError("unlock", l.tenure.line.name, l.release(ctx))
+	return opError("unlock", l.Name(), l.release(ctx))
 }
 
 // Unlock releases the read lock; see [Lock.Unlock]. It makes a request only if no other
 // reader of the session shares the key.
 func (l *ReadLock) Unlock(ctx context.Context) error {
-	return opError("unlock for reading", l.tenure.line.name, l.release(ctx))
+	return opError("unlock for reading", l.Name(), l.release(ctx))
 }
 
 // exclusive is the claim of who wants to hold alone.
@@ -123,7 +123,7 @@ func (c *mutexConfig) shared(ctx context.Context, try bool) claim {
 	return c.claim(ctx, try, "read ", &wantsToShare, queue.Shared())
 }
 
-func writeLock(h *Hold, err error) func(op, name string) (*WriteLock, error) {
+func writeLock(h *hold, err error) func(op, name string) (*WriteLock, error) {
 	return func(op, name string) (*WriteLock, error) {
 		if err != nil {
 			return nil, opError(op, name, err)
@@ -132,7 +132,7 @@ func writeLock(h *Hold, err error) func(op, name string) (*WriteLock, error) {
 	}
 }
 
-func readLock(h *Hold, err error) func(op, name string) (*ReadLock, error) {
+func readLock(h *hold, err error) func(op, name string) (*ReadLock, error) {
 	return func(op, name string) (*ReadLock, error) {
 		if err != nil {
 			return nil, opError(op, name, err)

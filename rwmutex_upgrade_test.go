@@ -277,7 +277,7 @@ func TestAnUpgradeWhoseBoundGivesUp(t *testing.T) {
 			time.Sleep(time.Duration(ms) * 500 * time.Microsecond)
 			writer.cancel()
 			w.pass(time.Second)
-			alone := func(h *Hold) {
+			alone := func(h *hold) {
 				w.Helper()
 				require.NoError(w, h.Err())
 			}
@@ -285,12 +285,12 @@ func TestAnUpgradeWhoseBoundGivesUp(t *testing.T) {
 			case <-up.done:
 				l := up.get()
 				behind.isWaiting()
-				alone(l.Hold)
+				alone(l.hold)
 				w.unlock(l.Unlock)
 				w.unlock(behind.get().Unlock)
 			case <-behind.done: // it was in front of the mark, and is waited for
 				up.isWaiting()
-				alone(behind.get().Hold)
+				alone(behind.get().hold)
 				w.unlock(behind.get().Unlock)
 				w.unlock(up.get().Unlock)
 			}

@@ -36,7 +36,7 @@ type Semaphore struct {
 // Its fencing token is the revision at which it was granted. As several hold at a time,
 // it tells nothing about them among each other; it does about whoever takes the name alone.
 type Permit struct {
-	*Hold
+	*hold
 	n int
 }
 
@@ -147,7 +147,7 @@ func (p *Permit) Permits() int { return p.n }
 
 // Release gives the permits back; see [Lock.Unlock].
 func (p *Permit) Release(ctx context.Context) error {
-	return opError("release permits of", p.tenure.line.name, p.release(ctx))
+	return opError("release permits of", p.Name(), p.release(ctx))
 }
 
 // limitOrder is an order for another limit. It stands beside the queue, under a key without

@@ -41,7 +41,7 @@ func TestALossEndsSharedHoldsAndPermits(t *testing.T) {
 					w.DeleteKey(p.Key())
 				}
 				require.NoError(w, writer.get().Err())
-				for _, h := range []*Hold{r1.Hold, r2.Hold, p.Hold} {
+				for _, h := range []*hold{r1.hold, r2.hold, p.hold} {
 					if name == "eviction" || name == "revoked" {
 						w.pass(2 * time.Second) // told as fast as a watch tells it
 					}

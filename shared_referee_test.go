@@ -36,7 +36,7 @@ type sharedHold struct {
 	who       string
 	mode      wire.Mode
 	permits   int
-	hold      *Hold
+	hold      *hold
 	releasing bool
 }
 
@@ -61,7 +61,7 @@ func newSharedReferee(w *world, limit int) *sharedReferee {
 }
 
 // granted checks a new hold against all others.
-func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h *Hold) *sharedHold {
+func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h *hold) *sharedHold {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	held := &sharedHold{who: who, mode: mode, permits: permits, hold: h}

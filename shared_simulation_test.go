@@ -117,14 +117,14 @@ func (s *sharedSimulation) finish(sessions []*Session) {
 			if err != nil {
 				return nil, nil, err
 			}
-			return s.granted("m", "last", wire.Exclusive, 0, l.Hold), l.Unlock, nil
+			return s.granted("m", "last", wire.Exclusive, 0, l.hold), l.Unlock, nil
 		})
 		patient("acquire", i, func(ctx context.Context) (*sharedHold, func(context.Context) error, error) {
 			p, err := NewSemaphore(session, "s", sharedLimit).Acquire(ctx, sharedLimit)
 			if err != nil {
 				return nil, nil, err
 			}
-			return s.granted("s", "last", wire.Counted, sharedLimit, p.Hold), p.Release, nil
+			return s.granted("s", "last", wire.Counted, sharedLimit, p.hold), p.Release, nil
 		})
 	}
 	if err := NewSemaphore(sessions[0], "s", sharedLimit).SetLimit(s.ctx, 0); err != nil {
@@ -157,19 +157,19 @@ func (s *sharedSimulation) work(session *Session, sem *Semaphore, who string, r 
 			}
 		case 3:
 			if l, err := m.TryRLock(ctx); err == nil {
-				s.reads(s.granted("m", who, wire.Shared, 0, l.Hold), l, who, r)
+				s.reads(s.granted("m", who, wire.Shared, 0, l.hold), l, who, r)
 			}
 		case 4, 5, 6:
 			if l, err := m.RLock(ctx); err == nil {
-				s.reads(s.granted("m", who, wire.Shared, 0, l.Hold), l, who, r)
+				s.reads(s.granted("m", who, wire.Shared, 0, l.hold), l, who, r)
 			}
 		case 7:
 			if p, err := sem.TryAcquire(ctx, n); err == nil {
-				s.releases(s.granted("s", who, wire.Counted, n, p.Hold), p.Release, r)
+				s.releases(s.granted("s", who, wire.Counted, n, p.hold), p.Release, r)
 			}
 		default:
 			if p, err := sem.Acquire(ctx, n); err == nil {
-				s.releases(s.granted("s", who, wire.Counted, n, p.Hold), p.Release, r)
+				s.releases(s.granted("s", who, wire.Counted, n, p.hold), p.Release, r)
 			}
 		}
 		cancel()
@@ -178,7 +178,7 @@ func (s *sharedSimulation) work(session *Session, sem *Semaphore, who string, r 
 
 // writes is what a writer does: sometimes it goes on as a reader.
 func (s *sharedSimulation) writes(l *WriteLock, who string, r *rand.Rand) {
-	held := s.granted("m", who, wire.Exclusive, 0, l.Hold)
+	held := s.granted("m", who, wire.Exclusive, 0, l.hold)
 	if r.IntN(2) == 0 {
 		s.releases(held, l.Unlock, r)
 		return
@@ -188,7 +188,7 @@ func (s *sharedSimulation) writes(l *WriteLock, who string, r *rand.Rand) {
 	defer cancel()
 	s.releasing(held)
 	if rl, err := l.Downgrade(ctx); err == nil {
-		s.reads(s.granted("m", who, wire.Shared, 0, rl.Hold), rl, who, r)
+		s.reads(s.granted("m", who, wire.Shared, 0, rl.hold), rl, who, r)
 	}
 }
 

@@ -19,11 +19,11 @@ import (
 // candidate of the highest priority leads, which may be another one by that time. [Election.Run]
 // does all of this by itself.
 //
-// It watches the whole queue while it blocks. Errors: the error of ctx; that of [Hold.Err] if the
+// It watches the whole queue while it blocks. Errors: the error of ctx; that of [Held.Err] if the
 // term has ended; and what etcd refuses. The term goes on after an error of ctx or of etcd.
 func (t *Term) AwaitPreemption(ctx context.Context) (Candidate, error) {
 	c, err := t.awaitPreemption(ctx)
-	return c, opError("look out for a takeover of", t.tenure.line.name, err)
+	return c, opError("look out for a takeover of", t.Name(), err)
 }
 
 func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {

@@ -94,15 +94,15 @@ type turn struct {
 }
 
 // newTurn makes w a holder. Called with session.mu held.
-func (t *tenure) newTurn(w *waiter) *Hold {
+func (t *tenure) newTurn(w *waiter) *hold {
 	t.turns++
 	return (&turn{}).hold(w.values, t, t.entry, w.terms)
 }
 
 // hold makes another hold of the turn. Called with session.mu held.
-func (u *turn) hold(values context.Context, t *tenure, e *queue.Entry, terms terms) *Hold {
+func (u *turn) hold(values context.Context, t *tenure, e *queue.Entry, terms terms) *hold {
 	u.holds++
-	return &Hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
+	return &hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
 }
 
 // grantTo makes a waiter of the line a holder. Called with session.mu held.
@@ -119,7 +119,7 @@ func (t *tenure) open() bool {
 // released decides who is next, after h was given back. It is false if that is
 // somebody in this process, or nobody as yet; otherwise the tenure has ended, and the
 // key is to be deleted.
-func (t *tenure) released(h *Hold) (ended bool) {
+func (t *tenure) released(h *hold) (ended bool) {
 	s := t.line.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (t *tenure) released(h *Hold) (ended bool) {
 
 // closeFor lets nobody else of the session have the tenure, before h is given back to a
 // successor; it is false, and changes nothing, while another hold of the same turn goes on.
-func (t *tenure) closeFor(h *Hold) bool {
+func (t *tenure) closeFor(h *hold) bool {
 	t.line.session.mu.Lock()
 	defer t.line.session.mu.Unlock()
 	switch h.turn.holds {
@@ -253,7 +253,7 @@ func (t *tenure) expire() {
 // take gives w the kept key, without a request. False if there is none to give, or
 // if it is somebody else's by its value; then it is on its way out. Called with
 // session.mu held.
-func (t *tenure) take(w *waiter) (*Hold, bool) {
+func (t *tenure) take(w *waiter) (*hold, bool) {
 	if t == nil || t.turns > 0 || !t.open() {
 		return nil, false
 	}

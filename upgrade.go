@@ -23,10 +23,10 @@ import (
 // lock that was over before; and [ErrReentryLimit] while another hold within this one is
 // still held, as that would not be exclusive any more.
 func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
-	return readLock(l.downgrade(ctx))("downgrade", l.tenure.line.name)
+	return readLock(l.downgrade(ctx))("downgrade", l.Name())
 }
 
-func (h *Hold) downgrade(ctx context.Context) (*Hold, error) {
+func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 	t := h.tenure
 	s := t.line.session
 	s.mu.Lock()
@@ -100,8 +100,8 @@ func (t *tenure) becomeShared() (detached <-chan struct{}) {
 
 // succeeded makes the hold that takes the place of h in its turn. Called with session.mu
 // held.
-func (h *Hold) succeeded() *Hold {
-	return &Hold{tenure: h.tenure, turn: h.turn, entry: h.entry, token: h.tenure.token, values: h.values, terms: h.terms}
+func (h *hold) succeeded() *hold {
+	return &hold{tenure: h.tenure, turn: h.turn, entry: h.entry, token: h.tenure.token, values: h.values, terms: h.terms}
 }
 
 // Upgrade makes the read lock a write lock, before any writer who waits: it blocks until
@@ -117,13 +117,13 @@ func (h *Hold) succeeded() *Hold {
 // told has to release, so that the other can go on. Other errors: the context's;
 // [ErrLost], [ErrSessionClosed] and [ErrReleased]; what etcd refuses.
 func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
-	return writeLock(l.upgrade(ctx))("upgrade", l.tenure.line.name)
+	return writeLock(l.upgrade(ctx))("upgrade", l.Name())
 }
 
 // upgrade is a reader who is becoming a writer. Its goroutine does the requests, under the
 // lease; so that what a caller does not wait for is still taken back.
 type upgrade struct {
-	hold  *Hold
+	hold  *hold
 	alone chan struct{} // closed when no other reader of the session is left
 
 	outcome chan outcome            // holds one
@@ -133,7 +133,7 @@ type upgrade struct {
 	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
 
-func (h *Hold) upgrade(ctx context.Context) (*Hold, error) {
+func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
@@ -166,7 +166,7 @@ func (h *Hold) upgrade(ctx context.Context) (*Hold, error) {
 // startUpgrade starts an upgrade. If an earlier one has come to nothing, and its mark is
 // still being taken back, or one cannot be started, the channel is closed when that is done,
 // or the reason is known.
-func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
+func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	t := h.tenure
 	s := t.line.session
 	s.mu.Lock()
@@ -200,7 +200,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 }
 
 // await waits for the outcome.
-func (u *upgrade) await(ctx context.Context) (*Hold, error) {
+func (u *upgrade) await(ctx context.Context) (*hold, error) {
 	h := u.hold
 	defer u.cancel(nil)
 	select {
@@ -370,7 +370,7 @@ func (u *upgrade) refuse(err error) {
 }
 
 // lostOr is why the hold is over, or another error while it is not.
-func (h *Hold) lostOr(err error) error {
+func (h *hold) lostOr(err error) error {
 	if over := h.over(); over != nil {
 		return over
 	}

@@ -262,9 +262,17 @@ type worker struct {
 	rand    *rand.Rand
 }
 
-// held is what a Lock and a Term have in common here.
+// handle is a hold of one name.
+type handle interface {
+	etcdlock.Held
+	Key() string
+	CreateRevision() int64
+	Guard() clientv3.Cmp
+}
+
+// held is a hold, and its release.
 type held struct {
-	*etcdlock.Hold
+	handle
 	release func(context.Context) error
 }
 
@@ -280,7 +288,7 @@ func (w *worker) work() {
 			if err != nil {
 				return held{}, err
 			}
-			return held{l.Hold, l.Unlock}, nil
+			return held{l, l.Unlock}, nil
 		}
 	}
 	election := etcdlock.NewElection(w.session, "e")
@@ -297,7 +305,7 @@ func (w *worker) work() {
 				if err != nil {
 					return held{}, err
 				}
-				return held{t.Hold, t.Resign}, nil
+				return held{t, t.Resign}, nil
 			})
 		case 5, 6:
 			returned := w.record.Reading("e")

@@ -26,8 +26,14 @@ func (l locks) acquire(ctx context.Context, kind, name string, weight int) (hold
 func (l locks) ended() <-chan struct{}          { return l.s.Done() }
 func (l locks) close(ctx context.Context) error { return l.s.Close(ctx) }
 
+// handle is a hold of one name.
+type handle interface {
+	etcdlock.Held
+	Key() string
+}
+
 type held struct {
-	*etcdlock.Hold
+	handle
 	free func(context.Context) error
 }
 
@@ -43,14 +49,14 @@ var etcdlockKinds = map[string]func(context.Context, *etcdlock.Session, string, 
 		if err != nil {
 			return nil, err
 		}
-		return held{l.Hold, l.Unlock}, nil
+		return held{l, l.Unlock}, nil
 	},
 	"election": func(ctx context.Context, s *etcdlock.Session, name string, _ int) (hold, error) {
 		t, err := etcdlock.NewElection(s, name).Campaign(ctx, "chaos")
 		if err != nil {
 			return nil, err
 		}
-		return held{t.Hold, t.Resign}, nil
+		return held{t, t.Resign}, nil
 	},
 	"run": func(ctx context.Context, s *etcdlock.Session, name string, _ int) (hold, error) {
 		return lead(ctx, s, name)
@@ -62,19 +68,19 @@ var etcdlockKinds = map[string]func(context.Context, *etcdlock.Session, string, 
 			if err != nil {
 				return nil, err
 			}
-			return held{l.Hold, l.Unlock}, nil
+			return held{l, l.Unlock}, nil
 		}
 		l, err := m.Lock(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return held{l.Hold, l.Unlock}, nil
+		return held{l, l.Unlock}, nil
 	},
 	"semaphore": func(ctx context.Context, s *etcdlock.Session, name string, weight int) (hold, error) {
 		p, err := etcdlock.NewSemaphore(s, name, permits).Acquire(ctx, weight)
 		if err != nil {
 			return nil, err
 		}
-		return held{p.Hold, p.Release}, nil
+		return held{p, p.Release}, nil
 	},
 }

@@ -23,7 +23,7 @@ func lead(ctx context.Context, s *etcdlock.Session, name string) (hold, error) {
 	go func() {
 		ended <- etcdlock.NewElection(s, name).Run(running, "chaos", func(work context.Context, term *etcdlock.Term) error {
 			select {
-			case terms <- led{held{Hold: term.Hold}, work}:
+			case terms <- led{held{handle: term}, work}:
 				<-back
 			case <-work.Done():
 			}

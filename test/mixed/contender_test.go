@@ -85,7 +85,7 @@ func newOurMutex(w *world, c *clientv3.Client, name string, options ...etcdlock.
 			if err != nil {
 				return nil, err
 			}
-			return ourHold(l.Hold, l.Unlock), nil
+			return ourHold(l, l.Unlock), nil
 		},
 	}
 }
@@ -102,14 +102,21 @@ func newOurElection(w *world, c *clientv3.Client, name, value string) *ours {
 			if err != nil {
 				return nil, err
 			}
-			h := ourHold(term.Hold, term.Resign)
+			h := ourHold(term, term.Resign)
 			h.proclaim = term.Proclaim
 			return h, nil
 		},
 	}
 }
 
-func ourHold(h *etcdlock.Hold, release func(context.Context) error) *hold {
+// handle is a hold of one name.
+type handle interface {
+	etcdlock.Held
+	Key() string
+	CreateRevision() int64
+}
+
+func ourHold(h handle, release func(context.Context) error) *hold {
 	lease, err := leaseOf(h.Key())
 	if err != nil {
 		panic(err) // it is our own key

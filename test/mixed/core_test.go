@@ -22,7 +22,7 @@ func lockInBackground(ctx context.Context, m *etcdlock.Mutex) <-chan outcome {
 		l, err := m.Lock(ctx)
 		o := outcome{err: err, at: time.Now()}
 		if err == nil {
-			o.hold = ourHold(l.Hold, l.Unlock)
+			o.hold = ourHold(l, l.Unlock)
 		}
 		out <- o
 	}()

@@ -61,7 +61,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a hold is not handed over from under a nested hold (L8)",
 		edits: []edit{
-			{"etcdlock.(*Hold).releaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
+			{"etcdlock.(*hold).releaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
 		},
 		tests: []string{"TestATransferUnderANestedHoldIsRefused"},
 	},

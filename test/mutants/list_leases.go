@@ -26,7 +26,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a machine that slept looks at the clock before it says that it holds",
 		edits: []edit{
-			{"etcdlock.(*Hold).Err", "_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
+			{"etcdlock.(*hold).Err", "_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
 		},
 		tests: []string{"TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp"},
 	},
@@ -34,7 +34,7 @@ var leaseMutations = []mutation{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{
 			{"etcdlock.(*tenure).open", "t.life.Cause() == nil && t.lease.Err() == nil", "t.life.Cause() == nil"},
-			{"etcdlock.(*Hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
+			{"etcdlock.(*hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
 		},
 		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},
 	},

@@ -40,7 +40,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "of two upgrades of one session one fails (D5)",
 		edits: []edit{
-			{"etcdlock.(*Hold).startUpgrade", "case t.upgrading != nil:\nreturn nil, nil, ErrUpgradeConflict", ""},
+			{"etcdlock.(*hold).startUpgrade", "case t.upgrading != nil:\nreturn nil, nil, ErrUpgradeConflict", ""},
 		},
 		tests: []string{"TestOfTwoUpgradesOneIsToldAtOnce"},
 	},
@@ -103,7 +103,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a downgrade at the time of a loss ends",
 		edits: []edit{
-			{"etcdlock.(*Hold).downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
+			{"etcdlock.(*hold).downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
 		},
 		tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
@@ -209,7 +209,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "an upgrade does not wait for what its own context carries",
 		edits: []edit{
-			{"etcdlock.(*Hold).upgrade", "other != nil {", "other != nil && false {"},
+			{"etcdlock.(*hold).upgrade", "other != nil {", "other != nil && false {"},
 		},
 		tests: []string{"TestAnUpgradeUnderTheContextOfAnotherReadLockIsADeadlock"},
 	},

@@ -92,32 +92,36 @@ func hold(out *json.Encoder) error {
 	case set.Deaf > 0:
 		return leadForEver(ctx, s, set, out)
 	}
-	var held *etcdlock.Hold
+	var held interface {
+		etcdlock.Held
+		Key() string
+		Guard() clientv3.Cmp
+	}
 	switch {
 	case set.Lock != "":
 		l, err := etcdlock.NewMutex(s, set.Lock).Lock(ctx)
 		if err != nil {
 			return err
 		}
-		held = l.Hold
+		held = l
 	case set.Read != "":
 		l, err := etcdlock.NewRWMutex(s, set.Read).RLock(ctx)
 		if err != nil {
 			return err
 		}
-		held = l.Hold
+		held = l
 	case set.Permits != "":
 		p, err := etcdlock.NewSemaphore(s, set.Permits, 3).Acquire(ctx, 2)
 		if err != nil {
 			return err
 		}
-		held = p.Hold
+		held = p
 	default:
 		term, err := etcdlock.NewElection(s, set.Election).Campaign(ctx, fmt.Sprint(os.Getpid()))
 		if err != nil {
 			return err
 		}
-		held = term.Hold
+		held = term
 	}
 	if err := out.Encode(Report{Event: "held", At: time.Now(), Token: held.Token(), Key: held.Key()}); err != nil {
 		return err
