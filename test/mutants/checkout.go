@@ -26,7 +26,16 @@ type checkout struct {
 type decl struct {
 	symbol   string // with the name of its package
 	file     string
-	from, to int // offsets in the file
+	from, to int       // offsets in the file
+	function *function // nil for what is none, or cannot be called from itself
+}
+
+// function is what it takes to call a function from itself.
+type function struct {
+	name    int    // offset of the end of the name
+	body    int    // offset after the opening brace
+	call    string // with %s after the name
+	results bool
 }
 
 // openCheckout reads the checkout around the working directory.
@@ -102,9 +111,13 @@ func (c *checkout) read(file, text string) error {
 	}
 	c.files[file] = text
 	add := func(name string, n ast.Node) {
-		d := decl{parsed.Name.Name + "." + name, file, fset.Position(n.Pos()).Offset, fset.Position(n.End()).Offset}
-		if f, ok := n.(*ast.FuncDecl); ok { // without its comment
-			d.from = fset.Position(f.Type.Func).Offset
+		offset := func(at token.Pos) int { return fset.Position(at).Offset }
+		d := decl{parsed.Name.Name + "." + name, file, offset(n.Pos()), offset(n.End()), nil}
+		if f, ok := n.(*ast.FuncDecl); ok {
+			d.from = offset(f.Type.Func) // without its comment
+			if call := callOf(f); call != "" {
+				d.function = &function{offset(f.Name.End()), offset(f.Body.Lbrace) + 1, call, f.Type.Results != nil}
+			}
 		}
 		c.decls[d.symbol] = append(c.decls[d.symbol], d)
 		if byDir := dir + "." + name; byDir != d.symbol {
@@ -148,6 +161,36 @@ func funcName(f *ast.FuncDecl) string {
 		t = generic.X
 	}
 	return fmt.Sprintf(form, t.(*ast.Ident).Name, f.Name.Name)
+}
+
+// callOf is a call of a function with its own parameters; empty if it cannot be written.
+func callOf(f *ast.FuncDecl) string {
+	if f.Body == nil || f.Name.Name == "init" || f.Type.TypeParams != nil {
+		return ""
+	}
+	call := f.Name.Name + "%s("
+	if f.Recv != nil {
+		if len(f.Recv.List[0].Names) == 0 || f.Recv.List[0].Names[0].Name == "_" {
+			return ""
+		}
+		call = f.Recv.List[0].Names[0].Name + "." + call
+	}
+	for _, field := range f.Type.Params.List {
+		if len(field.Names) == 0 {
+			return ""
+		}
+		for _, name := range field.Names {
+			if name.Name == "_" {
+				return ""
+			}
+			call += name.Name
+			if _, variadic := field.Type.(*ast.Ellipsis); variadic {
+				call += "..."
+			}
+			call += ", "
+		}
+	}
+	return call + ")"
 }
 
 // line is where an offset lies, as editors and compilers write it.

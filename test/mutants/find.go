@@ -12,8 +12,8 @@ import (
 // place is where an edit applies.
 type place struct {
 	edit     edit
-	file     string
-	from, to int // offsets
+	decl     decl
+	from, to int // offsets in the file
 }
 
 // find returns the only place where e applies. Its error says where the text, or a line
@@ -27,7 +27,7 @@ func (c *checkout) find(e edit) (place, error) {
 		dirs[path.Dir(d.file)] = true
 		at = append(at, c.line(d.file, d.from))
 		for _, p := range pattern(e.from).FindAllStringIndex(c.files[d.file][d.from:d.to], -1) {
-			places = append(places, place{e, d.file, d.from + p[0], d.from + p[1]})
+			places = append(places, place{e, d, d.from + p[0], d.from + p[1]})
 			found = append(found, c.line(d.file, d.from+p[0]))
 		}
 	}

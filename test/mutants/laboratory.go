@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +22,11 @@ type laboratory struct {
 	*checkout
 	dir      string // for what is built
 	parallel int
+
+	combined *combined
+	binaries map[string]string        // of combined, by package
 	took     map[string]time.Duration // by test, without a mutation
+	wrong    map[string]error         // by test that does not pass without a mutation
 }
 
 const (
@@ -45,8 +50,8 @@ func (l *laboratory) byPackage(tests []string) (map[string][]string, error) {
 	return all, nil
 }
 
-// control checks that all the tests of these mutations pass as things are.
-func (l *laboratory) control(ctx context.Context, chosen []*mutation) error {
+// prepare builds the tests of these mutations with as many as possible of them in one build.
+func (l *laboratory) prepare(ctx context.Context, chosen []*mutation) error {
 	var tests []string
 	for _, m := range chosen {
 		tests = append(tests, m.tests...)
@@ -55,34 +60,72 @@ func (l *laboratory) control(ctx context.Context, chosen []*mutation) error {
 	if err != nil {
 		return err
 	}
-	l.took = map[string]time.Duration{}
+	chosen = slices.Clone(chosen)
+again:
+	if l.combined, err = l.combine(chosen); err != nil {
+		return err
+	}
+	overlay, err := l.overlay(inOne, l.combined.texts)
+	if err != nil {
+		return err
+	}
+	l.binaries = map[string]string{}
+	for pkg := range packages {
+		binary, err := l.build(ctx, fmt.Sprint(inOne, len(l.binaries)), pkg, overlay)
+		if err == nil {
+			l.binaries[pkg] = binary
+			continue
+		}
+		guilty := l.combined.blame(err.Error())
+		if len(guilty) == 0 {
+			return err
+		}
+		for _, m := range guilty {
+			fmt.Fprintf(os.Stderr, "by itself: %s\n", m.takesOut)
+		}
+		chosen = slices.DeleteFunc(chosen, func(m *mutation) bool { return slices.Contains(guilty, m) })
+		goto again
+	}
+	l.control(ctx, packages)
+	return ctx.Err()
+}
+
+// control runs the tests without a mutation, together and those that did not pass once more by
+// themselves. A test that does not pass then judges no mutation.
+func (l *laboratory) control(ctx context.Context, packages map[string][]string) {
+	l.took, l.wrong = map[string]time.Duration{}, map[string]error{}
 	for pkg, names := range packages {
-		binary, err := l.build(ctx, "control", pkg, "")
-		if err != nil {
-			return fmt.Errorf("without a mutation: %w", err)
-		}
-		// All together, as their names are known to be those of tests.
-		v, out := l.test(ctx, binary, pkg, strings.Join(names, "|"), controlTimeout)
-		if v != missed {
-			return fmt.Errorf("these tests of %s must pass without a mutation: %s\n%s", pkg, strings.Join(names, ", "), out)
-		}
+		_, out := l.test(ctx, l.binaries[pkg], pkg, strings.Join(names, "|"), "", controlTimeout)
 		for _, name := range names {
-			m := regexp.MustCompile("--- PASS: " + name + ` \((.+)\)`).FindStringSubmatch(out)
-			if m == nil {
-				return fmt.Errorf("%s has no test %s, or it was skipped\n%s", pkg, name, out)
+			took := passed(name, out)
+			if took < 0 {
+				_, out := l.test(ctx, l.binaries[pkg], pkg, name, "", controlTimeout)
+				if took = passed(name, out); took < 0 {
+					l.wrong[name] = fmt.Errorf("%s must pass without a mutation\n%s", name, out)
+				}
 			}
-			if l.took[name], err = time.ParseDuration(m[1]); err != nil {
-				return err
-			}
+			l.took[name] = took
 		}
 	}
-	return nil
+}
+
+// passed is how long a test took that passed as an output says, and less than 0 otherwise.
+func passed(name, out string) time.Duration {
+	m := regexp.MustCompile("--- PASS: " + name + ` \((.+)\)`).FindStringSubmatch(out)
+	if m == nil {
+		return -1
+	}
+	took, err := time.ParseDuration(m[1])
+	if err != nil {
+		return -1
+	}
+	return took
 }
 
 // result is what came of a mutation.
 type result struct {
 	*mutation
-	verdicts []verdict // of its tests
+	verdicts map[string]verdict // of its tests
 	output   string
 	err      error // it could not be tried
 	took     time.Duration
@@ -108,11 +151,11 @@ func (l *laboratory) all(ctx context.Context, chosen []*mutation) []result {
 				began := time.Now()
 				results[i] = l.try(ctx, fmt.Sprint(i), chosen[i])
 				results[i].took = time.Since(began)
-				said := "."
+				said := "caught"
 				if !results[i].caught() {
-					said = "\nnot caught: " + chosen[i].takesOut + "\n"
+					said = "NOT CAUGHT"
 				}
-				fmt.Fprint(os.Stderr, said)
+				fmt.Fprintf(os.Stderr, "%s, %.0f s: %s\n", said, results[i].took.Seconds(), chosen[i].takesOut)
 			}
 		})
 	}
@@ -124,56 +167,74 @@ func (l *laboratory) all(ctx context.Context, chosen []*mutation) []result {
 	}
 	close(next)
 	workers.Wait()
-	fmt.Fprintln(os.Stderr)
 	return results
 }
 
 // try tries one mutation.
 func (l *laboratory) try(ctx context.Context, id string, m *mutation) (r result) {
 	r.mutation = m
-	overlay, err := l.overlay(id, m)
-	if err != nil {
-		r.err = err
-		return r
-	}
 	packages, err := l.byPackage(m.tests)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	said := map[string]verdict{}
+	for _, name := range m.tests {
+		if r.err = l.wrong[name]; r.err != nil {
+			return r
+		}
+	}
+	if number, ok := l.combined.numbers[m]; ok {
+		for pkg, names := range packages {
+			l.ask(ctx, &r, l.binaries[pkg], pkg, names, number)
+		}
+		if r.caught() {
+			return r
+		}
+		r.verdicts, r.output = nil, ""
+	}
+	texts, err := m.apply(l.checkout)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	overlay, err := l.overlay(id, texts)
+	if err != nil {
+		r.err = err
+		return r
+	}
 	for pkg, names := range packages {
 		binary, err := l.build(ctx, id, pkg, overlay)
 		if err != nil {
 			r.err = err
 			return r
 		}
-		for _, name := range names {
-			v, out := l.test(ctx, binary, pkg, name, max(hungAfter, time.Duration(hungAfter.Seconds())*l.took[name]))
-			said[name] = v
-			r.output += out
-		}
+		l.ask(ctx, &r, binary, pkg, names, "")
 		_ = os.Remove(binary)
-	}
-	for _, name := range m.tests {
-		r.verdicts = append(r.verdicts, said[name])
 	}
 	return r
 }
 
-// overlay writes the file that tells the go command of the mutated ones.
-func (l *laboratory) overlay(id string, m *mutation) (string, error) {
-	texts, err := m.apply(l.checkout)
-	if err != nil {
-		return "", err
+// ask runs tests of a package, each by itself.
+func (l *laboratory) ask(ctx context.Context, r *result, binary, pkg string, names []string, number string) {
+	if r.verdicts == nil {
+		r.verdicts = map[string]verdict{}
 	}
+	for _, name := range names {
+		v, out := l.test(ctx, binary, pkg, name, number, max(hungAfter, time.Duration(hungAfter.Seconds())*l.took[name]))
+		r.verdicts[name] = v
+		r.output += out
+	}
+}
+
+// overlay writes the file that tells the go command of the changed ones.
+func (l *laboratory) overlay(id string, texts map[string]string) (string, error) {
 	replace := make(map[string]string)
 	for file, text := range texts {
-		mutated := filepath.Join(l.dir, fmt.Sprintf("%s-%d.go", id, len(replace)))
-		if err := os.WriteFile(mutated, []byte(text), 0o600); err != nil {
+		changed := filepath.Join(l.dir, overlaid(id, file))
+		if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(l.root, file)] = mutated
+		replace[filepath.Join(l.root, file)] = changed
 	}
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -183,10 +244,13 @@ func (l *laboratory) overlay(id string, m *mutation) (string, error) {
 	return overlay, os.WriteFile(overlay, text, 0o600)
 }
 
+// overlaid is the name of the file that stands for another one, as the compiler says it.
+func overlaid(id, file string) string { return id + "-" + strings.ReplaceAll(file, "/", "+") }
+
 // build builds the tests of a package.
 func (l *laboratory) build(ctx context.Context, id, pkg, overlay string) (binary string, err error) {
 	binary = filepath.Join(l.dir, id+".test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, ".")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet", "off", "-ldflags", "-w", "-overlay", overlay, "-o", binary, ".")
 	cmd.Dir = filepath.Join(l.root, pkg) // in the module of the package
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -205,13 +269,14 @@ const (
 	hung     verdict = "hung"
 )
 
-// test runs tests, whose names are joined by bars.
-func (l *laboratory) test(ctx context.Context, binary, pkg, names string, timeout time.Duration) (verdict, string) {
+// test runs tests, whose names are joined by bars, with the mutation of a number.
+func (l *laboratory) test(ctx context.Context, binary, pkg, names, number string, timeout time.Duration) (verdict, string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^("+names+")$", "-test.timeout", timeout.String())
 	cmd.Dir = filepath.Join(l.root, pkg)
+	cmd.Env = append(os.Environ(), numberVariable+"="+number)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	var exit *exec.ExitError
@@ -240,8 +305,8 @@ func report(w io.Writer, results []result, verbose bool) (wrong int) {
 			if j > 0 {
 				rule, where, took = "", "", ""
 			}
-			if j < len(r.verdicts) {
-				said = r.verdicts[j]
+			if v, ok := r.verdicts[name]; ok {
+				said = v
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", rule, where, name, said, took)
 		}

@@ -5,10 +5,10 @@
 //	go run ./mutants -only 'token'    those whose rule matches
 //	go run ./mutants -v -only 'token' and what the tests said
 //
-// Nothing is written into the checkout: the go command is given the mutated file by its
-// -overlay flag, and builds again what depends on it only. The tests must pass without
-// the mutation. A mutation that does not compile, or whose piece of source is not found,
-// is an error.
+// Nothing is written into the checkout: the go command is given the mutated files by its
+// -overlay flag. Most mutations are in one build, which the environment chooses from; see
+// combined.go. The tests must pass without a mutation. A mutation that does not compile, or
+// whose piece of source is not found, is an error.
 //
 // The files list_*.go have the mutations by area. A mutation names the declarations that it
 // changes and the tests that have to fail. It does not name files, so that code and tests
@@ -68,7 +68,7 @@ func run(ctx context.Context, only string, parallel int, verbose bool) error {
 
 	began := time.Now()
 	l := &laboratory{checkout: source, dir: dir, parallel: max(parallel, 1)}
-	if err := l.control(ctx, chosen); err != nil {
+	if err := l.prepare(ctx, chosen); err != nil {
 		return err
 	}
 	results := l.all(ctx, chosen)

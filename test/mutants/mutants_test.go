@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/parser"
 	"go/token"
 	"os"
@@ -167,4 +168,50 @@ func TestATestIsFoundByItsName(t *testing.T) {
 	require.EqualError(t, err, "no test TestALocker; the nearest name is TestALock in .")
 	_, err = c.testDir("TestTwice")
 	require.EqualError(t, err, "tests named TestTwice in cmd/a and internal/queue: rename one")
+}
+
+func TestMutationsAreCombined(t *testing.T) {
+	c := aCheckout(t, `
+-- internal/queue/queue.go --
+package queue
+
+func (q *Queue) Enter(all ...int) (n int, err error) { look(all); return }
+
+func (q *Queue) look(a, b int) {
+	see()
+}
+
+func unnamed(int) { look() }
+
+const most = 40
+`)
+	ms := []*mutation{
+		{takesOut: "a", edits: []edit{{"queue.(*Queue).Enter", "look(all)", ""}}},
+		{takesOut: "b", edits: []edit{{"queue.(*Queue).look", "see()", "undefined()"}, {"queue.(*Queue).Enter", "all);", "nil); look(nil);"}}},
+		{takesOut: "c", edits: []edit{{"queue.unnamed", "look()", ""}}},
+		{takesOut: "d", edits: []edit{{"queue.most", "40", "1"}}},
+		{takesOut: "e", edits: []edit{{"queue.(*Queue).look", "(a, b int) {", "(a, b int) { return;"}}},
+	}
+	all, err := c.combine(ms)
+	require.NoError(t, err)
+	require.Equal(t, map[*mutation]string{ms[0]: "1", ms[1]: "2"}, all.numbers)
+	text := all.texts["internal/queue/queue.go"]
+	for _, want := range []string{
+		"case \"1\":\n\t\treturn q.Enter__1(all..., )\n",
+		"case \"2\":\n\t\treturn q.Enter__2(all..., )\n",
+		"}\n look(all); return }\n\n",
+		"func (q *Queue) Enter__1(all ...int) (n int, err error) { ; return }",
+		"func (q *Queue) Enter__2(all ...int) (n int, err error) { look(nil); look(nil); return }",
+		"case \"2\":\n\t\tq.look__2(a, b, )\n\t\treturn\n\t}\n\n\tsee()\n}\n",
+		"func (q *Queue) look__2(a, b int) {\n\tundefined()\n}\n",
+	} {
+		require.Contains(t, text, want)
+	}
+	_, err = parser.ParseFile(token.NewFileSet(), "", text, 0)
+	require.NoError(t, err)
+	require.Contains(t, all.texts["internal/queue/mutation_number.go"], "package queue\n")
+
+	line := 1 + strings.Count(text[:strings.Index(text, "undefined()")], "\n")
+	require.Equal(t, []*mutation{ms[1]}, all.blame(fmt.Sprintf("# package\n/tmp/x/combined-internal+queue+queue.go:%d:2: undefined: undefined", line)))
+	require.Empty(t, all.blame(fmt.Sprintf("/tmp/x/combined-internal+queue+queue.go:%d:2: undefined: x\n./other.go:1:1: y", line-8)))
 }

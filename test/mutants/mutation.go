@@ -42,25 +42,45 @@ func (m *mutation) String() string {
 // apply returns the new texts of the files that m changes, by their paths from the root
 // of the checkout. It is an error when the list has fallen behind the code.
 func (m *mutation) apply(c *checkout) (map[string]string, error) {
-	places := map[string][]place{}
+	places, err := c.places(m)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]place{}
+	for _, p := range places {
+		files[p.decl.file] = append(files[p.decl.file], p)
+	}
+	texts := map[string]string{}
+	for file, ps := range files {
+		texts[file] = exchange(c.files[file], 0, ps)
+	}
+	return texts, nil
+}
+
+// places are those of the edits of m, the last one in a file first.
+func (c *checkout) places(m *mutation) (places []place, err error) {
 	for _, e := range m.edits {
 		p, err := c.find(e)
 		if err != nil {
 			return nil, err
 		}
-		places[p.file] = append(places[p.file], p)
+		places = append(places, p)
 	}
-	texts := map[string]string{}
-	for file, ps := range places {
-		text := c.files[file]
-		slices.SortFunc(ps, func(a, b place) int { return b.from - a.from }) // the last one first: it moves none
-		for i, p := range ps {
-			if i > 0 && p.to > ps[i-1].from {
-				return nil, fmt.Errorf("two edits overlap at %s", c.line(file, p.from))
+	slices.SortFunc(places, func(a, b place) int { return b.from - a.from })
+	for i, p := range places {
+		for _, later := range places[:i] {
+			if p.decl.file == later.decl.file && p.to > later.from {
+				return nil, fmt.Errorf("two edits overlap at %s", c.line(p.decl.file, p.from))
 			}
-			text = text[:p.from] + p.edit.to + text[p.to:]
 		}
-		texts[file] = text
 	}
-	return texts, nil
+	return places, nil
+}
+
+// exchange makes some edits, the last one first, in a text that begins at an offset.
+func exchange(text string, begin int, places []place) string {
+	for _, p := range places {
+		text = text[:p.from-begin] + p.edit.to + text[p.to-begin:]
+	}
+	return text
 }
