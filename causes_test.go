@@ -4,12 +4,18 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	logged "go.uber.org/zap/zaptest/observer"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
 // report E15
@@ -112,6 +118,63 @@ func TestTheEndOfALeaseIsLoggedAsWhatItWas(t *testing.T) {
 				w.Client("a").Heal()
 				run.cancel()
 				_, _ = run.result()
+			})
+		})
+	}
+}
+
+// report E15: the record that tells of a condemned lease has gone with the lease. It is looked for
+// among the changes of the past, which may be refused or need a second try.
+func TestTheRecordOfACondemnedLeaseIsLookedFor(t *testing.T) {
+	const address = "10.0.0.1:7400"
+	for name, c := range map[string]struct {
+		revoked bool // by an administrator
+		first   func(w *world) simetcd.Action
+		asked   int
+		told    bool
+	}{
+		"it is found":                {asked: 1, told: true},
+		"the stream breaks":          {asked: 2, told: true, first: func(*world) simetcd.Action { return simetcd.Action{Err: rpctypes.ErrGRPCNoLeader} }},
+		"the stream does not answer": {asked: 2, told: true, first: func(*world) simetcd.Action { return simetcd.Action{DropRequest: true} }},
+		"the past is compacted": {asked: 1, first: func(w *world) simetcd.Action {
+			w.Compact(w.Revision())
+			return simetcd.Action{}
+		}},
+		"an administrator revoked it": {asked: 1, revoked: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				n := newFakeNet()
+				core, logs := logged.New(zap.WarnLevel)
+				a := w.detecting(n, "a", address, WithLogger(zap.New(core)), watchOn(w.Client("a")))
+				term := w.campaign(NewElection(a, "e"), "A")
+				next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+				record := aliveKey(a.Lease())
+				w.pass(time.Second)
+
+				var asked atomic.Int32
+				w.Intercept(func(call simetcd.Call) simetcd.Action {
+					req, ok := call.Req.(*pb.WatchRequest)
+					if !ok || call.Client != "a" || string(req.GetCreateRequest().GetKey()) != record {
+						return simetcd.Action{}
+					}
+					if asked.Add(1) == 1 && c.first != nil {
+						return c.first(w)
+					}
+					return simetcd.Action{}
+				})
+				if c.revoked {
+					w.RevokeLease(a.Lease())
+				} else {
+					n.kill(address)
+				}
+				next.get()
+				w.pass(tryTimeout - time.Second)
+				require.ErrorIs(w, term.Err(), ErrRevoked)
+				told := logs.FilterMessageSnippet("took this process for dead").Len()
+				require.Equal(w, map[bool]int{true: 1}[c.told], told)
+				require.EqualValues(w, c.asked, asked.Load())
+				require.NotContains(w, w.Client("a").Open().Keys, record, "nothing more is to come")
 			})
 		})
 	}

@@ -90,12 +90,38 @@ func TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept(t *testing.T) {
 		require.NoError(w, m.Lock(w.timeout(time.Minute)))
 		require.NoError(w, s.Ctx().Err())
 		require.True(w, w.isOwner(m))
+		require.Equal(w, wire.Key("m", s.Lease()), m.Key(), "it waits for the sweep, not in line behind the key that is swept")
 		require.Equal(w, m.Header().Revision, m.Hold().Token())
 		other := w.start(NewMutex(w.session("b"), "m").Lock)
 		w.pass(time.Minute)
 		other.isWaiting()
 		require.NoError(w, m.Unlock(w.ctx))
 		require.NoError(w, other.result())
+	})
+}
+
+// report C2: a lock has another key than its session's first one where it goes on with a place of the
+// former process, as one of a lock on several names.
+func TestALockIsHeldByWhateverKeyOfItsLease(t *testing.T) {
+	simulate(t, func(w *world) {
+		former := w.native("x")
+		lock, err := etcdlock.NewMutex(former, "m").Lock(w.ctx)
+		require.NoError(w, err)
+		value := string(w.Keys("m/")[0].Value)
+		require.NoError(w, lock.Unlock(w.ctx))
+		id, err := former.Orphan(w.ctx)
+		require.NoError(w, err)
+		key := wire.SlotKey("m", id, wire.Slot{N: 1})
+		rev := w.PutKey(key, value, id)
+
+		s := w.session("a", WithLease(id))
+		m := NewMutex(s, "m")
+		require.NoError(w, m.Lock(w.timeout(time.Second)))
+		require.Equal(w, key, m.Key())
+		require.Equal(w, rev, m.Hold().CreateRevision())
+		require.True(w, w.isOwner(m))
+		require.NoError(w, m.Unlock(w.ctx))
+		require.Empty(w, w.Keys("m/"))
 	})
 }
 

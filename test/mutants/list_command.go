@@ -17,6 +17,13 @@ var commandMutations = []mutation{
 		tests: []string{"TestWithoutATerminalACommandThatIsStoppedCanBeTerminated"},
 	},
 	{
+		takesOut: "a stop in the middle of a vfork is noticed (P2)",
+		edits: []edit{
+			{"child.(*job).begin", "go j.lookOutForVfork()", ""},
+		},
+		tests: []string{"TestAStopInTheMiddleOfAVforkIsNoticed"},
+	},
+	{
 		takesOut: "the wrapper of an interrupted command dies of the interrupt",
 		edits: []edit{
 			{"cmd/etcdlock.main", "if interrupted.Load() &&", "if false &&"},

@@ -122,6 +122,41 @@ var electionMutations = []mutation{
 		tests: []string{"TestALostAnswerDoesNotKeepADeadLeader", "TestAnyProcessRevokesACondemnedLease"},
 	},
 	{
+		takesOut: "a process is told that it was taken for dead (E15)",
+		edits: []edit{
+			{"etcdlock.(*Session).lose", "case errors.Is(cause, ErrRevoked) && written != 0:", "case errors.Is(cause, ErrRevoked) && written < 0:"},
+		},
+		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas", "TestTheRecordOfACondemnedLeaseIsLookedFor"},
+	},
+	{
+		takesOut: "the record of a condemned lease is looked for in the past",
+		edits: []edit{
+			{"etcdlock.(*Session).tellIfCondemned", "written+1", "0"},
+		},
+		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+	},
+	{
+		takesOut: "the search for a condemned record goes on when its stream breaks",
+		edits: []edit{
+			{"queue.(*Queue).Changes", "if !more || w.cancelled", "if true || w.cancelled"},
+		},
+		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+	},
+	{
+		takesOut: "the search for a condemned record ends when the past is compacted",
+		edits: []edit{
+			{"queue.(*Queue).Changes", "w.cancelled != nil && w.cancelled()", "false"},
+		},
+		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+	},
+	{
+		takesOut: "the search for a condemned record ends with its deletion",
+		edits: []edit{
+			{"etcdlock.(*Session).tellIfCondemned", "case ev.Type == clientv3.EventTypeDelete:\nreturn false", "case ev.Type == clientv3.EventTypeDelete:"},
+		},
+		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+	},
+	{
 		takesOut: "a lease is either taken over or condemned",
 		edits: []edit{
 			{"etcdlock.(*Session).disown", "case r.Condemned:", "case false:"},

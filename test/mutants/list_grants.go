@@ -69,9 +69,16 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the queue is told in the order of its revisions",
 		edits: []edit{
-			{"queue.(*Queue).listOnce", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
+			{"queue.Contenders", "cmp.Compare(a.CreateRevision, b.CreateRevision)", "cmp.Compare(b.CreateRevision, a.CreateRevision)"},
 		},
 		tests: []string{"TestTheQueueTellsWhoHoldsAndWhoWaitsInOrder"},
+	},
+	{
+		takesOut: "of several candidates with one value the oldest is preferred",
+		edits: []edit{
+			{"queue.(*Queue).listOnce", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
+		},
+		tests: []string{"TestATransferIsToTheOldestCandidateOfThatValue"},
 	},
 	{
 		takesOut: "the oldest candidate leads",
@@ -104,7 +111,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
 		edits: []edit{
-			{"queue.(*brief).cmp", "func (b *brief) cmp() clientv3.Cmp { return allCreated(b.from, b.end, b.created) }", "func (b *brief) cmp() clientv3.Cmp {\nif b.deletes {\nreturn clientv3.Compare(clientv3.CreateRevision(b.from), \">\", 0)\n}\nreturn allCreated(b.from, b.end, b.created)\n}"},
+			{"queue.(*brief).cmp", "return allCreated(b.from, b.end, b.created)", `if b.deletes { return clientv3.Compare(clientv3.CreateRevision(b.from), ">", 0) }; return allCreated(b.from, b.end, b.created)`},
 		},
 		tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},

@@ -116,6 +116,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestAGrantUnderALaterLeaseIsNotTaken"},
 	},
 	{
+		takesOut: "a lock is judged by its lease, not by the name of its key (C2)",
+		edits: []edit{
+			{"concurrency.(*Mutex).acquire", "case err == nil && s.ownsHolds():", `case err == nil && s.ownsHolds() && got.Key() == fmt.Sprintf("%s/%x", m.name, s.id):`},
+		},
+		tests: []string{"TestALockIsHeldByWhateverKeyOfItsLease"},
+	},
+	{
+		takesOut: "a leadership is judged by its lease, not by the name of its key (C1)",
+		edits: []edit{
+			{"concurrency.(*Election).Campaign", "case err == nil && s.ownsHolds():", `case err == nil && s.ownsHolds() && term.Key() == wire.Key(e.name, s.id):`},
+		},
+		tests: []string{"TestACandidateLeadsAfterItHasSteppedBehindAnother"},
+	},
+	{
 		takesOut: "a smaller revision is another timeline",
 		edits: []edit{
 			{"timeline.Mark.before", "return h.Revision >= m.revision &&", "return true || h.Revision >= m.revision &&"},
@@ -128,6 +142,20 @@ var leaseMutations = []mutation{
 			{"timeline.Mark.before", "(h.ClusterId == m.cluster ||", "(true || h.ClusterId == m.cluster ||"},
 		},
 		tests: []string{"TestARestoreWithABumpedRevision"},
+	},
+	{
+		takesOut: "a queue drops what it knows from an earlier timeline (R5)",
+		edits: []edit{
+			{"queue.(*Queue).renew", "if now == q.timeline {", "if true {"},
+		},
+		tests: []string{"TestAWaitAfterARollbackHasItsOwnWatch"},
+	},
+	{
+		takesOut: "a watch that begins too early makes the session ask (R5)",
+		edits: []edit{
+			{"queue.(*Queue).openUnread", "w != nil && w.doubtful", "false && w != nil && w.doubtful"},
+		},
+		tests: []string{"TestTheFirstWatchAfterARollbackShowsIt"},
 	},
 	{
 		takesOut: "a limit from another timeline is read again",

@@ -59,6 +59,13 @@ var localMutations = []mutation{
 		tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
+		takesOut: "a waiter does not line up behind a key of its own session that is being swept (C2)",
+		edits: []edit{
+			{"etcdlock.(*line).takeSlot", "w.rule == nil && swept != nil &&", "w.rule == nil && swept != nil && false &&"},
+		},
+		tests: []string{"TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept"},
+	},
+	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
 			{"etcdlock.(*line).attempt", "|| s.mayInherit(w.under, l.name) ||", "||"},
