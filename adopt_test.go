@@ -78,7 +78,7 @@ var acquisitions = map[string]acquisition{
 		return &acquired{token: l.Token(), release: l.Unlock}
 	},
 	"TryLockAll of more": func(w *world, s *Session) *acquired {
-		l, err := TryLockAll(w.ctx, s, "m", "n", "o")
+		l, err := NewMultiMutex(s, []string{"m", "n", "o"}).TryLock(w.ctx)
 		require.NoError(w, err)
 		return &acquired{token: l.Token(), release: l.Unlock}
 	},

@@ -181,7 +181,7 @@ func TestReadersPermitsAndSeveralNamesAreSeenInDeadlocks(t *testing.T) {
 		// Of several names, waited for and wanted.
 		set := w.lockAll(a, "p", "q")
 		pset := w.lockUnder(set.Context(), NewMutex(a, "m"))
-		_, err = LockAll(soon(m), b, "o", "q")
+		_, err = NewMultiMutex(b, []string{"o", "q"}).Lock(soon(m))
 		refused(err)
 		w.empty("o")
 		for _, p := range []*pending[*Lock]{p, ps, pset} {
@@ -193,7 +193,7 @@ func TestReadersPermitsAndSeveralNamesAreSeenInDeadlocks(t *testing.T) {
 		w.pass(time.Second)
 		mine.isWaiting()
 		mine.cancel()
-		carrying := start(w, func(context.Context) (*LockSet, error) { return LockAll(r.Context(), a, "n", "m") })
+		carrying := start(w, func(context.Context) (*LockSet, error) { return NewMultiMutex(a, []string{"n", "m"}).Lock(r.Context()) })
 		w.pass(time.Second)
 		carrying.isWaiting()
 		_, err = NewRWMutex(b, "r").Lock(soon(m))

@@ -19,7 +19,7 @@
 //	reader                     all older entries are readers'
 //	n permits of a limit       older entries want permits only, and with these n they are
 //	                           no more than the limit, whether they hold or wait
-//	LockAll                    as Mutex, in all queues, entered at one revision
+//	MultiMutex                 as Mutex, in all queues, entered at one revision
 //
 // Each rule looks at older entries alone: who comes later changes nothing. So who waits is
 // passed by nobody younger, a writer by no reader and a large request by no small one. The
@@ -81,7 +81,7 @@
 //
 // # Several locks at once, and one lock several times
 //
-// [LockAll] enters the queues of several names in one transaction, so at one revision: of
+// A [MultiMutex] enters the queues of several names in one transaction, so at one revision: of
 // two sets that have names in common, one is behind the other under all of these, and no
 // order in which names are written brings a deadlock about. It never builds on a key that its
 // session has already, as that key has a place of its own in its queue.

@@ -116,7 +116,7 @@ var (
 	// less than one, or more than the limit.
 	ErrInvalidPermits = lockerr.ErrInvalidPermits
 
-	// ErrTooManyNames is returned by [LockAll] for more names than etcd takes in one
+	// ErrTooManyNames is returned by a [MultiMutex] for more names than etcd takes in one
 	// transaction.
 	ErrTooManyNames = lockerr.ErrTooManyNames
 

@@ -11,7 +11,7 @@ import (
 
 // A transfer needs both accounts. Whoever names them in the other order does not get into
 // a deadlock with it.
-func ExampleLockAll() {
+func ExampleNewMultiMutex() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
 	defer client.Close()
@@ -21,11 +21,11 @@ func ExampleLockAll() {
 	}
 	defer session.Close(ctx)
 
-	accounts, err := etcdlock.LockAll(ctx, session, "accounts/7", "accounts/3")
+	accounts, err := etcdlock.NewMultiMutex(session, []string{"accounts/7", "accounts/3"}).Lock(ctx)
 	if err != nil {
 		log.Fatal(err) //nolint:gocritic // an example
 	}
-	_, err = etcdlock.TryLockAll(ctx, session, "accounts/3", "accounts/9")
+	_, err = etcdlock.NewMultiMutex(session, []string{"accounts/3", "accounts/9"}).TryLock(ctx)
 	fmt.Println("accounts/9 without accounts/3:", errors.Is(err, etcdlock.ErrLocked))
 	if err := accounts.Unlock(ctx); err != nil {
 		log.Fatal(err)

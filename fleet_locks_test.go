@@ -87,6 +87,16 @@ func (w *locksmith) options() (opts []MutexOption) {
 	return opts
 }
 
+// lockOptions are those of the row that each kind of lock takes.
+func (w *locksmith) lockOptions() (opts []LockOption) {
+	for _, o := range w.options() {
+		if o, ok := o.(LockOption); ok {
+			opts = append(opts, o)
+		}
+	}
+	return opts
+}
+
 // owner is what the keys of the process's locks have to say.
 func (w *locksmith) owner(lock bool) string {
 	if o := w.row.text("lock.WithOwner"); lock && o != "" {

@@ -50,7 +50,7 @@ func sessionValues[T any](option func(p *process, arg T) SessionOption, args ...
 	}, args...)
 }
 
-func lockValues[T any](option func(T) MutexOption, args ...T) []optionValue {
+func lockValues[T any, O MutexOption](option func(T) O, args ...T) []optionValue {
 	return each(func(v *optionValue, arg T) { v.lock = func() MutexOption { return option(arg) } }, args...)
 }
 
@@ -108,11 +108,11 @@ func init() {
 			2*time.Second, 4*time.Second)},
 		{option: "WithCrashDetection", at: "session", values: sessionValues((*process).withCrashDetection, "10.0.0.%d:7400", "127.0.0.1:740%d")},
 
-		{option: "WithOwner", at: "lock", values: lockValues(func(owner string) MutexOption { return WithOwner(owner) }, "green", "gold")},
+		{option: "WithOwner", at: "lock", values: lockValues(WithOwner, "green", "gold")},
 		{option: "WithTimeSlice", at: "lock", values: lockValues(WithTimeSlice, 0, time.Second)},
 		{option: "WithRetention", at: "lock", values: lockValues(WithRetention, 400*time.Millisecond, 2*time.Second)},
 		{option: "WithReentry", at: "lock", values: lockValues(WithReentry, 1, 2)},
-		{option: "WithDeadlockDetection", at: "lock", values: lockValues(func(prefix string) MutexOption { return WithDeadlockDetection(prefix) }, "d", "de")},
+		{option: "WithDeadlockDetection", at: "lock", values: lockValues(WithDeadlockDetection, "d", "de")},
 
 		{option: "WithPriority", at: "election", values: electionValues(WithPriority, 1, 3)},
 		{option: "WithTakeover", at: "election", values: electionValues(WithTakeover, 0, time.Second)},
@@ -226,18 +226,19 @@ func (r row) chosen(at string) (values []*optionValue) {
 // operations are those of the API that a fleet has to have called with success, and what takes more than one
 // process to happen. TestEveryOperationIsOneOfTheFleet compares them with the package's source.
 var operations = []string{
-	"Session.Ask", "Deadlock.String", "Session.Deadlocks", "DoAll", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
+	"Session.Ask", "Deadlock.String", "Session.Deadlocks", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
 	"Election.Observe", "Election.Queue", "Election.Run", "Lock.Asked", "Lock.Context", "Lock.CreateRevision", "Lock.Deadline", "Lock.Done", "Lock.Err",
-	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Lock.Name", "Lock.Unlock", "LockAll", "LockSet.Asked", "LockSet.Context",
+	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Lock.Name", "Lock.Unlock", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",
-	"LockSet.Unlock", "Monitor.Candidates", "Monitor.Status", "Mutex.Do", "Mutex.Lock", "Mutex.Locker", "Mutex.Name", "Mutex.Queue",
+	"LockSet.Unlock", "Monitor.Candidates", "Monitor.Status", "MultiMutex.Do", "MultiMutex.Lock", "MultiMutex.Names", "MultiMutex.Queue",
+	"MultiMutex.TryLock", "NewMultiMutex", "Mutex.Do", "Mutex.Lock", "Mutex.Locker", "Mutex.Name", "Mutex.Queue",
 	"Mutex.TryLock", "NewElection", "NewMutex", "NewRWMutex", "NewSemaphore", "NewSession", "NewStriped", "Permit.Permits",
 	"Permit.Release", "RWMutex.Do", "RWMutex.Lock", "RWMutex.Name", "RWMutex.Queue", "RWMutex.RDo", "RWMutex.RLock", "RWMutex.TryLock",
 	"RWMutex.TryRLock", "ReadLock.Unlock", "ReadLock.Upgrade", "Role.String", "Semaphore.Acquire", "Semaphore.Do", "Semaphore.Limit",
 	"Semaphore.Name", "Semaphore.Queue", "Semaphore.SetLimit", "Semaphore.TryAcquire", "Session.Client", "Session.Close",
 	"Session.Done", "Session.ReleaseAdopted", "Session.Err", "Session.Adopted", "Session.Lease", "Session.LeaseTTL", "Session.Orphan", "Session.State",
 	"Session.States", "Session.TTL", "State.String", "ElectionStatus.Leading", "Striped.For", "Striped.Len", "Term.AwaitPreemption",
-	"Term.Proclaim", "Term.Progress", "Term.Resign", "Term.Transfer", "Term.Value", "TryLockAll", "WriteLock.Downgrade",
+	"Term.Proclaim", "Term.Progress", "Term.Resign", "Term.Transfer", "Term.Value", "WriteLock.Downgrade",
 	"WriteLock.Unlock",
 
 	"ErrDeadlock", "etcd m", "etcd e", "compat m", "compat e", "a leader made way for one of a higher priority",

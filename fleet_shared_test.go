@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -117,7 +118,7 @@ func (w *locksmith) frees(held *fleetHold, release func(context.Context) error, 
 
 // permits uses a Semaphore.
 func (w *locksmith) permits(ctx context.Context) {
-	m := NewSemaphore(w.session, "sem", fleetLimit, w.options()...)
+	m := NewSemaphore(w.session, "sem", fleetLimit, w.lockOptions()...)
 	w.op("NewSemaphore", "Semaphore.Name")
 	n := 1 + w.r.IntN(fleetLimit)
 	acquire, op := m.Acquire, "Semaphore.Acquire"
@@ -179,16 +180,21 @@ func (w *locksmith) several(ctx context.Context) {
 		}
 		return held
 	}
+	m := NewMultiMutex(w.session, names, w.lockOptions()...)
+	w.op("NewMultiMutex", "MultiMutex.Names")
+	if !slices.Equal(m.Names(), names) {
+		w.violation(order, "the names are %q", m.Names())
+	}
 	var set *LockSet
 	var err error
-	op := "LockAll"
+	op := "MultiMutex.Lock"
 	switch w.r.IntN(5) {
 	case 0:
-		set, err = TryLockAll(ctx, w.session, names...)
-		op = "TryLockAll"
+		set, err = m.TryLock(ctx)
+		op = "MultiMutex.TryLock"
 	case 1:
-		err = DoAll(ctx, w.session, names, func(ctx context.Context, set *LockSet) error {
-			w.op("DoAll")
+		err = m.Do(ctx, func(ctx context.Context, set *LockSet) error {
+			w.op("MultiMutex.Do")
 			for _, h := range hold(ctx, set) {
 				w.releasing(h)
 			}
@@ -205,10 +211,10 @@ func (w *locksmith) several(ctx context.Context) {
 		}
 		defer w.unlock(ctx, l, w.held("dead/x", wire.Exclusive, 0, l.hold, false))
 		under, cancel := context.WithTimeout(l.Context(), 2*time.Second)
-		set, err = LockAll(under, w.session, names...)
+		set, err = m.Lock(under)
 		cancel()
 	default:
-		set, err = LockAll(ctx, w.session, names...)
+		set, err = m.Lock(ctx)
 	}
 	if err != nil {
 		w.refused("several", err)
@@ -273,6 +279,8 @@ func (o *operator) round(ctx context.Context) {
 	case 1:
 		_, err := NewRWMutex(s, "rw").Queue(ctx)
 		report("RWMutex.Queue", err)
+		_, err = NewMultiMutex(s, []string{"set/a", "set/b", "set/c"}).Queue(ctx)
+		report("MultiMutex.Queue", err)
 	case 2:
 		_, err := NewSemaphore(s, "sem", fleetLimit).Queue(ctx)
 		report("Semaphore.Queue", err)

@@ -353,7 +353,7 @@ func (w *locksmith) everything() {
 			w.unlock(ctx, l, w.held(name, wire.Exclusive, 0, l.hold, true))
 		}
 	}
-	set, err := LockAll(ctx, w.session, "set/a", "set/b", "set/c")
+	set, err := NewMultiMutex(w.session, []string{"set/a", "set/b", "set/c"}).Lock(ctx)
 	if failed("a set", err); err == nil {
 		_ = set.Unlock(ctx)
 	}

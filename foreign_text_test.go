@@ -39,7 +39,9 @@ func TestSeveralNamesThatAreNotUTF8AreOneWaiter(t *testing.T) {
 		set := w.lockAll(a, "\xfe1", "\xff1")
 		y := w.lock(NewMutex(b, "\xff2"))
 		waits := w.lockUnder(y.Context(), NewMutex(b, "\xfe1"))
-		both := start(w, func(context.Context) (*LockSet, error) { return LockAll(set.Context(), a, "\xfe2", "\xff2") })
+		both := start(w, func(context.Context) (*LockSet, error) {
+			return NewMultiMutex(a, []string{"\xfe2", "\xff2"}).Lock(set.Context())
+		})
 		w.pass(time.Second)
 		require.Len(w, w.deadlocks(a, ""), 1)
 		waits.cancel()
@@ -92,13 +94,13 @@ func TestNoErrorIsAsLongAsTheNameThatItQuotes(t *testing.T) {
 		_ = err // the names nest, which the one inside cannot see
 		_, err = NewMutex(a, long+"/inner").Lock(w.ctx)
 		short(err)
-		_, err = TryLockAll(w.ctx, a, long, "other")
+		_, err = NewMultiMutex(a, []string{long, "other"}).TryLock(w.ctx)
 		short(err)
-		_, err = LockAll(w.ctx, a, long, long)
+		_, err = NewMultiMutex(a, []string{long, long}).Lock(w.ctx)
 		short(err)
-		_, err = LockAll(w.ctx, a, long, long+"/x")
+		_, err = NewMultiMutex(a, []string{long, long + "/x"}).Lock(w.ctx)
 		short(err)
-		_, err = LockAll(held.Context(), a, long, "other")
+		_, err = NewMultiMutex(a, []string{long, "other"}).Lock(held.Context())
 		short(err)
 		for _, name := range []string{long + "/", long + "//x", long + "\x00"} {
 			_, err = NewMutex(a, name).Lock(w.ctx)

@@ -51,7 +51,10 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 		"unset limit":     func(w *world, s *Session) error { return NewSemaphore(s, "s", 2).SetLimit(w.ctx, 0) },
 		"deadlocks":       func(w *world, s *Session) error { _, err := s.Deadlocks(w.ctx, "m"); return err },
 		"try":             func(w *world, s *Session) error { _, err := NewMutex(s, "free").TryLock(w.ctx); return err },
-		"lock all":        func(w *world, s *Session) error { _, err := LockAll(w.ctx, s, "x", "y"); return err },
+		"lock all": func(w *world, s *Session) error {
+			_, err := NewMultiMutex(s, []string{"x", "y"}).Lock(w.ctx)
+			return err
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			simulate(t, func(w *world) {

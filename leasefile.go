@@ -39,7 +39,7 @@ import (
 // for one TTL after its start is given up, see [Session.Adopted].
 //
 // The new process may ask for something else than the former one did. A key of the same
-// name is taken over if it fits: a [Mutex], for example, takes over what a [LockAll] held, and
+// name is taken over if it fits: a [Mutex], for example, takes over what a [MultiMutex] held, and
 // permits in any order. What does not fit and is in the way of the call is given up at
 // once, and the call lines up: a candidate of another priority or with takeover where the
 // former one had none, a writer where there was a reader, another number of permits, an

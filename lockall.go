@@ -15,72 +15,105 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// LockSet is one acquisition of several names at once, by [LockAll]. It is safe for
+// MultiMutex locks several names at once, all or none, as a [Mutex] of each does. Like Mutex it
+// has no state of its own.
+//
+// It lines up in all queues in one transaction of etcd, at one revision. Of two MultiMutexes
+// with some names in common one is so behind the other under all of these, whatever the
+// order in which they are written; they cannot wait for each other. A caller that holds a lock
+// and locks others with a MultiMutex can still be in a deadlock; see [WithDeadlockDetection].
+//
+// It takes a place of its own under each name, also beside other goroutines of the session,
+// and so has its turn by etcd's order, among them too.
+type MultiMutex struct {
+	session *Session
+	names   []string
+	cfg     mutexConfig
+}
+
+// LockSet is one acquisition of several names at once, by a [MultiMutex]. It is safe for
 // concurrent use, and all of it ends at the same time: when one of its keys is deleted by
-// somebody else, all names are lost.
+// another client, all names are lost.
 type LockSet struct {
 	hold  *hold
 	names []string
 }
 
-// LockAll locks several names at once, all or none, as a [Mutex] of each does: it waits until
-// nobody older holds or waits under any of them.
-//
-// It lines up in all queues in one transaction of etcd, at one revision. Of two LockAll
-// with some names in common one is so behind the other under all of these, whatever the
-// order in which they are written; they cannot wait for each other. (Who holds a lock, and
-// calls LockAll for others, can still be in a deadlock; see [WithDeadlockDetection].) It
-// takes a place of its own under each name, also beside other goroutines of the session,
-// and so has its turn by etcd's order, among them too.
+// NewMultiMutex names a lock of several names; for each of them see [NewMutex]. It asks etcd for
+// nothing, and reports no error: names that cannot be used are told by the first call.
+func NewMultiMutex(s *Session, names []string, opts ...LockOption) *MultiMutex {
+	return &MultiMutex{session: s, names: slices.Clone(names), cfg: newMutexConfig(s, opts)}
+}
+
+// Names are the names that it was made with.
+func (m *MultiMutex) Names() []string { return slices.Clone(m.names) }
+
+// Lock waits until no older entry is left under any of the names, and returns the hold.
 //
 // For what it blocks on, and for its errors, see [Mutex.Lock]. Further errors:
 // [ErrInvalidName] for no names or one that is given twice, [ErrNestedName] for names that
-// lie inside each other, [ErrTooManyNames] for more than 64 or than this etcd takes in one
+// lie inside each other, and [ErrTooManyNames] for more than 64 or than this etcd takes in one
 // request (two operations a name, of its --max-txn-ops; about five times the bytes of the names,
-// of its --max-request-bytes), and [ErrDeadlock] when ctx carries a hold of one
-// of the names.
+// of its --max-request-bytes). It is [ErrDeadlock] when ctx carries a hold of one of the names,
+// unless the MultiMutex has [WithReentry] and the hold is one of all its names.
 //
-// After [Session.Orphan] a LockAll of the same names takes over what another one held.
-func LockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
-	return lockAll(ctx, s, names, false, "lock")
+// After [Session.Orphan] a Lock of the same names takes over what another one held.
+func (m *MultiMutex) Lock(ctx context.Context) (*LockSet, error) {
+	return m.lock(ctx, false, "lock")
 }
 
-// TryLockAll is LockAll without the wait in line: [ErrLocked] at once when anybody holds or
+// TryLock is Lock without the wait in line: [ErrLocked] at once when an entry holds or
 // waits under any of the names. It makes one request, which writes only if all are free. A
 // hold of one of them that ctx carries is in the way too; the error then also matches
 // [ErrDeadlock].
-func TryLockAll(ctx context.Context, s *Session, names ...string) (*LockSet, error) {
-	return lockAll(ctx, s, names, true, "try to lock")
+func (m *MultiMutex) TryLock(ctx context.Context) (*LockSet, error) {
+	return m.lock(ctx, true, "try to lock")
 }
 
-// DoAll locks the names, calls fn, and unlocks when fn has returned or panicked; see
+// Do locks the names, calls fn, and unlocks when fn has returned or panicked; see
 // [Mutex.Do].
-func DoAll(ctx context.Context, s *Session, names []string, fn func(ctx context.Context, locks *LockSet) error) error {
-	set, err := LockAll(ctx, s, names...)
+func (m *MultiMutex) Do(ctx context.Context, fn func(ctx context.Context, locks *LockSet) error) error {
+	set, err := m.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	return set.hold.do(ctx, set.Unlock, func(ctx context.Context) error { return fn(ctx, set) })
 }
 
-func lockAll(ctx context.Context, s *Session, names []string, try bool, op string) (*LockSet, error) {
-	names = slices.Clone(names)
-	h, err := acquireAll(ctx, s, names, try)
-	if err != nil {
-		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(names), err)
+// Queue lists the holders and waiters of each name, in order; see [Mutex.Queue]. The names follow
+// each other in the order of Names, and are read one after the other.
+func (m *MultiMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
+	if err := checkTogether(m.session, m.names); err != nil {
+		return nil, fmt.Errorf("etcdlock: list the queues of %s: %w", wire.QuoteAll(m.names), err)
 	}
-	return &LockSet{hold: h, names: names}, nil
+	var all []QueueEntry
+	for _, name := range m.names {
+		entries, err := m.session.list(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
 }
 
-func acquireAll(ctx context.Context, s *Session, names []string, try bool) (*hold, error) {
+func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, error) {
+	h, err := m.acquire(ctx, try)
+	if err != nil {
+		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
+	}
+	return &LockSet{hold: h, names: m.names}, nil
+}
+
+func (m *MultiMutex) acquire(ctx context.Context, try bool) (*hold, error) {
+	s, names := m.session, m.names
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
 	if err := checkTogether(s, names); err != nil {
 		return nil, err
 	}
-	cfg := newMutexConfig(s, nil)
-	w := &waiter{claim: cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
+	w := &waiter{claim: m.cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
 	if h, err := w.nested(s, names...); h != nil || err != nil {
 		return h, err
 	}
@@ -169,7 +202,7 @@ func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
 	return l, nil
 }
 
-// Names are the names that are held, as they were given to LockAll.
+// Names are the names that are held, as they were given to [NewMultiMutex].
 func (l *LockSet) Names() []string { return slices.Clone(l.names) }
 
 // Context is cancelled when the holds end; see [Held.Context].
@@ -193,8 +226,8 @@ func (l *LockSet) Deadline() time.Time { return l.hold.Deadline() }
 // see [Lock.Guard].
 func (l *LockSet) Guards() []clientv3.Cmp {
 	var guards []clientv3.Cmp
-	for _, e := range l.hold.tenure.entry.Parts() {
-		guards = append(guards, e.Guard())
+	for _, name := range l.names {
+		guards = append(guards, l.hold.tenure.entryOf(name).Guard())
 	}
 	return guards
 }
@@ -202,8 +235,8 @@ func (l *LockSet) Guards() []clientv3.Cmp {
 // Keys are the keys in etcd by which the names are held, in the order of Names.
 func (l *LockSet) Keys() []string {
 	var keys []string
-	for _, e := range l.hold.tenure.entry.Parts() {
-		keys = append(keys, e.Key)
+	for _, name := range l.names {
+		keys = append(keys, l.hold.tenure.entryOf(name).Key)
 	}
 	return keys
 }

@@ -58,7 +58,7 @@ func TestLostAnswersOfLockAll(t *testing.T) {
 			w.empty("y")
 
 			w.next("a", simetcd.Txn, act)
-			set, err := TryLockAll(w.timeout(time.Minute), s, "x", "y")
+			set, err := NewMultiMutex(s, []string{"x", "y"}).TryLock(w.timeout(time.Minute))
 			require.NoError(w, err)
 			w.next("a", simetcd.Txn, act)
 			require.Error(w, set.Unlock(w.timeout(time.Second)), "not confirmed")
@@ -175,7 +175,7 @@ func TestCloseEndsLockAll(t *testing.T) {
 		require.NoError(w, a.Close(w.ctx))
 		require.ErrorIs(w, set.Err(), ErrSessionClosed)
 		wait.fails(ErrSessionClosed)
-		_, err := LockAll(w.ctx, a, "x")
+		_, err := NewMultiMutex(a, []string{"x"}).Lock(w.ctx)
 		require.ErrorIs(w, err, ErrSessionClosed)
 		require.Empty(w, w.Keys(""))
 	})
@@ -204,11 +204,11 @@ func TestAnotherProcessTakesALockAllOverWithItsLease(t *testing.T) {
 }
 
 func TestALockAllThatWasTakenOverHasALargerToken(t *testing.T) {
-	for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
+	for _, lock := range waitOrTry {
 		simulate(t, func(w *world) {
 			a := w.session("a")
 			set := w.lockAll(a, "x", "y") // and nobody writes anything meanwhile
-			again, err := lock(w.ctx, w.session("b", WithLease(w.orphan(a))), "x", "y")
+			again, err := lock(NewMultiMutex(w.session("b", WithLease(w.orphan(a))), []string{"x", "y"}), w.ctx)
 			require.NoError(w, err)
 			require.Greater(w, again.Token(), set.Token())
 			require.Equal(w, set.Keys(), again.Keys())
@@ -221,12 +221,12 @@ func TestALockAllThatWasTakenOverHasALargerToken(t *testing.T) {
 	}
 }
 
-// Keys of a lease that were not written together are no entry of a LockAll: it could be
+// Keys of a lease that were not written together are no entry of a MultiMutex: it could be
 // before another one under one name, and behind it under another.
 func TestLockAllDoesNotBuildOnKeysThatWereNotWrittenTogether(t *testing.T) {
 	simulate(t, func(w *world) {
 		id := w.GrantLease(ttl)
-		// As a process that crashed while it waited leaves them: of two LockAll, or a part.
+		// As a process that crashed while it waited leaves them: of two MultiMutex, or a part.
 		key := func(name string, lease clientv3.LeaseID) string { return name + "/" + hex(lease) + ".1" }
 		w.PutKey(key("x", id), "", id)
 		other := w.lockAllLater(w.session("b"), "y", "x")
@@ -243,15 +243,15 @@ func TestLockAllDoesNotBuildOnKeysThatWereNotWrittenTogether(t *testing.T) {
 		w.PutKey(key("y", id), "", id)
 		require.NoError(w, w.lockAll(heir, "x", "y").Unlock(w.ctx))
 		w.PutKey(key("y", id), "", id)
-		free, err := TryLockAll(w.ctx, heir, "x", "y")
+		free, err := NewMultiMutex(heir, []string{"x", "y"}).TryLock(w.ctx)
 		require.NoError(w, err)
 		require.NoError(w, free.Unlock(w.ctx))
 		w.allGone()
 	})
 }
 
-// TestKeptKeysDoNotMakeADeadlock, with LockAll: what a session keeps is in nobody's way for
-// longer than a notification takes, and a LockAll does not build on it.
+// TestKeptKeysDoNotMakeADeadlock, with MultiMutex: what a session keeps is in nobody's way for
+// longer than a notification takes, and a MultiMutex does not build on it.
 func TestLockAllDoesNotBuildOnWhatIsKept(t *testing.T) {
 	for seed := range uint64(20) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
@@ -272,7 +272,7 @@ func TestLockAllDoesNotBuildOnWhatIsKept(t *testing.T) {
 							_ = l.Unlock(w.ctx)
 						}
 						began := time.Now()
-						set, err := LockAll(w.timeout(time.Minute), s, names...)
+						set, err := NewMultiMutex(s, names).Lock(w.timeout(time.Minute))
 						if err != nil {
 							t.Error(err)
 							return

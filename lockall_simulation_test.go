@@ -169,7 +169,7 @@ func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
 		names := c.some(r)
 		switch r.IntN(6) {
 		case 0:
-			if set, err := TryLockAll(ctx, s, names...); err == nil {
+			if set, err := NewMultiMutex(s, names).TryLock(ctx); err == nil {
 				c.hold(r, names, set.hold, set.Unlock)
 			}
 		case 1: // somebody who keeps keys, alone
@@ -178,7 +178,7 @@ func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
 				c.hold(r, names[:1], l.hold, l.Unlock)
 			}
 		default:
-			if set, err := LockAll(ctx, s, names...); err == nil {
+			if set, err := NewMultiMutex(s, names).Lock(ctx); err == nil {
 				c.hold(r, names, set.hold, set.Unlock)
 			}
 		}
@@ -192,9 +192,9 @@ func (c *crossing) inCalm(s *Session, r *rand.Rand) {
 		names := c.some(r)
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
-		set, err := LockAll(ctx, s, names...)
+		set, err := NewMultiMutex(s, names).Lock(ctx)
 		for errors.Is(err, ErrLost) { // by what went wrong before
-			set, err = LockAll(ctx, s, names...)
+			set, err = NewMultiMutex(s, names).Lock(ctx)
 		}
 		cancel()
 		if err != nil {

@@ -38,11 +38,11 @@ func TestManyLongNamesAreLockedAtOnce(t *testing.T) {
 				total += len(kv.Key) + len(kv.Value)
 			}
 			require.Less(w, total, 2*64*bytes+64<<10+64*200)
-			_, err := TryLockAll(w.ctx, w.session(fmt.Sprint("b", bytes)), names...)
+			_, err := NewMultiMutex(w.session(fmt.Sprint("b", bytes)), names).TryLock(w.ctx)
 			require.ErrorIs(w, err, ErrLocked)
 			require.NoError(w, set.Unlock(w.ctx))
 		}
-		_, err := LockAll(w.ctx, s, longNames("n", 64, 30_000)...)
+		_, err := NewMultiMutex(s, longNames("n", 64, 30_000)).Lock(w.ctx)
 		require.ErrorIs(w, err, ErrTooManyNames)
 		require.ErrorIs(w, err, rpctypes.ErrRequestTooLarge)
 		require.ErrorContains(w, err, "--max-request-bytes")
@@ -118,6 +118,6 @@ func TestTheLimitIsSetWhereTransactionsAreSmall(t *testing.T) {
 // setOf locks all the names for the holder of a lock.
 func setOf(s *Session, held *Lock, names ...string) func(context.Context) (*LockSet, error) {
 	return func(context.Context) (*LockSet, error) {
-		return LockAll(context.WithoutCancel(held.Context()), s, names...)
+		return NewMultiMutex(s, names).Lock(context.WithoutCancel(held.Context()))
 	}
 }

@@ -25,14 +25,17 @@ var unary = []simetcd.Kind{simetcd.Range, simetcd.Put, simetcd.Delete, simetcd.T
 // lockAll locks all names, and must succeed within a minute.
 func (w *world) lockAll(s *Session, names ...string) *LockSet {
 	w.Helper()
-	set, err := LockAll(w.timeout(time.Minute), s, names...)
+	set, err := NewMultiMutex(s, names).Lock(w.timeout(time.Minute))
 	require.NoError(w, err)
 	return set
 }
 
-// lockAllLater is LockAll in the background.
+// waitOrTry are the two ways to lock.
+var waitOrTry = []func(*MultiMutex, context.Context) (*LockSet, error){(*MultiMutex).Lock, (*MultiMutex).TryLock}
+
+// lockAllLater is Lock in the background.
 func (w *world) lockAllLater(s *Session, names ...string) *pending[*LockSet] {
-	return start(w, func(ctx context.Context) (*LockSet, error) { return LockAll(ctx, s, names...) })
+	return start(w, func(ctx context.Context) (*LockSet, error) { return NewMultiMutex(s, names).Lock(ctx) })
 }
 
 func TestLockAllHasAllNamesAtOneRevision(t *testing.T) {
@@ -71,7 +74,7 @@ func TestLockAllOfFreeNamesIsOneRequestAndSoIsItsUnlock(t *testing.T) {
 			require.Equal(w, 1, c.Count(unary...), "%d names", n)
 			require.NoError(w, set.Unlock(w.ctx))
 			require.Equal(w, 2, c.Count(unary...), "%d names", n)
-			set, err := TryLockAll(w.ctx, s, names...)
+			set, err := NewMultiMutex(s, names).TryLock(w.ctx)
 			require.NoError(w, err)
 			require.Equal(w, 3, c.Count(unary...), "%d names", n)
 			require.NoError(w, set.Unlock(w.ctx))
@@ -131,7 +134,7 @@ func TestTheOrderInWhichNamesAreWrittenDoesNotMatter(t *testing.T) {
 				s := w.session(fmt.Sprint("client-", i/2)) // two of each process
 				work.Go(func() {
 					for range 5 {
-						set, err := LockAll(w.timeout(time.Minute), s, names...)
+						set, err := NewMultiMutex(s, names).Lock(w.timeout(time.Minute))
 						if err != nil {
 							t.Error(err)
 							return
@@ -224,15 +227,15 @@ func TestTryLockAllWritesNothingUnlessAllAreFree(t *testing.T) {
 		before := w.Revision()
 		c.ResetCounts()
 		for range 3 {
-			_, err := TryLockAll(w.ctx, b, "x", "y", "z")
+			_, err := NewMultiMutex(b, []string{"x", "y", "z"}).TryLock(w.ctx)
 			require.ErrorIs(w, err, ErrLocked)
 		}
 		require.Equal(w, 3, c.Count(unary...))
 		require.Equal(w, before, w.Revision())
-		_, err := TryLockAll(w.ctx, a, "x", "y")
+		_, err := NewMultiMutex(a, []string{"x", "y"}).TryLock(w.ctx)
 		require.ErrorIs(w, err, ErrLocked, "of the same session")
 		require.NoError(w, lock.Unlock(w.ctx))
-		set, err := TryLockAll(w.ctx, b, "x", "y", "z")
+		set, err := NewMultiMutex(b, []string{"x", "y", "z"}).TryLock(w.ctx)
 		require.NoError(w, err)
 		require.Greater(w, set.Token(), lock.Token())
 		require.NoError(w, set.Unlock(w.ctx))
@@ -263,25 +266,25 @@ func TestNamesThatCannotBeLockedTogether(t *testing.T) {
 			{[]string{"c", "used/inner/more"}, ErrNestedName, `"used/inner"`},
 			{many, ErrTooManyNames, "65, and at most 64"},
 		} {
-			for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
-				_, err := lock(w.ctx, s, c.names...)
+			for _, lock := range waitOrTry {
+				_, err := lock(NewMultiMutex(s, c.names), w.ctx)
 				require.ErrorIs(w, err, c.want, "%v", c.names)
 				require.ErrorContains(w, err, c.says)
 			}
 		}
-		_, err := LockAll(w.ctx, nil, "a")
+		_, err := NewMultiMutex(nil, []string{"a"}).Lock(w.ctx)
 		require.ErrorIs(w, err, ErrSessionClosed)
-		_, err = LockAll(w.timeout(0), s, "a")
+		_, err = NewMultiMutex(s, []string{"a"}).Lock(w.timeout(0))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 
 		// Names that others use are found in etcd.
 		other := w.session("b")
-		_, err = LockAll(w.ctx, other, "c", "used")
+		_, err = NewMultiMutex(other, []string{"c", "used"}).Lock(w.ctx)
 		require.ErrorIs(w, err, ErrNestedName)
 		w.pass(time.Second) // its keys are deleted in the background
-		_, err = TryLockAll(w.ctx, other, "c", "used")
+		_, err = NewMultiMutex(other, []string{"c", "used"}).TryLock(w.ctx)
 		require.ErrorIs(w, err, ErrNestedName)
-		// And those of a LockAll by its own session.
+		// And those of a MultiMutex by its own session.
 		set := w.lockAll(s, "p/q", "r")
 		_, err = NewMutex(s, "p").Lock(w.ctx)
 		require.ErrorIs(w, err, ErrNestedName)
@@ -296,8 +299,8 @@ func TestAnEtcdThatAllowsFewerOperationsIsTold(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
 		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCTooManyOps}, simetcd.Txn)
-		for _, lock := range []func(context.Context, *Session, ...string) (*LockSet, error){LockAll, TryLockAll} {
-			_, err := lock(w.ctx, s, "x", "y", "z")
+		for _, lock := range waitOrTry {
+			_, err := lock(NewMultiMutex(s, []string{"x", "y", "z"}), w.ctx)
 			require.ErrorIs(w, err, ErrTooManyNames)
 			require.ErrorContains(w, err, "--max-txn-ops")
 		}
@@ -361,17 +364,17 @@ func TestLockAllUnderAHoldOfOneOfItsNamesIsADeadlock(t *testing.T) {
 			require.NoError(w, err)
 			return y.Context()
 		}()} {
-			_, err := LockAll(ctx, s, "z", "x")
+			_, err := NewMultiMutex(s, []string{"z", "x"}).Lock(ctx)
 			require.ErrorIs(w, err, ErrDeadlock)
 			require.ErrorContains(w, err, x.Key())
-			_, err = TryLockAll(ctx, s, "z", "x")
+			_, err = NewMultiMutex(s, []string{"z", "x"}).TryLock(ctx)
 			require.ErrorIs(w, err, ErrLocked)
 			require.ErrorIs(w, err, ErrDeadlock)
 		}
-		_, err := LockAll(set.Context(), s, "q", "r")
+		_, err := NewMultiMutex(s, []string{"q", "r"}).Lock(set.Context())
 		require.ErrorIs(w, err, ErrDeadlock)
 		require.NoError(w, set.Unlock(w.ctx))
-		r, err := LockAll(set.Context(), s, "q", "r")
+		r, err := NewMultiMutex(s, []string{"q", "r"}).Lock(set.Context())
 		require.ErrorIs(w, err, ErrReleased, "a context that has ended")
 		require.Nil(w, r)
 		require.NoError(w, x.Unlock(w.ctx))
@@ -397,31 +400,31 @@ func TestDoAll(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
 		wrong := errors.New("wrong")
-		err := DoAll(w.ctx, s, []string{"x", "y"}, func(ctx context.Context, locks *LockSet) error {
+		err := NewMultiMutex(s, []string{"x", "y"}).Do(w.ctx, func(ctx context.Context, locks *LockSet) error {
 			require.NoError(w, locks.Err())
-			_, err := LockAll(ctx, s, "x")
+			_, err := NewMultiMutex(s, []string{"x"}).Lock(ctx)
 			require.ErrorIs(w, err, ErrDeadlock)
 			return wrong
 		})
 		require.Equal(w, wrong, err)
 		require.Panics(w, func() {
-			_ = DoAll(w.ctx, s, []string{"x", "y"}, func(context.Context, *LockSet) error { panic("in the work") })
+			_ = NewMultiMutex(s, []string{"x", "y"}).Do(w.ctx, func(context.Context, *LockSet) error { panic("in the work") })
 		})
 		synctest.Wait()
 		w.empty("x")
 		w.empty("y")
-		err = DoAll(w.ctx, s, []string{"x", "y"}, func(ctx context.Context, locks *LockSet) error {
+		err = NewMultiMutex(s, []string{"x", "y"}).Do(w.ctx, func(ctx context.Context, locks *LockSet) error {
 			w.DeleteKey(locks.Keys()[1])
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
 		require.ErrorIs(w, err, ErrEvicted)
-		require.ErrorIs(w, DoAll(w.ctx, s, nil, nil), ErrInvalidName)
+		require.ErrorIs(w, NewMultiMutex(s, nil).Do(w.ctx, nil), ErrInvalidName)
 		w.allGone()
 	})
 }
 
-// A LockAll is in nobody's way in memory: its session hands over, and keeps, as without it.
+// A MultiMutex is in nobody's way in memory: its session hands over, and keeps, as without it.
 func TestLockAllWaitsForASliceOfItsOwnSessionAtMost(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
@@ -449,6 +452,65 @@ func TestLockAllWaitsForASliceOfItsOwnSessionAtMost(t *testing.T) {
 		stop()
 		busy.Wait()
 		require.True(w, slices.Equal(set.Names(), []string{"x", "y"}))
+		w.allGone()
+	})
+}
+
+// A MultiMutex takes the options that all locks take.
+func TestTheOptionsOfAMultiMutex(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		m := NewMultiMutex(s, []string{"x", "y", "z"}, WithOwner("its own"), WithReentry(2))
+		set, err := m.Lock(w.ctx)
+		require.NoError(w, err)
+		entries, err := m.Queue(w.ctx)
+		require.NoError(w, err)
+		require.Len(w, entries, 3)
+		for i, e := range entries {
+			require.Equal(w, "its own", e.Owner)
+			require.Equal(w, set.Keys()[i], e.Key)
+			require.True(w, e.Holding)
+		}
+
+		// A hold within that of the set, of a part of its names in another order.
+		w.Client("a").ResetCounts()
+		part := NewMultiMutex(s, []string{"z", "x"}, WithReentry(2))
+		within, err := part.Lock(set.Context())
+		require.NoError(w, err)
+		require.Zero(w, w.Client("a").Count(unary...))
+		require.Equal(w, []string{set.Keys()[2], set.Keys()[0]}, within.Keys())
+		require.Equal(w, []clientv3.Cmp{set.Guards()[2], set.Guards()[0]}, within.Guards())
+		require.Equal(w, set.Token(), within.Token())
+		_, err = part.TryLock(within.Context())
+		require.ErrorIs(w, err, ErrReentryLimit)
+		_, err = NewMultiMutex(s, []string{"x", "other"}, WithReentry(5)).Lock(within.Context())
+		require.ErrorIs(w, err, ErrDeadlock, "not all of it is held")
+		w.unlock(set.Unlock)
+		require.NoError(w, within.Err())
+		next := w.lockAllLater(w.session("b"), "y")
+		w.pass(time.Second)
+		next.isWaiting()
+		w.unlock(within.Unlock)
+		w.unlock(next.get().Unlock)
+
+		_, err = NewMultiMutex(s, nil).Queue(w.ctx)
+		require.ErrorIs(w, err, ErrInvalidName)
+		w.allGone()
+	})
+}
+
+// Deadlock detection had to be given to the whole session.
+func TestAMultiMutexDetectsDeadlocks(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.session("a"), w.session("b")
+		la, lb := w.lock(NewMutex(a, "x/1")), w.lock(NewMutex(b, "x/2"))
+		older := start(w, func(context.Context) (*Lock, error) { return NewMutex(a, "x/2").Lock(la.Context()) })
+		w.pass(time.Second)
+		_, err := NewMultiMutex(b, []string{"x/1", "x/3"}, WithDeadlockDetection("x/")).Lock(bounded(w, lb.Context(), time.Minute))
+		require.ErrorIs(w, err, ErrDeadlock)
+		w.unlock(lb.Unlock)
+		w.unlock(older.get().Unlock)
+		w.unlock(la.Unlock)
 		w.allGone()
 	})
 }

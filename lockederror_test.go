@@ -53,7 +53,7 @@ func TestATryLockThatIsRefusedNamesTheHolderWithoutAFurtherRequest(t *testing.T)
 		require.False(w, w.locked(err).Known, "a goroutine of this session waits")
 
 		// Several names.
-		_, err = TryLockAll(w.ctx, c, "free", "m")
+		_, err = NewMultiMutex(c, []string{"free", "m"}).TryLock(w.ctx)
 		require.Equal(w, held.Key(), w.locked(err).Holder.Key)
 
 		// Of many it is not known without reading all of them.
@@ -140,7 +140,7 @@ func TestAWaitWhoseTimeIsOverNamesWhoIsAhead(t *testing.T) {
 		require.Equal(w, held.Key(), w.locked(err).Holder.Key)
 
 		// Several names at once, of which the second one is in the way.
-		_, err = LockAll(w.timeout(5*time.Second), b, "free", "m")
+		_, err = NewMultiMutex(b, []string{"free", "m"}).Lock(w.timeout(5 * time.Second))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 		require.Equal(w, held.Key(), w.locked(err).Holder.Key)
 
@@ -310,7 +310,7 @@ func TestTheErrorOfADeadlockHasTheCycle(t *testing.T) {
 		require.Equal(w, ModeCandidate, deadlock.Cycle[0].Waiter.Mode)
 		require.Contains(w, deadlock.Cycle[0].Waiter.Holds, la.Key())
 		require.ErrorContains(w, err, la.Key())
-		_, err = TryLockAll(la.Context(), a, "x/1")
+		_, err = NewMultiMutex(a, []string{"x/1"}).TryLock(la.Context())
 		require.ErrorIs(w, err, ErrDeadlock)
 		require.Equal(w, la.Key(), w.locked(err).Holder.Key)
 		require.NoError(w, l.Unlock(w.ctx))

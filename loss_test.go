@@ -25,7 +25,7 @@ func TestALostLeaseIsLoggedWithWhatWasHeldUnderIt(t *testing.T) {
 			require.NoError(w, err)
 			permits, err := NewSemaphore(a, "pool", 5).Acquire(w.ctx, 2)
 			require.NoError(w, err)
-			set, err := LockAll(w.ctx, a, "x", "y")
+			set, err := NewMultiMutex(a, []string{"x", "y"}).Lock(w.ctx)
 			require.NoError(w, err)
 			term := w.campaign(NewElection(a, "e"), "a")
 			require.NoError(w, w.lock(NewMutex(a, "kept", WithRetention(time.Hour))).Unlock(w.ctx))

@@ -24,8 +24,22 @@ const DefaultTTL = 10 * time.Second
 // SessionOption changes what [NewSession] does by default.
 type SessionOption interface{ applySession(*sessionConfig) }
 
-// MutexOption changes what [NewMutex] does by default.
+// MutexOption changes what [NewMutex], [NewRWMutex] and [NewStriped] do by default. Each
+// [LockOption] is one.
 type MutexOption interface{ applyMutex(*mutexConfig) }
+
+// LockOption changes what each kind of lock does by default: also [NewSemaphore] and
+// [NewMultiMutex], which have no use for the further options of a mutex.
+type LockOption interface {
+	MutexOption
+	forEachLock()
+}
+
+// SharedOption is an option of a session, for all of its locks, or of one lock.
+type SharedOption interface {
+	SessionOption
+	LockOption
+}
 
 // ElectionOption changes what [NewElection] does by default.
 type ElectionOption interface{ applyElection(*electionConfig) }
@@ -208,16 +222,15 @@ func WithForeignNames() SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.foreignNames = true })
 }
 
-// OwnerOption is the option made by [WithOwner], for a session or a mutex.
-type OwnerOption struct{ owner string }
-
 // WithOwner names the holder in the lock's value, for [Mutex.Queue] and for
 // people who look at the keys. Given to a session it is the default of all its
-// mutexes. Without it the owner is the program's name.
-func WithOwner(owner string) OwnerOption { return OwnerOption{owner} }
-
-func (o OwnerOption) applySession(c *sessionConfig) { c.owner = o.owner }
-func (o OwnerOption) applyMutex(c *mutexConfig)     { c.owner = o.owner }
+// locks. Without it the owner is the program's name.
+func WithOwner(owner string) SharedOption {
+	return sharedOption{
+		func(c *sessionConfig) { c.owner = owner },
+		func(c *mutexConfig) { c.owner = owner },
+	}
+}
 
 // DefaultTimeSlice is the time slice of a mutex that is made without
 // [WithTimeSlice].
@@ -231,7 +244,7 @@ type mutexConfig struct {
 	cycle *string // the prefix under which cycles of waits are looked for; nil: they are not
 }
 
-func newMutexConfig(s *Session, opts []MutexOption) mutexConfig {
+func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
 	c := mutexConfig{terms: terms{slice: DefaultTimeSlice}}
 	if s != nil {
 		c.owner, c.cycle = s.cfg.owner, s.cfg.cycle
@@ -281,6 +294,18 @@ type mutexOptionFunc func(*mutexConfig)
 
 func (f mutexOptionFunc) applyMutex(c *mutexConfig) { f(c) }
 
+type lockOptionFunc func(*mutexConfig)
+
+func (f lockOptionFunc) applyMutex(c *mutexConfig) { f(c) }
+func (lockOptionFunc) forEachLock()                {}
+
+type sharedOption struct {
+	session sessionOptionFunc
+	lockOptionFunc
+}
+
+func (o sharedOption) applySession(c *sessionConfig) { o.session(c) }
+
 // WithTimeSlice sets for how long, from a grant by etcd, Unlock hands the lock to the
 // next goroutine of the same session that waits, in memory and without a request; the
 // first Unlock after that lets other sessions have their turn. A stranger at the head
@@ -326,12 +351,9 @@ func WithRetention(idle time.Duration) MutexOption {
 // Re-entry is off by default because the context of a hold is what programs hand to the
 // goroutines that work under it, as golang.org/x/sync/errgroup does. If two of these lock the
 // same name with WithReentry, both hold it at the same time, with one token.
-func WithReentry(max int) MutexOption {
-	return mutexOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
+func WithReentry(max int) LockOption {
+	return lockOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
 }
-
-// DeadlockOption is the option made by [WithDeadlockDetection], for a session or a mutex.
-type DeadlockOption struct{ prefix string }
 
 // WithDeadlockDetection makes a call that would wait for ever, for somebody who waits for
 // what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
@@ -343,12 +365,13 @@ type DeadlockOption struct{ prefix string }
 // one session that hold something else then line up in etcd each for himself, where others
 // can see them, and no more hand over to each other in memory.
 //
-// Given to a session it is the default of all its mutexes, and the way to have it for
-// [LockAll].
-func WithDeadlockDetection(prefix string) DeadlockOption { return DeadlockOption{prefix} }
-
-func (o DeadlockOption) applySession(c *sessionConfig) { c.cycle = &o.prefix }
-func (o DeadlockOption) applyMutex(c *mutexConfig)     { c.cycle = &o.prefix }
+// Given to a session it is the default of all its locks.
+func WithDeadlockDetection(prefix string) SharedOption {
+	return sharedOption{
+		func(c *sessionConfig) { c.cycle = &prefix },
+		func(c *mutexConfig) { c.cycle = &prefix },
+	}
+}
 
 // WithLockDelay keeps what the session held from others for delay longer when its lease has
 // expired, as opposed to a release or a Close: time for work that did not stop at the

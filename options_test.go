@@ -77,3 +77,21 @@ func TestOwnersOfASessionAndOfAMutex(t *testing.T) {
 		}
 	})
 }
+
+// An option that a kind of lock would ignore does not compile there.
+func TestWhichOptionIsForWhichLock(t *testing.T) {
+	for want, opts := range map[bool][]MutexOption{
+		true:  {WithOwner("a"), WithReentry(2), WithDeadlockDetection("")},
+		false: {WithTimeSlice(0), WithRetention(time.Second)},
+	} {
+		for _, o := range opts {
+			_, all := o.(LockOption)
+			require.Equal(t, want, all)
+		}
+	}
+	for _, o := range []any{WithOwner("a"), WithDeadlockDetection("")} {
+		require.Implements(t, (*SharedOption)(nil), o)
+	}
+	_, session := any(WithReentry(2)).(SessionOption)
+	require.False(t, session)
+}

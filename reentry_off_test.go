@@ -76,11 +76,11 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 			return of(got.hold, nil)
 		},
 		"set": func(ctx context.Context, s *Session, try bool) (held, error) {
-			l := LockAll
+			l := NewMultiMutex(s, []string{"other", "m"}).Lock
 			if try {
-				l = TryLockAll
+				l = NewMultiMutex(s, []string{"other", "m"}).TryLock
 			}
-			got, err := l(ctx, s, "other", "m")
+			got, err := l(ctx)
 			if err != nil {
 				return held{}, err
 			}

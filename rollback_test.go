@@ -30,7 +30,9 @@ var waysToHold = map[string]func(ctx context.Context, s *Session) (anyHold, erro
 	"writer": func(ctx context.Context, s *Session) (anyHold, error) { return NewRWMutex(s, "x").Lock(ctx) },
 	"reader": func(ctx context.Context, s *Session) (anyHold, error) { return NewRWMutex(s, "x").RLock(ctx) },
 	"permit": func(ctx context.Context, s *Session) (anyHold, error) { return NewSemaphore(s, "x", 1).Acquire(ctx, 1) },
-	"all":    func(ctx context.Context, s *Session) (anyHold, error) { return LockAll(ctx, s, "x", "y") },
+	"all": func(ctx context.Context, s *Session) (anyHold, error) {
+		return NewMultiMutex(s, []string{"x", "y"}).Lock(ctx)
+	},
 	"leader": func(ctx context.Context, s *Session) (anyHold, error) { return NewElection(s, "x").Campaign(ctx, "v") },
 }
 

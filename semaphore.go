@@ -43,8 +43,8 @@ type Permit struct {
 // NewSemaphore names a semaphore and says how many permits it has; for names and options
 // see [NewMutex]. All processes have to say the same limit: who finds others in the queue
 // that were given another one gets [ErrLimitMismatch]. See [LimitError] for how
-// to change it while processes of both run. [WithTimeSlice] and [WithRetention] do nothing here.
-func NewSemaphore(s *Session, name string, limit int, opts ...MutexOption) *Semaphore {
+// to change it while processes of both run.
+func NewSemaphore(s *Session, name string, limit int, opts ...LockOption) *Semaphore {
 	return &Semaphore{session: s, name: name, limit: limit, cfg: newMutexConfig(s, opts)}
 }
 

@@ -8,7 +8,7 @@ import (
 // Striped spreads keys without number over a fixed number of mutexes, for code that locks
 // by key where a queue in etcd for each key would be too many, or where a hold of several
 // keys at once is to stay within few names. Two keys may share a mutex; so never hold one
-// and wait for another, unless through [LockAll] with the names of their mutexes, each
+// and wait for another, unless through a [MultiMutex] with the names of their mutexes, each
 // once.
 type Striped struct {
 	session *Session

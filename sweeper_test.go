@@ -26,7 +26,10 @@ func TestARequestThatArrivesAfterItWasLookedForLeavesNothing(t *testing.T) {
 			_, err := NewSemaphore(s, "m", 2).Acquire(ctx, 1)
 			return err
 		},
-		"several": func(ctx context.Context, s *Session) error { _, err := LockAll(ctx, s, "m", "n"); return err },
+		"several": func(ctx context.Context, s *Session) error {
+			_, err := NewMultiMutex(s, []string{"m", "n"}).Lock(ctx)
+			return err
+		},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			simulate(t, func(w *world) {
@@ -36,7 +39,7 @@ func TestARequestThatArrivesAfterItWasLookedForLeavesNothing(t *testing.T) {
 				w.pass(lateEffect + 6*time.Second)
 				require.NotEmpty(w, w.Keys("m/"), "this is what the test is about")
 				began := time.Now()
-				l, err := LockAll(w.timeout(time.Minute), b, "m", "n")
+				l, err := NewMultiMutex(b, []string{"m", "n"}).Lock(w.timeout(time.Minute))
 				require.NoError(w, err)
 				require.Less(w, time.Since(began), lateSweeps[0])
 				require.NoError(w, l.Unlock(w.ctx))

@@ -32,7 +32,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 	s.mu.Lock()
 	if len(t.entry.Parts()) > 1 {
 		s.mu.Unlock()
-		return nil, fmt.Errorf("%w: what LockAll has locked is held alone to its end", ErrReentryLimit)
+		return nil, fmt.Errorf("%w: what a MultiMutex has locked is held alone to its end", ErrReentryLimit)
 	}
 	if h.turn.holds > 1 {
 		s.mu.Unlock()

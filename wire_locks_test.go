@@ -255,11 +255,11 @@ var WireLocks = []WireScenario{
 		w.Step("LockAll with the name of a key that is kept")
 		w.unlock(w.lockAll(s, "jobs", "mail").Unlock)
 		w.Step("TryLockAll")
-		set, err := TryLockAll(w.ctx, s, "mail", "stock")
+		set, err := NewMultiMutex(s, []string{"mail", "stock"}).TryLock(w.ctx)
 		require.NoError(w, err)
 		w.unlock(set.Unlock)
 		w.Step("DoAll")
-		require.NoError(w, DoAll(w.ctx, s, []string{"mail", "stock"}, func(context.Context, *LockSet) error { return nil }))
+		require.NoError(w, NewMultiMutex(s, []string{"mail", "stock"}).Do(w.ctx, func(context.Context, *LockSet) error { return nil }))
 	}},
 	{"Striped: the names of its mutexes", func(w *Wire) {
 		s := NewStriped(w.session("a"), "stripes", 16, WithOwner("cache"))

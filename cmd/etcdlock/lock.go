@@ -209,7 +209,8 @@ func notInTime(s *etcdlock.Session, err error, names []string, timeout time.Dura
 func (f *lockFlags) acquire(ctx context.Context, s *etcdlock.Session, names []string) (held, string, error) {
 	switch {
 	case len(names) > 1:
-		set, err := pick(f.try, etcdlock.TryLockAll, etcdlock.LockAll)(ctx, s, names...)
+		m := etcdlock.NewMultiMutex(s, names)
+		set, err := pick(f.try, m.TryLock, m.Lock)(ctx)
 		if err != nil {
 			return nil, "", err
 		}

@@ -80,20 +80,22 @@ func TestTheRoundTripsOfLockAll(t *testing.T) {
 	other := f.Session(f.Client(), cluster.LongTTL)
 	var set *etcdlock.LockSet
 	var err error
-	c.Costs(t, cluster.OneTxn, func() { set, err = etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") }, "free")
+	c.Costs(t, cluster.OneTxn, func() { set, err = etcdlock.NewMultiMutex(s, []string{"x", "y", "z"}).Lock(f.Ctx()) }, "free")
 	require.NoError(t, err)
 	c.Costs(t, cluster.OneTxn, func() { err = set.Unlock(f.Ctx()) }, "unlock")
 	require.NoError(t, err)
-	held, err := etcdlock.LockAll(f.Ctx(), other, "z", "x")
+	held, err := etcdlock.NewMultiMutex(other, []string{"z", "x"}).Lock(f.Ctx())
 	require.NoError(t, err)
 	before := f.Revision()
-	c.Costs(t, cluster.OneTxn, func() { _, err = etcdlock.TryLockAll(f.Ctx(), s, "y", "x") }, "refused")
+	c.Costs(t, cluster.OneTxn, func() { _, err = etcdlock.NewMultiMutex(s, []string{"y", "x"}).TryLock(f.Ctx()) }, "refused")
 	require.ErrorIs(t, err, etcdlock.ErrLocked)
 	require.Equal(t, before, f.Revision(), "something was written")
 	wait := cluster.InLine(2)
 	wait.Unary = append(wait.Unary, cluster.OneTxn.Unary...) // the proof, at one revision
 	c.Costs(t, wait, func() {
-		waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, "x", "y", "z") })
+		waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) {
+			return etcdlock.NewMultiMutex(s, []string{"x", "y", "z"}).Lock(f.Ctx())
+		})
 		f.WaitForKeys("x", 2)
 		cluster.StillWaiting(t, waiting, 100*time.Millisecond)
 		require.NoError(t, held.Unlock(f.Ctx()))
@@ -105,9 +107,9 @@ func TestTheRoundTripsOfLockAll(t *testing.T) {
 func TestAnEtcdThatAllowsFewOperationsTellsHowManyNamesAreTooMany(t *testing.T) {
 	f := newFixtureOf(t, &integration.ClusterConfig{Size: 1, UseBridge: true, MaxTxnOps: 8})
 	s := f.Session(f.Client(), cluster.LongTTL)
-	_, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4", "5")
+	_, err := etcdlock.NewMultiMutex(s, []string{"1", "2", "3", "4", "5"}).Lock(f.Ctx())
 	require.ErrorIs(t, err, etcdlock.ErrTooManyNames)
-	set, err := etcdlock.LockAll(f.Ctx(), s, "1", "2", "3", "4")
+	set, err := etcdlock.NewMultiMutex(s, []string{"1", "2", "3", "4"}).Lock(f.Ctx())
 	require.NoError(t, err)
 	require.NoError(t, set.Unlock(f.Ctx()))
 }
@@ -119,15 +121,15 @@ func TestSixtyFourNamesAreWithinTheDefaultLimits(t *testing.T) {
 	for i := range 64 {
 		names = append(names, string(rune('0'+i/10))+string(rune('0'+i%10)))
 	}
-	set, err := etcdlock.LockAll(f.Ctx(), s, names...)
+	set, err := etcdlock.NewMultiMutex(s, names).Lock(f.Ctx())
 	require.NoError(t, err)
-	waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.LockAll(f.Ctx(), s, names...) })
+	waiting := cluster.InBackground(func() (*etcdlock.LockSet, error) { return etcdlock.NewMultiMutex(s, names).Lock(f.Ctx()) })
 	f.WaitForKeys("63", 2)
-	_, err = etcdlock.TryLockAll(f.Ctx(), s, names...)
+	_, err = etcdlock.NewMultiMutex(s, names).TryLock(f.Ctx())
 	require.ErrorIs(t, err, etcdlock.ErrLocked)
 	require.NoError(t, set.Unlock(f.Ctx()))
 	require.NoError(t, cluster.Granted(t, waiting).Handle.Unlock(f.Ctx()))
-	set, err = etcdlock.TryLockAll(f.Ctx(), s, names...)
+	set, err = etcdlock.NewMultiMutex(s, names).TryLock(f.Ctx())
 	require.NoError(t, err)
 	require.NoError(t, set.Unlock(f.Ctx()))
 }

@@ -48,10 +48,10 @@ func TestReadersAndPermitsExcludeThemAndAreExcluded(t *testing.T) {
 		w.release(they)
 
 		held := w.must(k.lock(w, w.name("all/b")))
-		_, err = etcdlock.TryLockAll(w.ctx(), w.session(w.client()), w.name("all/a"), w.name("all/b"))
+		_, err = etcdlock.NewMultiMutex(w.session(w.client()), []string{w.name("all/a"), w.name("all/b")}).TryLock(w.ctx())
 		require.ErrorIs(t, err, etcdlock.ErrLocked)
 		w.release(held)
-		set, err := etcdlock.LockAll(w.ctx(), w.session(w.client()), w.name("all/a"), w.name("all/b"))
+		set, err := etcdlock.NewMultiMutex(w.session(w.client()), []string{w.name("all/a"), w.name("all/b")}).Lock(w.ctx())
 		require.NoError(t, err)
 		next = start(w.ctx(), k.lock(w, w.name("all/b")))
 		w.waitForKeys(w.name("all/b"), 2)
@@ -79,7 +79,7 @@ func (w *world) shared(c *clientv3.Client, name string) {
 	p, err := etcdlock.NewSemaphore(s, name+"-semaphore", 3).Acquire(w.ctx(), 2)
 	require.NoError(t, err)
 	require.NoError(t, p.Release(w.ctx()))
-	set, err := etcdlock.LockAll(w.ctx(), s, name+"-a", name+"-b")
+	set, err := etcdlock.NewMultiMutex(s, []string{name + "-a", name + "-b"}).Lock(w.ctx())
 	require.NoError(t, err)
 	require.NoError(t, set.Unlock(w.ctx()))
 }

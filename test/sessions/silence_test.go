@@ -129,7 +129,7 @@ func contention(s *etcdlock.Session) map[string]func(context.Context, *rand.Rand
 		},
 		"all": func(ctx context.Context, rnd *rand.Rand) error {
 			first := rnd.IntN(3)
-			set, err := etcdlock.LockAll(ctx, s, fmt.Sprint("silence/all/", first), fmt.Sprint("silence/all/", first+1))
+			set, err := etcdlock.NewMultiMutex(s, []string{fmt.Sprint("silence/all/", first), fmt.Sprint("silence/all/", first+1)}).Lock(ctx)
 			if err != nil {
 				return err
 			}

@@ -162,7 +162,7 @@ func cross(ctx context.Context, s *etcdlock.Session, names []string, out *json.E
 		for _, i := range r.Perm(len(names))[:1+r.IntN(len(names))] {
 			some = append(some, names[i])
 		}
-		set, err := etcdlock.LockAll(ctx, s, some...)
+		set, err := etcdlock.NewMultiMutex(s, some).Lock(ctx)
 		if err != nil {
 			return err
 		}
