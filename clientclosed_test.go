@@ -77,7 +77,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		require.False(w, n.listens("10.0.0.1:7400"))
 		f, err := lockLeaseFile(w.timeout(time.Second), path, s.log)
 		require.NoError(w, err)
-		f.close()
+		f.Close()
 		require.NoError(w, taken.Unlock(w.ctx))
 	})
 }

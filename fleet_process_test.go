@@ -142,7 +142,7 @@ func (p *process) started() {
 			p.effect("session.WithLeaseFile")
 		}
 	}
-	if p.file != "" && p.session.file.read() == id {
+	if p.file != "" && p.session.file.Read() == int64(id) {
 		p.effect("session.WithLeaseFile")
 	}
 	p.op("NewSession")

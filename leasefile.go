@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/leasefile"
 )
 
 // WithLeaseFile lets a process that was restarted, or has crashed and was started again,
@@ -57,64 +55,18 @@ func WithLeaseFile(path string) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.leaseFile = path })
 }
 
-// leaseFile is a file that is locked.
-type leaseFile struct{ file *os.File }
-
-// lockLeaseFile opens the file, and waits until no other process has it.
-func lockLeaseFile(ctx context.Context, path string, log *zap.Logger) (*leaseFile, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lease file: %w", err)
+// lockLeaseFile waits until no other process has the lease file.
+func lockLeaseFile(ctx context.Context, path string, log *zap.Logger) (*leasefile.File, error) {
+	f, err := leasefile.Lock(ctx, path, func() {
+		log.Info("another process has the lease file; waiting until it ends", zap.String("file", path))
+	})
+	switch {
+	case errors.Is(err, leasefile.ErrInUse):
+		return nil, fmt.Errorf("%w: %s: %w", ErrLeaseFileInUse, path, contextError(ctx))
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil, fmt.Errorf("%w: %w", ErrInvalidOption, err)
 	}
-	for told := false; ; told = true {
-		switch free, err := flock(f); {
-		case err != nil:
-			_ = f.Close()
-			return nil, fmt.Errorf("lock lease file %s: %w", path, err)
-		case free:
-			return &leaseFile{f}, nil
-		case !told:
-			log.Info("another process has the lease file; waiting until it ends", zap.String("file", path))
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, fmt.Errorf("%w: %s: %w", ErrLeaseFileInUse, path, contextError(ctx))
-		}
-	}
-}
-
-// read is the lease in the file; NoLease for whatever else is in it.
-func (f *leaseFile) read() clientv3.LeaseID {
-	b := make([]byte, leaseFileSize)
-	n, err := f.file.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return clientv3.NoLease
-	}
-	id, err := strconv.ParseUint(strings.TrimSpace(string(b[:n])), 16, 63)
-	if err != nil {
-		return clientv3.NoLease
-	}
-	return clientv3.LeaseID(id)
-}
-
-// leaseFileSize is that of each content: 16 digits and a new line.
-const leaseFileSize = 17
-
-// write puts a lease into the file: by one write of always the same length, which a
-// process that is killed has done or has not. What a machine that crashed has left of
-// it does not matter: it was away for longer than a TTL, or etcd knows the lease.
-func (f *leaseFile) write(id clientv3.LeaseID) error {
-	_, err := f.file.WriteAt(fmt.Appendf(nil, "%016x\n", uint64(id)), 0)
-	return err
-}
-
-// close lets the next process have it.
-func (f *leaseFile) close() {
-	if f != nil {
-		_ = f.file.Close() // and with it the lock
-	}
+	return f, err
 }
 
 // record notes the present lease for a successor; NoLease for none.
@@ -122,7 +74,7 @@ func (s *Session) record(id clientv3.LeaseID) {
 	if s.file == nil {
 		return
 	}
-	if err := s.file.write(id); err != nil {
+	if err := s.file.Write(int64(id)); err != nil {
 		s.log.Error("cannot write the lease file; a restart will begin anew",
 			zap.String("file", s.cfg.leaseFile), zap.Error(err))
 	}
@@ -138,7 +90,7 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 	if s.file, err = lockLeaseFile(ctx, s.cfg.leaseFile, s.log); err != nil {
 		return nil, err
 	}
-	id := s.file.read()
+	id := clientv3.LeaseID(s.file.Read())
 	if id == clientv3.NoLease {
 		return nil, nil
 	}

@@ -19,7 +19,7 @@ import (
 func (w *world) killed(client string, sessions ...*Session) {
 	w.Client(client).Cut()
 	for _, s := range sessions {
-		s.file.close()
+		s.file.Close()
 	}
 }
 
@@ -136,10 +136,10 @@ func TestWhatIsInTheLeaseFileIsOnlyTakenIfItIsThere(t *testing.T) {
 				names, err := s.Adopted(w.ctx)
 				require.NoError(w, err)
 				require.Empty(w, names)
-				require.Equal(w, s.Lease(), s.file.read())
+				require.EqualValues(w, s.Lease(), s.file.Read())
 				w.RevokeLease(s.Lease())
 				w.pass(time.Minute)
-				require.Equal(w, s.Lease(), s.file.read(), "the present one")
+				require.EqualValues(w, s.Lease(), s.file.Read(), "the present one")
 			})
 		})
 	}

@@ -154,7 +154,7 @@ func TestAnyProcessRevokesACondemnedLease(t *testing.T) {
 					_, err := NewSession(w.ctx, w.Client("a2").Client, WithLease(id), WithClock(bubbleClock()), renewOn(w.Client("a2")))
 					require.ErrorIs(w, err, ErrLeaseNotFound)
 				default:
-					a.file.close() // as the kernel does
+					a.file.Close() // as the kernel does
 					again := w.detecting(n, "a2", "10.0.0.1:7400", WithLeaseFile(file))
 					require.NotEqual(w, id, again.Lease())
 				}

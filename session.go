@@ -16,6 +16,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/leasefile"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
@@ -50,7 +51,7 @@ type Session struct {
 
 	announced atomic.Int64 // the revision at which the liveness record was written last, as far as is known; 0: never
 
-	file *leaseFile       // nil without WithLeaseFile
+	file *leasefile.File  // nil without WithLeaseFile
 	heir clientv3.LeaseID // the lease that was taken over; NoLease for none
 
 	timeline *timeline.Tracker // is shown what etcd answers
@@ -165,7 +166,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.cancel(err)
 		s.streams.Leave()
 		s.dark()
-		s.file.close()
+		s.file.Close()
 		return nil, err
 	}
 	s.lease, s.leased, s.era = first, true, s.timeline.Number()

@@ -118,7 +118,7 @@ func (s *Session) shutdown(ctx context.Context, how *ending) error {
 // the lock on the lease file. A session that a Run has for itself keeps both when it ends with
 // the client, until the Run gives them up: its lease lives on, and so may the work of the term.
 func (s *Session) leave() {
-	s.file.close()
+	s.file.Close()
 	s.dark()
 }
 

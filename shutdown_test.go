@@ -130,7 +130,7 @@ func TestASessionThatHasEndedHasNothingInItsProcess(t *testing.T) {
 				require.Zero(w, listens)
 				f, err := lockLeaseFile(w.timeout(time.Second), path, a.log)
 				require.NoError(w, err)
-				f.close()
+				f.Close()
 			})
 		})
 	}

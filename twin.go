@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/leasefile"
 )
 
 // twin makes a session like s, on the same client, with a lease of its own. It outlives s
@@ -53,20 +54,16 @@ func (s *Session) endTwin(ctx context.Context, name string) (ended bool) {
 	if s.file == nil {
 		return false
 	}
-	file, err := os.OpenFile(s.twinFile(name), os.O_RDWR, 0)
-	if err != nil {
-		return false // there was none
+	former := leasefile.TryLock(s.twinFile(name))
+	if former == nil {
+		return false // there was none, or another Run of this process has it
 	}
-	former := &leaseFile{file}
-	defer former.close()
-	if free, err := flock(file); err != nil || !free {
-		return false // another Run of this process has it
-	}
-	id := former.read()
+	defer former.Close()
+	id := clientv3.LeaseID(former.Read())
 	if id == clientv3.NoLease {
 		return false
 	}
-	err = s.insist(ctx, func(ctx context.Context) error {
+	err := s.insist(ctx, func(ctx context.Context) error {
 		_, err := s.leases.Revoke(ctx, id)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
@@ -74,7 +71,7 @@ func (s *Session) endTwin(ctx context.Context, name string) (ended bool) {
 		return err
 	})
 	if err == nil {
-		err = former.write(clientv3.NoLease)
+		err = former.Write(int64(clientv3.NoLease))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("the lease that the former process had for an election is left to expire",

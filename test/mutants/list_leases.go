@@ -174,7 +174,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "two processes never share a lease file",
 		edits: []edit{
-			{"etcdlock.flock", "return false, nil", "return true, nil"},
+			{"leasefile.flock", "return false, nil", "return true, nil"},
 		},
 		tests: []string{"TestTwoProcessesNeverShareALeaseFile"},
 	},

@@ -1,12 +1,13 @@
 //go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
 
-package etcdlock
+package leasefile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
 
 func flock(*os.File) (bool, error) {
-	return false, fmt.Errorf("%w: lease files need flock, which this system has not", ErrInvalidOption)
+	return false, fmt.Errorf("%w: lease files need flock, which this system has not", errors.ErrUnsupported)
 }
