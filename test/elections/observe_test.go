@@ -3,7 +3,6 @@ package elections
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,9 +15,9 @@ import (
 // trap B8, B9
 func TestAnObserverSeesEveryLeaderEveryValueAndEveryVacancy(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	e := etcdlock.NewElection(s, "election")
-	early, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election"))
+	early, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election"))
 	require.Equal(t, cluster.Vacancy, cluster.NextValue(t, early), "the present state comes first")
 
 	term, err := e.Campaign(f.Ctx(), "a")
@@ -28,7 +27,7 @@ func TestAnObserverSeesEveryLeaderEveryValueAndEveryVacancy(t *testing.T) {
 	require.Equal(t, "a", cluster.NextValue(t, late))
 
 	require.NoError(t, term.Proclaim(f.Ctx(), "a2"))
-	waiting := cluster.CampaignInBackground(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election"), "b")
+	waiting := cluster.CampaignInBackground(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election"), "b")
 	f.WaitForKeys("election", 2)
 	require.NoError(t, term.Resign(f.Ctx()))
 	second := cluster.Granted(t, waiting).Handle
@@ -45,7 +44,7 @@ func TestAnObserverSeesEveryLeaderEveryValueAndEveryVacancy(t *testing.T) {
 // another election.
 func TestAnObserverSeesNothingOfItsNeighbours(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	leaders, _ := f.Observe(f.Ctx(), etcdlock.NewElection(s, "a"))
 	require.Equal(t, cluster.Vacancy, cluster.NextValue(t, leaders))
 	for _, name := range []string{"a0", "a-", "ab"} {
@@ -63,13 +62,13 @@ func TestAnObserverSeesNothingOfItsNeighbours(t *testing.T) {
 func TestAnObserverGoesOnOverACompaction(t *testing.T) {
 	f := newFixture(t)
 	c, proxy := f.Proxied()
-	leaders, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(c, 10*time.Second), "election"))
+	leaders, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(c, cluster.LongTTL), "election"))
 	require.Equal(t, cluster.Vacancy, cluster.NextValue(t, leaders))
 
 	// While the observer is cut off its revision is compacted away.
 	proxy.Refuse()
 	proxy.Drop()
-	e := etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election")
+	e := etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election")
 	for _, value := range []string{"a", "b", "c"} {
 		term, err := e.Campaign(f.Ctx(), value)
 		require.NoError(t, err)
@@ -90,9 +89,9 @@ func TestAnObserverGoesOnOverACompaction(t *testing.T) {
 // trap B7
 func TestAnObserverGoesOnWhileMembersAreRestarted(t *testing.T) {
 	f := newFixture(t)
-	leaders, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), 10*time.Second), "election"))
+	leaders, _ := f.Observe(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election"))
 	require.Equal(t, cluster.Vacancy, cluster.NextValue(t, leaders))
-	term, err := etcdlock.NewElection(f.Session(f.Client(), 10*time.Second), "election").Campaign(f.Ctx(), "start")
+	term, err := etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election").Campaign(f.Ctx(), "start")
 	require.NoError(t, err)
 	require.Equal(t, "start", cluster.NextValue(t, leaders))
 	for i, value := range []string{"m0", "m1", "m2"} {
@@ -108,7 +107,7 @@ func TestAnObserverGoesOnWhileMembersAreRestarted(t *testing.T) {
 
 func TestAnObservationEndsWithItsContextOrWithAnError(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	e := etcdlock.NewElection(s, "election")
 	ctx, cancel := context.WithCancel(f.Ctx())
 	leaders, end := f.Observe(ctx, e)

@@ -36,7 +36,7 @@ func (f *fixture) run(ctx context.Context, e *etcdlock.Election, value string) (
 // trap B13, B14
 func TestRunCampaignsAgainAfterALossAndWaitsForItsFunction(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	ctx, cancel := context.WithCancel(f.Ctx())
 	defer cancel()
 	terms, end := f.run(ctx, etcdlock.NewElection(s, "election"), "a")
@@ -66,7 +66,7 @@ func TestRunCampaignsAgainAfterALossAndWaitsForItsFunction(t *testing.T) {
 
 func TestRunEndsWithItsFunctionWhileTheTermStands(t *testing.T) {
 	f := newFixture(t)
-	e := etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election")
+	e := etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election")
 	boom := errors.New("boom")
 	for _, result := range []error{nil, boom} {
 		terms, end := f.run(f.Ctx(), e, "a")
@@ -86,25 +86,29 @@ func TestRunOfSeveralCandidatesHasOneLeaderAtATimeOverLosses(t *testing.T) {
 	ctx, cancel := context.WithCancel(f.Ctx())
 	defer cancel()
 	const terms = 12
-	led := make(chan *etcdlock.Session, 100)
+	type leader struct {
+		session *etcdlock.Session
+		term    *etcdlock.Term
+	}
+	led := make(chan leader, 100)
 	ends := make(chan error, 3)
 	for range 3 {
-		s := f.Session(f.Client(), 2*time.Second)
+		s := f.Session(f.Client(), cluster.LongTTL)
 		go func() {
 			ends <- etcdlock.NewElection(s, "election").Run(ctx, "x", func(ctx context.Context, term *etcdlock.Term) error {
-				defer h.Begin(ctx, s, term.Token())()
-				led <- s
+				defer h.Begin(term.Err, s, term.Token())()
+				led <- leader{s, term}
 				<-ctx.Done()
 				return nil
 			})
 		}()
 	}
 	for i := range terms {
-		s := cluster.Receive(t, led, "a leader")
+		l := cluster.Receive(t, led, "a leader")
 		if i%2 == 0 {
-			f.Revoke(s.Lease())
+			f.Revoke(l.session.Lease())
 		} else {
-			f.Delete("election/" + cluster.Hex(s.Lease()))
+			f.Delete(l.term.Key())
 		}
 	}
 	cancel()
@@ -119,7 +123,7 @@ func TestRunOfSeveralCandidatesHasOneLeaderAtATimeOverLosses(t *testing.T) {
 
 func TestRunEndsWithTheSession(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 3*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	terms, end := f.run(f.Ctx(), etcdlock.NewElection(s, "election"), "a")
 	term := cluster.Receive(t, terms, "a term")
 	closed := make(chan error, 1)

@@ -16,7 +16,7 @@ import (
 func TestALeaderHandsOverPastThoseAhead(t *testing.T) {
 	f := newFixture(t)
 	candidate := func(value string, line int) <-chan cluster.Outcome[*etcdlock.Term] {
-		p := cluster.CampaignInBackground(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election"), value)
+		p := cluster.CampaignInBackground(f.Ctx(), etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election"), value)
 		f.WaitForKeys("election", line)
 		return p
 	}
@@ -49,7 +49,7 @@ func TestAHigherServiceTakesOverFromALowerOne(t *testing.T) {
 	events := make(chan event, 10)
 	service := func(who string, priority int) (stop func()) {
 		ctx, cancel := context.WithCancel(f.Ctx())
-		e := etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election",
+		e := etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election",
 			etcdlock.WithPriority(priority), etcdlock.WithTakeover(300*time.Millisecond))
 		done := make(chan error, 1)
 		go func() {

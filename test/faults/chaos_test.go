@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,19 +55,18 @@ func TestNoLockIsHeldTwiceInAnyWeather(t *testing.T) {
 	)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	ctx, cancel := context.WithTimeout(f.Ctx(), during)
+	ctx, cancel := context.WithCancel(f.Ctx())
 	defer cancel()
 	var h cluster.History
 	var workers []func() error
+	var weathers sync.WaitGroup
 	lost := make(chan struct{}, 10_000)
 	for i := range 4 {
 		client, proxy := f.Proxied()
 		s := f.Session(client, ttl)
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		weathers.Go(func() { weather(proxy, r, ttl, during) })
 		workers = append(workers, func() error {
-			weather(proxy, r, ttl, during)
-			return nil
-		}, func() error {
 			for ctx.Err() == nil {
 				l, err := etcdlock.NewMutex(s, "lock").Lock(ctx)
 				switch {
@@ -79,7 +79,7 @@ func TestNoLockIsHeldTwiceInAnyWeather(t *testing.T) {
 				default:
 					return err
 				}
-				end := h.Begin(l.Context(), s, l.Token())
+				end := h.Begin(l.Err, s, l.Token())
 				select {
 				case <-l.Done():
 					lost <- struct{}{}
@@ -91,6 +91,15 @@ func TestNoLockIsHeldTwiceInAnyWeather(t *testing.T) {
 			return nil
 		})
 	}
+	workers = append(workers, func() error {
+		defer cancel()
+		weathers.Wait()
+		// A slow machine may have had nothing but losses; in fair weather there are holds.
+		for h.Len() <= 10 && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
+	})
 	cluster.All(t, workers...)
 	h.AssertExclusive(t)
 	t.Logf("figure: %d holds, %d holds and places in line lost", h.Len(), len(lost))
@@ -104,10 +113,10 @@ func TestAWaiterOnAMemberThatIsCutOffFromTheOthersHearsOfTheRelease(t *testing.T
 	f := newFixture(t)
 	leader := f.Cluster.WaitLeader(t)
 	cutOff := (leader + 1) % f.Size
-	holder, err := etcdlock.NewMutex(f.Session(f.ClientTo(f.Cluster.Endpoints()[leader:leader+1]), 10*time.Second), "lock").Lock(f.Ctx())
+	holder, err := etcdlock.NewMutex(f.Session(f.ClientTo(f.Cluster.Endpoints()[leader:leader+1]), cluster.LongTTL), "lock").Lock(f.Ctx())
 	require.NoError(t, err)
 	client := f.ClientTo(f.Cluster.Endpoints()[cutOff : cutOff+1])
-	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(client, 10*time.Second), "lock"))
+	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(client, cluster.LongTTL), "lock"))
 	f.WaitForKeys("lock", 2)
 	cluster.StillWaiting(t, waiting, 500*time.Millisecond) // its watches are on that member
 	client.SetEndpoints(f.Cluster.Endpoints()...)
@@ -120,7 +129,7 @@ func TestAWaiterOnAMemberThatIsCutOffFromTheOthersHearsOfTheRelease(t *testing.T
 	cluster.Release(t, holder)
 	next := cluster.Granted(t, waiting)
 	t.Logf("figure: granted %v after the release", next.At.Sub(released))
-	require.Less(t, next.At.Sub(released), 8*time.Second, "not before it looked by itself")
+	require.Less(t, next.At.Sub(released), 20*time.Second)
 	for _, i := range others {
 		f.Cluster.Members[cutOff].RecoverPartition(t, f.Cluster.Members[i])
 	}

@@ -40,7 +40,7 @@ func (f *fixture) quiet(stopped ...int) (share float64) {
 	t.Helper()
 	var c cluster.Counter
 	client := f.Client(c.Options()...)
-	const ttl = 7 * time.Second
+	const ttl = 15 * time.Second
 	s := f.Session(client, ttl)
 	l, err := etcdlock.NewMutex(s, "lock").Lock(f.Ctx())
 	require.NoError(t, err)

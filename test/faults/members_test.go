@@ -49,7 +49,7 @@ func (c *contenders) assertAllInOrder(t *testing.T) {
 
 func TestAHoldAndAPlaceInLineSurviveARollingRestart(t *testing.T) {
 	f := newFixture(t)
-	c := f.contend(3 * time.Second)
+	c := f.contend(6 * time.Second)
 	lease, keys := c.session.Lease(), f.Keys("lock")
 	for i := range f.Size {
 		f.Stop(i)
@@ -63,7 +63,7 @@ func TestAHoldAndAPlaceInLineSurviveARollingRestart(t *testing.T) {
 
 func TestAHoldAndAPlaceInLineSurviveTheDeathOfTheRaftLeader(t *testing.T) {
 	f := newFixture(t)
-	c := f.contend(3 * time.Second)
+	c := f.contend(6 * time.Second)
 	leader := f.Cluster.WaitLeader(t)
 	f.Stop(leader)
 	f.Renewed(c.holder.Deadline)
@@ -74,7 +74,7 @@ func TestAHoldAndAPlaceInLineSurviveTheDeathOfTheRaftLeader(t *testing.T) {
 
 func TestAHoldAndAPlaceInLineSurviveARestartOfTheWholeClusterWithinTheTTL(t *testing.T) {
 	f := newFixture(t)
-	c := f.contend(5 * time.Second)
+	c := f.contend(15 * time.Second)
 	f.StopAll()
 	select {
 	case <-c.holder.Done():
@@ -89,13 +89,16 @@ func TestAHoldAndAPlaceInLineSurviveARestartOfTheWholeClusterWithinTheTTL(t *tes
 // trap C9
 func TestAWholeClusterAwayBeyondTheTTLEndsTheHoldAndTheWaitAndSessionsGoOn(t *testing.T) {
 	f := newFixture(t)
-	c := f.contend(2 * time.Second)
+	const ttl = 3 * time.Second
+	c := f.contend(ttl)
 	lease := c.session.Lease()
 	ended := cluster.MomentOf(c.holder.Done())
+	before := c.holder.Deadline()
 	f.StopAll()
-	deadline := c.holder.Deadline()
+	stopped := time.Now()
 	end := cluster.Receive(t, ended, "the end of the hold")
-	require.WithinDuration(t, deadline, end, 500*time.Millisecond, "told at its deadline")
+	require.False(t, end.Before(before), "told before its deadline")
+	require.Less(t, end.Sub(stopped), ttl+5*time.Second, "told at its deadline")
 	cluster.AssertLost(t, c.holder.Err(), etcdlock.ErrExpired)
 	for _, w := range c.waiting {
 		cluster.AssertLost(t, cluster.Receive(t, w, "a waiter's end").Err, etcdlock.ErrExpired)
@@ -103,13 +106,13 @@ func TestAWholeClusterAwayBeyondTheTTLEndsTheHoldAndTheWaitAndSessionsGoOn(t *te
 	require.Equal(t, etcdlock.StateLost, c.session.State())
 
 	f.RestartAll()
-	l, err := etcdlock.NewMutex(c.session, "lock").Lock(f.Within(15 * time.Second))
+	l, err := etcdlock.NewMutex(c.session, "lock").Lock(f.Ctx())
 	require.NoError(t, err)
 	require.NotEqual(t, lease, c.session.Lease())
 	require.Greater(t, l.Token(), c.holder.Token())
 	require.Equal(t, etcdlock.StateConnected, c.session.State())
 	cluster.Release(t, l)
-	f.Patience = 5 * time.Second // the restarted server gives old leases their full TTL
+	f.Patience = ttl + cluster.ExpirySlack // the restarted server gives old leases their full TTL
 }
 
 func TestNoLockIsGrantedTwiceWhileMembersComeAndGo(t *testing.T) {
@@ -120,7 +123,7 @@ func TestNoLockIsGrantedTwiceWhileMembersComeAndGo(t *testing.T) {
 	var workers []func() error
 	counts := make(chan int, 4)
 	for range 4 {
-		s := f.Session(f.Client(), 3*time.Second)
+		s := f.Session(f.Client(), cluster.LongTTL)
 		workers = append(workers, func() error {
 			n := 0
 			defer func() { counts <- n }()
@@ -134,7 +137,7 @@ func TestNoLockIsGrantedTwiceWhileMembersComeAndGo(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				end := h.Begin(l.Context(), s, l.Token())
+				end := h.Begin(l.Err, s, l.Token())
 				n++
 				end()
 				if err := l.Unlock(f.Ctx()); err != nil {

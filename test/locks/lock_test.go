@@ -39,7 +39,7 @@ func TestSessionsOfSeveralClientsExcludeEachOtherAndTheirTokensGrow(t *testing.T
 					m := etcdlock.NewMutex(s, "lock")
 					for range rounds {
 						err := m.Do(f.Ctx(), func(ctx context.Context, l *etcdlock.Lock) error {
-							defer h.Begin(l.Context(), s, l.Token())()
+							defer h.Begin(l.Err, s, l.Token())()
 							return cluster.Raise(ctx, c, "counter")
 						})
 						if err != nil {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/test/internal/cluster"
 )
@@ -16,26 +18,33 @@ func TestAKilledHoldersLockGoesToTheNextOneOnlyAfterTheLockDelay(t *testing.T) {
 	f := newFixture(t)
 	const ttl, delay = 2 * time.Second, 2 * time.Second
 	h := f.Start(cluster.HolderSettings{Lock: "lock", TTL: ttl, Delay: delay})
-	h.Next("held")
-	next := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), ttl), "lock"))
+	held := h.Next("held")
+	next := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock"))
 	f.WaitForKeys("lock", 2)
+	key, err := f.Admin.Get(f.Ctx(), held.Key)
+	require.NoError(t, err)
+	asked := time.Now()
+	left, err := f.Admin.TimeToLive(f.Ctx(), clientv3.LeaseID(key.Kvs[0].Lease))
+	require.NoError(t, err)
 	killed := time.Now()
 	h.Signal(syscall.SIGKILL)
 	l := cluster.Granted(t, next)
 	after := l.At.Sub(killed)
 	t.Logf("figure: TTL %v, lock-delay %v: held again %v after kill -9", ttl, delay, after)
-	require.Greater(t, after, ttl/2+delay, "a renewal is at most a third of the TTL old")
-	require.Less(t, after, ttl+delay+cluster.HandoverBound)
+	require.EqualValues(t, (ttl+delay)/time.Second, left.GrantedTTL)
+	require.GreaterOrEqual(t, l.At.Sub(asked), time.Duration(left.TTL)*time.Second, "what etcd said was left")
+	require.Less(t, after, ttl+delay+cluster.ExpirySlack)
 	cluster.Release(t, l.Handle)
 
-	h = f.Start(cluster.HolderSettings{Lock: "lock", TTL: ttl, Delay: delay})
+	const long = 20 * time.Second
+	h = f.Start(cluster.HolderSettings{Lock: "lock", TTL: ttl, Delay: long})
 	h.Next("held")
-	next = cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), ttl), "lock"))
+	next = cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock"))
 	f.WaitForKeys("lock", 2)
 	ended := time.Now()
 	h.Quit()
 	l = cluster.Granted(t, next)
-	require.Less(t, l.At.Sub(ended), time.Second, "in order there is no delay")
+	require.Less(t, l.At.Sub(ended), long, "in order there is no delay")
 	cluster.Release(t, l.Handle)
 }
 

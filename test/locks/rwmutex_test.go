@@ -111,7 +111,7 @@ func TestAWriterComesInAfterAReaderWasKilled(t *testing.T) {
 	const ttl = 2 * time.Second
 	h := f.Start(cluster.HolderSettings{Read: "rw", TTL: ttl})
 	first := h.Next("held")
-	m := etcdlock.NewRWMutex(f.Session(f.Client(), ttl), "rw")
+	m := etcdlock.NewRWMutex(f.Session(f.Client(), cluster.LongTTL), "rw")
 	beside, err := m.RLock(f.Ctx())
 	require.NoError(t, err)
 	require.NoError(t, beside.Unlock(f.Ctx()))
@@ -121,7 +121,7 @@ func TestAWriterComesInAfterAReaderWasKilled(t *testing.T) {
 	h.Signal(syscall.SIGKILL)
 	second := cluster.Granted(t, writer)
 	t.Logf("figure: TTL %v: written %v after kill -9 of a reader", ttl, second.At.Sub(killed))
-	require.Less(t, second.At.Sub(killed), ttl+cluster.HandoverBound)
+	require.Less(t, second.At.Sub(killed), ttl+cluster.ExpirySlack)
 	require.Greater(t, second.Handle.Token(), first.Token)
 	require.NoError(t, second.Handle.Unlock(f.Ctx()))
 }

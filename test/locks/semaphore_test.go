@@ -90,7 +90,7 @@ func TestThePermitsOfAKilledProcessAreFreeAfterItsTTL(t *testing.T) {
 	const ttl = 2 * time.Second
 	h := f.Start(cluster.HolderSettings{Permits: "jobs", TTL: ttl})
 	h.Next("held")
-	m := etcdlock.NewSemaphore(f.Session(f.Client(), ttl), "jobs", 3)
+	m := etcdlock.NewSemaphore(f.Session(f.Client(), cluster.LongTTL), "jobs", 3)
 	one, err := m.Acquire(f.Ctx(), 1)
 	require.NoError(t, err)
 	wait := cluster.InBackground(func() (*etcdlock.Permit, error) { return m.Acquire(f.Ctx(), 2) })
@@ -99,7 +99,7 @@ func TestThePermitsOfAKilledProcessAreFreeAfterItsTTL(t *testing.T) {
 	h.Signal(syscall.SIGKILL)
 	two := cluster.Granted(t, wait)
 	t.Logf("figure: TTL %v: permits free %v after kill -9", ttl, two.At.Sub(killed))
-	require.Less(t, two.At.Sub(killed), ttl+cluster.HandoverBound)
+	require.Less(t, two.At.Sub(killed), ttl+cluster.ExpirySlack)
 	require.NoError(t, one.Release(f.Ctx()))
 	require.NoError(t, two.Handle.Release(f.Ctx()))
 }

@@ -43,7 +43,7 @@ func TestAFleetMovesFromEtcdsPackageToCompat(t *testing.T) {
 				if err := m.Lock(f.Ctx()); err != nil {
 					return err
 				}
-				end := h.Begin(f.Ctx(), session, token())
+				end := h.Begin(f.Ctx().Err, session, token())
 				if err := cluster.Raise(f.Ctx(), c, "counter"); err != nil {
 					return err
 				}

@@ -22,11 +22,11 @@ func TestAMixedFleetExcludesEachOtherAndItsTokensGrow(t *testing.T) {
 	var h cluster.History
 	var workers []func() error
 	for range 2 {
-		ours := f.Session(f.Client(), 3*time.Second)
+		ours := f.Session(f.Client(), cluster.LongTTL)
 		workers = append(workers, func() error {
 			for range rounds {
 				err := etcdlock.NewMutex(ours, "lock").Do(f.Ctx(), func(ctx context.Context, l *etcdlock.Lock) error {
-					defer h.Begin(l.Context(), ours, l.Token())()
+					defer h.Begin(l.Err, ours, l.Token())()
 					return cluster.Raise(ctx, ours.Client(), "counter")
 				})
 				if err != nil {
@@ -44,7 +44,7 @@ func TestAMixedFleetExcludesEachOtherAndItsTokensGrow(t *testing.T) {
 				}
 				// What users of etcd's library take for a token: the revision of
 				// the acquisition.
-				end := h.Begin(f.Ctx(), theirs, m.Header().Revision)
+				end := h.Begin(f.Ctx().Err, theirs, m.Header().Revision)
 				if err := cluster.Raise(f.Ctx(), theirs.Client(), "counter"); err != nil {
 					return err
 				}
@@ -63,7 +63,7 @@ func TestAMixedFleetExcludesEachOtherAndItsTokensGrow(t *testing.T) {
 
 func TestALockGoesFromUsToEtcdsMutexAndBack(t *testing.T) {
 	f := newFixture(t)
-	ours := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	ours := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	theirs := concurrency.NewMutex(f.ForeignSession(), "lock")
 
 	l, err := ours.Lock(f.Ctx())
@@ -89,7 +89,7 @@ func TestALockGoesFromUsToEtcdsMutexAndBack(t *testing.T) {
 
 func TestAnElectionGoesFromUsToEtcdsElectionAndBack(t *testing.T) {
 	f := newFixture(t)
-	ours := etcdlock.NewElection(f.Session(f.Client(), 3*time.Second), "election")
+	ours := etcdlock.NewElection(f.Session(f.Client(), cluster.LongTTL), "election")
 	theirs := concurrency.NewElection(f.ForeignSession(), "election")
 
 	term, err := ours.Campaign(f.Ctx(), "ours")
@@ -127,7 +127,7 @@ func TestALockOfEtcdsLockServiceExcludesOurs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "lock/"+cluster.Hex(lease.ID), string(held.Key))
 
-	m := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock")
+	m := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock")
 	waiting := cluster.LockInBackground(f.Ctx(), m)
 	f.WaitForKeys("lock", 2)
 	cluster.StillWaiting(t, waiting, 100*time.Millisecond)
@@ -143,7 +143,7 @@ func TestAForeignHolderIsListedWithoutMetadata(t *testing.T) {
 	s := f.ForeignSession()
 	m := concurrency.NewMutex(s, "lock")
 	require.NoError(t, m.Lock(f.Ctx()))
-	entries, err := etcdlock.NewMutex(f.Session(f.Client(), 3*time.Second), "lock").Queue(f.Ctx())
+	entries, err := etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "lock").Queue(f.Ctx())
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, m.Key(), entries[0].Key)

@@ -60,11 +60,11 @@ func endOf(t *testing.T, l *etcdlock.Lock) error {
 
 func TestTheWatchesOfASessionShareAStreamAndHaveNoGoroutinesOfTheirOwn(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), 20*time.Second)
+	s := f.Session(f.Client(), cluster.LongTTL)
 	const n = 20
 	locks := f.holdMany(s, n)
 	// One that waits has its view.
-	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), 20*time.Second), "held/0"))
+	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "held/0"))
 	f.WaitForKeys("held/0", 2)
 	time.Sleep(time.Second) // the holds are watched by now
 	require.Equal(t, 2, running(ownStream), "one for each session")
@@ -82,8 +82,8 @@ func TestANamespacedWatcherIsAskedForTheWatches(t *testing.T) {
 	f := newFixture(t)
 	c := f.Client()
 	c.KV, c.Watcher, c.Lease = namespace.NewKV(c.KV, "ns/"), namespace.NewWatcher(c.Watcher, "ns/"), namespace.NewLease(c.Lease, "ns/")
-	locks := f.holdMany(f.Session(c, 20*time.Second), 3)
-	require.Eventually(t, func() bool { return running(clientWatch) == 3 }, 5*time.Second, 10*time.Millisecond)
+	locks := f.holdMany(f.Session(c, cluster.LongTTL), 3)
+	require.Eventually(t, func() bool { return running(clientWatch) == 3 }, cluster.Long, 10*time.Millisecond)
 	require.Zero(t, running(ownStream))
 	f.Delete("ns/" + locks[0].Key())
 	cluster.AssertLost(t, endOf(t, locks[0]), etcdlock.ErrEvicted)
@@ -94,7 +94,7 @@ func TestANamespacedWatcherIsAskedForTheWatches(t *testing.T) {
 func TestHoldsAreWatchedAgainAfterTheirStreamBroke(t *testing.T) {
 	f := newFixture(t)
 	c, proxy := f.Proxied()
-	locks := f.holdMany(f.Session(c, 20*time.Second), 200)
+	locks := f.holdMany(f.Session(c, cluster.LongTTL), 200)
 	time.Sleep(time.Second)
 	proxy.Drop()
 	time.Sleep(3 * time.Second)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -92,6 +93,38 @@ func Granted[H any](t *testing.T, out <-chan Outcome[H]) Outcome[H] {
 	return o
 }
 
+// LockAfter is LockInBackground that fails if, when the lock is granted, the hold before still stands
+// by its own account. That looks at the clock, and depends on no timer and no goroutine.
+func LockAfter(ctx context.Context, m *etcdlock.Mutex, before etcdlock.Held) <-chan Outcome[*etcdlock.Lock] {
+	return InBackground(func() (*etcdlock.Lock, error) {
+		l, err := m.Lock(ctx)
+		if err == nil && before.Err() == nil {
+			return l, errBoth
+		}
+		return l, err
+	})
+}
+
+// CampaignAfter is CampaignInBackground that fails as LockAfter does.
+func CampaignAfter(ctx context.Context, e *etcdlock.Election, value string, before etcdlock.Held) <-chan Outcome[*etcdlock.Term] {
+	return InBackground(func() (*etcdlock.Term, error) {
+		term, err := e.Campaign(ctx, value)
+		if err == nil && before.Err() == nil {
+			return term, errBoth
+		}
+		return term, err
+	})
+}
+
+var errBoth = errors.New("it was granted while the hold before stood")
+
+// AssertEndedAt fails if a hold was over before its deadline, or was told so much later.
+func AssertEndedAt(t *testing.T, deadline, end time.Time) {
+	t.Helper()
+	const precise, late = 10 * time.Millisecond, 5 * time.Second // it is told by a timer and a goroutine
+	assert.WithinRange(t, end, deadline.Add(-precise), deadline.Add(late), "told at its deadline")
+}
+
 // StillWaiting fails if the call returned within the time.
 func StillWaiting[H any](t *testing.T, out <-chan Outcome[H], during time.Duration) {
 	t.Helper()
@@ -119,27 +152,32 @@ type History struct {
 }
 
 type span struct {
-	session  any // holds of one session may share a token
+	err      func() error // why it is over
+	session  any          // holds of one session may share a token
 	token    int64
 	from, to time.Time
 }
 
-// Begin notes a hold. The returned function is called right before its release;
-// when the hold's context ends earlier, that counts.
-func (h *History) Begin(held context.Context, session any, token int64) (end func()) {
-	s := &span{session: session, token: token, from: time.Now()}
+// Begin notes a hold, whose own account of itself is err. The returned function is called right
+// before its release. A hold that gave no error when the next one began has overlapped with it: a
+// hold looks at the clock itself, so that a machine under load makes no overlap of a late timer.
+func (h *History) Begin(err func() error, session any, token int64) (end func()) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := &span{session: session, token: token, from: time.Now(), err: err}
+	for _, o := range h.holds {
+		if o.to.IsZero() && o.err() != nil {
+			o.to = s.from
+		}
+	}
 	h.holds = append(h.holds, s)
-	h.mu.Unlock()
-	over := func() {
+	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if s.to.IsZero() {
 			s.to = time.Now()
 		}
 	}
-	context.AfterFunc(held, over)
-	return over
 }
 
 // Len is how many holds there were.

@@ -73,7 +73,7 @@ func hold(out *json.Encoder) error {
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Long)
 	defer cancel()
 	opts := []etcdlock.SessionOption{etcdlock.WithTTL(set.TTL), etcdlock.WithLockDelay(set.Delay)}
 	if set.Detect {

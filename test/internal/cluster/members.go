@@ -44,5 +44,5 @@ func (f *Fixture) Renewed(deadline func() time.Time) {
 	f.t.Helper()
 	before := deadline()
 	require.Eventually(f.t, func() bool { return deadline().After(before.Add(100 * time.Millisecond)) },
-		10*time.Second, 5*time.Millisecond, "no renewal was answered")
+		Long, 5*time.Millisecond, "no renewal was answered")
 }

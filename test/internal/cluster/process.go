@@ -13,11 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// HandoverBound is how long after its TTL a dead holder's lock goes to the next
-// one: etcd looks for expired leases every 500 ms; the rest is slack for a machine
-// under load.
-const HandoverBound = 600*time.Millisecond + 500*time.Millisecond
-
 // Holder is a running holder process.
 type Holder struct {
 	t       *testing.T
