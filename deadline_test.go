@@ -196,6 +196,26 @@ func TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp(t *testing.T) {
 	}
 }
 
+// A machine sleeps until shortly before the deadline. Its timers are late by that, and what is held
+// has to end before the lease does.
+func TestAMachineThatSleptUntilShortlyBeforeItsDeadlineKnowsItWithinTheMargin(t *testing.T) {
+	for ttl, margin := range map[time.Duration]time.Duration{5 * time.Second: 150 * time.Millisecond, time.Second: 0, 10 * time.Second: 0, time.Minute: 10 * time.Millisecond} {
+		simulate(t, func(w *world) {
+			clock := &movable{start: time.Now()}
+			s := w.session("a", WithClock(clock.now), WithTTL(ttl), WithMargin(margin))
+			l := w.lock(NewMutex(s, "m"))
+			w.Client("a").Cut() // no renewal is in time
+			margin := w.LeaseExpiry(s.Lease()).Sub(l.Deadline())
+			clock.sleep(time.Until(l.Deadline()) - time.Millisecond)
+			expires := time.Now().Add(time.Millisecond)
+			<-l.Done()
+			require.Less(w, time.Since(expires), margin/2)
+			w.Client("a").Heal()
+			w.pass(time.Second)
+		})
+	}
+}
+
 // trap C6
 func TestTheTTLThatEtcdGrantedCounts(t *testing.T) {
 	simulate(t, func(w *world) {

@@ -120,7 +120,7 @@ func (c *runConfig) afterLoss(l *lease.Lease) time.Duration {
 // its lease is renewed, and comes near when it is not, so it is read again each time; at
 // least every eighth of the margin, as timers stand still while the machine sleeps.
 func (g *guard) within(done <-chan struct{}, d time.Duration, eighths int) bool {
-	look := max(min(250*time.Millisecond, g.term.tenure.lease.Margin()/8), time.Millisecond)
+	look := g.term.tenure.lease.Slice() / 2
 	until, lost := time.Now().Add(d), g.term.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

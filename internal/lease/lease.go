@@ -261,8 +261,14 @@ func (l *Lease) look() {
 // still while the machine sleeps, the lease in etcd does not. With the slices a
 // machine that wakes up is told within one of them, and not after all the rest.
 func (l *Lease) untilLook() time.Duration {
-	slice := min(max(l.TTL()/20, 100*time.Millisecond), 500*time.Millisecond)
-	return min(max(l.validUntil-l.cfg.Clock(), 0), slice)
+	return min(max(l.validUntil-l.cfg.Clock(), 0), l.Slice())
+}
+
+// Slice is the longest time for which a timer may be relied on: a quarter of the margin
+// without the delay, at most half a second. Even if the machine has slept until shortly before
+// the deadline, most of the margin is left then.
+func (l *Lease) Slice() time.Duration {
+	return min(max((l.margin-l.cfg.Delay)/4, time.Millisecond), 500*time.Millisecond)
 }
 
 // Revoke ends the lease in etcd, and all keys under it with it, in one request.
