@@ -239,10 +239,11 @@ func (r *fleetReferee) changed(rev int64, ev *mvccpb.Event) {
 	for _, holds := range r.holds {
 		for _, h := range holds {
 			switch {
-			case entryOf(h.key, h.place) != entry || h.over():
-			case r.admin:
+			case entryOf(h.key, h.place) != entry:
+			case r.admin: // also if it is over, and its work has a part of the margin to return in
 				h.evicted = true
 				r.notef("%s on %s cannot know that yet", h.who, h.name)
+			case h.over():
 			case h.err == nil:
 				h.gone = true
 			default:
