@@ -137,9 +137,13 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 		// stream was resumed: at most those of the key and of the asks of each name.
 		watches += float64(2 * len(fleetNames))
 	}
+	streams := 1.0 // of the client, however many sessions there are
+	if p.session.cfg.remote == nil {
+		streams = leases // clientv3's own Lease has a stream for each renewal that is under way
+	}
 	for what, bound := range map[string][2]float64{
 		"requests a minute": {requests, 1.3*renewals + 60},
-		"renewal streams":   {float64(open.Renewals), 1}, // of the client, however many sessions there are
+		"renewal streams":   {float64(open.Renewals), streams},
 		"watches":           {float64(open.Watches), watches},
 	} {
 		p.cover.atMost(what+" of a process", bound[0])

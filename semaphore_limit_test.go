@@ -309,3 +309,22 @@ func TestALimitThatChangesAllTheTimeIsKept(t *testing.T) {
 		})
 	}
 }
+
+// A process took a lease over, with a permit of its former one, and does not know that the limit is smaller now. It hears
+// so from the transaction that finds that permit; then the queue is empty, and it wants more than there is.
+func TestMoreThanASmallerLimitIsNeverGrantedWhoeverIsThere(t *testing.T) {
+	for _, ask := range []func(*Semaphore, context.Context, int) (*Permit, error){(*Semaphore).TryAcquire, (*Semaphore).Acquire} {
+		simulate(t, func(w *world) {
+			a := w.session("a")
+			_, err := NewSemaphore(a, "sem", 3).Acquire(w.ctx, 1)
+			require.NoError(w, err)
+			s := w.session("a2", WithLease(w.orphan(a)))
+			require.NoError(w, NewSemaphore(w.session("b"), "sem", 3).SetLimit(w.ctx, 1))
+			_, err = ask(NewSemaphore(s, "sem", 3), w.ctx, 3)
+			require.ErrorIs(w, err, ErrInvalidPermits)
+			p, err := ask(NewSemaphore(s, "sem", 3), w.ctx, 1)
+			require.NoError(w, err)
+			require.NoError(w, p.Release(w.ctx))
+		})
+	}
+}

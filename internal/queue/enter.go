@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -235,6 +236,9 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				return nil
 			}
 			w.heed(resp)
+			if err := q.never(w); err != nil { // by what is known now
+				return err
+			}
 			if own := resp.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
 				adopted = true
 				e, err = q.adopt(ctx, q.key(w), w, own)
@@ -261,6 +265,16 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 		err = q.RewriteFor(ctx, e, w)
 	}
 	return e, unsure, err
+}
+
+// never tells why an entry with this value may not go in even where there is nobody else.
+func (q *Queue) never(w Want) error {
+	if w.Rule == nil {
+		return nil
+	}
+	next := newEntry(q.key(w), w, math.MaxInt64)
+	_, err := next.blocker(next.kv(w.Value), nil)
+	return err
 }
 
 // tryEnter is one transaction, which writes if a comparison holds.
