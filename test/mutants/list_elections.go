@@ -136,9 +136,9 @@ var electionMutations = []mutation{
 		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "the search for a condemned record goes on when its stream breaks",
+		takesOut: "the search for a condemned record is tried again",
 		edits: []edit{
-			{"queue.(*Queue).Changes", "if !more || w.cancelled", "if true || w.cancelled"},
+			{"queue.(*Queue).Changes", "if sleep(ctx, pause(failed, 0)) != nil {", "if true || sleep(ctx, pause(failed, 0)) != nil {"},
 		},
 		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
 	},
