@@ -128,8 +128,8 @@ chaos: ## real faults on real processes, etcd's own sessions beside: ROUNDS=n of
 	@cd test/chaos && go run . -rounds $(ROUNDS) $(NEMESES)
 
 OPS ?= 1000
-mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each
-	@cd test && ETCDLOCK_MIXED_OPS=$(OPS) go test -race -count 1 -timeout 0 -v -run TestFleets ./mixed | grep -v '^=== '
+mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each, and beside the revision BASE of itself
+	@set -o pipefail; cd test && ETCDLOCK_MIXED_OPS=$(OPS) ETCDLOCK_MIXED_BASE=$(BASE) go test -race -count 1 -timeout 0 -v -run 'TestFleets|TestRevisions' ./mixed | grep -v '^=== '
 
 servers: ## a table: the tests on etcd processes of several versions, which it builds once: SERVERS="v3.5.35 debian" for some
 	@cd test && go run ./servers $(SERVERS)

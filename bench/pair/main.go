@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/etcdproc"
 	"github.com/etcdlock/etcdlock/internal/procs"
+	"github.com/etcdlock/etcdlock/internal/revision"
 )
 
 // row is what is measured: for how long, and what it is.
@@ -91,8 +91,7 @@ func run(ctx context.Context, base string, rounds, nodes int, limit float64, onl
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	binaries, remove, err := build(ctx, dir, base)
-	defer remove()
+	then, now, err := revision.Build(ctx, dir, base, "bench", "pair/subject")
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +107,7 @@ func run(ctx context.Context, base string, rounds, nodes int, limit float64, onl
 	}
 	defer cluster.Stop()
 	var both [2]*subject
-	for i, binary := range binaries {
+	for i, binary := range []string{then, now} {
 		if both[i], err = start(&kids, binary, cluster.Endpoints()); err != nil {
 			return 0, err
 		}
@@ -151,50 +150,6 @@ func report(base string, wanted []row, figures [][2][]float64, ratios [][]float6
 	_ = w.Flush()
 	fmt.Println("Microseconds for each operation, or bytes; less is better. Medians of the rounds.")
 	return worse
-}
-
-// build builds the subject against the base revision and against the working tree.
-func build(ctx context.Context, dir, base string) (binaries [2]string, remove func(), err error) {
-	remove = func() {}
-	top, err := command(ctx, ".", "git", "rev-parse", "--show-toplevel")
-	if err != nil {
-		return binaries, remove, err
-	}
-	top = strings.TrimSpace(top)
-	tree := filepath.Join(dir, "base")
-	if _, err := command(ctx, top, "git", "worktree", "add", "--detach", tree, base); err != nil {
-		return binaries, remove, err
-	}
-	remove = func() { _, _ = command(context.WithoutCancel(ctx), top, "git", "worktree", "remove", "--force", tree) }
-	// The program is the same; the library is the base's.
-	program := filepath.Join(tree, "bench", "pair", "subject")
-	text, err := os.ReadFile(filepath.Join(top, "bench", "pair", "subject", "main.go"))
-	if err == nil {
-		err = errors.Join(os.MkdirAll(program, 0o700), os.WriteFile(filepath.Join(program, "main.go"), text, 0o600))
-	}
-	if err != nil {
-		return binaries, remove, err
-	}
-	for i, tree := range []string{tree, top} {
-		binaries[i] = filepath.Join(dir, "subject"+strconv.Itoa(i))
-		if _, err := command(ctx, filepath.Join(tree, "bench"), "go", "build", "-o", binaries[i], "./pair/subject"); err != nil {
-			return binaries, remove, err
-		}
-	}
-	return binaries, remove, nil
-}
-
-func command(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%v: %w\n%s", cmd, err, stderr.String())
-	}
-	return string(out), err
 }
 
 // subject is a running one.

@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		os.Setenv("TMPDIR", dir)
 		code := m.Run()
+		defer func() { _ = os.RemoveAll(mateDir) }() // nothing for ""
 		defer kids.EndAll()
 		if shared != nil {
 			shared.Stop()
