@@ -57,7 +57,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 			}),
 		}
 		run := w.run(NewElection(s, "led by a", WithPriority(1), WithTakeover(time.Second)), nil,
-			WithStopTimeout(time.Second), WithProgress(time.Hour), WithHealthCheck(time.Second, 3, func(context.Context) error { return nil }))
+			WithStopTimeout(time.Second), WithProgress(time.Hour), WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: func(context.Context) error { return nil }}))
 		term := run.term()
 		w.pass(time.Minute)
 		for _, p := range waits {

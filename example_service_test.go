@@ -46,7 +46,7 @@ func ExampleWithMonitor() {
 		etcdlock.WithStopTimeout(3*time.Second), // three quarters of the margin, which is what work has after a loss
 		etcdlock.WithExitWhenStuck(),
 		etcdlock.WithProgress(time.Minute),
-		etcdlock.WithHealthCheck(time.Second, 3, func(context.Context) error { return nil }),
+		etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: time.Second, Failures: 3, Check: func(context.Context) error { return nil }}),
 	)
 	if !errors.Is(err, context.Canceled) {
 		log.Fatal(err)

@@ -337,13 +337,13 @@ func (e exiting) applyRun(c *runConfig) {
 func (p *process) withExit(string) RunOption { return exiting{p} }
 
 func (p *process) withHealthCheck(every healthEvery) RunOption {
-	return WithHealthCheck(every.interval, every.failures, func(context.Context) error {
+	return WithHealthCheck(HealthCheck{Interval: every.interval, Failures: every.failures, Check: func(context.Context) error {
 		if n := p.healthy.Load(); n < 0 {
 			p.healthy.Store(n + 1)
 			return errors.New("the fleet has it fail")
 		}
 		return nil
-	})
+	}})
 }
 
 func (p *process) withOnLeader(string) RunOption {

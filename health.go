@@ -21,10 +21,10 @@ type health struct {
 	changed chan struct{} // closed, and replaced, when well is set
 }
 
-func newHealth(cfg runConfig) *health {
+func newHealth(h HealthCheck) *health {
 	return &health{
-		check: cfg.check, interval: cfg.interval, told: func(error) {},
-		verdict: verdict{failures: cfg.failures, need: 1}, changed: make(chan struct{}),
+		check: h.Check, interval: h.Interval, told: func(error) {},
+		verdict: verdict{failures: h.Failures, need: 1}, changed: make(chan struct{}),
 	}
 }
 

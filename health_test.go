@@ -43,7 +43,7 @@ func TestAnUnhealthyLeaderResignsWhenItsWorkHasReturned(t *testing.T) {
 			require.NoError(w, term.Err())
 			returned = time.Now()
 			return errWork // ends nothing
-		}, WithHealthCheck(time.Second, 3, p.check))
+		}, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: p.check}))
 		term := run.term()
 		next := w.candidate(NewElection(w.session("b"), "e"), "B")
 		w.pass(time.Minute)
@@ -71,7 +71,7 @@ func TestAnUnhealthyCandidateDoesNotStand(t *testing.T) {
 	simulate(t, func(w *world) {
 		var p patient
 		p.sick.Store(true)
-		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 2, p.check))
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 2, Check: p.check}))
 		w.pass(time.Minute)
 		w.empty("e")
 		require.Empty(w, run.terms)
@@ -82,7 +82,7 @@ func TestAnUnhealthyCandidateDoesNotStand(t *testing.T) {
 		run.end()
 
 		leader := w.campaign(NewElection(w.session("b"), "e"), "B")
-		run = w.run(NewElection(w.session("c"), "e"), nil, WithHealthCheck(time.Second, 2, p.check))
+		run = w.run(NewElection(w.session("c"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 2, Check: p.check}))
 		w.pass(5 * time.Second)
 		require.Equal(w, []string{"B", "of c"}, w.values("e"))
 		p.sick.Store(true)
@@ -98,7 +98,7 @@ func TestAnUnhealthyCandidateDoesNotStand(t *testing.T) {
 func TestAHealthCheckThatHangsHasFailed(t *testing.T) {
 	simulate(t, func(w *world) {
 		var p patient
-		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 3, p.check))
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: p.check}))
 		term := run.term()
 		w.pass(time.Minute)
 		hang, checks := make(chan struct{}), p.checks.Load()
@@ -163,12 +163,12 @@ func TestFlappingHealthIsDamped(t *testing.T) {
 	simulate(t, func(w *world) {
 		var n atomic.Int64
 		terms := 0
-		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 1, func(context.Context) error {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error {
 			if n.Add(1)%10 == 0 {
 				return errSick
 			}
 			return nil
-		}))
+		}}))
 		for range 60 {
 			w.pass(time.Minute)
 			terms += len(run.terms)

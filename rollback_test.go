@@ -248,7 +248,7 @@ func TestObserversBeginAgainAfterARollback(t *testing.T) {
 				s := w.sessions[0]
 				var monitor Monitor
 				var told []string
-				run := w.run(NewElection(w.session("never"), "e"), untilOver, WithMonitor(&monitor), WithHealthCheck(time.Second, 1, neverWell),
+				run := w.run(NewElection(w.session("never"), "e"), untilOver, WithMonitor(&monitor), WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: neverWell}),
 					WithOnLeader(func(l Leader) { told = append(told, l.Value) }))
 				defer run.end()
 				o := w.observe(NewElection(s, "e"), 0)

@@ -98,8 +98,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if r.cfg.onLeader != nil || r.cfg.monitor != nil {
 		helpers.Go(func() { r.observe(beside, seen) })
 	}
-	if r.cfg.check != nil {
-		r.health = newHealth(r.cfg)
+	if r.cfg.health != nil {
+		r.health = newHealth(*r.cfg.health)
 		r.health.told = r.cfg.monitor.health
 		helpers.Go(func() { r.health.run(beside) })
 	}

@@ -24,12 +24,12 @@ func TestAHealthCheckThatCallsGoexitHasFailed(t *testing.T) {
 			<-ctx.Done()
 			causes <- context.Cause(ctx)
 			return nil
-		}, WithHealthCheck(time.Second, 2, func(context.Context) error {
+		}, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 2, Check: func(context.Context) error {
 			if exits.Load() {
 				runtime.Goexit()
 			}
 			return nil
-		}))
+		}}))
 		run.term()
 		exits.Store(true)
 		cause := <-causes
@@ -83,7 +83,7 @@ func TestAfterWorkThatCallsGoexitNothingIsLeft(t *testing.T) {
 		"plain": nil,
 		"all options": {
 			WithStopTimeout(time.Second), WithProgress(time.Minute), WithOnRole(func(Role) {}), WithOnLeader(func(Leader) {}),
-			WithHealthCheck(time.Second, 1, func(context.Context) error { return nil }),
+			WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error { return nil }}),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestAPanicOfACallbackEndsTheProgram(t *testing.T) {
 	const env = "ETCDLOCK_TEST_PANIC"
 	callbacks := map[string]func(d *deaf) []RunOption{
 		"check": func(*deaf) []RunOption {
-			return []RunOption{WithHealthCheck(time.Second, 1, func(context.Context) error { panic("of check") })}
+			return []RunOption{WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error { panic("of check") }})}
 		},
 		"role":   func(*deaf) []RunOption { return []RunOption{WithOnRole(func(Role) { panic("of role") })} },
 		"leader": func(*deaf) []RunOption { return []RunOption{WithOnLeader(func(Leader) { panic("of leader") })} },

@@ -160,7 +160,7 @@ func TestWorkThatStopsInItsShareOfTheMarginIsNotStuck(t *testing.T) {
 					}
 					return nil
 				}, WithStopTimeout(c.stop), exitBy(func(int) { w.Error("it had time") }), WithProgress(time.Minute),
-					WithHealthCheck(time.Second, 3, check), WithMonitor(&monitor))
+					WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: check}), WithMonitor(&monitor))
 				term := run.term()
 				require.Equal(w, c.told, monitor.Status().StopAfterLoss)
 				w.pass(time.Second)

@@ -218,8 +218,11 @@ func TestRunRefusesOptionsThatCannotWork(t *testing.T) {
 		check := func(context.Context) error { return nil }
 		for _, opts := range [][]RunOption{
 			{WithStopTimeout(-1)}, {WithProgress(-1)}, {WithExitWhenStuck()}, {WithOnStuck(func(StuckTerm) {})},
-			{WithHealthCheck(time.Second, 0, check)}, {WithHealthCheck(0, 1, check)}, {WithHealthCheck(time.Second, -1, check)},
-			{WithHealthCheck(time.Second, 1, nil)},
+			{WithHealthCheck(HealthCheck{})},
+			{WithHealthCheck(HealthCheck{Interval: time.Second, Check: check})},
+			{WithHealthCheck(HealthCheck{Failures: 1, Check: check})},
+			{WithHealthCheck(HealthCheck{Interval: time.Second, Failures: -1, Check: check})},
+			{WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1})},
 		} {
 			err := e.Run(w.ctx, "A", func(context.Context, *Term) error { panic("must not lead") }, opts...)
 			require.ErrorIs(w, err, ErrInvalidOption)
@@ -302,7 +305,7 @@ func cutLeader(s string) (string, bool) {
 func TestRunWaitsForItsLastHealthCheck(t *testing.T) {
 	simulate(t, func(w *world) {
 		var returned time.Time
-		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 3, func(ctx context.Context) error {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: func(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				time.Sleep(10 * time.Second)
@@ -310,7 +313,7 @@ func TestRunWaitsForItsLastHealthCheck(t *testing.T) {
 			case <-time.After(900 * time.Millisecond):
 			}
 			return nil
-		}))
+		}}))
 		run.term()
 		w.pass(300 * time.Millisecond)
 		run.end()
@@ -335,7 +338,7 @@ func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 					left = append(left, "callback")
 				}
 			}),
-			WithHealthCheck(time.Second, 3, func(ctx context.Context) error {
+			WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 3, Check: func(ctx context.Context) error {
 				select {
 				case <-ctx.Done(): // the last one
 					time.Sleep(100 * time.Millisecond)
@@ -343,7 +346,7 @@ func TestNothingOfARunIsLeftWhenItReturns(t *testing.T) {
 				case <-time.After(900 * time.Millisecond):
 				}
 				return nil
-			}))
+			}}))
 		run.term()
 		w.pass(time.Minute + 300*time.Millisecond) // a check is under way
 		run.cancel()

@@ -330,7 +330,7 @@ func TestRunNeverHasTwoLeadersAtWorkWhateverTheWeather(t *testing.T) {
 		"all options": func(r *rand.Rand) []RunOption {
 			return []RunOption{
 				WithStopTimeout(5 * time.Second), WithProgress(4 * time.Second), WithMonitor(new(Monitor)),
-				WithHealthCheck(500*time.Millisecond, 2, func(ctx context.Context) error {
+				WithHealthCheck(HealthCheck{Interval: 500 * time.Millisecond, Failures: 2, Check: func(ctx context.Context) error {
 					switch r.IntN(8) {
 					case 0, 1:
 						return errWork
@@ -338,7 +338,7 @@ func TestRunNeverHasTwoLeadersAtWorkWhateverTheWeather(t *testing.T) {
 						<-ctx.Done()
 					}
 					return nil
-				}),
+				}}),
 			}
 		},
 	} {

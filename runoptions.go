@@ -22,9 +22,7 @@ type runConfig struct {
 	exits    bool
 	exit     func(code int) // os.Exit, but in tests
 
-	check    func(context.Context) error // nil: always healthy
-	interval time.Duration
-	failures int
+	health *HealthCheck // nil: always healthy
 
 	onLeader func(Leader)
 	onRole   func(Role)
@@ -47,8 +45,8 @@ func (c *runConfig) validate() error {
 		return fmt.Errorf("%w: time without progress %v is negative", ErrInvalidOption, c.progress)
 	case c.stop == 0 && (c.exits || c.stuck != nil):
 		return fmt.Errorf("%w: from when on is a function stuck? Add WithStopTimeout", ErrInvalidOption)
-	case c.failures != 0 && (c.check == nil || c.interval <= 0 || c.failures < 0):
-		return fmt.Errorf("%w: a health check needs a function, an interval and a number of failures, each above 0", ErrInvalidOption)
+	case c.health != nil && (c.health.Check == nil || c.health.Interval <= 0 || c.health.Failures <= 0):
+		return fmt.Errorf("%w: WithHealthCheck needs a Check, and an Interval and Failures above 0", ErrInvalidOption)
 	}
 	return nil
 }
@@ -117,24 +115,30 @@ func WithProgress(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.progress = d })
 }
 
-// WithHealthCheck makes [Election.Run] take part only while check returns nil. It is
-// called at once, and then every interval, with a context that ends after the interval;
-// a check that has not returned by then has failed, and the next one begins when it has.
-// A check that calls [runtime.Goexit] has failed. A panic in it is not recovered, and so ends
-// the program; so does one in any callback of a Run.
+// HealthCheck is the check of [WithHealthCheck]. All of its fields are needed.
+type HealthCheck struct {
+	Interval time.Duration // between two calls of Check, and the time that a call may take
+	Failures int           // in a row that make a process unhealthy
+
+	// Check returns nil while the process is able to lead. Its context ends after the Interval.
+	Check func(ctx context.Context) error
+}
+
+// WithHealthCheck makes [Election.Run] campaign and lead only while a check returns nil. The check
+// is called at once, and then every Interval. A check that has not returned within the Interval
+// has failed, and the next one begins when it has returned. A check that calls [runtime.Goexit]
+// has failed. A panic in it is not recovered and ends the program, as a panic in any callback of
+// Run does.
 //
-// Nobody stands before the first check has passed. After so many failures in a row a
-// candidate leaves the line; a leader's function is told to stop by [ErrUnhealthy], and
-// when it has returned Run resigns. Run takes part again after as many passes in a row;
-// of a check that soon fails again twice as many are asked, then four times, up to 32
-// times as many, until it has passed ten times as often as it was asked to.
-func WithHealthCheck(interval time.Duration, failures int, check func(context.Context) error) RunOption {
-	return runOptionFunc(func(c *runConfig) {
-		c.interval, c.failures, c.check = interval, failures, check
-		if failures == 0 {
-			c.failures = -1 // asked for, and not possible
-		}
-	})
+// Run does not campaign before the first check has passed. After as many failures in a row as
+// Failures says a candidate leaves the queue, and the context of a leader's function ends with
+// [ErrUnhealthy]; Run resigns when the function has returned. Run campaigns again after as many
+// passes in a row. If the check soon fails again, twice as many passes are needed, then four times
+// as many, up to 32 times as many, until it has passed ten times as often as it had to.
+//
+// Run returns [ErrInvalidOption] without a Check, an Interval or a number of Failures.
+func WithHealthCheck(h HealthCheck) RunOption {
+	return runOptionFunc(func(c *runConfig) { c.health = &h })
 }
 
 // WithOnLeader sets what is called with each observation of who leads, be it this

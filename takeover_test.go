@@ -81,7 +81,7 @@ func TestACandidateThatCannotLeadDisturbsNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		run := w.run(w.takingOver("low", 0, 5*time.Second), nil)
 		term := run.term()
-		sick := w.run(w.takingOver("sick", 1, 0), nil, WithHealthCheck(time.Second, 1, func(context.Context) error { return errWork }))
+		sick := w.run(w.takingOver("sick", 1, 0), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error { return errWork }}))
 		w.pass(time.Minute)
 		sick.end()
 		require.NoError(w, term.Err())

@@ -70,12 +70,12 @@ var WireElections = []WireScenario{
 	}},
 	{"Election: Run leaves the queue while it is unhealthy", func(w *Wire) {
 		var sick atomic.Bool
-		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(time.Second, 1, func(context.Context) error {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithHealthCheck(HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error {
 			if sick.Load() {
 				return errWork
 			}
 			return nil
-		}))
+		}}))
 		run.term()
 		w.Step("the check fails")
 		sick.Store(true)

@@ -31,7 +31,7 @@ func schedule(ctx context.Context, client *clientv3.Client,
 		etcdlock.WithStopTimeout(3*time.Second), // three quarters of the margin
 		etcdlock.WithExitWhenStuck(),            // code 70, if work runs on after that
 		etcdlock.WithProgress(time.Minute),      // work calls term.Progress()
-		etcdlock.WithHealthCheck(time.Second, 3, check),
+		etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: time.Second, Failures: 3, Check: check}),
 		etcdlock.WithMonitor(&monitor))
 }
 

@@ -167,12 +167,12 @@ func TestWhatIsUnhealthyOrStuckSaysSo(t *testing.T) {
 		stop := a.run("a", func(context.Context, *etcdlock.Term) error {
 			<-let // deaf
 			return nil
-		}, etcdlock.WithStopTimeout(5*time.Second), etcdlock.WithHealthCheck(time.Second, 2, func(context.Context) error {
+		}, etcdlock.WithStopTimeout(5*time.Second), etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: time.Second, Failures: 2, Check: func(context.Context) error {
 			if sick.Load() {
 				return errors.New("no disk")
 			}
 			return nil
-		}))
+		}}))
 		a.answers("/readyz", 200)
 		sick.Store(true)
 		time.Sleep(3 * time.Second)

@@ -42,7 +42,7 @@ func (h *health) options(name string) []etcdlock.RunOption {
 		return nil
 	}
 	var told verdict
-	return []etcdlock.RunOption{etcdlock.WithHealthCheck(h.interval, h.failures, func(ctx context.Context) (err error) {
+	return []etcdlock.RunOption{etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: h.interval, Failures: h.failures, Check: func(ctx context.Context) (err error) {
 		defer func() {
 			if !errors.Is(ctx.Err(), context.Canceled) { // etcdlock is ending
 				told.tell(name, h.failures, err)
@@ -57,7 +57,7 @@ func (h *health) options(name string) []etcdlock.RunOption {
 			return fmt.Errorf("--health: %w: %s", err, printable(strings.TrimSpace(string(out))))
 		}
 		return nil
-	})}
+	}})}
 }
 
 // verdict is what was told about the health of a candidate: a line for each change.

@@ -58,10 +58,10 @@ func (s *server) run(ctx context.Context, name string, turn time.Duration) error
 		func(ctx context.Context, term *etcdlock.Term) error { return s.primary(ctx, term, turn) },
 		etcdlock.WithMonitor(&s.monitor),
 		// A server that cannot serve does not stand.
-		etcdlock.WithHealthCheck(time.Second, 3, func(ctx context.Context) error {
+		etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: time.Second, Failures: 3, Check: func(ctx context.Context) error {
 			_, err := s.client.Get(ctx, noteKey)
 			return err
-		}),
+		}}),
 		etcdlock.WithOnRole(func(r etcdlock.Role) { fmt.Printf("%s is %v\n", s.id, r) }),
 	)
 }

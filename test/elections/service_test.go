@@ -140,12 +140,12 @@ func TestAnUnhealthyLeaderMakesRoomForAHealthyOne(t *testing.T) {
 				<-ctx.Done()
 				time.Sleep(50 * time.Millisecond) // the work ends after it is told to
 				return nil
-			}, etcdlock.WithStopTimeout(10*time.Second), etcdlock.WithHealthCheck(50*time.Millisecond, 2, func(context.Context) error {
+			}, etcdlock.WithStopTimeout(10*time.Second), etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: 50 * time.Millisecond, Failures: 2, Check: func(context.Context) error {
 				if sick.Load() {
 					return errors.New("sick")
 				}
 				return nil
-			}))
+			}}))
 		}()
 	}
 	other := map[string]string{"a": "b", "b": "a"}
