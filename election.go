@@ -102,7 +102,7 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 }
 
 // Resign ends the term, so that the next candidate can lead. For what it blocks on
-// and what its errors mean see [Lock.Unlock]. Work that must not overlap with the
+// and what its errors mean, such as [ErrUnconfirmed], see [Lock.Unlock]. Work that must not overlap with the
 // next leader's has to have ended before.
 func (t *Term) Resign(ctx context.Context) error {
 	return opError("resign from", t.Name(), t.release(ctx))

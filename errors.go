@@ -61,6 +61,19 @@ var (
 	// returned by a second Unlock or Resign.
 	ErrReleased = lockerr.ErrReleased
 
+	// ErrUnconfirmed is matched by the error of an Unlock, Release, Resign or Transfer that etcd has
+	// not confirmed. The hold is over in this process, and it lasted until the release: no other
+	// session could hold before. From the release on there is no deadline to rely on, as another
+	// session may hold as soon as the key is gone. The session deletes the key in the background
+	// until etcd has confirmed that, or the lease has ended: waiters of other sessions wait
+	// until then, at most [Session.LeaseTTL] after the last renewal that etcd has answered.
+	// Nothing is left for the caller to do.
+	//
+	// The same error tells why: the error of the context; what etcd refuses, such as the permission to
+	// delete the key; or [ErrLost] or [ErrSessionClosed] if the lease ended after the release, so
+	// that the key goes with it. Without ErrUnconfirmed, ErrLost says that the hold was lost before.
+	ErrUnconfirmed = lockerr.ErrUnconfirmed
+
 	// ErrSessionClosed is returned by everything that needs a session after
 	// Close, and is the reason why a hold ended that Close released.
 	ErrSessionClosed = lockerr.ErrSessionClosed

@@ -34,12 +34,14 @@ func ExampleLock_Unlock() {
 	switch {
 	case err == nil:
 		fmt.Println("released")
+	case errors.Is(err, etcdlock.ErrUnconfirmed):
+		fmt.Println("released, and the key is being deleted:", err)
 	case errors.Is(err, etcdlock.ErrEvicted):
 		fmt.Println("somebody deleted the key")
 	case errors.Is(err, etcdlock.ErrExpired), errors.Is(err, etcdlock.ErrRevoked):
 		fmt.Println("the lease ended")
 	default:
-		fmt.Println("not confirmed yet:", err)
+		fmt.Println("unlocked before:", err)
 	}
 	fmt.Println("lost:", errors.Is(err, etcdlock.ErrLost))
 	// Output:

@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -241,11 +242,20 @@ func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 	case <-settled:
 		return handed, t.leftErr
 	case <-ctx.Done():
-		return handed, errors.Join(contextError(ctx), errUnconfirmed)
+		return handed, notConfirmed(contextError(ctx))
 	}
 }
 
-var errUnconfirmed = errors.New("released, but etcd has not confirmed it: the key is being deleted in the background")
+// notConfirmed is the error of a release after which the key may stand, because of a cause. By
+// some causes the key is known to be gone, and perhaps since before the release: that is a loss.
+func notConfirmed(cause error) error {
+	for _, gone := range []error{ErrEvicted, ErrRevoked, ErrRolledBack} {
+		if errors.Is(cause, gone) {
+			return cause
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnconfirmed, cause)
+}
 
 // abandon is release for a caller who does not wait.
 func (h *hold) abandon() (released bool) {
@@ -298,7 +308,7 @@ func (h *hold) do(ctx context.Context, release func(context.Context) error, fn f
 		stop()
 		over := h.Err()
 		rerr := release(ctx)
-		if over != nil && !errors.Is(over, ErrReleased) || errors.Is(rerr, ErrLost) {
+		if over != nil && !errors.Is(over, ErrReleased) || errors.Is(rerr, ErrLost) && !errors.Is(rerr, ErrUnconfirmed) {
 			err = errors.Join(err, rerr)
 		}
 	}()

@@ -81,10 +81,14 @@ func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 // Unlock releases the lock. The hold is over here at once, whatever follows; then
 // Unlock blocks until etcd confirmed that the next one may go in, or ctx ends.
 //
-// Nil: confirmed. The context's error: not confirmed yet; the key is deleted in the
-// background, until that is known or the lease has ended. [ErrLost]: the lock had
-// been lost before, so that somebody else may have held it meanwhile; the error
-// matches the reason too. [ErrReleased]: it was unlocked before.
+// Errors:
+//   - [ErrUnconfirmed]: released, and held until then, but etcd has not confirmed that the key is
+//     gone. The session goes on deleting it in the background. The error tells why too, as the
+//     error of ctx. This error counts before ErrLost, which it may match as well.
+//   - [ErrLost] with its reason: the lock was lost before it was unlocked, so that another session
+//     may have held it meanwhile.
+//   - [ErrReleased]: it was unlocked before.
+//   - [ErrSessionClosed]: [Session.Close] has released it.
 func (l *Lock) Unlock(ctx context.Context) error {
 	return opError("unlock", l.Name(), l.release(ctx))
 }
@@ -94,7 +98,9 @@ func (l *Lock) Unlock(ctx context.Context) error {
 //
 // The error is Lock's if that failed, else fn's; joined with [ErrLost] or
 // [ErrSessionClosed] when the lock ended before fn had returned, so that what fn did
-// may not have been exclusive to its end.
+// may not have been exclusive to its end. That etcd has not confirmed the release is no
+// error of Do: the work is done, and was exclusive. Lock and Unlock tell it, by
+// [ErrUnconfirmed].
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, lock *Lock) error) error {
 	lock, err := m.Lock(ctx)
 	if err != nil {

@@ -61,7 +61,7 @@ func TestLostAnswersOfLockAll(t *testing.T) {
 			set, err := NewMultiMutex(s, []string{"x", "y"}).TryLock(w.timeout(time.Minute))
 			require.NoError(w, err)
 			w.next("a", simetcd.Txn, act)
-			require.Error(w, set.Unlock(w.timeout(time.Second)), "not confirmed")
+			require.ErrorIs(w, set.Unlock(w.timeout(time.Second)), ErrUnconfirmed)
 			w.pass(15 * time.Second)
 			w.empty("x")
 			w.empty("y")

@@ -28,7 +28,8 @@ import (
 // grows while terms are lost that were shorter than a TTL.
 //
 // When Run returns, nothing of it is left: fn and all callbacks have returned, and its
-// key is gone from etcd or is being deleted.
+// key is gone from etcd or is being deleted. A Resign of Run that etcd does not confirm
+// within a TTL is logged with [ErrUnconfirmed], and is no error of Run.
 func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error, opts ...RunOption) error {
 	cfg, err := newRunConfig(opts)
 	if err == nil {

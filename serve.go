@@ -399,13 +399,13 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 	case err == nil:
 		return false, nil
 	case ls.Err() != nil:
-		return false, ls.Err()
+		return false, notConfirmed(ls.Err())
 	case errors.Is(err, ErrEvicted):
 		return false, whyGone(ls)
 	default:
 		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
-		return true, err
+		return true, notConfirmed(err)
 	}
 }
 

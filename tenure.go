@@ -405,7 +405,7 @@ func (l *line) watch(t *tenure) {
 	case left:
 		t.life.Cancel(ErrReleased)
 	case lost:
-		t.leftErr = t.life.Cause()
+		t.leftErr = notConfirmed(t.life.Cause())
 		if err := t.lease.Err(); err != nil {
 			l.failAll(t.lease, err)
 		} else if len(t.entry.Parts()) > 1 {

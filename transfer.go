@@ -22,8 +22,9 @@ import (
 // waits with that value: then the term goes on, unless it says that the term has ended, as
 // the candidate left in that instant. [ErrLocked] while a lock of the same name is held under
 // the context of the term: the term goes on. [ErrReleased] after a Resign, or another Transfer,
-// that came first: it decides who is next. For other errors see [Lock.Unlock]; after the
-// context's the term is over, and it is not known whether the candidate is the next.
+// that came first: it decides who is next. For other errors see [Lock.Unlock]; after
+// [ErrUnconfirmed] the term is over, and it is not known whether the candidate is the next. After the error of ctx
+// alone [Hold.Err] tells whether the term goes on.
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
 	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.tenure.line.name, t.transfer(ctx, candidate))
 }
@@ -59,7 +60,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	case errors.Is(handed, queue.ErrNoTarget):
 		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
 	case ctx.Err() != nil:
-		return contextError(ctx)
+		return fmt.Errorf("the term has ended, and it is not known whether the candidate is next: %w", contextError(ctx))
 	default:
 		return fmt.Errorf("the term has ended, and who is next in line leads: %w", handed)
 	}

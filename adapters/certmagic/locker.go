@@ -137,11 +137,15 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 			return fmt.Errorf("unlock %q: %w", name, err)
 		}
 	default:
-		switch err := lock.Unlock(ctx); {
+		err := lock.Unlock(ctx)
+		unconfirmed := errors.Is(err, etcdlock.ErrUnconfirmed)
+		switch {
+		case errors.Is(err, etcdlock.ErrLost) && unconfirmed:
+			// It was held until this Unlock, and its key goes with the lease.
 		case errors.Is(err, etcdlock.ErrLost):
 			l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
 				zap.String("name", name), zap.Error(err))
-		case err != nil && !errors.Is(err, etcdlock.ErrReleased) && !errors.Is(err, etcdlock.ErrSessionClosed):
+		case unconfirmed && !errors.Is(err, etcdlock.ErrSessionClosed):
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if len(l.held[name]) == 0 {

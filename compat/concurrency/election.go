@@ -212,7 +212,7 @@ func (e *Election) Resign(ctx context.Context) error {
 	case errors.Is(err, etcdlock.ErrLost):
 		err = fmt.Errorf("%w: %w", ErrElectionNotLeader, err)
 	case err != nil:
-		return err // not confirmed
+		return err // it matches etcdlock.ErrUnconfirmed
 	}
 	e.forget()
 	return err

@@ -32,7 +32,7 @@ func (l *locker) Unlock() {
 	switch err := l.mutex.Unlock(s.client.Ctx()); {
 	case errors.Is(err, ErrLockReleased):
 		panic(fmt.Errorf("unlock %s: %w", wire.Quote(l.mutex.name), err))
-	case errors.Is(err, etcdlock.ErrLost):
+	case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrUnconfirmed):
 		s.client.GetLogger().Error("a lock was lost before it was unlocked", zap.String("name", l.mutex.name), zap.Error(err))
 	case err != nil:
 		s.client.GetLogger().Warn("unlocked, but not confirmed by etcd", zap.String("name", l.mutex.name), zap.Error(err))

@@ -149,7 +149,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 			err = fmt.Errorf("%w: %w", ErrSessionExpired, err)
 		}
 	case err != nil:
-		return err // not confirmed
+		return err // it matches etcdlock.ErrUnconfirmed
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

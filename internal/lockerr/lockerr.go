@@ -25,6 +25,7 @@ var (
 	ErrOrphaned      = errors.New("left behind for a successor")
 	ErrClientClosed  = errors.New("etcd client closed")
 	ErrReleased      = errors.New("already released")
+	ErrUnconfirmed   = errors.New("released, but etcd has not confirmed that the key is gone")
 	ErrSessionClosed = errors.New("session closed")
 )
 

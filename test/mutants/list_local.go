@@ -157,6 +157,20 @@ var localMutations = []mutation{
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
 	{
+		takesOut: "a lease that ends after the work is no loss for Do",
+		edits: []edit{
+			{"etcdlock.(*Hold).do", "&& !errors.Is(rerr, ErrUnconfirmed)", ""},
+		},
+		tests: []string{"TestDoAndRunReturnNoErrorForAnUnconfirmedRelease"},
+	},
+	{
+		takesOut: "a release that hears of a revocation is a loss",
+		edits: []edit{
+			{"etcdlock.notConfirmed", "errors.Is(cause, gone)", "errors.Is(cause, gone) && false"},
+		},
+		tests: []string{"TestAReleaseThatHearsOfARevocationIsALoss"},
+	},
+	{
 		takesOut: "a time slice ends",
 		edits: []edit{
 			{"etcdlock.(*tenure).released", "s.cfg.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
