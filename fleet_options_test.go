@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -95,6 +96,7 @@ func init() {
 		{option: "WithMargin", at: "session", values: sessionValues(func(_ *process, d time.Duration) SessionOption { return WithMargin(d) },
 			150*time.Millisecond, time.Second)},
 		{option: "WithLogger", at: "session", values: sessionValues((*process).withLogger, "WARN", "DEBUG")},
+		{option: "WithSlog", at: "session", values: sessionValues((*process).withSlog, slog.LevelWarn, slog.LevelDebug)},
 		{option: "WithClock", at: "session", always: true, values: sessionValues((*process).withClock, 0, time.Hour)},
 		{option: "WithLease", at: "session", values: sessionValues((*process).withLease, leaseLeft, leaseGranted)},
 		{option: "WithLeaseFile", at: "session", values: sessionValues((*process).withLeaseFile, fileKept, fileOther)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,10 +48,11 @@ type process struct {
 
 	healthy atomic.Int64 // checks that are still to fail, as a negative number
 
-	logs    *zapobserver.ObservedLogs
-	file    string // lease file, "" if there is none
-	address string // of crash detection, "" if it is off
-	adopted bool   // the lease is that of a process before
+	logs    func() int // how many lines were logged; nil without a logger of its own
+	logsBy  string     // the option that gave it
+	file    string     // lease file, "" if there is none
+	address string     // of crash detection, "" if it is off
+	adopted bool       // the lease is that of a process before
 	given   clientv3.LeaseID
 
 	mu      sync.Mutex
@@ -221,8 +223,22 @@ func (p *process) withLogger(level string) SessionOption {
 		at = zapcore.DebugLevel
 	}
 	core, logs := zapobserver.New(at)
-	p.logs = logs
+	p.logs, p.logsBy = logs.Len, "session.WithLogger"
 	return WithLogger(zap.New(core))
+}
+
+// lineCount counts what is written to it.
+type lineCount struct{ n atomic.Int64 }
+
+func (c *lineCount) Write(b []byte) (int, error) {
+	c.n.Add(1)
+	return len(b), nil
+}
+
+func (p *process) withSlog(level slog.Level) SessionOption {
+	lines := &lineCount{}
+	p.logs, p.logsBy = func() int { return int(lines.n.Load()) }, "session.WithSlog"
+	return WithSlog(slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level})))
 }
 
 func (p *process) withClock(origin time.Duration) SessionOption {
@@ -366,8 +382,8 @@ func (p *process) reap() {
 	p.end()
 	p.tasks.Wait()
 	_ = p.client.Close()
-	if p.logs != nil && p.logs.Len() > 0 {
-		p.effect("session.WithLogger")
+	if p.logs != nil && p.logs() > 0 {
+		p.effect(p.logsBy)
 	}
 	p.cover.process(p)
 }

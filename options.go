@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/clock"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/slogcore"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -173,9 +175,20 @@ func WithMargin(margin time.Duration) SessionOption {
 
 // WithLogger sets where the session logs what its operator should know: losses,
 // etcd out of reach, stray keys. Nothing is logged while all is well. The
-// default is the etcd client's logger.
+// default is the etcd client's logger, and so is nil. See [WithSlog] for log/slog.
 func WithLogger(logger *zap.Logger) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.logger = logger })
+}
+
+// WithSlog is [WithLogger] for a logger of log/slog. Levels, fields and errors arrive as slog has
+// them, and the handler decides which levels it takes. Of WithLogger and WithSlog the later one in
+// the options counts; nil is the default, as without either.
+func WithSlog(logger *slog.Logger) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) {
+		if c.logger = nil; logger != nil {
+			c.logger = zap.New(slogcore.New(logger.Handler()), zap.AddCaller())
+		}
+	})
 }
 
 // WithClock replaces the clock by which deadlines are counted: the time since

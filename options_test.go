@@ -1,11 +1,20 @@
 package etcdlock
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	logged "go.uber.org/zap/zaptest/observer"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -39,6 +48,7 @@ func TestEveryOptionIsValidatedBeforeEtcdIsAsked(t *testing.T) {
 			"most margin": {WithTTL(4 * time.Second), WithMargin(2 * time.Second)},
 			"least":       {WithMargin(1)},
 			"no logger":   {WithLogger(nil)},
+			"no slog":     {WithSlog(nil)},
 			"owner":       {WithOwner("")},
 		} {
 			s, err := NewSession(w.ctx, c.Client, append(opts, WithClock(bubbleClock()))...)
@@ -94,4 +104,55 @@ func TestWhichOptionIsForWhichLock(t *testing.T) {
 	}
 	_, session := any(WithReentry(2)).(SessionOption)
 	require.False(t, session)
+}
+
+// Of WithLogger and WithSlog the later one counts, and what it is told has the level and the fields of the other.
+func TestTheLaterLoggerCounts(t *testing.T) {
+	for _, slogLast := range []bool{false, true} {
+		simulate(t, func(w *world) {
+			core, logs := logged.New(zapcore.WarnLevel)
+			var out lockedBuffer
+			opts := []SessionOption{WithLogger(zap.New(core)), WithSlog(slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelWarn, AddSource: true})))}
+			if !slogLast {
+				slices.Reverse(opts)
+			}
+			l := w.lock(NewMutex(w.session("a", opts...), "m"))
+			w.DeleteKey(l.Key())
+			w.pass(time.Minute)
+			require.Error(w, l.Err())
+			if !slogLast {
+				require.Empty(w, out.String())
+				require.NotZero(w, logs.Len())
+				return
+			}
+			require.Zero(w, logs.Len())
+			var line struct {
+				Level, Msg string
+				Source     struct{ File string }
+			}
+			require.NoError(w, json.Unmarshal([]byte(out.String()), &line), "one line: %s", out.String())
+			require.Equal(w, "WARN", line.Level)
+			require.Contains(w, out.String(), l.Key(), "the fields come along")
+			require.Equal(w, "loss.go", filepath.Base(line.Source.File))
+			require.NotEmpty(w, line.Msg)
+		})
+	}
+}
+
+// A lockedBuffer can be read while a logger writes to it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

@@ -128,7 +128,7 @@ var silent = map[string]string{
 		Names Permits State States Status String TTL Token Vacant Value Ctx Header Hold IsOwner Rev Term`,
 	"reads":                            "Adopted Candidates Deadlocks Leader Limit Observe Queue",
 	"decides when to end a hold":       "WithMargin WithExitWhenStuck WithOnStuck Progress",
-	"tells the program, or a log":      "WithLogger WithMonitor WithOnLeader WithOnRole Handler",
+	"tells the program, or a log":      "WithLogger WithSlog WithMonitor WithOnLeader WithOnRole Handler",
 	"bounds the creation of a session": "WithContext",
 }
 
