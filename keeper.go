@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -80,6 +82,7 @@ func (s *Session) bury(l *lease.Lease) {
 // nextLease grants a lease after the loss of another one; nil when the session
 // ended before it had one. failed is how many tries came to nothing already.
 func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
+	var id clientv3.LeaseID
 	for n := failed; ; n++ {
 		select {
 		case <-time.After(backoff.Delay(n, 50*time.Millisecond, s.cfg.ttl/2, int64(last.ID()))):
@@ -92,7 +95,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		// The lease counts from when it was asked for: one that takes half of its TTL
 		// to come is better asked for again.
 		ctx, cancel := context.WithTimeout(s.ctx, min(tryTimeout, s.cfg.ttl/2))
-		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig())
+		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig(), &id)
 		cancel()
 		switch {
 		case err == nil:

@@ -24,6 +24,8 @@ import (
 var oneTry = map[string]string{
 	"etcdlock.Session.replaceOnce":      "a try of announce and replaceAlive",
 	"lease.Grant":                       "a try of the session's",
+	"lease.granted":                     "a try of the session's",
+	"leaseid.chosen.LeaseGrant":         "hands a request on, with the ID that was asked for",
 	"lease.Resume":                      "a try of the session's",
 	"lease.Lease.Revoke":                "a try of the session's",
 	"lease.Lease.Verify":                "a try of a look at a hold",

@@ -228,8 +228,9 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		return l, err
 	}
 	var l *lease.Lease
+	var id clientv3.LeaseID
 	err := s.insistAloud(ctx, "the session", func(ctx context.Context) (err error) {
-		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig())
+		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig(), &id)
 		return err
 	})
 	if err != nil {

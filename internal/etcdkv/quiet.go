@@ -26,6 +26,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
+
+	"github.com/etcdlock/etcdlock/internal/leaseid"
 )
 
 // KV sends what the client's KV sends, without a line in the client's log for a request that is
@@ -64,14 +66,14 @@ func unwrap[T any](outer T, name string) (inner T, prefix string, ok bool) {
 }
 
 // Lease grants, revokes and asks as the client's Lease does, without a line in the client's log
-// for a request that is cancelled. It is the client's Lease itself if that is not clientv3's own.
+// for a request that is cancelled, and with IDs of leaseid.Ask. It is the client's Lease itself if that is not clientv3's own.
 func Lease(c *clientv3.Client) clientv3.Lease { return quietLeases(c, c.Lease) }
 
 func quietLeases(c *clientv3.Client, l clientv3.Lease) clientv3.Lease {
 	switch {
 	case c.ActiveConnection() == nil:
 	case reflect.TypeOf(l) == typeOfLease:
-		return clientv3.NewLeaseFromLeaseClient(quietLease{clientv3.RetryLeaseClient(c)}, c, 0)
+		return clientv3.NewLeaseFromLeaseClient(leaseid.Choose(quietLease{clientv3.RetryLeaseClient(c)}, leaseid.Random), c, 0)
 	case reflect.TypeOf(l) == reflect.TypeOf(namespace.NewLease(nil, "")):
 		if inner, prefix, ok := unwrap[clientv3.Lease](l, "Lease"); ok {
 			return namespace.NewLease(quietLeases(c, inner), prefix)

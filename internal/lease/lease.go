@@ -19,10 +19,14 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/leaseid"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -77,14 +81,38 @@ type Lease struct {
 
 // Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
 // with parent.
-func Grant(ctx, parent context.Context, cfg Config) (*Lease, error) {
+//
+// id is NoLease before the first try of a lease, and then the one that was asked for: a try whose
+// answer was lost, or comes late, leaves no second lease in etcd.
+func Grant(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
-	resp, err := cfg.Client.Grant(ctx, int64(cfg.TTL/time.Second))
-	if err != nil {
+	resp, err := cfg.Client.Grant(leaseid.Ask(ctx, id), int64(cfg.TTL/time.Second))
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseExist) && *id != clientv3.NoLease:
+		return granted(ctx, parent, cfg, id)
+	case err != nil:
 		return nil, err
 	}
 	return begin(parent, cfg, resp.ID, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
 }
+
+// granted is the lease that an earlier try was granted, without an answer that came in time.
+func granted(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Lease, error) {
+	sent := cfg.Clock()
+	resp, err := cfg.Client.TimeToLive(ctx, *id)
+	if err != nil {
+		return nil, err
+	}
+	left, ttl := time.Duration(resp.TTL)*time.Second, time.Duration(resp.GrantedTTL)*time.Second
+	if left <= 0 || ttl < cfg.TTL {
+		*id = clientv3.NoLease
+		return nil, errNotOurs
+	}
+	return begin(parent, cfg, *id, cfg.countFrom(sent)-(ttl-left), ttl), nil
+}
+
+// errNotOurs counts as no answer, so that another lease is asked for.
+var errNotOurs = status.Error(codes.Aborted, "the lease that was asked for has expired, or was granted to another client")
 
 // Resume takes over a lease that exists. It renews it, which tells at once
 // whether etcd still knows it (trap C7); ErrLeaseNotFound if not.

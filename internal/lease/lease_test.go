@@ -11,6 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -34,6 +37,32 @@ func simulate(t *testing.T, test func(t *testing.T, srv *simetcd.Server, cfg Con
 	})
 }
 
+// A try that finds its lease granted counts by what is left of that, and does not take another one for it.
+func TestALeaseThatAnEarlierTryWasGrantedIsTakenIfItIsTheOne(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		own, foreign := srv.GrantLease(10*time.Second), srv.GrantLease(9*time.Second)
+		time.Sleep(3500 * time.Millisecond)
+		id := own
+		l, err := Grant(t.Context(), context.Background(), cfg, &id)
+		require.NoError(t, err)
+		require.Equal(t, own, l.ID())
+		require.Equal(t, 10*time.Second, l.Granted())
+		require.Greater(t, l.Remaining(), 4*time.Second)
+		require.LessOrEqual(t, l.Remaining()+l.Margin(), time.Until(srv.LeaseExpiry(own)), "and for no longer than etcd keeps it")
+		l.End(errors.New("the test is over"))
+
+		id = foreign
+		_, err = Grant(t.Context(), context.Background(), cfg, &id)
+		require.Error(t, err)
+		require.False(t, answer.Final(err), "another one is asked for: %v", err)
+		l, err = Grant(t.Context(), context.Background(), cfg, &id)
+		require.NoError(t, err)
+		require.NotEqual(t, foreign, l.ID())
+		require.Equal(t, id, l.ID())
+		l.End(errors.New("the test is over"))
+	})
+}
+
 func TestTheDefaultMarginIsATenthOfTheTTLAndAtMostASecond(t *testing.T) {
 	for ttl, want := range map[time.Duration]time.Duration{
 		time.Second:      100 * time.Millisecond,
@@ -49,7 +78,7 @@ func TestTheDefaultMarginIsATenthOfTheTTLAndAtMostASecond(t *testing.T) {
 func TestALeaseCountsFromWhenItWasAskedFor(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		srv.Client("a").SetLatency(2*time.Second, 2*time.Second)
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		require.Equal(t, 9*time.Second, l.ValidUntil())
 		require.InDelta(t, 5*time.Second, l.Remaining(), float64(time.Millisecond), "the answer came after 4 s")
@@ -64,7 +93,7 @@ func TestALeaseCountsFromWhenItWasAskedFor(t *testing.T) {
 // trap C4
 func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, asleep *time.Duration) {
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		l.extend(cfg.Clock()+3*time.Second, l.granted)
 		require.InDelta(t, 12*time.Second, l.ValidUntil(), float64(10*time.Millisecond))
@@ -81,7 +110,7 @@ func TestAnAnswerThatComesAfterTheEndIsTooLate(t *testing.T) {
 
 func TestTheFirstCauseCounts(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		first := errors.New("first")
 		l.End(first)
@@ -95,7 +124,7 @@ func TestTheFirstCauseCounts(t *testing.T) {
 func TestALeaseEndsWithItsParent(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
 		parent, cancel := context.WithCancelCause(context.Background())
-		l, err := Grant(t.Context(), parent, cfg)
+		l, err := Grant(t.Context(), parent, cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		kept := make(chan error, 1)
 		go func() { kept <- l.Keep() }()
@@ -126,7 +155,7 @@ func TestResumeAsksWhetherTheLeaseIsThere(t *testing.T) {
 func TestTheGrantedTTLCounts(t *testing.T) {
 	simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
 		cfg.TTL = time.Second
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		require.Equal(t, 2*time.Second, l.TTL())
 		<-l.Context().Done()
@@ -136,7 +165,7 @@ func TestTheGrantedTTLCounts(t *testing.T) {
 
 func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		l.Verify(t.Context())
 		require.NoError(t, l.Err())
@@ -145,7 +174,7 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 		require.ErrorIs(t, l.Err(), lockerr.ErrRevoked)
 		require.NoError(t, l.Revoke(t.Context()), "it is gone, as was wanted")
 
-		l, err = Grant(t.Context(), context.Background(), cfg)
+		l, err = Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		kept := make(chan error, 1)
 		go func() { kept <- l.Keep() }()
@@ -166,7 +195,7 @@ func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 				no.Add(1)
 			}
 		}
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		kept := make(chan error, 1)
 		go func() { kept <- l.Keep() }()
@@ -188,7 +217,7 @@ func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 
 func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
-		l, err := Grant(t.Context(), context.Background(), cfg)
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		kept := make(chan error, 1)
 		go func() { kept <- l.Keep() }()

@@ -37,7 +37,7 @@ func TestAnswersThatExtendNothingAreNeitherBelievedNorAskedForWithoutAPause(t *t
 		l, err := Grant(t.Context(), context.Background(), Config{
 			Client: client, TTL: 9 * time.Second,
 			Clock: func() time.Duration { return time.Since(start) },
-		})
+		}, new(clientv3.LeaseID))
 		require.NoError(t, err)
 		require.ErrorIs(t, l.Keep(), lockerr.ErrExpired)
 		require.Less(t, time.Since(start), 10*time.Second, "by the grant, and a second at most beyond")

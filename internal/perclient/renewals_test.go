@@ -85,7 +85,7 @@ func (r *rig) keepCounted(ttl time.Duration, failures *atomic.Int64) (l *lease.L
 				failures.Add(1)
 			}
 		},
-	})
+	}, new(clientv3.LeaseID))
 	require.NoError(r, err)
 	var kept sync.WaitGroup
 	kept.Go(func() { _ = l.Keep() })

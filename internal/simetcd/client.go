@@ -8,6 +8,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/leaseid"
 )
 
 // A Client is an etcd client and, by its further methods, the network between it and the server. Each has a link of its
@@ -46,7 +48,7 @@ func (s *Server) Client(name string) *Client {
 	cl := clientv3.NewCtxClient(context.Background(), opts...)
 	cl.KV = clientv3.NewKVFromKVClient(remote{l}, cl)
 	// The timeout is what clientv3.New would pass for its default DialTimeout.
-	cl.Lease = lastClosed{clientv3.NewLeaseFromLeaseClient(remote{l}, cl, time.Second), l}
+	cl.Lease = lastClosed{clientv3.NewLeaseFromLeaseClient(leaseid.Choose(remote{l}, l.chooseLeaseID), cl, time.Second), l}
 	cl.Watcher = clientv3.NewWatchFromWatchClient(remote{l}, cl)
 	if s.cfg.Reproducible {
 		cl.Watcher = &apart{Watcher: cl.Watcher, link: l}
@@ -55,6 +57,14 @@ func (s *Server) Client(name string) *Client {
 	s.links = append(s.links, l)
 	s.mu.Unlock()
 	return l.client
+}
+
+// chooseLeaseID is an ID for a client that asks for a lease by its ID. Each client has IDs of its own, so that
+// a run is the same again when several ask at one instant.
+func (l *link) chooseLeaseID() clientv3.LeaseID {
+	l.srv.mu.Lock()
+	defer l.srv.mu.Unlock()
+	return clientv3.LeaseID(l.srv.pickLeaseID(l.salt))
 }
 
 // lastClosed closes the link when the client is closed: after watches and renewals, which end by themselves and in their

@@ -150,10 +150,14 @@ func (r remote) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest, _ ...
 }
 
 // newLeaseID picks IDs that neither grow nor have one length, so that nobody gets used to either.
-func (s *Server) newLeaseID() int64 {
+func (s *Server) newLeaseID() int64 { return s.pickLeaseID(hashName("lease")) }
+
+// pickLeaseID picks the next ID of a sequence; none is picked twice.
+func (s *Server) pickLeaseID(salt uint64) int64 {
 	for {
-		s.granted++
-		id := int64(mix(s.cfg.Seed, hashName("lease"), s.granted) >> 1 >> (s.granted % 3 * 4))
+		s.picked[salt]++
+		n := s.picked[salt]
+		id := int64(mix(s.cfg.Seed, salt, n) >> 1 >> (n % 3 * 4))
 		if id != 0 && s.lessor.get(id) == nil {
 			return id
 		}

@@ -73,7 +73,7 @@ type Server struct {
 
 	cluster uint64 // its ID
 	term    uint64
-	granted uint64 // leases whose ID was picked here
+	picked  map[uint64]uint64 // leases whose ID was picked here, by the sequence
 	down    bool
 	epoch   int       // counts the stops; a message of an earlier epoch is lost
 	waiting []*waiter // callers that wait for the server to be back
@@ -91,7 +91,7 @@ type observation struct {
 
 // New starts a server. Call it inside the bubble, and Close before the bubble's root returns.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), cluster: 0xcdf818194e3a8c32, term: 2}
+	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), picked: make(map[uint64]uint64), cluster: 0xcdf818194e3a8c32, term: 2}
 	s.sched = newSchedule(s.work)
 	s.lessor = newLessor(s.sched)
 	s.lessor.minTTL = wholeSeconds(s.cfg.MinTTL)

@@ -109,6 +109,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestALateTryOfAProclaimUndoesNothing"},
 	},
 	{
+		takesOut: "a try of a Grant asks for the lease that the one before asked for",
+		edits: []edit{
+			{"lease.Grant", "leaseid.Ask(ctx, id)", "leaseid.Ask(ctx, new(clientv3.LeaseID))"},
+		},
+		tests: []string{"TestAGrantThatIsTriedAgainLeavesNoOtherLease"},
+	},
+	{
+		takesOut: "a lease that an earlier try was granted counts by what is left of it",
+		edits: []edit{
+			{"lease.granted", "cfg.countFrom(sent)-(ttl-left)", "cfg.countFrom(sent)"},
+		},
+		tests: []string{"TestALeaseThatAnEarlierTryWasGrantedIsTakenIfItIsTheOne"},
+	},
+	{
 		takesOut: "what is acquired under a later lease is not the session's",
 		edits: []edit{
 			{"concurrency.(*Session).ownsHolds", "return s.inner.Lease() == s.id", "return true"},
