@@ -311,6 +311,7 @@ func (r *fleetReferee) judgeAgain(n int) {
 			if kv := r.w.Get(h.key); kv == nil || kv.CreateRevision != h.place {
 				r.violationf(exclusion, "%s holds %s long after etcd was restored, and its key does not stand", h.who, name)
 			}
+			r.entries[entryOf(h.key, h.place)] = h.p // which it goes on with, as where it upgrades
 		}
 	}
 }

@@ -159,7 +159,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a lease that ends after the work is no loss for Do",
 		edits: []edit{
-			{"etcdlock.(*Hold).do", "&& !errors.Is(rerr, ErrUnconfirmed)", ""},
+			{"etcdlock.(*hold).do", "&& !errors.Is(rerr, ErrUnconfirmed)", ""},
 		},
 		tests: []string{"TestDoAndRunReturnNoErrorForAnUnconfirmedRelease"},
 	},
