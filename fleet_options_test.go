@@ -137,16 +137,17 @@ func init() {
 }
 
 // An exclusion is a combination that a process cannot have: the library refuses it, with
-// ErrInvalidOption, or the second option has nothing to act on.
+// ErrInvalidOption, or one of the options does nothing then.
 type excludedUse struct {
 	a, b    string // ids of factors
 	without bool   // true if a cannot be used without b
+	idle    bool   // true if it is not refused; see TestTheLaterLoggerCounts
 	reason  string
 }
 
 var exclusions = []excludedUse{
 	{a: "session.WithLease", b: "session.WithLeaseFile", reason: "a lease to take over is given both by its ID and by a file"},
-	{a: "session.WithLogger", b: "session.WithSlog", reason: "the later one of the two counts, and the other one does nothing"},
+	{a: "session.WithLogger", b: "session.WithSlog", idle: true, reason: "the later one of the two counts, and the other one does nothing"},
 	{a: "run.WithOnStuck", b: "run.WithStopTimeout", without: true, reason: "nothing tells from when on a function is stuck"},
 	{a: "run.WithExitWhenStuck", b: "run.WithStopTimeout", without: true, reason: "nothing tells from when on a function is stuck"},
 }
