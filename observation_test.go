@@ -80,6 +80,36 @@ func TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow(t *testing.T) {
 	})
 }
 
+// trap A21: the watch of the others was not told of two deletions. When the first of the two keys comes anew, the
+// second one seems to be the oldest. A newcomer knows better, by its own reading. (schedule 17881)
+func TestAnObserverIsNotToldOfATermThatWasOverWhenItJoined(t *testing.T) {
+	for name, vacantNow := range map[string]bool{"somebody leads when it joins": false, "nobody leads when it joins": true} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s, a := w.session("o"), w.session("a")
+				first := w.observe(NewElection(s, "e"), 0)
+				lost := w.campaign(NewElection(a, "e"), "A")
+				second := w.candidate(NewElection(w.session("b"), "e"), "B")
+				w.pass(100 * time.Millisecond)
+				w.MissDelete(lost.Key())
+				require.NoError(w, lost.Resign(w.ctx))
+				term := second.get()
+				w.MissDelete(term.Key())
+				require.NoError(w, term.Resign(w.ctx))
+				if !vacantNow {
+					w.campaign(NewElection(w.session("c"), "e"), "C")
+				}
+				late := w.observe(NewElection(s, "e"), 0)
+				w.candidate(NewElection(a, "e"), "A again")
+				w.pass(25 * time.Second)
+				want := map[bool][]string{false: {"C"}, true: {vacant, "A again"}}
+				require.Equal(w, want[vacantNow], late.saw())
+				require.Equal(w, late.saw()[len(late.saw())-1], first.saw()[len(first.saw())-1])
+			})
+		})
+	}
+}
+
 // trap B9
 func TestWhoeverJoinsOthersIsToldWhatWasSoAndInOrder(t *testing.T) {
 	for seed := range uint64(10) {

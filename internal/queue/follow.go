@@ -37,9 +37,24 @@ func (h Head) Same(o Head) bool {
 }
 
 // News tells whether an observer that was told another head is to be told this one. It is not
-// told an earlier head, nor the same one again. told is nil before its first.
+// told an earlier head, nor the same one again, nor an entry that was gone already when the other
+// head was read: a watch may not have been told of its deletion (trap A21). told is nil before its
+// first.
 func (h Head) News(told *Head) bool {
-	return told == nil || h.after(told) && !h.Same(*told)
+	return told == nil || h.after(told) && !h.Same(*told) && !h.gone(told)
+}
+
+// gone tells whether the first one had left the queue when another head of the timeline was read:
+// that one was the oldest then, or there was none.
+func (h Head) gone(o *Head) bool {
+	switch {
+	case h.First == nil || h.Timeline != o.Timeline:
+		return false
+	case o.First == nil:
+		return h.First.CreateRevision <= o.Rev
+	default:
+		return h.First.CreateRevision < o.First.CreateRevision
+	}
 }
 
 // after tells whether a head was read later than another one.
