@@ -73,6 +73,13 @@ var electionMutations = []mutation{
 		tests: []string{"TestWhoFlapsIsAskedForMoreAndWhoIsWellForLongIsForgiven", "TestTheVerdictOnHealth"},
 	},
 	{
+		takesOut: "an observer is not told of a term that was over when it joined (A21)",
+		edits: []edit{
+			{"queue.Head.News", "&& !h.gone(told)", ""},
+		},
+		tests: []string{"TestAnObserverIsNotToldOfATermThatWasOverWhenItJoined"},
+	},
+	{
 		takesOut: "observers share a watch",
 		edits: []edit{
 			{"etcdlock.(*Session).joinObservation", "o = s.observations[name]", "o = nil"},

@@ -3,6 +3,13 @@ package main
 // leaseMutations are about leases, their deadlines and the ends of sessions.
 var leaseMutations = []mutation{
 	{
+		takesOut: "a machine that wakes up looks at the clock within the margin",
+		edits: []edit{
+			{"lease.(*Lease).Slice", "(l.margin-l.cfg.Delay)/4", "time.Second"},
+		},
+		tests: []string{"TestAMachineThatSleptUntilShortlyBeforeItsDeadlineKnowsItWithinTheMargin"},
+	},
+	{
 		takesOut: "the deadline counts from the send time (C3, C4)",
 		edits: []edit{
 			{"lease.(*Config).countFrom", "if c.FromReceipt {", "if true {"},

@@ -17,6 +17,13 @@ var sharedMutations = []mutation{
 		tests: []string{"TestPermitsAreGivenAllAtOnceOrNotAtAll"},
 	},
 	{
+		takesOut: "a semaphore asks its rule when it has heard of another limit",
+		edits: []edit{
+			{"queue.(*Queue).TryEnter", "if err := q.never(w); err != nil", "if err := q.never(w); false && err != nil"},
+		},
+		tests: []string{"TestMoreThanASmallerLimitIsNeverGrantedWhoeverIsThere"},
+	},
+	{
 		takesOut: "an entry marked as upgrading is waited for (D5)",
 		edits: []edit{
 			{"queue.letsRead", "return createRevision < boundOf(older, h)", "return true"},
