@@ -48,7 +48,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a lease that was given up on purpose says so",
 		edits: []edit{
-			{"lease.(*Lease).expiry", "if l.starved != nil {\nreturn lockerr.Lost(", "if false {\nreturn Lost("},
+			{"lease.(*Lease).expiry", "if l.starved != nil {\nreturn lockerr.Lost(", "if false {\nreturn lockerr.Lost("},
 		},
 		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas"},
 	},

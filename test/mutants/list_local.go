@@ -84,7 +84,7 @@ var localMutations = []mutation{
 		edits: []edit{
 			{"etcdlock.(*line).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
 		},
-		tests: []string{"TestAPlaceInLineIsTakenOverIfItFits", "TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
+		tests: []string{"TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
