@@ -506,7 +506,7 @@ func TestAMultiMutexDetectsDeadlocks(t *testing.T) {
 		la, lb := w.lock(NewMutex(a, "x/1")), w.lock(NewMutex(b, "x/2"))
 		older := start(w, func(context.Context) (*Lock, error) { return NewMutex(a, "x/2").Lock(la.Context()) })
 		w.pass(time.Second)
-		_, err := NewMultiMutex(b, []string{"x/1", "x/3"}, WithDeadlockDetection("x/")).Lock(bounded(w, lb.Context(), time.Minute))
+		_, err := NewMultiMutex(b, []string{"x/1", "x/3"}, WithDeadlockDetection("x/")).Lock(bounded(lb.Context(), w, time.Minute))
 		require.ErrorIs(w, err, ErrDeadlock)
 		w.unlock(lb.Unlock)
 		w.unlock(older.get().Unlock)

@@ -10,7 +10,7 @@ import (
 )
 
 // bounded is a context that carries a hold, with a deadline.
-func bounded(w *world, ctx context.Context, d time.Duration) context.Context {
+func bounded(ctx context.Context, w *world, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	w.Cleanup(cancel)
 	return ctx
@@ -100,7 +100,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 				s := w.session("a")
 				l, err := hold(w.ctx, s, false)
 				require.NoError(w, err)
-				ctx := bounded(w, l.ctx, time.Minute)
+				ctx := bounded(l.ctx, w, time.Minute)
 				w.Client("a").ResetCounts()
 				for inner, call := range kinds {
 					for _, try := range []bool{false, true} {
@@ -128,7 +128,7 @@ func TestTwoWorkersUnderOneHoldDoNotBothHold(t *testing.T) {
 	simulate(t, func(w *world) {
 		m := NewMutex(w.session("a"), "m")
 		err := m.Do(w.ctx, func(ctx context.Context, _ *Lock) error {
-			ctx = bounded(w, ctx, time.Minute)
+			ctx = bounded(ctx, w, time.Minute)
 			work := func(context.Context) (*Lock, error) {
 				return nil, m.Do(ctx, func(context.Context, *Lock) error { return nil })
 			}
@@ -175,7 +175,7 @@ func TestAnUpgradeUnderTheContextOfAnotherReadLockIsADeadlock(t *testing.T) {
 		s := w.session("a")
 		m := NewRWMutex(s, "m", WithReentry(2))
 		one, two := w.read(m), w.read(m)
-		_, err := one.Upgrade(bounded(w, two.Context(), time.Minute))
+		_, err := one.Upgrade(bounded(two.Context(), w, time.Minute))
 		var deadlock *DeadlockError
 		require.ErrorAs(w, err, &deadlock)
 		require.Equal(w, two.Key(), deadlock.Cycle[0].For.Key)

@@ -62,7 +62,7 @@ func TestTheWireLayout(t *testing.T) {
 		require.NoError(t, os.WriteFile(wireFile, []byte(strings.Join(out, wireTitle)), 0o600))
 		return
 	}
-	require.Equal(t, sections[0], wireHead)
+	require.Equal(t, wireHead, sections[0])
 	require.Len(t, sections, 1+len(all), "%s has more than the scenarios", wireFile)
 }
 

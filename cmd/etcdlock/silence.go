@@ -145,7 +145,7 @@ func (w *silence) askProbe() func(context.Context) []string {
 }
 
 func (w *silence) probed() {
-	w.advance()
+	_, _ = w.advance()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.probing = false

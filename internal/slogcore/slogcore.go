@@ -111,6 +111,7 @@ func attr(f zapcore.Field) []slog.Attr {
 		return nil
 	case zapcore.ErrorType:
 		return []slog.Attr{slog.Any(f.Key, f.Interface)}
+	default:
 	}
 	enc := zapcore.NewMapObjectEncoder()
 	f.AddTo(enc)
