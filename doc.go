@@ -94,7 +94,7 @@
 // Without this context a goroutine waits for itself like for any other.
 //
 // What a caller holds by his context stands in the entry with which he waits, and is kept
-// true while he does. From this [Session.Deadlocks] and [WithDeadlockDetection] know who waits for
+// true while that caller does. From this [Session.Deadlocks] and [WithDeadlockDetection] know who waits for
 // whom; of those in a cycle the last one to come is told, and no other.
 //
 // # What is not guaranteed
