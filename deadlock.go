@@ -1,7 +1,6 @@
 package etcdlock
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -11,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/waitgraph"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -60,26 +60,16 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
-	g := newWaitGraph(kvs)
+	w := newWaits(kvs)
 	var found []Deadlock
-	seen := make(map[string]bool)
-	within := g.stuck()
-	for _, n := range g.nodes {
-		if !within[n] || !n.holds() {
-			continue // in lines alone there is no cycle
-		}
-		cycle := g.cycle(n, func(n *waitNode) bool { return within[n] })
-		if cycle != nil && !seen[cycle.id()] {
-			seen[cycle.id()] = true
-			found = append(found, cycle)
-		}
+	for _, c := range w.graph.Cycles() {
+		found = append(found, w.deadlock(c))
 	}
 	return found, nil
 }
 
-// checkCycle fails with a DeadlockError if a caller waits for w, directly or not, for whom w
-// would wait with its entry e; and w came last of all in that cycle, so that only one of them
-// is told.
+// checkCycle fails with a DeadlockError if entry e of w closes a cycle of waits and is the
+// youngest in this cycle.
 func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
 	if w.cycle == nil || w.carried == nil {
 		return nil
@@ -88,183 +78,57 @@ func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) err
 	if err != nil {
 		return err
 	}
-	g := newWaitGraph(kvs)
-	own := g.byKey[e.Key]
-	if own == nil || own.entries[0].CreateRevision != e.CreateRevision {
-		return nil // not under the prefix, or gone; the wait tells
-	}
-	cycle := g.cycle(own, func(n *waitNode) bool { return n.compare(own) < 0 })
+	all := newWaits(kvs)
+	cycle := all.graph.CycleOfVictim(e.Key, e.CreateRevision)
 	if cycle == nil {
-		return nil
+		return nil // an entry that has gone is noticed by its wait
 	}
-	return &DeadlockError{Cycle: cycle}
+	return &DeadlockError{Cycle: all.deadlock(cycle)}
 }
 
-// waitGraph is who waits for whom.
-type waitGraph struct {
-	nodes  []*waitNode
-	byKey  map[string]*waitNode
-	holder map[string][]*waitNode // by key: who waits, and holds that meanwhile
+// waits is the wait graph of some keys, and the entries that its edges name.
+type waits struct {
+	graph *waitgraph.Graph
+	byKey map[string]*queue.Contender
 }
 
-// waitNode is one waiter or holder: an entry, or those that were entered at once.
-type waitNode struct {
-	entries []*queue.Contender
-	links   []link // once they are asked for
-}
-
-// compare is by who came first. One session can write entries of several names at one
-// revision; then the keys decide, as all who look must agree on who was last.
-func (n *waitNode) compare(o *waitNode) int {
-	a, b := n.entries[0], o.entries[0]
-	return cmp.Or(cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(string(a.Key), string(b.Key)))
-}
-
-func (n *waitNode) waits() bool {
-	return slices.ContainsFunc(n.entries, func(c *queue.Contender) bool { return len(c.Ahead) > 0 })
-}
-
-func (n *waitNode) holds() bool {
-	return slices.ContainsFunc(n.entries, func(c *queue.Contender) bool { return len(c.Want.Holds) > 0 })
-}
-
-// link is that a node waits, with one of its entries, for blocker, and so for to.
-type link struct {
-	own, blocker *queue.Contender
-	to           *waitNode
-}
-
-func newWaitGraph(kvs []*mvccpb.KeyValue) *waitGraph {
+// newWaits reads from keys in their order what each entry waits for and what its owner holds.
+func newWaits(kvs []*mvccpb.KeyValue) waits {
 	queues := make(map[string][]*mvccpb.KeyValue)
-	for _, kv := range kvs { // in the order of their keys
+	for _, kv := range kvs {
 		if name, ok := wire.NameOf(string(kv.Key)); ok {
 			queues[name] = append(queues[name], kv)
 		}
 	}
-	g := &waitGraph{byKey: make(map[string]*waitNode), holder: make(map[string][]*waitNode)}
-	sets := make(map[string]*waitNode)
+	w := waits{byKey: make(map[string]*queue.Contender, len(kvs))}
+	entries := make([]waitgraph.Entry, 0, len(kvs))
 	for _, name := range slices.Sorted(maps.Keys(queues)) {
 		for _, c := range queue.Contenders(queues[name]) {
-			g.add(c, sets)
+			w.byKey[string(c.Key)] = c
+			entries = append(entries, waitEntry(c))
 		}
 	}
-	slices.SortFunc(g.nodes, (*waitNode).compare)
-	return g
+	w.graph = waitgraph.New(entries)
+	return w
 }
 
-// add makes a node for a contender, unless it belongs to one of the sets.
-func (g *waitGraph) add(c *queue.Contender, sets map[string]*waitNode) {
-	n := &waitNode{}
+// waitEntry is what an entry says of its wait.
+func waitEntry(c *queue.Contender) waitgraph.Entry {
+	e := waitgraph.Entry{Key: string(c.Key), Order: c.CreateRevision, Holds: c.Want.Holds}
 	if len(c.Want.All) > 0 {
-		id := fmt.Sprintf("%d %d %q", c.Lease, c.CreateRevision, c.Want.All)
-		if sets[id] == nil {
-			sets[id] = n
-		}
-		n = sets[id]
+		e.Set = fmt.Sprintf("%d %d %q", c.Lease, c.CreateRevision, c.Want.All)
 	}
-	if n.entries = append(n.entries, c); len(n.entries) == 1 {
-		g.nodes = append(g.nodes, n)
+	for _, ahead := range c.Ahead {
+		e.Ahead = append(e.Ahead, string(ahead.Key))
 	}
-	g.byKey[string(c.Key)] = n
-	for _, key := range c.Want.Holds {
-		if !slices.Contains(g.holder[key], n) {
-			g.holder[key] = append(g.holder[key], n)
-		}
-	}
+	return e
 }
 
-// links are from a node to those that it waits for and that wait themselves.
-func (g *waitGraph) links(n *waitNode) []link {
-	if n.links != nil {
-		return n.links
+// deadlock is a cycle with its entries.
+func (w waits) deadlock(c waitgraph.Cycle) Deadlock {
+	d := make(Deadlock, 0, len(c))
+	for _, e := range c {
+		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.byKey[e.Waiter]), For: contenderEntry(w.byKey[e.For])})
 	}
-	all := []link{}
-	for _, own := range n.entries {
-		for _, blocker := range own.Ahead {
-			if ahead := g.byKey[string(blocker.Key)]; ahead != n && ahead.waits() {
-				all = append(all, link{own, blocker, ahead})
-			}
-			for _, holder := range g.holder[string(blocker.Key)] {
-				if holder.waits() {
-					all = append(all, link{own, blocker, holder})
-				}
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b link) int { return a.to.compare(b.to) })
-	n.links = all
-	return all
-}
-
-// stuck are the nodes that can be in a cycle: what is left when those for whom nobody waits,
-// and those that wait for nobody, are taken away, and then again. Most often that is
-// nothing, and in a long line it saves a search from each place of it.
-func (g *waitGraph) stuck() map[*waitNode]bool {
-	left := make(map[*waitNode]bool, len(g.nodes))
-	waits, waited := make(map[*waitNode]int), make(map[*waitNode]int)
-	back := make(map[*waitNode][]*waitNode)
-	for _, n := range g.nodes {
-		left[n] = true
-		for _, l := range g.links(n) {
-			waits[n]++
-			waited[l.to]++
-			back[l.to] = append(back[l.to], n)
-		}
-	}
-	for todo := slices.Clone(g.nodes); len(todo) > 0; {
-		n := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if !left[n] || waits[n] > 0 && waited[n] > 0 {
-			continue
-		}
-		delete(left, n)
-		for _, l := range g.links(n) {
-			waited[l.to]--
-			todo = append(todo, l.to)
-		}
-		for _, before := range back[n] {
-			waits[before]--
-			todo = append(todo, before)
-		}
-	}
-	return left
-}
-
-// cycle is the shortest way from a node back to itself over nodes that may be used; nil if
-// there is none.
-func (g *waitGraph) cycle(from *waitNode, usable func(*waitNode) bool) Deadlock {
-	type visit struct {
-		link
-		before *visit
-	}
-	reached := make(map[*waitNode]bool)
-	for todo := []*visit{{link: link{to: from}}}; len(todo) > 0; todo = todo[1:] {
-		at := todo[0]
-		for _, l := range g.links(at.to) {
-			v := &visit{l, at}
-			if l.to == from {
-				var d Deadlock
-				for ; v.before != nil; v = v.before {
-					d = append(d, DeadlockEdge{Waiter: contenderEntry(v.own), For: contenderEntry(v.blocker)})
-				}
-				slices.Reverse(d)
-				return d
-			}
-			if !reached[l.to] && usable(l.to) {
-				reached[l.to] = true
-				todo = append(todo, v)
-			}
-		}
-	}
-	return nil
-}
-
-// id is the same for one cycle, wherever it is taken to begin.
-func (d Deadlock) id() string {
-	keys := make([]string, len(d))
-	for i, w := range d {
-		keys[i] = w.Waiter.Key
-	}
-	slices.Sort(keys)
-	return strings.Join(keys, "\x00")
+	return d
 }

@@ -227,4 +227,32 @@ var localMutations = []mutation{
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},
+	{
+		takesOut: "of the waiters in a cycle only the youngest is refused",
+		edits: []edit{
+			{"waitgraph.(*Graph).CycleOfVictim", "o.compareAge(n) < 0", "o != n"},
+		},
+		tests: []string{"TestTwoThatHoldWhatTheOtherWaitsFor", "TestExactlyOneOfThoseInACycleIsRefused"},
+	},
+	{
+		takesOut: "of the waiters in a cycle that wrote at one revision one is refused",
+		edits: []edit{
+			{"waitgraph.(*node).compareAge", "cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Key, b.Key))", "cmp.Compare(a.Order, b.Order)"},
+		},
+		tests: []string{"TestAtOneOrderTheKeysDecideWhichIsTheVictim", "TestOfTwoThatLinedUpAtOneRevisionOneIsRefused"},
+	},
+	{
+		takesOut: "the owner of a held key is part of a cycle",
+		edits: []edit{
+			{"waitgraph.(*Graph).linksOf", "for _, holder := range g.holders[key] {", "for _, holder := range g.holders[key][:0] {"},
+		},
+		tests: []string{"TestCyclesAreThoseOfASearchOfAllPaths", "TestADeadlockOfTwoIsFoundAndTheYoungerOneIsRefused"},
+	},
+	{
+		takesOut: "the search for cycles leaves out only what cannot be in one",
+		edits: []edit{
+			{"waitgraph.(*Graph).stuck", "out[n] > 0 && in[n] > 0", "out[n] > 1 && in[n] > 0"},
+		},
+		tests: []string{"TestCyclesAreThoseOfASearchOfAllPaths"},
+	},
 }
