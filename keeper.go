@@ -130,8 +130,7 @@ func (s *Session) reconnect() {
 
 // changed wakes those who wait for another lease. Called with s.mu held.
 func (s *Session) changed() {
-	close(s.renewed)
-	s.renewed = make(chan struct{})
+	s.renewed.Broadcast()
 }
 
 // awaitLease blocks until the session has a lease that can be relied on, the time for that is
@@ -139,7 +138,7 @@ func (s *Session) changed() {
 func (s *Session) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
 	for {
 		s.mu.Lock()
-		l, leased, renewed := s.lease, s.leased, s.renewed
+		l, leased, renewed := s.lease, s.leased, s.renewed.Changed()
 		s.mu.Unlock()
 		if leased && l.Err() == nil {
 			return l, nil

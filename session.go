@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/broadcast"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
@@ -59,11 +60,11 @@ type Session struct {
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
 	mu       sync.Mutex
-	lease    *lease.Lease  // the present one, or the last one
-	leased   bool          // whether it is the present one
-	losses   []*tenure     // that ended with the present lease, and are forgotten already
-	buried   *lease.Lease  // an earlier one that is still to be revoked, or nil
-	renewed  chan struct{} // closed and replaced when lease or leased changes
+	lease    *lease.Lease     // the present one, or the last one
+	leased   bool             // whether it is the present one
+	losses   []*tenure        // that ended with the present lease, and are forgotten already
+	buried   *lease.Lease     // an earlier one that is still to be revoked, or nil
+	renewed  broadcast.Signal // tells of changes of lease and leased, and what Orphan waits for
 	state    *stateNode
 	ending   *ending                         // how it has ended, or is about to; nil before
 	ends     bool                            // shutdown is under way, or through
@@ -123,7 +124,6 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		cfg:     cfg,
 		log:     cfg.logger,
 		closed:  make(chan struct{}),
-		renewed: make(chan struct{}),
 		state:   newStateNode(StateConnected),
 		lines:   make(map[string]*line),
 		readers: make(map[string]*tenure),

@@ -201,7 +201,7 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 			}
 			return id, s.end(endOrphaned)
 		}
-		changed := s.renewed
+		changed := s.renewed.Changed()
 		s.mu.Unlock()
 		var err error
 		select {

@@ -16,7 +16,7 @@ func Of(kv clientv3.KV) (clientv3.KV, *Tracker) {
 	if own, ok := kv.(*trackedKV); ok {
 		return own, own.tracker
 	}
-	t := New()
+	t := &Tracker{}
 	return &trackedKV{kv, t}, t
 }
 

@@ -20,10 +20,12 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/etcdlock/etcdlock/internal/broadcast"
 )
 
 // Tracker is shown the headers of answers, and numbers the timelines. It is safe for concurrent
-// use.
+// use. The zero value knows of the first timeline only.
 type Tracker struct {
 	// OnChange is called once for each timeline after the first, by the goroutine whose
 	// answer has proved it and before that answer is used. It is set before the first request.
@@ -31,10 +33,10 @@ type Tracker struct {
 
 	mu      sync.Mutex
 	known   Mark
-	heard   time.Time     // of the last answer, by any member
-	term    uint64        // the largest raft term in an answer
-	outage  Outage        // the last one
-	changed chan struct{} // closed and replaced with each timeline
+	heard   time.Time        // of the last answer, by any member
+	term    uint64           // the largest raft term in an answer
+	outage  Outage           // the last one
+	changed broadcast.Signal // of another timeline
 }
 
 // Mark is what was known when a request was sent.
@@ -58,9 +60,6 @@ type Change struct {
 	Cluster, LastCluster   uint64
 }
 
-// New makes a tracker that knows of the first timeline only.
-func New() *Tracker { return &Tracker{changed: make(chan struct{})} }
-
 // Number is the number of the present timeline. It grows.
 func (t *Tracker) Number() int {
 	t.mu.Lock()
@@ -72,7 +71,7 @@ func (t *Tracker) Number() int {
 func (t *Tracker) Changed() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.changed
+	return t.changed.Changed()
 }
 
 // Outage is the last outage; the zero value for none.
@@ -116,8 +115,7 @@ func (t *Tracker) Answered(m Mark, h *pb.ResponseHeader) bool {
 	if another {
 		last := t.known
 		t.known = Mark{last.number + 1, h.ClusterId, h.Revision}
-		close(t.changed)
-		t.changed = make(chan struct{})
+		t.changed.Broadcast()
 		change := Change{
 			Number: t.known.number, Revision: h.Revision, LastRevision: last.revision,
 			Cluster: h.ClusterId, LastCluster: last.cluster,

@@ -28,7 +28,7 @@ func TestASmallerRevisionOrAnotherClusterIsAnotherTimeline(t *testing.T) {
 		"smaller, no cluster": {header(0, 9), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := New()
+			tr := &Tracker{}
 			var changes []Change
 			tr.OnChange = func(c Change) { changes = append(changes, c) }
 			require.True(t, tr.Answered(tr.Ask(), header(1, 10)))
@@ -52,7 +52,7 @@ func TestASmallerRevisionOrAnotherClusterIsAnotherTimeline(t *testing.T) {
 
 // report R5: answers may overtake each other, and come late.
 func TestOnlyWhatWasKnownBeforeARequestCounts(t *testing.T) {
-	tr := New()
+	tr := &Tracker{}
 	early := tr.Ask()
 	require.True(t, tr.Answered(tr.Ask(), header(1, 10)))
 	require.True(t, tr.Answered(early, header(1, 5)), "it was sent before the other answer came")
