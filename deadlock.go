@@ -53,8 +53,8 @@ func (d Deadlock) String() string {
 //
 // Errors: the error of ctx, [ErrSessionClosed], and what etcd refuses.
 func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, error) {
-	if s == nil || s.Err() != nil {
-		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), s.usable("-"))
+	if err := s.usable("-"); err != nil {
+		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
 	kvs, err := queue.Snapshot(ctx, s.kv, prefix)
 	if err != nil {

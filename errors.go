@@ -97,9 +97,19 @@ var (
 	// ErrNoCandidate is returned by [Term.Transfer] when nobody waits with that value.
 	ErrNoCandidate = lockerr.ErrNoCandidate
 
+	// ErrInvalidArgument is matched by the error of a call that was given an argument which can
+	// never work: ErrInvalidName, ErrInvalidPermits, ErrTooManyNames, ErrNilClient, and an error of
+	// its own for a nil Session, a [Striped] of less than one mutex, and the zero value of a handle
+	// or of what [NewMutex] and its like return.
+	ErrInvalidArgument = lockerr.ErrInvalidArgument
+
+	// ErrInvalidOption is matched by the error of NewSession, Campaign and Run for an option that
+	// cannot work, such as a margin as long as the TTL.
+	ErrInvalidOption = lockerr.ErrInvalidOption
+
 	// ErrInvalidName is returned for names that cannot be the name of a lock or
 	// an election; see [NewMutex] for the rule, and [WithForeignNames] for names
-	// of others that break it.
+	// of others that break it. It matches ErrInvalidArgument.
 	ErrInvalidName = lockerr.ErrInvalidName
 
 	// ErrNestedName is returned when one name lies inside another that is in
@@ -126,23 +136,19 @@ var (
 	ErrLimitMismatch = lockerr.ErrLimitMismatch
 
 	// ErrInvalidPermits is returned for a number of permits, or a limit, that can never be:
-	// less than one, or more than the limit.
+	// less than one, or more than the limit. It matches ErrInvalidArgument.
 	ErrInvalidPermits = lockerr.ErrInvalidPermits
 
 	// ErrTooManyNames is returned by a [MultiMutex] for more names than etcd takes in one
-	// transaction.
+	// transaction. It matches ErrInvalidArgument.
 	ErrTooManyNames = lockerr.ErrTooManyNames
 
 	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep:
 	// not positive, not in whole seconds, or below the server's minimum, which
-	// the server would silently raise.
+	// the server would silently raise. It matches ErrInvalidOption.
 	ErrInvalidTTL = lockerr.ErrInvalidTTL
 
-	// ErrInvalidOption is returned by NewSession and by Run for an option that
-	// cannot work, such as a margin as long as the TTL.
-	ErrInvalidOption = lockerr.ErrInvalidOption
-
-	// ErrNilClient is returned by NewSession without an etcd client.
+	// ErrNilClient is returned by NewSession without an etcd client. It matches ErrInvalidArgument.
 	ErrNilClient = lockerr.ErrNilClient
 
 	// ErrLeaseNotFound is returned by NewSession with [WithLease] when etcd does
@@ -152,6 +158,12 @@ var (
 	// ErrLeaseFileInUse is returned by NewSession with [WithLeaseFile] when another
 	// process had the file for as long as the context allowed to wait.
 	ErrLeaseFileInUse = lockerr.ErrLeaseFileInUse
+)
+
+// Of a nil Session, or one that NewSession has not made, and of a handle that no call has returned.
+var (
+	errNotASession = fmt.Errorf("%w: the session is nil, or none of NewSession (%w)", ErrInvalidArgument, ErrSessionClosed)
+	errNoHold      = fmt.Errorf("%w: the zero value of a handle, which holds nothing", ErrInvalidArgument)
 )
 
 // opError puts the operation and the name in front of err, once, and behind a want of

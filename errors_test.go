@@ -49,11 +49,65 @@ func TestUnusableNamesAreRefusedWithoutARequest(t *testing.T) {
 }
 
 func TestANilSessionAndANilClientAreToldAndDoNotPanic(t *testing.T) {
-	for call, err := range calls(t.Context(), nil, "m") {
-		require.ErrorIs(t, err, ErrSessionClosed, call)
+	for _, s := range []*Session{nil, {}} {
+		for call, err := range calls(t.Context(), s, "m") {
+			require.ErrorIs(t, err, ErrInvalidArgument, call)
+			require.ErrorIs(t, err, ErrSessionClosed, call)
+		}
+		require.ErrorIs(t, s.Ask(t.Context(), "m", ""), ErrInvalidArgument)
+		require.ErrorIs(t, second(s.Deadlocks(t.Context(), "m")), ErrInvalidArgument)
 	}
 	_, err := NewSession(t.Context(), nil)
 	require.ErrorIs(t, err, ErrNilClient)
+	require.ErrorIs(t, err, ErrInvalidArgument)
+}
+
+// A program has them by mistake: a variable that was never set, a struct that is made without its
+// function.
+func TestZeroValuesAreToldAndDoNotPanic(t *testing.T) {
+	ctx := t.Context()
+	for of, err := range map[string]error{
+		"Mutex.Lock":              second(new(Mutex).Lock(ctx)),
+		"Mutex.TryLock":           second(new(Mutex).TryLock(ctx)),
+		"Mutex.Do":                new(Mutex).Do(ctx, func(context.Context, *Lock) error { return nil }),
+		"Mutex.Queue":             second(new(Mutex).Queue(ctx)),
+		"RWMutex.Lock":            second(new(RWMutex).Lock(ctx)),
+		"RWMutex.TryRLock":        second(new(RWMutex).TryRLock(ctx)),
+		"RWMutex.Queue":           second(new(RWMutex).Queue(ctx)),
+		"Semaphore.Acquire":       second(new(Semaphore).Acquire(ctx, 1)),
+		"Semaphore.Limit":         second(new(Semaphore).Limit(ctx)),
+		"Semaphore.SetLimit":      new(Semaphore).SetLimit(ctx, 1),
+		"Semaphore of no session": second(NewSemaphore(nil, "s", 2).TryAcquire(ctx, 1)),
+		"MultiMutex.Lock":         second(new(MultiMutex).Lock(ctx)),
+		"MultiMutex.Queue":        second(new(MultiMutex).Queue(ctx)),
+		"MultiMutex of nobody":    second(NewMultiMutex(nil, []string{"a"}).Lock(ctx)),
+		"Election.Campaign":       second(new(Election).Campaign(ctx, "v")),
+		"Election.Leader":         second(new(Election).Leader(ctx)),
+		"Election.Candidates":     second(new(Election).Candidates(ctx)),
+		"Election.Run":            new(Election).Run(ctx, "v", func(context.Context, *Term) error { return nil }),
+		"Striped.For":             second(new(Striped).For("key").Lock(ctx)),
+		"Lock.Unlock":             new(Lock).Unlock(ctx),
+		"Lock.Err":                new(Lock).Err(),
+		"Lock.Context":            context.Cause(new(Lock).Context()),
+		"WriteLock.Unlock":        new(WriteLock).Unlock(ctx),
+		"WriteLock.Downgrade":     second(new(WriteLock).Downgrade(ctx)),
+		"ReadLock.Unlock":         new(ReadLock).Unlock(ctx),
+		"ReadLock.Upgrade":        second(new(ReadLock).Upgrade(ctx)),
+		"Permit.Release":          new(Permit).Release(ctx),
+		"LockSet.Unlock":          new(LockSet).Unlock(ctx),
+		"LockSet.Err":             new(LockSet).Err(),
+		"Term.Resign":             new(Term).Resign(ctx),
+		"Term.Proclaim":           new(Term).Proclaim(ctx, "v"),
+		"Term.Transfer":           new(Term).Transfer(ctx, "v"),
+		"Term.AwaitPreemption":    second(new(Term).AwaitPreemption(ctx)),
+	} {
+		require.ErrorIs(t, err, ErrInvalidArgument, of)
+	}
+	for _, err := range new(Election).Observe(ctx) {
+		require.ErrorIs(t, err, ErrInvalidArgument)
+	}
+	require.Zero(t, new(Lock).Deadline())
+	<-new(Lock).Done()
 }
 
 // trap A14, within one session

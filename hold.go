@@ -38,7 +38,8 @@ type Held interface {
 	held() *hold
 }
 
-// hold is what the handles embed. Its exported methods are theirs.
+// hold is what the handles embed. Its exported methods are theirs. It is nil in the zero value of a
+// handle: what returns an error or a context tells that, by Err and Context.
 type hold struct {
 	tenure *tenure
 	turn   *turn
@@ -74,6 +75,13 @@ func (c *holdContext) Value(key any) any {
 	return c.values.Value(key)
 }
 
+// endedForNoHold is the context of the zero value of a handle.
+var endedForNoHold = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errNoHold)
+	return ctx
+}()
+
 // waitKey finds, in a context that ends with a hold, the one to wait under when that
 // hold is released: its release must not be cut short by what itself brings about.
 type waitKey struct{ hold *hold }
@@ -90,6 +98,9 @@ type waitKey struct{ hold *hold }
 // unless this process or its machine stands still at that time; see the package
 // documentation for what protects then.
 func (h *hold) Context() context.Context {
+	if h == nil {
+		return endedForNoHold
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
@@ -109,6 +120,9 @@ func (h *hold) Done() <-chan struct{} { return h.Context().Done() }
 // the reason, or [ErrSessionClosed]. It looks at the clock itself, and so is right
 // even when the process has just woken up and Context does not know yet.
 func (h *hold) Err() error {
+	if h == nil {
+		return errNoHold
+	}
 	_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over
 	return h.over()
 }
@@ -181,6 +195,9 @@ func (h *hold) Guard() clientv3.Cmp { return h.entry.Guard() }
 
 // Name is the name that is held.
 func (h *hold) Name() string {
+	if h == nil {
+		return ""
+	}
 	l := h.tenure.line
 	if len(l.names) == 1 {
 		return l.name
@@ -214,6 +231,9 @@ func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 			defer cancel()
 		}
 		ctx = wait
+	}
+	if h == nil {
+		return nil, errNoHold
 	}
 	t := h.tenure
 	if successor != nil && !t.closeFor(h) {

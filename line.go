@@ -165,8 +165,8 @@ func (l *line) await(ctx context.Context, w *waiter) (*hold, error) {
 
 // usable tells why a session cannot do anything under a name.
 func (s *Session) usable(name string) error {
-	if s == nil {
-		return fmt.Errorf("%w: it is nil", ErrSessionClosed)
+	if s == nil || s.ctx == nil {
+		return errNotASession
 	}
 	check := wire.CheckName
 	if s.cfg.foreignNames {

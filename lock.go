@@ -15,6 +15,7 @@ type Mutex struct {
 	session *Session
 	name    string
 	cfg     mutexConfig
+	invalid error // why it can never be locked; nil if that is not known
 }
 
 // Lock is one acquisition of a [Mutex].
@@ -57,7 +58,7 @@ func (m *Mutex) Name() string { return m.name }
 // [ErrNestedName]; [ErrDeadlock] and [ErrReentryLimit], see above; and what etcd refuses, as for
 // want of permission.
 func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
-	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false))
+	h, err := m.acquire(ctx, false)
 	if err != nil {
 		return nil, opError("lock", m.name, err)
 	}
@@ -71,11 +72,18 @@ func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 // a hold of this name the error matches both ErrLocked and [ErrDeadlock], unless the mutex has
 // [WithReentry].
 func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
-	h, err := m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true))
+	h, err := m.acquire(ctx, true)
 	if err != nil {
 		return nil, opError("try to lock", m.name, err)
 	}
 	return &Lock{h}, nil
+}
+
+func (m *Mutex) acquire(ctx context.Context, try bool) (*hold, error) {
+	if m.invalid != nil {
+		return nil, m.invalid
+	}
+	return m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, try))
 }
 
 // Unlock releases the lock. The hold is over here at once, whatever follows; then

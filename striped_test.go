@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,8 +44,30 @@ func TestKeysAreSpreadEvenly(t *testing.T) {
 			require.InDelta(t, keys/n, c, 0.2*keys/float64(n), name)
 		}
 	}
-	require.Equal(t, 1, NewStriped(nil, "s", 0).Len())
-	require.Equal(t, "s/0", NewStriped(nil, "s", -3).For("any").Name())
+}
+
+// One that is counted wrong would be found by nobody, if it had one mutex instead.
+func TestAStripedLockOfNoMutexIsRefused(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a", WithForeignNames()) // which forbids the fewest names
+		require.Empty(w, requests(w.Client("a"), func() {
+			for _, n := range []int{0, -3} {
+				striped := NewStriped(s, "orders", n)
+				require.Equal(w, n, striped.Len())
+				m := striped.For("any")
+				_, err := m.Lock(w.ctx)
+				require.ErrorIs(w, err, ErrInvalidArgument)
+				require.ErrorContains(w, err, fmt.Sprintf(`"orders" is spread over %d mutexes`, n))
+				_, err = m.TryLock(w.ctx)
+				require.ErrorIs(w, err, ErrInvalidArgument)
+				require.ErrorIs(w, m.Do(w.ctx, func(context.Context, *Lock) error { return nil }), ErrInvalidArgument)
+				_, err = m.Queue(w.ctx)
+				require.ErrorIs(w, err, ErrInvalidArgument)
+				_, err = NewMultiMutex(s, []string{m.Name()}).Lock(w.ctx)
+				require.ErrorIs(w, err, ErrInvalidArgument)
+			}
+		}))
+	})
 }
 
 func TestStripedMutexesExclude(t *testing.T) {

@@ -26,7 +26,7 @@ import (
 // [ErrUnconfirmed] the term is over, and it is not known whether the candidate is the next. After the error of ctx
 // alone [Hold.Err] tells whether the term goes on.
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
-	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.tenure.line.name, t.transfer(ctx, candidate))
+	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.Name(), t.transfer(ctx, candidate))
 }
 
 func (t *Term) transfer(ctx context.Context, candidate string) error {

@@ -27,6 +27,9 @@ func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 }
 
 func (h *hold) downgrade(ctx context.Context) (*hold, error) {
+	if err := h.Err(); err != nil {
+		return nil, err
+	}
 	t := h.tenure
 	s := t.line.session
 	s.mu.Lock()

@@ -84,8 +84,7 @@ func codeOf(err error) int {
 	switch {
 	case errors.As(err, &own):
 		return own.code
-	case isA[usageError](err), isAny(err, etcdlock.ErrInvalidName, etcdlock.ErrInvalidTTL,
-		etcdlock.ErrInvalidOption, etcdlock.ErrInvalidPermits, etcdlock.ErrTooManyNames,
+	case isA[usageError](err), isAny(err, etcdlock.ErrInvalidArgument, etcdlock.ErrInvalidOption,
 		etcdlock.ErrNestedName, etcdlock.ErrLimitMismatch):
 		return exitUsage
 	case errors.As(err, &start) && child.ErrNotFound(err):

@@ -36,18 +36,31 @@ var (
 	ErrPreempted  = errors.New("a candidate of a higher priority takes over")
 )
 
-// Of names and options that cannot work, and of sessions that cannot begin.
+// Of arguments and options that cannot work, and of sessions that cannot begin. The errors of one
+// argument match ErrInvalidArgument, and those of one option ErrInvalidOption.
 var (
-	ErrInvalidName    = errors.New("invalid name")
+	ErrInvalidArgument = errors.New("invalid argument")
+	ErrInvalidOption   = errors.New("invalid option")
+
+	ErrInvalidName    error = &kind{"invalid name", ErrInvalidArgument}
+	ErrInvalidPermits error = &kind{"invalid number of permits", ErrInvalidArgument}
+	ErrTooManyNames   error = &kind{"too many names for one transaction", ErrInvalidArgument}
+	ErrNilClient      error = &kind{"nil etcd client", ErrInvalidArgument}
+	ErrInvalidTTL     error = &kind{"invalid TTL", ErrInvalidOption}
+
 	ErrNestedName     = errors.New("nested names")
-	ErrInvalidPermits = errors.New("invalid number of permits")
-	ErrTooManyNames   = errors.New("too many names for one transaction")
-	ErrInvalidTTL     = errors.New("invalid TTL")
-	ErrInvalidOption  = errors.New("invalid option")
-	ErrNilClient      = errors.New("nil etcd client")
 	ErrLeaseNotFound  = errors.New("lease not found in etcd")
 	ErrLeaseFileInUse = errors.New("lease file in use by another process")
 )
+
+// kind is an error that matches a more general one.
+type kind struct {
+	text    string
+	general error
+}
+
+func (e *kind) Error() string { return e.text }
+func (e *kind) Unwrap() error { return e.general }
 
 // Lost returns the error of what was lost for a reason: it matches ErrLost and the reason.
 func Lost(reason error) error { return &lostError{reason} }
