@@ -116,6 +116,23 @@ func TestOfATransferAndAResignTheFirstOneDecides(t *testing.T) {
 			s.leads(s.target, s.next)
 		})
 	})
+	for how, trouble := range map[string]simetcd.Action{
+		"fails": {Err: unavailable}, "hangs": {DropRequest: true}, "has its answer lost": {DropReply: true},
+	} {
+		t.Run("the Transfer, whose request "+how, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				s := w.handover()
+				s.every("a", trouble, simetcd.Txn)
+				p := s.transfer()
+				w.pass(100 * time.Millisecond)
+				require.ErrorIs(w, s.term.Resign(w.ctx), ErrReleased)
+				w.pass(2 * time.Second)
+				w.Intercept(nil)
+				p.get()
+				s.leads(s.target, s.next)
+			})
+		})
+	}
 	t.Run("another Transfer", func(t *testing.T) {
 		simulate(t, func(w *world) {
 			s := w.handover()
