@@ -104,7 +104,11 @@ func (h *hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		ctx, cancel := context.WithCancelCause(h.tenure.life.Context())
+		parent := h.tenure.life.Context()
+		if h.err != nil {
+			parent = context.WithoutCancel(parent) // which may have ended since, for another cause
+		}
+		ctx, cancel := context.WithCancelCause(parent)
 		h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: h.values}, cancel
 		if h.err != nil {
 			cancel(h.err)

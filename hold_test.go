@@ -127,6 +127,20 @@ func TestAHoldHasTheValuesOfItsCallersContextAndNotItsEnd(t *testing.T) {
 }
 
 // The fence in etcd itself.
+// A hold whose context nobody has asked for is over for its own cause, and not for that of what
+// its session did later with the key.
+func TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m", WithRetention(time.Minute)))
+		w.unlock(l.Unlock)
+		require.NoError(w, s.Close(w.ctx))
+		require.Equal(w, ErrReleased, l.Err())
+		require.Equal(w, ErrReleased, context.Cause(l.Context()))
+		require.ErrorIs(w, l.Context().Err(), context.Canceled)
+	})
+}
+
 func TestAGuardHoldsForThisAcquisitionOnly(t *testing.T) {
 	simulate(t, func(w *world) {
 		m, c := NewMutex(w.session("a"), "m"), w.Client("x")

@@ -73,8 +73,12 @@ func (c *Context) Context() context.Context {
 		if c.of != nil {
 			outer = c.of.Context()
 		}
+		cause := c.cause.Load()
+		if cause != nil {
+			outer = context.WithoutCancel(outer) // which may have ended since, for another cause
+		}
 		c.ctx, c.cancel = context.WithCancelCause(outer)
-		if cause := c.cause.Load(); cause != nil {
+		if cause != nil {
 			c.cancel(*cause)
 		}
 	}

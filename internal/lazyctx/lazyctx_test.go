@@ -26,6 +26,15 @@ func TestTheFirstCauseCounts(t *testing.T) {
 	require.Equal(t, errFirst, c.Cause())
 }
 
+// A context that is made after the end tells the cause of this end, though the parent has ended since.
+func TestTheParentsLaterCauseDoesNotCount(t *testing.T) {
+	parent, cancel := context.WithCancelCause(t.Context())
+	c := New(parent)
+	c.Cancel(errFirst)
+	cancel(errSecond)
+	require.Equal(t, errFirst, context.Cause(c.Context()))
+}
+
 func TestAContextEndsWithCancel(t *testing.T) {
 	c := New(t.Context())
 	ctx := c.Context()
