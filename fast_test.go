@@ -143,6 +143,8 @@ func TestWhoseTimeIsShortCutsNoRequestOff(t *testing.T) {
 			_, err := NewMutex(s, "m").Lock(w.timeout(bound))
 			require.ErrorIs(w, err, context.DeadlineExceeded)
 			if bound < queue.FirstBound {
+				synctest.Wait()
+				require.Zero(w, suspected(s), "its request was cut off")
 				w.pass(200 * time.Millisecond)
 				w.empty("m")
 				require.Zero(w, suspected(s))
