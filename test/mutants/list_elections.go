@@ -101,11 +101,11 @@ var electionMutations = []mutation{
 		tests: []string{"TestALeaderThatMayHaveGivenUpDuringAnOutageIsMarked"},
 	},
 	{
-		takesOut: "an observer that joins others is told the leader",
+		takesOut: "an observer that joins others reads who leads now (B9)",
 		edits: []edit{
 			{"etcdlock.(*Session).observe", "if shared {", "if shared && false {"},
 		},
-		tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
+		tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
 	},
 	{
 		takesOut: "only a refusal tells that a process is dead",
