@@ -281,7 +281,7 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 		return false // what has come since is younger than the entry
 	}
 	for _, name := range l.names {
-		cleared = l.session.endTwin(ls.Context(), name) || cleared
+		cleared = l.session.revokeFormer(ls.Context(), name) || cleared
 	}
 	all, err := l.ownKeys(wanted, ls)
 	if err != nil {

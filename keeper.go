@@ -3,7 +3,6 @@ package etcdlock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,37 +44,18 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.changed()
 	s.enter(StateLost)
 	lost := s.lostWith(l)
+	pending := errors.Is(cause, ErrExpired) || errors.Is(cause, ErrRolledBack)
+	if pending {
+		s.pendingRevokes = append(s.pendingRevokes, l)
+	}
 	s.mu.Unlock()
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
 		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
 	switch written := s.announced.Load(); {
-	case errors.Is(cause, ErrExpired), errors.Is(cause, ErrRolledBack):
-		s.tasks.Go(func() { s.bury(l) })
+	case pending:
+		s.tasks.Go(func() { s.revokeLater(l) })
 	case errors.Is(cause, ErrRevoked) && written != 0:
 		s.tasks.Go(func() { s.tellIfCondemned(l.ID(), written) })
-	}
-}
-
-// bury revokes a lease that was given up here and may live on in etcd: a new raft
-// leader grants every lease its full TTL again, and so does an etcd that was restored from
-// a backup, and the keys under this one would stand in everybody's way. It leaves the margin
-// to those who held under it. It goes on until etcd has answered: no lease runs out while etcd
-// is away.
-func (s *Session) bury(l *lease.Lease) {
-	s.mu.Lock()
-	s.buried = l
-	s.mu.Unlock()
-	select {
-	case <-time.After(l.Margin()):
-		if s.revokeAtLast(s.ctx, l) != nil && s.ctx.Err() != nil {
-			return // Close does it
-		}
-		s.mu.Lock()
-		if s.buried == l {
-			s.buried = nil
-		}
-		s.mu.Unlock()
-	case <-s.ctx.Done():
 	}
 }
 
@@ -176,32 +156,3 @@ func (s *Session) answered(ok bool, err error) {
 			zap.Strings("endpoints", s.client.Endpoints()), zap.Error(err))
 	}
 }
-
-// revoke revokes a lease that has ended here. It tries until etcd has answered, be it
-// a refusal, or ctx ends, but for no longer than etcd keeps the lease: then it has run out by itself.
-func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.Granted(), errUnreachable)
-	defer cancel()
-	return s.revokeAtLast(ctx, l)
-}
-
-// revokeAtLast is revoke for however long it takes.
-func (s *Session) revokeAtLast(ctx context.Context, l *lease.Lease) error {
-	for n := 0; ; n++ {
-		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
-		err := l.Revoke(try)
-		cancelTry()
-		if err == nil || answer.Final(err) {
-			return err
-		}
-		select {
-		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(l.ID()))):
-		case <-s.client.Ctx().Done():
-			return ErrClientClosed
-		case <-ctx.Done():
-			return fmt.Errorf("%w; the last try: %w", contextError(ctx), err)
-		}
-	}
-}
-
-var errUnreachable = errors.New("etcd did not answer for a whole TTL")

@@ -72,11 +72,11 @@ func (r *runner) run(ctx context.Context) (err error) {
 	defer r.enter(RoleObserver, nil)
 
 	if r.cfg.ownLease() {
-		own, err := seen.session.twin(ctx, seen.name)
+		own, err := seen.session.newDedicated(ctx, seen.name)
 		if err != nil {
 			return opError("run", seen.name, err)
 		}
-		defer own.closeTwin()
+		defer own.endDedicated()
 		r.election, r.elder = &Election{session: own, name: seen.name, cfg: seen.cfg}, seen.session
 		var tell context.CancelCauseFunc
 		asked := ctx
@@ -89,7 +89,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 			}
 		}()
 	} else {
-		seen.session.endTwin(ctx, seen.name)
+		seen.session.revokeFormer(ctx, seen.name)
 	}
 	r.tellLimits()
 	beside, stop := context.WithCancel(ctx)

@@ -45,7 +45,7 @@ type Session struct {
 	streams *perclient.Streams // of renewals and watches, which the client's sessions share
 	settle  *sharedtimer.Queue // when a hold has lasted for a while
 	rested  *sharedtimer.Queue // when a line has rested for long enough
-	closed  chan struct{}      // closed when shutdown is through
+	closed  chan struct{}      // closed when finish is through
 	detach  func() bool        // stops watching the client
 	beacon  *beacon            // nil without WithCrashDetection
 	dark    func()             // releases it, once
@@ -59,28 +59,27 @@ type Session struct {
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
-	mu       sync.Mutex
-	lease    *lease.Lease     // the present one, or the last one
-	leased   bool             // whether it is the present one
-	losses   []*tenure        // that ended with the present lease, and are forgotten already
-	buried   *lease.Lease     // an earlier one that is still to be revoked, or nil
-	renewed  broadcast.Signal // tells of changes of lease and leased, and what Orphan waits for
-	state    *stateNode
-	ending   *ending                         // how it has ended, or is about to; nil before
-	ends     bool                            // shutdown is under way, or through
-	lines    map[string]*line                // by id
-	serial   int                             // numbers the lines of one caller's own, and what is asked
-	asks     map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers  map[string]*tenure              // by name: the one that further readers may share
-	beside   map[*tenure]struct{}            // those that have left their line, see beside.go
-	legacy   map[string]bool                 // names of the former process whose keys may stand; nil: any may
-	sweeper  sweeper                         // of keys that may be left behind
-	names                                    // that are in use
-	resting  int                             // lines that rest, ready for the next caller
-	leaving  int                             // calls of Orphan under way; nobody may line up meanwhile
-	era      int                             // the timeline in which lease was granted
-	doubting <-chan struct{}                 // closed when etcd has told whether there is another timeline; nil if it is not asked
-	ttls     outageTTLs                      // of leaders' leases
+	mu             sync.Mutex
+	lease          *lease.Lease     // the present one, or the last one
+	leased         bool             // whether it is the present one
+	losses         []*tenure        // that ended with the present lease, and are forgotten already
+	pendingRevokes []*lease.Lease   // earlier ones that are still to be revoked
+	renewed        broadcast.Signal // tells of changes of lease and leased, and what Orphan waits for
+	state          *stateNode
+	ending         *ending                         // how it has ended; nil before
+	lines          map[string]*line                // by id
+	serial         int                             // numbers the lines of one caller's own, and what is asked
+	asks           map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers        map[string]*tenure              // by name: the one that further readers may share
+	beside         map[*tenure]struct{}            // those that have left their line, see beside.go
+	legacy         map[string]bool                 // names of the former process whose keys may stand; nil: any may
+	sweeper        sweeper                         // of keys that may be left behind
+	names                                          // that are in use
+	resting        int                             // lines that rest, ready for the next caller
+	leaving        int                             // calls of Orphan under way; nobody may line up meanwhile
+	era            int                             // the timeline in which lease was granted
+	doubting       <-chan struct{}                 // closed when etcd has told whether there is another timeline; nil if it is not asked
+	ttls           outageTTLs                      // of leaders' leases
 
 	observations map[string]*observation // by name
 }
@@ -179,7 +178,11 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.detach = context.AfterFunc(client.Ctx(), func() {
-		_ = s.shutdown(context.Background(), endWithClient) // it makes no request
+		how := endWithClient
+		if s.cfg.dedicated {
+			how = endDedicatedClient // its lease lives on, and so may the work of the term
+		}
+		_ = s.shutdown(context.Background(), how)
 	})
 	return s, nil
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/lasttry"
+	"github.com/etcdlock/etcdlock/internal/compathook"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
@@ -25,11 +28,20 @@ import (
 // others must not get before that work has ended. A second Close returns nil; a Close
 // after the client was closed [ErrClientClosed], as it can revoke nothing.
 func (s *Session) Close(ctx context.Context) error {
-	err := s.shutdown(ctx, endClosed)
-	if err != nil {
+	return s.close(ctx, endClosed)
+}
+
+func (s *Session) close(ctx context.Context, how *ending) error {
+	if err := s.shutdown(ctx, how); err != nil {
 		return fmt.Errorf("etcdlock: close session: %w", err)
 	}
 	return nil
+}
+
+func init() {
+	compathook.CloseWithin = func(ctx context.Context, session any) error {
+		return session.(*Session).close(ctx, endClosedWithin)
+	}
 }
 
 // Orphan ends the session, but leaves the lease and the keys of all that is held in
@@ -46,95 +58,121 @@ func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	ctx, cancel := lastTry(ctx)
 	defer cancel()
 	err := s.hush(ctx, s.Lease())
-	var id clientv3.LeaseID
+	var how *ending
 	if err == nil {
-		id, err = s.orphan(ctx)
+		how, err = s.orphan(ctx)
 	}
 	if err != nil {
 		s.speak()
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
-	_ = s.shutdown(ctx, endOrphaned) // it makes no request
-	if id == clientv3.NoLease {
-		return id, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)
+	if err := s.finish(ctx, how); err != nil {
+		s.log.Warn("the session was orphaned, but an earlier lease was not revoked", zap.Error(err))
 	}
-	return id, nil
+	if how.leaves == clientv3.NoLease {
+		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: no lease to leave: %w", ErrLost)
+	}
+	return how.leaves, nil
 }
 
-// ending is a way in which a session ends. All of them go through shutdown.
+// ending is a way to end a session. Each end goes through shutdown, and the first one counts:
+//
+//	                    leases in etcd            listener and lease file  if ctx has ended
+//	Close               revoked                   closed                   one last attempt
+//	Close, compat       revoked                   closed                   no request
+//	Orphan              present one is left       closed                   one last attempt
+//	client closed       expire                    closed                   no request
+//	same, dedicated     expire                    kept until endDedicated  no request
+//
+// A lease that expired while there is a lock-delay is never revoked: only its end in etcd may
+// end the delay.
 type ending struct {
-	cause  error // of the end of the session, and of everything under it
-	revoke bool  // the leases of the session
+	cause   error            // of the end of the session, of its holds and its waits
+	expires error            // why no lease is revoked; nil if leases are
+	leaves  clientv3.LeaseID // the lease that is left to a successor; NoLease for none
+	keeps   bool             // true: the liveness listener and the lease file stay open until another shutdown
+	within  bool             // true: no request is made once ctx has ended
 }
 
 var (
-	endClosed     = &ending{cause: ErrSessionClosed, revoke: true}
-	endOrphaned   = &ending{cause: errOrphaned}
-	endWithClient = &ending{cause: fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(ErrClientClosed))}
+	endClosed          = &ending{cause: ErrSessionClosed}
+	endClosedWithin    = &ending{cause: ErrSessionClosed, within: true}
+	endWithClient      = &ending{cause: causeOf(ErrClientClosed), expires: ErrClientClosed}
+	endDedicatedClient = &ending{cause: causeOf(ErrClientClosed), expires: ErrClientClosed, keeps: true}
 
-	errOrphaned = fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(ErrOrphaned))
+	errOrphaned = causeOf(ErrOrphaned)
 )
 
-// shutdown ends the session, once, and gives up everything that it has in this process: its
-// goroutines, the liveness listener and the lease file. A second call waits until the
-// first one is through.
-func (s *Session) shutdown(ctx context.Context, how *ending) error {
-	s.mu.Lock()
-	_ = s.end(how) // it has ended already if this is the end of Orphan
-	first := s.ending == how && !s.ends
-	s.ends = s.ends || first
-	detach, present := s.detach, s.lease
-	s.mu.Unlock()
-	if !first {
-		return s.awaitEnd(ctx)
-	}
-	detach()
-	s.cancel(how.cause)                 // and with it the lease, and with that all holds
-	expired := present.Remaining() <= 0 // perhaps unseen, in a process that had been stopped
-	s.tasks.Wait()                      // all of them end with s.ctx
-	s.streams.Leave()
-	defer close(s.closed)
-	if how != endWithClient || !s.cfg.dedicated {
-		defer s.leave() // when the lease is gone: nobody shall take this for a crash before
-	}
-	if !how.revoke {
-		return nil // a successor may go on with the lease
-	}
-	s.record(clientv3.NoLease)
-	ctx, cancel := lastTry(ctx)
-	defer cancel()
-	for _, l := range []*lease.Lease{s.lease, s.buried} {
-		if l == nil || s.cfg.delay > 0 && (l == present && expired || errors.Is(l.Err(), ErrExpired)) {
-			continue // the lock-delay is for this, and must not be cut short
-		}
-		if err := s.revoke(ctx, l); err != nil {
-			return fmt.Errorf("lease %x is left to expire: %w", int64(l.ID()), err)
-		}
-	}
-	return nil
+// causeOf is the cause of an end by which everything under the session is lost.
+func causeOf(reason error) error {
+	return fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(reason))
 }
 
-// leave gives up what tells other processes that this one lives: the liveness listener, and
-// the lock on the lease file. A session that a Run has for itself keeps both when it ends with
-// the client, until the Run gives them up: its lease lives on, and so may the work of the term.
-func (s *Session) leave() {
+// endOrphaned leaves a lease to a successor.
+func endOrphaned(id clientv3.LeaseID) *ending {
+	return &ending{cause: errOrphaned, leaves: id, within: true} // Orphan has made the last attempt
+}
+
+// shutdown ends the session, once. A second call waits until the first one is through.
+func (s *Session) shutdown(ctx context.Context, how *ending) error {
+	s.mu.Lock()
+	first := s.end(how)
+	s.mu.Unlock()
+	if !first {
+		return s.awaitEnd(ctx, how)
+	}
+	return s.finish(ctx, how)
+}
+
+// end lets nothing begin any more under the session. It returns false if the session had ended
+// before. Called with s.mu held.
+func (s *Session) end(how *ending) (first bool) {
+	if s.ending != nil {
+		return false
+	}
+	s.ending = how
+	s.enter(StateClosed)
+	return true
+}
+
+// finish gives up everything that a session which has ended has in this process and, as how says, in
+// etcd. Called once, by the call that ended the session.
+func (s *Session) finish(ctx context.Context, how *ending) error {
+	s.mu.Lock()
+	detach, present := s.detach, s.lease
+	s.mu.Unlock()
+	detach()
+	_ = present.Err()   // ends an expired lease as such, in a process that had been stopped until now
+	s.cancel(how.cause) // and with it the lease, and with that all holds
+	s.tasks.Wait()      // all of them end with s.ctx
+	s.streams.Leave()
+	defer close(s.closed)
+	if !how.keeps {
+		defer s.closeListenerAndFile() // after the revocation: before it, this would look like a crash
+	}
+	if how.expires != nil || how.leaves != clientv3.NoLease {
+		return nil
+	}
+	if how.leaves == clientv3.NoLease {
+		s.record(clientv3.NoLease)
+	}
+	if !how.within {
+		var cancel context.CancelFunc
+		ctx, cancel = lastTry(ctx)
+		defer cancel()
+	}
+	return s.revokeAll(ctx, how)
+}
+
+// closeListenerAndFile gives up what tells other processes that this one lives: the liveness
+// listener, and the lock on the lease file.
+func (s *Session) closeListenerAndFile() {
 	s.file.Close()
 	s.dark()
 }
 
-// end lets nothing begin any more under the session; the error is why it had ended before.
-// Called with s.mu held.
-func (s *Session) end(how *ending) error {
-	if s.ending != nil {
-		return s.ending.cause
-	}
-	s.ending = how
-	s.enter(StateClosed)
-	return nil
-}
-
-// awaitEnd waits for another call of shutdown.
-func (s *Session) awaitEnd(ctx context.Context) error {
+// awaitEnd waits for the call that has ended the session.
+func (s *Session) awaitEnd(ctx context.Context, how *ending) error {
 	select {
 	case <-s.closed:
 	case <-ctx.Done():
@@ -144,10 +182,13 @@ func (s *Session) awaitEnd(ctx context.Context) error {
 			return fmt.Errorf("another Close is under way: %w", contextError(ctx))
 		}
 	}
+	if !how.keeps {
+		s.closeListenerAndFile()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending == endWithClient {
-		return fmt.Errorf("lease %x is left to expire: %w", int64(s.lease.ID()), ErrClientClosed)
+	if s.ending.expires != nil {
+		return fmt.Errorf("lease %x is left to expire: %w", int64(s.lease.ID()), s.ending.expires)
 	}
 	return nil
 }
@@ -158,19 +199,65 @@ const lastTryBound = time.Second
 // lastTry returns ctx; or, if that has ended, a context for one last attempt. The caller of a
 // Close that gets no attempt would leave its locks to expire.
 func lastTry(ctx context.Context) (context.Context, context.CancelFunc) {
-	if lasttry.Off(ctx) {
-		return ctx, func() {}
-	}
 	if ctx.Err() == nil {
 		return ctx, func() {}
 	}
 	return context.WithTimeoutCause(context.WithoutCancel(ctx), lastTryBound, contextError(ctx))
 }
 
+// revokeAll revokes the present lease and those that are still to be revoked, but for the one that
+// is left to a successor, and those that a lock-delay keeps.
+func (s *Session) revokeAll(ctx context.Context, how *ending) error {
+	s.mu.Lock()
+	all := slices.Clone(s.pendingRevokes)
+	if s.leased {
+		all = slices.Insert(all, 0, s.lease)
+	}
+	s.mu.Unlock()
+	for _, l := range all {
+		if l.ID() == how.leaves || s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired) {
+			continue
+		}
+		if err := s.revoke(ctx, l); err != nil {
+			return fmt.Errorf("lease %x is left to expire: %w", int64(l.ID()), err)
+		}
+	}
+	return nil
+}
+
+// revokeLater revokes a lease that was given up here and may live on in etcd: a new raft
+// leader grants every lease its full TTL again, and so does an etcd that was restored from
+// a backup, and the keys under this one would stand in everybody's way. It leaves the margin
+// to those who held under it. It goes on until etcd has answered: no lease runs out while etcd
+// is away.
+func (s *Session) revokeLater(l *lease.Lease) {
+	select {
+	case <-time.After(l.Margin()):
+	case <-s.ctx.Done():
+		return // finish does it
+	}
+	err := s.insist(s.ctx, func(ctx context.Context) error { return l.Revoke(ctx) })
+	if err != nil && s.ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pendingRevokes = slices.DeleteFunc(s.pendingRevokes, func(other *lease.Lease) bool { return other == l })
+}
+
+// revoke revokes a lease that has ended here. It tries until etcd has answered, be it
+// a refusal, or ctx ends, but for no longer than etcd keeps the lease: then it has run out by itself.
+func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.Granted(), errUnreachable)
+	defer cancel()
+	return s.insist(ctx, func(ctx context.Context) error { return l.Revoke(ctx) })
+}
+
+var errUnreachable = errors.New("etcd did not answer for a whole TTL")
+
 // orphan lets nobody line up any more, fails those who wait, blocks until nothing is
-// left in etcd but the keys of what is held, and in that instant marks the session as
-// closed.
-func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
+// left in etcd but the keys of what is held, and ends the session in that instant.
+func (s *Session) orphan(ctx context.Context) (*ending, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaving++
@@ -195,11 +282,14 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		}
 		pending += s.unsettled()
 		if pending == 0 {
-			var id clientv3.LeaseID
+			how := endOrphaned(clientv3.NoLease)
 			if s.leased && s.lease.Err() == nil {
-				id = s.lease.ID()
+				how = endOrphaned(s.lease.ID())
 			}
-			return id, s.end(endOrphaned)
+			if !s.end(how) {
+				return nil, s.ending.cause
+			}
+			return how, nil
 		}
 		changed := s.renewed.Changed()
 		s.mu.Unlock()
@@ -213,7 +303,7 @@ func (s *Session) orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		}
 		s.mu.Lock()
 		if err != nil {
-			return clientv3.NoLease, err
+			return nil, err
 		}
 	}
 }

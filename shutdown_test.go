@@ -135,3 +135,32 @@ func TestASessionThatHasEndedHasNothingInItsProcess(t *testing.T) {
 		})
 	}
 }
+
+// loseLease has the session lose its lease, which etcd keeps for another TTL, and grant another.
+func (w *world) loseLease(client string, s *Session) {
+	w.Helper()
+	w.Client(client).Cut()
+	for s.State() != StateLost {
+		w.pass(10 * time.Millisecond)
+	}
+	w.NewLeader() // grants each lease all of its TTL again
+	w.Client(client).Heal()
+	for s.State() != StateConnected {
+		w.pass(10 * time.Millisecond)
+	}
+}
+
+// The request that revokes the first one hangs while the second one is lost.
+func TestCloseRevokesEachLeaseThatWasLostBefore(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := w.session("a")
+		w.every("a", simetcd.Action{DropRequest: true}, simetcd.LeaseRevoke)
+		for range 2 {
+			w.loseLease("a", a)
+		}
+		require.Len(w, w.Leases(), 3)
+		w.Intercept(nil)
+		require.NoError(w, a.Close(w.ctx))
+		require.Empty(w, w.Leases())
+	})
+}

@@ -14,7 +14,7 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/lasttry"
+	"github.com/etcdlock/etcdlock/internal/compathook"
 )
 
 const defaultSessionTTL = 60
@@ -145,7 +145,7 @@ func (s *Session) leave() {
 	defer cancel()
 	if _, err := s.inner.Orphan(ctx); err != nil {
 		cancel()
-		_ = s.inner.Close(lasttry.Without(ctx)) // too late to revoke anything
+		_ = compathook.CloseWithin(ctx, s.inner) // too late to revoke anything
 	}
 }
 
@@ -217,7 +217,7 @@ func (s *Session) Close() error {
 	var err error
 	first := false
 	s.end(errClosed, func() {
-		first, err = true, s.inner.Close(lasttry.Without(ctx))
+		first, err = true, compathook.CloseWithin(ctx, s.inner)
 	})
 	<-s.gone
 	if !first && s.orphan {

@@ -180,7 +180,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a Run whose client is closed keeps its process from being taken for dead while its work stops",
 		edits: []edit{
-			{"etcdlock.(*Session).shutdown", "if how != endWithClient || !s.cfg.dedicated {", "if true {"},
+			{"etcdlock.(*Session).finish", "if !how.keeps {", "if true {"},
 		},
 		tests: []string{"TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne"},
 	},

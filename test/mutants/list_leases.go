@@ -62,7 +62,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a lease that was given up is revoked however long etcd is away",
 		edits: []edit{
-			{"etcdlock.(*Session).bury", "s.revokeAtLast(s.ctx, l) != nil", "s.revoke(s.ctx, l) != nil"},
+			{"etcdlock.(*Session).revokeLater", "err := s.insist(s.ctx, func(ctx context.Context) error { return l.Revoke(ctx) })", "err := s.revoke(s.ctx, l)"},
 		},
 		tests: []string{"TestASessionThatHasGivenUpRevokesItsLeaseAfterAnyOutage"},
 	},
@@ -76,21 +76,35 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "no end of a session cuts the lock-delay short (R7)",
 		edits: []edit{
-			{"etcdlock.(*Session).shutdown", "s.cfg.delay > 0 && (l == present", "s.cfg.delay < 0 && (l == present"},
+			{"etcdlock.(*Session).revokeAll", "s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired)", "s.cfg.delay < 0 && errors.Is(l.Err(), ErrExpired)"},
 		},
 		tests: []string{"TestADedicatedSessionDoesNotCutTheLockDelayShort", "TestACloseAfterAnExpiryDoesNotCutTheDelayShort"},
 	},
 	{
 		takesOut: "Close leaves the lock-delay also after an expiry that was not noticed yet",
 		edits: []edit{
-			{"etcdlock.(*Session).shutdown", "l == present && expired ||", "l == present && expired && false ||"},
+			{"etcdlock.(*Session).finish", "_ = present.Err()", "_ = present"},
 		},
 		tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
 	},
 	{
+		takesOut: "compat: a Close under a context that has ended makes no request",
+		edits: []edit{
+			{"etcdlock.(*Session).finish", "if !how.within {", "if true {"},
+		},
+		tests: []string{"TestTheContextOfASessionEndsItAndLeavesTheLease"},
+	},
+	{
+		takesOut: "each lost lease is revoked at the end of the session",
+		edits: []edit{
+			{"etcdlock.(*Session).revokeAll", "slices.Clone(s.pendingRevokes)", "slices.Clone(s.pendingRevokes[max(len(s.pendingRevokes)-1, 0):])"},
+		},
+		tests: []string{"TestCloseRevokesEachLeaseThatWasLostBefore"},
+	},
+	{
 		takesOut: "Close revokes the lease",
 		edits: []edit{
-			{"etcdlock.(*Session).shutdown", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
+			{"etcdlock.(*Session).revokeAll", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
 		},
 		tests: []string{"TestCloseReleasesAllAndRevokesTheLeaseInOneRequest"},
 	},
@@ -202,7 +216,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "what was closed is not taken up again",
 		edits: []edit{
-			{"etcdlock.(*Session).shutdown", "s.record(clientv3.NoLease)", ""},
+			{"etcdlock.(*Session).finish", "s.record(clientv3.NoLease)", ""},
 		},
 		tests: []string{"TestALeaseThatWasClosedIsNotTakenOver"},
 	},

@@ -15,16 +15,19 @@ import (
 	"github.com/etcdlock/etcdlock/internal/leasefile"
 )
 
-// twin makes a session like s, on the same client, with a lease of its own. It outlives s
-// if need be: work that stops because s has ended keeps its term until it has. Whoever
-// made it calls closeTwin.
-func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
+// A dedicated session has a lease for one Run alone, so that the term of that Run can be left to
+// the end of its lease. The session that Run was called on is its parent.
+
+// newDedicated makes a session like s, on the same client, with a lease of its own. It outlives s
+// if need be: work that stops because s has ended keeps its term until the work has returned. The
+// caller calls endDedicated.
+func (s *Session) newDedicated(ctx context.Context, name string) (*Session, error) {
 	own, err := newSession(ctx, s.client, []SessionOption{sessionOptionFunc(func(c *sessionConfig) {
 		*c = s.cfg
 		c.lease = clientv3.NoLease
 		c.dedicated = true
 		c.shared = s.beacon
-		c.leaseFile = s.twinFile(name)
+		c.leaseFile = s.dedicatedFile(name)
 	})})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -38,8 +41,8 @@ func (s *Session) twin(ctx context.Context, name string) (*Session, error) {
 	return own, nil
 }
 
-// twinFile is the lease file of a twin; "" without one.
-func (s *Session) twinFile(name string) string {
+// dedicatedFile is the lease file of a dedicated session; "" without one.
+func (s *Session) dedicatedFile(name string) string {
 	if s.cfg.leaseFile == "" {
 		return ""
 	}
@@ -48,13 +51,13 @@ func (s *Session) twinFile(name string) string {
 	return fmt.Sprintf("%s-%x", s.cfg.leaseFile, h.Sum64())
 }
 
-// endTwin revokes the lease that a Run of the former process had for itself, and tells whether there
-// was one. A call of this process that goes without such a lease would wait for it.
-func (s *Session) endTwin(ctx context.Context, name string) (ended bool) {
+// revokeFormer revokes the lease that a Run of the former process had for itself, and tells whether
+// there was one. A call of this process that goes without such a lease would wait for it.
+func (s *Session) revokeFormer(ctx context.Context, name string) (revoked bool) {
 	if s.file == nil {
 		return false
 	}
-	former := leasefile.TryLock(s.twinFile(name))
+	former := leasefile.TryLock(s.dedicatedFile(name))
 	if former == nil {
 		return false // there was none, or another Run of this process has it
 	}
@@ -80,14 +83,13 @@ func (s *Session) endTwin(ctx context.Context, name string) (ended bool) {
 	return err == nil
 }
 
-// closeTwin closes a twin, and waits until etcd has confirmed that its lease is gone,
+// endDedicated closes a dedicated session, and waits until etcd has confirmed that its lease is gone,
 // but not beyond the lease's own end.
-func (s *Session) closeTwin() {
+func (s *Session) endDedicated() {
 	s.mu.Lock()
 	bound := max(s.lease.Remaining(), time.Second)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	_ = s.Close(ctx) // the lease runs out by itself
-	s.leave()
+	_ = s.shutdown(ctx, endClosed) // the lease runs out by itself
 }
