@@ -150,7 +150,7 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 	if !how.keeps {
 		defer s.closeListenerAndFile() // after the revocation: before it, this would look like a crash
 	}
-	if how.expires != nil || how.leaves != clientv3.NoLease {
+	if how.expires != nil {
 		return nil
 	}
 	if how.leaves == clientv3.NoLease {

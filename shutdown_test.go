@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -148,6 +150,18 @@ func (w *world) loseLease(client string, s *Session) {
 	for s.State() != StateConnected {
 		w.pass(10 * time.Millisecond)
 	}
+}
+
+func TestOrphanRevokesTheLeaseThatWasLostBefore(t *testing.T) {
+	simulate(t, func(w *world) {
+		a := w.session("a")
+		w.lock(NewMutex(a, "m"))
+		w.loseLease("a", a)
+		require.Len(w, w.Leases(), 2, "the lost lease is to be revoked after the margin")
+		id := w.orphan(a)
+		require.Equal(w, []clientv3.LeaseID{id}, w.Leases())
+		require.Empty(w, w.Keys(""))
+	})
 }
 
 // The request that revokes the first one hangs while the second one is lost.

@@ -102,6 +102,13 @@ var leaseMutations = []mutation{
 		tests: []string{"TestCloseRevokesEachLeaseThatWasLostBefore"},
 	},
 	{
+		takesOut: "Orphan revokes a lease that was lost before",
+		edits: []edit{
+			{"etcdlock.(*Session).revokeAll", "l.ID() == how.leaves ||", "how.leaves != 0 ||"},
+		},
+		tests: []string{"TestOrphanRevokesTheLeaseThatWasLostBefore"},
+	},
+	{
 		takesOut: "Close revokes the lease",
 		edits: []edit{
 			{"etcdlock.(*Session).revokeAll", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
