@@ -76,6 +76,7 @@ var faults = []fault{
 	}},
 	{"a key is deleted by an administrator", func(s *simulation, _ *simetcd.Client, _ time.Duration) {
 		if key, ok := s.anyKey(); ok && !s.isMissing(key) {
+			s.deleted = append(s.deleted, s.Get(key))
 			s.asAdmin(func() { s.DeleteKey(key) })
 		}
 	}},

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/etcdlock/etcdlock/internal/history"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -226,8 +228,9 @@ type simulation struct {
 	weather weather
 	late    sync.Map // names of clients that hear late
 	clocks  map[string]*atomic.Int64
-	missing []string // keys whose next deletion is told to nobody
-	parties []party  // one for each worker
+	missing []string           // keys whose next deletion is told to nobody
+	deleted []*mvccpb.KeyValue // by an administrator
+	parties []party            // one for each worker
 	control bool
 }
 
