@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
 )
@@ -37,7 +34,8 @@ under the prefix, with a lease, and deletes it. Exit code 1 if something is wron
 				return err
 			}
 			defer client.Close()
-			findings := c.diagnose(ctx, client, strings.Join(args, ""))
+			d := doctor.Doctor{Client: client, Prefix: strings.Join(args, ""), Patience: c.commandTimeout, Now: time.Now, Deadlocks: c.findDeadlocks}
+			findings := d.Examine(ctx)
 			if err := orSignal(ctx, ctx.Err()); err != nil {
 				return err
 			}
@@ -54,15 +52,6 @@ under the prefix, with a lease, and deletes it. Exit code 1 if something is wron
 	}
 	out.addFlag(cmd)
 	return cmd
-}
-
-func (c *connection) diagnose(ctx context.Context, client *clientv3.Client, prefix string) []doctor.Finding {
-	d := &doctor.Doctor{Client: client, Prefix: prefix, Patience: c.commandTimeout, Now: time.Now}
-	findings := d.Examine(ctx)
-	if found, err := c.findDeadlocks(ctx, prefix); err == nil {
-		findings = append(findings, doctor.Deadlocks(found)...)
-	}
-	return findings
 }
 
 func (o *output) findings(all []doctor.Finding) error {

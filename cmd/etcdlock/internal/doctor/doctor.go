@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -36,11 +38,13 @@ type Finding struct {
 
 // Doctor examines an etcd.
 type Doctor struct {
-	Client   *clientv3.Client
-	Prefix   string
-	Patience time.Duration // for each request
-	Now      func() time.Time
+	Client    *clientv3.Client
+	Prefix    string
+	Patience  time.Duration // for all of it
+	Now       func() time.Time
+	Deadlocks func(ctx context.Context, prefix string) ([]etcdlock.Deadlock, error)
 
+	probe string // the name under which it tries what is permitted
 	found []Finding
 }
 
@@ -48,27 +52,50 @@ func (d *Doctor) say(l Level, what, format string, args ...any) {
 	d.found = append(d.found, Finding{l, what, fmt.Sprintf(format, args...)})
 }
 
-// Examine looks at everything. Errors are findings.
+// Examine looks at everything, at the same time: a member that hangs takes the time of one check and
+// leaves the others theirs. Errors are findings.
 func (d *Doctor) Examine(ctx context.Context) []Finding {
-	d.members(ctx)
-	d.alarms(ctx)
-	d.leases(ctx)
-	d.names(ctx)
+	ctx, cancel := context.WithTimeout(ctx, d.Patience)
+	defer cancel()
+	d.probe = d.Prefix + "etcdlock-doctor-" + strings.ToLower(rand.Text()[:8])
+	checks := []func(*Doctor, context.Context){(*Doctor).members, (*Doctor).alarms, (*Doctor).leases, (*Doctor).names, (*Doctor).deadlocks}
+	parts := make([]Doctor, len(checks)) // each with findings of its own
+	var all sync.WaitGroup
+	for i, check := range checks {
+		parts[i] = *d
+		all.Go(func() { check(&parts[i], ctx) })
+	}
+	all.Wait()
+	for i := range parts {
+		d.found = append(d.found, parts[i].found...)
+	}
 	return d.found
 }
 
 // members looks at those that the client was told of.
 func (d *Doctor) members(ctx context.Context) {
+	type answer struct {
+		*clientv3.StatusResponse
+		took time.Duration
+		err  error
+	}
+	endpoints := d.Client.Endpoints()
+	answers := make([]answer, len(endpoints))
+	var all sync.WaitGroup
+	for i, endpoint := range endpoints {
+		all.Go(func() {
+			sent := d.Now()
+			s, err := d.Client.Status(ctx, endpoint)
+			answers[i] = answer{s, d.Now().Sub(sent), err}
+		})
+	}
+	all.Wait()
 	versions := make(map[string]bool)
-	for _, endpoint := range d.Client.Endpoints() {
-		ctx, cancel := context.WithTimeout(ctx, d.Patience)
-		sent := d.Now()
-		s, err := d.Client.Status(ctx, endpoint)
-		took := d.Now().Sub(sent)
-		cancel()
+	for i, endpoint := range endpoints {
+		s, took := answers[i], answers[i].took
 		switch {
-		case err != nil:
-			d.say(Wrong, "member", "%s: %v", endpoint, err)
+		case s.err != nil:
+			d.say(Wrong, "member", "%s: %v", endpoint, s.err)
 			continue
 		case s.Leader == 0:
 			d.say(Wrong, "member", "%s: knows of no raft leader, so it serves no locks", endpoint)
@@ -101,8 +128,6 @@ func older(version string, major, minor int) bool {
 }
 
 func (d *Doctor) alarms(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, d.Patience)
-	defer cancel()
 	resp, err := d.Client.AlarmList(ctx)
 	switch {
 	case isDenied(err):
@@ -120,22 +145,15 @@ func (d *Doctor) alarms(ctx context.Context) {
 
 // leases finds the least TTL, and tries whether a key can be written under the prefix.
 func (d *Doctor) leases(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, d.Patience)
-	defer cancel()
 	lease, err := d.Client.Grant(ctx, 1)
 	if err != nil {
 		d.say(Wrong, "leases", "none is granted: %v", err)
 		return
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Patience)
-		defer cancel()
-		_, _ = d.Client.Revoke(ctx, lease.ID) // it runs out by itself
-	}()
+	defer func() { _, _ = d.Client.Revoke(ctx, lease.ID) }() // it soon runs out by itself
 	d.say(Good, "minimum TTL", "%d s; etcdlock lock takes %v unless told otherwise", lease.TTL, etcdlock.DefaultTTL)
 
-	name := d.Prefix + "etcdlock-doctor-" + strings.ToLower(rand.Text()[:8])
-	key := wire.Key(name, lease.ID)
+	key := wire.Key(d.probe, lease.ID)
 	sent := d.Now()
 	_, err = d.Client.Put(ctx, key, "", clientv3.WithLease(lease.ID))
 	took := d.Now().Sub(sent)
@@ -149,7 +167,7 @@ func (d *Doctor) leases(ctx context.Context) {
 	}
 	_, err = d.Client.Delete(ctx, key)
 	if err == nil {
-		from, end := wire.Range(name)
+		from, end := wire.Range(d.probe)
 		_, err = d.Client.Get(ctx, from, clientv3.WithRange(end))
 	}
 	switch {
@@ -169,12 +187,14 @@ func isDenied(err error) bool {
 
 // names looks at all that is in use.
 func (d *Doctor) names(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, d.Patience)
-	defer cancel()
 	store, err := queues.All(ctx, d.Client, d.Prefix)
 	if err != nil {
 		d.say(Wrong, "names", "they cannot be read under %q: %v", d.Prefix, err)
 		return
+	}
+	if i := slices.IndexFunc(store.Queues, func(q queues.Queue) bool { return q.Name == d.probe }); i >= 0 {
+		store.Queues = slices.Delete(store.Queues, i, i+1)
+		store.Keys--
 	}
 	before := len(d.found)
 	leases := 0
@@ -270,14 +290,13 @@ func (d *Doctor) nesting(qs []queues.Queue) {
 	}
 }
 
-// Deadlocks are findings about deadlocks.
-func Deadlocks(found []etcdlock.Deadlock) []Finding {
-	if len(found) == 0 {
-		return []Finding{{Good, "deadlocks", "none is known of"}}
+// deadlocks looks for them. An error of it is one of the names.
+func (d *Doctor) deadlocks(ctx context.Context) {
+	found, err := d.Deadlocks(ctx, d.Prefix)
+	if err == nil && len(found) == 0 {
+		d.say(Good, "deadlocks", "none is known of")
 	}
-	var all []Finding
 	for _, f := range found {
-		all = append(all, Finding{Wrong, "deadlock", f.String()})
+		d.say(Wrong, "deadlock", "%s", f)
 	}
-	return all
 }
