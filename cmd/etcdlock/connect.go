@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,12 +95,12 @@ func (c *connection) trim() error {
 	return nil
 }
 
-// client connects to etcd.
-func (c *connection) client() (*clientv3.Client, error) {
+// client connects to etcd. ctx bounds the search for the endpoints alone.
+func (c *connection) client(ctx context.Context) (*clientv3.Client, error) {
 	if err := c.trim(); err != nil {
 		return nil, err
 	}
-	if err := c.discover(); err != nil {
+	if err := c.discover(ctx); err != nil {
 		return nil, err
 	}
 	cfg := clientv3.Config{
@@ -138,19 +139,35 @@ func (c *connection) client() (*clientv3.Client, error) {
 	return client, nil
 }
 
+// resolver is what discover asks. A test replaces it.
+var resolver = net.DefaultResolver
+
 // discover takes the endpoints from DNS, where that was asked for.
-func (c *connection) discover() error {
+func (c *connection) discover(ctx context.Context) error {
 	if c.discoverySRV == "" {
 		return nil
 	}
-	found, err := srv.GetClient("etcd-client", c.discoverySRV, c.discoverySRVName)
-	if err != nil {
-		return unreachable{fmt.Errorf("SRV records of %q: %w", c.discoverySRV, err)}
+	ctx, cancel := context.WithTimeout(ctx, c.commandTimeout)
+	defer cancel()
+	schemes := []string{"https", "http"}
+	if !c.insecureDiscovery {
+		schemes = schemes[:1]
 	}
-	c.endpoints = slices.DeleteFunc(found.Endpoints, func(e string) bool {
-		return !c.insecureDiscovery && strings.HasPrefix(e, "http://")
-	})
-	if len(c.endpoints) == 0 {
+	var found []string
+	var failed []error
+	for _, scheme := range schemes { // as srv.GetClient does, which takes no context
+		_, records, err := resolver.LookupSRV(ctx, srv.GetSRVService("etcd-client", c.discoverySRVName, scheme), "tcp", c.discoverySRV)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		for _, r := range records {
+			found = append(found, scheme+"://"+net.JoinHostPort(r.Target, strconv.Itoa(int(r.Port))))
+		}
+	}
+	if len(failed) == len(schemes) {
+		return unreachable{fmt.Errorf("SRV records of %q: %w", c.discoverySRV, errors.Join(failed...))}
+	}
+	if c.endpoints = found; len(found) == 0 {
 		return unreachable{fmt.Errorf("SRV records of %q name no endpoint that may be used", c.discoverySRV)}
 	}
 	return nil
@@ -204,7 +221,7 @@ func (c *connection) open(ctx context.Context, timeout time.Duration, opts ...et
 	}
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	client, err := c.client()
+	client, err := c.client(bounded)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -229,7 +246,7 @@ func (c *connection) open(ctx context.Context, timeout time.Duration, opts ...et
 
 // briefly calls f with a client, for short requests without a session.
 func (c *connection) briefly(ctx context.Context, f func(context.Context, *clientv3.Client) error) error {
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return err
 	}

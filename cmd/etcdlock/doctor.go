@@ -29,9 +29,9 @@ under the prefix, with a lease, and deletes it. Exit code 1 if something is wron
 			}
 			ctx, sigs := catchSignals(cmd.Context())
 			defer sigs.stop()
-			client, err := c.client()
+			client, err := c.client(ctx)
 			if err != nil {
-				return err
+				return orSignal(ctx, err)
 			}
 			defer client.Close()
 			d := doctor.Doctor{Client: client, Prefix: strings.Join(args, ""), Patience: c.commandTimeout, Now: time.Now, Deadlocks: c.findDeadlocks}

@@ -38,7 +38,7 @@ With several holders, as of a semaphore, or for somebody who waits or a stray ke
 with --key. --revoke revokes the whole lease, with all else that its process holds.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.client()
+			client, err := c.client(cmd.Context())
 			if err != nil {
 				return err
 			}

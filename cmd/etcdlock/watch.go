@@ -29,9 +29,9 @@ evicted; etcd does not tell which). Over a lost connection it goes on with what 
 			}
 			ctx, sigs := catchSignals(cmd.Context())
 			defer sigs.stop()
-			client, err := c.client()
+			client, err := c.client(ctx)
 			if err != nil {
-				return err
+				return orSignal(ctx, err)
 			}
 			defer client.Close()
 			// The first answer is waited for as for any request; later ones for as long as it takes.
