@@ -266,7 +266,7 @@ func (s *Session) replaceOnce(ctx context.Context, id clientv3.LeaseID, at int64
 func (s *Session) tellIfCondemned(id clientv3.LeaseID, written int64) {
 	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
 	defer cancel()
-	s.queue(aliveKey(id)).Changes(ctx, aliveKey(id), written+1, func(ev *clientv3.Event) (more bool) {
+	s.queues.Queue(aliveKey(id)).Changes(ctx, aliveKey(id), written+1, func(ev *clientv3.Event) (more bool) {
 		var r aliveRecord
 		switch {
 		case ev.Type == clientv3.EventTypeDelete:

@@ -79,7 +79,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
-	q := s.queue(name)
+	q := s.queues.Queue(name)
 	all, _, err := q.List(ctx)
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ func (h *hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRe
 	s := h.tenure.line.session
 	name, _ := wire.NameOf(e.Key)
 	before := make(map[string]int64) // those that were told, and their revisions
-	err := s.queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
+	err := s.queues.Queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
 		var r request
 		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &r) != nil || !r.concerns(e) {
 			return

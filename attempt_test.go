@@ -117,14 +117,15 @@ func TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine(t *testing.T) {
 	for what, end := range map[string]func(){"panic": func() { panic("of the client") }, "goexit": runtime.Goexit} {
 		t.Run(what, func(t *testing.T) {
 			simulate(t, func(w *world) {
-				s := w.session("a")
-				m := NewMutex(s, "m")
 				var ended atomic.Bool
-				s.writer.Pace = func(context.Context, string) {
-					if !ended.Swap(true) {
-						end()
+				s := w.session("a", sessionOptionFunc(func(c *sessionConfig) {
+					c.pace = func(context.Context, string) {
+						if !ended.Swap(true) {
+							end()
+						}
 					}
-				}
+				}))
+				m := NewMutex(s, "m")
 				go func() {
 					defer func() { _ = recover() }()
 					_, _ = m.Lock(w.ctx)

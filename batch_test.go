@@ -197,8 +197,9 @@ func TestWritesThatHangDoNotHoldUpOthers(t *testing.T) {
 	})
 }
 
-// One that is refused late does not leave those in it behind: its lane was given up by then. Nor
-// does the one who is to blame hold up the others, when they go alone, while a lane is free.
+// A batch that is refused late does not leave its writes behind, although its slot was freed by then.
+// Nor does the write that is to blame hold up the others, when they are sent alone, while a slot is
+// free.
 func TestABatchThatIsRefusedLateIsSentAgainAtOnce(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
@@ -207,7 +208,7 @@ func TestABatchThatIsRefusedLateIsSentAgainAtOnce(t *testing.T) {
 			switch {
 			case ok && writes(txn, "many/7/"):
 				return simetcd.Action{DelayRequest: 500 * time.Millisecond, Err: rpctypes.ErrGRPCPermissionDenied}
-			case ok && c.N <= 3: // which have the lanes, so that the others go together
+			case ok && c.N <= 3: // which have the slots, so that the others share a batch
 				return simetcd.Action{DelayRequest: 50 * time.Millisecond}
 			}
 			return simetcd.Action{}

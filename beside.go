@@ -14,7 +14,7 @@ import (
 func (t *tenure) goBeside() {
 	l := t.line
 	s := l.session
-	t.queue = s.queue(l.name) // that of the line keeps a view, and is for the line's goroutine
+	t.queue = s.queues.Queue(l.name) // that of the line keeps a view, and is for the line's goroutine
 	s.beside[t] = struct{}{}
 	s.use(l.names, 1)
 	if t.mode == wire.Shared {
@@ -108,7 +108,7 @@ func (l *line) shareAgain(ls *lease.Lease) bool {
 	if !share {
 		return false
 	}
-	none, err := s.queue(l.name).NoneWaits(ls.Context(), t.entry)
+	none, err := s.queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
 	if err != nil || !none {
 		return false // an entry of its own, and its errors, tell more
 	}

@@ -52,7 +52,7 @@ func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return nil, opError("list the candidates of", e.name, err)
 	}
-	kvs, _, err := e.session.queue(e.name).Candidates(ctx)
+	kvs, _, err := e.session.queues.Queue(e.name).Candidates(ctx)
 	if err != nil {
 		return nil, opError("list the candidates of", e.name, err)
 	}

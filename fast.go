@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -57,7 +58,7 @@ func (l *line) attempt(w *waiter) *attempt {
 // one behind, to hear of the answer.
 func (w *waiter) hurries() bool {
 	deadline, ok := w.values.Deadline()
-	return ok && time.Until(deadline) <= queue.FirstBound
+	return ok && time.Until(deadline) <= etcdkv.FirstBound
 }
 
 // enterAlone makes the attempt, and returns when etcd has answered, or ctx has ended; with the

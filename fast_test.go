@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -136,13 +136,13 @@ func TestWhoGivesUpInHisFirstRequestLeavesNothing(t *testing.T) {
 // Who sets himself a short time has somebody else make the request, and does not cut it off: it is
 // answered, and taken back, and nothing is in doubt.
 func TestWhoseTimeIsShortCutsNoRequestOff(t *testing.T) {
-	for _, bound := range []time.Duration{100 * time.Millisecond, queue.FirstBound} {
+	for _, bound := range []time.Duration{100 * time.Millisecond, etcdkv.FirstBound} {
 		simulate(t, func(w *world) {
 			s := w.session("a")
 			w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: bound + 100*time.Millisecond})
 			_, err := NewMutex(s, "m").Lock(w.timeout(bound))
 			require.ErrorIs(w, err, context.DeadlineExceeded)
-			if bound < queue.FirstBound {
+			if bound < etcdkv.FirstBound {
 				synctest.Wait()
 				require.Zero(w, suspected(s), "its request was cut off")
 				w.pass(200 * time.Millisecond)

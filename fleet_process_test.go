@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	zapobserver "go.uber.org/zap/zaptest/observer"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -199,20 +198,18 @@ func (p *process) sessionOptions(ctx context.Context) []SessionOption {
 		opts = append(opts, v.session(p))
 	}
 	return append(opts, sessionOptionFunc(func(c *sessionConfig) {
-		c.net, c.lanes = p.net, 1+int(p.seed%2)
+		c.net, c.slots = p.net, 1+int(p.seed%2)
 		switch p.rand.IntN(3) {
 		case 0:
 			c.remote = p.client.Remote()
 		case 1:
 			c.remote = p.client.Remote()
-			c.transact = func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-				return p.client.Remote().Txn(ctx, req)
-			}
+			c.direct = p.client.Remote()
 		default:
 			c.watches = p.client.Remote()
 		}
 		if p.rand.IntN(2) == 0 {
-			c.few, c.peek = -1, 1+p.rand.Int64N(4)
+			c.shortQueue, c.prefetch = -1, 1+p.rand.Int64N(4)
 		}
 	}))
 }

@@ -89,7 +89,7 @@ func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err := s.usable(name); err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
-	kvs, _, err := s.queue(name).List(ctx)
+	kvs, _, err := s.queues.Queue(name).List(ctx)
 	if err != nil {
 		return nil, opError("list the queue of", name, err)
 	}

@@ -169,7 +169,7 @@ func (s *Session) giveUpKeys(ctx context.Context, keys []wire.Parsed) error {
 		}
 	}()
 	for some := range slices.Chunk(swept, queue.MostSwept) {
-		if err := s.insist(ctx, func(ctx context.Context) error { return s.writer.Sweep(ctx, some) }); err != nil {
+		if err := s.insist(ctx, func(ctx context.Context) error { return s.queues.Sweep(ctx, some) }); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (l *line) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.Ke
 	ctx, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
-	return l.session.writer.OwnKeys(ctx, ls.ID(), l.names)
+	return l.session.queues.OwnKeys(ctx, ls.ID(), l.names)
 }
 
 // legacy is what a line has found of the former process. It is for the line's goroutine.
@@ -333,7 +333,7 @@ func (s *Session) clearName(ctx context.Context, ls *lease.Lease, name string) e
 	if !may {
 		return nil
 	}
-	all, err := s.writer.OwnKeys(ctx, ls.ID(), []string{name})
+	all, err := s.queues.OwnKeys(ctx, ls.ID(), []string{name})
 	if err != nil {
 		return err
 	}

@@ -10,31 +10,32 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
-	"github.com/etcdlock/etcdlock/internal/backoff"
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
-// insist tries a request until etcd gives an answer that counts. Each try has a bound of its own, and
-// the next one goes to another member with luck: one that hangs with its connections open answers
+// insist sends a request until etcd gives an answer that counts. Each try has a bound of its own,
+// and the next try may go to another member: one that hangs with its connections open answers
 // nothing, and the request would hang as long as the member does. The request must be one that can
 // be sent twice.
 //
-// It ends with ctx, with the error of ctx and that of the last try, or with the client.
+// insist ends with ctx, whose error it returns with that of the last try, or with the client.
 func (s *Session) insist(ctx context.Context, try func(context.Context) error) error {
-	for n := 0; ; n++ {
-		bounded, cancel := context.WithTimeout(ctx, queue.Bound(n))
-		err := try(bounded)
-		cancel()
-		if err == nil || answer.Final(err) {
-			return err
-		}
-		select {
-		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
-		case <-s.client.Ctx().Done():
-			return ErrClientClosed
-		case <-ctx.Done():
-			return fmt.Errorf("%w; the last try: %w", contextError(ctx), unanswered(err))
-		}
+	policy := etcdkv.Policy{
+		First: 50 * time.Millisecond, Longest: time.Second, Seed: int64(os.Getpid()),
+		Bound: etcdkv.WithBound, Client: s.client,
+	}
+	var last error
+	_, err := etcdkv.Retry(ctx, policy, func(ctx context.Context) error {
+		last = try(ctx)
+		return last
+	})
+	switch {
+	case last == nil || answer.Final(last):
+		return last
+	case ctx.Err() == nil:
+		return err
+	default:
+		return fmt.Errorf("%w; the last try: %w", contextError(ctx), unanswered(last))
 	}
 }
 
@@ -54,7 +55,7 @@ func (s *Session) insistAloud(ctx context.Context, what string, try func(context
 	began, told := time.Now(), false
 	return s.insist(ctx, func(ctx context.Context) error {
 		err := try(ctx)
-		if err != nil && !answer.Final(err) && !told && time.Since(began) >= queue.FirstBound {
+		if err != nil && !answer.Final(err) && !told && time.Since(began) >= etcdkv.FirstBound {
 			told = true
 			s.log.Warn("etcd has not answered yet; "+what+" waits for it",
 				zap.Strings("endpoints", s.client.Endpoints()), zap.NamedError("reason", unanswered(err)))

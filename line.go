@@ -178,11 +178,6 @@ func (s *Session) usable(name string) error {
 	return s.Err()
 }
 
-// queue is the queue of a name in etcd.
-func (s *Session) queue(name string) *queue.Queue {
-	return queue.New(s.ctx, s.writer, s.streams.Watcher, name, s.log)
-}
-
 // join puts w at the end of the line of a name, and makes the line if need be. It
 // returns the hold at once when the session has the key and nobody is in the line; and an
 // attempt that w has to make when nobody else sees to the line.
@@ -266,9 +261,9 @@ func (s *Session) addLine(id string, names ...string) *line {
 		}
 	}
 	if len(names) > 1 {
-		l.queue = queue.NewSet(s.ctx, s.writer, s.streams.Watcher, names, l.slots, s.log)
+		l.queue = s.queues.Set(names, l.slots)
 	} else {
-		l.single = s.queue(names[0])
+		l.single = s.queues.Queue(names[0])
 		l.queue = l.single
 	}
 	s.lines[id] = l

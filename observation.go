@@ -49,7 +49,7 @@ func (s *Session) observe(ctx context.Context, name string, tell func(Leader) bo
 		within, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(s.ctx, func() { cancel(s.Err()) })()
-		now, err := s.queue(name).AwaitFirst(within)
+		now, err := s.queues.Queue(name).AwaitFirst(within)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (o *observation) end() {
 
 // run follows the queue.
 func (o *observation) run(ctx context.Context) {
-	err := o.session.queue(o.name).FollowReadings(ctx, func(head queue.Head) bool {
+	err := o.session.queues.Queue(o.name).FollowReadings(ctx, func(head queue.Head) bool {
 		o.see(o.session.judge(ctx, head))
 		return true
 	})

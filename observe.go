@@ -62,7 +62,7 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	head, err := e.session.queue(e.name).AwaitFirst(ctx)
+	head, err := e.session.queues.Queue(e.name).AwaitFirst(ctx)
 	if err == nil && head.First == nil {
 		err = ErrNoLeader
 	}

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/clock"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/slogcore"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -88,22 +89,22 @@ type sessionConfig struct {
 	// For tests.
 	net    network
 	remote pb.LeaseClient // what renewals are opened on, see newStreams
-	lanes  int            // writes under way at once, see queue.Writer
-	peek   int64          // how much of a queue is read at the door; 0: the default
-	few    int            // how long a queue is watched as a whole, see there too
+	slots  int            // of etcdkv.WriterConfig
+	// shortQueue and prefetch are those of queue.Config.
+	shortQueue int
+	prefetch   int64
 	// watches is what watches are opened on, see newStreams.
 	watches pb.WatchClient
-	// transact is what brief writes are sent with, see queue.Writer.
-	transact func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
-	// pace is called before each write, see there.
-	pace func(ctx context.Context, name string)
+	// direct and pace are those of etcdkv.WriterConfig. Without a direct it is etcdkv.Direct.
+	direct etcdkv.Transactor
+	pace   func(ctx context.Context, name string)
 }
 
 // defaultClock is replaced by tests whose sessions are made by another package in virtual time.
 var defaultClock = clock.Now
 
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), lanes: queue.Lanes, few: queue.Few, net: tcp{}}
+	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), slots: etcdkv.Slots, net: tcp{}}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host

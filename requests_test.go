@@ -40,18 +40,18 @@ var oneTry = map[string]string{
 	"etcdkv.quietLease.LeaseGrant":      "sends for the client's Lease",
 	"etcdkv.quietLease.LeaseRevoke":     "sends for the client's Lease",
 	"etcdkv.quietLease.LeaseTimeToLive": "sends for the client's Lease",
-	"etcdkv.Direct":                     "sends for the client's KV",
+	"etcdkv.direct.Txn":                 "sends for the client's KV",
 	"timeline.trackedKV.Get":            "hands a request on, and looks at the answer",
 	"timeline.trackedKV.Put":            "hands a request on, and looks at the answer",
 	"timeline.trackedKV.Delete":         "hands a request on, and looks at the answer",
 	"timeline.trackedKV.Txn":            "hands a request on, and looks at the answer",
 	"timeline.trackedLeases.Grant":      "hands a request on, and looks at the answer",
-	"timeline.Tracker.Direct":           "hands a request on, and looks at the answer",
-	"queue.Writer.send":                 "sends a try of Txn",
-	"queue.Writer.sendBatch":            "sends a try of Txn",
-	"queue.Writer.sendBriefly":          "sends a try of Txn",
-	"queue.Writer.commitBriefly":        "sends a try of Txn",
-	"queue.Writer.commit":               "sends a try of Txn",
+	"timeline.trackedTransactor.Txn":    "hands a request on, and looks at the answer",
+	"etcdkv.Writer.send":                "sends a try of Commit",
+	"etcdkv.Writer.sendBatch":           "sends a try of Commit",
+	"etcdkv.Writer.sendCompact":         "sends a try of Commit",
+	"etcdkv.Writer.commitCompact":       "sends a try of Commit",
+	"etcdkv.Writer.commit":              "sends a try of Commit",
 	"queue.Queue.lookAhead":             "a try",
 	"queue.Queue.lookAround":            "a try",
 	"queue.Queue.adopt":                 "a try",
@@ -82,13 +82,13 @@ var bounded = map[string]string{
 
 // sending are the functions that hand a request on with the context of their caller, in a way that the
 // test does not follow: in a struct, or through an interface.
-var sending = []string{"queue.Writer.Txn", "queue.Writer.TxnAlone", "queue.Writer.txnBrief", "queue.Writer.txnOrBrief", "lease.Renewer.Renew"}
+var sending = []string{"etcdkv.Writer.Commit", "etcdkv.Transactor.Txn", "lease.Renewer.Renew"}
 
 // insisting are the functions that bound each try of the function that they are given.
-var insisting = []string{"insist", "insistAloud", "retry", "retryBounded"}
+var insisting = []string{"insist", "insistAloud", "retry", "Retry"}
 
 // bounding are the functions whose first result is a context that bounds one try.
-var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "queue.timeout", "queue.bounded", "queue.RequestContext"}
+var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "etcdkv.WithBound", "etcdkv.RequestContext", "etcdkv.Bound"}
 
 // deriving are the functions whose first result is bounded if their first argument is.
 var deriving = []string{"context.WithCancel", "context.WithCancelCause", "context.WithValue", "clientv3.WithRequireLeader"}

@@ -274,7 +274,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 		return err
 	}
 	stands := clientv3.Compare(clientv3.ModRevision(key), "=", put.Header.Revision)
-	return m.session.queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
+	return m.session.queues.Queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
 		h := wire.Wants(value)
 		if h.Mode != wire.Counted || h.Ordered && h.Limit == limit {
 			return "", false

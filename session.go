@@ -40,8 +40,9 @@ type Session struct {
 
 	ctx     context.Context // ends with the session, with the cause
 	cancel  context.CancelCauseFunc
-	tasks   sync.WaitGroup // every goroutine of the session
-	writer  *queue.Writer
+	tasks   sync.WaitGroup     // every goroutine of the session
+	writer  *etcdkv.Writer     // sends every write
+	queues  *queue.Queues      // makes the queues of names
 	streams *perclient.Streams // of renewals and watches, which the client's sessions share
 	settle  *sharedtimer.Queue // when a hold has lasted for a while
 	rested  *sharedtimer.Queue // when a line has rested for long enough
@@ -143,17 +144,19 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		}
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.writer = queue.NewWriter(s.ctx, s.kv, cfg.lanes, s.spawn)
-	s.writer.Pace, s.writer.Few, s.writer.Direct = cfg.pace, cfg.few, cfg.transact
-	if cfg.transact == nil {
-		s.writer.Direct = etcdkv.Direct(client)
+	direct := cfg.direct
+	if direct == nil {
+		direct = etcdkv.Direct(client)
 	}
-	s.writer.Direct = s.timeline.Direct(s.writer.Direct)
-	if cfg.peek > 0 {
-		s.writer.Peek = cfg.peek
-	}
+	s.writer = etcdkv.NewWriter(etcdkv.WriterConfig{
+		Life: s.ctx, KV: s.kv, Direct: s.timeline.Transactor(direct), Slots: cfg.slots, Spawn: s.spawn, Pace: cfg.pace,
+	})
 	s.settle, s.rested = sharedtimer.New(queue.Settle), sharedtimer.New(queue.Resting)
 	s.streams = s.newStreams()
+	s.queues = queue.NewQueues(queue.Config{
+		Life: s.ctx, KV: s.kv, Writer: s.writer, Watcher: s.streams.Watcher, Log: s.log,
+		ShortQueue: cfg.shortQueue, Prefetch: cfg.prefetch,
+	})
 
 	if err := s.light(); err != nil {
 		s.cancel(err)

@@ -248,8 +248,8 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 	for i := range simSessions {
 		name := clientName(i)
 		now := bubbleClock()
-		// One lane, so that writes travel together as soon as there are two.
-		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.lanes = 1; c.pace = s.pace }),
+		// One slot, so that writes share a batch as soon as there are two.
+		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.slots = 1; c.pace = s.pace }),
 			lineLength(s.seed),
 			WithClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) })}
 		for _, opt := range opts {
@@ -267,7 +267,7 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 func lineLength(seed uint64) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) {
 		if seed%2 == 0 {
-			c.few, c.peek = -1, 1+int64(seed/2%4)
+			c.shortQueue, c.prefetch = -1, 1+int64(seed/2%4)
 		}
 	})
 }

@@ -35,8 +35,7 @@ func limit(c *simetcd.Client, streams int) *limited {
 
 // on has a session send everything over the connection.
 func (l *limited) on(cfg *sessionConfig) {
-	cfg.remote, cfg.watches = l, l
-	cfg.transact = func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) { return l.Txn(ctx, req) }
+	cfg.remote, cfg.watches, cfg.direct = l, l, l
 }
 
 func (l *limited) take(ctx context.Context) error {

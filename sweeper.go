@@ -319,11 +319,11 @@ func (s *Session) sweepBatch(batch []*doubt) {
 	for i, d := range batch {
 		keys[i] = queue.Swept{Name: d.name, Key: d.key}
 	}
-	err := s.writer.Sweep(s.ctx, keys)
+	err := s.queues.Sweep(s.ctx, keys)
 	if err != nil && answer.Final(err) && len(batch) > 1 {
 		// Because of one of them, as for want of permission, and etcd does not say which.
 		for i := range keys {
-			keys[i].Err = s.writer.Sweep(s.ctx, keys[i:i+1])
+			keys[i].Err = s.queues.Sweep(s.ctx, keys[i:i+1])
 		}
 	} else {
 		for i := range keys {

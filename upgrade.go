@@ -67,7 +67,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 // that is done, or pointless. Called with session.mu held.
 func (t *tenure) tellShared() <-chan struct{} {
 	s := t.line.session
-	q, value, done := s.queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
+	q, value, done := s.queues.Queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
 	t.shared = done
 	if s.state.state == StateClosed {
 		close(done)
@@ -240,7 +240,7 @@ func (u *upgrade) left(readers int) {
 func (u *upgrade) run(wait context.Context) {
 	t := u.hold.tenure
 	s := t.line.session
-	q := s.queue(t.line.name)
+	q := s.queues.Queue(t.line.name)
 	defer q.Close()
 	rev, err := u.wait(wait, q)
 	if err == nil && u.granted(rev) {

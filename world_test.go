@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -80,15 +79,13 @@ func renewOn(c *simetcd.Client) SessionOption {
 // writeOn makes a session send brief writes past the client's KV, as it does on a real connection.
 func writeOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) {
-		cfg.transact = func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-			return c.Remote().Txn(ctx, req)
-		}
+		cfg.direct = c.Remote()
 	})
 }
 
 // writeByKV makes a session send all writes through the client's KV, as where that is a namespace's.
 func writeByKV(*simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.transact = nil })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.direct = nil })
 }
 
 // watchOn makes a session watch on streams of its own, as it does on a real connection. Two runs

@@ -11,7 +11,7 @@ import (
 	v3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -248,7 +248,7 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 		return ErrElectionNotLeader
 	}
 	if marked { // it may have been named by a Transfer, whose mark goes with the term
-		ctx, cancel := context.WithTimeout(ctx, queue.FirstBound)
+		ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 		defer cancel()
 		_, _ = client.Delete(ctx, wire.MarkKey(e.name, e.session.id)) // or with the lease
 	}

@@ -5,8 +5,7 @@ import (
 
 	v3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // insist sends a request until etcd gives an answer that counts, with a bound for each try: a member
@@ -15,10 +14,9 @@ import (
 //
 // unanswered says that a try got no answer, so that it may have taken effect.
 func insist(ctx context.Context, client *v3.Client, try func(context.Context) error) (unanswered bool, err error) {
-	within, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(client.Ctx(), func() { cancel(etcdlock.ErrClientClosed) })()
-	unanswered, err = queue.Retry(within, 0, try)
+	policy := etcdkv.Requests(0)
+	policy.Client = client
+	unanswered, err = etcdkv.Retry(ctx, policy, try)
 	if err != nil && ctx.Err() != nil {
 		return unanswered, ctx.Err() // and not its cause, as etcd's package has it
 	}

@@ -35,8 +35,10 @@ func (e *Election) observe(ctx context.Context, out chan<- *v3.GetResponse) {
 	defer cancel()
 	defer context.AfterFunc(client.Ctx(), cancel)()
 
-	reader := queue.NewWriter(life, etcdkv.KV(client), 1, nil) // nothing is written
-	q := queue.New(life, reader, client.Watcher, e.name, client.GetLogger())
+	kv := etcdkv.KV(client)
+	reader := etcdkv.NewWriter(etcdkv.WriterConfig{}) // which has the policy of requests, and writes nothing
+	queues := queue.NewQueues(queue.Config{Life: life, KV: kv, Writer: reader, Watcher: client.Watcher, Log: client.GetLogger()})
+	q := queues.Queue(e.name)
 	err := q.Follow(life, func(first *mvccpb.KeyValue, rev int64) bool {
 		if first == nil {
 			return true

@@ -1,12 +1,10 @@
 package etcdkv
 
 import (
-	"context"
 	"reflect"
 
 	"google.golang.org/grpc"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 )
@@ -27,24 +25,6 @@ func PlainLease(c *clientv3.Client) bool {
 }
 
 var typeOfLease = reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0))
-
-// callOptions are those that the client sends its transactions with, as of the largest size of an
-// answer.
-func callOptions(c *clientv3.Client) []grpc.CallOption {
-	var options recordedOptions
-	_, _ = clientv3.NewKVFromKVClient(&options, c).Txn(context.Background()).Commit()
-	return options.CallOptions
-}
-
-type recordedOptions struct {
-	pb.KVClient
-	CallOptions []grpc.CallOption
-}
-
-func (r *recordedOptions) Txn(_ context.Context, _ *pb.TxnRequest, options ...grpc.CallOption) (*pb.TxnResponse, error) {
-	r.CallOptions = options
-	return &pb.TxnResponse{}, nil
-}
 
 // plainKV tells whether a KV is clientv3's own, on the client's own connection.
 func plainKV(c *clientv3.Client, kv clientv3.KV) bool {

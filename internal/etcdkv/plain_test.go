@@ -114,7 +114,7 @@ func TestPastTheKVARequestIsSentAsByIt(t *testing.T) {
 	t.Cleanup(func() { c.Close() })
 	_, err = c.Txn(t.Context()).Commit()
 	require.Error(t, err)
-	_, err = Direct(c)(t.Context(), &pb.TxnRequest{})
+	_, err = Direct(c).Txn(t.Context(), &pb.TxnRequest{})
 	require.Error(t, err)
 	require.Len(t, all, 2)
 	require.Equal(t, all[0], all[1])

@@ -82,23 +82,6 @@ func quietLeases(c *clientv3.Client, l clientv3.Lease) clientv3.Lease {
 	return l
 }
 
-// Direct sends transactions in the place of the client's KV, which copies each comparison by
-// reflection before it does the same. It is nil if the client's KV is not clientv3's own.
-func Direct(c *clientv3.Client) func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
-	if !plainKV(c, c.KV) {
-		return nil
-	}
-	remote, options := clientv3.RetryKVClient(c), callOptions(c)
-	once := with(options)
-	return func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-		resp, err := remote.Txn(ctx, req, once...)
-		if err == nil || ctx.Err() != nil || !again(err, false) {
-			return resp, err
-		}
-		return remote.Txn(ctx, req, options...)
-	}
-}
-
 type quietKV struct{ pb.KVClient }
 
 func (q quietKV) Range(ctx context.Context, req *pb.RangeRequest, opts ...grpc.CallOption) (*pb.RangeResponse, error) {

@@ -58,7 +58,7 @@ func requests(c *clientv3.Client) map[string]func(context.Context) error {
 		"ttl":    func(ctx context.Context) error { _, err := leases.TimeToLive(ctx, 1); return err },
 	}
 	if direct != nil {
-		all["direct"] = func(ctx context.Context) error { _, err := direct(ctx, &pb.TxnRequest{}); return err }
+		all["direct"] = func(ctx context.Context) error { _, err := direct.Txn(ctx, &pb.TxnRequest{}); return err }
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -35,7 +36,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
-	if q.view != nil || e.ahead != nil && e.older <= q.writer.Few || e.rule.anyOf() {
+	if q.view != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.anyOf() {
 		rev, err := q.awaitInView(ctx, e)
 		if !errors.Is(err, errCrowd) {
 			return rev, err
@@ -83,7 +84,7 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 	}
 	o.again = true
 	if o.watch == nil {
-		o.due.Reset(pause(o.failed, o.of.Lease))
+		o.due.Reset(etcdkv.Pause(o.failed, o.of.Lease))
 		o.failed++
 		return look
 	}
@@ -94,7 +95,7 @@ func (o *ownWatch) open(ctx context.Context, q *Queue) (look bool) {
 func (o *ownWatch) ended() {
 	o.watch.stop()
 	o.watch = nil
-	o.due.Reset(pause(0, o.of.Lease))
+	o.due.Reset(etcdkv.Pause(0, o.of.Lease))
 }
 
 func (o *ownWatch) stop() {
@@ -105,7 +106,7 @@ func (o *ownWatch) stop() {
 // look reads at one revision whether our own entry stands (ErrEvicted if not), and
 // who is next ahead of it: nil when nobody is. It is linearizable.
 func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		if e.rule == nil {
 			rev, ahead, err = q.lookAhead(ctx, e, 0)
 		} else {

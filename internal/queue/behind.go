@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -96,7 +97,7 @@ func (q *Queue) awaitBehind(ctx context.Context, e *Entry) (int64, error) {
 			before = ahead{next, rev}
 			switch {
 			case known && theirs == nil:
-				if err := sleep(ctx, pause(failed, int64(e.Lease))); err != nil {
+				if err := sleep(ctx, etcdkv.Pause(failed, int64(e.Lease))); err != nil {
 					return 0, err
 				}
 				failed++
@@ -190,7 +191,7 @@ func (q *Queue) warn(ahead *mvccpb.KeyValue) {
 // cheaper where the one ahead is known to have gone.
 func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValue, gone int64) (rev int64, next *mvccpb.KeyValue, err error) {
 	if gone > 0 && e.rule == nil {
-		_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+		_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 			rev, next, err = q.lookAhead(ctx, e, gone)
 			return err
 		})
@@ -199,7 +200,7 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValu
 	if before == nil || e.rule != nil {
 		return q.look(ctx, e)
 	}
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(string(before.Key))).Commit()
 		if err != nil {
 			return err

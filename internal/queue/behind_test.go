@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -43,7 +42,7 @@ func goRound(r *rig, a, b *Queue, la, lb clientv3.LeaseID) {
 func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
-		b.writer.Few = -1
+		b.shortQueue = -1
 		defer b.Close()
 		c := r.Client("b")
 		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
@@ -74,7 +73,7 @@ func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
 func TestTheKeptWatchTellsOneStayFromAnother(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
-		b.writer.Few = -1
+		b.shortQueue = -1
 		defer b.Close()
 		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
 		goRound(r, a, b, la, lb)
@@ -111,7 +110,7 @@ func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
 		for _, before := range []bool{true, false} {
 			simulate(t, func(r *rig) {
 				a, b := r.queue("a"), r.queue("b")
-				b.writer.Few = -1
+				b.shortQueue = -1
 				defer b.Close()
 				la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
 				goRound(r, a, b, la, lb)
@@ -142,7 +141,7 @@ func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
 func TestTheKeptWatchEnds(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
-		b.writer.Few = -1
+		b.shortQueue = -1
 		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
 		held, got := round(r, a, b, la, lb)
 		time.Sleep(100 * time.Millisecond)
@@ -161,7 +160,7 @@ func TestAViewTakesThePlaceOfTheKeptWatch(t *testing.T) {
 		a, b := r.queue("a"), r.queue("b")
 		defer b.Close()
 		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
-		for _, b.writer.Few = range []int{-1, Few} {
+		for _, b.shortQueue = range []int{-1, ShortQueue} {
 			held, got := round(r, a, b, la, lb)
 			time.Sleep(100 * time.Millisecond)
 			require.NoError(r, a.Leave(r.ctx, held, false))
@@ -247,7 +246,7 @@ func TestAViewIsKeptFromWaitToWait(t *testing.T) {
 func TestAWaitThatIsBegunAgainKnowsWhatTheFirstOneHeard(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
-		b.writer.Few = -1
+		b.shortQueue = -1
 		defer b.Close()
 		held, e := r.enter(a), r.enter(b)
 		ctx, cancel := context.WithCancel(r.ctx)
@@ -279,7 +278,7 @@ func TestAWaitThatIsBegunAgainKnowsWhatTheFirstOneHeard(t *testing.T) {
 func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 	simulate(t, func(r *rig) {
 		b := r.queue("b")
-		b.writer.Few = -1
+		b.shortQueue = -1
 		defer b.Close()
 		r.PutKey("q/inner/1", "", r.GrantLease(time.Hour))
 		for range 2 {
@@ -324,8 +323,8 @@ func TestAMemberThatIsBehindIsNotBelieved(t *testing.T) {
 		a := r.queue("a")
 		c := r.Client("b")
 		kv := &laggingKV{KV: c.KV}
-		b := New(context.Background(), testWriter(kv), c.Watcher, "q", zap.NewNop())
-		b.writer.Few = -1
+		b := newQueues(context.Background(), kv, c.Watcher).Queue("q")
+		b.shortQueue = -1
 		defer b.Close()
 		held := r.enter(a)
 		got := r.await(b, r.enter(b))

@@ -18,7 +18,7 @@ import (
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	from, end := wire.Marks(q.name)
 	var resp *clientv3.TxnResponse
-	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err := q.retry(ctx, 0, func(ctx context.Context) (err error) {
 		resp, err = q.kv.Txn(ctx).Then(
 			clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
 			clientv3.OpGet(from, clientv3.WithRange(end)),

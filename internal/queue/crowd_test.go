@@ -27,7 +27,7 @@ func inCrowd(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, crowd cl
 
 // trap A6: the read at the handover looks at the own key too.
 func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
-	for _, n := range []int{Few + 4, peek + 1} {
+	for _, n := range []int{ShortQueue + 4, peek + 1} {
 		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
 			got := r.await(q, e)
 			time.Sleep(100 * time.Millisecond)
@@ -40,7 +40,7 @@ func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 }
 
 func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
-	for _, n := range []int{Few + 4, peek + 1} {
+	for _, n := range []int{ShortQueue + 4, peek + 1} {
 		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
 			c := r.Client("a")
 			c.ResetCounts()
@@ -72,7 +72,7 @@ func TestAViewThatBecomesACrowdKeepsThePlace(t *testing.T) {
 		got := r.await(q, e)
 		time.Sleep(100 * time.Millisecond)
 		younger := r.GrantLease(time.Hour)
-		for i := range Few + 9 {
+		for i := range ShortQueue + 9 {
 			r.PutKey(fmt.Sprintf("q/%x", 0x2000+i), "", younger)
 			time.Sleep(10 * time.Millisecond)
 		}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -73,7 +72,7 @@ func TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows(t *testing.T) {
 	}{
 		"a wait": {run: await},
 		"a wait in a crowd": {run: func(s *scene) {
-			s.q.writer.Few = -1
+			s.q.shortQueue = -1
 			await(s)
 		}},
 		"a wait for the end of another entry": {run: func(s *scene) {
@@ -109,7 +108,7 @@ func TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows(t *testing.T) {
 				simulate(t, func(r *rig) {
 					client := r.Client("q")
 					watcher := lw.New(r.ctx, client.Watcher, &laggingWatches{client.Remote(), int64(lag)}, func(f func()) bool { go f(); return true })
-					s := &scene{rig: r, other: r.queue("other"), q: New(r.ctx, testWriter(client.KV), watcher, "q", zap.NewNop())}
+					s := &scene{rig: r, other: r.queue("other"), q: newQueues(r.ctx, client.KV, watcher).Queue("q")}
 					defer s.q.Close()
 					s.held = r.enter(s.other)
 					_, err := s.q.First(r.ctx) // it knows the present revision

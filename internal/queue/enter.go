@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -51,7 +52,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 		q.openAhead(ctx, w)
 	}
 	adopted := false
-	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = q.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		for {
 			entered, own, err := q.enter(ctx, &w)
 			if err != nil || entered != nil {
@@ -80,10 +81,13 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
 	key, side := q.key(*w), w.Rule.beside()
 	put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
-	resp, err := q.writer.txnOrBrief(ctx, q.name, q.alone(w),
-		append(side.asKnown(), created(key, 0)),
-		append(q.peeked(w.Rule), put),
-		append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...))
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+		Name:    q.name,
+		If:      append(side.asKnown(), created(key, 0)),
+		Then:    append(q.peeked(w.Rule), put),
+		Else:    append([]clientv3.Op{clientv3.OpGet(key)}, side.read()...),
+		Compact: q.alone(w),
+	})
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -95,20 +99,20 @@ func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.Key
 	return nil, resp.Responses[0].GetResponseRange().Kvs, nil
 }
 
-// alone is the transaction of who finds nobody; nil if somebody may be expected, or it will
-// hardly be in a batch.
-func (q *Queue) alone(w *Want) *brief {
-	if w.Rule != nil || q.size.Load() > 0 || !q.writer.busy() {
+// alone is the compact form of enter. It is nil if the queue may have entries, and if no batch is
+// expected.
+func (q *Queue) alone(w *Want) *etcdkv.Compact {
+	if w.Rule != nil || q.size.Load() > 0 || !q.writer.Busy() {
 		return nil
 	}
-	b := q.ifNobody(w)
-	b.unread = 1
-	return b
+	c := q.ifNobody(w)
+	c.Unread = 1
+	return c
 }
 
 // ifNobody enters an empty queue.
-func (q *Queue) ifNobody(w *Want) *brief {
-	return &brief{from: q.from, end: q.end, key: q.key(*w), value: w.Value, lease: w.Lease}
+func (q *Queue) ifNobody(w *Want) *etcdkv.Compact {
+	return &etcdkv.Compact{From: q.from, End: q.end, Key: q.key(*w), Value: w.Value, Lease: w.Lease}
 }
 
 // peek takes note of what the entering transaction has read, if it has.
@@ -136,12 +140,12 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 // peeked is what the entering transaction reads.
 func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if rule != nil { // which cannot do without the values
-		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
+		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
 	if q.view != nil && q.view.ahead && !q.view.goers { // which is to show them
-		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.writer.Peek))}
+		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
-	limit := peeking(q.writer.Peek, q.size.Load())
+	limit := peeking(q.prefetch, q.size.Load())
 	if limit == 0 {
 		return nil
 	}
@@ -215,7 +219,7 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
 	adopted := false
-	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+	unsure, err = q.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
 		still := q.nobody()
 		for n := 1; ; n++ {
 			if n > tries {
@@ -280,9 +284,12 @@ func (q *Queue) never(w Want) error {
 // tryEnter is one transaction, which writes if a comparison holds.
 func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clientv3.TxnResponse, error) {
 	key, side := q.key(w), w.Rule.beside()
-	return q.writer.Txn(ctx, q.name, append(side.asKnown(), still),
-		[]clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
-		append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...))
+	return q.writer.Commit(ctx, etcdkv.Txn{
+		Name: q.name,
+		If:   append(side.asKnown(), still),
+		Then: []clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+		Else: append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...),
+	})
 }
 
 // taken is the error of a TryEnter of the plain rule that has found others.

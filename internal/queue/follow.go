@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // Head is who is first in a queue, as it is in etcd at one revision.
@@ -106,7 +108,7 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 		if f.heard {
 			failed, f.heard = 0, false
 		}
-		if err := sleep(ctx, pause(failed, 0)); err != nil {
+		if err := sleep(ctx, etcdkv.Pause(failed, 0)); err != nil {
 			return err
 		}
 	}
@@ -140,7 +142,7 @@ const silence = time.Second
 func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	replaced := f.queue.writer.Timeline.Changed()
+	replaced := f.queue.tracker.Changed()
 	// First the watch, then the reading, so that nothing falls between them.
 	w := f.queue.watchAll(ctx)
 	f.heard = w != nil
@@ -193,7 +195,7 @@ func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bo
 }
 
 // outdated tells whether there is another timeline than that of what is known.
-func (f *follower) outdated() bool { return f.timeline != f.queue.writer.Timeline.Number() }
+func (f *follower) outdated() bool { return f.timeline != f.queue.tracker.Number() }
 
 // take makes a reading what is known (trap B9: one revision for all that is told).
 func (f *follower) take(r *mirror) (more bool, err error) {
@@ -277,7 +279,7 @@ func (q *Queue) watchAll(ctx context.Context) *watch {
 // First reads who is first.
 func (q *Queue) First(ctx context.Context) (Head, error) {
 	return inOneTimeline(q, func() (Head, int, error) {
-		before := q.writer.Timeline.Number()
+		before := q.tracker.Number()
 		h, err := q.firstNow(ctx)
 		h.Timeline = before
 		return h, before, err
@@ -299,7 +301,7 @@ func (q *Queue) firstNow(ctx context.Context) (Head, error) {
 
 // AwaitFirst is First that tries again until etcd has answered or ctx ends.
 func (q *Queue) AwaitFirst(ctx context.Context) (head Head, err error) {
-	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
 		head, err = q.First(ctx)
 		return err
 	})

@@ -15,9 +15,11 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
 // follower is a Follow under way on the queue "q".
@@ -41,7 +43,7 @@ func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *followe
 			Server: srv, client: srv.Client("follower"),
 			told: make(chan string, 1000), ended: make(chan error, 1), cancel: cancel,
 		}
-		q := queue.New(context.Background(), newWriter(f.client.KV), f.client.Watcher, "q", zap.NewNop())
+		q := newQueues(context.Background(), f.client.KV, f.client.Watcher).Queue("q")
 		go func() {
 			f.ended <- q.FollowHeads(ctx, func(head queue.Head) bool {
 				if head.First == nil {
@@ -242,7 +244,7 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 		srv := simetcd.New(simetcd.Config{Seed: 1})
 		defer srv.Close()
 		client := srv.Client("follower")
-		q := queue.New(context.Background(), newWriter(client.KV), client.Watcher, "q", zap.NewNop())
+		q := newQueues(context.Background(), client.KV, client.Watcher).Queue("q")
 		times := 0
 		time.AfterFunc(time.Second, func() { srv.PutKey("q/a", "", clientv3.NoLease) })
 		require.NoError(t, q.FollowHeads(context.Background(), func(queue.Head) bool {
@@ -253,6 +255,9 @@ func TestFollowEndsWhenNobodyWantsToHearMore(t *testing.T) {
 	})
 }
 
-func newWriter(kv clientv3.KV) *queue.Writer {
-	return queue.NewWriter(context.Background(), kv, queue.Lanes, func(f func()) bool { go f(); return true })
+// newQueues makes the queues of a session on a KV and a watcher.
+func newQueues(life context.Context, kv clientv3.KV, watcher clientv3.Watcher) *queue.Queues {
+	kv, _ = timeline.Of(kv)
+	w := etcdkv.NewWriter(etcdkv.WriterConfig{Life: life, KV: kv, Slots: etcdkv.Slots, Spawn: func(f func()) bool { go f(); return true }})
+	return queue.NewQueues(queue.Config{Life: life, KV: kv, Writer: w, Watcher: watcher, Log: zap.NewNop()})
 }

@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"time"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // Most locks are free when they are wanted, and were so the last time. Who has just found nobody
@@ -17,11 +19,11 @@ import (
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
 	q.surprised = false
-	if !q.wasEmpty() || q.writer.busy() { // a batch makes guesses of its own, see brief.go
+	if !q.wasEmpty() || q.writer.Busy() { // a batch makes guesses of its own, see etcdkv.Compact
 		e, _, err := q.enter(ctx, &w)
 		return e, err
 	}
-	resp, err := q.writer.txnBrief(ctx, q.name, q.ifNobody(&w))
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: q.ifNobody(&w)})
 	switch {
 	case err != nil:
 		return nil, err

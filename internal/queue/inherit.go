@@ -14,13 +14,13 @@ import (
 // OwnKeys reads, at one revision, the keys that a lease has in the queues of some names: for
 // each name the entries, oldest first, and the mark if there is one. It tries until etcd
 // has answered or ctx ends.
-func (w *Writer) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []string) (all [][]*mvccpb.KeyValue, err error) {
+func (s *Queues) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []string) (all [][]*mvccpb.KeyValue, err error) {
 	reads := make([]clientv3.Op, len(names))
 	for i, name := range names {
 		reads[i] = clientv3.OpGet(wire.Key(name, lease), clientv3.WithPrefix())
 	}
-	_, err = w.retry(ctx, int64(lease), func(ctx context.Context) error {
-		resp, err := w.kv.Txn(ctx).Then(reads...).Commit()
+	_, err = s.retry(ctx, int64(lease), func(ctx context.Context) error {
+		resp, err := s.kv.Txn(ctx).Then(reads...).Commit()
 		if err != nil {
 			return err
 		}

@@ -191,7 +191,7 @@ func TestWhoseTurnItIsHearsOfIt(t *testing.T) {
 				if rnd.IntN(2) == 0 {
 					q, _ = r.leanQueue(name)
 				}
-				q.writer.Few, q.writer.Peek = []int{-1, 1, Few}[rnd.IntN(3)], []int64{1, 3, peek}[rnd.IntN(3)]
+				q.shortQueue, q.prefetch = []int{-1, 1, ShortQueue}[rnd.IntN(3)], []int64{1, 3, peek}[rnd.IntN(3)]
 				own := rand.New(rand.NewPCG(seed, uint64(i+1)))
 				all.Go(func() { th.take(q, own) })
 			}

@@ -18,7 +18,7 @@ type mirror struct {
 // read reads the queue as it is now.
 func (q *Queue) read(ctx context.Context) (m *mirror, err error) {
 	return inOneTimeline(q, func() (*mirror, int, error) {
-		m := &mirror{timeline: q.writer.Timeline.Number()}
+		m := &mirror{timeline: q.tracker.Number()}
 		return m, m.timeline, q.readInto(ctx, m)
 	})
 }
@@ -28,14 +28,14 @@ func (q *Queue) read(ctx context.Context) (m *mirror, err error) {
 func inOneTimeline[T any](q *Queue, read func() (reading T, timeline int, err error)) (T, error) {
 	for {
 		reading, before, err := read()
-		if err != nil || before == q.writer.Timeline.Number() {
+		if err != nil || before == q.tracker.Number() {
 			return reading, err
 		}
 	}
 }
 
 func (q *Queue) readInto(ctx context.Context, m *mirror) error {
-	_, err := q.writer.retry(ctx, 0, func(ctx context.Context) error {
+	_, err := q.retry(ctx, 0, func(ctx context.Context) error {
 		kvs, rev, err := q.listOnce(ctx)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -68,7 +69,7 @@ func (q *Queue) next(entries map[string]*mvccpb.KeyValue, marks []*mvccpb.KeyVal
 // were none.
 func (q *Queue) readMarks(ctx context.Context) (marks []*mvccpb.KeyValue, err error) {
 	from, end := wire.Marks(q.name)
-	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) error {
+	_, err = q.retry(ctx, 0, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, from, clientv3.WithRange(end))
 		if err == nil {
 			marks = resp.Kvs
@@ -144,10 +145,13 @@ func (m *mirror) higher(e *Entry) bool {
 func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	tried := false
-	unsure, err = q.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard(), created(key, 0)},
-			[]clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
-			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)})
+	unsure, err = q.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+			Name: q.name,
+			If:   []clientv3.Cmp{e.Guard(), created(key, 0)},
+			Then: []clientv3.Op{clientv3.OpDelete(e.Key), clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
+			Else: []clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(key)},
+		})
 		if err != nil {
 			tried = true
 			return err
@@ -176,7 +180,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 // when the candidate is not there, and ErrEvicted when our key is not; then nothing was done.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
 	tried := false
-	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		under := clientv3.WithLease(clientv3.LeaseID(to.Lease))
 		key, value := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease)), newMark(to)
 		then := []clientv3.Op{
@@ -186,13 +190,15 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		if own := wire.MarkKey(q.name, e.Lease); own != key {
 			then = append(then, clientv3.OpDelete(own))
 		}
-		resp, err := q.writer.Txn(ctx, q.name,
-			[]clientv3.Cmp{
+		resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+			Name: q.name,
+			If: []clientv3.Cmp{
 				e.Guard(), created(string(to.Key), to.CreateRevision),
 				clientv3.Compare(clientv3.ModRevision(string(to.Key)), "=", to.ModRevision),
 			},
-			then,
-			[]clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(string(to.Key)), clientv3.OpGet(key)})
+			Then: then,
+			Else: []clientv3.Op{clientv3.OpGet(e.Key), clientv3.OpGet(string(to.Key)), clientv3.OpGet(key)},
+		})
 		if err != nil || resp.Succeeded {
 			tried = true
 			return err
@@ -221,7 +227,9 @@ func (e *Entry) mayBeMarked() bool { return e.candidate && !e.first || e.touched
 // leaveMarked deletes the key of a candidate, and the mark that it may have. Whether there may
 // be one the deletion tells: so who was never marked needs no permission beside the queue.
 func (q *Queue) leaveMarked(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := q.writer.Txn(ctx, q.name, []clientv3.Cmp{e.Guard()}, []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())}, nil)
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+		Name: q.name, If: []clientv3.Cmp{e.Guard()}, Then: []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())},
+	})
 	if err != nil || !resp.Succeeded {
 		return false, err
 	}
@@ -242,7 +250,7 @@ func (q *Queue) clearMark(ctx context.Context, by *mvccpb.KeyValue) {
 
 // tryTxn is for what is better done, and does no harm if it is not.
 func (q *Queue) tryTxn(ctx context.Context, guard clientv3.Cmp, op clientv3.Op) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, etcdkv.LastBound)
 	defer cancel()
-	_, _ = q.writer.Txn(ctx, q.name, []clientv3.Cmp{guard}, []clientv3.Op{op}, nil)
+	_, _ = q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, If: []clientv3.Cmp{guard}, Then: []clientv3.Op{op}})
 }

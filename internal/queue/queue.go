@@ -20,11 +20,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -33,13 +32,9 @@ import (
 // Queue is one name, seen through one client. Enter, TryEnter, Await, Stay, Rest and
 // Close are for one goroutine, as they share a view; the others for any.
 type Queue struct {
-	life      context.Context // no watch outlives it
-	kv        clientv3.KV
-	writer    *Writer
-	watcher   clientv3.Watcher
+	*shared
 	name      string
 	from, end string
-	log       *zap.Logger
 	view      *view        // nil while there is none
 	behind    *watch       // on who was next ahead in the last wait in a crowd; nil if there is none
 	warned    int64        // of which entry, by CreateRevision
@@ -61,17 +56,10 @@ type Queue struct {
 	stream atomic.Int32  // the watches' stream to etcd: another one when the last one hangs
 }
 
-// New makes the queue of a name that wire.CheckName accepts. It asks etcd for
-// nothing.
-func New(life context.Context, writer *Writer, watcher clientv3.Watcher, name string, log *zap.Logger) *Queue {
-	from, end := wire.Range(name)
-	return &Queue{timeline: writer.Timeline.Number(), life: life, kv: writer.kv, writer: writer, watcher: watcher, name: name, from: from, end: end, log: log, rested: make(chan struct{}, 1)}
-}
-
 // renew drops what the queue knows from an earlier timeline. It is called before an entry is
 // written: an entry ends with its lease, and the lease with its timeline.
 func (q *Queue) renew() {
-	now := q.writer.Timeline.Number()
+	now := q.tracker.Number()
 	if now == q.timeline {
 		return
 	}
@@ -162,13 +150,15 @@ func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	side := w.Rule.beside()
 	tried := false
-	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
-			resp, err := q.writer.Txn(ctx, q.name,
-				append(side.asKnown(), e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)),
-				[]clientv3.Op{clientv3.OpPut(e.Key, w.Value, clientv3.WithLease(e.Lease))},
-				append([]clientv3.Op{clientv3.OpGet(e.Key)}, side.read()...))
+			resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+				Name: q.name,
+				If:   append(side.asKnown(), e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)),
+				Then: []clientv3.Op{clientv3.OpPut(e.Key, w.Value, clientv3.WithLease(e.Lease))},
+				Else: append([]clientv3.Op{clientv3.OpGet(e.Key)}, side.read()...),
+			})
 			if err != nil {
 				tried = true
 				return err
@@ -198,7 +188,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 // have been an earlier try of ours.
 func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
-	unanswered, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+	unanswered, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		deleted, err = q.delete(ctx, e)
 		return err
 	})
@@ -218,14 +208,16 @@ func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) 
 	if e.mayBeMarked() {
 		return q.leaveMarked(ctx, e)
 	}
-	resp, err := q.writer.txnBrief(ctx, q.name, &brief{from: e.Key, created: e.CreateRevision, key: e.Key, deletes: true})
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: &etcdkv.Compact{
+		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
+	}})
 	return err == nil && resp.Succeeded, err
 }
 
 // List reads the whole queue at one revision, oldest first. It tries until etcd has answered or ctx
 // ends.
 func (q *Queue) List(ctx context.Context) (kvs []*mvccpb.KeyValue, rev int64, err error) {
-	_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
 		kvs, rev, err = q.listOnce(ctx)
 		return err
 	})
@@ -267,8 +259,3 @@ func youngest(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
 	}
 	return y
 }
-
-// requestTimeout bounds one try of a request. A write that etcd received just
-// before its raft leader died is answered after 5 s ("request timed out"), while
-// another try would be through after the 1.5 s that a new leader takes.
-const requestTimeout = 3 * time.Second

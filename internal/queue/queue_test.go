@@ -8,14 +8,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/timeline"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a queue with contenders, without sessions.
 type rig struct {
@@ -37,7 +42,7 @@ func simulate(t *testing.T, test func(r *rig)) {
 
 func (r *rig) queue(client string) *Queue {
 	c := r.Client(client)
-	return New(context.Background(), testWriter(c.KV), c.Watcher, "q", zap.NewNop())
+	return newQueues(context.Background(), c.KV, c.Watcher).Queue("q")
 }
 
 func (r *rig) enter(q *Queue) *Entry {
@@ -218,10 +223,10 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		require.Equal(r, "y", string(kv.Value))
 		require.Equal(r, int64(again.Lease), kv.Lease, "a rewrite keeps the lease")
 		swept := []Swept{{Name: "q", Key: again.Key}, {Name: "other", Key: "other/1"}}
-		require.NoError(r, q.writer.Sweep(r.ctx, swept))
+		require.NoError(r, (&Queues{q.shared}).Sweep(r.ctx, swept))
 		require.True(r, swept[0].Deleted)
 		require.False(r, swept[1].Deleted)
-		require.NoError(r, q.writer.Sweep(r.ctx, swept), "nothing to do")
+		require.NoError(r, (&Queues{q.shared}).Sweep(r.ctx, swept), "nothing to do")
 		require.Empty(r, r.Keys(""))
 	})
 }
@@ -251,6 +256,9 @@ func TestEveryWatchRequiresALeader(t *testing.T) {
 	})
 }
 
-func testWriter(kv clientv3.KV) *Writer {
-	return NewWriter(context.Background(), kv, Lanes, func(f func()) bool { go f(); return true })
+// newQueues makes the queues of a session on a KV and a watcher.
+func newQueues(life context.Context, kv clientv3.KV, watcher clientv3.Watcher) *Queues {
+	kv, _ = timeline.Of(kv)
+	w := etcdkv.NewWriter(etcdkv.WriterConfig{Life: life, KV: kv, Slots: etcdkv.Slots, Spawn: func(f func()) bool { go f(); return true }})
+	return NewQueues(Config{Life: life, KV: kv, Writer: w, Watcher: watcher, Log: zap.NewNop()})
 }

@@ -6,6 +6,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // restated is how many entries one transaction of RestateAll changes at first, below the
@@ -38,8 +40,8 @@ func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func
 			return nil
 		}
 		var resp *clientv3.TxnResponse
-		_, err = q.writer.retry(ctx, 0, func(ctx context.Context) (err error) {
-			resp, err = q.writer.TxnAlone(ctx, q.name, []clientv3.Cmp{order}, each, nil)
+		_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
+			resp, err = q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, If: []clientv3.Cmp{order}, Then: each, Alone: true})
 			return err
 		})
 		switch {

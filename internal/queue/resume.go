@@ -5,6 +5,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // resume opens another watch on the whole queue, which tells of everything that comes after what the
@@ -22,7 +24,7 @@ func (q *Queue) resume(ctx context.Context, last *watch) *watch {
 			w.since = last.since // it tells of what came before its creation, too
 			return w
 		}
-		if sleep(ctx, pause(n, 0)) != nil {
+		if sleep(ctx, etcdkv.Pause(n, 0)) != nil {
 			return nil
 		}
 	}

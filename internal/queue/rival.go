@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -63,7 +64,7 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 			if m, err = q.read(ctx); err != nil {
 				return nil, err
 			}
-			wait = pause(failed, int64(e.Lease))
+			wait = etcdkv.Pause(failed, int64(e.Lease))
 			failed++
 		}
 		still := make(map[int64]time.Time)

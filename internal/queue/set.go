@@ -5,11 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -24,25 +23,14 @@ import (
 //
 // It is used as a Queue is, for which see what its methods do.
 type Set struct {
+	*shared
 	queues []*Queue
 	slots  []wire.Slot
-	kv     clientv3.KV
-	writer *Writer
 }
 
 // MostTogether is how many queues a set may have: the server's default limit is 128
 // operations in a transaction, and entering takes two for each.
 const MostTogether = 64
-
-// NewSet makes a set of the queues of different names. slots are which of the keys that
-// the session can have in each of them is the set's.
-func NewSet(life context.Context, writer *Writer, watcher clientv3.Watcher, names []string, slots []wire.Slot, log *zap.Logger) *Set {
-	s := &Set{slots: slots, kv: writer.kv, writer: writer}
-	for _, name := range names {
-		s.queues = append(s.queues, New(life, writer, watcher, name, log))
-	}
-	return s
-}
 
 // Use changes the keys of the set: those in these slots are an entry of a set already. It must
 // not have entered before.
@@ -89,8 +77,8 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
 	olderThan func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue) (e *Entry, unsure bool, err error) {
 	adopted := false
-	unsure, err = s.writer.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, cmps, then, othw)
+	unsure, err = s.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
+		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: s.queues[0].name, If: cmps, Then: then, Else: othw, Alone: true})
 		if err != nil {
 			return err
 		}
@@ -212,7 +200,7 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	for _, part := range e.parts {
 		reads = append(reads, clientv3.OpGet(part.Key, clientv3.WithKeysOnly()))
 	}
-	_, err = s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := s.kv.Txn(ctx).Then(reads...).Commit()
 		if err != nil {
 			return err
@@ -249,8 +237,8 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 		guards = append(guards, part.Guard())
 		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
 	}
-	_, err := s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, guards, puts, nil)
+	_, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: s.queues[0].name, If: guards, Then: puts, Alone: true})
 		switch {
 		case err != nil:
 			return err
@@ -269,7 +257,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 // Leave deletes our keys, all at once, and returns when etcd confirmed that they are gone.
 func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
-	unanswered, err := s.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+	unanswered, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
 		deleted, err = s.delete(ctx, e)
 		return err
 	})
@@ -290,7 +278,7 @@ func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	for _, part := range e.parts {
 		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
 	}
-	resp, err := s.writer.TxnAlone(ctx, s.queues[0].name, nil, each, nil)
+	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: s.queues[0].name, Then: each, Alone: true})
 	if err != nil {
 		return false, err
 	}

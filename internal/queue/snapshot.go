@@ -6,12 +6,14 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // Snapshot reads all keys under a prefix at one revision.
 func Snapshot(ctx context.Context, kv clientv3.KV, prefix string) ([]*mvccpb.KeyValue, error) {
 	var kvs []*mvccpb.KeyValue
-	_, err := retry(ctx, 0, func(ctx context.Context) error {
+	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
 		resp, err := kv.Get(ctx, prefix, clientv3.WithPrefix())
 		if err == nil {
 			kvs = resp.Kvs
@@ -33,7 +35,7 @@ func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
 			return err
 		}
 		if w == nil {
-			if err := sleep(ctx, pause(failed, of.Lease)); err != nil {
+			if err := sleep(ctx, etcdkv.Pause(failed, of.Lease)); err != nil {
 				return err
 			}
 			continue
@@ -53,7 +55,7 @@ func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
 }
 
 func (q *Queue) standsStill(ctx context.Context, of *mvccpb.KeyValue) (stands bool, err error) {
-	_, err = q.writer.retry(ctx, of.Lease, func(ctx context.Context) error {
+	_, err = q.retry(ctx, of.Lease, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, string(of.Key))
 		if err == nil {
 			stands = len(resp.Kvs) > 0 && same(resp.Kvs[0], of)
@@ -91,7 +93,7 @@ func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyVa
 			}
 			w.stop()
 		}
-		if err := sleep(ctx, pause(failed, 0)); err != nil {
+		if err := sleep(ctx, etcdkv.Pause(failed, 0)); err != nil {
 			return err
 		}
 	}
@@ -119,7 +121,7 @@ func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*
 				return
 			}
 		}
-		if sleep(ctx, pause(failed, 0)) != nil {
+		if sleep(ctx, etcdkv.Pause(failed, 0)) != nil {
 			return
 		}
 	}
@@ -128,7 +130,7 @@ func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*
 // Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
 // of it may even take effect later.
 func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
-	return retry(ctx, int64(lease), func(ctx context.Context) error {
+	return etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
 		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
 		return err
 	})
@@ -137,7 +139,7 @@ func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.
 // Delete deletes a key, whatever stands under it, and returns when etcd has confirmed that, or
 // ctx ends.
 func Delete(ctx context.Context, kv clientv3.KV, key string) error {
-	_, err := retry(ctx, 0, func(ctx context.Context) error {
+	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
 		_, err := kv.Delete(ctx, key)
 		return err
 	})

@@ -106,7 +106,7 @@ func (q *Queue) stands(ctx context.Context, e *Entry, askAlone bool) (alone bool
 	if askAlone {
 		ops = append(ops, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
 	}
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(ops...).Commit()
 		if err != nil {
 			return err

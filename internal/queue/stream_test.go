@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -36,7 +35,7 @@ func (r *rig) leanQueue(client string) (*Queue, *streams) {
 	c := r.Client(client)
 	remote := &streams{WatchClient: c.Remote()}
 	watcher := lw.New(r.ctx, c.Watcher, remote, func(f func()) bool { go f(); return true })
-	return New(r.ctx, testWriter(c.KV), watcher, "q", zap.NewNop()), remote
+	return newQueues(r.ctx, c.KV, watcher).Queue("q"), remote
 }
 
 // A watch that does not tell what a reading has shown may hang on a member that does: the next

@@ -5,6 +5,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -26,14 +27,14 @@ const MostSwept = 40
 // deletes those that stand in another one; each is tried once. After an error some of
 // them may have been deleted, or may be yet, unless they are written before: an entry that
 // goes on with such a key writes it first, so that a delete which comes late is refused.
-func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
+func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	reads := make([]clientv3.Op, 0, len(all))
 	for _, k := range all {
 		reads = append(reads, clientv3.OpGet(k.Key))
 	}
-	bounded, cancel := context.WithTimeout(ctx, FirstBound)
+	bounded, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 	defer cancel()
-	resp, err := w.kv.Txn(bounded).Then(reads...).Commit()
+	resp, err := s.kv.Txn(bounded).Then(reads...).Commit()
 	if err != nil {
 		return err
 	}
@@ -57,9 +58,9 @@ func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
 	if len(found) == 0 {
 		return nil
 	}
-	bounded, cancel = context.WithTimeout(ctx, FirstBound)
+	bounded, cancel = context.WithTimeout(ctx, etcdkv.FirstBound)
 	defer cancel()
-	if resp, err = w.TxnAlone(bounded, found[0].Name, nil, deletes, nil); err != nil {
+	if resp, err = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: deletes, Alone: true}); err != nil {
 		return err
 	}
 	for i, k := range found {
@@ -68,7 +69,7 @@ func (w *Writer) Sweep(ctx context.Context, all []Swept) error {
 		}
 	}
 	if len(marks) > 0 { // which do no harm if they stay
-		_, _ = w.TxnAlone(bounded, found[0].Name, nil, marks, nil)
+		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: marks, Alone: true})
 	}
 	return err
 }

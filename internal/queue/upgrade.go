@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -28,13 +29,15 @@ var ErrUpgrading = errors.New("another reader is being upgraded")
 // Of two marks the older one counts, or the one that has a bound already, which was found
 // to be the older one.
 func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) string) (*Entry, error) {
-	_, err := q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		cmps, put := []clientv3.Cmp{}, value(0)
 		for {
-			resp, err := q.writer.Txn(ctx, q.name,
-				append(cmps, e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", e.modRevision.Load())),
-				[]clientv3.Op{clientv3.OpPut(e.Key, put, clientv3.WithLease(e.Lease)), clientv3.OpGet(q.from, clientv3.WithRange(q.end))},
-				[]clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end))})
+			resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+				Name: q.name,
+				If:   append(cmps, e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", e.modRevision.Load())),
+				Then: []clientv3.Op{clientv3.OpPut(e.Key, put, clientv3.WithLease(e.Lease)), clientv3.OpGet(q.from, clientv3.WithRange(q.end))},
+				Else: []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end))},
+			})
 			if err != nil {
 				return err
 			}
@@ -99,7 +102,7 @@ func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
 // NoneWaits reads whether nobody waits behind an entry but to read beside it, and nobody at
 // all becomes a writer; ErrEvicted when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
-	_, err = q.writer.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
 			clientv3.OpGet(q.from, clientv3.WithRange(q.end))).Commit()
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // view is a mirror that one watch on the whole queue keeps up to date. What it shows
@@ -83,14 +85,14 @@ func (q *Queue) moveOn() {
 	q.Close()
 }
 
-// Few is how many older entries there may be for a view to be opened. Measured on two cores,
+// ShortQueue is how many older entries there may be for a view to be opened. Measured on two cores,
 // an acquisition of one of four processes costs 1.5 ms of processor time with views, and 1.8
 // with everybody watching the one ahead; of one of eight 2.3 and 2.0.
-const Few = 4
+const ShortQueue = 4
 
 // crowded tells whether a queue of so many entries is too long for a view; a few more than
 // one is opened for.
-func (q *Queue) crowded(entries int) bool { return entries > q.writer.Few+3 }
+func (q *Queue) crowded(entries int) bool { return entries > q.shortQueue+3 }
 
 var errCrowd = errors.New("too many for a view")
 
@@ -194,7 +196,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 				return rev, err
 			}
 			e.waitsFor(Obstacle{KV: ahead, Whole: e.rule != nil})
-			if err := sleep(ctx, pause(failed, int64(e.Lease))); err != nil {
+			if err := sleep(ctx, etcdkv.Pause(failed, int64(e.Lease))); err != nil {
 				return 0, err
 			}
 			failed++
@@ -311,7 +313,7 @@ func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
 	case <-q.rested: // by a timer that was stopped in the instant in which it fired
 	default:
 	}
-	q.writer.resting.Set(&q.rest, q)
+	q.resting.Set(&q.rest, q)
 	defer q.rest.Stop()
 	for {
 		var events clientv3.WatchChan

@@ -57,10 +57,10 @@ type lean interface {
 // The caller makes a linearizable request afterwards, which tells a doubtful watch of a member that
 // lags from one of another timeline. A caller that makes none uses openUnread.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
-	known := q.writer.Timeline.Ask()
+	known := q.tracker.Ask()
 	w := q.openEither(ctx, key, opts...)
 	if w != nil {
-		w.doubtful = q.writer.Timeline.Doubts(known, w.header)
+		w.doubtful = q.tracker.Doubts(known, w.header)
 	}
 	return w
 }
@@ -70,7 +70,7 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 func (q *Queue) openUnread(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	w := q.open(ctx, key, opts...)
 	if w != nil && w.doubtful {
-		bounded, cancel := q.writer.bounded(ctx, 0)
+		bounded, cancel := q.writer.Requests(0).Bound(ctx, 0)
 		_, _ = q.kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to the tracker
 		cancel()
 	}
@@ -105,7 +105,7 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 		case opened <- q.create(life, cancel, key, opts):
 		case <-givenUp:
 			cancel()
-			q.writer.givenUp.Add(-1)
+			q.givenUp.Add(-1)
 		}
 	}()
 	select {
@@ -120,7 +120,7 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 		}
 		return w
 	case <-ctx.Done():
-		if q.writer.givenUp.Add(1) > mostGivenUp {
+		if q.givenUp.Add(1) > mostGivenUp {
 			cancel()
 		}
 		return nil

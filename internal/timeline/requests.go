@@ -3,11 +3,14 @@ package timeline
 import (
 	"context"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // Of returns a KV that sends requests by kv and shows the answers to a tracker, and that tracker.
@@ -89,19 +92,27 @@ func (t *trackedTxn) Commit() (*clientv3.TxnResponse, error) {
 	return resp, err
 }
 
-// Direct shows the answers of a function that sends transactions; nil stays nil.
-func (t *Tracker) Direct(send func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)) func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
-	if send == nil {
+// Transactor returns a Transactor that sends by another one and shows the answers to the tracker.
+// It returns nil for nil.
+func (t *Tracker) Transactor(by etcdkv.Transactor) etcdkv.Transactor {
+	if by == nil {
 		return nil
 	}
-	return func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-		m := t.Ask()
-		resp, err := send(ctx, req)
-		if err == nil {
-			t.Answered(m, resp.Header)
-		}
-		return resp, err
+	return &trackedTransactor{by, t}
+}
+
+type trackedTransactor struct {
+	by      etcdkv.Transactor
+	tracker *Tracker
+}
+
+func (t *trackedTransactor) Txn(ctx context.Context, req *pb.TxnRequest, options ...grpc.CallOption) (*pb.TxnResponse, error) {
+	m := t.tracker.Ask()
+	resp, err := t.by.Txn(ctx, req, options...)
+	if err == nil {
+		t.tracker.Answered(m, resp.Header)
 	}
+	return resp, err
 }
 
 // Leases returns a Lease that sends by l, and shows the answers to Grant.

@@ -145,7 +145,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the search for a condemned record is tried again",
 		edits: []edit{
-			{"queue.(*Queue).Changes", "if sleep(ctx, pause(failed, 0)) != nil {", "if true || sleep(ctx, pause(failed, 0)) != nil {"},
+			{"queue.(*Queue).Changes", "if sleep(ctx, etcdkv.Pause(failed, 0)) != nil {", "if true || sleep(ctx, etcdkv.Pause(failed, 0)) != nil {"},
 		},
 		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
 	},

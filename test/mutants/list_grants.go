@@ -111,14 +111,14 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a delete is guarded by the CreateRevision (A8)",
 		edits: []edit{
-			{"queue.(*brief).cmp", "return allCreated(b.from, b.end, b.created)", `if b.deletes { return clientv3.Compare(clientv3.CreateRevision(b.from), ">", 0) }; return allCreated(b.from, b.end, b.created)`},
+			{"etcdkv.(*Compact).cmp", "return Created(c.From, c.End, c.Created)", `if c.Delete { return clientv3.Compare(clientv3.CreateRevision(c.From), ">", 0) }; return Created(c.From, c.End, c.Created)`},
 		},
 		tests: []string{"TestLeavingIsGuardedByTheRevision"},
 	},
 	{
 		takesOut: "a deletion that comes late spares a key that was taken over since (R2)",
 		edits: []edit{
-			{"queue.(*Writer).Sweep", `clientv3.Compare(clientv3.ModRevision(k.Key), "=", own[0].ModRevision)`, "created(k.Key, own[0].CreateRevision)"},
+			{"queue.(*Queues).Sweep", `clientv3.Compare(clientv3.ModRevision(k.Key), "=", own[0].ModRevision)`, "created(k.Key, own[0].CreateRevision)"},
 		},
 		tests: []string{"TestALateDeletionSparesAKeyThatWasTakenOverSince"},
 	},

@@ -26,7 +26,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a caller with little time left does not cut its request off",
 		edits: []edit{
-			{"etcdlock.(*waiter).hurries", "return ok && time.Until(deadline) <= queue.FirstBound", "return false && ok && time.Until(deadline) <= queue.FirstBound"},
+			{"etcdlock.(*waiter).hurries", "return ok && time.Until(deadline) <= etcdkv.FirstBound", "return false && ok && time.Until(deadline) <= etcdkv.FirstBound"},
 		},
 		tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
 	},

@@ -40,37 +40,65 @@ var requestMutations = []mutation{
 	{
 		takesOut: "a compact enter compares with the whole queue",
 		edits: []edit{
-			{"queue.(*Queue).ifNobody", "&brief{from: q.from, end: q.end,", "&brief{from: q.key(*w),"},
+			{"queue.(*Queue).ifNobody", "&etcdkv.Compact{From: q.from, End: q.end,", "&etcdkv.Compact{From: q.key(*w),"},
 		},
 		tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{
 		takesOut: "a batch whose comparisons fail is sent again in the general form",
 		edits: []edit{
-			{"queue.(*Writer).sendBatch", "if all != nil || err != nil {\nreturn all, err", "if all == nil {\nreturn make([]*clientv3.TxnResponse, len(batch)), context.Canceled\n} else if all != nil || err != nil {\nreturn all, err"},
+			{"etcdkv.(*Writer).sendBatch", "if all != nil || err != nil {\nreturn all, err", "if all == nil {\nreturn make([]*clientv3.TxnResponse, len(batch)), context.Canceled\n} else if all != nil || err != nil {\nreturn all, err"},
 		},
 		tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},
 	{
-		takesOut: "the writes of a refused batch use all free lanes",
+		takesOut: "the writes of a refused batch use all free slots",
 		edits: []edit{
-			{"queue.(*Writer).again", "for len(w.waiting) > 0 && w.flying < w.lanes {", "for range 1 {"},
+			{"etcdkv.(*Writer).sendApart", "for len(w.waiting) > 0 && len(w.inFlight) < w.config.Slots {", "for range 1 {"},
 		},
-		tests: []string{"TestABatchThatIsRefusedLateIsSentAgainAtOnce"},
+		tests: []string{"TestABatchThatIsRefusedLateIsSentAgainAtOnce", "TestTheWritesOfARefusedBatchAreSentAlone"},
 	},
 	{
 		takesOut: "a deletion past the client's KV is guarded",
 		edits: []edit{
-			{"queue.(*Writer).commit", "req.Compare[i], req.Success[i] = cmp.GetCompare(), b.request()", "req.Success[i] = b.request()\nif req.Compare = req.Compare[:0]; !b.deletes {\nreq.Compare = append(req.Compare, cmp.GetCompare())\n}"},
+			{"etcdkv.(*Writer).commit", "req.Compare[i], req.Success[i] = cmp.GetCompare(), c.request()", "req.Success[i] = c.request()\nif req.Compare = req.Compare[:0]; !c.Delete {\nreq.Compare = append(req.Compare, cmp.GetCompare())\n}"},
 		},
-		tests: []string{"TestBriefWritesAreTheSamePastTheClient"},
+		tests: []string{"TestCompactTransactionsAreTheSamePastTheClient"},
 	},
 	{
 		takesOut: "a refused batch fails only the write that is to blame",
 		edits: []edit{
-			{"queue.(*Writer).fly", "if err != nil && answer.Final(err) {", "if err != nil && answer.Final(err) && false {"},
+			{"etcdkv.(*Writer).deliver", "if err != nil && answer.Final(err) {", "if err != nil && answer.Final(err) && false {"},
 		},
 		tests: []string{"TestARefusedBatchFailsOnlyTheOneThatIsToBlame"},
+	},
+	{
+		takesOut: "writes of one name never share a batch",
+		edits: []edit{
+			{"etcdkv.(*Writer).nextBatch", "names[wr.Name] ||", ""},
+		},
+		tests: []string{"TestWritesOfOneNameNeverShareABatch"},
+	},
+	{
+		takesOut: "a slow transaction frees its slot once",
+		edits: []edit{
+			{"etcdkv.(*slot).Fire", "if s.freed {", "if false {"},
+		},
+		tests: []string{"TestASlowTransactionFreesItsSlotOnce"},
+	},
+	{
+		takesOut: "a batch that is too large is followed by smaller ones",
+		edits: []edit{
+			{"etcdkv.(*Writer).sendApart", "w.most = max(w.most/2, 1)", ""},
+		},
+		tests: []string{"TestABatchThatIsTooLargeIsFollowedBySmallerOnes"},
+	},
+	{
+		takesOut: "requests end with the client",
+		edits: []edit{
+			{"etcdkv.(*Policy).pause", "case <-closed:\nreturn lockerr.ErrClientClosed", ""},
+		},
+		tests: []string{"TestTriesEndWithTheClient"},
 	},
 	{
 		takesOut: "an error without a code is not etcd's last word",
@@ -117,7 +145,7 @@ var requestMutations = []mutation{
 	{
 		takesOut: "past the KV a request has the client's options",
 		edits: []edit{
-			{"etcdkv.Direct", "once := with(options)", "once := with(nil)"},
+			{"etcdkv.Direct", "with(options)", "with(nil)"},
 		},
 		tests: []string{"TestPastTheKVARequestIsSentAsByIt"},
 	},

@@ -166,7 +166,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "the last order for a limit stands",
 		edits: []edit{
-			{"queue.(*Queue).RestateAll", "[]clientv3.Cmp{order}, each", "nil, each"},
+			{"queue.(*Queue).RestateAll", "If: []clientv3.Cmp{order}, ", ""},
 		},
 		tests: []string{"TestSeveralChangesOfTheLimitAtATime"},
 	},

@@ -75,7 +75,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
 		edits: []edit{
-			{"queue.(*Queue).openByClient", "q.writer.givenUp.Add(1) > mostGivenUp", "q.writer.givenUp.Add(1) > 0"},
+			{"queue.(*Queue).openByClient", "q.givenUp.Add(1) > mostGivenUp", "q.givenUp.Add(1) > 0"},
 		},
 		tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
 	},

@@ -1,4 +1,4 @@
-package queue
+package etcdkv
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// recorded is an etcd that takes note of transactions.
+// recorded is an etcd that records transactions.
 type recorded struct {
 	pb.KVClient
 	reqs []*pb.TxnRequest
@@ -27,26 +27,27 @@ func (r *recorded) Txn(_ context.Context, req *pb.TxnRequest, _ ...grpc.CallOpti
 	return &pb.TxnResponse{Succeeded: true}, r.err
 }
 
-// What is sent past the client's KV is what that would send, and so are its errors.
-func TestBriefWritesAreTheSamePastTheClient(t *testing.T) {
-	enter := &brief{from: "a/", end: "a0", key: "a/1f", value: "{}", lease: 0x1f}
-	leave := &brief{from: "b/1f", created: 7, key: "b/1f", deletes: true}
-	for what, writes := range map[string][]*brief{"enter": {enter}, "leave": {leave}, "several": {leave, enter, leave}} {
+// A compact transaction that is sent past the client's KV is what the KV would send, and has the
+// same errors.
+func TestCompactTransactionsAreTheSamePastTheClient(t *testing.T) {
+	enter := &Compact{From: "a/", End: "a0", Key: "a/1f", Value: "{}", Lease: 0x1f}
+	leave := &Compact{From: "b/1f", Created: 7, Key: "b/1f", Delete: true}
+	for what, writes := range map[string][]*Compact{"enter": {enter}, "leave": {leave}, "several": {leave, enter, leave}} {
 		t.Run(what, func(t *testing.T) {
 			var etcd recorded
-			w := NewWriter(t.Context(), clientv3.NewKVFromKVClient(&etcd, nil), Lanes, nil)
-			byKV, err := w.commit(t.Context(), writes...)
+			byKV := NewWriter(WriterConfig{KV: clientv3.NewKVFromKVClient(&etcd, nil)})
+			direct := NewWriter(WriterConfig{Direct: &etcd})
+			resp, err := byKV.commit(t.Context(), writes...)
 			require.NoError(t, err)
-			w.Direct = func(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) { return etcd.Txn(ctx, req) }
-			direct, err := w.commit(t.Context(), writes...)
+			same, err := direct.commit(t.Context(), writes...)
 			require.NoError(t, err)
-			require.Equal(t, byKV.Succeeded, direct.Succeeded)
+			require.Equal(t, resp.Succeeded, same.Succeeded)
 			require.Len(t, etcd.reqs, 2)
 			require.True(t, proto.Equal(etcd.reqs[0], etcd.reqs[1]), "%v\n%v", etcd.reqs[0], etcd.reqs[1])
 
 			sameError := func(ctx context.Context) error {
-				_, err := w.commit(ctx, writes...)
-				_, byKV := NewWriter(t.Context(), w.kv, Lanes, nil).commit(ctx, writes...)
+				_, err := direct.commit(ctx, writes...)
+				_, byKV := byKV.commit(ctx, writes...)
 				require.Error(t, byKV)
 				require.Equal(t, byKV, err)
 				return err
@@ -62,16 +63,14 @@ func TestBriefWritesAreTheSamePastTheClient(t *testing.T) {
 	}
 }
 
-// Whoever stands in for clientv3's KV may hang something on the context of a request, for which it
-// ends with the request. With clientv3's own it is kept for the next one.
+// A replacement of clientv3's KV may attach something to the context of a request, and so the
+// context ends with the request. With clientv3's own it is kept for the next request.
 func TestBesideClientv3sKVAContextEndsWithItsRequest(t *testing.T) {
-	w := NewWriter(t.Context(), nil, Lanes, nil)
-	ctx, l := w.RequestContext(t.Context(), t.Context())
+	ctx, l := NewWriter(WriterConfig{}).RequestContext(t.Context(), t.Context())
 	l.Release()
 	require.Error(t, ctx.Err())
 
-	w.Direct = func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) { return nil, nil }
-	ctx, l = w.RequestContext(t.Context(), t.Context())
+	ctx, l = NewWriter(WriterConfig{Direct: &recorded{}}).RequestContext(t.Context(), t.Context())
 	l.Release()
 	require.NoError(t, ctx.Err())
 }

@@ -1,0 +1,97 @@
+package queue
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
+	"github.com/etcdlock/etcdlock/internal/timeline"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Queues makes the queues of one session. It asks etcd for nothing until a method with a context is
+// called. It is safe for concurrent use.
+type Queues struct{ *shared }
+
+// Config is what Queues are made of.
+type Config struct {
+	Life    context.Context  // ends the watches
+	KV      clientv3.KV      // sends reads; timeline.Of has its tracker
+	Writer  *etcdkv.Writer   // sends writes, by the same KV
+	Watcher clientv3.Watcher // opens watches
+	Log     *zap.Logger
+
+	// ShortQueue and Prefetch are set by tests that see in a short queue what else takes a long
+	// one. 0 stands for the constants of the same name.
+	ShortQueue int
+	Prefetch   int64
+}
+
+// shared is what all queues of a session share.
+type shared struct {
+	life       context.Context
+	kv         clientv3.KV
+	writer     *etcdkv.Writer
+	watcher    clientv3.Watcher
+	tracker    *timeline.Tracker
+	log        *zap.Logger
+	resting    *sharedtimer.Queue // of idle queues
+	shortQueue int
+	prefetch   int64
+	givenUp    atomic.Int32 // watches that are waited for, see openByClient
+}
+
+// NewQueues returns the queues of one session.
+func NewQueues(c Config) *Queues {
+	kv, tracker := timeline.Of(c.KV)
+	s := &shared{
+		life: c.Life, kv: kv, writer: c.Writer, watcher: c.Watcher, tracker: tracker, log: c.Log,
+		resting: sharedtimer.New(Resting), shortQueue: ShortQueue, prefetch: peek,
+	}
+	if c.ShortQueue != 0 {
+		s.shortQueue = c.ShortQueue
+	}
+	if c.Prefetch != 0 {
+		s.prefetch = c.Prefetch
+	}
+	return &Queues{s}
+}
+
+// Queue returns the queue of a name that wire.CheckName accepts.
+func (s *Queues) Queue(name string) *Queue {
+	from, end := wire.Range(name)
+	return &Queue{shared: s.shared, timeline: s.tracker.Number(), name: name, from: from, end: end, rested: make(chan struct{}, 1)}
+}
+
+// Set returns a set of the queues of different names. The slots are the keys of the set among those
+// that the session can have in each queue.
+func (s *Queues) Set(names []string, slots []wire.Slot) *Set {
+	set := &Set{shared: s.shared, slots: slots}
+	for _, name := range names {
+		set.queues = append(set.queues, s.Queue(name))
+	}
+	return set
+}
+
+// retry sends a request of the session until etcd gives an answer that counts, or ctx ends. Every
+// request of this package can be sent twice: a write is guarded by what the first one has changed.
+func (s *shared) retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
+	return etcdkv.Retry(ctx, s.writer.Requests(seed), try)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
