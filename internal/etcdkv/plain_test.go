@@ -2,6 +2,7 @@ package etcdkv
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -123,4 +124,38 @@ func TestPastTheKVARequestIsSentAsByIt(t *testing.T) {
 
 	c.KV = namespace.NewKV(c.KV, "ns/")
 	require.Nil(t, Direct(c))
+}
+
+// plain.go reads unexported fields of clientv3 by their names. If a release of clientv3 has others,
+// nothing is sent past it any more: this test then fails, and names what plain.go has to learn.
+func TestClientv3HasTheLayoutThatIsReliedOn(t *testing.T) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	has := func(what any, number int, name string, kind any) reflect.Value {
+		v := pointee(reflect.ValueOf(what))
+		if number > 0 {
+			require.Equal(t, number, v.NumField(), "fields of %s", v.Type())
+		}
+		require.True(t, v.FieldByName(name).IsValid(), "%s has no field %s", v.Type(), name)
+		f := v.FieldByName(name)
+		require.Equal(t, reflect.TypeOf(kind).Elem(), f.Type(), "%s.%s", v.Type(), name)
+		return f
+	}
+	has(c.KV, 2, "callOpts", (*[]grpc.CallOption)(nil))
+	remote := has(c.KV, 2, "remote", (*pb.KVClient)(nil)).Elem()
+	require.Equal(t, reflect.TypeOf(clientv3.RetryKVClient(c)), remote.Type())
+	has(clientv3.RetryKVClient(c), 1, "kc", (*pb.KVClient)(nil))
+	has(pb.NewKVClient(c.ActiveConnection()), 0, "cc", (*grpc.ClientConnInterface)(nil))
+	has(c.Watcher, 0, "remote", (*pb.WatchClient)(nil))
+	has(pb.NewWatchClient(c.ActiveConnection()), 0, "cc", (*grpc.ClientConnInterface)(nil))
+	has(namespace.NewKV(c.KV, ""), 2, "KV", (*clientv3.KV)(nil))
+	has(namespace.NewKV(c.KV, ""), 2, "pfx", (*string)(nil))
+	has(namespace.NewLease(c.Lease, ""), 2, "Lease", (*clientv3.Lease)(nil))
+	has(namespace.NewLease(c.Lease, ""), 2, "pfx", (*[]byte)(nil))
+	require.NotEmpty(t, once(), "clientv3 opens its stream of renewals without the options of its interceptor")
+
+	require.NotNil(t, Direct(c))
+	require.NotEqual(t, c.KV, KV(c))
+	require.NotEqual(t, c.Lease, Lease(c))
 }
