@@ -39,6 +39,10 @@ func (s *Session) run() {
 // lose notes that the lease has ended. Its holds ended with it, by their contexts.
 func (s *Session) lose(l *lease.Lease, cause error) {
 	s.mu.Lock()
+	if s.ending != nil {
+		s.mu.Unlock()
+		return // the end of the session has ended it
+	}
 	s.leased = false
 	s.forgetAll(l.ID())
 	s.changed()
@@ -89,6 +93,10 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		s.mu.Lock()
 		s.lease, s.leased, s.era = l, true, s.timeline.Number()
 		s.changed()
+		if s.ending != nil {
+			s.mu.Unlock()
+			return nil // finish revokes it
+		}
 		s.enter(StateConnected)
 		s.mu.Unlock()
 		s.announce(l)
@@ -140,6 +148,10 @@ func (s *Session) answered(ok bool, err error) {
 		state = StateConnected
 	}
 	s.mu.Lock()
+	if s.ending != nil {
+		s.mu.Unlock()
+		return
+	}
 	changed := s.enter(state)
 	if !ok {
 		for _, l := range s.lines {

@@ -177,9 +177,9 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	}
 	s.record(first.ID())
 	s.settleLegacy()
-	s.tasks.Go(s.run)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tasks.Go(s.run)
 	s.detach = context.AfterFunc(client.Ctx(), func() {
 		how := endWithClient
 		if s.cfg.dedicated {

@@ -3,6 +3,10 @@ package etcdlock
 import (
 	"context"
 	"iter"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/states"
 )
 
 // State is the state of a session; see the package documentation for the ways from
@@ -37,6 +41,20 @@ func (s State) String() string {
 		return "unknown"
 	}
 }
+
+// sessionStates are the legal edges between the states of a session, which begins connected:
+//
+//	from                  to         when
+//	connected             suspended  a renewal of the lease failed or is overdue
+//	suspended             connected  a renewal was answered
+//	connected, suspended  lost       the lease has ended
+//	lost                  connected  another lease was granted
+//	any but closed        closed     a shutdown has begun, see ending
+var sessionStates = states.Table[State]{Of: "session", Edges: map[State][]State{
+	StateConnected: {StateSuspended, StateLost, StateClosed},
+	StateSuspended: {StateConnected, StateLost, StateClosed},
+	StateLost:      {StateConnected, StateClosed},
+}}
 
 // stateNode is one state in the chain of all. Whoever follows the chain sees each
 // of them in order, however late, and nobody needs to know who follows.
@@ -78,15 +96,37 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	}
 }
 
-// enter goes on to another state; to the one that it is in already is no change,
-// and nothing follows StateClosed. Called with s.mu held.
-func (s *Session) enter(state State) (changed bool) {
-	old := s.state
-	if old.state == state || old.state == StateClosed {
+// enter goes on to another state, and returns false if the session is in that state already. It is
+// the one place where the state changes. Called with s.mu held.
+func (s *Session) enter(to State) (changed bool) {
+	from := s.state
+	if from.state == to {
 		return false
 	}
-	s.state = newStateNode(state)
-	old.next = s.state
-	close(old.over)
+	if err := sessionStates.Check(from.state, to); err != nil {
+		s.fail(err)
+		return false
+	}
+	s.state = newStateNode(to)
+	from.next = s.state
+	close(from.over)
 	return true
+}
+
+// fail ends the session because of a bug of its own: a state machine was to take an illegal edge, and
+// nothing that the session believes can be relied on. Every context ends at once, with the bug as
+// the cause. The leases are left to expire, so that no other session is granted what is held here
+// while the work stops. It may be called with any mutex held.
+func (s *Session) fail(bug error) {
+	how := &ending{cause: causeOf(bug), expires: bug, keeps: true}
+	s.cancel(how.cause)
+	go func() { // it ends with the tasks of the session
+		s.mu.Lock()
+		first := s.end(how)
+		s.mu.Unlock()
+		if first {
+			s.log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
+			_ = s.finish(context.Background(), how)
+		}
+	}()
 }

@@ -14,9 +14,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/states"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	states.Refused = func(err error) { panic(err) }
+	goleak.VerifyTestMain(m)
+}
 
 // world is a simulated etcd in virtual time, and the sessions on it. A test in it
 // reads as the script of what happens when.

@@ -88,6 +88,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
 	},
 	{
+		takesOut: "an illegal change of state ends the session",
+		edits: []edit{
+			{"etcdlock.(*Session).enter", "s.fail(err)", ""},
+		},
+		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession"},
+	},
+	{
+		takesOut: "after an illegal change of state every context ends at once",
+		edits: []edit{
+			{"etcdlock.(*Session).fail", "s.cancel(how.cause)", ""},
+		},
+		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession"},
+	},
+	{
 		takesOut: "compat: a Close under a context that has ended makes no request",
 		edits: []edit{
 			{"etcdlock.(*Session).finish", "if !how.within {", "if true {"},
