@@ -62,14 +62,14 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	head, err := e.session.queues.Queue(e.name).AwaitFirst(ctx)
+	head, err := e.session.followers.First(ctx, e.name)
 	if err == nil && head.First == nil {
 		err = ErrNoLeader
 	}
 	if err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	return newLeader(e.session.judge(ctx, head)), nil
+	return newLeader(head), nil
 }
 
 // Observe yields who leads, at once and after every change: another leader, another
@@ -97,4 +97,10 @@ func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 			yield(Leader{}, opError("observe", e.name, err))
 		}
 	}
+}
+
+// observe reports the leader of an election until report returns false, ctx ends or the session
+// ends; see [observe.Followers].
+func (s *Session) observe(ctx context.Context, name string, report func(Leader) bool) error {
+	return s.followers.Observe(ctx, name, func(head queue.Head) bool { return report(newLeader(head)) })
 }

@@ -34,6 +34,9 @@ func (r Role) String() string {
 	}
 }
 
+// mostChanges bounds the calls that wait to tell of a leader.
+const mostChanges = 256
+
 // notices calls the callbacks of a Run one after the other, in a goroutine of their
 // own.
 type notices struct {

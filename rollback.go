@@ -82,12 +82,10 @@ func (s *Session) askTimeline() <-chan struct{} {
 	return done
 }
 
-// anyName is one that is in use. Called with s.mu held.
+// anyName returns a name that is in use. Called with s.mu held.
 func (s *Session) anyName() (name string, ok bool) {
-	for _, in := range [][]string{slices.Sorted(maps.Keys(s.using)), slices.Sorted(maps.Keys(s.observations))} {
-		if len(in) > 0 {
-			return in[0], true
-		}
+	if used := slices.Sorted(maps.Keys(s.using)); len(used) > 0 {
+		return used[0], true
 	}
-	return "", false
+	return s.followers.AnyName()
 }

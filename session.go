@@ -18,6 +18,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
+	"github.com/etcdlock/etcdlock/internal/observe"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
@@ -56,7 +57,8 @@ type Session struct {
 	file *leasefile.File  // nil without WithLeaseFile
 	heir clientv3.LeaseID // the lease that was taken over; NoLease for none
 
-	timeline *timeline.Tracker // is shown what etcd answers
+	timeline  *timeline.Tracker  // is shown what etcd answers
+	followers *observe.Followers // of elections, for observers
 
 	// mu guards what follows, and the fields of lines that say so. It is never
 	// held across a request.
@@ -80,9 +82,6 @@ type Session struct {
 	leaving        int                             // calls of Orphan under way; nobody may line up meanwhile
 	era            int                             // the timeline in which lease was granted
 	doubting       <-chan struct{}                 // closed when etcd has told whether there is another timeline; nil if it is not asked
-	ttls           outageTTLs                      // of leaders' leases
-
-	observations map[string]*observation // by name
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -131,8 +130,6 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		sweeper: newSweeper(),
 		asks:    make(map[int]context.CancelCauseFunc),
 		names:   newNames(),
-
-		observations: make(map[string]*observation),
 	}
 	s.kv, s.timeline = timeline.Of(etcdkv.KV(client))
 	s.timeline.OnChange = s.rolledBack
@@ -156,6 +153,9 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	s.queues = queue.NewQueues(queue.Config{
 		Life: s.ctx, KV: s.kv, Writer: s.writer, Watcher: s.streams.Watcher, Log: s.log,
 		ShortQueue: cfg.shortQueue, Prefetch: cfg.prefetch,
+	})
+	s.followers = observe.New(observe.Config{
+		Queue: s.queues.Queue, Outage: s.timeline.Outage, Leases: s.leases, DefaultTTL: s.TTL,
 	})
 
 	if err := s.light(); err != nil {

@@ -144,7 +144,8 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 	detach()
 	_ = present.Err()   // ends an expired lease as such, in a process that had been stopped until now
 	s.cancel(how.cause) // and with it the lease, and with that all holds
-	s.tasks.Wait()      // all of them end with s.ctx
+	s.followers.Close(how.cause)
+	s.tasks.Wait() // all of them end with s.ctx
 	s.streams.Leave()
 	defer close(s.closed)
 	if !how.keeps {

@@ -82,28 +82,28 @@ var electionMutations = []mutation{
 	{
 		takesOut: "observers share a watch",
 		edits: []edit{
-			{"etcdlock.(*Session).joinObservation", "o = s.observations[name]", "o = nil"},
+			{"observe.(*Followers).join", "f := fs.followers[name]", "var f *follower"},
 		},
 		tests: []string{"TestManyObserversOfOneElectionShareOneWatch"},
 	},
 	{
 		takesOut: "what is kept for observers is bounded",
 		edits: []edit{
-			{"etcdlock.(*observation).see", "for len(o.changes) > 1 && (", "for false && ("},
+			{"observe.(*history).add", "for len(h.changes) > 1 && (", "for false && ("},
 		},
-		tests: []string{"TestWhatAnObservationKeepsIsBounded"},
+		tests: []string{"TestWhatAFollowerKeepsIsBounded"},
 	},
 	{
 		takesOut: "a leader that may have given up during an outage is marked",
 		edits: []edit{
-			{"etcdlock.(*Session).judge", "h.Unconfirmed = o.Until", "h.Unconfirmed = false && o.Until"},
+			{"observe.(*outages).mark", "head.Unconfirmed = outage.Until", "head.Unconfirmed = false && outage.Until"},
 		},
 		tests: []string{"TestALeaderThatMayHaveGivenUpDuringAnOutageIsMarked"},
 	},
 	{
 		takesOut: "an observer that joins others reads who leads now (B9)",
 		edits: []edit{
-			{"etcdlock.(*Session).observe", "if shared {", "if shared && false {"},
+			{"observe.(*Followers).Observe", "if o.late {", "if o.late && false {"},
 		},
 		tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
 	},
