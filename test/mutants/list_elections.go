@@ -108,6 +108,13 @@ var electionMutations = []mutation{
 		tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
 	},
 	{
+		takesOut: "an answer of before another outage is dropped",
+		edits: []edit{
+			{"observe.(*outages).ttl", "if o.since.Equal(since) {", "if true || o.since.Equal(since) {"},
+		},
+		tests: []string{"TestAnAnswerThatIsOlderThanAnOutageIsDropped"},
+	},
+	{
 		takesOut: "only a refusal tells that a process is dead",
 		edits: []edit{
 			{"etcdlock.(*beacon).probe", "!errors.Is(err, syscall.ECONNREFUSED)", "errors.Is(err, syscall.EPERM)"},
