@@ -64,9 +64,12 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 }
 
 // nextLease grants a lease after the loss of another one; nil when the session
-// ended before it had one. failed is how many tries came to nothing already.
+// ended before it had one. failed is how many tries came to nothing already. It does not give
+// up when etcd refuses: a space alarm is disarmed, and a user gets its password back. Callers
+// wait as they do while etcd is away, and each refusal is logged once.
 func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 	var id clientv3.LeaseID
+	refused := "" // the last refusal
 	for n := failed; ; n++ {
 		select {
 		case <-time.After(backoff.Delay(n, 50*time.Millisecond, s.cfg.ttl/2, int64(last.ID()))):
@@ -84,7 +87,10 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		switch {
 		case err == nil:
 		case answer.Final(err):
-			s.log.Error("etcd refuses a new lease, without which nothing can be locked; trying again", zap.Error(err))
+			if err.Error() != refused {
+				refused = err.Error()
+				s.log.Error("etcd refuses a new lease, without which nothing can be locked; trying again until it is put right", zap.Error(err))
+			}
 			continue
 		default:
 			s.log.Debug("no new lease yet", zap.Error(err))

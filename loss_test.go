@@ -10,6 +10,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	logged "go.uber.org/zap/zaptest/observer"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
 // report L2: what was lost is told by name, token and age, in one line. Holds end in goroutines of their own, before or
@@ -114,5 +118,28 @@ func TestAnEvictionIsLoggedOnce(t *testing.T) {
 			}
 		}
 		require.Equal(w, map[any]any{`lock "m"`: lock.Token(), `election "e"`: term.Token()}, tokens)
+	})
+}
+
+// What etcd refuses may be put right, as a space alarm, or the password of a user that was changed
+// by mistake. The session waits for that as for an etcd that is away, and says so once for each reason.
+func TestARefusedLeaseIsAskedForAgainAndLoggedOnce(t *testing.T) {
+	simulate(t, func(w *world) {
+		core, logs := logged.New(zapcore.InfoLevel)
+		s := w.session("a", WithLogger(zap.New(core)))
+		refused := func() int { return logs.FilterMessageSnippet("etcd refuses a new lease").Len() }
+		for n, why := range []error{rpctypes.ErrGRPCNoSpace, rpctypes.ErrGRPCAuthFailed} {
+			w.every("a", simetcd.Action{Err: why}, simetcd.LeaseGrant)
+			w.RevokeLease(s.Lease())
+			w.pass(10 * time.Minute)
+			require.Equal(w, StateLost, s.State())
+			require.Equal(w, n+1, refused())
+		}
+		p := begin(w, NewMutex(s, "m").Lock)
+		p.isWaiting()
+		w.Intercept(nil)
+		require.NoError(w, p.get().Unlock(w.ctx))
+		require.Equal(w, 2, refused())
+		require.Equal(w, 1, logs.FilterMessageSnippet("new lease granted").Len())
 	})
 }
