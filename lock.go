@@ -45,10 +45,11 @@ func (m *Mutex) Name() string { return m.name }
 // goroutines of one session by their calls. While the session has no lease it
 // waits for one.
 //
-// A context that carries a hold of this name by this session (that of [Held.Context], or of
-// Do) makes the call fail at once with [ErrDeadlock], as it would wait for its own caller; see
-// [WithReentry]. A goroutine that holds the lock and calls Lock with another context waits for
-// itself.
+// A context that carries a hold of this name (that of [Held.Context], or of Do) makes the call
+// fail at once with [ErrDeadlock], as it would wait for its own caller; see [WithReentry]. The
+// hold is one by this session, or by another session of the same client, as that of an
+// [Election.Run] with a lease of its own. A goroutine that holds the lock and calls Lock with
+// another context waits for itself.
 //
 // After an error the caller holds nothing and is not in line, and nothing of the
 // call stays in etcd: a key that may be there is deleted in the background.

@@ -37,6 +37,26 @@ func (c *carried) of(s *Session, name string) *hold {
 	return nil
 }
 
+// elsewhere finds a hold by another session of the client that keeps w out of one of the names for as
+// long as it lasts; nil if there is none. By another client it may be a hold in another etcd.
+func (c *carried) elsewhere(s *Session, w *waiter, names []string) *hold {
+	for ; c != nil; c = c.outer {
+		l := c.hold.tenure.line
+		if l.session != s && l.session.client == s.client && c.hold.Err() == nil && c.hold.tenure.excludes(w) &&
+			slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.names, name) }) {
+			return c.hold
+		}
+	}
+	return nil
+}
+
+// excludes tells whether w can hold beside the tenure under no circumstances.
+func (t *tenure) excludes(w *waiter) bool {
+	t.line.session.mu.Lock()
+	defer t.line.session.mu.Unlock()
+	return w.mode != t.mode || w.mode == wire.Exclusive
+}
+
 // keys are those by which everything is held that a context carries.
 func (c *carried) keys() []string {
 	var keys []string
@@ -67,6 +87,11 @@ func (w *waiter) nested(s *Session, names ...string) (*hold, error) {
 		}
 	}
 	h, hint, err := w.reenter(s, outer, names)
+	if h == nil && err == nil {
+		if h = w.carried.elsewhere(s, w, names); h != nil {
+			hint = "another session of this client holds it, release it first"
+		}
+	}
 	if hint == "" {
 		return h, err
 	}
@@ -127,12 +152,12 @@ func (c *carried) deadlock(waiter QueueEntry, h *hold, hint string) *DeadlockErr
 	return &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(h.entry.KV(), true)}}, hint: hint}
 }
 
-// besides finds a hold of the same name and session as h that is not of the turn of h; nil if the
+// besides finds a hold of the same name and client as h that is not of the turn of h; nil if the
 // context carries none.
 func (c *carried) besides(h *hold) *hold {
 	l := h.tenure.line
 	for ; c != nil; c = c.outer {
-		if o := c.hold; o.turn != h.turn && o.tenure.line.session == l.session && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
+		if o := c.hold; o.turn != h.turn && o.tenure.line.session.client == l.session.client && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
 			return o
 		}
 	}

@@ -113,7 +113,7 @@ func (h *hold) succeeded() *hold {
 // lock has a larger token. After an error the read lock is held as before, unless it was
 // lost.
 //
-// If ctx carries another read lock of the same name by this session, the error is [ErrDeadlock].
+// If ctx carries another read lock of the same name by a session of this client, the error is [ErrDeadlock].
 //
 // At most one reader at a time is upgraded: [ErrUpgradeConflict] at once, if another one is,
 // of this session or of another, as each of the two would wait for the other. The one who is
