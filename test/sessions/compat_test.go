@@ -169,19 +169,22 @@ func TestBothPackagesShareAnElection(t *testing.T) {
 // silent (trap C4).
 func TestCompatIsDoneBeforeTheNextOneHolds(t *testing.T) {
 	f := newFixture(t)
-	f.Patience = 3*time.Second + cluster.ExpirySlack // a lease asked for on the silent connection has no owner
+	const ttl = 6                                      // to be lost by the silence alone
+	f.Patience = ttl*time.Second + cluster.ExpirySlack // a lease asked for on the silent connection has no owner
 	client, proxy := f.Proxied()
-	s := f.compatSession(client)
+	s := f.compatSession(client, concurrency.WithTTL(ttl))
 	m := concurrency.NewMutex(s, "lock")
 	require.NoError(t, m.Lock(f.Ctx()))
-	done := cluster.MomentOf(s.Done())
-	next := concurrency.NewMutex(f.compatSession(f.Client()), "lock")
-	locked := cluster.InBackground(func() (any, error) { return nil, next.Lock(f.Ctx()) })
+	hold := m.Hold()
+	next := concurrency.NewMutex(f.compatSession(f.Client(), concurrency.WithTTL(60)), "lock")
+	locked := cluster.InBackground(func() (before error, err error) {
+		err = next.Lock(f.Ctx())
+		return hold.Err(), err // by the clock, whatever goroutine runs first
+	})
 	f.WaitForKeys("lock", 2)
 	proxy.Hold()
-	over := cluster.Receive(t, done, "the end of the session")
-	held := cluster.Granted(t, locked)
-	require.Greater(t, held.At.Sub(over), time.Duration(0))
+	require.ErrorIs(t, cluster.Granted(t, locked).Handle, etcdlock.ErrExpired, "both hold")
+	cluster.Receive(t, s.Done(), "the end of the session")
 	proxy.Resume()
 	require.ErrorIs(t, m.Unlock(f.Ctx()), etcdlock.ErrExpired)
 	require.NoError(t, next.Unlock(f.Ctx()))

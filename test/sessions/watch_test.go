@@ -47,6 +47,12 @@ func (f *fixture) holdMany(s *etcdlock.Session, n int) []*etcdlock.Lock {
 	return locks
 }
 
+// watches waits until a client has asked for n watches at least.
+func watches(t *testing.T, c *cluster.Counter, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return c.Watches() >= n }, cluster.Long, 10*time.Millisecond)
+}
+
 // endOf is why a hold ends, of which only its watch can tell within the time of a test.
 func endOf(t *testing.T, l *etcdlock.Lock) error {
 	t.Helper()
@@ -60,14 +66,15 @@ func endOf(t *testing.T, l *etcdlock.Lock) error {
 
 func TestTheWatchesOfASessionShareAStreamAndHaveNoGoroutinesOfTheirOwn(t *testing.T) {
 	f := newFixture(t)
-	s := f.Session(f.Client(), cluster.LongTTL)
+	var c cluster.Counter
+	s := f.Session(f.Client(c.Options()...), cluster.LongTTL)
 	const n = 20
 	locks := f.holdMany(s, n)
 	// One that waits has its view.
 	waiting := cluster.LockInBackground(f.Ctx(), etcdlock.NewMutex(f.Session(f.Client(), cluster.LongTTL), "held/0"))
 	f.WaitForKeys("held/0", 2)
-	time.Sleep(time.Second) // the holds are watched by now
-	require.Equal(t, 2, running(ownStream), "one for each session")
+	watches(t, &c, n)
+	require.Eventually(t, func() bool { return running(ownStream) == 2 }, cluster.Long, 10*time.Millisecond, "one for each session")
 	require.Zero(t, running(clientStream)+running(clientWatch))
 
 	cluster.Release(t, locks[0])
@@ -93,12 +100,14 @@ func TestANamespacedWatcherIsAskedForTheWatches(t *testing.T) {
 
 func TestHoldsAreWatchedAgainAfterTheirStreamBroke(t *testing.T) {
 	f := newFixture(t)
-	c, proxy := f.Proxied()
-	locks := f.holdMany(f.Session(c, cluster.LongTTL), 200)
-	time.Sleep(time.Second)
+	var count cluster.Counter
+	c, proxy := f.Proxied(count.Options()...)
+	const n = 200
+	locks := f.holdMany(f.Session(c, cluster.LongTTL), n)
+	watches(t, &count, n)
 	proxy.Drop()
-	time.Sleep(3 * time.Second)
-	require.Equal(t, 1, running(ownStream))
+	watches(t, &count, 2*n)
+	require.Eventually(t, func() bool { return running(ownStream) == 1 }, cluster.Long, 10*time.Millisecond)
 	for _, l := range locks {
 		f.Delete(l.Key())
 	}

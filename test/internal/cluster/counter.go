@@ -149,6 +149,13 @@ func (c *Counter) Count(method string) int {
 	return n
 }
 
+// Watches is how many watches etcd was asked for.
+func (c *Counter) Watches() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watches
+}
+
 func (c *Counter) KeepAlives() int { return c.Count("/etcdserverpb.Lease/LeaseKeepAlive") }
 
 // The methods of the requests by which names are locked.
