@@ -229,6 +229,28 @@ func TestTheWritesOfARefusedBatchAreSentAlone(t *testing.T) {
 	})
 }
 
+// The slot of a batch that hangs is freed. If the batch is then refused, no transaction comes back that
+// would free a slot for its writes.
+func TestABatchThatIsRefusedLateUsesAllFreeSlots(t *testing.T) {
+	atDesk(t, 2, func(d *desk) {
+		d.put("x")
+		d.put("y")
+		for _, name := range []string{"a", "b", "c"} {
+			d.put(name)
+		}
+		d.answers(nil)
+		d.answers(nil)
+		d.flies([]string{"a", "b", "c"})
+		time.Sleep(slowAfter + time.Millisecond)
+		d.answers(rpctypes.ErrGRPCPermissionDenied)
+		d.flies([]string{"a"}, []string{"b"})
+		for range 3 {
+			d.answers(nil)
+		}
+		d.flies()
+	})
+}
+
 // A server may be set to a smaller limit of operations than the default.
 func TestABatchThatIsTooLargeIsFollowedBySmallerOnes(t *testing.T) {
 	atDesk(t, 1, func(d *desk) {
