@@ -179,12 +179,12 @@ func dial(target string) (net.Conn, error) {
 	return net.Dial("tcp", target)
 }
 
-// serve forwards one connection. A link that is made while the proxy closes is
-// closed here: Close may have looked at the links already.
+// serve forwards one connection. If the proxy closes or refuses meanwhile, the link is closed
+// here: Close or Drop may have looked at the links while the server was dialed.
 func (p *Proxy) serve(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.refuse {
 		l.close()
 		return
 	}

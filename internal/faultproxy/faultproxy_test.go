@@ -164,3 +164,27 @@ func TestDropEndsOpenConnectionsAndRefuseNewOnes(t *testing.T) {
 	_, err = receive(again, long)
 	require.ErrorIs(t, err, io.EOF)
 }
+
+func TestRefuseEndsAConnectionWhoseServerIsBeingDialed(t *testing.T) {
+	addr, _ := echo(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dialing, dialed := make(chan struct{}), make(chan struct{})
+	p := faultproxy.Between(l, func() (net.Conn, error) {
+		close(dialing)
+		<-dialed
+		return net.Dial("tcp", addr)
+	})
+	t.Cleanup(p.Close)
+	conn, err := net.Dial("tcp", p.Endpoints()[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	<-dialing
+	p.Refuse()
+	p.Drop()
+	close(dialed)
+
+	_, err = receive(conn, long)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Error(t, err)
+}
