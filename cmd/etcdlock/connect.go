@@ -117,10 +117,11 @@ func (c *connection) client(ctx context.Context) (*clientv3.Client, error) {
 			return nil, usagef("give the password with --user or with --password, not with both")
 		case !both && c.password == "":
 			var err error
-			if password, err = askPassword(user); err != nil {
+			if c.password, err = askPassword(user); err != nil {
 				return nil, usageError{err}
 			}
-		case !both:
+		}
+		if !both {
 			password = c.password
 		}
 		cfg.Username, cfg.Password = user, password
