@@ -207,6 +207,20 @@ var sharedMutations = []mutation{
 		tests: []string{"TestUnderItsOwnContextEveryKindIsADeadlock", "TestTwoWorkersUnderOneHoldDoNotBothHold"},
 	},
 	{
+		takesOut: "a call does not wait for what its own context holds by another session",
+		edits: []edit{
+			{"etcdlock.(*carried).elsewhere", "if l.session != s &&", "if false && l.session != s &&"},
+		},
+		tests: []string{"TestUnderTheContextOfAnotherSessionsHoldACallIsADeadlock"},
+	},
+	{
+		takesOut: "a context that is made after the end of its hold has the cause of this end",
+		edits: []edit{
+			{"etcdlock.(*hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
+		},
+		tests: []string{"TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause"},
+	},
+	{
 		takesOut: "permits within others are no more than these",
 		edits: []edit{
 			{"etcdlock.(*tenure).covers", "t.mode == wire.Counted && w.permits <= t.permits", "t.mode == wire.Counted"},
