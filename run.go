@@ -110,10 +110,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 // tellLimits tells how long the function has to return after a loss: less than the stop
 // timeout, mostly, as others can lead when the margin is over.
 func (r *runner) tellLimits() {
-	s := r.election.session
-	s.mu.Lock()
-	l := s.lease
-	s.mu.Unlock()
+	l := r.election.session.lastLease()
 	after := r.cfg.afterLoss(l)
 	r.cfg.monitor.stopAfterLoss(after)
 	if r.cfg.stop > 0 {
@@ -147,7 +144,7 @@ func (r *runner) campaigns(ctx context.Context) error {
 			failed = 0
 		}
 		select {
-		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(session.Lease()))):
+		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(session.lastLease().ID()))):
 		case <-ctx.Done():
 		case <-session.Done():
 		}

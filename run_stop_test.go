@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // deaf is work that does not return before it is let go, whatever its context says.
@@ -255,6 +257,41 @@ func TestRunPausesLongerAndLongerWhileItsTermsAreLostAtOnce(t *testing.T) {
 		lost := time.Now()
 		run.term()
 		require.Less(w, time.Since(lost), 300*time.Millisecond, "what is over is forgiven")
+	})
+}
+
+// Processes that lose their leases at the same time have none while they pause, and come back spread out.
+func TestProcessesThatLoseTheirTermsTogetherPauseForDifferentTimes(t *testing.T) {
+	simulate(t, func(w *world) {
+		pauses := make(chan time.Duration, 10)
+		var runs []*running
+		var sessions []*Session
+		var lost time.Time
+		for _, name := range []string{"a", "b", "c"} {
+			s := w.session(name)
+			run := w.run(NewElection(s, "e/of/"+name), nil, WithOnRole(func(r Role) {
+				if r == RoleCandidate && !lost.IsZero() {
+					pauses <- time.Since(lost)
+				}
+			}))
+			run.term()
+			runs, sessions = append(runs, run), append(sessions, s)
+		}
+		w.pass(time.Second)
+		lost = time.Now()
+		for _, s := range sessions {
+			s.lastLease().End(lockerr.Lost(ErrExpired))
+		}
+		w.pass(time.Second)
+		for _, r := range runs {
+			r.term()
+			r.end()
+		}
+		different := make(map[time.Duration]bool)
+		for range runs {
+			different[<-pauses] = true
+		}
+		require.Len(w, different, len(runs))
 	})
 }
 

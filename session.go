@@ -292,18 +292,17 @@ func (s *Session) Lease() clientv3.LeaseID {
 // lease given to [WithLease], as etcd granted it. The delay of [WithLockDelay] is not in it, so
 // that a program can derive deadlines from it: a hold ends at most one TTL after the last answered
 // renewal. It asks nobody.
-func (s *Session) TTL() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lease.TTL()
-}
+func (s *Session) TTL() time.Duration { return s.lastLease().TTL() }
 
 // LeaseTTL returns the TTL that etcd granted for the current lease, or for the last one: TTL and
 // the delay of [WithLockDelay]. After a crash etcd keeps the session's keys for that long.
-func (s *Session) LeaseTTL() time.Duration {
+func (s *Session) LeaseTTL() time.Duration { return s.lastLease().Granted() }
+
+// lastLease is the current lease, or the last one while there is none.
+func (s *Session) lastLease() *lease.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lease.Granted()
+	return s.lease
 }
 
 // Done is closed when the session has ended for good. A lost lease is not the end
