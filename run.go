@@ -84,7 +84,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 		defer tell(nil)
 		defer context.AfterFunc(r.elder.ctx, func() { tell(r.elder.Err()) })()
 		defer func() {
-			if asked.Err() == nil && r.elder.Err() != nil {
+			if asked.Err() == nil && r.elder.Err() != nil && errors.Is(err, r.elder.Err()) {
 				err = opError("run", seen.name, r.elder.Err())
 			}
 		}()
@@ -201,13 +201,13 @@ func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err
 		r.log.Warn("resigned, but not confirmed by etcd", zap.String("name", r.election.name), zap.Error(rerr))
 	}
 	switch {
+	case stood && told == nil: // the work is done, whatever ended during the resignation
+		return true, err
 	case ctx.Err() != nil:
 		if err != nil && !errors.Is(err, ctx.Err()) {
 			return true, errors.Join(opError("run", r.election.name, contextError(ctx)), err)
 		}
 		return true, opError("run", r.election.name, contextError(ctx))
-	case stood && told == nil:
-		return true, err
 	case !stood && errors.Is(rerr, ErrReleased):
 		return err != nil, err
 	}

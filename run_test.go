@@ -182,6 +182,33 @@ func TestRunEndsWithWhatTheWorkReturnsWhileItLeads(t *testing.T) {
 	}
 }
 
+// A context or a session that ends while Run resigns comes too late to change the result of the work.
+func TestRunEndsWithTheResultOfItsWorkThoughItIsToldToEndWhileItResigns(t *testing.T) {
+	for name, end := range map[string]func(w *world, run *running, s *Session){
+		"by its context": func(_ *world, run *running, _ *Session) { run.cancel() },
+		"by its session": func(w *world, _ *running, s *Session) { require.NoError(w, s.Close(w.ctx)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, result := range []error{nil, errWork} {
+				simulate(t, func(w *world) {
+					s := w.session("a")
+					run := w.run(NewElection(s, "e"), func(context.Context, *Term) error {
+						time.Sleep(time.Second)
+						w.once("a", simetcd.Txn, simetcd.Action{DelayReply: time.Second})
+						return result
+					}, WithStopTimeout(time.Minute))
+					run.term()
+					w.pass(1500 * time.Millisecond)
+					run.isWaiting() // for the answer to its resignation
+					end(w, run, s)
+					_, err := run.result()
+					require.Equal(w, result, err)
+				})
+			}
+		})
+	}
+}
+
 func TestRunCampaignsAgainWhenTheWorkStepsDown(t *testing.T) {
 	simulate(t, func(w *world) {
 		var runs []*running
