@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/leaderloop"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -21,8 +22,8 @@ type Election struct {
 // Term is one leadership of an [Election].
 type Term struct {
 	*hold
-	value atomic.Pointer[string]
-	fed   atomic.Int64 // when Progress was called last; see feeding
+	value    atomic.Pointer[string]
+	progress leaderloop.Progress
 
 	patience time.Duration // before it makes way, see WithTakeover
 }

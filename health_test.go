@@ -3,7 +3,6 @@ package etcdlock
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -112,50 +111,6 @@ func TestAHealthCheckThatHangsHasFailed(t *testing.T) {
 		close(hang)
 		run.term()
 	})
-}
-
-func TestTheVerdictOnHealth(t *testing.T) {
-	for name, c := range map[string]struct{ results, want string }{
-		"well from the first pass":           {"xxx.", "---+"},
-		"three failures in a row":            {"..x.xx.xxxx", "+++++++++--"},
-		"as many passes to be well again":    {".xxx..x...", "+++------+"},
-		"who flaps must pass twice as often": {".xxx...xxx......", "+++---+++------+"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := verdict{failures: 3, need: 1}
-			var got strings.Builder
-			for _, r := range c.results {
-				v.take(r == '.')
-				got.WriteByte(map[bool]byte{true: '+', false: '-'}[v.well])
-			}
-			require.Equal(t, c.want, got.String())
-		})
-	}
-}
-
-func TestWhoFlapsIsAskedForMoreAndWhoIsWellForLongIsForgiven(t *testing.T) {
-	v := verdict{failures: 3, need: 1}
-	recovers := func() (passes int) {
-		for range v.failures {
-			v.take(false)
-		}
-		require.False(t, v.well)
-		for !v.well {
-			v.take(true)
-			passes++
-		}
-		return passes
-	}
-	v.take(true)
-	var asked []int
-	for range 8 {
-		asked = append(asked, recovers())
-	}
-	require.Equal(t, []int{3, 6, 12, 24, 48, 96, 96, 96}, asked)
-	for range proven * v.need {
-		v.take(true)
-	}
-	require.Equal(t, 3, recovers())
 }
 
 // A check that fails all the time and passes now and then does not pass leadership to and fro.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -173,21 +172,6 @@ func (h *hold) Deadline() time.Time {
 		return time.Time{}
 	}
 	return time.Now().Add(h.tenure.remaining())
-}
-
-// timeFor is how long the work of a hold may go on if it has some eighths of the margin
-// from the end of the hold on. The hold ends at its deadline, which each answered renewal
-// moves, or when it is lost before. A hold that was given back bounds nothing.
-func (h *hold) timeFor(eighths int) time.Duration {
-	err, t := h.Err(), h.tenure
-	margin := t.lease.Margin()
-	switch {
-	case errors.Is(err, ErrReleased):
-		return math.MaxInt64
-	case err != nil && !errors.Is(err, ErrExpired):
-		margin -= t.lease.Delay() // which is kept only when a lease expires
-	}
-	return t.remaining() + margin*time.Duration(eighths)/8
 }
 
 // Guard is a comparison that holds in an etcd transaction only while this hold's

@@ -4,7 +4,28 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/etcdlock/etcdlock/internal/leaderloop"
 )
+
+// Role is what an [Election.Run] is in its election.
+type Role int
+
+const (
+	// RoleObserver: it is not in line. So it begins, is while it is unhealthy, pauses after
+	// a loss, and ends.
+	RoleObserver Role = iota + 1
+	// RoleCandidate: it is in line.
+	RoleCandidate
+	// RoleLeading: its function runs.
+	RoleLeading
+	// RoleStopping: its function was told to stop, and has not returned yet. Nobody else
+	// leads meanwhile, unless the term was lost or the function itself resigned.
+	RoleStopping
+)
+
+// String is the role's name in lower case.
+func (r Role) String() string { return leaderloop.Role(r).String() }
 
 // Monitor knows what an [Election.Run] is at, for probes and for people; package
 // leaderhttp serves it over HTTP. Give it to the Run by [WithMonitor]. The zero value
@@ -103,25 +124,15 @@ func (m *Monitor) begin(e *Election) {
 	})
 }
 
-func (m *Monitor) end(err error) {
+// set takes over what the loop of Run is at.
+func (m *Monitor) set(l leaderloop.Status) {
 	m.update(func(s *ElectionStatus) {
-		s.Running, s.Err, s.Stuck = false, err, false
-		s.Leader, s.LeaderSince = Leader{}, time.Time{} // it observes no more
-	})
-}
-
-func (m *Monitor) enter(role Role, term *Term) {
-	m.update(func(s *ElectionStatus) {
-		if s.Role != role {
-			s.Role, s.Since = role, time.Now()
+		s.Running, s.Err, s.Role, s.Since = l.Running, l.Err, Role(l.Role), l.Since
+		s.Unhealthy, s.Stuck, s.StopAfterLoss = l.Unhealthy, l.Stuck, l.StopAfterLoss
+		s.term, m.termAt = termOf(l.Term), l.TermSince
+		if !l.Running {
+			s.Leader, s.LeaderSince = Leader{}, time.Time{} // it observes no more
 		}
-		switch {
-		case term == nil:
-			s.Stuck = false
-		case s.term != term:
-			m.termAt = time.Now()
-		}
-		s.term = term
 	})
 }
 
@@ -133,11 +144,3 @@ func (m *Monitor) leader(l Leader) {
 		s.Leader = l
 	})
 }
-
-func (m *Monitor) stopAfterLoss(d time.Duration) {
-	m.update(func(s *ElectionStatus) { s.StopAfterLoss = d })
-}
-
-func (m *Monitor) health(err error) { m.update(func(s *ElectionStatus) { s.Unhealthy = err }) }
-
-func (m *Monitor) stuck() { m.update(func(s *ElectionStatus) { s.Stuck = true }) }

@@ -2,7 +2,6 @@ package etcdlock
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -10,31 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// report E4
-func TestACallbackThatHangsDoesNotPileUpLeaders(t *testing.T) {
-	simulate(t, func(w *world) {
-		var told []string
-		hang := make(chan struct{})
-		n := startNotices()
-		tell := func(l Leader) {
-			<-hang
-			told = append(told, l.Value)
-		}
-		for i := range 10 * mostChanges {
-			n.leader(Leader{Value: fmt.Sprint(i)}, tell)
-			w.pass(0)
-		}
-		n.mu.Lock()
-		require.Len(w, n.leaders, mostChanges)
-		require.Len(w, n.queue, mostChanges)
-		n.mu.Unlock()
-		close(hang)
-		n.end()
-		require.Len(w, told, mostChanges+1)
-		require.Equal(w, fmt.Sprint(10*mostChanges-1), told[mostChanges])
-	})
-}
 
 // report E4: a state is not kept for the sake of those that listened to an earlier one.
 func TestTheStatesOfASessionAreNotKept(t *testing.T) {

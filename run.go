@@ -3,22 +3,22 @@ package etcdlock
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/etcdlock/etcdlock/internal/backoff"
+	"github.com/etcdlock/etcdlock/internal/leaderloop"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Run campaigns, calls fn while it leads, and campaigns again after every loss: the
 // main loop of a service with one active instance.
 //
-// The context that fn gets ends with the term, before anybody else can lead, with ctx,
-// and when fn is to stop by an option ([ErrUnhealthy], [ErrNoProgress],
-// [ErrPreempted]); the cause tells which. fn must then return. Leadership is never given away while fn runs,
-// except by the lease itself: Run resigns only after fn has returned (and if fn
-// panics or calls [runtime.Goexit], which Run lets through). fn may resign by itself to step down; Run then campaigns again.
+// The context that fn gets ends with the term, before another process can lead, with ctx, and when
+// an option tells fn to stop ([ErrUnhealthy], [ErrNoProgress], [ErrPreempted]). The cause of its end
+// tells which. fn must then return. Leadership is never given away while fn runs, except by the lease
+// itself: Run resigns only after fn has returned, panicked or called [runtime.Goexit]. Run lets a panic
+// and a Goexit through. fn may resign by itself to step down, and Run then campaigns again.
 //
 // Run returns when ctx ends, with its error; when fn returned while the term stood and
 // it was not told to stop, with fn's result, so that nil means that the work is done
@@ -41,205 +41,144 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	if err != nil {
 		return opError("run", e.name, err)
 	}
-	r := &runner{election: e, value: value, fn: fn, cfg: cfg, log: e.session.log}
-	return r.run(ctx)
-}
+	session := e.session
+	either, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(session.ctx, func() { end(session.Err()) })()
 
-// runner is a Run under way.
-type runner struct {
-	election *Election // on the session that the terms stand under
-	value    string
-	fn       func(context.Context, *Term) error
-	cfg      runConfig
-	log      *zap.Logger
-	health   *health // nil: always well
-	notices  *notices
-	elder    *Session // the one that Run was called on, if the terms stand under another one
-}
-
-// errWorkEnded is told to the monitor of a Run that did not return.
-var errWorkEnded = errors.New("the function of Run has ended its goroutine, by runtime.Goexit or a panic")
-
-// run starts what goes on beside the campaigns, and ends it.
-func (r *runner) run(ctx context.Context) (err error) {
-	r.notices = startNotices()
-	defer r.notices.end()
-	seen := r.election
-	r.cfg.monitor.begin(seen)
-	err = errWorkEnded // unless it returns
-	defer func() { r.cfg.monitor.end(err) }()
-	r.enter(RoleObserver, nil)
-	defer r.enter(RoleObserver, nil)
-
-	if r.cfg.ownLease() {
-		own, err := seen.session.newDedicated(ctx, seen.name)
-		if err != nil {
-			return opError("run", seen.name, err)
-		}
-		defer own.endDedicated()
-		r.election, r.elder = &Election{session: own, name: seen.name, cfg: seen.cfg}, seen.session
-		var tell context.CancelCauseFunc
-		asked := ctx
-		ctx, tell = context.WithCancelCause(ctx)
-		defer tell(nil)
-		defer context.AfterFunc(r.elder.ctx, func() { tell(r.elder.Err()) })()
-		defer func() {
-			if asked.Err() == nil && r.elder.Err() != nil && errors.Is(err, r.elder.Err()) {
-				err = opError("run", seen.name, r.elder.Err())
-			}
-		}()
-	} else {
-		seen.session.revokeFormer(ctx, seen.name)
-	}
-	r.tellLimits()
-	beside, stop := context.WithCancel(ctx)
-	var helpers sync.WaitGroup
-	defer helpers.Wait()
-	defer stop()
-	if r.cfg.onLeader != nil || r.cfg.monitor != nil {
-		helpers.Go(func() { r.observe(beside, seen) })
-	}
-	if r.cfg.health != nil {
-		r.health = newHealth(*r.cfg.health)
-		r.health.told = r.cfg.monitor.health
-		helpers.Go(func() { r.health.run(beside) })
-	}
-	return r.campaigns(ctx)
-}
-
-// tellLimits tells how long the function has to return after a loss: less than the stop
-// timeout, mostly, as others can lead when the margin is over.
-func (r *runner) tellLimits() {
-	l := r.election.session.lastLease()
-	after := r.cfg.afterLoss(l)
-	r.cfg.monitor.stopAfterLoss(after)
-	if r.cfg.stop > 0 {
-		r.log.Info("campaigning; the work has to return in time when it is told to stop", zap.String("name", r.election.name),
-			zap.Duration("timeout", r.cfg.stop), zap.Duration("timeout-after-loss", after),
-			zap.Duration("ttl", l.TTL()), zap.Duration("margin", l.Margin()-l.Delay()), zap.Bool("exits", r.cfg.exits))
-	}
-}
-
-// campaigns campaigns and leads until there is a reason to return.
-func (r *runner) campaigns(ctx context.Context) error {
-	session, name := r.election.session, r.election.name
-	for failed := 0; ; {
-		term, began, over, err := r.campaign(ctx)
-		r.enter(RoleObserver, nil)
+	loop := cfg.loop()
+	loop.Name, loop.Log, loop.StepDown = e.name, session.log, e.cfg.takeover
+	loop.Ended = func() error {
 		switch {
-		case over:
-			return err
 		case ctx.Err() != nil:
-			return opError("run", name, contextError(ctx))
-		case errors.Is(err, ErrSessionClosed):
-			return err
-		case errors.Is(err, ErrUnhealthy):
-			failed = 0
-			continue // when it is well again
-		case err == nil, errors.Is(err, ErrPreempted): // stepped down
-			failed = 0
-		case !errors.Is(err, ErrLost) && !errors.Is(err, ErrNoProgress):
-			return err
-		case term != nil && time.Since(began) > session.TTL():
-			failed = 0
+			return opError("run", e.name, contextError(ctx))
+		case session.Err() != nil:
+			return opError("run", e.name, session.Err())
 		}
-		select {
-		case <-time.After(backoff.Delay(failed, 50*time.Millisecond, 5*time.Second, int64(session.lastLease().ID()))):
-		case <-ctx.Done():
-		case <-session.Done():
-		}
-		failed++
+		return nil
 	}
+	loop.Open = func(ctx context.Context) (leaderloop.Candidate, error) {
+		return e.openRun(ctx, value, cfg.ownLease())
+	}
+	loop.Work = func(ctx context.Context, t leaderloop.Term) error { return fn(ctx, termOf(t)) }
+	if cfg.onLeader != nil || cfg.monitor != nil {
+		loop.Observe = func(ctx context.Context, callback func(func())) { e.observeRun(ctx, &cfg, callback) }
+	}
+	cfg.monitor.begin(e)
+	return leaderloop.Run(either, loop)
 }
 
-// campaign waits until it may stand, stands, and leads; for over and err see lead.
-func (r *runner) campaign(ctx context.Context) (term *Term, began time.Time, over bool, err error) {
-	standing, stop, err := r.health.standing(ctx, r.election.session.ctx)
-	if err != nil {
-		return nil, began, false, opError("run", r.election.name, err)
-	}
-	defer stop()
-	r.enter(RoleCandidate, nil)
-	if term, err = r.election.Campaign(standing, r.value); err != nil {
-		return nil, began, false, err
-	}
-	began = time.Now()
-	over, err = r.lead(ctx, standing, term)
-	return term, began, over, err
-}
-
-// lead runs fn for one term. over says that Run ends with err; otherwise err is why
-// the term ended, nil if fn stepped down.
-func (r *runner) lead(ctx, standing context.Context, term *Term) (over bool, err error) {
-	held, stop := term.within(standing)
-	work, cancel := context.WithCancelCause(held)
-	r.enter(RoleLeading, term)
-	g := r.guard(work, cancel, term)
-	var rivals sync.WaitGroup
-	if r.election.cfg.takeover {
-		rivals.Go(func() { r.makeWay(work, cancel, term) })
-	}
-	defer func() {
-		g.returned()
-		cancel(nil)
-		rivals.Wait()
-		stop()
-		term.abandon() // nothing is left to do, unless fn panicked
-		g.bury()
-	}()
-	err = r.fn(work, term)
-
-	told, stood := context.Cause(work), term.Err() == nil
-	g.returned() // fn is not waited for any more, whatever etcd does
-	resign, cancelResign := context.WithTimeout(context.WithoutCancel(ctx), term.tenure.lease.TTL())
-	defer cancelResign()
-	if s := r.election.session; r.elder != nil && s.file != nil && errors.Is(r.elder.Err(), ErrOrphaned) {
-		_, _ = s.Orphan(resign) // or the term is resigned after all
-	}
-	rerr := term.Resign(resign)
-	if stood && rerr != nil {
-		r.log.Warn("resigned, but not confirmed by etcd", zap.String("name", r.election.name), zap.Error(rerr))
-	}
-	switch {
-	case stood && told == nil: // the work is done, whatever ended during the resignation
-		return true, err
-	case ctx.Err() != nil:
-		if err != nil && !errors.Is(err, ctx.Err()) {
-			return true, errors.Join(opError("run", r.election.name, contextError(ctx)), err)
-		}
-		return true, opError("run", r.election.name, contextError(ctx))
-	case !stood && errors.Is(rerr, ErrReleased):
-		return err != nil, err
-	}
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrLost) && !errors.Is(err, told) {
-		r.log.Warn("the work of a term that was over ended with an error", zap.String("name", r.election.name), zap.Error(err))
-	}
-	if stood {
-		return false, told
-	}
-	return false, rerr
-}
-
-// observe tells who leads, until ctx ends.
-func (r *runner) observe(ctx context.Context, e *Election) {
+// observeRun tells a Run's monitor and callback who leads, until ctx ends.
+func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func(func())) {
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
 			if !errors.Is(err, ErrSessionClosed) {
-				r.log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
+				e.session.log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
 			}
 			return
 		}
-		r.cfg.monitor.leader(leader)
-		if r.cfg.onLeader != nil {
-			r.notices.leader(leader, r.cfg.onLeader)
+		cfg.monitor.leader(leader)
+		if cfg.onLeader != nil {
+			callback(func() { cfg.onLeader(leader) })
 		}
 	}
 }
 
-// enter tells of another role; of the one that it has already is no news.
-func (r *runner) enter(role Role, term *Term) {
-	if r.notices.enter(role) && r.cfg.onRole != nil {
-		r.notices.put(func() { r.cfg.onRole(role) })
-	}
-	r.cfg.monitor.enter(role, term)
+// runCandidate campaigns for a Run.
+type runCandidate struct {
+	election *Election // on the session that the terms stand under
+	value    string
+	parent   *Session // the session that Run was called on; nil if the terms stand under that one
 }
+
+// openRun makes the candidate of a Run, on a session of its own if its terms must not share a lease.
+func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (leaderloop.Candidate, error) {
+	if !dedicated {
+		e.session.revokeFormer(ctx, e.name)
+		return &runCandidate{election: e, value: value}, nil
+	}
+	own, err := e.session.newDedicated(ctx, e.name)
+	if err != nil {
+		return nil, opError("run", e.name, err)
+	}
+	return &runCandidate{election: &Election{session: own, name: e.name, cfg: e.cfg}, value: value, parent: e.session}, nil
+}
+
+func (c *runCandidate) Campaign(ctx context.Context) (leaderloop.Term, error) {
+	term, err := c.election.Campaign(ctx, c.value)
+	if err != nil {
+		return nil, err
+	}
+	return &runTerm{term: term, candidate: c}, nil
+}
+
+func (c *runCandidate) Lease() leaderloop.Lease {
+	l := c.election.session.lastLease()
+	return leaderloop.Lease{ID: int64(l.ID()), TTL: l.TTL(), Margin: l.Margin(), Delay: l.Delay()}
+}
+
+func (c *runCandidate) Close() {
+	if c.parent != nil {
+		c.election.session.endDedicated()
+	}
+}
+
+// runTerm is a term of a Run.
+type runTerm struct {
+	term      *Term
+	candidate *runCandidate
+}
+
+// termOf is the term that a user of Run gets; nil for none.
+func termOf(t leaderloop.Term) *Term {
+	if t == nil {
+		return nil
+	}
+	return t.(*runTerm).term //nolint:errcheck // Run makes no others
+}
+
+func (t *runTerm) Token() int64                   { return t.term.Token() }
+func (t *runTerm) Err() error                     { return t.term.Err() }
+func (t *runTerm) Done() <-chan struct{}          { return t.term.Done() }
+func (t *runTerm) Progress() *leaderloop.Progress { return &t.term.progress }
+func (t *runTerm) Abandon()                       { t.term.abandon() }
+func (t *runTerm) TTL() time.Duration             { return t.term.tenure.lease.TTL() }
+func (t *runTerm) TimerLimit() time.Duration      { return t.term.tenure.lease.Slice() }
+func (t *runTerm) StopRenewing(why error)         { t.term.tenure.lease.Starve(why) }
+func (t *runTerm) EndLease()                      { t.term.tenure.lease.EndStarved() }
+
+func (t *runTerm) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return t.term.within(ctx)
+}
+
+func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err error) {
+	c, err := t.term.AwaitPreemption(ctx)
+	return wire.Quote(c.Value), err
+}
+
+// Resign resigns. If the session that Run was called on was orphaned, its dedicated session is, too, so
+// that the next process goes on with the term.
+func (t *runTerm) Resign(ctx context.Context) error {
+	c := t.candidate
+	if s := c.election.session; c.parent != nil && s.file != nil && errors.Is(c.parent.Err(), ErrOrphaned) {
+		_, _ = s.Orphan(ctx) // or the term is resigned after all
+	}
+	return t.term.Resign(ctx)
+}
+
+// TimeLeft tells when the term ends: at the deadline of its lease, which each answered renewal moves, or
+// when the term is lost before. A term that was given back bounds nothing.
+func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
+	err, l := t.term.Err(), t.term.tenure.lease
+	margin := l.Margin()
+	if err != nil && !errors.Is(err, ErrExpired) {
+		margin -= l.Delay() // the lock-delay is kept only when a lease expires
+	}
+	return leaderloop.TimeLeft{
+		Unbounded: errors.Is(err, ErrReleased), ToEnd: t.term.tenure.remaining(), Margin: margin,
+	}
+}
+
+// Progress tells that the work of the term goes on, for [WithProgress]. Without that option it does
+// nothing. It is cheap, never blocks, and may be called by any goroutine.
+func (t *Term) Progress() { t.progress.Report() }

@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/leaderloop"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -61,6 +62,12 @@ func (r *running) term() *Term {
 		require.FailNow(r.w, "no term after two minutes")
 		return nil
 	}
+}
+
+func TestTheRolesAreThoseOfTheLoop(t *testing.T) {
+	require.Equal(t, []Role{RoleObserver, RoleCandidate, RoleLeading, RoleStopping}, []Role{
+		Role(leaderloop.RoleObserver), Role(leaderloop.RoleCandidate), Role(leaderloop.RoleLeading), Role(leaderloop.RoleStopping),
+	})
 }
 
 // trap B14

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/etcdlock/etcdlock/internal/leaderloop"
 )
 
 // RunOption changes what [Election.Run] does by default.
@@ -54,6 +56,29 @@ func (c *runConfig) validate() error {
 // ownLease tells whether the term may be left to the end of its lease, so that it
 // must not share it.
 func (c *runConfig) ownLease() bool { return c.stop > 0 || c.progress > 0 }
+
+// loop is the part of the configuration of a Run's loop that the options decide.
+func (c *runConfig) loop() leaderloop.Config {
+	l := leaderloop.Config{StopTimeout: c.stop, ProgressEvery: c.progress}
+	if c.stuck != nil {
+		l.OnStuck = func(t leaderloop.Term, cause error, after time.Duration) {
+			c.stuck(StuckTerm{Term: termOf(t), Cause: cause, After: after})
+		}
+	}
+	if c.exits {
+		l.Exit = func() { c.exit(StuckExitCode) }
+	}
+	if h := c.health; h != nil {
+		l.Health = &leaderloop.HealthCheck{Interval: h.Interval, Failures: h.Failures, Check: h.Check}
+	}
+	if c.onRole != nil {
+		l.OnRole = func(r leaderloop.Role) { c.onRole(Role(r)) }
+	}
+	if c.monitor != nil {
+		l.Monitor = c.monitor.set
+	}
+	return l
+}
 
 type runOptionFunc func(*runConfig)
 

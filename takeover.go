@@ -2,14 +2,9 @@ package etcdlock
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"go.uber.org/zap"
-
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // AwaitPreemption blocks until a candidate is entitled to preempt this leader, and returns that
@@ -53,16 +48,4 @@ func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	defer cancel()
 	resp, err := s.leases.TimeToLive(ctx, id)
 	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
-}
-
-// makeWay tells the function of a term to stop when somebody is to take over.
-func (r *runner) makeWay(work context.Context, tell context.CancelCauseFunc, term *Term) {
-	by, err := term.AwaitPreemption(work)
-	switch {
-	case err == nil:
-		tell(fmt.Errorf("%w: %s", ErrPreempted, wire.Quote(by.Value)))
-	case term.Err() == nil && work.Err() == nil: // the work may resign, or transfer the term
-		r.log.Warn("cannot look out for candidates of a higher priority; leading on",
-			zap.String("name", r.election.name), zap.Error(err))
-	}
 }

@@ -12,44 +12,96 @@ var electionMutations = []mutation{
 	{
 		takesOut: "Run resigns only when the work has returned (B13)",
 		edits: []edit{
-			{"etcdlock.(*runner).lead", "err = r.fn(work, term)", "context.AfterFunc(ctx, func() { term.abandon() })\nerr = r.fn(work, term)"},
+			{"leaderloop.(*loop).lead", "e.work = l.cfg.Work(work, term)", "context.AfterFunc(ctx, func() { term.Abandon() })\ne.work = l.cfg.Work(work, term)"},
 		},
-		tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned"},
+		tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned", "TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards"},
+	},
+	{
+		takesOut: "work that panics gives its term back (B13)",
+		edits: []edit{
+			{"leaderloop.(*loop).lead", "term.Abandon()", ""},
+		},
+		tests: []string{"TestRunResignsWhenTheWorkPanicsAndLetsThePanicThrough", "TestAPanicAndAGoexitOfTheWorkAreLetThrough"},
+	},
+	{
+		takesOut: "the result of work that has returned by itself is that of Run",
+		edits: []edit{
+			{"leaderloop.(*loop).judge", "case e.stood && e.told == nil:", "case ended == nil && e.stood && e.told == nil:"},
+		},
+		tests: []string{"TestRunEndsWithTheResultOfItsWorkThoughItIsToldToEndWhileItResigns", "TestTheEndOfWorkThatWasNotToldToStop"},
+	},
+	{
+		takesOut: "processes that lose their leases together pause for different times",
+		edits: []edit{
+			{"etcdlock.(*runCandidate).Lease", "ID: int64(l.ID())", "ID: int64(c.election.session.Lease())"},
+		},
+		tests: []string{"TestProcessesThatLoseTheirTermsTogetherPauseForDifferentTimes"},
 	},
 	{
 		takesOut: "the lease of work that does not stop is not renewed (E7)",
 		edits: []edit{
-			{"etcdlock.(*guard).awaitReturn", `g.starve(fmt.Errorf("its work`, `_ = (fmt.Errorf("its work`},
+			{"leaderloop.(*watchdog).awaitReturn", `w.stopRenewing(fmt.Errorf("its work`, `_ = (fmt.Errorf("its work`},
 		},
-		tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease"},
+		tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease", "TestTheTermOfStuckWorkIsLeftToItsLease"},
+	},
+	{
+		takesOut: "the lease of work that does not stop is ended only when the work has returned (B13)",
+		edits: []edit{
+			{"leaderloop.(*watchdog).stopRenewing", "w.unrenewed = true", "w.unrenewed = true\nw.term.EndLease()"},
+		},
+		tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease", "TestTheTermOfStuckWorkIsLeftToItsLease"},
 	},
 	{
 		takesOut: "the lease of work that reports no progress is not renewed (E7)",
 		edits: []edit{
-			{"etcdlock.(*guard).awaitOrder", "g.starve(why)\ng.tell", "g.tell"},
+			{"leaderloop.(*watchdog).awaitStop", "w.stopRenewing(why)\nw.stop", "w.stop"},
 		},
-		tests: []string{"TestALeaderThatReportsNoProgressMakesRoom"},
+		tests: []string{"TestALeaderThatReportsNoProgressMakesRoom", "TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards"},
 	},
 	{
 		takesOut: "a process whose work ignores a loss ends before another leads",
 		edits: []edit{
-			{"etcdlock.(*guard).within", "left := min(time.Until(until), g.term.timeFor(eighths))", "left := time.Until(until)"},
+			{"leaderloop.(*watchdog).inTime", "left = min(left, term.through(eighths))", "_ = term.through(eighths)"},
 		},
-		tests: []string{"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads", "TestAProcessWhoseTermIsLostWhileItsWorkStopsEndsBeforeAnybodyElseLeads"},
+		tests: []string{
+			"TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads", "TestAProcessWhoseTermIsLostWhileItsWorkStopsEndsBeforeAnybodyElseLeads",
+			"TestTheSharesOfTheMargin",
+		},
+	},
+	{
+		takesOut: "a process whose callback hangs exits before the last eighth of the margin",
+		edits: []edit{
+			{"leaderloop.stuckEighths", "stuckEighths = 7", "stuckEighths = 8"},
+		},
+		tests: []string{"TestWorkIsStuckWhenItsShareOfTheMarginIsOver", "TestTheSharesOfTheMargin"},
+	},
+	{
+		takesOut: "a machine that has slept sees at once that its work is late",
+		edits: []edit{
+			{"leaderloop.(*watchdog).inTime", "timer.Reset(min(left, interval))", "_ = interval\ntimer.Reset(left)"},
+		},
+		tests: []string{"TestStuckWorkIsSeenSoonAfterTheMachineHasSlept"},
 	},
 	{
 		takesOut: "work that steps down raises no alarm (E14)",
 		edits: []edit{
-			{"etcdlock.(*runner).makeWay", "case term.Err() == nil && work.Err() == nil:", "case work.Err() == nil:"},
+			{"leaderloop.(*loop).stepDown", "case term.Err() == nil && work.Err() == nil:", "case work.Err() == nil:"},
 		},
 		tests: []string{"TestWorkThatStepsDownRaisesNoFalseAlarm"},
 	},
 	{
 		takesOut: "a callback that ends its goroutine does not end the others (E12)",
 		edits: []edit{
-			{"etcdlock.(*notices).run", "if calling {", "if calling && false {"},
+			{"leaderloop.(*callbackQueue).run", "if calling {", "if calling && false {"},
 		},
 		tests: []string{"TestACallbackThatCallsGoexitHasReturned"},
+	},
+	{
+		takesOut: "a role is entered by a legal edge only",
+		edits: []edit{
+			{"leaderloop.(*state).enter", "; err != nil {", "; err != nil && false {"},
+		},
+		tests: []string{"TestOnlyTheEdgesOfTheTableAreLegal", "TestAnIllegalEdgeEndsRun"},
 	},
 	{
 		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
@@ -68,9 +120,9 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a candidate that flaps needs more passes",
 		edits: []edit{
-			{"etcdlock.(*verdict).take", "v.need = min(2*v.need, maxNeed*v.failures)", "v.need = v.failures"},
+			{"leaderloop.(*healthState).add", "s.requiredPasses = min(2*s.requiredPasses, maxPassFactor*s.failures)", "s.requiredPasses = s.failures"},
 		},
-		tests: []string{"TestWhoFlapsIsAskedForMoreAndWhoIsWellForLongIsForgiven", "TestTheVerdictOnHealth"},
+		tests: []string{"TestAProcessThatFlapsNeedsMorePassesUntilItIsTrustedAgain", "TestHealthFollowsFromStreaksOfResults"},
 	},
 	{
 		takesOut: "an observer is not told of a term that was over when it joined (A21)",

@@ -1,0 +1,133 @@
+package leaderloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+)
+
+// Term is one leadership.
+type Term interface {
+	Token() int64
+	// Err returns nil while the term stands.
+	Err() error
+	// Done is closed when the term has ended.
+	Done() <-chan struct{}
+	// Within returns a context that ends with ctx or with the term, and carries the term.
+	Within(ctx context.Context) (context.Context, context.CancelFunc)
+	// AwaitPreemption blocks until a challenger is to take over, and returns the challenger's name.
+	AwaitPreemption(ctx context.Context) (challenger string, err error)
+	// Progress is what the work of the term reports progress to.
+	Progress() *Progress
+
+	// Resign ends the term and blocks until that is confirmed or ctx ends. The error is why the term
+	// had ended before, or why the end is not confirmed.
+	Resign(ctx context.Context) error
+	// Abandon ends the term and waits for nothing. It does nothing if the term has ended.
+	Abandon()
+
+	// TTL is that of the term's lease.
+	TTL() time.Duration
+	// TimeLeft tells when the term ends unless its lease is renewed again.
+	TimeLeft() TimeLeft
+	// TimerLimit is the longest time for which a timer may be relied on, as the machine may sleep.
+	TimerLimit() time.Duration
+	// StopRenewing leaves the lease to its end, for a reason.
+	StopRenewing(why error)
+	// EndLease ends a lease that is renewed no more before it ends by itself.
+	EndLease()
+}
+
+// TimeLeft is the time that the work of a term has if nothing renews the term's lease again.
+type TimeLeft struct {
+	Unbounded bool          // the term was given back, so nothing is to be waited for
+	ToEnd     time.Duration // to the end of the term, and negative after it
+	Margin    time.Duration // from the end of the term until another process can lead
+}
+
+// through is the time until so many eighths of the margin are over.
+func (left TimeLeft) through(eighths int) time.Duration {
+	return left.ToEnd + share(left.Margin, eighths)
+}
+
+// lead leads for one term. over is true if Run ends with err. Otherwise err is why the term ended,
+// and nil if the work stepped down.
+func (l *loop) lead(ctx, standing context.Context, term Term) (over bool, err error) {
+	held, release := term.Within(standing)
+	work, stop := context.WithCancelCause(held)
+	l.state.enter(RoleLeading, term)
+	dog := l.startWatchdog(work, stop, term)
+	var lookout sync.WaitGroup
+	if l.cfg.StepDown {
+		lookout.Go(func() { l.stepDown(work, stop, term) })
+	}
+	defer func() {
+		dog.workReturned()
+		stop(nil)
+		lookout.Wait()
+		release()
+		term.Abandon() // it has ended, unless the work panicked or called Goexit
+		dog.endLease()
+	}()
+
+	var e ending
+	e.work = l.cfg.Work(work, term)
+	e.told, e.stood = context.Cause(work), term.Err() == nil
+	dog.workReturned() // before the resignation: etcd may take longer than the work was allowed to
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.TTL())
+	defer cancel()
+	e.resign = term.Resign(bound)
+	return l.judge(ctx, e)
+}
+
+// ending is how the work of a term has ended.
+type ending struct {
+	work   error // what the work returned
+	told   error // why the work was told to stop; nil if it was not
+	stood  bool  // the term stood when the work returned
+	resign error // of the resignation after that
+}
+
+// judge decides what comes after a term. The results are those of lead.
+func (l *loop) judge(ctx context.Context, e ending) (over bool, err error) {
+	if e.stood && e.resign != nil {
+		l.cfg.Log.Warn("resigned, but not confirmed by etcd", zap.String("name", l.cfg.Name), zap.Error(e.resign))
+	}
+	ended := l.ended(ctx)
+	switch {
+	case e.stood && e.told == nil: // the work is done, whatever has ended during the resignation
+		return true, e.work
+	case ended != nil:
+		if e.work == nil || errors.Is(e.work, ctx.Err()) || errors.Is(e.work, e.told) {
+			return true, ended
+		}
+		return true, errors.Join(ended, e.work)
+	case !e.stood && errors.Is(e.resign, lockerr.ErrReleased): // the work has resigned by itself
+		return e.work != nil, e.work
+	}
+	if e.work != nil && !errors.Is(e.work, context.Canceled) && !errors.Is(e.work, lockerr.ErrLost) && !errors.Is(e.work, e.told) {
+		l.cfg.Log.Warn("the work of a term that was over ended with an error", zap.String("name", l.cfg.Name), zap.Error(e.work))
+	}
+	if e.stood {
+		return false, e.told
+	}
+	return false, e.resign
+}
+
+// stepDown tells the work of a term to stop when a challenger is to take over.
+func (l *loop) stepDown(work context.Context, stop context.CancelCauseFunc, term Term) {
+	challenger, err := term.AwaitPreemption(work)
+	switch {
+	case err == nil:
+		stop(fmt.Errorf("%w: %s", lockerr.ErrPreempted, challenger))
+	case term.Err() == nil && work.Err() == nil: // otherwise the work has given the term away
+		l.cfg.Log.Warn("cannot look out for candidates of a higher priority; leading on",
+			zap.String("name", l.cfg.Name), zap.Error(err))
+	}
+}
