@@ -144,8 +144,8 @@ func (t *runTerm) Progress() *leaderloop.Progress { return &t.term.progress }
 func (t *runTerm) Abandon()                       { t.term.abandon() }
 func (t *runTerm) TTL() time.Duration             { return t.term.tenure.lease.TTL() }
 func (t *runTerm) TimerLimit() time.Duration      { return t.term.tenure.lease.Slice() }
-func (t *runTerm) StopRenewing(why error)         { t.term.tenure.lease.Starve(why) }
-func (t *runTerm) EndLease()                      { t.term.tenure.lease.EndStarved() }
+func (t *runTerm) StopRenewing(why error)         { t.term.tenure.lease.StopRenewing(why) }
+func (t *runTerm) EndLease()                      { t.term.tenure.lease.EndUnrenewed() }
 
 func (t *runTerm) Within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return t.term.within(ctx)

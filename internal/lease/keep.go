@@ -50,7 +50,7 @@ func (l *Lease) Keep() error {
 			return context.Cause(l.ctx)
 
 		case <-next.C:
-			if l.isStarved() {
+			if l.isUnrenewed() {
 				continue // until the deadline
 			}
 			now := l.cfg.Clock()

@@ -76,7 +76,7 @@ type Lease struct {
 	mu         sync.Mutex
 	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
 	deadline   *time.Timer   // fires at validUntil or earlier
-	starved    error         // why it is not to be extended any more; nil if it is
+	unrenewed  error         // why the lease is renewed no more; nil while it is renewed
 }
 
 // Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
@@ -205,8 +205,8 @@ func (l *Lease) Err() error {
 
 // expiry is the cause of the end by the deadline. Called with l.mu held.
 func (l *Lease) expiry() error {
-	if l.starved != nil {
-		return lockerr.Lost(&givenUpError{l.starved})
+	if l.unrenewed != nil {
+		return lockerr.Lost(&givenUpError{l.unrenewed})
 	}
 	return lockerr.Lost(lockerr.ErrExpired)
 }
@@ -237,29 +237,30 @@ func (l *Lease) End(cause error) {
 	l.validUntil = min(l.validUntil, l.cfg.Clock())
 }
 
-// Starve stops the renewals for a reason, the first of which counts: the lease ends at its
-// deadline here, and a margin later in etcd, by itself. What a renewal that is under way
-// extends there counts no more.
-func (l *Lease) Starve(why error) {
+// StopRenewing stops the renewals for a reason, the first of which counts. The lease ends at its
+// deadline here, and a margin later in etcd, by itself. A renewal that is under way extends the lease
+// in etcd perhaps, but not here.
+func (l *Lease) StopRenewing(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.starved == nil {
-		l.starved = why
+	if l.unrenewed == nil {
+		l.unrenewed = why
 	}
 }
 
-// EndStarved ends a starved lease before its deadline, when nobody needs it any more.
-func (l *Lease) EndStarved() {
+// EndUnrenewed ends a lease that is renewed no more before its deadline, when no work is done under
+// it any more.
+func (l *Lease) EndUnrenewed() {
 	l.mu.Lock()
 	cause := l.expiry()
 	l.mu.Unlock()
 	l.End(cause)
 }
 
-func (l *Lease) isStarved() bool {
+func (l *Lease) isUnrenewed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.starved != nil
+	return l.unrenewed != nil
 }
 
 // extend counts an answered renewal, but for no longer than the answer says is left.
@@ -268,7 +269,7 @@ func (l *Lease) isStarved() bool {
 func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.Clock() < l.validUntil && l.starved == nil {
+	if l.cfg.Clock() < l.validUntil && l.unrenewed == nil {
 		l.validUntil = max(l.validUntil, sent+min(l.granted, left)-l.margin)
 	}
 }

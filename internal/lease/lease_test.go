@@ -215,7 +215,7 @@ func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 	})
 }
 
-func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
+func TestALeaseThatIsRenewedNoMoreEndsAtItsDeadline(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
 		go func() { kept <- l.Keep() }()
 		srv.Intercept(func(c simetcd.Call) simetcd.Action {
 			if c.Kind == simetcd.LeaseKeepAlive {
-				return simetcd.Action{DelayReply: time.Second} // one is under way when it is starved
+				return simetcd.Action{DelayReply: time.Second} // one is under way when the renewals stop
 			}
 			return simetcd.Action{}
 		})
@@ -231,8 +231,8 @@ func TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		why := errors.New("a reason")
-		l.Starve(why)
-		l.Starve(errors.New("another one"))
+		l.StopRenewing(why)
+		l.StopRenewing(errors.New("another one"))
 		left, began := l.Remaining(), time.Now()
 		cause := <-kept
 		require.ErrorIs(t, cause, lockerr.ErrExpired)

@@ -26,7 +26,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "an answer that comes after the end extends nothing",
 		edits: []edit{
-			{"lease.(*Lease).extend", "if l.cfg.Clock() < l.validUntil && l.starved == nil {", "if true {"},
+			{"lease.(*Lease).extend", "if l.cfg.Clock() < l.validUntil && l.unrenewed == nil {", "if true {"},
 		},
 		tests: []string{"TestAnAnswerThatComesAfterTheEndIsTooLate"},
 	},
@@ -48,16 +48,16 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a lease that was given up on purpose says so",
 		edits: []edit{
-			{"lease.(*Lease).expiry", "if l.starved != nil {\nreturn lockerr.Lost(", "if false {\nreturn lockerr.Lost("},
+			{"lease.(*Lease).expiry", "if l.unrenewed != nil {\nreturn lockerr.Lost(", "if false {\nreturn lockerr.Lost("},
 		},
 		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas"},
 	},
 	{
-		takesOut: "a starved lease is not renewed any more",
+		takesOut: "a lease that is to end is renewed no more",
 		edits: []edit{
-			{"lease.(*Lease).Keep", "if l.isStarved() {", "if false {"},
+			{"lease.(*Lease).Keep", "if l.isUnrenewed() {", "if false {"},
 		},
-		tests: []string{"TestAStarvedLeaseIsRenewedNoMoreAndEndsAtItsDeadline"},
+		tests: []string{"TestALeaseThatIsRenewedNoMoreEndsAtItsDeadline"},
 	},
 	{
 		takesOut: "a lease that was given up is revoked however long etcd is away",
