@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // report E15
@@ -125,7 +126,7 @@ func TestTheEndOfALeaseIsLoggedAsWhatItWas(t *testing.T) {
 
 // report E15: the record that tells of a condemned lease has gone with the lease. It is looked for
 // among the changes of the past, which may be refused or need a second try.
-func TestTheRecordOfACondemnedLeaseIsLookedFor(t *testing.T) {
+func TestTheRecordOfAMarkedLeaseIsLookedFor(t *testing.T) {
 	const address = "10.0.0.1:7400"
 	for name, c := range map[string]struct {
 		revoked bool // by an administrator
@@ -149,7 +150,7 @@ func TestTheRecordOfACondemnedLeaseIsLookedFor(t *testing.T) {
 				a := w.detecting(n, "a", address, WithLogger(zap.New(core)), watchOn(w.Client("a")))
 				term := w.campaign(NewElection(a, "e"), "A")
 				next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
-				record := aliveKey(a.Lease())
+				record := wire.LivenessKey(a.Lease())
 				w.pass(time.Second)
 
 				var asked atomic.Int32

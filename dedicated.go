@@ -26,7 +26,7 @@ func (s *Session) newDedicated(ctx context.Context, name string) (*Session, erro
 		*c = s.cfg
 		c.lease = clientv3.NoLease
 		c.dedicated = true
-		c.shared = s.beacon
+		c.listener = s.listener
 		c.leaseFile = s.dedicatedFile(name)
 	})})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // isUnavailable tells whether an error is what etcd's client reports of a connection that broke.
@@ -244,7 +245,7 @@ func (f *deployment) look(p *process, c simetcd.Call) {
 		f.looksForCycles(p, req)
 	case *pb.TxnRequest:
 		for _, op := range req.Success {
-			if put := op.GetRequestPut(); put != nil && strings.HasPrefix(string(put.Key), "etcdlock.alive.") && strings.Contains(string(put.Value), p.address) && p.address != "" {
+			if put := op.GetRequestPut(); put != nil && strings.HasPrefix(string(put.Key), wire.LivenessPrefix) && strings.Contains(string(put.Value), p.address) && p.address != "" {
 				p.effect("session.WithCrashDetection")
 			}
 		}

@@ -322,7 +322,7 @@ func (f *deployment) nothingIsKept() {
 		key := string(kv.Key)
 		of, known := f.leaseOf.Load(clientv3.LeaseID(kv.Lease))
 		switch {
-		case strings.HasPrefix(key, "etcdlock.alive.") && known && !of.(*process).dead():
+		case strings.HasPrefix(key, wire.LivenessPrefix) && known && !of.(*process).dead():
 		case key == limitKey("sem"):
 		case strings.HasPrefix(key, marks) && known && !of.(*process).dead():
 		case !strings.HasPrefix(key, wire.Prefix("e")) || !known || of.(*process).dead():

@@ -19,25 +19,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// inherit makes a lease that was taken over one of this process, for those who judge by
-// addresses; see disown.
-func (s *Session) inherit(ctx context.Context, id clientv3.LeaseID) error {
-	var own aliveRecord
-	if s.beacon != nil {
-		own = s.beacon.record
-	}
-	err := s.disown(ctx, id, own)
-	if errors.Is(err, errCondemned) {
-		// The process that condemned it may have died since. Until the lease has run out, its
-		// keys would stand ahead of our own.
-		_ = s.insist(ctx, func(ctx context.Context) error {
-			_, err := s.leases.Revoke(ctx, id)
-			return err
-		})
-	}
-	return err
-}
-
 // Under a lease that was taken over stand keys of the former process. A call adopts the oldest
 // of them that fits what it wants, under its name and in whatever slot; or it gives up those
 // that are in its way, as it would wait for a key of its own session. Whether a key is in

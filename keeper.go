@@ -55,12 +55,10 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.mu.Unlock()
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
 		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
-	switch written := s.announced.Load(); {
-	case pending:
+	if pending {
 		s.tasks.Go(func() { s.revokeLater(l) })
-	case errors.Is(cause, ErrRevoked) && written != 0:
-		s.tasks.Go(func() { s.tellIfCondemned(l.ID(), written) })
 	}
+	s.liveness.LeaseLost(l.ID(), cause)
 }
 
 // nextLease grants a lease after the loss of another one; nil when the session
@@ -105,7 +103,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		}
 		s.enter(StateConnected)
 		s.mu.Unlock()
-		s.announce(l)
+		s.liveness.SetLease(l)
 		s.record(l.ID())
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
 			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))

@@ -171,7 +171,7 @@ func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *
 // inheritFrom makes a lease that was resumed that of this session.
 func (s *Session) inheritFrom(ctx context.Context, l *lease.Lease) (*lease.Lease, error) {
 	id := l.ID()
-	if err := s.inherit(ctx, id); err != nil {
+	if err := s.liveness.Replace(ctx, id); err != nil {
 		l.End(err)
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/clock"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/liveness"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/slogcore"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -79,15 +80,15 @@ type sessionConfig struct {
 
 	leaseFile string // "": none
 
-	alive  *string // where crash detection listens; nil: off
-	shared *beacon // that of another session of this process
+	listenAt *string            // where crash detection listens; nil: off
+	listener *liveness.Listener // that of another session of this process; nil: a new one
 
 	dedicated bool // it is the own session of a Run, which ends it
 
 	foreignNames bool
 
 	// For tests.
-	net    network
+	net    liveness.Network
 	remote pb.LeaseClient // what renewals are opened on, see newStreams
 	slots  int            // of etcdkv.WriterConfig
 	// shortQueue and prefetch are those of queue.Config.
@@ -104,7 +105,7 @@ type sessionConfig struct {
 var defaultClock = clock.Now
 
 func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), slots: etcdkv.Slots, net: tcp{}}
+	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), slots: etcdkv.Slots, net: liveness.TCP{}}
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host
@@ -132,6 +133,8 @@ func (c *sessionConfig) validate() error {
 		return fmt.Errorf("%w: a lease to take over is given both by its ID and by a file", ErrInvalidOption)
 	case c.clock == nil:
 		return fmt.Errorf("%w: nil clock", ErrInvalidOption)
+	case c.listenAt != nil:
+		return validateListenAddress(*c.listenAt)
 	}
 	return nil
 }

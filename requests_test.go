@@ -22,7 +22,7 @@ import (
 // oneTry lists the functions that send one try of a request by the context of their caller, and why.
 // Their callers bound that context, or are on a list too.
 var oneTry = map[string]string{
-	"etcdlock.Session.replaceOnce":      "a try of announce and replaceAlive",
+	"liveness.Config.replaceOnce":       "a try of replace",
 	"lease.Grant":                       "a try of the session's",
 	"lease.granted":                     "a try of the session's",
 	"leaseid.chosen.LeaseGrant":         "hands a request on, with the ID that was asked for",
@@ -85,7 +85,7 @@ var bounded = map[string]string{
 var sending = []string{"etcdkv.Writer.Commit", "etcdkv.Transactor.Txn", "lease.Renewer.Renew"}
 
 // insisting are the functions that bound each try of the function that they are given.
-var insisting = []string{"insist", "insistAloud", "retry", "Retry"}
+var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry"}
 
 // bounding are the functions whose first result is a context that bounds one try.
 var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "etcdkv.WithBound", "etcdkv.RequestContext", "etcdkv.Bound"}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
+	"github.com/etcdlock/etcdlock/internal/liveness"
 	"github.com/etcdlock/etcdlock/internal/observe"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -49,10 +49,10 @@ type Session struct {
 	rested  *sharedtimer.Queue // when a line has rested for long enough
 	closed  chan struct{}      // closed when finish is through
 	detach  func() bool        // stops watching the client
-	beacon  *beacon            // nil without WithCrashDetection
-	dark    func()             // releases it, once
 
-	announced atomic.Int64 // the revision at which the liveness record was written last, as far as is known; 0: never
+	listener *liveness.Listener // nil without WithCrashDetection
+	liveness *liveness.Record
+	detector *liveness.Detector // nil without WithCrashDetection
 
 	file *leasefile.File  // nil without WithLeaseFile
 	heir clientv3.LeaseID // the lease that was taken over; NoLease for none
@@ -158,7 +158,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		Queue: s.queues.Queue, Outage: s.timeline.Outage, Leases: s.leases, DefaultTTL: s.TTL,
 	})
 
-	if err := s.light(); err != nil {
+	if err := s.detectCrashes(); err != nil {
 		s.cancel(err)
 		s.streams.Leave()
 		return nil, err
@@ -167,13 +167,13 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if err != nil {
 		s.cancel(err)
 		s.streams.Leave()
-		s.dark()
+		s.listener.Close()
 		s.file.Close()
 		return nil, err
 	}
 	s.lease, s.leased, s.era = first, true, s.timeline.Number()
 	if s.heir == clientv3.NoLease {
-		s.announce(first)
+		s.liveness.SetLease(first)
 	}
 	s.record(first.ID())
 	s.settleLegacy()
@@ -188,18 +188,6 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		_ = s.shutdown(context.Background(), how)
 	})
 	return s, nil
-}
-
-// light has the session's beacon, if it is to have one.
-func (s *Session) light() (err error) {
-	switch {
-	case s.cfg.shared != nil:
-		s.beacon = s.cfg.shared.share()
-	case s.cfg.alive != nil:
-		s.beacon, err = newBeacon(s.cfg.net, *s.cfg.alive)
-	}
-	s.dark = sync.OnceFunc(s.beacon.release)
-	return err
 }
 
 // spawn starts a goroutine of the session; false once that has ended.

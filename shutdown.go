@@ -57,13 +57,13 @@ func init() {
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	ctx, cancel := lastTry(ctx)
 	defer cancel()
-	err := s.hush(ctx, s.Lease())
+	err := s.liveness.Withdraw(ctx)
 	var how *ending
 	if err == nil {
 		how, err = s.orphan(ctx)
 	}
 	if err != nil {
-		s.speak()
+		s.liveness.Restore()
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	if err := s.finish(ctx, how); err != nil {
@@ -169,7 +169,7 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 // listener, and the lock on the lease file.
 func (s *Session) closeListenerAndFile() {
 	s.file.Close()
-	s.dark()
+	s.listener.Close()
 }
 
 // awaitEnd waits for the call that has ended the session.

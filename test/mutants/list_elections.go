@@ -169,70 +169,70 @@ var electionMutations = []mutation{
 	{
 		takesOut: "only a refusal tells that a process is dead",
 		edits: []edit{
-			{"etcdlock.(*beacon).probe", "!errors.Is(err, syscall.ECONNREFUSED)", "errors.Is(err, syscall.EPERM)"},
+			{"liveness.(*Detector).probe", "!errors.Is(err, syscall.ECONNREFUSED)", "errors.Is(err, syscall.EPERM)"},
 		},
 		tests: []string{"TestALeaderThatMayLiveIsLeftToItsTTL"},
 	},
 	{
 		takesOut: "a candidate backs off however short its connections to the leader are",
 		edits: []edit{
-			{"etcdlock.(*Session).sentry", "if lived && time.Since(began) >= steady {", "if lived && (true || time.Since(began) >= steady) {"},
+			{"liveness.(*Detector).probeLoop", "if lived && time.Since(began) >= steady {", "if lived && (true || time.Since(began) >= steady) {"},
 		},
 		tests: []string{"TestACandidateBacksOffHoweverShortItsConnectionsAre", "TestACandidateTooManyBacksOff"},
 	},
 	{
-		takesOut: "any candidate revokes a lease that is condemned",
+		takesOut: "any candidate revokes a lease that is marked as that of a dead process",
 		edits: []edit{
-			{"etcdlock.(*Session).sentry", "s.revokeDead(name, l, r)\nreturn", "return"},
+			{"liveness.(*Detector).probeLoop", "d.revoke(election, l, record)\nreturn", "return"},
 		},
-		tests: []string{"TestALostAnswerDoesNotKeepADeadLeader", "TestAnyProcessRevokesACondemnedLease"},
+		tests: []string{"TestALostAnswerDoesNotKeepADeadLeader", "TestAnyProcessRevokesAMarkedLease"},
 	},
 	{
 		takesOut: "a process is told that it was taken for dead (E15)",
 		edits: []edit{
-			{"etcdlock.(*Session).lose", "case errors.Is(cause, ErrRevoked) && written != 0:", "case errors.Is(cause, ErrRevoked) && written < 0:"},
+			{"liveness.(*Record).LeaseLost", "since != 0 && errors", "since < 0 && errors"},
 		},
-		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas", "TestTheRecordOfACondemnedLeaseIsLookedFor"},
+		tests: []string{"TestTheEndOfALeaseIsLoggedAsWhatItWas", "TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "the record of a condemned lease is looked for in the past",
+		takesOut: "the record of a marked lease is looked for in the past",
 		edits: []edit{
-			{"etcdlock.(*Session).tellIfCondemned", "written+1", "0"},
+			{"liveness.(*Record).logIfMarked", "written+1", "0"},
 		},
-		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "the search for a condemned record is tried again",
+		takesOut: "the search for a marked record is tried again",
 		edits: []edit{
 			{"queue.(*Queue).Changes", "if sleep(ctx, etcdkv.Pause(failed, 0)) != nil {", "if true || sleep(ctx, etcdkv.Pause(failed, 0)) != nil {"},
 		},
-		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "the search for a condemned record ends when the past is compacted",
+		takesOut: "the search for a marked record ends when the past is compacted",
 		edits: []edit{
 			{"queue.(*Queue).Changes", "w.cancelled != nil && w.cancelled()", "false"},
 		},
-		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "the search for a condemned record ends with its deletion",
+		takesOut: "the search for a marked record ends with its deletion",
 		edits: []edit{
-			{"etcdlock.(*Session).tellIfCondemned", "case ev.Type == clientv3.EventTypeDelete:\nreturn false", "case ev.Type == clientv3.EventTypeDelete:"},
+			{"liveness.(*Record).logIfMarked", "return false // by an administrator", "return true"},
 		},
-		tests: []string{"TestTheRecordOfACondemnedLeaseIsLookedFor"},
+		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
-		takesOut: "a lease is either taken over or condemned",
+		takesOut: "a lease is either taken over or revoked as that of a dead process",
 		edits: []edit{
-			{"etcdlock.(*Session).disown", "case r.Condemned:", "case false:"},
+			{"liveness.(*Record).overwrite", "case found.Dead:", "case false:"},
 		},
-		tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
+		tests: []string{"TestALeaseIsEitherTakenOverOrRevokedAsThatOfADeadProcess"},
 	},
 	{
 		takesOut: "a session that is left to a successor is no dead process",
 		edits: []edit{
-			{"etcdlock.(*Session).Orphan", "err := s.hush(ctx, s.Lease())", "var err error"},
+			{"etcdlock.(*Session).Orphan", "err := s.liveness.Withdraw(ctx)", "var err error"},
 		},
 		tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
 	},
@@ -246,8 +246,8 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a successor publishes its address again, also in the place of the former process",
 		edits: []edit{
-			{"etcdlock.(*Session).disown", `(tried || own.Address == "")`, "(tried || true)"},
+			{"liveness.(*Record).overwrite", `(tried || record.Address == "")`, "(tried || true)"},
 		},
-		tests: []string{"TestALeaseIsEitherTakenOverOrCondemned"},
+		tests: []string{"TestALeaseIsEitherTakenOverOrRevokedAsThatOfADeadProcess"},
 	},
 }

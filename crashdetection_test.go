@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // fakeNet is a network in virtual time.
@@ -38,7 +41,7 @@ func newFakeNet() *fakeNet {
 	return &fakeNet{listeners: map[string]*fakeListener{}, silent: map[string]bool{}, lasts: map[string]func(int) time.Duration{}}
 }
 
-func (n *fakeNet) listen(address string) (net.Listener, error) {
+func (n *fakeNet) Listen(address string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	a, err := net.ResolveTCPAddr("tcp", address)
@@ -53,7 +56,7 @@ func (n *fakeNet) listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-func (n *fakeNet) dial(ctx context.Context, address string) (net.Conn, error) {
+func (n *fakeNet) Dial(ctx context.Context, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l, silent, lasts := n.listeners[address], n.silent[address], n.lasts[address]
 	n.dialed++
@@ -206,12 +209,12 @@ func TestALeaderThatMayLiveIsLeftToItsTTL(t *testing.T) {
 		"its connections break": {address, func(_ *world, n *fakeNet, _ *Session) { n.breakConns(address) }},
 		"it says nothing of it": {"", func(*world, *fakeNet, *Session) {}},
 		"another one's loopback": {"127.0.0.1:7400", func(w *world, n *fakeNet, a *Session) {
-			w.PutKey(aliveKey(a.Lease()), `{"address":"127.0.0.1:7400","scope":"another machine"}`, a.Lease())
+			w.PutKey(wire.LivenessKey(a.Lease()), `{"address":"127.0.0.1:7400","scope":"another machine"}`, a.Lease())
 			w.pass(time.Second)
 			n.kill("127.0.0.1:7400")
 		}},
 		"what it says cannot be read": {address, func(w *world, n *fakeNet, a *Session) {
-			w.PutKey(aliveKey(a.Lease()), "{", a.Lease())
+			w.PutKey(wire.LivenessKey(a.Lease()), "{", a.Lease())
 			n.kill(address)
 		}},
 	} {
@@ -248,7 +251,7 @@ func TestCrashDetectionIsOffUnlessBothSidesWantIt(t *testing.T) {
 		w.crash(n, "a", "10.0.0.1:7400")
 		next.get()
 		require.Greater(w, next.at.Sub(died), ttl/2)
-		require.Empty(w, w.Keys("etcdlock.alive."))
+		require.Empty(w, w.Keys(wire.LivenessPrefix))
 	})
 }
 
@@ -288,47 +291,71 @@ func TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess(t *testing.
 	}
 }
 
-// The successor of a process that was killed, and the candidate who found it dead, cannot both have the lease.
-func TestALeaseIsEitherTakenOverOrCondemned(t *testing.T) {
-	// The successor listens at another address, or is as the former process was to the letter, like
-	// the first process of a container that was started again.
-	for _, first := range []string{"successor", "successor in its place", "candidate"} {
-		t.Run(first, func(t *testing.T) {
+// putOfRecord is what a call writes to a liveness record; nil if it writes none.
+func putOfRecord(c simetcd.Call) *wire.Liveness {
+	req, ok := c.Req.(*pb.TxnRequest)
+	if !ok {
+		return nil
+	}
+	for _, op := range req.Success {
+		if put := op.GetRequestPut(); put != nil && strings.HasPrefix(string(put.Key), wire.LivenessPrefix) {
+			record := wire.ParseLiveness(put.Value)
+			return &record
+		}
+	}
+	return nil
+}
+
+// The successor of a process that was killed and the candidate that found it dead cannot both have the lease.
+func TestALeaseIsEitherTakenOverOrRevokedAsThatOfADeadProcess(t *testing.T) {
+	for name, address := range map[string]string{
+		"the successor listens elsewhere":                           "10.0.0.1:7401",
+		"the successor is as the former process was, to the letter": "10.0.0.1:7400", // as in a container that was started again
+	} {
+		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				n := newFakeNet()
 				a := w.detecting(n, "a", "10.0.0.1:7400")
 				w.campaign(NewElection(a, "e"), "A")
-				id := a.Lease()
-				b := w.detecting(n, "b", "10.0.0.2:7400")
+				next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
 				w.pass(time.Second)
-				l, err := NewElection(b, "e").Leader(w.ctx)
-				require.NoError(w, err)
-				r, at, err := b.alive(w.ctx, id)
-				require.NoError(w, err)
-				require.Equal(w, "10.0.0.1:7400", r.Address)
-				w.crash(n, "a", "10.0.0.1:7400")
-				if first != "candidate" {
-					address := "10.0.0.1:7401"
-					if first == "successor in its place" {
-						address = "10.0.0.1:7400"
+				id, marks := a.Lease(), 0
+				w.Intercept(func(c simetcd.Call) simetcd.Action {
+					if record := putOfRecord(c); record != nil && record.Dead {
+						marks++
+						return simetcd.Action{DelayRequest: 500 * time.Millisecond}
 					}
-					again := w.detecting(n, "a2", address, WithLease(id))
-					require.False(w, b.condemn(w.ctx, "e", l, r, at), "it judged by what is not so any more")
-					w.pass(time.Second)
-					require.NoError(w, w.campaign(NewElection(again, "e"), "A").Err())
-					return
-				}
-				w.next("b", simetcd.LeaseRevoke, simetcd.Action{DelayRequest: time.Second})
-				condemned := start(w, func(ctx context.Context) (bool, error) { return b.condemn(ctx, "e", l, r, at), nil })
-				w.pass(500 * time.Millisecond)
-				require.Contains(w, w.Leases(), id, "it stands yet")
-				c := w.Client("a2")
-				_, err = NewSession(w.ctx, c.Client, WithLease(id), WithClock(bubbleClock()), renewOn(c))
-				require.ErrorIs(w, err, ErrLeaseNotFound)
-				require.True(w, condemned.get())
+					return simetcd.Action{}
+				})
+				w.crash(n, "a", "10.0.0.1:7400")
+				w.pass(100 * time.Millisecond)
+				require.Equal(w, 1, marks, "the candidate has judged by the record of the former process")
+				again := w.detecting(n, "a2", address, WithLease(id))
+				w.pass(time.Minute)
+				require.Equal(w, 1, marks)
+				require.NoError(w, w.campaign(NewElection(again, "e"), "A").Err())
+				next.isWaiting()
 			})
 		})
 	}
+	t.Run("the candidate is first", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			n := newFakeNet()
+			a := w.detecting(n, "a", "10.0.0.1:7400")
+			w.campaign(NewElection(a, "e"), "A")
+			next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+			w.pass(time.Second)
+			id := a.Lease()
+			w.next("b", simetcd.LeaseRevoke, simetcd.Action{DelayRequest: time.Second})
+			w.crash(n, "a", "10.0.0.1:7400")
+			w.pass(500 * time.Millisecond)
+			require.Contains(w, w.Leases(), id, "it stands yet")
+			c := w.Client("a2")
+			_, err := NewSession(w.ctx, c.Client, WithLease(id), WithClock(bubbleClock()), renewOn(c))
+			require.ErrorIs(w, err, ErrLeaseNotFound)
+			next.get()
+		})
+	})
 }
 
 func TestAnOrphanThatFailsLeavesTheProcessToBeWatchedAsBefore(t *testing.T) {
@@ -387,8 +414,8 @@ func TestASessionThatDetectsCrashesLeavesNothing(t *testing.T) {
 		w.campaign(NewElection(a, "e"), "A")
 		w.RevokeLease(a.Lease()) // and it tells under the next one again
 		w.pass(time.Minute)
-		require.Len(w, w.Keys("etcdlock.alive."), 1)
-		require.Equal(w, clientv3.LeaseID(w.Keys("etcdlock.alive.")[0].Lease), a.Lease())
+		require.Len(w, w.Keys(wire.LivenessPrefix), 1)
+		require.Equal(w, clientv3.LeaseID(w.Keys(wire.LivenessPrefix)[0].Lease), a.Lease())
 		w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B").get()
 		w.allGone()
 		require.Empty(w, n.listeners)
@@ -405,28 +432,15 @@ func TestCrashDetectionNeedsAnAddressThatOthersCanReach(t *testing.T) {
 	})
 }
 
-// What is true of the fake is true of TCP.
-func TestARefusalIsRecognised(t *testing.T) {
-	b, err := newBeacon(tcp{}, "127.0.0.1:0")
-	require.NoError(t, err)
-	require.True(t, b.judges(b.record))
-	address := b.record.Address
-	type result struct{ lived, dead bool }
-	probed := make(chan result, 1)
-	other := &beacon{net: tcp{}}
-	go func() {
-		lived, dead := other.probe(t.Context(), address)
-		probed <- result{lived, dead}
-	}()
-	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.conns) == 1 }, 5*time.Second, time.Millisecond)
-	require.Empty(t, probed, "it is kept while both live")
-	b.release()
-	require.Equal(t, result{lived: true}, <-probed)
-	lived, dead := other.probe(t.Context(), address)
-	require.Equal(t, result{dead: true}, result{lived, dead})
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	lived, dead = other.probe(ctx, address)
-	require.Equal(t, result{}, result{lived, dead})
+// report L9
+func TestAnAddressWithoutBracketsIsRefusedWithWhatToDo(t *testing.T) {
+	for address, says := range map[string]string{
+		"fd00::5:7400": "brackets", "::1:7400": "brackets", "fd00::5": "brackets",
+		":7400": "an address of this host", "0.0.0.0:7400": "an address of this host", "[::]:7400": "an address of this host", "10.0.0.5": "with a port",
+	} {
+		err := validateListenAddress(address)
+		require.ErrorIs(t, err, ErrInvalidOption, address)
+		require.ErrorContains(t, err, says, address)
+	}
+	require.NoError(t, validateListenAddress("[fd00::5]:7400"))
 }
