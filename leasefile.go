@@ -170,11 +170,10 @@ func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *
 
 // inheritFrom makes a lease that was resumed that of this session.
 func (s *Session) inheritFrom(ctx context.Context, l *lease.Lease) (*lease.Lease, error) {
-	id := l.ID()
-	if err := s.liveness.Replace(ctx, id); err != nil {
+	if err := s.liveness.Replace(ctx, l); err != nil {
 		l.End(err)
-		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
+		return nil, fmt.Errorf("lease %x: %w", int64(l.ID()), err)
 	}
-	s.heir = id
+	s.heir = l.ID()
 	return l, nil
 }

@@ -172,9 +172,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		return nil, err
 	}
 	s.lease, s.leased, s.era = first, true, s.timeline.Number()
-	if s.heir == clientv3.NoLease {
-		s.liveness.SetLease(first)
-	}
+	s.liveness.SetLease(first)
 	s.record(first.ID())
 	s.settleLegacy()
 	s.mu.Lock()

@@ -60,10 +60,11 @@ func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	err := s.liveness.Withdraw(ctx)
 	var how *ending
 	if err == nil {
-		how, err = s.orphan(ctx)
+		if how, err = s.orphan(ctx); err != nil {
+			s.liveness.Restore()
+		}
 	}
 	if err != nil {
-		s.liveness.Restore()
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	if err := s.finish(ctx, how); err != nil {

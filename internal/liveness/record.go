@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,34 +24,246 @@ type Lease interface {
 }
 
 // Record is the liveness record of one session.
+//
+// While the session is being left to a successor, the record must not tell an address: candidates
+// would take the silence of this process for a crash. A write that etcd applies late must not bring
+// the address back either. Therefore a publication is cancelled before the record is withdrawn, and
+// each withdrawal writes the record. What the publication may still have under way was guarded by
+// an earlier revision of the record, and etcd refuses it.
 type Record struct {
 	Config
-	own   wire.Liveness // what is published; the zero value without a listener
-	since atomic.Int64  // the revision of the last write that etcd confirmed; 0: none
+	own wire.Liveness // what is published; the zero value without a listener
+
+	mu          sync.Mutex // not held across a request
+	phase       phase
+	lease       Lease        // the present one; nil if phase is absent
+	publication *publication // the one under way; nil if phase is not publishing
+	withdrawals int          // calls of Withdraw that are under way or have succeeded, less those of Restore
+	since       int64        // the revision of the last write that etcd confirmed; 0: none
 }
 
-// SetLease publishes the address under a lease that was granted.
-func (r *Record) SetLease(l Lease) {
-	if r.own.Address == "" {
+// phase is what is known of the record under the present lease.
+type phase string
+
+const (
+	absent      phase = ""            // there is no lease, or no listener
+	publishing  phase = "publishing"  // the address is being written
+	published   phase = "published"   // etcd confirmed the address
+	refused     phase = "refused"     // etcd refused the address; a try that was not answered may have written it
+	withdrawing phase = "withdrawing" // the address is being overwritten
+	withdrawn   phase = "withdrawn"   // the record tells no address, and no late write can change that
+)
+
+// edges are the legal changes of the phase.
+var edges = map[phase][]phase{
+	absent:      {publishing, published, withdrawn}, // a lease is granted; taken over; granted during a withdrawal
+	publishing:  {published, refused, withdrawing, absent},
+	published:   {withdrawing, absent},
+	refused:     {withdrawing, absent},
+	withdrawing: {withdrawn, publishing, absent},
+	withdrawn:   {publishing, absent},
+}
+
+// become changes the phase. Called with mu held.
+func (r *Record) become(next phase) {
+	if !slices.Contains(edges[r.phase], next) {
+		r.Log.DPanic("a fault in crash detection: the liveness record cannot change like this",
+			zap.String("from", string(r.phase)), zap.String("to", string(next)))
 		return
 	}
-	r.Spawn(func() {
-		// Once: a try that takes effect late, when something else was written, is refused.
-		written, err := r.replace(l.Context(), l.ID(), 0, r.own)
-		if written != 0 {
-			r.since.Store(written)
-		}
-		if err != nil && l.Context().Err() == nil {
-			r.Log.Error("crash detection is off: cannot tell where to find this process", zap.Error(err))
-		}
-	})
+	r.phase = next
 }
 
-// LeaseLost logs, if a lease was revoked because a candidate took this process for dead, that this
-// is the reason.
+// SetLease tells the record of the present lease, and publishes the address under it. It does
+// nothing for a lease whose record was taken over by Replace.
+func (r *Record) SetLease(l Lease) {
+	r.mu.Lock()
+	var p *publication
+	switch {
+	case r.own.Address == "" || r.lease != nil && r.lease.ID() == l.ID():
+	case r.withdrawals > 0:
+		r.lease = l
+		r.become(withdrawn)
+	default:
+		r.lease = l
+		p = r.newPublication(true)
+	}
+	r.mu.Unlock()
+	r.publish(p)
+}
+
+// LeaseLost tells the record that a lease has ended. If etcd revoked the lease because a candidate
+// took this process for dead, LeaseLost logs that.
 func (r *Record) LeaseLost(id clientv3.LeaseID, cause error) {
-	if since := r.since.Load(); since != 0 && errors.Is(cause, lockerr.ErrRevoked) {
+	r.mu.Lock()
+	since := r.since
+	if r.lease != nil && r.lease.ID() == id {
+		r.endPublication()
+		r.lease = nil
+		r.become(absent)
+	}
+	r.mu.Unlock()
+	if since != 0 && errors.Is(cause, lockerr.ErrRevoked) {
 		r.Spawn(func() { r.logIfMarked(id, since) })
+	}
+}
+
+// Withdraw replaces the record by one without an address, before the session is left to a
+// successor. It blocks until etcd has confirmed that or ctx ends. After success no address is
+// published, under no lease, until Restore is called. After an error the address is published as
+// before. The error is ErrLeaseNotFound if the lease is gone.
+func (r *Record) Withdraw(ctx context.Context) error {
+	r.mu.Lock()
+	r.withdrawals++
+	if r.phase == absent || r.phase == withdrawn || r.lease.Context().Err() != nil {
+		r.mu.Unlock()
+		return nil
+	}
+	if r.phase != withdrawing { // by another call
+		r.endPublication()
+		r.become(withdrawing)
+	}
+	id := r.lease.ID()
+	r.mu.Unlock()
+
+	written, err := r.overwrite(ctx, id, wire.Liveness{}, true)
+	if err != nil {
+		r.Restore()
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.since = written
+	if r.phase == withdrawing && r.lease.ID() == id {
+		r.become(withdrawn)
+	}
+	return nil
+}
+
+// Restore takes one successful Withdraw back. With the last one it publishes the address again.
+func (r *Record) Restore() {
+	r.mu.Lock()
+	var p *publication
+	r.withdrawals--
+	if r.withdrawals == 0 && (r.phase == withdrawing || r.phase == withdrawn) {
+		p = r.newPublication(false)
+	}
+	r.mu.Unlock()
+	r.publish(p)
+}
+
+// publication is one attempt to make the address stand under a lease.
+type publication struct {
+	lease  clientv3.LeaseID
+	fresh  bool // nothing was written under the lease before
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// newPublication is for publish, which is called when mu is released. Called with mu held.
+func (r *Record) newPublication(fresh bool) *publication {
+	r.become(publishing)
+	ctx, cancel := context.WithCancel(r.lease.Context())
+	r.publication = &publication{r.lease.ID(), fresh, ctx, cancel}
+	return r.publication
+}
+
+// endPublication lets the publication under way send nothing more. Called with mu held.
+func (r *Record) endPublication() {
+	if r.publication != nil {
+		r.publication.cancel()
+		r.publication = nil
+	}
+}
+
+// publish writes the address in a goroutine of the session.
+func (r *Record) publish(p *publication) {
+	if p == nil || r.Spawn(func() { r.runPublication(p) }) {
+		return
+	}
+	p.cancel() // the session has ended
+}
+
+func (r *Record) runPublication(p *publication) {
+	defer p.cancel()
+	var written int64
+	var err error
+	if p.fresh {
+		written, err = r.replace(p.ctx, p.lease, 0, r.own)
+	}
+	if err == nil && written == 0 { // an earlier try may have written it, whose answer was lost
+		written, err = r.overwrite(p.ctx, p.lease, r.own, !p.fresh)
+	}
+	r.mu.Lock()
+	current := r.publication == p
+	if current {
+		r.publication = nil
+		if err == nil {
+			r.since = written
+			r.become(published)
+		} else {
+			r.become(refused)
+		}
+	}
+	r.mu.Unlock()
+	if err != nil && current && p.ctx.Err() == nil {
+		r.Log.Error("crash detection is off: cannot tell where to find this process", zap.Error(err))
+	}
+}
+
+// Replace replaces the record of a former process by the one of this process, under a lease that
+// this process takes over. It blocks until etcd has confirmed that or ctx ends. It fails with
+// ErrLeaseNotFound when a candidate has marked the record: of the two that wanted the lease, etcd
+// has heard the candidate first. Then Replace revokes the lease, as the candidate may have died
+// since. Until the lease has run out, its keys would stand ahead of those of this process.
+func (r *Record) Replace(ctx context.Context, l Lease) error {
+	listens := r.own.Address != ""
+	// The record is written also if the former process published the same, as in the same container: a
+	// candidate may be judging by that at this moment. If nothing is published, nothing is written
+	// where nothing was told.
+	written, err := r.overwrite(ctx, l.ID(), r.own, listens)
+	switch {
+	case errors.Is(err, errMarked):
+		_ = r.Insist(ctx, func(ctx context.Context) error {
+			_, err := r.Leases.Revoke(ctx, l.ID())
+			return err
+		})
+		return err
+	case err != nil || !listens:
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lease, r.since = l, written
+	r.become(published)
+	return nil
+}
+
+// errMarked is that of a lease that a candidate has marked, and that is to be revoked.
+var errMarked = fmt.Errorf("%w: it was taken for that of a dead process", lockerr.ErrLeaseNotFound)
+
+// overwrite makes a record stand under a lease, whatever stood there, and returns the revision at
+// which the record stands. Unless write is set, it writes nothing if the record stands already.
+func (r *Record) overwrite(ctx context.Context, id clientv3.LeaseID, record wire.Liveness, write bool) (written int64, err error) {
+	for tried := false; ; tried = true {
+		found, at, err := r.read(ctx, id)
+		switch {
+		case errors.Is(err, rpctypes.ErrPermissionDenied) && !write:
+			return 0, nil // the former process could not write one either
+		case err != nil:
+			return 0, err
+		case found.Dead:
+			return 0, errMarked
+		case found == record && (!write || tried && at != 0):
+			return at, nil
+		}
+		written, err := r.replace(ctx, id, at, record)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return 0, lockerr.ErrLeaseNotFound
+		}
+		if err != nil || written != 0 {
+			return written, err
+		}
 	}
 }
 
@@ -75,76 +288,4 @@ func (r *Record) logIfMarked(id clientv3.LeaseID, written int64) {
 		}
 		return !record.Dead
 	})
-}
-
-// Withdraw replaces the record, before the lease is left to a successor, by one without an address.
-// Nobody takes the silence of this process for a crash then. Restore takes Withdraw back.
-func (r *Record) Withdraw(ctx context.Context) error {
-	id := r.OwnLease()
-	if r.own.Address == "" || id == clientv3.NoLease {
-		return nil
-	}
-	return r.overwrite(ctx, id, wire.Liveness{})
-}
-
-// Restore takes Withdraw back.
-func (r *Record) Restore() {
-	id := r.OwnLease()
-	if r.own.Address == "" || id == clientv3.NoLease {
-		return
-	}
-	r.Spawn(func() {
-		if err := r.overwrite(r.Context, id, r.own); err != nil && r.Context.Err() == nil {
-			r.Log.Warn("crash detection is off for the present lease", zap.Error(err))
-		}
-	})
-}
-
-// Replace replaces the record of a former process by the one of this process, under a lease that
-// this process takes over. It fails with ErrLeaseNotFound when a candidate has marked the lease:
-// of the two that wanted the lease, etcd has heard the candidate first. Then Replace revokes the
-// lease, as the candidate may have died since. Until the lease has run out, its keys would stand
-// ahead of those of this process.
-func (r *Record) Replace(ctx context.Context, id clientv3.LeaseID) error {
-	err := r.overwrite(ctx, id, r.own)
-	if errors.Is(err, errMarked) {
-		_ = r.Insist(ctx, func(ctx context.Context) error {
-			_, err := r.Leases.Revoke(ctx, id)
-			return err
-		})
-	}
-	return err
-}
-
-// errMarked is that of a lease that a candidate has marked, and that is to be revoked.
-var errMarked = fmt.Errorf("%w: it was taken for that of a dead process", lockerr.ErrLeaseNotFound)
-
-// overwrite makes a record stand under a lease, whatever stood there.
-func (r *Record) overwrite(ctx context.Context, id clientv3.LeaseID, record wire.Liveness) error {
-	listens := r.own.Address != ""
-	for tried := false; ; tried = true {
-		found, at, err := r.read(ctx, id)
-		switch {
-		case errors.Is(err, rpctypes.ErrPermissionDenied) && !listens:
-			return nil // the former process could not write one either
-		case err != nil:
-			return err
-		case found.Dead:
-			return errMarked
-		case at == 0 && !listens, at != 0 && found == record && (tried || record.Address == ""):
-			// Nothing was published, nor will be; or this record was. It is written again where the former
-			// process published the same, as in the same container: a candidate may be judging by that.
-			return nil
-		}
-		written, err := r.replace(ctx, id, at, record)
-		if written != 0 {
-			r.since.Store(written)
-		}
-		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return lockerr.ErrLeaseNotFound
-		}
-		if err != nil || written != 0 {
-			return err
-		}
-	}
 }

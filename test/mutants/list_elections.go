@@ -246,8 +246,36 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a successor publishes its address again, also in the place of the former process",
 		edits: []edit{
-			{"liveness.(*Record).overwrite", `(tried || record.Address == "")`, "(tried || true)"},
+			{"liveness.(*Record).Replace", "r.own, listens)", "r.own, false)"},
 		},
 		tests: []string{"TestALeaseIsEitherTakenOverOrRevokedAsThatOfADeadProcess"},
+	},
+	{
+		takesOut: "a withdrawal of the liveness record refuses what was sent before it",
+		edits: []edit{
+			{"liveness.(*Record).Withdraw", "wire.Liveness{}, true)", "wire.Liveness{}, false)"},
+		},
+		tests: []string{"TestARecordUnderFaults", "TestAWithdrawalIsFinalUntilItIsTakenBack", "TestALeaseThatIsLeftStaysSoWhateverOtherCallsOfOrphanDo"},
+	},
+	{
+		takesOut: "an Orphan that fails does not publish the address while another one goes on",
+		edits: []edit{
+			{"liveness.(*Record).Restore", "r.withdrawals == 0 &&", "r.withdrawals < 10 &&"},
+		},
+		tests: []string{"TestARecordUnderFaults", "TestAWithdrawalIsFinalUntilItIsTakenBack", "TestALeaseThatIsLeftStaysSoWhateverOtherCallsOfOrphanDo"},
+	},
+	{
+		takesOut: "no address is published under a lease that is granted during an Orphan",
+		edits: []edit{
+			{"liveness.(*Record).SetLease", "case r.withdrawals > 0:", "case r.withdrawals > 10:"},
+		},
+		tests: []string{"TestARecordUnderFaults", "TestAWithdrawalIsFinalUntilItIsTakenBack"},
+	},
+	{
+		takesOut: "a publication sends nothing more when the record is withdrawn",
+		edits: []edit{
+			{"liveness.(*Record).endPublication", "r.publication.cancel()", "_ = r.publication.cancel"},
+		},
+		tests: []string{"TestARecordUnderFaults"},
 	},
 }
