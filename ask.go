@@ -80,7 +80,10 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 		return err
 	}
 	q := s.queues.Queue(name)
-	all, _, err := q.List(ctx)
+	under, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
+	all, _, err := q.List(under)
 	if err != nil {
 		return err
 	}
@@ -95,9 +98,6 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if len(holders) == 0 {
 		return nil
 	}
-	under, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
 	posted, err := s.post(under, cancel, ls, name, r)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func (d Deadlock) String() string {
 // Deadlocks reads all holders and waiters under a prefix, at one revision, and finds the cycles of
 // waits among them: for each waiter in a cycle that holds something meanwhile, the shortest cycle
 // that it is in. Entries in the queue between the two belong to the cycle. It blocks until etcd has
-// answered or ctx ends.
+// answered, or ctx or the session ends.
 //
 // What a waiter holds is known from the context of its call, see [WithDeadlockDetection], and
 // stands in its entry. Deadlocks cannot see waits that are not recorded in etcd: those of other
@@ -56,6 +56,8 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 	if err := s.usable("-"); err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
+	ctx, stop := s.within(ctx)
+	defer stop()
 	kvs, err := queue.Snapshot(ctx, s.kv, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)

@@ -79,7 +79,7 @@ func (e *QueueEntry) describe() string {
 }
 
 // Queue lists who holds and who waits, in order, at one revision: the first one
-// holds, or is about to be granted. It blocks until etcd has answered or ctx ends.
+// holds, or is about to be granted. It blocks until etcd has answered, or ctx or the session ends.
 func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
@@ -89,6 +89,8 @@ func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err := s.usable(name); err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
+	ctx, stop := s.within(ctx)
+	defer stop()
 	kvs, _, err := s.queues.Queue(name).List(ctx)
 	if err != nil {
 		return nil, opError("list the queue of", name, err)

@@ -39,6 +39,15 @@ func (s *Session) insist(ctx context.Context, try func(context.Context) error) e
 	}
 }
 
+// within returns a context that ends with ctx, or with the session. A call that asks etcd by the
+// context of its caller needs it: after the end of the client each try fails as if etcd were out of
+// reach, and is repeated.
+func (s *Session) within(ctx context.Context) (context.Context, func()) {
+	within, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.ctx, func() { cancel(s.Err()) })
+	return within, func() { stop(); cancel(nil) }
+}
+
 // unanswered is the error of a try that got no answer. Only the bound of the try has ended it if etcd
 // was reached and said nothing.
 func unanswered(err error) error {

@@ -53,11 +53,13 @@ func newLeader(head queue.Head) Leader {
 	}
 }
 
-// Leader reads who leads now, and needs not to be a candidate for it. It blocks
-// until etcd has answered or ctx ends; [ErrNoLeader] when nobody leads. The answer
-// may be out of date when it arrives: to act only while somebody leads, use his
-// fencing token or [Term.Guard]. After an outage of etcd it takes a second request, for
-// [Leader.Unconfirmed].
+// Leader reads the present leader. The session does not have to be a candidate. Leader blocks until
+// etcd has answered, or ctx or the session ends. It makes one request, and a second one for
+// [Leader.Unconfirmed] after an outage of etcd. The answer may be out of date when it arrives: an
+// action that depends on the leader needs its fencing token or [Term.Guard].
+//
+// Errors: [ErrNoLeader] if there is no leader; the error of ctx; [ErrSessionClosed],
+// [ErrInvalidName]; and what etcd refuses.
 func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
@@ -72,21 +74,19 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	return newLeader(head), nil
 }
 
-// Observe yields who leads, at once and after every change: another leader, another
-// value, or nobody (a vacancy is an observation too, see [Leader.Vacant]). Each
-// observation is the state at one revision, and they come in order. Over lost
-// connections, compactions and restarts of etcd it takes up again where the present
-// state differs from the last one it told. After an outage it may tell the same leader again,
-// as [Leader.Unconfirmed], and once more when the leader is known to go on. After etcd was
-// restored from a backup revisions may be smaller than before, see [ErrRolledBack].
+// Observe yields the present leader and then each change: another leader, another value, or a
+// vacancy, see [Leader.Vacant]. Each observation is the state at one revision, and they come in
+// order. After a lost connection, a compaction or a restart of etcd, Observe goes on with the present
+// state if it differs from the last observation. After an outage it may yield the same leader again,
+// as [Leader.Unconfirmed], and once more when the leader is known to go on. After etcd was restored
+// from a backup, revisions may be smaller than before, see [ErrRolledBack].
 //
-// It blocks between two observations, and ends when ctx does or the loop is left.
-// If it cannot go on, as after the session's end or without permission, it yields
-// the reason as its last; an error is never followed by anything.
+// Observe blocks between two observations. It ends when ctx ends or the loop is left. If it cannot
+// go on, as after the session's end or without permission, it yields the reason last.
 //
-// All observers of one election through one session share one watch. A slow observer
-// delays no other one. It is told every change, unless it is more than 256 changes, or
-// changes with more than 4 MiB of values, behind: then it misses the oldest of them.
+// All observers of one election in one session share one watch. A slow observer delays no other one,
+// and misses no change unless it falls behind by more than 256 changes, or by changes with more than
+// 4 MiB of values. Then it misses the oldest ones.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		err := e.session.usable(e.name)

@@ -213,6 +213,8 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	if err := m.session.usable(m.name); err != nil {
 		return 0, err
 	}
+	ctx, stop := m.session.within(ctx)
+	defer stop()
 	var resp *clientv3.GetResponse
 	err := m.session.insist(ctx, func(ctx context.Context) (err error) {
 		resp, err = m.session.kv.Get(ctx, limitKey(m.name))
@@ -252,6 +254,8 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	if err := m.session.usable(m.name); err != nil {
 		return err
 	}
+	ctx, stop := m.session.within(ctx)
+	defer stop()
 	key := limitKey(m.name)
 	if limit == 0 {
 		return m.session.insist(ctx, func(ctx context.Context) error {

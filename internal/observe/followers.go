@@ -94,7 +94,7 @@ func (fs *Followers) Observe(ctx context.Context, name string, report func(queue
 	if o.late {
 		// The follower may be out of date, as when etcd is out of reach. The first report to an
 		// observer that joins it is of its own reading (trap B9).
-		head, err := fs.readFor(ctx, name)
+		head, err := fs.First(ctx, name)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -127,22 +127,17 @@ func (fs *Followers) Observe(ctx context.Context, name string, report func(queue
 	}
 }
 
-// First reads the leader of an election, with one request. After an outage of etcd it may take a
-// second one.
+// First reads the leader of an election, with one request, and with a second one after an outage of
+// etcd. It blocks until etcd has answered or ctx ends. After Close the error is the cause of Close.
 func (fs *Followers) First(ctx context.Context, name string) (queue.Head, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(fs.life, func() { cancel(context.Cause(fs.life)) })()
 	head, err := fs.queue(name).AwaitFirst(ctx)
 	if err != nil {
 		return queue.Head{}, err
 	}
 	return fs.outages.mark(ctx, head), nil
-}
-
-// readFor is First for an observer, which ends with Close.
-func (fs *Followers) readFor(ctx context.Context, name string) (queue.Head, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(fs.life, func() { cancel(context.Cause(fs.life)) })()
-	return fs.First(ctx, name)
 }
 
 // join returns the follower of an election for another observer, and starts it for the first one.

@@ -160,6 +160,13 @@ var electionMutations = []mutation{
 		tests: []string{"TestAnObserverWhoJoinsOthersIsToldWhatIsSoNow"},
 	},
 	{
+		takesOut: "a call that waits for etcd ends with its session",
+		edits: []edit{
+			{"etcdlock.(*Session).within", "cancel(s.Err())", "_ = s.Err()"},
+		},
+		tests: []string{"TestACallThatWaitsForEtcdEndsWithItsSession"},
+	},
+	{
 		takesOut: "an answer of before another outage is dropped",
 		edits: []edit{
 			{"observe.(*outages).ttl", "if o.since.Equal(since) {", "if true || o.since.Equal(since) {"},
