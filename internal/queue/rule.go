@@ -117,6 +117,9 @@ func Permits(side *Side) *Rule {
 
 func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
 	mine := wire.Wants(own.Value)
+	if mine.Mode != wire.Counted {
+		return nil, ErrOverwritten
+	}
 	limit, wanted, alone := mine.Limit, mine.Permits, false
 	var last *mvccpb.KeyValue
 	for _, o := range others {
@@ -136,8 +139,6 @@ func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.Ke
 		wanted = sum(wanted, theirs.Permits)
 	}
 	switch {
-	case mine.Mode != wire.Counted:
-		return nil, ErrOverwritten
 	case mine.Permits > mine.Limit:
 		return nil, fmt.Errorf("%w: %d of %d", ErrTooMuch, mine.Permits, mine.Limit)
 	case alone || wanted > limit:
