@@ -89,7 +89,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	}
 	r := request{Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC()}
 	var holders []*mvccpb.KeyValue
-	for _, c := range queue.Contenders(all) {
+	for _, c := range queue.Contenders(name, all) {
 		if len(c.Ahead) == 0 {
 			holders = append(holders, c.KeyValue)
 			r.Of = append(r.Of, asked{wire.Text(string(c.Key)), c.CreateRevision})

@@ -59,7 +59,7 @@ func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 		return nil, opError("list the candidates of", e.name, err)
 	}
 	holding := make(map[*mvccpb.KeyValue]bool, len(kvs))
-	for _, c := range queue.Contenders(kvs) {
+	for _, c := range queue.Contenders(e.name, kvs) {
 		holding[c.KeyValue] = len(c.Ahead) == 0
 	}
 	all := make([]Candidate, len(kvs))

@@ -105,7 +105,7 @@ func newWaits(kvs []*mvccpb.KeyValue) waits {
 	w := waits{byKey: make(map[string]*queue.Contender, len(kvs))}
 	entries := make([]waitgraph.Entry, 0, len(kvs))
 	for _, name := range slices.Sorted(maps.Keys(queues)) {
-		for _, c := range queue.Contenders(queues[name]) {
+		for _, c := range queue.Contenders(name, queues[name]) {
 			w.byKey[string(c.Key)] = c
 			entries = append(entries, waitEntry(c))
 		}

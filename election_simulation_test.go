@@ -263,7 +263,7 @@ func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) err
 // marked tells whether a leader handed over to this one. A leader reads the mark once, so it still
 // counts after an administrator has deleted it (schedule 657).
 func (c *cabinet) marked(o *refereed) bool {
-	from, _ := wire.Marks("e")
+	from, _ := wire.SuccessorKeys("e")
 	for _, kv := range append(c.Keys(from), c.deleted...) {
 		if strings.HasPrefix(string(kv.Key), from) && strings.Contains(string(kv.Value), wire.Tail(o.claim.Key())) {
 			return true

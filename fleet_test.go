@@ -317,7 +317,7 @@ func (f *deployment) rest() {
 // each Run.
 func (f *deployment) nothingIsKept() {
 	runs := map[string]int{}
-	marks, _ := wire.Marks("e")
+	marks, _ := wire.SuccessorKeys("e")
 	for _, kv := range f.Keys("") {
 		key := string(kv.Key)
 		of, known := f.leaseOf.Load(clientv3.LeaseID(kv.Lease))

@@ -95,7 +95,7 @@ func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
-	contenders := queue.Contenders(kvs)
+	contenders := queue.Contenders(name, kvs)
 	entries := make([]QueueEntry, 0, len(contenders))
 	for _, c := range contenders {
 		entries = append(entries, contenderEntry(c))

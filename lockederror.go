@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -146,7 +147,7 @@ func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 // refusal is what a caller is told who was not let in.
 func refusal(err error) error {
 	var (
-		limit *queue.LimitError
+		limit *admission.LimitError
 		taken *queue.TakenError
 	)
 	switch {
@@ -154,7 +155,7 @@ func refusal(err error) error {
 		return lockedBy(taken.Obstacle)
 	case errors.As(err, &limit):
 		return &LimitError{Ours: limit.Ours, Theirs: limit.Theirs}
-	case errors.Is(err, queue.ErrTooMuch):
+	case errors.Is(err, admission.ErrTooMuch):
 		return fmt.Errorf("%w: %w", ErrInvalidPermits, err)
 	default:
 		return err

@@ -59,7 +59,7 @@ var oneTry = map[string]string{
 	"queue.Queue.enter":                 "a try",
 	"queue.Queue.EnterOnce":             "a try",
 	"queue.Queue.TryEnterOnce":          "a try",
-	"queue.Queue.leaveMarked":           "a try",
+	"queue.Queue.leaveNamed":            "a try",
 	"queue.Queue.LeaveOnce":             "a try",
 	"queue.Queue.delete":                "a try",
 	"queue.Queue.listOnce":              "a try",

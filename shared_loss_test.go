@@ -231,6 +231,20 @@ func TestNestedNamesOfSharedLocks(t *testing.T) {
 	})
 }
 
+// A reader is told of the name inside as soon as it enters, and not when the writer has left.
+func TestNestedNamesAreToldWhileOthersHold(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.session("c")
+		l := w.write(NewRWMutex(c, "m"))
+		r := w.read(NewRWMutex(a, "m/x"))
+		require.ErrorIs(w, errOf(NewRWMutex(b, "m").RLock(w.timeout(time.Minute))), ErrNestedName)
+		w.unlock(l.Unlock)
+		w.unlock(r.Unlock)
+		w.empty("m")
+		w.allGone()
+	})
+}
+
 func errOf[T any](_ T, err error) error { return err }
 
 // traps A7, D2, D3: waits go on over compactions, lost watches and errors of them, and do not

@@ -186,7 +186,7 @@ func TestACandidateWithoutPermissionBesideTheQueueGoesOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				term := w.campaign(NewElection(w.session("a"), "e"), "a")
-				from, _ := wire.Marks("e")
+				from, _ := wire.SuccessorKeys("e")
 				w.Intercept(func(c simetcd.Call) simetcd.Action {
 					req, err := proto.Marshal(c.Req)
 					if c.Client == "b" && err == nil && bytes.Contains(req, []byte(from)) {

@@ -28,7 +28,7 @@ func (w *world) stands(e *Election, value string) *pending[*Term] {
 
 // marks are the marks that stand beside the queue of a name.
 func (w *world) marks(name string) []*mvccpb.KeyValue {
-	from, _ := wire.Marks(name)
+	from, _ := wire.SuccessorKeys(name)
 	return w.Keys(from)
 }
 
@@ -234,7 +234,7 @@ func TestAMarkIsNobody(t *testing.T) {
 		require.Equal(w, "c", leader.Value)
 		kvs, _, err := a.queues.Queue("e").List(w.ctx)
 		require.NoError(w, err)
-		require.Len(w, queue.Contenders(kvs), 2)
+		require.Len(w, queue.Contenders("e", kvs), 2)
 
 		require.NoError(w, next.Resign(w.ctx))
 		require.NoError(w, pb.get().Resign(w.ctx))
@@ -245,7 +245,7 @@ func TestAMarkIsNobody(t *testing.T) {
 		}
 		require.Empty(w, w.marks("e"), "it went with the term")
 		// Where only a mark is left, nobody leads.
-		w.PutKey(wire.MarkKey("e", 1), `{"next":"1","rev":5}`, clientv3.NoLease)
+		w.PutKey(wire.SuccessorKey("e", 1), `{"next":"1","rev":5}`, clientv3.NoLease)
 		_, err = NewElection(a, "e").Leader(w.ctx)
 		require.ErrorIs(w, err, ErrNoLeader)
 		w.stands(NewElection(a, "e"), "a").get()

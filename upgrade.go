@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -349,7 +350,7 @@ func (u *upgrade) refuse(err error) {
 	t := h.tenure
 	s := t.line.session
 	switch {
-	case errors.Is(err, queue.ErrUpgrading):
+	case errors.Is(err, admission.ErrUpgrading):
 		err = ErrUpgradeConflict
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		t.lease.End(lockerr.Lost(ErrRevoked))

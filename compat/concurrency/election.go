@@ -250,7 +250,7 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 	if marked { // it may have been named by a Transfer, whose mark goes with the term
 		ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 		defer cancel()
-		_, _ = client.Delete(ctx, wire.MarkKey(e.name, e.session.id)) // or with the lease
+		_, _ = client.Delete(ctx, wire.SuccessorKey(e.name, e.session.id)) // or with the lease
 	}
 	return nil
 }

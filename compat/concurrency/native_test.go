@@ -143,7 +143,7 @@ func TestAMarkIsNoLeader(t *testing.T) {
 
 		other := NewElection(w.session("b"), "e")
 		require.NoError(w, other.Campaign(w.ctx, "other"))
-		w.PutKey(wire.MarkKey("f", again.Lease()), `{"next":"1f","rev":1}`, again.Lease())
+		w.PutKey(wire.SuccessorKey("f", again.Lease()), `{"next":"1f","rev":1}`, again.Lease())
 		_, err = NewElection(again, "f").Leader(w.ctx)
 		require.ErrorIs(w, err, ErrElectionNoLeader)
 		w.PutKey("f/1f", "led by hand", v3.NoLease)

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
@@ -36,7 +37,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
-	if q.view != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.anyOf() {
+	if q.view != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.watchesAll() {
 		rev, err := q.awaitInView(ctx, e)
 		if !errors.Is(err, errCrowd) {
 			return rev, err
@@ -117,8 +118,8 @@ func (q *Queue) look(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.Ke
 	return rev, ahead, err
 }
 
-// lookAhead is look for the plain rule. The youngest entry up to our own is our own, and the
-// next one is who is ahead. Of that one it reads the key alone, which etcd has in memory, and
+// lookAhead is look for the plain rule, which etcd applies itself here: the youngest entry up to our
+// own is our own, and the next one blocks it. Of that one it reads the key alone, which etcd has in memory, and
 // not even its lease: of thousands that it has to sort, the values would all come from disk.
 //
 // Where a watch has told that the one ahead went at a revision, gone, what any member knows will
@@ -141,13 +142,13 @@ func (q *Queue) lookAhead(ctx context.Context, e *Entry, gone int64) (rev int64,
 	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {
 		return 0, nil, lockerr.ErrEvicted
 	}
-	return resp.Header.Revision, youngest(resp.Kvs[1:]), nil
+	return resp.Header.Revision, only(resp.Kvs[1:]), nil
 }
 
 // lookAround is look for the other rules, which cannot do without the values.
 func (q *Queue) lookAround(ctx context.Context, e *Entry) (rev int64, ahead *mvccpb.KeyValue, err error) {
 	others := []clientv3.OpOption{clientv3.WithRange(q.end)}
-	if !e.rule.younger {
+	if !admission.BlockedByYounger(e.rule.mode()) {
 		others = append(others, clientv3.WithMaxCreateRev(e.CreateRevision-1))
 	}
 	resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key), clientv3.OpGet(q.from, others...)).Commit()

@@ -208,7 +208,7 @@ func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValu
 		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
 			return lockerr.ErrEvicted
 		}
-		rev, next = resp.Header.Revision, youngest(resp.Responses[1].GetResponseRange().Kvs)
+		rev, next = resp.Header.Revision, only(resp.Responses[1].GetResponseRange().Kvs)
 		return nil
 	})
 	if err != nil || same(next, before) {

@@ -1,22 +1,21 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Candidates reads the contenders in the order in which they are to lead, at one revision:
-// after the first, who leads already or is about to, those who are preferred, see MayLead.
+// Candidates reads the entries in the order in which they are to lead, at one revision. The first
+// one leads already or is about to.
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
-	from, end := wire.Marks(q.name)
+	from, end := wire.SuccessorKeys(q.name)
 	var resp *clientv3.TxnResponse
 	_, err := q.retry(ctx, 0, func(ctx context.Context) (err error) {
 		resp, err = q.kv.Txn(ctx).Then(
@@ -25,7 +24,7 @@ func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, erro
 		).Commit()
 		return err
 	})
-	if errors.Is(err, rpctypes.ErrPermissionDenied) { // to read the marks; or the queue, which List tells
+	if errors.Is(err, rpctypes.ErrPermissionDenied) { // to read the successor keys; or the queue, which List tells
 		kvs, rev, err := q.List(ctx)
 		return q.rank(kvs, nil), rev, err
 	}
@@ -35,27 +34,12 @@ func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, erro
 	return q.rank(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs), resp.Header.Revision, nil
 }
 
-// rank orders a queue that is ordered by age. The one that the oldest mark names is to lead
-// next, then the one of the next mark.
-func (q *Queue) rank(all, marks []*mvccpb.KeyValue) []*mvccpb.KeyValue {
-	entries := make(map[string]*mvccpb.KeyValue, len(all))
-	for _, kv := range all {
-		entries[string(kv.Key)] = kv
+// rank brings a queue that is ordered by age into the order in which its candidates are to lead.
+func (q *Queue) rank(all, successors []*mvccpb.KeyValue) []*mvccpb.KeyValue {
+	candidates, _ := q.candidates(all, successors)
+	ranked := make([]*mvccpb.KeyValue, 0, len(all))
+	for _, i := range admission.Order(candidates) {
+		ranked = append(ranked, all[i])
 	}
-	slices.SortFunc(marks, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
-	place := map[string]int{} // of those who have a mark, before all that have none
-	for i, by := range marks {
-		if of := q.marked(entries, by); of != nil && place[string(of.Key)] == 0 {
-			place[string(of.Key)] = i - len(marks)
-		}
-	}
-	if len(all) > 1 {
-		slices.SortStableFunc(all[1:], func(a, b *mvccpb.KeyValue) int {
-			return cmp.Or(
-				cmp.Compare(place[string(a.Key)], place[string(b.Key)]),
-				cmp.Compare(wire.Priority(string(b.Key)), wire.Priority(string(a.Key))),
-			)
-		})
-	}
-	return all
+	return ranked
 }

@@ -132,7 +132,11 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 	}
 	q.rebase(older.Kvs, e, value)
 	e.older = len(older.Kvs)
-	e.ahead, err = q.ahead(e, older.Kvs, value)
+	var own *mvccpb.KeyValue
+	if e.rule != nil {
+		own = e.kv(value)
+	}
+	e.ahead, err = e.blocker(own, older.Kvs)
 	e.first = e.ahead == nil && err == nil
 	return err
 }
@@ -161,14 +165,6 @@ func (q *Queue) key(w Want) string {
 		q.last.of, q.last.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
 	}
 	return q.last.key
-}
-
-// ahead is who keeps a new entry from going in, among all older ones.
-func (q *Queue) ahead(e *Entry, older []*mvccpb.KeyValue, value string) (*mvccpb.KeyValue, error) {
-	if e.rule == nil {
-		return youngest(older), nil
-	}
-	return e.blocker(e.kv(value), older)
 }
 
 // kv is the entry's key as it stood when it was written.

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -38,20 +39,13 @@ func (s *Queues) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []st
 	return all, err
 }
 
-// Becomes tells whether an entry may be rewritten for what is wanted, and keeps its place. What
-// shares, or counts, must not become something else, as others may have gone in beside it;
-// except that a reader may take back that it is becoming a writer.
+// Becomes tells whether an entry with a value may be rewritten to another value and keeps its place.
 func Becomes(value []byte, wanted string) bool {
-	was, wants := wire.Wants(value), wire.Wants([]byte(wanted))
-	return was.Mode == wire.Exclusive || was.Mode == wants.Mode && was.Permits == wants.Permits ||
-		was.Mode == wire.Upgrading && wants.Mode == wire.Shared
+	return admission.Becomes(wire.Wants(value), wire.Wants([]byte(wanted)))
 }
 
-// Blocked tells whether any of these entries keeps e from going in. value is that of e.
+// Blocked tells whether any of these entries blocks e. value is that of e.
 func (e *Entry) Blocked(value string, others []*mvccpb.KeyValue) bool {
-	if e.rule == nil {
-		return slices.ContainsFunc(others, func(o *mvccpb.KeyValue) bool { return o.CreateRevision < e.CreateRevision })
-	}
 	blocker, err := e.blocker(e.kv(value), others)
 	return blocker != nil || err != nil
 }

@@ -87,25 +87,12 @@ func (m *mirror) first() *mvccpb.KeyValue {
 	return first
 }
 
-// blocker is who keeps an entry from going in; nil for nobody.
+// blocker is the entry that blocks another one; nil if that is admitted.
 func (m *mirror) blocker(e *Entry) (*mvccpb.KeyValue, error) {
-	if e.rule == nil {
-		return m.ahead(e.CreateRevision), nil
-	}
-	all := make([]*mvccpb.KeyValue, 0, len(m.entries))
+	var few [fewEntries]*mvccpb.KeyValue
+	all := few[:0]
 	for _, kv := range m.entries {
 		all = append(all, kv)
 	}
 	return e.blocker(m.entries[e.Key], all)
-}
-
-// ahead is the youngest entry that is older than that; nil for none.
-func (m *mirror) ahead(createRevision int64) *mvccpb.KeyValue {
-	var ahead *mvccpb.KeyValue
-	for _, kv := range m.entries {
-		if kv.CreateRevision < createRevision && (ahead == nil || kv.CreateRevision > ahead.CreateRevision) {
-			ahead = kv
-		}
-	}
-	return ahead
 }

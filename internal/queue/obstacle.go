@@ -2,6 +2,8 @@ package queue
 
 import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/etcdlock/etcdlock/internal/admission"
 )
 
 // Obstacle is an entry that is in the way of another one, as far as it was read for other reasons:
@@ -45,20 +47,17 @@ func (e *Entry) KV() *mvccpb.KeyValue {
 	return e.kv(value)
 }
 
-// obstacle is the entry to be named as in the way of e, of all those in a view: next is the one
-// that keeps it from going in. A reader names that one, as older readers are in nobody's way.
+// obstacle is the entry to be named as in the way of e, of all those in a view: next is the youngest
+// that blocks it. A reader names that one, as older readers do not block it.
 func (v *view) obstacle(e *Entry, next *mvccpb.KeyValue) Obstacle {
-	if first := v.first(); first != nil && first.CreateRevision < e.CreateRevision && e.waitsForAll() {
+	if first := v.first(); first != nil && first.CreateRevision < e.CreateRevision && admission.BlockedByEachOlder(e.rule.mode()) {
 		return Obstacle{KV: first, Whole: !v.keys, Holds: true}
 	}
 	return Obstacle{KV: next, Whole: !v.keys}
 }
 
-// waitsForAll tells whether each older entry is in the way, so that the oldest one may be named.
-func (e *Entry) waitsForAll() bool { return e.rule == nil || e.rule.any && !e.rule.younger }
-
-// refusedBy is the error of who does not wait, and has found others; blocker is one that keeps it
-// from going in. all says that these are all the entries there are.
+// refusedBy is the error of a try that has found others; blocker is one that blocks it. all says that
+// these are all the entries there are.
 func (q *Queue) refusedBy(e *Entry, blocker *mvccpb.KeyValue, others []*mvccpb.KeyValue, all bool) error {
 	for _, kv := range others {
 		if err := q.nested(kv, nil); err != nil {
@@ -69,9 +68,9 @@ func (q *Queue) refusedBy(e *Entry, blocker *mvccpb.KeyValue, others []*mvccpb.K
 	if !all {
 		return taken // which of them holds is not known
 	}
-	for _, c := range Contenders(others) {
+	for _, c := range Contenders(q.name, others) {
 		holds := len(c.Ahead) == 0
-		if e.waitsForAll() && holds || same(c.KeyValue, blocker) {
+		if admission.BlockedByEachOlder(e.rule.mode()) && holds || same(c.KeyValue, blocker) {
 			taken.Obstacle = Obstacle{KV: c.KeyValue, Whole: true, Holds: holds}
 			break
 		}

@@ -4,82 +4,90 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
+	"maps"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Among candidates, one may be preferred to those who are ahead of it: for its priority, or
-// because a leader has handed over to it. Then those ahead step behind it, each when it would
-// be its turn. Nobody passes an older entry for that, so it decides only about who is
-// next, never about whether two lead: those who know nothing of it lead when it is their
-// turn, and the preferred one after them.
+// Among candidates, one may be preferred to those who are ahead of it, see package admission. Then
+// those ahead step behind it, each when it would be its turn. No candidate passes an older entry
+// for that, so it decides only about who is next, never about whether two lead.
 
 // ErrNoTarget: the candidate to hand over to is not there any more.
 var ErrNoTarget = errors.New("the candidate is not there any more")
 
-// mark is the value of the key that marks the next one. It tells only the end of that one's
-// key, as clients with different namespaces see different beginnings.
+// successor is the value of a successor key: the candidate that a leader has named. It tells only the
+// end of that candidate's key, as clients with different namespaces see different beginnings.
 //
-// It stands beside the queue, where no watch of the queue tells of it. So the transaction that
-// writes it also writes the entry that it marks, as that was: who finds an entry that was
-// written again looks for marks. One whose entry has gone counts for nothing.
-type mark struct {
+// A successor key stands beside the queue, where no watch of the queue tells of it. So the
+// transaction that writes it also writes the entry that it names, as that was: an entry that was
+// written again is why successor keys are read. One whose entry has gone counts for nothing.
+type successor struct {
 	Tail           string `json:"next"`
 	CreateRevision int64  `json:"rev"`
 }
 
-func newMark(of *mvccpb.KeyValue) string {
-	value, _ := json.Marshal(mark{wire.Tail(string(of.Key)), of.CreateRevision}) // never fails
+func newSuccessor(of *mvccpb.KeyValue) string {
+	value, _ := json.Marshal(successor{wire.Tail(string(of.Key)), of.CreateRevision}) // never fails
 	return string(value)
 }
 
-// marked is the entry that a mark names, if it is one of these; nil otherwise.
-func (q *Queue) marked(entries map[string]*mvccpb.KeyValue, by *mvccpb.KeyValue) *mvccpb.KeyValue {
-	var m mark
-	if json.Unmarshal(by.Value, &m) != nil {
-		return nil
+// candidates are the entries of an election as the rules see them, in the order of kvs, with the
+// successor keys that name them. gone are the successor keys whose entry has gone.
+func (q *Queue) candidates(kvs, successors []*mvccpb.KeyValue) (all []admission.Entry, gone []*mvccpb.KeyValue) {
+	all = make([]admission.Entry, len(kvs))
+	for i, kv := range kvs {
+		all[i] = candidate(string(kv.Key))
+		all[i].Created = kv.CreateRevision
 	}
-	of := entries[wire.WithTail(q.from, m.Tail)]
-	if of == nil || of.CreateRevision != m.CreateRevision {
-		return nil
-	}
-	return of
-}
-
-// next is the entry that the oldest mark names, of those whose entry is there; nil for none.
-func (q *Queue) next(entries map[string]*mvccpb.KeyValue, marks []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	var next *mvccpb.KeyValue
-	oldest := int64(math.MaxInt64)
-	for _, by := range marks {
-		if of := q.marked(entries, by); of != nil && by.ModRevision < oldest {
-			next, oldest = of, by.ModRevision
+	for _, by := range successors {
+		var s successor
+		if json.Unmarshal(by.Value, &s) != nil {
+			gone = append(gone, by)
+			continue
 		}
+		key := wire.WithTail(q.from, s.Tail)
+		i := slices.IndexFunc(kvs, func(kv *mvccpb.KeyValue) bool {
+			return kv.CreateRevision == s.CreateRevision && string(kv.Key) == key
+		})
+		if i < 0 {
+			gone = append(gone, by)
+			continue
+		}
+		all[i].NamedBy(by.ModRevision)
 	}
-	return next
+	return all, gone
 }
 
-// readMarks reads the marks beside the queue. A role that may not read them leads as if there
-// were none.
-func (q *Queue) readMarks(ctx context.Context) (marks []*mvccpb.KeyValue, err error) {
-	from, end := wire.Marks(q.name)
+// candidate is a candidate by what its key tells.
+func candidate(key string) (e admission.Entry) {
+	e.Priority, e.Takeover = wire.Rank(key)
+	return e
+}
+
+// readSuccessors reads the successor keys of the queue. A role that may not read them leads as if
+// there were none.
+func (q *Queue) readSuccessors(ctx context.Context) (successors []*mvccpb.KeyValue, err error) {
+	from, end := wire.SuccessorKeys(q.name)
 	_, err = q.retry(ctx, 0, func(ctx context.Context) error {
 		resp, err := q.kv.Get(ctx, from, clientv3.WithRange(end))
 		if err == nil {
-			marks = resp.Kvs
+			successors = resp.Kvs
 		}
 		return err
 	})
 	if errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return nil, nil
 	}
-	return marks, err
+	return successors, err
 }
 
 // MayLead tells whether a candidate whose turn it is shall take it: false if another one
@@ -97,43 +105,31 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 			return false, err
 		}
 	}
-	var marks []*mvccpb.KeyValue
-	if q.sawMark || m.touched() {
+	var successors []*mvccpb.KeyValue
+	if q.named || m.touched() {
 		var err error
-		if marks, err = q.readMarks(ctx); err != nil {
+		if successors, err = q.readSuccessors(ctx); err != nil {
 			return false, err
 		}
 	}
-	// Nobody marks while e may lead: a mark whose entry is not there has been left behind.
-	q.sawMark = false
-	for _, by := range marks {
-		if q.marked(m.entries, by) != nil {
-			q.sawMark = true
-		} else {
-			q.clearMark(ctx, by)
-		}
+	kvs := slices.Collect(maps.Values(m.entries))
+	all, gone := q.candidates(kvs, successors)
+	// Nobody names a successor while e may lead: one whose entry is not there has been left behind.
+	q.named = len(gone) < len(successors)
+	for _, by := range gone {
+		q.clearSuccessor(ctx, by)
 	}
-	if next := q.next(m.entries, marks); next != nil {
-		return string(next.Key) == e.Key, nil
+	own := candidate(e.Key)
+	if i := slices.IndexFunc(kvs, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == e.Key }); i >= 0 {
+		own = all[i]
 	}
-	return !m.higher(e), nil
+	return admission.MayLead(own, all), nil
 }
 
-// touched tells whether any entry was written again since it came, as one that is marked is.
+// touched tells whether any entry was written again since it came, as one that is named is.
 func (m *mirror) touched() bool {
 	for _, kv := range m.entries {
 		if kv.ModRevision > kv.CreateRevision {
-			return true
-		}
-	}
-	return false
-}
-
-// higher tells whether anybody has a higher priority than e.
-func (m *mirror) higher(e *Entry) bool {
-	own := wire.Priority(e.Key)
-	for key := range m.entries {
-		if wire.Priority(key) > own {
 			return true
 		}
 	}
@@ -176,18 +172,18 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 	return moved, unsure, err
 }
 
-// HandTo deletes our key and marks a candidate as the next, in one transaction. ErrNoTarget
+// HandTo deletes our key and names a candidate as the next leader, in one transaction. ErrNoTarget
 // when the candidate is not there, and ErrEvicted when our key is not; then nothing was done.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
 	tried := false
 	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		under := clientv3.WithLease(clientv3.LeaseID(to.Lease))
-		key, value := wire.MarkKey(q.name, clientv3.LeaseID(to.Lease)), newMark(to)
+		key, value := wire.SuccessorKey(q.name, clientv3.LeaseID(to.Lease)), newSuccessor(to)
 		then := []clientv3.Op{
 			clientv3.OpDelete(e.Key), clientv3.OpPut(key, value, under),
-			clientv3.OpPut(string(to.Key), string(to.Value), under), // as it is, see mark
+			clientv3.OpPut(string(to.Key), string(to.Value), under), // as it is, see successor
 		}
-		if own := wire.MarkKey(q.name, e.Lease); own != key {
+		if own := wire.SuccessorKey(q.name, e.Lease); own != key {
 			then = append(then, clientv3.OpDelete(own))
 		}
 		resp, err := q.writer.Commit(ctx, etcdkv.Txn{
@@ -203,12 +199,12 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 			tried = true
 			return err
 		}
-		read := func(i int) *mvccpb.KeyValue { return youngest(resp.Responses[i].GetResponseRange().Kvs) }
-		own, target, marked := read(0), read(1), read(2)
+		read := func(i int) *mvccpb.KeyValue { return only(resp.Responses[i].GetResponseRange().Kvs) }
+		own, target, named := read(0), read(1), read(2)
 		stands, there := own != nil && own.CreateRevision == e.CreateRevision, target != nil && same(target, to)
 		switch {
-		case !stands && tried && (!there || marked != nil && string(marked.Value) == value):
-			return nil // by an earlier try of ours, whose answer was lost: it waits or leads by the mark, or has gone
+		case !stands && tried && (!there || named != nil && string(named.Value) == value):
+			return nil // by an earlier try of ours, whose answer was lost: the candidate waits, leads, or has gone
 		case !stands:
 			return lockerr.ErrEvicted
 		case !there:
@@ -220,13 +216,13 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 	return err
 }
 
-// mayBeMarked is false for one that found nobody when it came, as only who leads marks, and one
-// who waits. A key that was adopted, for whatever, may have been a candidate's.
-func (e *Entry) mayBeMarked() bool { return e.candidate && !e.first || e.touched.Load() }
+// mayBeNamed is false for a candidate that found nobody when it came, as only a leader names a
+// successor, and one that waits. A key that was adopted may have been a candidate's.
+func (e *Entry) mayBeNamed() bool { return e.candidate && !e.first || e.touched.Load() }
 
-// leaveMarked deletes the key of a candidate, and the mark that it may have. Whether there may
-// be one the deletion tells: so who was never marked needs no permission beside the queue.
-func (q *Queue) leaveMarked(ctx context.Context, e *Entry) (deleted bool, err error) {
+// leaveNamed deletes the key of a candidate, and the successor key that may name it. The deletion tells
+// whether there may be one: so a candidate that was never named needs no permission beside the queue.
+func (q *Queue) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err error) {
 	resp, err := q.writer.Commit(ctx, etcdkv.Txn{
 		Name: q.name, If: []clientv3.Cmp{e.Guard()}, Then: []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())},
 	})
@@ -235,16 +231,16 @@ func (q *Queue) leaveMarked(ctx context.Context, e *Entry) (deleted bool, err er
 	}
 	for _, was := range resp.Responses[0].GetResponseDeleteRange().PrevKvs {
 		if e.touched.Load() || was.ModRevision > e.modRevision.Load() {
-			key := wire.MarkKey(q.name, e.Lease)
-			q.tryTxn(ctx, clientv3.Compare(clientv3.Value(key), "=", newMark(was)), clientv3.OpDelete(key))
+			key := wire.SuccessorKey(q.name, e.Lease)
+			q.tryTxn(ctx, clientv3.Compare(clientv3.Value(key), "=", newSuccessor(was)), clientv3.OpDelete(key))
 		}
 	}
 	return true, nil
 }
 
-// clearMark deletes a mark if the candidate that it marks is not there: one of another
-// library, or one that could not take it along.
-func (q *Queue) clearMark(ctx context.Context, by *mvccpb.KeyValue) {
+// clearSuccessor deletes a successor key whose candidate is not there: one of another library, or one
+// that could not take the key along.
+func (q *Queue) clearSuccessor(ctx context.Context, by *mvccpb.KeyValue) {
 	q.tryTxn(ctx, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))
 }
 

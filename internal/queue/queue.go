@@ -42,7 +42,7 @@ type Queue struct {
 	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
 	surprised bool         // it was guessed to be empty, and is not
 	timeline  int          // that of all above, see renew
-	sawMark   bool         // a candidate was marked when that was last looked at; see MayLead
+	named     bool         // a successor key named a candidate when they were last read; see MayLead
 	peeks     struct {     // what was read then, by the write that entered
 		limit int64
 		op    clientv3.Op
@@ -76,7 +76,7 @@ type Entry struct {
 
 	// modRevision is that of the last write of the key that we know of.
 	modRevision atomic.Int64
-	touched     atomic.Bool // another client has written the key, see mark
+	touched     atomic.Bool // another client has written the key, see successor
 
 	// first says that nobody older was there at CreateRevision, and so never will
 	// be: the transaction that wrote the key saw it.
@@ -205,8 +205,8 @@ func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err erro
 }
 
 func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
-	if e.mayBeMarked() {
-		return q.leaveMarked(ctx, e)
+	if e.mayBeNamed() {
+		return q.leaveNamed(ctx, e)
 	}
 	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: &etcdkv.Compact{
 		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
@@ -250,12 +250,10 @@ func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	return otherwise
 }
 
-func youngest(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	var y *mvccpb.KeyValue
-	for _, kv := range kvs {
-		if y == nil || kv.CreateRevision > y.CreateRevision {
-			y = kv
-		}
+// only is the key that a read of at most one key has found; nil for none.
+func only(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	if len(kvs) == 0 {
+		return nil
 	}
-	return y
+	return kvs[0]
 }

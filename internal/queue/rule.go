@@ -1,34 +1,35 @@
 package queue
 
 import (
-	"errors"
-	"fmt"
-	"math"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Rule says when an entry may go in beside others. The rule of those without one is the
-// plain one: when no older entry is left.
+// Rule is the rule by which an entry waits for others; nil is that of an exclusive entry. The rules
+// are in package admission. What is here reads entries for them.
 //
-// What a rule says must stay true once it is, but for the changes of values that it
-// allows for itself, whatever enters later: it is looked at once, and then stands for as
-// long as the entry does.
+// An entry that was found to be admitted is not looked at again. Its hold lasts for as long as the
+// entry stands.
 type Rule struct {
-	// Blocker returns the youngest entry that keeps own from going in, nil if none does.
-	// An error is that it never will.
-	Blocker func(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error)
+	wants wire.Mode
+	side  *Side // what the value of the entry depends on beside the queue; nil if on nothing
+}
 
-	// younger says that younger entries too may keep it from going in.
-	younger bool
-	// any says that any entry's leaving may let it in, not only that of the blocker.
-	any bool
+// Shared is the rule of a reader.
+func Shared() *Rule { return &Rule{wants: wire.Shared} }
 
-	// side is what the value of the entry depends on beside the queue; nil if on nothing.
-	side *Side
+// Permits is the rule of a semaphore. side is the key where an order to change its limit stands.
+func Permits(side *Side) *Rule { return &Rule{wants: wire.Counted, side: side} }
+
+// mode is the mode of the entries of a rule.
+func (r *Rule) mode() wire.Mode {
+	if r == nil {
+		return wire.Exclusive
+	}
+	return r.wants
 }
 
 // Side is a key beside a queue on which the value of an entry depends. The value is only
@@ -41,120 +42,6 @@ type Side struct {
 	// Heed takes note of the key as it is, nil for none, and returns the value that the entry
 	// is to have.
 	Heed func(*mvccpb.KeyValue) (value string)
-}
-
-// Shared is the rule of a reader: no older entry that does not share. A reader that is
-// becoming a writer does, with those that came before its bound.
-func Shared() *Rule {
-	return &Rule{Blocker: func(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-		var blocker *mvccpb.KeyValue
-		for _, o := range others {
-			if o.CreateRevision < own.CreateRevision && !letsRead(o, own.CreateRevision) {
-				blocker = younger(blocker, o)
-			}
-		}
-		return blocker, nil
-	}}
-}
-
-// letsRead tells whether an older entry lets one read that came at createRevision.
-func letsRead(older *mvccpb.KeyValue, createRevision int64) bool {
-	switch h := wire.Wants(older.Value); h.Mode {
-	case wire.Shared:
-		return true
-	case wire.Upgrading:
-		return createRevision < boundOf(older, h)
-	default:
-		return false
-	}
-}
-
-func boundOf(kv *mvccpb.KeyValue, h wire.Holder) int64 {
-	if h.Bound > 0 {
-		return h.Bound
-	}
-	return kv.ModRevision
-}
-
-// sole is the rule of a reader that is becoming a writer: no other entry is left from
-// before its bound.
-func sole() *Rule {
-	return &Rule{younger: true, Blocker: func(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-		var blocker *mvccpb.KeyValue
-		wants := wire.Wants(own.Value)
-		if wants.Mode != wire.Upgrading {
-			return nil, ErrOverwritten
-		}
-		bound := boundOf(own, wants)
-		for _, o := range others {
-			if o.CreateRevision < bound {
-				blocker = younger(blocker, o)
-			}
-		}
-		return blocker, nil
-	}, any: true}
-}
-
-// LimitError says that two entries of one queue do not agree about its limit.
-type LimitError struct{ Theirs, Ours int }
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("the limit is %d for who is here already, and %d for this one", e.Theirs, e.Ours)
-}
-
-// ErrTooMuch: more permits are wanted than there are.
-var ErrTooMuch = errors.New("more permits than the limit")
-
-// Permits is the rule of a semaphore: what all older entries want, those that wait
-// included, and what this one does, is no more than the limit. So a large one that waits
-// is not passed by small ones that come later.
-//
-// The limit is the smallest of which the entries say that it was changed by order, or
-// else the one that all agree on. side is the key where such an order stands.
-func Permits(side *Side) *Rule {
-	return &Rule{any: true, side: side, Blocker: permitsBlocker}
-}
-
-func permitsBlocker(own *mvccpb.KeyValue, others []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-	mine := wire.Wants(own.Value)
-	if mine.Mode != wire.Counted {
-		return nil, ErrOverwritten
-	}
-	limit, wanted, alone := mine.Limit, mine.Permits, false
-	var last *mvccpb.KeyValue
-	for _, o := range others {
-		if o.CreateRevision > own.CreateRevision {
-			continue
-		}
-		last = younger(last, o)
-		theirs := wire.Wants(o.Value)
-		if theirs.Mode != wire.Counted {
-			alone = true // it wants everything, or to share it with its like
-			continue
-		}
-		if theirs.Limit != mine.Limit && !theirs.Ordered && !mine.Ordered {
-			return nil, &LimitError{Theirs: theirs.Limit, Ours: mine.Limit}
-		}
-		limit = min(limit, theirs.Limit)
-		wanted = sum(wanted, theirs.Permits)
-	}
-	switch {
-	case mine.Permits > mine.Limit:
-		return nil, fmt.Errorf("%w: %d of %d", ErrTooMuch, mine.Permits, mine.Limit)
-	case alone || wanted > limit:
-		return last, nil
-	default:
-		return nil, nil
-	}
-}
-
-// sum adds what two want, neither of which is negative. A key may say any number: one that
-// is too large must not come out as none.
-func sum(a, b int) int {
-	if a > math.MaxInt-b {
-		return math.MaxInt
-	}
-	return a + b
 }
 
 // read is what a transaction reads that was refused, for heed.
@@ -177,7 +64,7 @@ func (s *Side) asKnown() []clientv3.Cmp {
 // changes the value accordingly.
 func (w *Want) heed(refused *clientv3.TxnResponse) {
 	if side := w.Rule.beside(); side != nil {
-		w.Value = side.Heed(youngest(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
+		w.Value = side.Heed(only(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
 	}
 }
 
@@ -189,48 +76,72 @@ func (r *Rule) beside() *Side {
 	return r.side
 }
 
-// anyOf tells whether any entry's leaving may matter, so that all of them are watched.
-func (r *Rule) anyOf() bool { return r != nil && r.any }
+// watchesAll tells whether a waiter watches the whole queue, however long that is.
+func (r *Rule) watchesAll() bool {
+	return admission.AnyMayAdmit(r.mode()) || admission.BlockedByYounger(r.mode())
+}
 
-// filter is what need not be heard of the one ahead: for the plain rule, what it writes.
+// filter is what a watch on the blocker need not report: for an exclusive entry, writes.
 func (r *Rule) filter() []clientv3.OpOption {
-	if r == nil {
+	if admission.ByAgeAlone(r.mode()) {
 		return []clientv3.OpOption{clientv3.WithFilterPut()}
 	}
 	return nil
 }
 
-func younger(a, b *mvccpb.KeyValue) *mvccpb.KeyValue {
-	if a == nil || b.CreateRevision > a.CreateRevision {
-		return b
-	}
-	return a
-}
+// fewEntries is how many entries are looked at without an allocation: those of a view.
+const fewEntries = 8
 
-// blocker is the entry that keeps e from going in; nil if none does. own is e's key, and
-// all are the entries of the queue, at one revision, with or without own.
+// blocker is the entry that blocks e; nil if e is admitted. own is the key of e, and all are the
+// entries of the queue at one revision, with or without own. For an exclusive entry own may be nil,
+// and no value need have been read.
 func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-	others := make([]*mvccpb.KeyValue, 0, len(all))
-	for _, kv := range all {
-		if string(kv.Key) != e.Key {
-			others = append(others, kv)
+	name, _ := wire.NameOf(e.Key)
+	mine, err := e.asRuled(name, own)
+	if err != nil {
+		return nil, err
+	}
+	var few [fewEntries]admission.Entry
+	others := few[:0]
+	if len(all) > fewEntries {
+		others = make([]admission.Entry, 0, len(all))
+	}
+	if admission.ByAgeAlone(mine.Mode) {
+		for _, kv := range all {
+			others = append(others, admission.Entry{Created: kv.CreateRevision})
+		}
+	} else {
+		for _, kv := range all {
+			others = append(others, contends(name, kv, wire.Wants(kv.Value)))
 		}
 	}
-	blocker, err := e.rule.Blocker(own, others)
-	if blocker == nil && err == nil {
-		blocker = e.nested(others)
+	i, err := admission.Blocker(mine, others)
+	if i == admission.None || err != nil {
+		return nil, err
 	}
-	return blocker, err
+	return all[i], nil
 }
 
-// nested is an older entry that shows that another name lies inside this one; nil if there
-// is none. Nobody goes in past it, whatever it wants.
-func (e *Entry) nested(others []*mvccpb.KeyValue) *mvccpb.KeyValue {
-	name, _ := wire.NameOf(e.Key)
-	for _, o := range others {
-		if _, nested := wire.Nested(name, string(o.Key)); nested && o.CreateRevision < e.CreateRevision {
-			return o
-		}
+// asRuled is e by its own rule. For permits and for an upgrade the value in etcd decides, which other
+// sessions may have changed.
+func (e *Entry) asRuled(name string, own *mvccpb.KeyValue) (admission.Entry, error) {
+	mode := e.rule.mode()
+	if mode == wire.Exclusive || mode == wire.Shared {
+		return admission.Entry{Created: e.CreateRevision, Mode: mode}, nil
 	}
-	return nil
+	mine := contends(name, own, wire.Wants(own.Value))
+	if mine.Mode != mode {
+		return mine, ErrOverwritten
+	}
+	return mine, nil
+}
+
+// contends is a key in the queue of a name as the rules see it, by what its value asks for.
+func contends(name string, kv *mvccpb.KeyValue, wants wire.Holder) admission.Entry {
+	_, nested := wire.Nested(name, string(kv.Key))
+	return admission.Entry{
+		Created: kv.CreateRevision, Modified: kv.ModRevision,
+		Mode: wants.Mode, Bound: wants.Bound, Permits: wants.Permits, Limit: wants.Limit, Ordered: wants.Ordered,
+		Nested: nested,
+	}
 }

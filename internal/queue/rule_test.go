@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,14 +12,30 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
+// Whose turn it is is asked for each change in the queue.
+func TestALookAtAViewDoesNotAllocate(t *testing.T) {
+	m := &mirror{entries: map[string]*mvccpb.KeyValue{}}
+	for i := range fewEntries {
+		key := fmt.Sprintf("q/%x", i)
+		m.entries[key] = &mvccpb.KeyValue{Key: []byte(key), Value: []byte("v"), CreateRevision: int64(1 + i)}
+	}
+	e := newEntry("q/5", Want{}, 6)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		blocker, err := m.blocker(e)
+		if err != nil || blocker.CreateRevision != 5 {
+			t.Fatal(blocker, err)
+		}
+	}))
+}
+
 // An entry for permits that another client has written over says so, and not that its limit is
 // another one.
 func TestAnEntryThatWasOverwritten(t *testing.T) {
 	permits := wire.Holder{PID: 1, Since: time.Now(), Mode: wire.Counted, Permits: 1, Limit: 5}
 	other := &mvccpb.KeyValue{Key: []byte("q/1"), Value: []byte(permits.Encode()), CreateRevision: 1}
 	own := &mvccpb.KeyValue{Key: []byte("q/2"), Value: []byte("something else"), CreateRevision: 2}
-	for _, rule := range []*Rule{Permits(nil), sole()} {
-		e := newEntry("q/2", Want{Rule: rule}, 2)
+	for _, wants := range []wire.Mode{wire.Counted, wire.Upgrading} {
+		e := newEntry("q/2", Want{Rule: &Rule{wants: wants}}, 2)
 		_, err := e.blocker(own, []*mvccpb.KeyValue{other, own})
 		require.ErrorIs(t, err, ErrOverwritten)
 	}

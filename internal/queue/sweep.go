@@ -40,7 +40,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	}
 	var deletes []clientv3.Op
 	var found []*Swept
-	var marks []clientv3.Op // of candidates that were named by a Transfer
+	var successors []clientv3.Op // successor keys that name candidates which are deleted
 	for i := range all {
 		k, own := &all[i], resp.Responses[i].GetResponseRange().Kvs
 		if len(own) == 0 {
@@ -50,9 +50,9 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 		deletes = append(deletes, clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(k.Key), "=", own[0].ModRevision)}, ops, nil))
 		found = append(found, k)
 		if p, ok := wire.ParseKey(k.Key); ok && own[0].ModRevision > own[0].CreateRevision {
-			mark := wire.MarkKey(p.Name, p.Lease)
-			marks = append(marks, clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.Value(mark), "=", newMark(own[0]))},
-				[]clientv3.Op{clientv3.OpDelete(mark)}, nil))
+			key := wire.SuccessorKey(p.Name, p.Lease)
+			successors = append(successors, clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", newSuccessor(own[0]))},
+				[]clientv3.Op{clientv3.OpDelete(key)}, nil))
 		}
 	}
 	if len(found) == 0 {
@@ -68,8 +68,8 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 			err = errAgain // another session has restated it
 		}
 	}
-	if len(marks) > 0 { // which do no harm if they stay
-		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: marks, Alone: true})
+	if len(successors) > 0 { // which do no harm if they stay
+		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: successors, Alone: true})
 	}
 	return err
 }

@@ -2,32 +2,20 @@ package queue
 
 import (
 	"context"
-	"errors"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// ErrUpgrading: another reader is becoming a writer already.
-var ErrUpgrading = errors.New("another reader is being upgraded")
-
-// Upgrade marks the entry of a reader that is in as becoming a writer, and returns the entry by
-// which that is awaited; ErrUpgrading when another one is ahead with that, and then the mark
-// is to be taken back. value is what the key is to say, with its bound.
-//
-// Those that are in beside it, or may be without knowing yet, are the readers in front of
-// the first writer. So the bound of the mark is that writer, and with none the mark itself:
-// who came before it is let in, and waited for; who comes after it waits. The mark is
-// written first, without a bound, so that nobody else comes in from then on; then the bound,
-// while that writer still stands. So for each entry there is one answer at whichever
-// revision it looks, and no two wait for each other.
-//
-// Of two marks the older one counts, or the one that has a bound already, which was found
-// to be the older one.
+// Upgrade writes that a reader that holds is becoming a writer, and returns the entry by which that is
+// awaited; admission.ErrUpgrading when another reader is ahead, and then the intent is to be taken
+// back. value is what the key is to say, with its bound. For the two writes and their order see
+// [admission.NextUpgradeStep]; the bound is written only while the writer that it names still stands.
 func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) string) (*Entry, error) {
 	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		cmps, put := []clientv3.Cmp{}, value(0)
@@ -41,14 +29,14 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 			if err != nil {
 				return err
 			}
-			m, err := e.marked(resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs)
+			step, writer, err := e.nextUpgradeStep(resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs)
 			switch {
-			case err != nil || m.done:
+			case err != nil || step == admission.AwaitAdmission:
 				return err
-			case m.writer != nil:
-				cmps = []clientv3.Cmp{created(string(m.writer.Key), m.writer.CreateRevision)}
-				put = value(m.writer.CreateRevision)
-			default: // not ours any more, or not yet
+			case step == admission.WriteBound:
+				cmps = []clientv3.Cmp{created(string(writer.Key), writer.CreateRevision)}
+				put = value(writer.CreateRevision)
+			default: // another client has written the key, or the write is yet to be made
 				cmps, put = nil, value(0)
 			}
 		}
@@ -56,51 +44,36 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 	if err != nil {
 		return nil, err
 	}
-	marked := newEntry(e.Key, Want{Lease: e.Lease, Rule: sole()}, e.CreateRevision)
-	marked.wrote(e.modRevision.Load())
-	return marked, nil
+	upgrading := newEntry(e.Key, Want{Lease: e.Lease, Rule: &Rule{wants: wire.Upgrading}}, e.CreateRevision)
+	upgrading.wrote(e.modRevision.Load())
+	return upgrading, nil
 }
 
-// marking is how far the mark of an entry has come.
-type marking struct {
-	writer *mvccpb.KeyValue // who is to be its bound
-	done   bool
-}
-
-// marked reads that from the whole queue.
-func (e *Entry) marked(all []*mvccpb.KeyValue) (m marking, err error) {
-	var own *mvccpb.KeyValue
-	for _, kv := range all {
+// nextUpgradeStep is the next step of an upgrade, by the whole queue; writer is the one that is to be
+// its bound.
+func (e *Entry) nextUpgradeStep(all []*mvccpb.KeyValue) (step admission.UpgradeStep, writer *mvccpb.KeyValue, err error) {
+	name, _ := wire.NameOf(e.Key)
+	var own *admission.Entry
+	entries := make([]admission.Entry, len(all))
+	for i, kv := range all {
+		entries[i] = contends(name, kv, wire.Wants(kv.Value))
 		if string(kv.Key) == e.Key && kv.CreateRevision == e.CreateRevision {
-			own = kv
+			own = &entries[i]
 		}
 	}
 	if own == nil {
-		return m, lockerr.ErrEvicted
+		return step, nil, lockerr.ErrEvicted
 	}
-	e.wrote(own.ModRevision)
-	mine := wire.Wants(own.Value)
-	if mine.Mode != wire.Upgrading {
-		return m, nil
+	e.wrote(own.Modified)
+	step, i, err := admission.NextUpgradeStep(*own, entries)
+	if i != admission.None {
+		writer = all[i]
 	}
-	for _, kv := range all {
-		theirs := wire.Wants(kv.Value)
-		switch {
-		case kv == own:
-		case theirs.Mode == wire.Upgrading:
-			if mine.Bound == 0 && (theirs.Bound > 0 || kv.ModRevision < own.ModRevision) {
-				return m, ErrUpgrading
-			}
-		case theirs.Mode != wire.Shared && kv.CreateRevision < own.ModRevision && (m.writer == nil || kv.CreateRevision < m.writer.CreateRevision):
-			m.writer = kv
-		}
-	}
-	m.done = mine.Bound > 0 || m.writer == nil
-	return m, nil
+	return step, writer, err
 }
 
-// NoneWaits reads whether nobody waits behind an entry but to read beside it, and nobody at
-// all becomes a writer; ErrEvicted when the entry does not stand.
+// NoneWaits reads whether all other entries are readers, of which none is becoming a writer;
+// ErrEvicted when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
 	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
@@ -111,11 +84,11 @@ func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) 
 		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
 			return lockerr.ErrEvicted
 		}
-		none = true
+		entries := make([]admission.Entry, 0, len(resp.Responses[1].GetResponseRange().Kvs))
 		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-			mode := wire.Wants(kv.Value).Mode
-			none = none && (mode == wire.Shared || string(kv.Key) == e.Key)
+			entries = append(entries, contends(q.name, kv, wire.Wants(kv.Value)))
 		}
+		none = admission.OnlyReaders(admission.Entry{Created: e.CreateRevision}, entries)
 		return nil
 	})
 	return none, err

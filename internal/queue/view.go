@@ -228,7 +228,7 @@ func (q *Queue) awaitInView(ctx context.Context, e *Entry) (int64, error) {
 				}
 				seen = next
 			}
-			if q.crowded(len(q.view.entries)) && !e.rule.anyOf() {
+			if q.crowded(len(q.view.entries)) && !e.rule.watchesAll() {
 				q.closeView()
 				return 0, errCrowd
 			}

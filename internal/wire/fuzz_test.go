@@ -59,7 +59,7 @@ func FuzzParseKey(f *testing.F) {
 		for _, slot := range slots {
 			f.Add(SlotKey(name, 0x1f, slot), name, int64(0x694d8f2a6c1b0a3f), slot.N, slot.Priority, slot.Takeover)
 		}
-		f.Add(MarkKey(name, 0x1f), name, int64(-1), 0, 0, false) // which is none of a queue
+		f.Add(SuccessorKey(name, 0x1f), name, int64(-1), 0, 0, false) // which is none of a queue
 	}
 	f.Fuzz(func(t *testing.T, key, name string, lease int64, n, priority int, takeover bool) {
 		if p, ok := ParseKey(key); ok {
@@ -72,7 +72,7 @@ func FuzzParseKey(f *testing.F) {
 		p, ok := ParseKey(SlotKey(name, clientv3.LeaseID(lease), slot))
 		require.True(t, ok)
 		require.Equal(t, Parsed{Name: name, Lease: clientv3.LeaseID(lease), Slot: slot}, p)
-		_, ok = ParseKey(MarkKey(name, clientv3.LeaseID(lease)))
+		_, ok = ParseKey(SuccessorKey(name, clientv3.LeaseID(lease)))
 		require.False(t, ok)
 	})
 }

@@ -53,13 +53,13 @@ func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
 	return key
 }
 
-// MarkKey is the key of the mark that the candidate of a lease is to lead next. It stands
+// SuccessorKey is the key that names the candidate of a lease as the next leader. It stands
 // beside the queue: in the queue a candidate of another library would wait for it, and name
 // it as the leader.
-func MarkKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "next"), lease) }
+func SuccessorKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "next"), lease) }
 
-// Marks is the range of all marks beside the queue of a name.
-func Marks(name string) (from, end string) { return Range(Side(name, "next")) }
+// SuccessorKeys is the range of all successor keys beside the queue of a name.
+func SuccessorKeys(name string) (from, end string) { return Range(Side(name, "next")) }
 
 // Parsed is what a key of a queue tells.
 type Parsed struct {

@@ -133,12 +133,12 @@ func TestAKeyIsReadBackAsItWasPrinted(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, Parsed{Name: name, Lease: 0x1f, Slot: slot}, p)
 		}
-		_, ok := ParseKey(MarkKey(name, 0x1f))
+		_, ok := ParseKey(SuccessorKey(name, 0x1f))
 		require.False(t, ok, "a mark is beside the queue")
 		from, end := Range(name)
-		require.False(t, from <= MarkKey(name, 0x1f) && MarkKey(name, 0x1f) < end)
-		from, end = Marks(name)
-		require.True(t, from <= MarkKey(name, 0x1f) && MarkKey(name, 0x1f) < end)
+		require.False(t, from <= SuccessorKey(name, 0x1f) && SuccessorKey(name, 0x1f) < end)
+		from, end = SuccessorKeys(name)
+		require.True(t, from <= SuccessorKey(name, 0x1f) && SuccessorKey(name, 0x1f) < end)
 	}
 	for _, key := range []string{
 		"", "/", "/1f", "a", "a/", "a/1F", "a/01f", "a/+1f", "a/0x1f", "a/1g", "a/1f.", "a/1f.0", "a/1f.01", "a/1f.+1", "a/1f.-1", "a/1f.1.", "a/1f.1p",

@@ -84,7 +84,7 @@ func (q *Queue) those(hold bool) (some []Entry) {
 // New makes a queue of the keys of a name.
 func New(name string, kvs []*mvccpb.KeyValue) Queue {
 	q := Queue{Name: name, Kind: Unknown, Entries: []Entry{}}
-	for _, c := range queue.Contenders(kvs) {
+	for _, c := range queue.Contenders(name, kvs) {
 		e := newEntry(c.KeyValue)
 		e.Holds = len(c.Ahead) == 0
 		q.Entries = append(q.Entries, e)

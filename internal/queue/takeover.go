@@ -7,44 +7,37 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// rivals are those who want to take over from who leads by e.
-func (m *mirror) rivals(e *Entry) []*mvccpb.KeyValue {
-	own, _ := wire.Rank(e.Key)
-	var all []*mvccpb.KeyValue
-	for key, kv := range m.entries {
-		if priority, takeover := wire.Rank(key); takeover && priority > own {
-			all = append(all, kv)
-		}
+// leader is the entry of a candidate that leads, as the rules see it. No successor key is written
+// for it once it leads.
+func (q *Queue) leader(ctx context.Context, e *Entry) (admission.Entry, error) {
+	leader := candidate(e.Key)
+	if !e.mayBeNamed() {
+		return leader, nil
 	}
-	return all
+	successors, err := q.readSuccessors(ctx)
+	all, _ := q.candidates([]*mvccpb.KeyValue{{Key: []byte(e.Key), CreateRevision: e.CreateRevision}}, successors)
+	return all[0], err
 }
 
-// isMarked tells whether a leader was marked. Nobody marks it once it leads.
-func (q *Queue) isMarked(ctx context.Context, e *Entry) (bool, error) {
-	if !e.mayBeMarked() {
-		return false, nil
-	}
-	marks, err := q.readMarks(ctx)
-	own := map[string]*mvccpb.KeyValue{e.Key: {Key: []byte(e.Key), CreateRevision: e.CreateRevision}}
-	return q.next(own, marks) != nil, err
-}
+// checkAgain is the time after which the lease of a challenger that seemed to be dead is checked again.
+const checkAgain = 500 * time.Millisecond
 
-// lookAgain is after what time a rival is asked about again who seemed to be dead.
-const lookAgain = 500 * time.Millisecond
-
-// AwaitRival blocks until somebody waits to take over from who leads by e, has done so for
-// patience, and lives; or ctx ends, or etcd refuses. The queue must be of no other use.
-func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration,
-	lives func(context.Context, clientv3.LeaseID) bool) (rival *mvccpb.KeyValue, err error) {
+// AwaitChallenger blocks until a candidate preempts the leader with entry e, see [admission.Preempts]:
+// it has been in the queue without interruption for delay, and lives. It returns early when ctx ends
+// or etcd refuses. The queue must be of no other use.
+func (q *Queue) AwaitChallenger(ctx context.Context, e *Entry, delay time.Duration,
+	lives func(context.Context, clientv3.LeaseID) bool) (challenger *mvccpb.KeyValue, err error) {
 	defer q.Close()
-	if marked, err := q.isMarked(ctx, e); err != nil {
+	leader, err := q.leader(ctx, e)
+	if err != nil {
 		return nil, err
-	} else if marked {
-		<-ctx.Done() // the one who named this leader counts for more
+	}
+	if leader.Successor != 0 { // nothing to wait for: it is never preempted
+		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
 	resync := time.NewTicker(waitResync)
@@ -68,18 +61,21 @@ func (q *Queue) AwaitRival(ctx context.Context, e *Entry, patience time.Duration
 			failed++
 		}
 		still := make(map[int64]time.Time)
-		for _, kv := range m.rivals(e) {
+		for key, kv := range m.entries {
+			if !admission.Preempts(candidate(key), leader) {
+				continue
+			}
 			came, known := since[kv.CreateRevision]
 			if !known {
 				came = time.Now()
 			}
 			still[kv.CreateRevision] = came
-			left := patience - time.Since(came)
+			left := delay - time.Since(came)
 			if left <= 0 {
 				if lives(ctx, clientv3.LeaseID(kv.Lease)) {
 					return kv, nil
 				}
-				left = lookAgain
+				left = checkAgain
 			}
 			if wait < 0 || left < wait {
 				wait = left
