@@ -117,7 +117,7 @@ mutants: ## takes the rules out one by one, and checks that a test fails for eac
 # A failure leaves its input in testdata/fuzz, where `make test` finds it from then on.
 FUZZTIME ?= 1m
 fuzz: ## names, keys and values that are not ours: FUZZTIME for each target
-	@set -e; for dir in . internal/queue internal/wire; do \
+	@set -e; for dir in . internal/admission internal/queue internal/wire; do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$dir/*_test.go); do \
 	    echo "== $$dir: $$target"; \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s ./$$dir; \

@@ -46,7 +46,7 @@ func TestTheYoungestBlocker(t *testing.T) {
 		"permits that do not fit":                         {permits(5, 2, 5), []Entry{permits(3, 1, 5), permits(1, 3, 5)}, 3},
 		"permits behind a waiting request that is larger": {permits(5, 1, 5), []Entry{permits(1, 3, 5), permits(3, 4, 5)}, 3},
 		"permits behind a reader":                         {permits(5, 1, 5), []Entry{reader(3), permits(4, 1, 5)}, 4},
-		"the smallest ordered limit counts":               {permits(5, 1, 5), []Entry{permits(3, 1, 5), ordered(permits(1, 1, 2))}, 3},
+		"the smallest ordered limit counts":               {permits(5, 1, 5), []Entry{ordered(permits(1, 1, 2)), permits(3, 1, 5)}, 3},
 		"huge permits do not overflow":                    {permits(5, 1, wire.MostPermits), []Entry{permits(3, wire.MostPermits, wire.MostPermits), permits(4, wire.MostPermits, wire.MostPermits)}, 4},
 		"a reader of a name inside":                       {reader(5), []Entry{nested(reader(3)), reader(4)}, 3},
 		"permits of a name inside":                        {permits(5, 1, 5), []Entry{nested(permits(3, 1, 5)), permits(4, 1, 5)}, 3},

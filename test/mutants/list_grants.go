@@ -5,7 +5,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
 		edits: []edit{
-			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\nreturn 0, nil, lockerr.ErrEvicted\n}\nreturn resp.Header.Revision, youngest(resp.Kvs[1:]), nil", "return resp.Header.Revision, youngest(resp.Kvs[min(1, len(resp.Kvs)):]), nil"},
+			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\nreturn 0, nil, lockerr.ErrEvicted\n}\nreturn resp.Header.Revision, only(resp.Kvs[1:]), nil", "return resp.Header.Revision, only(resp.Kvs[min(1, len(resp.Kvs)):]), nil"},
 		},
 		tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
@@ -19,7 +19,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a key without a lease counts like any other (A15)",
 		edits: []edit{
-			{"queue.(*mirror).ahead", "if kv.CreateRevision < createRevision &&", "if kv.Lease != 0 && kv.CreateRevision < createRevision &&"},
+			{"queue.(*mirror).blocker", "all = append(all, kv)", "if kv.Lease != 0 {\nall = append(all, kv)\n}"},
 		},
 		tests: []string{"TestAStrayKeyIsWaitedForAndNamed", "FuzzForeignKeys"},
 	},
@@ -33,9 +33,9 @@ var grantMutations = []mutation{
 	{
 		takesOut: "of the older ones, the youngest is waited for",
 		edits: []edit{
-			{"queue.youngest", "kv.CreateRevision > y.CreateRevision", "kv.CreateRevision < y.CreateRevision"},
+			{"admission.Blocker", "all[i].Created > all[blocker].Created", "all[i].Created < all[blocker].Created"},
 		},
-		tests: []string{"TestInACrowdTheOneAheadIsWatchedAndOneReadFollows"},
+		tests: []string{"TestInACrowdTheOneAheadIsWatchedAndOneReadFollows", "TestTheYoungestBlocker"},
 	},
 	{
 		takesOut: "the token is the revision at which the hold began (A18)",
@@ -88,16 +88,73 @@ var grantMutations = []mutation{
 		tests: []string{"TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision"},
 	},
 	{
-		takesOut: "a candidate that finds a key written again looks for marks (E3)",
+		takesOut: "a candidate that a leader has named comes before one of a higher priority",
 		edits: []edit{
-			{"queue.(*Queue).MayLead", "if q.sawMark || m.touched() {", "if q.sawMark {"},
+			{"admission.(*Entry).before", "cmp.Compare(e.named(), o.named()), ", ""},
+		},
+		tests: []string{"TestTheOrderOfCandidates", "TestTheOldestCandidateLeadsUnlessAnotherIsPreferred"},
+	},
+	{
+		takesOut: "of several successor keys the oldest counts",
+		edits: []edit{
+			{"admission.(*Entry).NamedBy", "successorKey < e.Successor", "successorKey > e.Successor"},
+		},
+		tests: []string{"TestTheOrderOfCandidates"},
+	},
+	{
+		takesOut: "of those who wait the highest priority leads next",
+		edits: []edit{
+			{"admission.(*Entry).before", "cmp.Compare(o.Priority, e.Priority)", "0"},
+		},
+		tests: []string{"TestTheOrderOfCandidates", "TestOfThoseWhoWaitTheHighestPriorityLeadsNext"},
+	},
+	{
+		takesOut: "a candidate leads when its turn comes, and steps behind none of its equals",
+		edits: []edit{
+			{"admission.MayLead", "o.before(&oldest) < 0", "o.before(&oldest) <= 0 && o.Created != oldest.Created"},
+		},
+		tests: []string{"TestTheOldestCandidateLeadsUnlessAnotherIsPreferred"},
+	},
+	{
+		takesOut: "a priority does not disturb a leader",
+		edits: []edit{
+			{"admission.Order", "slices.SortStableFunc(order[1:],", "slices.SortStableFunc(order,"},
+		},
+		tests: []string{"TestTheOrderOfCandidates", "TestTheNextInOrderLeads"},
+	},
+	{
+		takesOut: "a leader is not preempted by an equal",
+		edits: []edit{
+			{"admission.Preempts", "challenger.Priority > leader.Priority", "challenger.Priority >= leader.Priority"},
+		},
+		tests: []string{"TestWhichCandidatePreemptsALeader"},
+	},
+	{
+		takesOut: "a candidate takes over only if it has asked for that",
+		edits: []edit{
+			{"admission.Preempts", "challenger.Takeover && ", ""},
+		},
+		tests: []string{"TestWhichCandidatePreemptsALeader"},
+	},
+	{
+		takesOut: "a leader that was named by another one is not preempted",
+		edits: []edit{
+			{"admission.Preempts", "leader.Successor == 0 && ", ""},
+			{"queue.(*Queue).AwaitChallenger", "if leader.Successor != 0 {", "if false {"},
+		},
+		tests: []string{"TestWhichCandidatePreemptsALeader", "TestALeaderByTransferMakesWayForNobody"},
+	},
+	{
+		takesOut: "a candidate that finds a key written again reads the successor keys (E3)",
+		edits: []edit{
+			{"queue.(*Queue).MayLead", "if q.named || m.touched() {", "if q.named {"},
 		},
 		tests: []string{"TestAForeignCandidateThatIsNamedLeadsOnce", "TestATransferMeetsAKeyThatIsWrittenAgain"},
 	},
 	{
-		takesOut: "a mark goes with its leader (E3)",
+		takesOut: "a successor key goes with its leader (E3)",
 		edits: []edit{
-			{"queue.(*Queue).leaveMarked", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
+			{"queue.(*Queue).leaveNamed", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
 		},
 		tests: []string{"TestAMarkGoesWithItsLeader"},
 	},

@@ -5,16 +5,16 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a reader waits for the writers ahead of it",
 		edits: []edit{
-			{"queue.Shared", "!letsRead(o, own.CreateRevision)", "!letsRead(o, own.CreateRevision) && false"},
+			{"admission.(*Entry).admitsReader", "default:\nreturn false", "default:\nreturn true"},
 		},
-		tests: []string{"TestReadersHoldTogetherAndWritersAlone"},
+		tests: []string{"TestReadersHoldTogetherAndWritersAlone", "TestTheYoungestBlocker", "TestQueuesOfAllModes"},
 	},
 	{
 		takesOut: "no more permits are granted than there are",
 		edits: []edit{
-			{"queue.permitsBlocker", "case alone || wanted > limit:", "case alone:"},
+			{"admission.(*Entry).fits", "return countedOnly && wanted <= int64(limit), disagrees", "return countedOnly, disagrees"},
 		},
-		tests: []string{"TestPermitsAreGivenAllAtOnceOrNotAtAll"},
+		tests: []string{"TestPermitsAreGivenAllAtOnceOrNotAtAll", "TestTheYoungestBlocker", "TestQueuesOfAllModes"},
 	},
 	{
 		takesOut: "a semaphore asks its rule when it has heard of another limit",
@@ -26,21 +26,21 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "an entry marked as upgrading is waited for (D5)",
 		edits: []edit{
-			{"queue.letsRead", "return createRevision < boundOf(older, h)", "return true"},
+			{"admission.(*Entry).admitsReader", "return reader.Created < e.bound()", "return true"},
 		},
-		tests: []string{"TestAnUpgradeAndTheWritersAndReadersInLine", "TestAnUpgradeWaitsForTheDowngradeBeforeIt"},
+		tests: []string{"TestAnUpgradeAndTheWritersAndReadersInLine", "TestAnUpgradeWaitsForTheDowngradeBeforeIt", "TestQueuesOfAllModes"},
 	},
 	{
 		takesOut: "an upgrade waits for all other readers",
 		edits: []edit{
-			{"queue.sole", "if o.CreateRevision < bound {", "if o.CreateRevision < bound && false {"},
+			{"admission.(*Entry).blockedBy", "return o.Created < e.bound() && o.Created != e.Created", "return false"},
 		},
 		tests: []string{"TestAnUpgradeIsGrantedWhenTheOtherReadersHaveLeft"},
 	},
 	{
 		takesOut: "of two upgrades one fails (D5)",
 		edits: []edit{
-			{"queue.(*Entry).marked", "return m, ErrUpgrading", "continue"},
+			{"admission.NextUpgradeStep", "return AnnounceIntent, None, ErrUpgrading", "continue"},
 		},
 		tests: []string{"TestOfUpgradesAtTheSameInstantOneGoesOn"},
 	},
@@ -54,14 +54,84 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "the first writer in line is the bound of an upgrade",
 		edits: []edit{
-			{"queue.(*Entry).marked", "m.done = mine.Bound > 0 || m.writer == nil", "m.done = true"},
+			{"admission.NextUpgradeStep", "if own.Bound > 0 || writer == None {", "if true {"},
 		},
 		tests: []string{"TestAnUpgradeIsGrantedWhenTheOtherReadersHaveLeft"},
 	},
 	{
+		takesOut: "the bound of an upgrade separates the readers that it waits for from those that wait for it",
+		edits: []edit{
+			{"admission.(*Entry).bound", "if e.Bound > 0 {", "if false {"},
+		},
+		tests: []string{"TestTheYoungestBlocker", "TestQueuesOfAllModes"},
+	},
+	{
+		takesOut: "the first writer in line is the bound, and not a later one",
+		edits: []edit{
+			{"admission.NextUpgradeStep", "o.Created < all[writer].Created", "o.Created > all[writer].Created"},
+		},
+		tests: []string{"TestTheStepsOfAnUpgrade"},
+	},
+	{
+		takesOut: "an intent that has a bound stands, though its last write is younger",
+		edits: []edit{
+			{"admission.NextUpgradeStep", "(o.Bound > 0 || o.Modified < own.Modified)", "o.Modified < own.Modified"},
+		},
+		tests: []string{"TestTheStepsOfAnUpgrade"},
+	},
+	{
+		takesOut: "an upgrade looks at younger entries too",
+		edits: []edit{
+			{"admission.BlockedByYounger", "return mode == wire.Upgrading", "return false"},
+		},
+		tests: []string{"TestWhatDoesNotMatter", "TestTheLineupOfALongQueueIsShort"},
+	},
+	{
+		takesOut: "whoever leaves may let permits in",
+		edits: []edit{
+			{"admission.AnyMayAdmit", "return mode == wire.Counted", "return false"},
+		},
+		tests: []string{"TestWhatDoesNotMatter"},
+	},
+	{
+		takesOut: "the oldest entry is not in the way of a reader",
+		edits: []edit{
+			{"admission.BlockedByEachOlder", "return mode == wire.Exclusive ||", "return mode == wire.Exclusive || mode == wire.Shared ||"},
+		},
+		tests: []string{"TestWhatDoesNotMatter"},
+	},
+	{
+		takesOut: "a reader is judged by the values of others",
+		edits: []edit{
+			{"admission.ByAgeAlone", "return mode == wire.Exclusive", "return mode == wire.Exclusive || mode == wire.Shared"},
+		},
+		tests: []string{"TestWhatDoesNotMatter"},
+	},
+	{
+		takesOut: "in a listing an entry that waits for all before it stands for them",
+		edits: []edit{
+			{"admission.Lineup", "if o.Mode == wire.Exclusive || o.Mode == wire.Counted && len(blockers[j]) > 0 {", "if false {"},
+		},
+		tests: []string{"TestTheLineupOfALongQueueIsShort"},
+	},
+	{
+		takesOut: "in a listing a reader does not stand for those before it",
+		edits: []edit{
+			{"admission.Lineup", "if o.Mode == wire.Exclusive || o.Mode == wire.Counted && len(blockers[j]) > 0 {", "if true {"},
+		},
+		tests: []string{"TestTheLineupOfALongQueueIsShort", "TestQueuesOfAllModes"},
+	},
+	{
+		takesOut: "the smallest limit counts",
+		edits: []edit{
+			{"admission.(*Entry).fits", "limit = min(limit, o.Limit)", "limit = o.Limit"},
+		},
+		tests: []string{"TestTheYoungestBlocker"},
+	},
+	{
 		takesOut: "readers are not joined during an upgrade",
 		edits: []edit{
-			{"queue.(*Queue).NoneWaits", "none = none && (mode == wire.Shared ||", "none = none && (mode == wire.Shared || mode == wire.Upgrading ||"},
+			{"admission.OnlyReaders", "o.Mode != wire.Shared", "o.Mode != wire.Shared && o.Mode != wire.Upgrading"},
 		},
 		tests: []string{"TestAnUpgradeDoesNotStarveBehindReaders"},
 	},
@@ -82,9 +152,9 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "an upgrade goes by a mark that stands",
 		edits: []edit{
-			{"queue.sole", "if wants.Mode != wire.Upgrading {", "if false {"},
+			{"queue.(*Entry).asRuled", "if mine.Mode != mode {", "if false {"},
 		},
-		tests: []string{"TestWhatEndsAnUpgrade"},
+		tests: []string{"TestWhatEndsAnUpgrade", "TestAnEntryThatWasOverwritten"},
 	},
 	{
 		takesOut: "a writer that was a reader has a larger token",
@@ -131,28 +201,29 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "permits that are waited for count as well",
 		edits: []edit{
-			{"queue.permitsBlocker", "wanted = sum(wanted, theirs.Permits)\n}\nswitch", "if theirs.Permits < limit {\nwanted = sum(wanted, theirs.Permits)\n}\n}\nswitch"},
+			{"admission.(*Entry).fits", "wanted += int64(o.Permits)", "if o.Permits < limit {\nwanted += int64(o.Permits)\n}"},
 		},
 		tests: []string{"TestACrowdForPermits"},
 	},
 	{
 		takesOut: "an entry is not blocked by a later one",
 		edits: []edit{
-			{"queue.permitsBlocker", "if o.CreateRevision > own.CreateRevision {", "if o.CreateRevision == own.CreateRevision {"},
+			{"admission.(*Entry).blockedBy", "older := o.Created < e.Created", "older := o.Created != e.Created"},
+			{"admission.(*Entry).fits", "case o.Created >= e.Created:", "case o.Created == e.Created:"},
 		},
-		tests: []string{"TestALargeRequestDoesNotStarveBehindSmallOnes"},
+		tests: []string{"TestALargeRequestDoesNotStarveBehindSmallOnes", "TestTheYoungestBlocker", "TestQueuesOfAllModes"},
 	},
 	{
 		takesOut: "a try that is refused names the holder",
 		edits: []edit{
-			{"queue.(*Queue).refusedBy", "if e.waitsForAll() && holds || same(c.KeyValue, blocker) {", "if same(c.KeyValue, blocker) {"},
+			{"queue.(*Queue).refusedBy", "if admission.BlockedByEachOlder(e.rule.mode()) && holds || same(c.KeyValue, blocker) {", "if same(c.KeyValue, blocker) {"},
 		},
 		tests: []string{"TestATryLockThatIsRefusedNamesTheHolderWithoutAFurtherRequest"},
 	},
 	{
 		takesOut: "two limits are told apart",
 		edits: []edit{
-			{"queue.permitsBlocker", "return nil, &LimitError{Theirs: theirs.Limit, Ours: mine.Limit}", "continue"},
+			{"admission.(*Entry).fits", "disagrees = &LimitError{Theirs: o.Limit, Ours: e.Limit}", "disagrees = nil"},
 		},
 		tests: []string{"TestTwoProcessesWithDifferentLimitsAreTold"},
 	},
@@ -173,23 +244,23 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a request for more permits than a lowered limit ends",
 		edits: []edit{
-			{"queue.permitsBlocker", "case mine.Permits > mine.Limit:", "case mine.Permits > mine.Limit && false:"},
+			{"admission.(*Entry).fits", "if disagrees == nil && e.Permits > e.Limit {", "if false {"},
 		},
 		tests: []string{"TestTheLimitIsLoweredWhileInUse"},
 	},
 	{
 		takesOut: "no reader is granted past an entry of a name inside (A14)",
 		edits: []edit{
-			{"queue.(*Entry).blocker", "if blocker == nil && err == nil {", "if false {"},
+			{"admission.(*Entry).blockedBy", "case older && o.Nested:", "case older && o.Nested && false:"},
 		},
 		tests: []string{"TestNestedNamesOfSharedLocks"},
 	},
 	{
 		takesOut: "a key that shares does not become another kind",
 		edits: []edit{
-			{"queue.Becomes", "return was.Mode == wire.Exclusive ||", "return true || was.Mode == wire.Exclusive ||"},
+			{"admission.Becomes", "return was.Mode == wire.Exclusive ||", "return true || was.Mode == wire.Exclusive ||"},
 		},
-		tests: []string{"TestASuccessorWantsAnotherKindOfHold"},
+		tests: []string{"TestASuccessorWantsAnotherKindOfHold", "TestWhatAnEntryMayBecome"},
 	},
 	{
 		takesOut: "a proposal is no reader's key",
