@@ -194,3 +194,24 @@ func TestOrphanAfterCloseSaysThatTheSessionIsClosed(t *testing.T) {
 		require.ErrorIs(w, err, ErrSessionClosed)
 	})
 }
+
+// The options of a successor may not fit the lease. Its address is not published then: it stops listening.
+func TestASuccessorThatCannotBeginLeavesTheRecordAsItWas(t *testing.T) {
+	simulate(t, func(w *world) {
+		n := newFakeNet()
+		a := w.detecting(n, "a", "10.0.0.1:7400")
+		term := w.campaign(NewElection(a, "e"), "A")
+		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
+		w.pass(time.Minute)
+		id := w.orphan(a)
+		c := w.Client("a2")
+		_, err := NewSession(w.ctx, c.Client, WithLease(id), WithLockDelay(ttl), WithClock(bubbleClock()), renewOn(c),
+			WithCrashDetection("10.0.0.1:7401"), sessionOptionFunc(func(c *sessionConfig) { c.net = n }))
+		require.ErrorIs(w, err, ErrInvalidOption)
+		require.False(w, n.listens("10.0.0.1:7401"))
+		w.pass(ttl / 2)
+		next.isWaiting()
+		resumed := w.campaign(NewElection(w.detecting(n, "a3", "10.0.0.1:7402", WithLease(id)), "e"), "A")
+		require.Equal(w, term.Key(), resumed.Key())
+	})
+}

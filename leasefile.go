@@ -133,6 +133,11 @@ func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lea
 	if err != nil {
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}
+	// Before the record is replaced: the address of a process that cannot go on would be that of a dead one.
+	if err := s.cfg.goBy(l.Granted(), s.log); err != nil {
+		l.End(err)
+		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
+	}
 	return s.inheritFrom(ctx, l)
 }
 

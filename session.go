@@ -206,15 +206,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 		return nil, ErrClientClosed
 	}
 	if s.cfg.lease != clientv3.NoLease {
-		l, err := s.takeOver(ctx, s.cfg.lease)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.cfg.goBy(l.Granted(), s.log); err != nil {
-			l.End(err)
-			return nil, fmt.Errorf("lease %x: %w", int64(s.cfg.lease), err)
-		}
-		return l, nil
+		return s.takeOver(ctx, s.cfg.lease)
 	}
 	if l, err := s.leaseFromFile(ctx); l != nil || err != nil {
 		return l, err
