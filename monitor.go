@@ -12,15 +12,15 @@ import (
 type Role int
 
 const (
-	// RoleObserver: it is not in line. So it begins, is while it is unhealthy, pauses after
-	// a loss, and ends.
+	// RoleObserver: the Run is not in the queue. It has this role at its begin, while the process is
+	// unhealthy, in the pause after a loss, and at its end.
 	RoleObserver Role = iota + 1
-	// RoleCandidate: it is in line.
+	// RoleCandidate: the Run is in the queue.
 	RoleCandidate
 	// RoleLeading: its function runs.
 	RoleLeading
-	// RoleStopping: its function was told to stop, and has not returned yet. Nobody else
-	// leads meanwhile, unless the term was lost or the function itself resigned.
+	// RoleStopping: its function was told to stop, and has not returned yet. No other process leads
+	// meanwhile, unless the term was lost or the function itself resigned.
 	RoleStopping
 )
 
