@@ -132,7 +132,7 @@ func TestTheDelayOutlivesANewRaftLeaderAndCountsForEveryLease(t *testing.T) {
 			w.NewLeader() // grants it all its TTL again
 			w.Client("a").Heal()
 			require.NoError(w, next.get().Unlock(w.ctx))
-			require.InDelta(w, time.Second+delay, next.at.Sub(over), float64(200*time.Millisecond), "buried in time")
+			require.InDelta(w, time.Second+delay, next.at.Sub(over), float64(200*time.Millisecond), "revoked in time")
 			require.NoError(w, w.sessions[len(w.sessions)-1].Close(w.ctx))
 		}
 		w.allGone()

@@ -105,7 +105,7 @@ func (s *Session) run() {
 		case state == etcdlock.StateClosed: // with the client
 			s.end(fmt.Errorf("%w: %w", ErrSessionExpired, s.inner.Err()), func() {})
 		case s.inner.Lease() != s.id:
-			s.end(errLost, s.bury)
+			s.end(errLost, s.closeLater)
 		}
 	}
 	s.end(context.Cause(s.ctx), s.leave)
@@ -120,9 +120,9 @@ func (s *Session) end(cause error, inEtcd func()) {
 	})
 }
 
-// bury ends what etcdlock's session has begun after the loss of the lease. It waits for
+// closeLater ends what etcdlock's session has begun after the loss of the lease. It waits for
 // the margin, which is for those who held under the lease.
-func (s *Session) bury() {
+func (s *Session) closeLater() {
 	margin := time.NewTimer(min(s.inner.TTL()/10, time.Second))
 	defer margin.Stop()
 	select {
