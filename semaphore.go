@@ -256,28 +256,13 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	ctx, stop := m.session.within(ctx)
 	defer stop()
-	key := limitKey(m.name)
-	if limit == 0 {
-		return m.session.insist(ctx, func(ctx context.Context) error {
-			_, err := m.session.kv.Delete(ctx, key)
-			return err
-		})
-	}
-	order, err := json.Marshal(limitOrder{Limit: limit})
-	if err != nil {
-		return err
-	}
 	// First the order, by which all are written who enter from then on, and then those who
 	// are there.
-	var put *clientv3.PutResponse
-	err = m.session.insist(ctx, func(ctx context.Context) (err error) {
-		put, err = m.session.kv.Put(ctx, key, string(order))
-		return err
-	})
-	if err != nil {
+	rev, err := m.putOrder(ctx, limit)
+	if err != nil || limit == 0 {
 		return err
 	}
-	stands := clientv3.Compare(clientv3.ModRevision(key), "=", put.Header.Revision)
+	stands := clientv3.Compare(clientv3.ModRevision(limitKey(m.name)), "=", rev)
 	return m.session.queues.Queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
 		h := wire.Wants(value)
 		if h.Mode != wire.Counted || h.Ordered && h.Limit == limit {
@@ -286,4 +271,44 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 		h.Limit, h.Ordered = limit, true
 		return h.Encode(), true
 	})
+}
+
+// putOrder writes the order for a limit, or deletes it for 0, and returns its revision. Each try is
+// guarded by the order that it replaces. Without the guard a try that arrives late would replace
+// the order of another process, or would look like one to its own caller, who would leave the
+// entries to it.
+func (m *Semaphore) putOrder(ctx context.Context, limit int) (rev int64, err error) {
+	key := limitKey(m.name)
+	value, err := json.Marshal(limitOrder{Limit: limit})
+	if err != nil {
+		return 0, err
+	}
+	write := clientv3.OpPut(key, string(value))
+	if limit == 0 {
+		write = clientv3.OpDelete(key)
+	}
+	before, tried := m.order.Load().revision(m.session.timeline.Number()), false
+	err = m.session.insist(ctx, func(ctx context.Context) error {
+		for {
+			resp, err := m.session.kv.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", before)).
+				Then(write).Else(clientv3.OpGet(key)).Commit()
+			if err != nil {
+				tried = true
+				return err
+			}
+			if resp.Succeeded {
+				rev = resp.Header.Revision
+				return nil
+			}
+			before = 0
+			for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+				before = kv.ModRevision
+				if tried && string(kv.Value) == string(value) { // an earlier try, whose answer was lost
+					rev = kv.ModRevision
+					return nil
+				}
+			}
+		}
+	})
+	return rev, err
 }

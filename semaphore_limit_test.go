@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -327,4 +328,59 @@ func TestMoreThanASmallerLimitIsNeverGrantedWhoeverIsThere(t *testing.T) {
 			require.NoError(w, p.Release(w.ctx))
 		})
 	}
+}
+
+// A try of SetLimit that arrives late is no order of another caller, who would see to the entries.
+func TestALateTryOfAChangeOfTheLimitLeavesNoEntryBehind(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b, c := w.session("a"), w.session("b"), w.session("c")
+		held := w.acquire(NewSemaphore(a, "s", 4), 4)
+		waits := start(w, func(ctx context.Context) (*Permit, error) { return NewSemaphore(b, "s", 4).Acquire(ctx, 3) })
+		w.pass(time.Second)
+		waits.isWaiting()
+		var wrote, read bool
+		w.Intercept(func(call simetcd.Call) simetcd.Action {
+			switch {
+			case call.Client != "c":
+			case (call.Kind == simetcd.Put || call.Kind == simetcd.Txn) && !wrote:
+				wrote = true
+				return simetcd.Action{DelayRequest: etcdkv.FirstBound + 300*time.Millisecond}
+			case call.Kind == simetcd.Range && !read: // of the entries
+				read = true
+				return simetcd.Action{DelayRequest: 600 * time.Millisecond}
+			}
+			return simetcd.Action{}
+		})
+		require.NoError(w, NewSemaphore(c, "s", 4).SetLimit(w.timeout(time.Minute), 2))
+		require.True(w, wrote && read)
+		w.Intercept(nil)
+		waits.fails(ErrInvalidPermits)
+		for _, kv := range w.Keys("s/") {
+			require.Contains(w, string(kv.Value), `"limit":2`)
+		}
+		require.NoError(w, held.Release(w.ctx))
+	})
+}
+
+// A late try to take the order back spares the order of another process.
+func TestALateTryToTakeALimitBackSparesALaterOne(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, c := NewSemaphore(w.session("a"), "s", 4), NewSemaphore(w.session("c"), "s", 4)
+		w.setLimit(a, 2)
+		w.limits(c, 2)
+		delayed := false
+		w.Intercept(func(call simetcd.Call) simetcd.Action {
+			if call.Client != "c" || delayed {
+				return simetcd.Action{}
+			}
+			delayed = true
+			return simetcd.Action{DelayRequest: etcdkv.FirstBound + time.Second}
+		})
+		w.setLimit(c, 0)
+		require.True(w, delayed)
+		w.Intercept(nil)
+		w.setLimit(a, 3)
+		w.pass(3 * time.Second)
+		w.limits(c, 3)
+	})
 }

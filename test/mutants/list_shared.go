@@ -235,6 +235,13 @@ var sharedMutations = []mutation{
 		tests: []string{"TestAnEntryThatIsOnItsWayWhenTheLimitChanges"},
 	},
 	{
+		takesOut: "a late try of SetLimit replaces no order",
+		edits: []edit{
+			{"etcdlock.(*Semaphore).putOrder", `clientv3.Compare(clientv3.ModRevision(key), "=", before)`, `clientv3.Compare(clientv3.ModRevision(key), ">", before*0-1)`},
+		},
+		tests: []string{"TestALateTryOfAChangeOfTheLimitLeavesNoEntryBehind", "TestALateTryToTakeALimitBackSparesALaterOne"},
+	},
+	{
 		takesOut: "the last order for a limit stands",
 		edits: []edit{
 			{"queue.(*Queue).RestateAll", "If: []clientv3.Cmp{order}, ", ""},
