@@ -66,20 +66,21 @@ func askPrefix(name string) string { return wire.Side(name, "ask/") }
 // Errors: the error of ctx, and then the holders may go on; [ErrLost] if the lease was lost;
 // [ErrSessionClosed], [ErrInvalidName]; and what etcd refuses.
 func (s *Session) Ask(ctx context.Context, name, reason string) error {
-	return opError("ask for", name, s.ask(ctx, name, reason))
+	err := s.usable(name)
+	if err == nil {
+		err = s.manager.ask(ctx, name, reason)
+	}
+	return opError("ask for", name, err)
 }
 
-func (s *Session) ask(ctx context.Context, name, reason string) error {
-	if err := s.usable(name); err != nil {
-		return err
-	}
+func (m *manager) ask(ctx context.Context, name, reason string) error {
 	within := lazyctx.New(ctx)
 	defer within.Cancel(context.Canceled)
-	ls, err := s.awaitLease(within)
+	ls, err := m.awaitLease(within)
 	if err != nil {
 		return err
 	}
-	q := s.queues.Queue(name)
+	q := m.queues.Queue(name)
 	under, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
@@ -87,7 +88,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
-	r := request{Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC()}
+	r := request{Reason: reason, Owner: m.owner, Host: hostname(), PID: os.Getpid(), Since: time.Now().UTC()}
 	var holders []*mvccpb.KeyValue
 	for _, c := range queue.Contenders(name, all) {
 		if len(c.Ahead) == 0 {
@@ -98,7 +99,7 @@ func (s *Session) ask(ctx context.Context, name, reason string) error {
 	if len(holders) == 0 {
 		return nil
 	}
-	posted, err := s.post(under, cancel, ls, name, r)
+	posted, err := m.post(under, cancel, ls, name, r)
 	if err != nil {
 		return err
 	}
@@ -136,49 +137,49 @@ func ended(ctx, under context.Context) error {
 // post writes a request, and takes it back when ctx ends; both in the background, as a
 // write that is not answered may take effect yet. The channel tells that it is written.
 // An Orphan ends ctx by cancel, and waits until the request is gone.
-func (s *Session) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, name string, r request) (<-chan error, error) {
+func (m *manager) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, name string, r request) (<-chan error, error) {
 	value, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.admits(); err != nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
 		return nil, err
 	}
-	s.serial++
-	id := s.serial
-	s.asks[id] = cancel
+	m.serial++
+	id := m.serial
+	m.asks[id] = cancel
 	key := askPrefix(name) + hex(ls.ID()) + "." + strconv.Itoa(id)
 	posted := make(chan error, 1)
-	s.tasks.Go(func() {
-		unsure, err := queue.Put(ls.Context(), s.kv, key, string(value), ls.ID())
+	m.tasks.Go(func() {
+		unsure, err := queue.Put(ls.Context(), m.kv, key, string(value), ls.ID())
 		posted <- err
 		if err == nil {
 			<-ctx.Done() // or the lease's end, with which ctx ends too
 		}
 		if err == nil || unsure {
-			s.takeBack(ls, key, unsure)
+			m.takeBack(ls, key, unsure)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.asks, id)
-		s.changed() // Orphan waits for this
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.asks, id)
+		m.wakeDrain()
 	})
 	return posted, nil
 }
 
 // takeBack deletes a request of ours; with the lease it goes anyway. If unsure, the sweeper
 // looks for what takes effect later.
-func (s *Session) takeBack(ls *lease.Lease, key string, unsure bool) {
-	err := queue.Delete(ls.Context(), s.kv, key)
+func (m *manager) takeBack(ls *lease.Lease, key string, unsure bool) {
+	err := queue.Delete(ls.Context(), m.kv, key)
 	if err == nil && unsure {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.doubt(ls, key, key, nil, manyRequests, firstSweep)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.doubt(ls, key, key, nil, manyRequests, firstSweep)
 	}
 	if err != nil && ls.Err() == nil {
-		s.log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))
+		m.log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))
 	}
 }
 
@@ -199,7 +200,7 @@ func (h *hold) Asked() <-chan ReleaseRequest {
 	if !first {
 		return told
 	}
-	listening := h.tenure.line.session.spawn(func() {
+	listening := h.tenure.line.manager.spawn(func() {
 		defer close(told)
 		var names sync.WaitGroup
 		for _, e := range h.entry.Parts() {
@@ -215,10 +216,10 @@ func (h *hold) Asked() <-chan ReleaseRequest {
 
 // listen tells of requests for an entry until ctx ends.
 func (h *hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRequest) {
-	s := h.tenure.line.session
+	m := h.tenure.line.manager
 	name, _ := wire.NameOf(e.Key)
 	before := make(map[string]int64) // those that were told, and their revisions
-	err := s.queues.Queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
+	err := m.queues.Queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
 		var r request
 		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &r) != nil || !r.concerns(e) {
 			return
@@ -231,7 +232,7 @@ func (h *hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRe
 		}
 	})
 	if ctx.Err() == nil {
-		s.log.Warn("cannot hear of requests to let go", zap.String("name", name), zap.Error(err))
+		m.log.Warn("cannot hear of requests to let go", zap.String("name", name), zap.Error(err))
 		<-ctx.Done() // before that, it would look like the end of the hold
 	}
 }
@@ -247,8 +248,8 @@ func (r *request) concerns(e *queue.Entry) bool {
 
 // wanted takes note that somebody else wants the lock, so that it is not kept.
 func (t *tenure) wanted() {
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	t.stranger = true
 }

@@ -150,7 +150,8 @@ func TestAllWhoHoldAreAsked(t *testing.T) {
 
 func TestARequestGoesWithItsAsker(t *testing.T) {
 	simulate(t, func(w *world) {
-		l := w.lock(NewMutex(w.session("a"), "m"))
+		a := w.session("a")
+		l := w.lock(NewMutex(a, "m"))
 		requests := func() int { return len(w.Keys("m\x00")) }
 		b := w.session("b")
 		p := w.askLater(b, "m", "")
@@ -177,7 +178,7 @@ func TestARequestGoesWithItsAsker(t *testing.T) {
 		p.fails(ErrSessionClosed)
 		require.ErrorIs(w, c.Ask(w.ctx, "m", ""), ErrSessionClosed)
 		require.ErrorIs(w, (*Session)(nil).Ask(w.ctx, "m", ""), ErrSessionClosed)
-		require.ErrorIs(w, l.tenure.line.session.Ask(w.ctx, "m/", ""), ErrInvalidName)
+		require.ErrorIs(w, a.Ask(w.ctx, "m/", ""), ErrInvalidName)
 		require.NoError(w, l.Unlock(w.ctx))
 	})
 }

@@ -10,49 +10,47 @@ import (
 // line as soon as it is granted: the line goes on with the next waiter, and a goroutine
 // of the tenure's own watches over it.
 
-// goBeside takes a tenure out of its line. Called with session.mu held.
+// goBeside takes a tenure out of its line. Called with manager.mu held.
 func (t *tenure) goBeside() {
 	l := t.line
-	s := l.session
-	t.queue = s.queues.Queue(l.name) // that of the line keeps a view, and is for the line's goroutine
-	s.beside[t] = struct{}{}
-	s.use(l.names, 1)
+	m := l.manager
+	t.queue = m.queues.Queue(l.name) // that of the line keeps a view, and is for the line's goroutine
+	m.beside[t] = struct{}{}
+	m.use(l.names, 1)
 	if t.mode == wire.Shared {
-		t.asked = s.cfg.clock()
-		s.readers[l.name] = t
+		t.asked = m.clock()
+		m.readers[l.name] = t
 	}
-	s.tasks.Go(func() { l.watch(t) })
+	m.tasks.Go(func() { l.watch(t) })
 }
 
 // settle forgets a tenure beside its line. Its key is gone; or etcd refuses to delete it, and
 // the sweeper tries again for as long as the lease lives.
 func (t *tenure) settle(refused bool) {
 	l := t.line
-	s := l.session
+	m := l.manager
 	if refused {
 		l.suspect(t.lease, t.slot, 1, firstSweep)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.noteLoss(t)
-	delete(s.beside, t)
-	if s.readers[l.name] == t {
-		delete(s.readers, l.name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.noteLoss(t)
+	delete(m.beside, t)
+	if m.readers[l.name] == t {
+		delete(m.readers, l.name)
 	}
-	s.use(l.names, -1)
-	s.dropSlot(l.name, t.slot)
-	if s.leaving > 0 {
-		s.changed() // Orphan waits for this
-	}
+	m.use(l.names, -1)
+	m.dropSlot(l.name, t.slot)
+	m.wakeDrain()
 }
 
 // detached takes a tenure out of its line, if somebody asked for that: a writer who has
 // become a reader. Called by the line's goroutine.
 func (t *tenure) detached() bool {
 	l := t.line
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if t.detach == nil {
 		return false
 	}
@@ -67,28 +65,28 @@ func (t *tenure) detached() bool {
 	if l.own() {
 		l.slots = nil // it is the tenure's from now on
 	} else {
-		s.slots.hold(l.name, t.slot)
+		m.slots.hold(l.name, t.slot)
 	}
 	t.goBeside()
 	return true
 }
 
 // share gives w a hold beside the other readers, without a request: for a time slice from
-// when nobody but readers is known to have waited. Called with session.mu held.
+// when nobody but readers is known to have waited. Called with manager.mu held.
 func (t *tenure) share(w *waiter) (*hold, bool) {
-	if !t.shareable() || t.line.session.cfg.clock()-t.asked >= w.terms.slice {
+	if !t.shareable() || t.line.manager.clock()-t.asked >= w.terms.slice {
 		return nil, false
 	}
 	return t.newTurn(w), true
 }
 
 // shareable tells whether further readers may come in, as far as the session knows. Called
-// with session.mu held.
+// with manager.mu held.
 func (t *tenure) shareable() bool {
 	return t.open() && t.mode == wire.Shared && t.upgrading == nil
 }
 
-// grantReaders lets in all readers at the front of a line. Called with session.mu held.
+// grantReaders lets in all readers at the front of a line. Called with manager.mu held.
 func (t *tenure) grantReaders(l *line) {
 	for w := l.front(); w != nil && w.mode == wire.Shared; w = l.front() {
 		l.tell(w, outcome{hold: t.newTurn(w)})
@@ -100,20 +98,20 @@ func (t *tenure) grantReaders(l *line) {
 // So a session of many readers has one key, and asks once in a slice; and a writer waits
 // for no reader who came more than a slice after him.
 func (l *line) shareAgain(ls *lease.Lease) bool {
-	s := l.session
-	s.mu.Lock()
-	t, now := s.readers[l.name], s.cfg.clock()
+	m := l.manager
+	m.mu.Lock()
+	t, now := m.readers[l.name], m.clock()
 	share := t.shareable() && t.lease == ls
-	s.mu.Unlock()
+	m.mu.Unlock()
 	if !share {
 		return false
 	}
-	none, err := s.queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
+	none, err := m.queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
 	if err != nil || !none {
 		return false // an entry of its own, and its errors, tell more
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if !t.shareable() {
 		return false
 	}

@@ -96,7 +96,7 @@ func TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne(t *testing.T) {
 			return nil
 		}, WithStopTimeout(time.Minute))
 		term := run.term()
-		own := term.tenure.line.session
+		own := term.session
 		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
 		w.pass(time.Minute)
 		require.NoError(w, w.Client("a").Close())

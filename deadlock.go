@@ -72,11 +72,11 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 
 // checkCycle fails with a DeadlockError if entry e of w closes a cycle of waits and is the
 // youngest in this cycle.
-func (s *Session) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
+func (m *manager) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
 	if w.cycle == nil || w.carried == nil {
 		return nil
 	}
-	kvs, err := queue.Snapshot(ctx, s.kv, *w.cycle)
+	kvs, err := queue.Snapshot(ctx, m.kv, *w.cycle)
 	if err != nil {
 		return err
 	}

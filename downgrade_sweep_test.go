@@ -35,7 +35,7 @@ func TestADowngradedHoldIsNotTakenForAKeyThatWasLeftBehind(t *testing.T) {
 		w.unlock(writer.get().Unlock)
 		w.unlock(other.Unlock)
 		w.pass(3 * lateEffect)
-		require.Empty(w, s.lines)
+		require.Empty(w, s.manager.lines)
 		require.Zero(w, suspected(s))
 		w.empty("m")
 		w.allGone()

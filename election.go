@@ -25,6 +25,7 @@ type Term struct {
 	value    atomic.Pointer[string]
 	progress leaderloop.Progress
 
+	session  *Session
 	patience time.Duration // before it makes way, see WithTakeover
 }
 
@@ -61,7 +62,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	t := &Term{hold: h, patience: e.cfg.patience}
+	t := &Term{hold: h, session: e.session, patience: e.cfg.patience}
 	t.value.Store(&value)
 	return t, nil
 }

@@ -37,18 +37,18 @@ type attempt struct {
 }
 
 // attempt gives the line, which nobody has, to a waiter who has just joined; nil if the
-// goroutine has to do it, which it starts. Called with session.mu held.
+// goroutine has to do it, which it starts. Called with manager.mu held.
 func (l *line) attempt(w *waiter) *attempt {
-	s := l.session
-	if w.rule != nil || w.carried != nil || w.under == nil || s.mayInherit(w.under, l.name) || // whose key may stand already
-		s.slots.busy(l.name, w.rank) || w.hurries() {
+	m := l.manager
+	if w.rule != nil || w.carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
+		m.slots.busy(l.name, w.rank) || w.hurries() {
 		l.start()
 		return nil
 	}
 	l.take()
-	s.slots.hold(l.name, w.rank)
+	m.slots.hold(l.name, w.rank)
 	a := &attempt{lease: w.under, slot: w.rank, of: w}
-	a.wanted.Within(s.ctx)
+	a.wanted.Within(m.ctx)
 	l.served, l.wanted = w, &a.wanted
 	return a
 }
@@ -89,7 +89,7 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 	if a.of.try {
 		once = l.single.TryEnterOnce
 	}
-	bounded, pooled := l.session.writer.RequestContext(a.lease.Context(), ctx)
+	bounded, pooled := l.manager.writer.RequestContext(a.lease.Context(), ctx)
 	defer pooled.Release()
 	returned := false
 	defer func() {
@@ -106,13 +106,13 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 
 // refused tells whom it concerns that the attempt was refused.
 func (l *line) refused(a *attempt, err error) {
-	s := l.session
+	m := l.manager
 	l.fail(&a.wanted, a.lease, a.of, err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dropSlot(l.name, a.slot)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropSlot(l.name, a.slot)
 	l.served, l.wanted = nil, nil
-	if l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == StateClosed {
+	if l.waiters.Len() > 0 || m.admission() != open {
 		go l.run(nil)
 		return
 	}
@@ -135,16 +135,16 @@ func (a *attempt) resume(l *line) {
 // unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
 // line's goroutine has to see to it.
 func (l *line) unattended(a *attempt) *hold {
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	if l.front() != a.of || a.lease.Err() != nil {
-		l.session.mu.Unlock()
+		l.manager.mu.Unlock()
 		return nil // the session is about to end
 	}
 	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
 	t.grantTo(a.of)
 	l.wanted = nil
-	l.session.mu.Unlock()
-	l.session.settle.Set(&l.settled, l)
+	l.manager.mu.Unlock()
+	l.manager.settle.Set(&l.settled, l)
 	l.young.Store(t)
 	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 		l.attend() // whoever wanted that may have come before the tenure was there to be found
@@ -168,27 +168,25 @@ func (l *line) attend() bool {
 	return true
 }
 
-// attendAll is attend for all lines, as their lease has ended.
-func (s *Session) attendAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.lines {
+// attendAll is attend for all lines, as their lease has ended. Called with m.mu held.
+func (m *manager) attendAll() {
+	for _, l := range m.lines {
 		l.attend()
 	}
 }
 
 // leftAlone takes note that the key of an unattended tenure is gone, and leaves the line at rest;
-// false if there is more to do. Called with session.mu held.
+// false if there is more to do. Called with manager.mu held.
 func (l *line) leftAlone(t *tenure) bool {
-	s := l.session
-	if t != l.tenure || l.waiters.Len() > 0 || s.leaving > 0 || s.state.state == StateClosed || !l.young.CompareAndSwap(t, nil) {
+	m := l.manager
+	if t != l.tenure || l.waiters.Len() > 0 || m.admission() != open || !l.young.CompareAndSwap(t, nil) {
 		return false
 	}
 	l.settled.Stop()
 	l.tenure, l.served, l.blocked, l.waiting = nil, nil, false, nil
 	t.life.Cancel(ErrReleased)
 	t.settled.Set()
-	s.dropSlot(l.name, t.slot)
+	m.dropSlot(l.name, t.slot)
 	l.idle()
 	return true
 }

@@ -16,20 +16,20 @@ import (
 
 // countLines is how many lines a session has, and how many of them rest.
 func (s *Session) countLines() (all, resting int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.lines), s.resting
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	return len(s.manager.lines), s.manager.resting
 }
 
 // usesNothing asserts that a session has forgotten all names.
 func (w *world) usesNothing(s *Session) {
 	w.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	require.Empty(w, s.lines)
-	require.Zero(w, s.resting)
-	require.Empty(w, s.using)
-	require.Empty(w, s.inside)
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	require.Empty(w, s.manager.lines)
+	require.Zero(w, s.manager.resting)
+	require.Empty(w, s.manager.using)
+	require.Empty(w, s.manager.inside)
 }
 
 // begin calls f when nothing else is under way.

@@ -237,10 +237,10 @@ func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 	if confirmed {
 		return handed, nil
 	}
-	s := t.line.session
-	s.mu.Lock()
+	m := t.line.manager
+	m.mu.Lock()
 	settled := t.settled.Done()
-	s.mu.Unlock()
+	m.mu.Unlock()
 	select {
 	case <-settled:
 		return handed, t.leftErr

@@ -30,7 +30,7 @@ import (
 // as this session lives. Adopted blocks until etcd has answered or ctx ends. The list is empty
 // once the adopted lease is lost.
 func (s *Session) Adopted(ctx context.Context) ([]string, error) {
-	keys, err := s.inherited(ctx)
+	keys, err := s.manager.inherited(ctx)
 	var names []string
 	for _, k := range keys {
 		names = append(names, k.Name)
@@ -45,39 +45,39 @@ func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 // the deletion or ctx ends. After an error it is unknown which of the keys are gone: call it
 // again.
 func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
-	keys, err := s.inherited(ctx)
+	keys, err := s.manager.inherited(ctx)
 	keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return len(names) > 0 && !slices.Contains(names, k.Name) })
 	if err == nil {
-		err = s.giveUpKeys(ctx, keys)
+		err = s.manager.giveUpKeys(ctx, keys)
 	}
 	if err == nil && len(names) == 0 {
-		err = s.giveUpRequests(ctx)
+		err = s.manager.giveUpRequests(ctx)
 	}
 	return opError("release what was adopted with", "lease "+hex(s.heir), err)
 }
 
 // inherited are the keys of the former process that nobody in this one uses.
-func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
-	id := s.Lease()
-	if err := s.Err(); err != nil {
+func (m *manager) inherited(ctx context.Context) ([]wire.Parsed, error) {
+	id := m.leaseID()
+	if err := m.err(); err != nil {
 		return nil, err
 	}
-	if id == clientv3.NoLease || id != s.heir {
+	if id == clientv3.NoLease || id != m.heir {
 		return nil, nil
 	}
 	var resp *clientv3.LeaseTimeToLiveResponse
-	err := s.insist(ctx, func(ctx context.Context) (err error) {
-		resp, err = s.leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
+	err := m.insist(ctx, func(ctx context.Context) (err error) {
+		resp, err = m.leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var all []wire.Parsed
 	for _, key := range resp.Keys {
-		if k, ok := wire.ParseKey(string(key)); ok && s.unused(k) {
+		if k, ok := wire.ParseKey(string(key)); ok && m.unused(k) {
 			all = append(all, k)
 		}
 	}
@@ -86,18 +86,18 @@ func (s *Session) inherited(ctx context.Context) ([]wire.Parsed, error) {
 
 // giveUpRequests deletes the requests of [Session.Ask] under the lease that was taken over, of calls in which the former process
 // was killed. Holders would be asked for as long as the session lives.
-func (s *Session) giveUpRequests(ctx context.Context) error {
-	if id := s.Lease(); id == clientv3.NoLease || id != s.heir {
+func (m *manager) giveUpRequests(ctx context.Context) error {
+	if id := m.leaseID(); id == clientv3.NoLease || id != m.heir {
 		return nil
 	}
-	return s.insist(ctx, func(ctx context.Context) error {
-		resp, err := s.leases.TimeToLive(ctx, s.heir, clientv3.WithAttachedKeys())
+	return m.insist(ctx, func(ctx context.Context) error {
+		resp, err := m.leases.TimeToLive(ctx, m.heir, clientv3.WithAttachedKeys())
 		if err != nil {
 			return err
 		}
 		for _, key := range resp.Keys {
-			if s.othersRequest(string(key)) {
-				if _, err := s.client.Delete(ctx, string(key)); err != nil {
+			if m.othersRequest(string(key)) {
+				if _, err := m.kv.Delete(ctx, string(key)); err != nil {
 					return err
 				}
 			}
@@ -107,67 +107,67 @@ func (s *Session) giveUpRequests(ctx context.Context) error {
 }
 
 // othersRequest tells whether a key is a request that no call of this process has posted, and sees to it that none will.
-func (s *Session) othersRequest(key string) bool {
+func (m *manager) othersRequest(key string) bool {
 	_, by, ok := strings.Cut(key, askPrefix(""))
-	number, ours := strings.CutPrefix(by, hex(s.heir)+".")
+	number, ours := strings.CutPrefix(by, hex(m.heir)+".")
 	n, err := strconv.Atoi(number)
 	if !ok || !ours || err != nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.asks[n] != nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asks[n] != nil {
 		return false
 	}
-	s.serial = max(s.serial, n)
+	m.serial = max(m.serial, n)
 	return true
 }
 
 // unused tells whether a key of the lease that was taken over has no owner in this process.
-// Called with s.mu held.
-func (s *Session) unused(k wire.Parsed) bool {
-	return k.Lease == s.heir && !s.slots.busy(k.Name, k.Slot)
+// Called with m.mu held.
+func (m *manager) unused(k wire.Parsed) bool {
+	return k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)
 }
 
 // giveUpKeys deletes keys of the former process, unless they have an owner by now.
-func (s *Session) giveUpKeys(ctx context.Context, keys []wire.Parsed) error {
+func (m *manager) giveUpKeys(ctx context.Context, keys []wire.Parsed) error {
 	var swept []queue.Swept
 	var took []wire.Parsed
-	s.mu.Lock()
+	m.mu.Lock()
 	for _, k := range keys {
-		if s.unused(k) {
-			s.slots.hold(k.Name, k.Slot)
+		if m.unused(k) {
+			m.slots.hold(k.Name, k.Slot)
 			took = append(took, k)
 			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot)})
 		}
 	}
-	s.mu.Unlock()
+	m.mu.Unlock()
 	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		for _, k := range took {
-			s.dropSlot(k.Name, k.Slot)
+			m.dropSlot(k.Name, k.Slot)
 		}
 	}()
 	for some := range slices.Chunk(swept, queue.MostSwept) {
-		if err := s.insist(ctx, func(ctx context.Context) error { return s.queues.Sweep(ctx, some) }); err != nil {
+		if err := m.insist(ctx, func(ctx context.Context) error { return m.queues.Sweep(ctx, some) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mayInherit tells whether a key of the former process may stand under a name. Called with s.mu
+// mayInherit tells whether a key of the former process may stand under a name. Called with m.mu
 // held.
-func (s *Session) mayInherit(ls *lease.Lease, name string) bool {
-	return s.heir != clientv3.NoLease && ls != nil && ls.ID() == s.heir && (s.legacy == nil || s.legacy[name])
+func (m *manager) mayInherit(ls *lease.Lease, name string) bool {
+	return m.heir != clientv3.NoLease && ls != nil && ls.ID() == m.heir && (m.legacy == nil || m.legacy[name])
 }
 
 // mayInherit is that of any name of the line.
 func (l *line) mayInherit(ls *lease.Lease) bool {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	return slices.ContainsFunc(l.names, func(name string) bool { return l.session.mayInherit(ls, name) })
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	return slices.ContainsFunc(l.names, func(name string) bool { return l.manager.mayInherit(ls, name) })
 }
 
 // ownKeys reads the keys of the session under the names of the line, while anybody is in that.
@@ -175,7 +175,7 @@ func (l *line) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.Ke
 	ctx, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
-	return l.session.queues.OwnKeys(ctx, ls.ID(), l.names)
+	return l.manager.queues.OwnKeys(ctx, ls.ID(), l.names)
 }
 
 // legacy is what a line has found of the former process. It is for the line's goroutine.
@@ -196,17 +196,17 @@ func (l *line) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire
 		return nil // to enter tells why
 	}
 	value := w.value()
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	fits := func(i int, kv *mvccpb.KeyValue) (wire.Slot, bool) {
 		k, ok := wire.ParseKey(string(kv.Key))
-		unused := s.unused(k) || l.own() && l.slots[i] == k.Slot // for this very waiter
+		unused := m.unused(k) || l.own() && l.slots[i] == k.Slot // for this very waiter
 		return k.Slot, ok && unused && k.Slot.Ranked(w.rank) && queue.Becomes(kv.Value, value)
 	}
 	unused := 0
 	for _, kv := range slices.Concat(all...) {
-		if k, _ := wire.ParseKey(string(kv.Key)); s.unused(k) {
+		if k, _ := wire.ParseKey(string(kv.Key)); m.unused(k) {
 			unused++
 		}
 	}
@@ -226,7 +226,7 @@ func (l *line) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire
 			continue
 		}
 		for i, slot := range slots {
-			s.slots.hold(l.names[i], slot)
+			m.slots.hold(l.names[i], slot)
 		}
 		l.legacy.adopted = true
 		return slots
@@ -241,12 +241,12 @@ func (l *line) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
 	if slots == nil {
 		return
 	}
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i, slot := range l.slots {
 		if slot != slots[i] {
-			s.dropSlot(l.names[i], slot)
+			m.dropSlot(l.names[i], slot)
 		}
 	}
 	l.slots = slots
@@ -262,7 +262,7 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 		return false // what has come since is younger than the entry
 	}
 	for _, name := range l.names {
-		cleared = l.session.revokeFormer(ls.Context(), name) || cleared
+		cleared = l.manager.revokeFormer(ls.Context(), name) || cleared
 	}
 	all, err := l.ownKeys(wanted, ls)
 	if err != nil {
@@ -274,12 +274,12 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 			return cleared
 		}
 	}
-	s := l.session
-	s.mu.Lock()
+	m := l.manager
+	m.mu.Lock()
 	var keys []wire.Parsed
 	var rest []*mvccpb.KeyValue
 	for _, kv := range others {
-		if k, ok := wire.ParseKey(string(kv.Key)); ok && s.unused(k) {
+		if k, ok := wire.ParseKey(string(kv.Key)); ok && m.unused(k) {
 			if e == nil || w.candidate || kv.CreateRevision < e.CreateRevision {
 				keys = append(keys, k)
 			}
@@ -287,7 +287,7 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 			rest = append(rest, kv)
 		}
 	}
-	s.mu.Unlock()
+	m.mu.Unlock()
 	if len(keys) == 0 {
 		return cleared
 	}
@@ -295,9 +295,9 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 		// They may be held beside this one, by calls that are still to come. Others are in the way.
 		keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return !l.excludes(k, w, others) })
 	}
-	if err := s.giveUpKeys(ls.Context(), keys); err != nil {
+	if err := m.giveUpKeys(ls.Context(), keys); err != nil {
 		if ls.Err() == nil {
-			s.log.Error("cannot give up what the former process had, and wait for it",
+			m.log.Error("cannot give up what the former process had, and wait for it",
 				zap.String("name", l.name), zap.String("lease", hex(ls.ID())), zap.Error(err))
 		}
 		return cleared
@@ -307,14 +307,14 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 
 // clearName gives up all keys of the former process under a name: a reader that is becoming a writer
 // would wait for them.
-func (s *Session) clearName(ctx context.Context, ls *lease.Lease, name string) error {
-	s.mu.Lock()
-	may := s.mayInherit(ls, name)
-	s.mu.Unlock()
+func (m *manager) clearName(ctx context.Context, ls *lease.Lease, name string) error {
+	m.mu.Lock()
+	may := m.mayInherit(ls, name)
+	m.mu.Unlock()
 	if !may {
 		return nil
 	}
-	all, err := s.queues.OwnKeys(ctx, ls.ID(), []string{name})
+	all, err := m.queues.OwnKeys(ctx, ls.ID(), []string{name})
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (s *Session) clearName(ctx context.Context, ls *lease.Lease, name string) e
 		k, _ := wire.ParseKey(string(kv.Key))
 		keys = append(keys, k)
 	}
-	return s.giveUpKeys(ctx, keys)
+	return m.giveUpKeys(ctx, keys)
 }
 
 // excludes tells whether a key keeps a waiter out in any case: it is of another kind.
@@ -334,16 +334,14 @@ func (l *line) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
 	})
 }
 
-// settleLegacy ends the time in which keys of the former process are looked for. With a lease file
-// it gives up, after one TTL, what nobody has asked for, and later what has come late. Otherwise
+// settleLegacy says that the first lease is that of a former process, and ends the time in which keys of
+// that process are looked for. With a lease file it gives up, after one TTL, what nobody has asked for, and later what has come late. Otherwise
 // those keys stay, and their names are remembered.
-func (s *Session) settleLegacy() {
-	if s.heir == clientv3.NoLease {
-		return
-	}
-	began, ttl := time.Now(), s.TTL()
+func (m *manager) settleLegacy(l *lease.Lease) {
+	m.heir = l.ID()
+	began, ttl := time.Now(), l.TTL()
 	at := []time.Duration{max(ttl, lateEffect)}
-	if s.file != nil {
+	if m.givesUp {
 		at = []time.Duration{ttl}
 		for _, late := range slices.Concat([]time.Duration{lateEffect}, lateSweeps) {
 			if late > ttl {
@@ -351,43 +349,43 @@ func (s *Session) settleLegacy() {
 			}
 		}
 	}
-	s.tasks.Go(func() {
+	m.tasks.Go(func() {
 		for _, next := range at {
 			for after := time.Until(began.Add(next)); ; after = ttl / 3 {
-				if !sleep(s.ctx, after) {
+				if !sleep(m.ctx, after) {
 					return
 				}
-				if s.Lease() != s.heir {
+				if m.leaseID() != m.heir {
 					return
 				}
-				err := s.settleLegacyOnce(time.Since(began) >= lateEffect)
+				err := m.settleLegacyOnce(time.Since(began) >= lateEffect)
 				if err == nil {
 					break
 				}
-				if s.ctx.Err() == nil {
-					s.log.Warn("cannot give up yet what the process before had", zap.Error(err))
+				if m.ctx.Err() == nil {
+					m.log.Warn("cannot give up yet what the process before had", zap.Error(err))
 				}
 			}
 		}
 	})
 }
 
-func (s *Session) settleLegacyOnce(last bool) error {
-	ctx, cancel := context.WithTimeout(s.ctx, tryTimeout)
+func (m *manager) settleLegacyOnce(last bool) error {
+	ctx, cancel := context.WithTimeout(m.ctx, tryTimeout)
 	defer cancel()
-	keys, err := s.inherited(ctx)
-	if err == nil && s.file != nil {
-		err = errors.Join(s.giveUpKeys(ctx, keys), s.giveUpRequests(ctx))
+	keys, err := m.inherited(ctx)
+	if err == nil && m.givesUp {
+		err = errors.Join(m.giveUpKeys(ctx, keys), m.giveUpRequests(ctx))
 		keys = nil
 	}
 	if err != nil || !last {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.legacy = make(map[string]bool)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.legacy = make(map[string]bool)
 	for _, k := range keys {
-		s.legacy[k.Name] = true
+		m.legacy[k.Name] = true
 	}
 	return nil
 }

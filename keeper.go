@@ -11,7 +11,6 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
-	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 )
 
@@ -25,7 +24,6 @@ func (s *Session) run() {
 	for l := s.lease; l != nil; l = s.nextLease(l, failed) {
 		began := s.cfg.clock()
 		cause := l.Keep()
-		s.attendAll()
 		if s.ctx.Err() != nil {
 			return
 		}
@@ -44,17 +42,16 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 		return // the end of the session has ended it
 	}
 	s.leased = false
-	s.forgetAll(l.ID())
-	s.changed()
+	number := s.number
 	s.enter(StateLost)
-	lost := s.lostWith(l)
 	pending := errors.Is(cause, ErrExpired) || errors.Is(cause, ErrRolledBack)
 	if pending {
 		s.pendingRevokes = append(s.pendingRevokes, l)
 	}
 	s.mu.Unlock()
+	holds, lost := s.manager.leaseLost(number)
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
-		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", len(lost)), zap.Strings("lost", describe(lost)))
+		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", holds), zap.Strings("lost", lost))
 	if pending {
 		s.tasks.Go(func() { s.revokeLater(l) })
 	}
@@ -66,6 +63,9 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 // up when etcd refuses: a space alarm is disarmed, and a user gets its password back. Callers
 // wait as they do while etcd is away, and each refusal is logged once.
 func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
+	s.mu.Lock()
+	number := s.number + 1
+	s.mu.Unlock()
 	var id clientv3.LeaseID
 	refused := "" // the last refusal
 	for n := failed; ; n++ {
@@ -80,7 +80,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		// The lease counts from when it was asked for: one that takes half of its TTL
 		// to come is better asked for again.
 		ctx, cancel := context.WithTimeout(s.ctx, min(tryTimeout, s.cfg.ttl/2))
-		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig(), &id)
+		l, err := lease.Grant(ctx, s.ctx, s.leaseConfig(number), &id)
 		cancel()
 		switch {
 		case err == nil:
@@ -95,14 +95,14 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 			continue
 		}
 		s.mu.Lock()
-		s.lease, s.leased, s.era = l, true, s.timeline.Number()
-		s.changed()
+		s.lease, s.leased, s.number, s.era = l, true, number, s.timeline.Number()
 		if s.ending != nil {
 			s.mu.Unlock()
 			return nil // finish revokes it
 		}
 		s.enter(StateConnected)
 		s.mu.Unlock()
+		s.manager.setLease(l, number)
 		s.liveness.SetLease(l)
 		s.record(l.ID())
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
@@ -120,33 +120,8 @@ func (s *Session) reconnect() {
 	}
 }
 
-// changed wakes those who wait for another lease. Called with s.mu held.
-func (s *Session) changed() {
-	s.renewed.Broadcast()
-}
-
-// awaitLease blocks until the session has a lease that can be relied on, the time for that is
-// over or the session ends; the error is the cause.
-func (s *Session) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
-	for {
-		s.mu.Lock()
-		l, leased, renewed := s.lease, s.leased, s.renewed.Changed()
-		s.mu.Unlock()
-		if leased && l.Err() == nil {
-			return l, nil
-		}
-		select {
-		case <-renewed:
-		case <-within.Context().Done():
-			return nil, within.Cause()
-		case <-s.ctx.Done():
-			return nil, s.Err()
-		}
-	}
-}
-
 // answered takes note of whether etcd answers the renewals.
-func (s *Session) answered(ok bool, err error) {
+func (s *Session) answered(number int, ok bool, err error) {
 	state := StateSuspended
 	if ok {
 		state = StateConnected
@@ -157,12 +132,8 @@ func (s *Session) answered(ok bool, err error) {
 		return
 	}
 	changed := s.enter(state)
-	if !ok {
-		for _, l := range s.lines {
-			l.tenure.giveUpKept()
-		}
-	}
 	s.mu.Unlock()
+	s.manager.suspend(number, !ok)
 	switch {
 	case !changed:
 	case ok:

@@ -121,7 +121,7 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 // resume renews a lease that exists.
 func (s *Session) resume(ctx context.Context, id clientv3.LeaseID) (l *lease.Lease, err error) {
 	err = s.insistAloud(ctx, "the session", func(ctx context.Context) (err error) {
-		l, err = lease.Resume(ctx, s.ctx, s.leaseConfig(), id)
+		l, err = lease.Resume(ctx, s.ctx, s.leaseConfig(1), id)
 		return err
 	})
 	return l, err

@@ -31,15 +31,15 @@ import (
 // A caller who needs a place in etcd for himself alone, as for several names at once, has a
 // line of his own, which nobody else joins.
 type line struct {
-	session *Session
-	id      string // in session.lines: the name, or something that is no name for a line of one caller's own
+	manager *manager
+	id      string // in manager.lines: the name, or something that is no name for a line of one caller's own
 	name    string
 	names   []string    // the one, or all that are held at once
 	slots   []wire.Slot // of a line of one's own: those of the keys under the names
 	queue   place
 	single  *queue.Queue // the same, unless it is several
 
-	// Guarded by session.mu.
+	// Guarded by manager.mu.
 	waiters list.List         // of *waiter, in the order in which they came
 	wanted  *lazyctx.Context  // ends when nobody is left whom the wait in etcd serves; nil while there is none
 	served  *waiter           // for whom the present entry is; nil while there is none
@@ -109,11 +109,11 @@ type terms struct {
 type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
-	given   outcome         // once it has one; guarded by session.mu
+	given   outcome         // once it has one; guarded by manager.mu
 	told    lazyctx.Latch   // it has
 	carried *carried        // what the caller holds already
 	under   *lease.Lease    // that of the session when the waiter came; nil if it had none
-	place   *list.Element   // nil once it has an outcome or gave up; guarded by session.mu
+	place   *list.Element   // nil once it has an outcome or gave up; guarded by manager.mu
 }
 
 type outcome struct {
@@ -121,7 +121,7 @@ type outcome struct {
 	err  error
 }
 
-// acquire joins the line of a name and waits for the grant.
+// acquire waits for a grant of a name.
 func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, error) {
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
@@ -129,11 +129,16 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, err
 	if err := s.usable(name); err != nil {
 		return nil, err
 	}
+	return s.manager.acquire(ctx, name, c)
+}
+
+// acquire joins the line of a name and waits for the grant.
+func (m *manager) acquire(ctx context.Context, name string, c claim) (*hold, error) {
 	w := &waiter{claim: c, values: ctx, carried: carriedBy(ctx)}
-	if h, err := w.nested(s, name); h != nil || err != nil {
+	if h, err := w.nested(m, name); h != nil || err != nil {
 		return h, err
 	}
-	l, first, h, err := s.join(name, w)
+	l, first, h, err := m.join(name, w)
 	if h != nil || err != nil {
 		return h, err
 	}
@@ -147,9 +152,9 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, err
 
 // await waits for the grant.
 func (l *line) await(ctx context.Context, w *waiter) (*hold, error) {
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	told := w.told.Done()
-	l.session.mu.Unlock()
+	l.manager.mu.Unlock()
 	select {
 	case <-told:
 		return w.given.hold, w.given.err
@@ -181,15 +186,15 @@ func (s *Session) usable(name string) error {
 // join puts w at the end of the line of a name, and makes the line if need be. It
 // returns the hold at once when the session has the key and nobody is in the line; and an
 // attempt that w has to make when nobody else sees to the line.
-func (s *Session) join(name string, w *waiter) (*line, *attempt, *hold, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.admits(); err != nil {
+func (m *manager) join(name string, w *waiter) (*line, *attempt, *hold, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
 		return nil, nil, nil, err
 	}
-	l := s.lines[name]
+	l := m.lines[name]
 	if l == nil || l.waiters.Len() == 0 {
-		if h, ok := s.atOnce(l, name, w); ok {
+		if h, ok := m.atOnce(l, name, w); ok {
 			return nil, nil, h, nil
 		}
 	}
@@ -198,16 +203,16 @@ func (s *Session) join(name string, w *waiter) (*line, *attempt, *hold, error) {
 	}
 	switch {
 	case l == nil || l.resting && !l.counted:
-		if err := s.checkNesting(name); err != nil {
+		if err := m.checkNesting(name); err != nil {
 			return nil, nil, nil, err
 		}
 		if l == nil {
-			l = s.addLine(name, name)
+			l = m.addLine(name, name)
 			l.enlist(w)
 			return l, l.attempt(w), nil, nil
 		}
 	case w.cycle != nil && w.carried != nil && l.taken():
-		l = s.ownLine(name) // a wait in memory would be seen by nobody
+		l = m.ownLine(name) // a wait in memory would be seen by nobody
 	}
 	l.enlist(w)
 	if l.free {
@@ -217,26 +222,15 @@ func (s *Session) join(name string, w *waiter) (*line, *attempt, *hold, error) {
 	return l, nil, nil, nil
 }
 
-// admits tells why nobody may line up. Called with s.mu held.
-func (s *Session) admits() error {
-	switch {
-	case s.state.state == StateClosed:
-		return ErrSessionClosed
-	case s.leaving > 0:
-		return errOrphaned
-	}
-	return nil
-}
-
-// atOnce gives w a hold under a key that the session has, if it may. Called with s.mu
+// atOnce gives w a hold under a key that the session has, if it may. Called with m.mu
 // held.
-func (s *Session) atOnce(l *line, name string, w *waiter) (*hold, bool) {
+func (m *manager) atOnce(l *line, name string, w *waiter) (*hold, bool) {
 	if l != nil && w.rule != nil {
 		l.tenure.giveUpKept() // it is kept for who wants it alone
 	}
 	switch {
 	case w.mode == wire.Shared:
-		return s.readers[name].share(w)
+		return m.readers[name].share(w)
 	case l == nil || w.rule != nil:
 		return nil, false
 	default:
@@ -244,10 +238,10 @@ func (s *Session) atOnce(l *line, name string, w *waiter) (*hold, bool) {
 	}
 }
 
-// addLine makes a line, which nobody has. Called with s.mu held.
-func (s *Session) addLine(id string, names ...string) *line {
+// addLine makes a line, which nobody has. Called with m.mu held.
+func (m *manager) addLine(id string, names ...string) *line {
 	l := &line{
-		session: s,
+		manager: m,
 		id:      id,
 		name:    names[0],
 		names:   names,
@@ -257,24 +251,24 @@ func (s *Session) addLine(id string, names ...string) *line {
 	}
 	if l.own() {
 		for _, name := range names {
-			l.slots = append(l.slots, s.slots.take(name, wire.Slot{}))
+			l.slots = append(l.slots, m.slots.take(name, wire.Slot{}))
 		}
 	}
 	if len(names) > 1 {
-		l.queue = s.queues.Set(names, l.slots)
+		l.queue = m.queues.Set(names, l.slots)
 	} else {
-		l.single = s.queues.Queue(names[0])
+		l.single = m.queues.Queue(names[0])
 		l.queue = l.single
 	}
-	s.lines[id] = l
-	s.use(names, 1)
+	m.lines[id] = l
+	m.use(names, 1)
 	return l
 }
 
-// ownLine makes a line that nobody else joins. Called with s.mu held.
-func (s *Session) ownLine(names ...string) *line {
-	s.serial++
-	l := s.addLine(fmt.Sprintf("\x00%d", s.serial), names...) // no name has a zero byte
+// ownLine makes a line that nobody else joins. Called with m.mu held.
+func (m *manager) ownLine(names ...string) *line {
+	m.serial++
+	l := m.addLine(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte
 	l.start()
 	return l
 }
@@ -282,11 +276,11 @@ func (s *Session) ownLine(names ...string) *line {
 // own tells whether this is a line that nobody else joins.
 func (l *line) own() bool { return l.id != l.name }
 
-// enlist puts w at the end of the line. Called with session.mu held.
+// enlist puts w at the end of the line. Called with manager.mu held.
 func (l *line) enlist(w *waiter) {
 	l.rest(false)
-	if s := l.session; s.leased && s.lease.Err() == nil {
-		w.under = s.lease
+	if m := l.manager; m.lease != nil && m.lease.Err() == nil {
+		w.under = m.lease
 	}
 	w.place = l.waiters.PushBack(w)
 }
@@ -314,20 +308,20 @@ func (l *line) stir() {
 func (l *line) Fire() { l.stir() }
 
 // taken tells whether a goroutine of this session holds or waits. It does not when
-// the line is only clearing away what an earlier one left. Called with session.mu
+// the line is only clearing away what an earlier one left. Called with manager.mu
 // held.
 func (l *line) taken() bool {
 	return l.waiters.Len() > 0 || l.held()
 }
 
-// held tells whether a goroutine of this session holds alone. Called with session.mu held.
+// held tells whether a goroutine of this session holds alone. Called with manager.mu held.
 func (l *line) held() bool {
 	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.life.Cause() == nil
 }
 
 // refuses tells whether somebody is ahead of w who does not want to wait. Those who can hold
 // beside each other are, in a line, ahead of each other only when they have to wait. Called
-// with session.mu held.
+// with manager.mu held.
 func (l *line) refuses(w *waiter) bool {
 	if w.rule == nil || l.held() {
 		return l.taken()
@@ -341,7 +335,7 @@ func (l *line) refuses(w *waiter) bool {
 }
 
 // refusesHere is the error of a waiter that is refused for others of its session. Called with
-// session.mu held.
+// manager.mu held.
 func (l *line) refusesHere() *LockedError {
 	if l.held() {
 		return l.inTheWay()
@@ -351,15 +345,15 @@ func (l *line) refusesHere() *LockedError {
 
 // waitsWith notes by which entry the line waits in etcd.
 func (l *line) waitsWith(e *queue.Entry) {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	l.waiting = e
 }
 
 // block notes that the present entry has to wait, and refuses those who do not want to.
 func (l *line) block(e *queue.Entry) {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	l.blocked, l.waiting = true, e
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {
@@ -373,8 +367,8 @@ func (l *line) block(e *queue.Entry) {
 // giveUp takes w out of the line, and tells who was ahead of it, nil if that is not known; false if
 // it has an outcome already.
 func (l *line) giveUp(w *waiter) (bool, *LockedError) {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	if w.place == nil {
 		return false, nil
 	}
@@ -391,7 +385,7 @@ func (l *line) giveUp(w *waiter) (bool, *LockedError) {
 	return true, locked
 }
 
-// tell gives w its outcome, if it has not given up. Called with session.mu held.
+// tell gives w its outcome, if it has not given up. Called with manager.mu held.
 func (l *line) tell(w *waiter, o outcome) {
 	if w.place != nil {
 		l.waiters.Remove(w.place)
@@ -401,7 +395,7 @@ func (l *line) tell(w *waiter, o outcome) {
 	}
 }
 
-// front is the waiter whose turn it is; nil if there is none. Called with session.mu
+// front is the waiter whose turn it is; nil if there is none. Called with manager.mu
 // held.
 func (l *line) front() *waiter {
 	if e := l.waiters.Front(); e != nil {
@@ -413,12 +407,12 @@ func (l *line) front() *waiter {
 // failAll gives one outcome to all who came under a lease; to all there are for nil.
 // Who came after a loss had no place that could be lost.
 func (l *line) failAll(under *lease.Lease, err error) {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	l.failWaiters(under, err)
 }
 
-// failWaiters is failAll with session.mu held.
+// failWaiters is failAll with manager.mu held.
 func (l *line) failWaiters(under *lease.Lease, err error) {
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {

@@ -222,10 +222,10 @@ func TestALineIsForgottenWhenNobodyIsInIt(t *testing.T) {
 		_, err := NewMutex(s, "unsure").Lock(w.timeout(time.Second))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 		w.pass(20 * time.Second)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		require.Empty(w, s.lines)
-		require.Empty(w, s.inside)
+		s.manager.mu.Lock()
+		defer s.manager.mu.Unlock()
+		require.Empty(w, s.manager.lines)
+		require.Empty(w, s.manager.inside)
 	})
 }
 

@@ -114,10 +114,10 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool) (*hold, error) {
 		return nil, err
 	}
 	w := &waiter{claim: m.cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
-	if h, err := w.nested(s, names...); h != nil || err != nil {
+	if h, err := w.nested(s.manager, names...); h != nil || err != nil {
 		return h, err
 	}
-	l, err := s.joinAll(names, w)
+	l, err := s.manager.joinAll(names, w)
 	if err != nil {
 		return nil, err
 	}
@@ -186,18 +186,18 @@ func checkTogether(s *Session, names []string) error {
 }
 
 // joinAll makes a line for w alone.
-func (s *Session) joinAll(names []string, w *waiter) (*line, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.admits(); err != nil {
+func (m *manager) joinAll(names []string, w *waiter) (*line, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		if err := s.checkNesting(name); err != nil {
+		if err := m.checkNesting(name); err != nil {
 			return nil, err
 		}
 	}
-	l := s.ownLine(names...)
+	l := m.ownLine(names...)
 	l.enlist(w)
 	return l, nil
 }

@@ -208,11 +208,12 @@ func TestALockAllThatWasTakenOverHasALargerToken(t *testing.T) {
 		simulate(t, func(w *world) {
 			a := w.session("a")
 			set := w.lockAll(a, "x", "y") // and nobody writes anything meanwhile
-			again, err := lock(NewMultiMutex(w.session("b", WithLease(w.orphan(a))), []string{"x", "y"}), w.ctx)
+			b := w.session("b", WithLease(w.orphan(a)))
+			again, err := lock(NewMultiMutex(b, []string{"x", "y"}), w.ctx)
 			require.NoError(w, err)
 			require.Greater(w, again.Token(), set.Token())
 			require.Equal(w, set.Keys(), again.Keys())
-			entries, err := NewMutex(again.hold.tenure.line.session, "x").Queue(w.ctx)
+			entries, err := NewMutex(b, "x").Queue(w.ctx)
 			require.NoError(w, err)
 			require.Equal(w, "b", entries[0].Owner)
 			require.NoError(w, again.Unlock(w.ctx))

@@ -89,7 +89,7 @@ func lockedHere(kv *mvccpb.KeyValue) *LockedError {
 }
 
 // inTheWay is the error that names who is ahead of a waiter of the line; nil if nothing is known to
-// be. Called with session.mu held.
+// be. Called with manager.mu held.
 func (l *line) inTheWay() *LockedError {
 	switch {
 	case l.held():

@@ -17,24 +17,24 @@ import (
 const mostLost = 10
 
 // noteLoss takes note of a tenure that ended with the session's lease, and is about to be
-// forgotten, before lose has told of it. Called with s.mu held.
-func (s *Session) noteLoss(t *tenure) {
-	if s.leased && t.lease == s.lease && t.lease.Err() != nil {
-		s.losses = append(s.losses, t)
+// forgotten, before leaseLost has told of it. Called with m.mu held.
+func (m *manager) noteLoss(t *tenure) {
+	if t.lease == m.lease && t.lease.Err() != nil {
+		m.losses = append(m.losses, t)
 	}
 }
 
 // lostWith are the tenures that were held when a lease ended, the oldest first. Called with
-// s.mu held.
-func (s *Session) lostWith(l *lease.Lease) []*tenure {
-	all := s.losses
-	s.losses = nil
-	for _, line := range s.lines {
+// m.mu held.
+func (m *manager) lostWith(l *lease.Lease) []*tenure {
+	all := m.losses
+	m.losses = nil
+	for _, line := range m.lines {
 		if line.tenure != nil {
 			all = append(all, line.tenure)
 		}
 	}
-	for t := range s.beside {
+	for t := range m.beside {
 		if !slices.Contains(all, t) {
 			all = append(all, t)
 		}
@@ -82,12 +82,12 @@ func (t *tenure) lasted() time.Duration { return time.Since(t.since).Round(time.
 
 // logEviction tells of a tenure whose key is gone while its lease lives.
 func (t *tenure) logEviction(cause error) {
-	s := t.line.session
-	s.mu.Lock()
+	m := t.line.manager
+	m.mu.Lock()
 	held := t.turns > 0
-	s.mu.Unlock()
+	m.mu.Unlock()
 	if held && t.lease.Err() == nil {
-		s.log.Warn("a hold is lost: another client has deleted its key",
+		m.log.Warn("a hold is lost: another client has deleted its key",
 			zap.String(t.kind(), t.names()), zap.String("key", wire.Quote(t.entry.Key)), zap.Int64("token", t.token),
 			zap.Duration("held", t.lasted()), zap.Error(cause))
 	}

@@ -34,11 +34,11 @@ func add(counts map[string]int, name string, by int) {
 }
 
 // checkNesting is that of the names in use. Lines at rest do not count when it comes to that.
-// Called with s.mu held.
-func (s *Session) checkNesting(name string) error {
-	err := s.names.checkNesting(name)
-	if err != nil && s.forgetResting() {
-		err = s.names.checkNesting(name)
+// Called with m.mu held.
+func (m *manager) checkNesting(name string) error {
+	err := m.names.checkNesting(name)
+	if err != nil && m.forgetResting() {
+		err = m.names.checkNesting(name)
 	}
 	return err
 }

@@ -51,9 +51,9 @@ func (r *record) end() { r.speaksOf(&waiter{}) }
 
 // of tells the turn of a hold whether the record may speak of it.
 func (r *record) of(h *hold, speaks bool) {
-	s := h.tenure.line.session // not always that of the waiter
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := h.tenure.line.manager // not always that of the waiter
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch t := h.turn; {
 	case !speaks:
 		delete(t.recorded, r)

@@ -28,9 +28,9 @@ func carriedBy(ctx context.Context) *carried {
 }
 
 // of finds the hold of a name by a session; nil if there is none, or if it is over.
-func (c *carried) of(s *Session, name string) *hold {
+func (c *carried) of(m *manager, name string) *hold {
 	for ; c != nil; c = c.outer {
-		if l := c.hold.tenure.line; l.session == s && slices.Contains(l.names, name) && c.hold.Err() == nil {
+		if l := c.hold.tenure.line; l.manager == m && slices.Contains(l.names, name) && c.hold.Err() == nil {
 			return c.hold
 		}
 	}
@@ -39,10 +39,10 @@ func (c *carried) of(s *Session, name string) *hold {
 
 // elsewhere finds a hold by another session of the client that keeps w out of one of the names for as
 // long as it lasts; nil if there is none. By another client it may be a hold in another etcd.
-func (c *carried) elsewhere(s *Session, w *waiter, names []string) *hold {
+func (c *carried) elsewhere(m *manager, w *waiter, names []string) *hold {
 	for ; c != nil; c = c.outer {
 		l := c.hold.tenure.line
-		if l.session != s && l.session.client == s.client && c.hold.Err() == nil && c.hold.tenure.excludes(w) &&
+		if l.manager != m && l.manager.client == m.client && c.hold.Err() == nil && c.hold.tenure.excludes(w) &&
 			slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.names, name) }) {
 			return c.hold
 		}
@@ -52,8 +52,8 @@ func (c *carried) elsewhere(s *Session, w *waiter, names []string) *hold {
 
 // excludes tells whether w can hold beside the tenure under no circumstances.
 func (t *tenure) excludes(w *waiter) bool {
-	t.line.session.mu.Lock()
-	defer t.line.session.mu.Unlock()
+	t.line.manager.mu.Lock()
+	defer t.line.manager.mu.Unlock()
 	return w.mode != t.mode || w.mode == wire.Exclusive
 }
 
@@ -76,26 +76,26 @@ func (c *carried) keys() []string {
 // nested gives w a hold within the one that its context carries, if w asks for re-entry, or fails
 // with a DeadlockError. It returns nil and nil if the context carries no hold of the names, so
 // that w has to wait in line.
-func (w *waiter) nested(s *Session, names ...string) (*hold, error) {
+func (w *waiter) nested(m *manager, names ...string) (*hold, error) {
 	if w.carried == nil {
 		return nil, nil
 	}
 	var outer []*hold
 	for _, name := range names {
-		if h := w.carried.of(s, name); h != nil {
+		if h := w.carried.of(m, name); h != nil {
 			outer = append(outer, h)
 		}
 	}
-	h, hint, err := w.reenter(s, outer, names)
+	h, hint, err := w.reenter(m, outer, names)
 	if h == nil && err == nil {
-		if h = w.carried.elsewhere(s, w, names); h != nil {
+		if h = w.carried.elsewhere(m, w, names); h != nil {
 			hint = "another session of this client holds it, release it first"
 		}
 	}
 	if hint == "" {
 		return h, err
 	}
-	waiter := QueueEntry{Owner: s.cfg.owner, Mode: ModeCandidate}
+	waiter := QueueEntry{Owner: m.owner, Mode: ModeCandidate}
 	if !w.candidate {
 		waiter = QueueEntry{Owner: w.owner, Mode: modes[w.mode], Permits: w.permits}
 	}
@@ -109,9 +109,9 @@ func (w *waiter) nested(s *Session, names ...string) (*hold, error) {
 // reenter decides what a call under the context of other holds of its names gets: another hold of
 // their turn, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
 // All are zero if none of the holds lasts any more.
-func (w *waiter) reenter(s *Session, outer []*hold, names []string) (h *hold, hint string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (w *waiter) reenter(m *manager, outer []*hold, names []string) (h *hold, hint string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	outer = slices.DeleteFunc(outer, func(h *hold) bool { return h.turn.holds == 0 || !h.tenure.open() })
 	if len(outer) == 0 {
 		return nil, "", nil
@@ -131,7 +131,7 @@ func (w *waiter) reenter(s *Session, outer []*hold, names []string) (h *hold, hi
 	return h.turn.hold(w.values, t, t.entryOf(names[0]), w.terms), "", nil
 }
 
-// covers tells whether a hold of the tenure is all that w asks for. Called with session.mu held.
+// covers tells whether a hold of the tenure is all that w asks for. Called with manager.mu held.
 func (t *tenure) covers(w *waiter, names []string) bool {
 	if w.candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.line.names, name) }) {
 		return false
@@ -157,7 +157,7 @@ func (c *carried) deadlock(waiter QueueEntry, h *hold, hint string) *DeadlockErr
 func (c *carried) besides(h *hold) *hold {
 	l := h.tenure.line
 	for ; c != nil; c = c.outer {
-		if o := c.hold; o.turn != h.turn && o.tenure.line.session.client == l.session.client && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
+		if o := c.hold; o.turn != h.turn && o.tenure.line.manager.client == l.manager.client && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
 			return o
 		}
 	}

@@ -255,9 +255,9 @@ func TestAKeptKeyGoesAfterTheIdleTimeAndNotBefore(t *testing.T) {
 		w.empty("m")
 		w.pass(time.Minute)
 		s := m.session
-		s.mu.Lock()
-		require.Empty(w, s.lines, "and is forgotten")
-		s.mu.Unlock()
+		s.manager.mu.Lock()
+		require.Empty(w, s.manager.lines, "and is forgotten")
+		s.manager.mu.Unlock()
 		w.allGone()
 	})
 }

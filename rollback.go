@@ -2,8 +2,6 @@ package etcdlock
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -84,8 +82,8 @@ func (s *Session) askTimeline() <-chan struct{} {
 
 // anyName returns a name that is in use. Called with s.mu held.
 func (s *Session) anyName() (name string, ok bool) {
-	if used := slices.Sorted(maps.Keys(s.using)); len(used) > 0 {
-		return used[0], true
+	if name, ok := s.manager.anyName(); ok {
+		return name, true
 	}
 	return s.followers.AnyName()
 }

@@ -31,49 +31,46 @@ func (l *line) run(begun func(*line)) {
 // more: it has been closed, or rests. A line that is out of use rests for a moment first, as the
 // next caller often comes soon; with its goroutine while that has to hear what a watch tells.
 func (l *line) next() bool {
-	s := l.session
+	m := l.manager
 	for rested := false; ; {
-		if s.ctx.Err() != nil {
-			l.failAll(nil, s.Err())
+		if m.ctx.Err() != nil {
+			l.failAll(nil, m.err())
 		}
-		s.mu.Lock()
-		closing := s.state.state == StateClosed
+		m.mu.Lock()
 		switch {
 		case l.waiters.Len() > 0:
-			s.mu.Unlock()
+			m.mu.Unlock()
 			return true
-		case !rested && !closing && !l.own() && s.leaving == 0 && s.resting < maxResting:
+		case !rested && m.admission() == open && !l.own() && m.resting < maxResting:
 			l.drain()
 			if !l.single.Watches() {
 				l.idle()
-				s.mu.Unlock()
+				m.mu.Unlock()
 				return false
 			}
 			l.rest(true)
-			s.resting++
-			s.mu.Unlock()
+			m.resting++
+			m.mu.Unlock()
 			rested = !l.queue.Rest(l.joined)
-			s.mu.Lock()
-			s.resting--
-			s.mu.Unlock()
+			m.mu.Lock()
+			m.resting--
+			m.mu.Unlock()
 		default:
 			l.rest(true)
 			l.forget()
 			for i, slot := range l.slots {
-				s.dropSlot(l.names[i], slot)
+				m.dropSlot(l.names[i], slot)
 			}
-			if s.leaving > 0 {
-				s.changed() // Orphan waits for this
-			}
-			s.mu.Unlock()
+			m.wakeDrain()
+			m.mu.Unlock()
 			l.queue.Close()
-			s.tasks.Done()
+			m.tasks.Done()
 			return false
 		}
 	}
 }
 
-// drain takes back a wake-up that is of no use any more. Called with session.mu held.
+// drain takes back a wake-up that is of no use any more. Called with manager.mu held.
 func (l *line) drain() {
 	select {
 	case <-l.joined:
@@ -87,7 +84,7 @@ func (l *line) serve() {
 	wanted := l.want()
 	defer l.done()
 
-	ls, err := l.session.awaitLease(wanted)
+	ls, err := l.manager.awaitLease(wanted)
 	if err != nil {
 		return // nobody wants it any more, or the session has ended
 	}
@@ -113,7 +110,7 @@ func (l *line) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	}
 	l.fail(wanted, ls, first, err)
 	// When the session has ended the key goes with the lease.
-	if entry != nil && ls.Err() == nil && l.session.ctx.Err() == nil {
+	if entry != nil && ls.Err() == nil && l.manager.ctx.Err() == nil {
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
 			l.suspect(ls, slot, 1, firstSweep)
 		}
@@ -132,48 +129,48 @@ func (l *line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wir
 	if slots := l.adopt(wanted, ls, w); slots != nil {
 		return slots[0]
 	}
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	slot := w.rank
-	for swept := s.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.Cause() == nil; swept = s.underSweep(ls, l.name, slot) {
-		s.mu.Unlock()
+	for swept := m.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.Cause() == nil; swept = m.underSweep(ls, l.name, slot) {
+		m.mu.Unlock()
 		select {
 		case <-swept:
 		case <-wanted.Context().Done():
 		}
-		s.mu.Lock()
+		m.mu.Lock()
 	}
-	if w.rule != nil || l.session.slots.busy(l.name, slot) {
-		slot = l.session.slots.take(l.name, w.rank)
+	if w.rule != nil || l.manager.slots.busy(l.name, slot) {
+		slot = l.manager.slots.take(l.name, w.rank)
 	} else {
-		l.session.slots.hold(l.name, slot)
+		l.manager.slots.hold(l.name, slot)
 	}
 	return slot
 }
 
 // nextSlot chooses another key for a waiter who has one.
 func (l *line) nextSlot(has wire.Slot) wire.Slot {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	return l.session.slots.take(l.name, has)
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	return l.manager.slots.take(l.name, has)
 }
 
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
 // known to be unsure. A line of one's own keeps its keys for as long as it lives.
 func (l *line) dropSlot(slot wire.Slot) {
 	if !l.own() {
-		l.session.mu.Lock()
-		defer l.session.mu.Unlock()
-		l.session.dropSlot(l.name, slot)
+		l.manager.mu.Lock()
+		defer l.manager.mu.Unlock()
+		l.manager.dropSlot(l.name, slot)
 	}
 }
 
 // want begins the time in which somebody is in the line.
 func (l *line) want() *lazyctx.Context {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
-	l.wanted = lazyctx.New(l.session.ctx)
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	l.wanted = lazyctx.New(l.manager.ctx)
 	if l.waiters.Len() == 0 {
 		l.unwanted()
 	}
@@ -181,7 +178,7 @@ func (l *line) want() *lazyctx.Context {
 }
 
 // unwanted tells the line's goroutine that nobody is in the line any more who wants what it
-// waits for. Called with session.mu held.
+// waits for. Called with manager.mu held.
 func (l *line) unwanted() {
 	if l.wanted != nil {
 		l.wanted.Cancel(errUnwanted)
@@ -190,8 +187,8 @@ func (l *line) unwanted() {
 
 // done ends what want began.
 func (l *line) done() {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	l.wanted.Release()
 	l.wanted, l.served, l.blocked, l.waiting = nil, nil, false, nil
 }
@@ -199,8 +196,8 @@ func (l *line) done() {
 // first is the waiter whose turn it is, nil if there is none; all of them wait under
 // this lease from now on.
 func (l *line) first(ls *lease.Lease) *waiter {
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	for e := l.waiters.Front(); e != nil; e = e.Next() {
 		e.Value.(*waiter).under = ls
 	}
@@ -305,7 +302,7 @@ func (l *line) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry)
 
 // wait waits until the entry may go in. What it says is kept true meanwhile, see record.
 func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
-	check := func(ctx context.Context) error { return l.session.checkCycle(ctx, of, e) }
+	check := func(ctx context.Context) error { return l.manager.checkCycle(ctx, of, e) }
 	for {
 		waiting, cancel := l.record.wait(ls.Context())
 		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
@@ -318,9 +315,9 @@ func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *que
 		if !errors.Is(err, errOutdated) {
 			return rev, err
 		}
-		l.session.mu.Lock()
+		l.manager.mu.Lock()
 		w := l.front()
-		l.session.mu.Unlock()
+		l.manager.mu.Unlock()
 		if w == nil || !w.inherits(of) {
 			return 0, errUnwanted
 		}
@@ -335,8 +332,8 @@ func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *que
 // has been told too early.
 func (l *line) speakOf(w *waiter) {
 	l.record.speaksOf(w)
-	l.session.mu.Lock()
-	defer l.session.mu.Unlock()
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
 	if next := l.front(); next != nil && next != w && (w.carried != nil || next.carried != nil) {
 		l.record.outdated()
 	}
@@ -360,10 +357,10 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 		if err := ls.Err(); err != nil {
 			return nil, err
 		}
-		l.session.mu.Lock()
+		l.manager.mu.Lock()
 		w := l.front()
 		if w == nil || !w.inherits(of) {
-			l.session.mu.Unlock()
+			l.manager.mu.Unlock()
 			return nil, nil
 		}
 		if w.as == as {
@@ -372,10 +369,10 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 			if t.mode == wire.Shared {
 				t.grantReaders(l)
 			}
-			l.session.mu.Unlock()
+			l.manager.mu.Unlock()
 			return t, nil
 		}
-		l.session.mu.Unlock()
+		l.manager.mu.Unlock()
 		if err := l.rewrite(ls, e, w); err != nil {
 			return nil, err
 		}
@@ -403,7 +400,7 @@ func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refu
 	case errors.Is(err, ErrEvicted):
 		return false, whyGone(ls)
 	default:
-		l.session.log.Error("etcd refuses to delete a key; trying again until its lease ends",
+		l.manager.log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
 		return true, notConfirmed(err)
 	}
@@ -435,8 +432,8 @@ func (l *line) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err
 	case err == nil || wanted.Cause() != nil:
 		// Nobody is there to be told.
 	default:
-		l.session.mu.Lock()
+		l.manager.mu.Lock()
 		l.tell(first, outcome{err: refusal(err)})
-		l.session.mu.Unlock()
+		l.manager.mu.Unlock()
 	}
 }

@@ -13,7 +13,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
-	"github.com/etcdlock/etcdlock/internal/broadcast"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
@@ -21,7 +20,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/observe"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
@@ -41,12 +39,11 @@ type Session struct {
 
 	ctx     context.Context // ends with the session, with the cause
 	cancel  context.CancelCauseFunc
-	tasks   sync.WaitGroup     // every goroutine of the session
-	writer  *etcdkv.Writer     // sends every write
-	queues  *queue.Queues      // makes the queues of names
+	tasks   sync.WaitGroup // every goroutine of the session
+	writer  *etcdkv.Writer // sends every write
+	queues  *queue.Queues  // makes the queues of names
+	manager *manager
 	streams *perclient.Streams // of renewals and watches, which the client's sessions share
-	settle  *sharedtimer.Queue // when a hold has lasted for a while
-	rested  *sharedtimer.Queue // when a line has rested for long enough
 	closed  chan struct{}      // closed when finish is through
 	detach  func() bool        // stops watching the client
 
@@ -60,28 +57,16 @@ type Session struct {
 	timeline  *timeline.Tracker  // is shown what etcd answers
 	followers *observe.Followers // of elections, for observers
 
-	// mu guards what follows, and the fields of lines that say so. It is never
-	// held across a request.
+	// mu guards what follows. It is never held across a request.
 	mu             sync.Mutex
-	lease          *lease.Lease     // the present one, or the last one
-	leased         bool             // whether it is the present one
-	losses         []*tenure        // that ended with the present lease, and are forgotten already
-	pendingRevokes []*lease.Lease   // earlier ones that are still to be revoked
-	renewed        broadcast.Signal // tells of changes of lease and leased, and what Orphan waits for
+	lease          *lease.Lease   // the present one, or the last one
+	leased         bool           // whether it is the present one
+	number         int            // of lease, counted from 1
+	era            int            // the timeline in which lease was granted
+	pendingRevokes []*lease.Lease // earlier ones that are still to be revoked
 	state          *stateNode
-	ending         *ending                         // how it has ended; nil before
-	lines          map[string]*line                // by id
-	serial         int                             // numbers the lines of one caller's own, and what is asked
-	asks           map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers        map[string]*tenure              // by name: the one that further readers may share
-	beside         map[*tenure]struct{}            // those that have left their line, see beside.go
-	legacy         map[string]bool                 // names of the former process whose keys may stand; nil: any may
-	sweeper        sweeper                         // of keys that may be left behind
-	names                                          // that are in use
-	resting        int                             // lines that rest, ready for the next caller
-	leaving        int                             // calls of Orphan under way; nobody may line up meanwhile
-	era            int                             // the timeline in which lease was granted
-	doubting       <-chan struct{}                 // closed when etcd has told whether there is another timeline; nil if it is not asked
+	ending         *ending         // how it has ended; nil before
+	doubting       <-chan struct{} // closed when etcd has told whether there is another timeline; nil if it is not asked
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered
@@ -119,17 +104,11 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		return nil, err
 	}
 	s := &Session{
-		client:  client,
-		cfg:     cfg,
-		log:     cfg.logger,
-		closed:  make(chan struct{}),
-		state:   newStateNode(StateConnected),
-		lines:   make(map[string]*line),
-		readers: make(map[string]*tenure),
-		beside:  make(map[*tenure]struct{}),
-		sweeper: newSweeper(),
-		asks:    make(map[int]context.CancelCauseFunc),
-		names:   newNames(),
+		client: client,
+		cfg:    cfg,
+		log:    cfg.logger,
+		closed: make(chan struct{}),
+		state:  newStateNode(StateConnected),
 	}
 	s.kv, s.timeline = timeline.Of(etcdkv.KV(client))
 	s.timeline.OnChange = s.rolledBack
@@ -148,7 +127,6 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	s.writer = etcdkv.NewWriter(etcdkv.WriterConfig{
 		Life: s.ctx, KV: s.kv, Direct: s.timeline.Transactor(direct), Slots: cfg.slots, Spawn: s.spawn, Pace: cfg.pace,
 	})
-	s.settle, s.rested = sharedtimer.New(queue.Settle), sharedtimer.New(queue.Resting)
 	s.streams = s.newStreams()
 	s.queues = queue.NewQueues(queue.Config{
 		Life: s.ctx, KV: s.kv, Writer: s.writer, Watcher: s.streams.Watcher, Log: s.log,
@@ -156,6 +134,10 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	})
 	s.followers = observe.New(observe.Config{
 		Queue: s.queues.Queue, Outage: s.timeline.Outage, Leases: s.leases, DefaultTTL: s.TTL,
+	})
+	s.manager = newManager(managerConfig{
+		ctx: s.ctx, client: client, kv: s.kv, leases: s.leases, writer: s.writer, queues: s.queues, clock: cfg.clock, log: s.log,
+		owner: cfg.owner, givesUp: cfg.leaseFile != "", insist: s.insist, revokeFormer: s.revokeFormer,
 	})
 
 	if err := s.detectCrashes(); err != nil {
@@ -171,10 +153,13 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		s.file.Close()
 		return nil, err
 	}
-	s.lease, s.leased, s.era = first, true, s.timeline.Number()
+	s.lease, s.leased, s.number, s.era = first, true, 1, s.timeline.Number()
+	s.manager.setLease(first, s.number)
 	s.liveness.SetLease(first)
 	s.record(first.ID())
-	s.settleLegacy()
+	if s.heir != clientv3.NoLease {
+		s.manager.settleLegacy(first)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tasks.Go(s.run)
@@ -214,7 +199,7 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	var l *lease.Lease
 	var id clientv3.LeaseID
 	err := s.insistAloud(ctx, "the session", func(ctx context.Context) (err error) {
-		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig(), &id)
+		l, err = lease.Grant(ctx, s.ctx, s.leaseConfig(1), &id)
 		return err
 	})
 	if err != nil {
@@ -230,14 +215,15 @@ func (s *Session) firstLease(ctx context.Context) (*lease.Lease, error) {
 	return l, nil
 }
 
-func (s *Session) leaseConfig() lease.Config {
+// leaseConfig is that of the lease with a number.
+func (s *Session) leaseConfig(number int) lease.Config {
 	cfg := lease.Config{
 		Client:      s.leases,
 		TTL:         s.cfg.ttl + s.cfg.delay,
 		Delay:       s.cfg.delay,
 		Margin:      s.cfg.margin,
 		Clock:       s.cfg.clock,
-		Answered:    s.answered,
+		Answered:    func(ok bool, err error) { s.answered(number, ok, err) },
 		Asking:      s.asking,
 		Reconnect:   s.reconnect,
 		FromReceipt: countFromReceipt,

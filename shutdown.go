@@ -143,8 +143,10 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 	detach, present := s.detach, s.lease
 	s.mu.Unlock()
 	detach()
-	_ = present.Err()   // ends an expired lease as such, in a process that had been stopped until now
+	_ = present.Err() // ends an expired lease as such, in a process that had been stopped until now
+	s.manager.close()
 	s.cancel(how.cause) // and with it the lease, and with that all holds
+	s.manager.wait()
 	s.followers.Close(how.cause)
 	s.tasks.Wait() // all of them end with s.ctx
 	s.streams.Leave()
@@ -257,55 +259,20 @@ func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 
 var errUnreachable = errors.New("etcd did not answer for a whole TTL")
 
-// orphan lets nobody line up any more, fails those who wait, blocks until nothing is
-// left in etcd but the keys of what is held, and ends the session in that instant.
+// orphan has the manager drain, which closes it in the instant in which nothing is left in etcd but
+// the keys of what is held, and ends the session.
 func (s *Session) orphan(ctx context.Context) (*ending, error) {
+	if err := s.manager.drain(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaving++
-	defer func() { s.leaving-- }()
-	for {
-		pending := 0
-		for _, l := range s.lines {
-			l.failWaiters(nil, errOrphaned)
-			l.tenure.giveUpKept()
-			if l.tenure.unmark(errOrphaned) || !l.tenure.open() && !l.resting {
-				pending++
-			}
-		}
-		for t := range s.beside {
-			if t.unmark(errOrphaned) || !t.open() {
-				pending++
-			}
-		}
-		for _, cancel := range s.asks {
-			cancel(errOrphaned)
-			pending++
-		}
-		pending += s.unsettled()
-		if pending == 0 {
-			how := endOrphaned(clientv3.NoLease)
-			if s.leased && s.lease.Err() == nil {
-				how = endOrphaned(s.lease.ID())
-			}
-			if !s.end(how) {
-				return nil, s.ending.cause
-			}
-			return how, nil
-		}
-		changed := s.renewed.Changed()
-		s.mu.Unlock()
-		var err error
-		select {
-		case <-changed:
-		case <-s.ctx.Done():
-			err = s.Err()
-		case <-ctx.Done():
-			err = fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
-		}
-		s.mu.Lock()
-		if err != nil {
-			return nil, err
-		}
+	how := endOrphaned(clientv3.NoLease)
+	if s.leased && s.lease.Err() == nil {
+		how = endOrphaned(s.lease.ID())
 	}
+	if !s.end(how) {
+		return nil, s.ending.cause
+	}
+	return how, nil
 }

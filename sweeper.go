@@ -53,7 +53,7 @@ type uncertainKey struct {
 	lease clientv3.LeaseID
 }
 
-// doubt is what is known of an uncertain key. It is guarded by session.mu.
+// doubt is what is known of an uncertain key. It is guarded by manager.mu.
 type doubt struct {
 	uncertainKey
 	under *lease.Lease
@@ -72,7 +72,7 @@ type doubt struct {
 
 const parked = -1
 
-// sweeper has the uncertain keys of a session. It is guarded by session.mu.
+// sweeper has the uncertain keys of a session. It is guarded by manager.mu.
 type sweeper struct {
 	keys    map[uncertainKey]*doubt
 	due     dueKeys
@@ -91,26 +91,26 @@ func newSweeper() sweeper {
 // The line's goroutine does not look for the key itself: another caller may join the line and
 // wait for that very key, or a hold may leave the line and go on with the key.
 func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	slots := []wire.Slot{slot}
 	if l.single == nil {
 		slots = l.slots
 	}
 	for i, name := range l.names {
-		s.doubt(ls, wire.SlotKey(name, ls.ID(), slots[i]), name, &slots[i], requests, first)
+		m.doubt(ls, wire.SlotKey(name, ls.ID(), slots[i]), name, &slots[i], requests, first)
 	}
 }
 
 // doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
-// s.mu held.
-func (s *Session) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
-	if s.state.state == StateClosed || ls.Err() != nil {
+// m.mu held.
+func (m *manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
+	if m.closed || ls.Err() != nil {
 		return // with the lease it goes
 	}
 	k := uncertainKey{key, ls.ID()}
-	d := s.sweeper.keys[k]
+	d := m.sweeper.keys[k]
 	switch {
 	case d == nil:
 		d = &doubt{uncertainKey: k, under: ls, name: name, index: parked}
@@ -118,14 +118,14 @@ func (s *Session) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requ
 			own := *slot
 			d.slot = &own
 		}
-		s.sweeper.keys[k] = d
-		s.use([]string{name}, 1)
+		m.sweeper.keys[k] = d
+		m.use([]string{name}, 1)
 	case d.watched:
-		s.use([]string{name}, 1)
+		m.use([]string{name}, 1)
 	}
 	d.at, d.watched, d.pause = time.Now(), false, firstSweep
 	d.requests = min(d.requests+requests, manyRequests)
-	s.schedule(d, first)
+	m.schedule(d, first)
 }
 
 // certain tells whether an entry that was found standing shows that the one request that was not
@@ -135,36 +135,36 @@ func (l *line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
 	if e == nil || !e.Adopted() {
 		return false
 	}
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}] == nil
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}] == nil
 }
 
 // urge has a suspected key swept often, as an entry of this session waits behind it: a candidate
 // that has left the key for another one, which the late effect would stand ahead of. calm ends it.
 func (l *line) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}]
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}]
 	if d == nil || d.watched {
 		return func() {}
 	}
 	d.urgent++
 	if d.index != parked && time.Until(d.due) > urgentSweep {
-		s.schedule(d, urgentSweep)
+		m.schedule(d, urgentSweep)
 	}
 	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		d.urgent--
 	}
 }
 
-// schedule has a key swept after a pause. Called with s.mu held.
-func (s *Session) schedule(d *doubt, after time.Duration) {
-	w := &s.sweeper
+// schedule has a key swept after a pause. Called with m.mu held.
+func (m *manager) schedule(d *doubt, after time.Duration) {
+	w := &m.sweeper
 	d.due = time.Now().Add(after)
 	if d.index == parked {
 		heap.Push(&w.due, d)
@@ -172,10 +172,10 @@ func (s *Session) schedule(d *doubt, after time.Duration) {
 		heap.Fix(&w.due, d.index)
 	}
 	switch {
-	case s.state.state == StateClosed:
+	case m.closed:
 	case !w.running:
 		w.running = true
-		s.tasks.Go(s.sweep)
+		m.tasks.Go(m.sweep)
 	case d.index == 0:
 		select {
 		case w.wake <- struct{}{}:
@@ -185,62 +185,63 @@ func (s *Session) schedule(d *doubt, after time.Duration) {
 }
 
 // dropSlot gives a slot up, of which nothing is left in etcd, or nothing that is certain; so it is
-// time to look for what is not. Called with s.mu held.
-func (s *Session) dropSlot(name string, slot wire.Slot) {
-	s.slots.drop(name, slot)
-	if len(s.sweeper.keys) == 0 {
+// time to look for what is not. Called with m.mu held.
+func (m *manager) dropSlot(name string, slot wire.Slot) {
+	m.slots.drop(name, slot)
+	if len(m.sweeper.keys) == 0 {
 		return
 	}
-	id := s.lease.ID()
-	if d := s.sweeper.keys[uncertainKey{wire.SlotKey(name, id, slot), id}]; d != nil && d.index == parked && !d.sweeping {
+	if m.lease == nil {
+		return // the uncertain keys went with their lease
+	}
+	id := m.lease.ID()
+	if d := m.sweeper.keys[uncertainKey{wire.SlotKey(name, id, slot), id}]; d != nil && d.index == parked && !d.sweeping {
 		d.pause = firstSweep
-		s.schedule(d, firstSweep)
+		m.schedule(d, firstSweep)
 	}
 }
 
-// forget ends the doubts about a key. Called with s.mu held.
-func (s *Session) forget(d *doubt) {
+// forget ends the doubts about a key. Called with m.mu held.
+func (m *manager) forget(d *doubt) {
 	if d.index != parked {
-		heap.Remove(&s.sweeper.due, d.index)
+		heap.Remove(&m.sweeper.due, d.index)
 	}
-	s.settled(d)
-	delete(s.sweeper.keys, d.uncertainKey)
+	m.settled(d)
+	delete(m.sweeper.keys, d.uncertainKey)
 }
 
-// settled takes note that nothing about a key is left to come. Called with s.mu held.
-func (s *Session) settled(d *doubt) {
+// settled takes note that nothing about a key is left to come. Called with m.mu held.
+func (m *manager) settled(d *doubt) {
 	if !d.watched {
 		d.watched = true
-		s.use([]string{d.name}, -1)
-		if s.leaving > 0 {
-			s.changed() // Orphan waits for this
-		}
+		m.use([]string{d.name}, -1)
+		m.wakeDrain()
 	}
 }
 
 // forgetAll ends the doubts about all keys of a lease that has ended: they go with it. Called with
-// s.mu held.
-func (s *Session) forgetAll(id clientv3.LeaseID) {
-	for k, d := range s.sweeper.keys {
+// m.mu held.
+func (m *manager) forgetAll(id clientv3.LeaseID) {
+	for k, d := range m.sweeper.keys {
 		if k.lease == id && !d.sweeping {
-			s.forget(d)
+			m.forget(d)
 		}
 	}
 }
 
 // underSweep returns a channel that is closed when the sweeper is through with the key of a slot;
-// nil if no request about it is under way. Called with s.mu held.
-func (s *Session) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-chan struct{} {
-	if d := s.sweeper.keys[uncertainKey{wire.SlotKey(name, ls.ID(), slot), ls.ID()}]; d != nil && d.sweeping {
-		return s.sweeper.swept
+// nil if no request about it is under way. Called with m.mu held.
+func (m *manager) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-chan struct{} {
+	if d := m.sweeper.keys[uncertainKey{wire.SlotKey(name, ls.ID(), slot), ls.ID()}]; d != nil && d.sweeping {
+		return m.sweeper.swept
 	}
 	return nil
 }
 
-// unsettled is how many suspected keys are not in use. Called with s.mu held.
-func (s *Session) unsettled() (n int) {
-	for _, d := range s.sweeper.keys {
-		if !d.watched && (d.sweeping || d.slot == nil || !s.slots.busy(d.name, *d.slot)) {
+// unsettled is how many suspected keys are not in use. Called with m.mu held.
+func (m *manager) unsettled() (n int) {
+	for _, d := range m.sweeper.keys {
+		if !d.watched && (d.sweeping || d.slot == nil || !m.slots.busy(d.name, *d.slot)) {
 			n++
 		}
 	}
@@ -249,27 +250,27 @@ func (s *Session) unsettled() (n int) {
 
 // sweep is the goroutine of the sweeper. It ends when no key is due at any time, or the session
 // has ended.
-func (s *Session) sweep() {
+func (m *manager) sweep() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time // when a batch was sent
 	for {
-		s.mu.Lock()
-		w := &s.sweeper
-		if len(w.due) == 0 || s.state.state == StateClosed {
+		m.mu.Lock()
+		w := &m.sweeper
+		if len(w.due) == 0 || m.closed {
 			w.running = false
-			s.mu.Unlock()
+			m.mu.Unlock()
 			return
 		}
 		wait := max(time.Until(w.due[0].due), time.Until(last.Add(sweepPace)))
 		var batch []*doubt
 		if wait <= 0 {
-			batch = s.takeDue()
+			batch = m.takeDue()
 		}
-		s.mu.Unlock()
+		m.mu.Unlock()
 		if len(batch) > 0 {
 			last = time.Now()
-			s.sweepBatch(batch)
+			m.sweepBatch(batch)
 			if len(batch) == queue.MostSwept {
 				last = time.Time{}
 			}
@@ -279,29 +280,29 @@ func (s *Session) sweep() {
 		select {
 		case <-timer.C:
 		case <-w.wake:
-		case <-s.ctx.Done():
+		case <-m.ctx.Done():
 		}
 	}
 }
 
-// takeDue takes the keys that are due, no two of one name, and their slots. Called with s.mu held.
-func (s *Session) takeDue() (batch []*doubt) {
-	w, now := &s.sweeper, time.Now()
+// takeDue takes the keys that are due, no two of one name, and their slots. Called with m.mu held.
+func (m *manager) takeDue() (batch []*doubt) {
+	w, now := &m.sweeper, time.Now()
 	var again []*doubt
 	names := make(map[string]bool)
 	for len(w.due) > 0 && len(batch) < queue.MostSwept && !w.due[0].due.After(now) {
 		d := heap.Pop(&w.due).(*doubt)
 		switch {
 		case d.under.Err() != nil:
-			s.forget(d)
-		case d.slot != nil && s.slots.busy(d.name, *d.slot):
+			m.forget(d)
+		case d.slot != nil && m.slots.busy(d.name, *d.slot):
 			// Until dropSlot.
 		case names[d.name]:
 			again = append(again, d)
 		default:
 			names[d.name], d.sweeping = true, true
 			if d.slot != nil {
-				s.slots.hold(d.name, *d.slot)
+				m.slots.hold(d.name, *d.slot)
 			}
 			batch = append(batch, d)
 		}
@@ -313,45 +314,45 @@ func (s *Session) takeDue() (batch []*doubt) {
 }
 
 // sweepBatch deletes what stands under some keys.
-func (s *Session) sweepBatch(batch []*doubt) {
+func (m *manager) sweepBatch(batch []*doubt) {
 	began := time.Now()
 	keys := make([]queue.Swept, len(batch))
 	for i, d := range batch {
 		keys[i] = queue.Swept{Name: d.name, Key: d.key}
 	}
-	err := s.queues.Sweep(s.ctx, keys)
+	err := m.queues.Sweep(m.ctx, keys)
 	if err != nil && answer.Final(err) && len(batch) > 1 {
 		// Because of one of them, as for want of permission, and etcd does not say which.
 		for i := range keys {
-			keys[i].Err = s.queues.Sweep(s.ctx, keys[i:i+1])
+			keys[i].Err = m.queues.Sweep(m.ctx, keys[i:i+1])
 		}
 	} else {
 		for i := range keys {
 			keys[i].Err = err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i, d := range batch {
-		s.wasSwept(d, &keys[i], began)
+		m.wasSwept(d, &keys[i], began)
 	}
-	close(s.sweeper.swept)
-	s.sweeper.swept = make(chan struct{})
+	close(m.sweeper.swept)
+	m.sweeper.swept = make(chan struct{})
 }
 
-// wasSwept takes note of a sweep that began then. Called with s.mu held.
-func (s *Session) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
+// wasSwept takes note of a sweep that began then. Called with m.mu held.
+func (m *manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	d.sweeping = false
 	if d.slot != nil {
-		s.slots.drop(d.name, *d.slot)
+		m.slots.drop(d.name, *d.slot)
 	}
 	until := d.at.Add(lateEffect)
 	switch {
 	case d.under.Err() != nil, of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
-		s.forget(d) // with its lease; or what was to come has come
+		m.forget(d) // with its lease; or what was to come has come
 		return
 	case of.Err == nil && !began.Before(until):
-		s.settled(d)
+		m.settled(d)
 	}
 	if d.index != parked {
 		return // another doubt came meanwhile
@@ -366,7 +367,7 @@ func (s *Session) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 			}
 		}
 		if next == 0 {
-			s.forget(d)
+			m.forget(d)
 			return
 		}
 	case now.Before(until):
@@ -376,7 +377,7 @@ func (s *Session) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	if d.urgent > 0 && !d.watched {
 		next = min(next, urgentSweep)
 	}
-	s.schedule(d, next)
+	m.schedule(d, next)
 }
 
 // dueKeys is a heap of the keys by when they are due.

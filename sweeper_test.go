@@ -97,9 +97,9 @@ func TestALeftoverAfterAnotherIsClearedAway(t *testing.T) {
 
 // suspected is how many keys of a session may be written yet.
 func suspected(s *Session) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range s.sweeper.keys {
+	s.manager.mu.Lock()
+	defer s.manager.mu.Unlock()
+	for _, d := range s.manager.sweeper.keys {
 		if !d.watched {
 			n++
 		}
@@ -144,8 +144,8 @@ func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testin
 				require.LessOrEqual(w, runtime.NumGoroutine(), before+calls/10, "the sweeper, and what the simulated etcd has for its requests")
 				w.pass(3 * time.Minute)
 				require.Empty(w, w.Keys("m"))
-				require.Empty(w, s.sweeper.keys)
-				require.False(w, s.sweeper.running)
+				require.Empty(w, s.manager.sweeper.keys)
+				require.False(w, s.manager.sweeper.running)
 				require.LessOrEqual(w, runtime.NumGoroutine(), before+calls/10)
 				more := w.Client("a").Count(simetcd.Txn) - txns - calls
 				require.Less(w, more, calls, "they are read together")

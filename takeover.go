@@ -27,7 +27,7 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	}
 	within, stop := t.within(ctx)
 	defer stop()
-	s := t.tenure.line.session
+	s := t.session
 	kv, err := s.queues.Queue(t.tenure.line.name).AwaitChallenger(within, t.entry, t.patience, s.lives)
 	switch {
 	case err == nil:

@@ -40,7 +40,7 @@ type tenure struct {
 	life lazyctx.Context // a part of the lease's; all holds of the tenure end with it
 	stay lazyctx.Context // ends with life, or when the line's goroutine is to do something about the tenure
 
-	// Guarded by session.mu.
+	// Guarded by manager.mu.
 	began    time.Duration // by the session's clock
 	since    time.Time     // of the grant
 	mode     wire.Mode
@@ -69,11 +69,11 @@ type tenure struct {
 	leftErr error         // set before that
 }
 
-// begin starts a tenure on a granted entry. Called with session.mu held.
+// begin starts a tenure on a granted entry. Called with manager.mu held.
 func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *tenure {
 	t := &tenure{
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode, permits: w.permits,
-		began: l.session.cfg.clock(), since: time.Now(),
+		began: l.manager.clock(), since: time.Now(),
 	}
 	t.life.Within(ls.Context())
 	t.stay.PartOf(&t.life)
@@ -88,30 +88,30 @@ func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot
 // turn is one grant to a caller, and to whom he calls with the context of his hold: each
 // of them has a hold of his own, and the last one to release ends the turn.
 type turn struct {
-	// Guarded by session.mu.
+	// Guarded by manager.mu.
 	holds    int
 	recorded map[*record]struct{} // who waits, and says in etcd that he holds by this
 }
 
-// newTurn makes w a holder. Called with session.mu held.
+// newTurn makes w a holder. Called with manager.mu held.
 func (t *tenure) newTurn(w *waiter) *hold {
 	t.turns++
 	return (&turn{}).hold(w.values, t, t.entry, w.terms)
 }
 
-// hold makes another hold of the turn. Called with session.mu held.
+// hold makes another hold of the turn. Called with manager.mu held.
 func (u *turn) hold(values context.Context, t *tenure, e *queue.Entry, terms terms) *hold {
 	u.holds++
 	return &hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
 }
 
-// grantTo makes a waiter of the line a holder. Called with session.mu held.
+// grantTo makes a waiter of the line a holder. Called with manager.mu held.
 func (t *tenure) grantTo(w *waiter) {
 	t.line.tell(w, outcome{hold: t.newTurn(w)})
 }
 
 // open tells whether the tenure can have another holder: it goes on, and the lease
-// can be relied on. Called with session.mu held.
+// can be relied on. Called with manager.mu held.
 func (t *tenure) open() bool {
 	return t != nil && !t.ended && t.life.Cause() == nil && t.lease.Err() == nil
 }
@@ -120,9 +120,9 @@ func (t *tenure) open() bool {
 // somebody in this process, or nobody as yet; otherwise the tenure has ended, and the
 // key is to be deleted.
 func (t *tenure) released(h *hold) (ended bool) {
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for r := range h.turn.recorded {
 		r.outdated()
 	}
@@ -139,10 +139,10 @@ func (t *tenure) released(h *hold) (ended bool) {
 	case t.open() && t == t.line.tenure && len(h.turn.recorded) == 0:
 		front := t.line.front()
 		switch {
-		case front != nil && front.as == t.as && s.cfg.clock()-t.began < h.terms.slice:
+		case front != nil && front.as == t.as && m.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
 			return false
-		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && s.state.state == StateConnected && s.leaving == 0:
+		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && !m.suspended && m.admission() == open:
 			t.keep(h.terms.retention)
 			return false
 		}
@@ -154,8 +154,8 @@ func (t *tenure) released(h *hold) (ended bool) {
 // closeFor lets nobody else of the session have the tenure, before h is given back to a
 // successor; it is false, and changes nothing, while another hold of the same turn goes on.
 func (t *tenure) closeFor(h *hold) bool {
-	t.line.session.mu.Lock()
-	defer t.line.session.mu.Unlock()
+	t.line.manager.mu.Lock()
+	defer t.line.manager.mu.Unlock()
 	switch h.turn.holds {
 	case 0: // it was given back before, and the tenure may be another turn's by now
 	case 1:
@@ -179,9 +179,9 @@ func (t *tenure) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (c
 		return false, handed
 	}
 	deleted, handed, err := t.leaveTo(ctx, successor)
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if deleted && t.line.leftAlone(t) {
 		return true, handed
 	}
@@ -215,13 +215,13 @@ func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (delet
 
 // leaveOnce deletes the key by one request.
 func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
-	ctx, pooled := t.line.session.writer.RequestContext(t.lease.Context(), ctx)
+	ctx, pooled := t.line.manager.writer.RequestContext(t.lease.Context(), ctx)
 	defer pooled.Release()
 	return t.queue.LeaveOnce(ctx, t.entry)
 }
 
 // keep leaves the key where it is, for somebody of this session to come, for as long
-// as retention and nobody else wants it. Called with session.mu held.
+// as retention and nobody else wants it. Called with manager.mu held.
 func (t *tenure) keep(retention time.Duration) {
 	running := t.running && retention >= t.retention // it looks at idle when it fires
 	t.idle, t.retention, t.running = time.Now(), retention, true
@@ -237,9 +237,9 @@ func (t *tenure) keep(retention time.Duration) {
 
 // expire ends a tenure whose key was kept for long enough.
 func (t *tenure) expire() {
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch left := t.retention - time.Since(t.idle); {
 	case t.ended || t.turns > 0:
 		t.running = false
@@ -252,7 +252,7 @@ func (t *tenure) expire() {
 
 // take gives w the kept key, without a request. False if there is none to give, or
 // if it is somebody else's by its value; then it is on its way out. Called with
-// session.mu held.
+// manager.mu held.
 func (t *tenure) take(w *waiter) (*hold, bool) {
 	if t == nil || t.turns > 0 || !t.open() {
 		return nil, false
@@ -261,22 +261,22 @@ func (t *tenure) take(w *waiter) (*hold, bool) {
 		t.end()
 		return nil, false
 	}
-	t.began = t.line.session.cfg.clock() // nobody else wanted it so far
+	t.began = t.line.manager.clock() // nobody else wanted it so far
 	return t.newTurn(w), true
 }
 
 // yield is called when another session has lined up: a kept key is given up at once,
 // and one that is held is not kept afterwards.
 func (t *tenure) yield() {
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	t.stranger = true
 	t.giveUpKept()
 }
 
 // giveUpKept ends the tenure if nobody holds; one that has ended may be in the middle of
-// leaveAtOnce. Called with session.mu held.
+// leaveAtOnce. Called with manager.mu held.
 func (t *tenure) giveUpKept() {
 	if t != nil && t.turns == 0 && !t.ended {
 		t.end()
@@ -284,13 +284,13 @@ func (t *tenure) giveUpKept() {
 }
 
 // end lets nobody else have it, and wakes the line's goroutine to delete the key.
-// Called with session.mu held.
+// Called with manager.mu held.
 func (t *tenure) end() {
 	t.close()
 	t.leave()
 }
 
-// close lets nobody else have it. Called with session.mu held.
+// close lets nobody else have it. Called with manager.mu held.
 func (t *tenure) close() {
 	t.ended = true
 	if t.timer != nil {
@@ -300,7 +300,7 @@ func (t *tenure) close() {
 
 // lose ends the tenure, and whatever is held under it, for a cause.
 func (t *tenure) lose(cause error) {
-	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.session.cfg.clock()), 1))
+	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.manager.clock()), 1))
 	t.life.Cancel(cause)
 	if first {
 		t.logEviction(cause)
@@ -313,7 +313,7 @@ func (t *tenure) lose(cause error) {
 func (t *tenure) remaining() time.Duration {
 	left := t.lease.Remaining()
 	if at := t.lostAt.Load(); at != 0 {
-		left = min(left, time.Duration(at)-t.line.session.cfg.clock())
+		left = min(left, time.Duration(at)-t.line.manager.clock())
 	}
 	return left
 }
@@ -329,9 +329,9 @@ var errGiven = errors.New("the tenure is to end")
 // stays blocks until a tenure is to end, or its key is gone; see queue.Stay.
 func (l *line) stays(t *tenure) error {
 	left := queue.Settle
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	kept := t.kept.Done()
-	l.session.mu.Unlock()
+	l.manager.mu.Unlock()
 	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the line
 		if left = l.quiet(t, kept); t.stay.Cause() != nil {
 			return t.stay.Cause()
@@ -347,7 +347,7 @@ func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
 	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 		return 0
 	}
-	l.session.settle.Set(&l.settled, l)
+	l.manager.settle.Set(&l.settled, l)
 	defer l.settled.Stop()
 	for {
 		select {
@@ -370,21 +370,21 @@ func (l *line) watch(t *tenure) {
 	if t.detached() {
 		return
 	}
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	given := t.ended && t.turns == 0
-	l.session.mu.Unlock()
+	l.manager.mu.Unlock()
 	if errors.Is(err, ErrEvicted) && given {
 		<-t.stay.Context().Done() // by our own hand, most likely; leaving tells
 	} else if errors.Is(err, ErrEvicted) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
-		l.session.mu.Lock()
+		l.manager.mu.Lock()
 		t.end()
-		l.session.mu.Unlock()
+		l.manager.mu.Unlock()
 		t.lose(whyGone(t.lease))
 	} else if t.stay.Cause() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.
-		l.session.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
+		l.manager.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor would we hear of strangers
 		<-t.stay.Context().Done()
 		if t.detached() {
@@ -392,14 +392,14 @@ func (l *line) watch(t *tenure) {
 		}
 	}
 
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
 	lost, left, tried, beside := t.life.Cause() != nil, t.left, t.tried, t != l.tenure
 	if !beside {
-		l.session.noteLoss(t)
+		l.manager.noteLoss(t)
 		l.tenure = nil
 	}
-	l.session.mu.Unlock()
+	l.manager.mu.Unlock()
 	refused := false
 	switch {
 	case left:
@@ -415,9 +415,9 @@ func (l *line) watch(t *tenure) {
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
 		t.life.Cancel(ErrReleased)
 	}
-	l.session.mu.Lock()
+	l.manager.mu.Lock()
 	t.settled.Set()
-	l.session.mu.Unlock()
+	l.manager.mu.Unlock()
 	switch {
 	case beside:
 		t.settle(refused)

@@ -32,24 +32,24 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 		return nil, err
 	}
 	t := h.tenure
-	s := t.line.session
-	s.mu.Lock()
+	m := t.line.manager
+	m.mu.Lock()
 	if len(t.entry.Parts()) > 1 {
-		s.mu.Unlock()
+		m.mu.Unlock()
 		return nil, fmt.Errorf("%w: what a MultiMutex has locked is held alone to its end", ErrReentryLimit)
 	}
 	if h.turn.holds > 1 {
-		s.mu.Unlock()
+		m.mu.Unlock()
 		return nil, fmt.Errorf("%w: release the others of this turn first", ErrReentryLimit)
 	}
 	if !h.giveBack() {
-		s.mu.Unlock()
+		m.mu.Unlock()
 		return nil, h.Err()
 	}
 	t.mode = wire.Shared // from here on nobody has it alone
 	reading := h.succeeded()
 	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.Done()
-	s.mu.Unlock()
+	m.mu.Unlock()
 	if detached != nil {
 		select {
 		case <-detached: // by the line's goroutine, which waits for nothing
@@ -65,16 +65,16 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 }
 
 // tellShared writes to the key that it shares, in the background; the channel is closed when
-// that is done, or pointless. Called with session.mu held.
+// that is done, or pointless. Called with manager.mu held.
 func (t *tenure) tellShared() <-chan struct{} {
-	s := t.line.session
-	q, value, done := s.queues.Queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
+	m := t.line.manager
+	q, value, done := m.queues.Queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
 	t.shared = done
-	if s.state.state == StateClosed {
+	if m.closed {
 		close(done)
 		return done
 	}
-	s.tasks.Go(func() {
+	m.tasks.Go(func() {
 		defer close(done)
 		t.rewriteShared(q, value)
 	})
@@ -84,17 +84,17 @@ func (t *tenure) tellShared() <-chan struct{} {
 func (t *tenure) rewriteShared(q *queue.Queue, value string) {
 	err := q.Rewrite(t.life.Context(), t.entry, value)
 	if err != nil && t.life.Cause() == nil && !errors.Is(err, ErrEvicted) {
-		t.line.session.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
+		t.line.manager.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
 	}
 }
 
 // becomeShared lets further readers of the session in; the channel is closed when the
-// line goes on, nil if it does not stand still. Called with session.mu held.
+// line goes on, nil if it does not stand still. Called with manager.mu held.
 func (t *tenure) becomeShared() (detached <-chan struct{}) {
-	s := t.line.session
+	m := t.line.manager
 	if t != t.line.tenure {
-		t.asked = s.cfg.clock()
-		s.readers[t.line.name] = t
+		t.asked = m.clock()
+		m.readers[t.line.name] = t
 		return nil
 	}
 	t.detach = make(chan struct{})
@@ -131,8 +131,8 @@ type upgrade struct {
 	alone chan struct{} // closed when no other reader of the session is left
 
 	outcome chan outcome            // holds one
-	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by session.mu
-	over    bool                    // it has its outcome, or nobody waits for that; guarded by session.mu
+	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by manager.mu
+	over    bool                    // it has its outcome, or nobody waits for that; guarded by manager.mu
 	cancel  context.CancelCauseFunc // ends the wait
 	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
@@ -172,14 +172,12 @@ func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 // or the reason is known.
 func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	t := h.tenure
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch {
-	case s.state.state == StateClosed:
-		return nil, nil, h.lostOr(ErrSessionClosed)
-	case s.leaving > 0:
-		return nil, nil, h.lostOr(errOrphaned)
+	case m.admits() != nil:
+		return nil, nil, h.lostOr(m.admits())
 	case !t.open(): // the key is gone, and the cause is told as soon as it is found out
 		return nil, t.life.Context().Done(), h.over()
 	case t.upgrading != nil && t.upgrading.over:
@@ -196,7 +194,7 @@ func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	}
 	t.upgrading = u
 	u.left(t.turns)
-	s.tasks.Go(func() {
+	m.tasks.Go(func() {
 		defer close(u.done)
 		u.run(wait)
 	})
@@ -213,9 +211,9 @@ func (u *upgrade) await(ctx context.Context) (*hold, error) {
 	case <-h.Done():
 	case <-ctx.Done():
 	}
-	s := h.tenure.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := h.tenure.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	u.over = true
 	select {
 	case o := <-u.outcome: // it came in the same instant
@@ -229,7 +227,7 @@ func (u *upgrade) await(ctx context.Context) (*hold, error) {
 	}
 }
 
-// left takes note of how many readers of the session are left. Called with session.mu held.
+// left takes note of how many readers of the session are left. Called with manager.mu held.
 func (u *upgrade) left(readers int) {
 	if u != nil && readers == 1 {
 		close(u.alone) // once, as nobody comes in meanwhile
@@ -240,8 +238,8 @@ func (u *upgrade) left(readers int) {
 // takes the mark back.
 func (u *upgrade) run(wait context.Context) {
 	t := u.hold.tenure
-	s := t.line.session
-	q := s.queues.Queue(t.line.name)
+	m := t.line.manager
+	q := m.queues.Queue(t.line.name)
 	defer q.Close()
 	rev, err := u.wait(wait, q)
 	if err == nil && u.granted(rev) {
@@ -251,12 +249,10 @@ func (u *upgrade) run(wait context.Context) {
 		u.refuse(err)
 	}
 	t.rewriteShared(q, t.restate(wire.Holder{Mode: wire.Shared}))
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	t.upgrading = nil
-	if s.leaving > 0 {
-		s.changed() // Orphan waits for this
-	}
+	m.wakeDrain()
 }
 
 // wait blocks until no other reader is left, here and elsewhere.
@@ -265,7 +261,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	if t.shared != nil {
 		<-t.shared // lest the mark be overwritten; this ends with the lease at the latest
 	}
-	if err := t.line.session.clearName(ctx, t.lease, t.line.name); err != nil {
+	if err := t.line.manager.clearName(ctx, t.lease, t.line.name); err != nil {
 		return 0, err
 	}
 	marked, err := q.Upgrade(t.life.Context(), t.entry, func(bound int64) string {
@@ -279,10 +275,10 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	s := t.line.session
-	s.mu.Lock()
+	m := t.line.manager
+	m.mu.Lock()
 	u.waiting = marked
-	s.mu.Unlock()
+	m.mu.Unlock()
 	return q.Await(ctx, marked)
 }
 
@@ -290,9 +286,9 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 func (u *upgrade) granted(rev int64) bool {
 	h := u.hold
 	t := h.tenure
-	s := t.line.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m := t.line.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch {
 	case u.over:
 		return false
@@ -306,14 +302,14 @@ func (u *upgrade) granted(rev int64) bool {
 		return false
 	}
 	t.mode, t.upgrading = wire.Exclusive, nil
-	if s.readers[t.line.name] == t {
-		delete(s.readers, t.line.name)
+	if m.readers[t.line.name] == t {
+		delete(m.readers, t.line.name)
 	}
 	return true
 }
 
 // become makes the caller's hold one for writing; false if it is over. Called with
-// session.mu held.
+// manager.mu held.
 func (u *upgrade) become() bool {
 	if !u.hold.giveBack() {
 		u.fail(u.hold.over())
@@ -335,7 +331,7 @@ func (u *upgrade) fail(err error) {
 }
 
 // unmark ends the upgrade that may be under way, for a cause, and tells whether its mark is
-// still to be taken back. Called with session.mu held.
+// still to be taken back. Called with manager.mu held.
 func (t *tenure) unmark(cause error) bool {
 	if t == nil || t.upgrading == nil {
 		return false
@@ -348,17 +344,17 @@ func (t *tenure) unmark(cause error) bool {
 func (u *upgrade) refuse(err error) {
 	h := u.hold
 	t := h.tenure
-	s := t.line.session
+	m := t.line.manager
 	switch {
 	case errors.Is(err, admission.ErrUpgrading):
 		err = ErrUpgradeConflict
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		t.lease.End(lockerr.Lost(ErrRevoked))
 	case errors.Is(err, ErrEvicted):
-		s.mu.Lock()
+		m.mu.Lock()
 		found := t.ended // by the tenure's watch, which will say why; or it was released
 		t.close()
-		s.mu.Unlock()
+		m.mu.Unlock()
 		if !found {
 			t.lose(whyGone(t.lease))
 		} else if h.over() == nil {
@@ -368,8 +364,8 @@ func (u *upgrade) refuse(err error) {
 			_, _ = t.line.leave(t.lease, t.queue, t.entry, true) // it is still there, and in others' way
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	u.fail(h.lostOr(err))
 }
 

@@ -106,7 +106,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
 		edits: []edit{
-			{"etcdlock.(*Session).noteLoss", "s.losses = append(s.losses, t)", "_ = t"},
+			{"etcdlock.(*manager).noteLoss", "m.losses = append(m.losses, t)", "_ = t"},
 		},
 		tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
 	},

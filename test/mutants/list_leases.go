@@ -132,14 +132,14 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
 		edits: []edit{
-			{"etcdlock.(*Session).orphan", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"},
+			{"etcdlock.(*manager).pending", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"},
 		},
 		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{
 		takesOut: "a young hold is looked after when its lease ends",
 		edits: []edit{
-			{"etcdlock.(*Session).run", "s.attendAll()", ""},
+			{"etcdlock.(*manager).wait", "m.attendAll()", ""},
 		},
 		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
 	},

@@ -19,7 +19,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first request that arrives late does not stand for long",
 		edits: []edit{
-			{"etcdlock.(*Session).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"},
+			{"etcdlock.(*manager).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"},
 		},
 		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
@@ -33,7 +33,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(s.ctx)"},
+			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.ctx)"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
@@ -54,7 +54,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key that was found proves the outcome of a request only if no other can have written it",
 		edits: []edit{
-			{"etcdlock.(*Session).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
+			{"etcdlock.(*manager).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
 		},
 		tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
@@ -68,7 +68,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"etcdlock.(*line).attempt", "|| s.mayInherit(w.under, l.name) ||", "||"},
+			{"etcdlock.(*line).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -96,21 +96,21 @@ var localMutations = []mutation{
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
 		edits: []edit{
-			{"etcdlock.(*Session).unused", "k.Lease == s.heir && !s.slots.busy(k.Name, k.Slot)", "k.Lease == s.heir && !s.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+			{"etcdlock.(*manager).unused", "k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)", "k.Lease == m.heir && !m.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
 		},
 		tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
 	},
 	{
 		takesOut: "a request that may arrive much later is looked for once more (A4)",
 		edits: []edit{
-			{"etcdlock.(*Session).wasSwept", "for _, late := range lateSweeps {", "for _, late := range lateSweeps[:0] {"},
+			{"etcdlock.(*manager).wasSwept", "for _, late := range lateSweeps {", "for _, late := range lateSweeps[:0] {"},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{
 		takesOut: "an upgrade that Orphan ends leaves no mark",
 		edits: []edit{
-			{"etcdlock.(*Session).orphan", "t.unmark(errOrphaned) || !t.open() {\npending++", "!t.open() {\npending++"},
+			{"etcdlock.(*manager).pending", "t.unmark(errOrphaned) || !t.open() {\nn++", "!t.open() {\nn++"},
 		},
 		tests: []string{"TestWhatEndsAnUpgrade"},
 	},
@@ -145,7 +145,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a kept key is given up for a reader of its session",
 		edits: []edit{
-			{"etcdlock.(*Session).atOnce", "l.tenure.giveUpKept() // it is kept for who wants it alone", "_ = l"},
+			{"etcdlock.(*manager).atOnce", "l.tenure.giveUpKept() // it is kept for who wants it alone", "_ = l"},
 		},
 		tests: []string{"TestAReaderDoesNotWaitForAKeyThatItsSessionKeeps"},
 	},
@@ -173,7 +173,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"etcdlock.(*tenure).released", "s.cfg.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
+			{"etcdlock.(*tenure).released", "m.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},
@@ -194,15 +194,15 @@ var localMutations = []mutation{
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"etcdlock.(*line).unattended", "l.session.settle.Set(&l.settled, l)\nl.young", "l.young"},
-			{"etcdlock.(*line).quiet", "l.session.settle.Set(&l.settled, l)", ""},
+			{"etcdlock.(*line).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
+			{"etcdlock.(*line).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},
 	{
 		takesOut: "idle names are not in use",
 		edits: []edit{
-			{"etcdlock.(*Session).checkNesting", "if err != nil && s.forgetResting() {", "if err != nil && false {"},
+			{"etcdlock.(*manager).checkNesting", "if err != nil && m.forgetResting() {", "if err != nil && false {"},
 		},
 		tests: []string{"TestNamesAtRestMayNest"},
 	},
@@ -223,7 +223,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the first request of a caller ends with the lease",
 		edits: []edit{
-			{"etcdlock.(*line).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.session.ctx, ctx)"},
+			{"etcdlock.(*line).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.ctx, ctx)"},
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},

@@ -166,7 +166,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "readers ask again after a slice whether a writer waits",
 		edits: []edit{
-			{"etcdlock.(*tenure).share", "t.line.session.cfg.clock()-t.asked >= w.terms.slice", "false"},
+			{"etcdlock.(*tenure).share", "t.line.manager.clock()-t.asked >= w.terms.slice", "false"},
 		},
 		tests: []string{"TestAWriterDoesNotStarveBehindReaders"},
 	},
@@ -287,7 +287,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a call does not wait for what its own context holds by another session",
 		edits: []edit{
-			{"etcdlock.(*carried).elsewhere", "if l.session != s &&", "if false && l.session != s &&"},
+			{"etcdlock.(*carried).elsewhere", "if l.manager != m &&", "if false && l.manager != m &&"},
 		},
 		tests: []string{"TestUnderTheContextOfAnotherSessionsHoldACallIsADeadlock"},
 	},

@@ -1,0 +1,300 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/broadcast"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
+)
+
+// manager is the lock manager of a session: the lines of all names, what is held, and the keys
+// that may be left behind. The session tells it, by calls, what becomes of the lease and of the
+// session: setLease, suspend, leaseLost, drain, close. It calls the session only by the functions
+// of managerConfig, without its mutex.
+//
+// Mutexes are taken in this order:
+//
+//	Session.mu -> manager.mu -> hold.mu -> those of record, lazyctx.Context and sharedtimer
+//
+// manager.mu is never held across a request, and that of one manager not together with that of
+// another one.
+type manager struct {
+	managerConfig
+	heir clientv3.LeaseID // the lease that was taken over, NoLease for none; not changed once a call can be made
+
+	tasks     sync.WaitGroup     // every goroutine of the manager, and every line that somebody has, see fast.go
+	settle    *sharedtimer.Queue // when a hold has lasted for a while
+	restTimer *sharedtimer.Queue // when a line has rested for long enough
+
+	// mu guards what follows, and the fields of lines and tenures that say so.
+	mu        sync.Mutex
+	lease     *lease.Lease     // the present one; nil for none
+	number    int              // of the last one that the session has told of
+	suspended bool             // etcd does not answer its renewals
+	news      broadcast.Signal // tells of another lease, or none, and of what drain waits for
+	drains    int              // calls of drain under way
+	closed    bool
+
+	lines   map[string]*line                // by id
+	serial  int                             // numbers the lines of one caller's own, and what is asked
+	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers map[string]*tenure              // by name: the one that further readers may share
+	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
+	losses  []*tenure                       // that ended with the present lease, and are forgotten already
+	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
+	sweeper sweeper                         // of keys that may be left behind
+	names                                   // that are in use
+	resting int                             // lines that rest, ready for the next caller
+}
+
+// managerConfig is what a manager is made with.
+type managerConfig struct {
+	ctx     context.Context  // ends with the session, with the cause
+	client  *clientv3.Client // tells managers on one etcd from those on another one; nothing is sent by it
+	kv      clientv3.KV
+	leases  clientv3.Lease // tells which keys a lease has
+	writer  *etcdkv.Writer
+	queues  *queue.Queues
+	clock   func() time.Duration
+	log     *zap.Logger
+	owner   string // as entries name it
+	givesUp bool   // what the former process had, if nobody asks for it in time
+
+	insist       func(ctx context.Context, try func(context.Context) error) error // see Session.insist
+	revokeFormer func(ctx context.Context, name string) (ended bool)              // see Session.revokeFormer
+}
+
+func newManager(cfg managerConfig) *manager {
+	return &manager{
+		managerConfig: cfg,
+		settle:        sharedtimer.New(queue.Settle),
+		restTimer:     sharedtimer.New(queue.Resting),
+		lines:         make(map[string]*line),
+		asks:          make(map[int]context.CancelCauseFunc),
+		readers:       make(map[string]*tenure),
+		beside:        make(map[*tenure]struct{}),
+		sweeper:       newSweeper(),
+		names:         newNames(),
+	}
+}
+
+// setLease gives the manager a lease. Leases are numbered from 1.
+func (m *manager) setLease(l *lease.Lease, number int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if number > m.number {
+		m.lease, m.number, m.suspended = l, number, false
+		m.news.Broadcast()
+	}
+}
+
+// suspend notes whether etcd leaves the renewals of a lease unanswered. No key is kept meanwhile
+// for who may come.
+func (m *manager) suspend(number int, suspended bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if number != m.number {
+		return
+	}
+	m.suspended = suspended
+	if suspended {
+		for _, l := range m.lines {
+			l.tenure.giveUpKept()
+		}
+	}
+}
+
+// leaseLost notes that a lease has ended, by which all holds and waits under it have ended already.
+// It returns how many holds these were, and describes them for the log.
+func (m *manager) leaseLost(number int) (holds int, told []string) {
+	m.mu.Lock()
+	l := m.lease
+	if number != m.number || l == nil {
+		m.mu.Unlock()
+		return 0, nil
+	}
+	lost := m.lostWith(l)
+	m.lease = nil
+	m.forgetAll(l.ID())
+	m.attendAll()
+	m.news.Broadcast()
+	m.mu.Unlock()
+	return len(lost), describe(lost)
+}
+
+// drain lets nobody line up any more, fails those who wait, and blocks until nothing is left in
+// etcd but the keys of what is held. In that instant the manager is closed. After an error it goes
+// on as before.
+func (m *manager) drain(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drains++
+	defer func() { m.drains-- }()
+	for !m.closed {
+		pending := m.pending()
+		if pending == 0 {
+			m.closed = true
+			return nil
+		}
+		news := m.news.Changed()
+		m.mu.Unlock()
+		var err error
+		select {
+		case <-news:
+		case <-m.ctx.Done():
+			err = m.err()
+		case <-ctx.Done():
+			err = fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
+		}
+		m.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pending ends what a drain does not wait for, and counts what it waits for. Called with m.mu held.
+func (m *manager) pending() (n int) {
+	for _, l := range m.lines {
+		l.failWaiters(nil, errOrphaned)
+		l.tenure.giveUpKept()
+		if l.tenure.unmark(errOrphaned) || !l.tenure.open() && !l.resting {
+			n++
+		}
+	}
+	for t := range m.beside {
+		if t.unmark(errOrphaned) || !t.open() {
+			n++
+		}
+	}
+	for _, cancel := range m.asks {
+		cancel(errOrphaned)
+		n++
+	}
+	return n + m.unsettled()
+}
+
+// close lets nothing begin any more.
+func (m *manager) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+}
+
+// wait blocks until every goroutine has ended, as they do once the manager is closed and its
+// context has ended.
+func (m *manager) wait() {
+	m.mu.Lock()
+	m.attendAll()
+	m.mu.Unlock()
+	m.tasks.Wait()
+}
+
+// admissionState tells what may begin.
+type admissionState int
+
+const (
+	open     admissionState = iota
+	draining                // nobody lines up, and nothing is kept or left at rest
+	closed                  // nothing begins
+)
+
+// admission is the present one. Called with m.mu held.
+func (m *manager) admission() admissionState {
+	switch {
+	case m.closed:
+		return closed
+	case m.drains > 0:
+		return draining
+	default:
+		return open
+	}
+}
+
+// admits tells why nobody may line up. Called with m.mu held.
+func (m *manager) admits() error {
+	switch m.admission() {
+	case closed:
+		return ErrSessionClosed
+	case draining:
+		return errOrphaned
+	default:
+		return nil
+	}
+}
+
+// spawn starts a goroutine; false once the manager is closed.
+func (m *manager) spawn(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.tasks.Go(f)
+	return true
+}
+
+// wakeDrain is called when something may be over that a drain waits for. Called with m.mu held.
+func (m *manager) wakeDrain() {
+	if m.drains > 0 {
+		m.news.Broadcast()
+	}
+}
+
+// awaitLease blocks until there is a lease that can be relied on, the time for that is
+// over or the session ends; the error is the cause.
+func (m *manager) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
+	for {
+		m.mu.Lock()
+		l, news := m.lease, m.news.Changed()
+		m.mu.Unlock()
+		if l != nil && l.Err() == nil {
+			return l, nil
+		}
+		select {
+		case <-news:
+		case <-within.Context().Done():
+			return nil, within.Cause()
+		case <-m.ctx.Done():
+			return nil, m.err()
+		}
+	}
+}
+
+// leaseID is that of the present lease; NoLease for none.
+func (m *manager) leaseID() clientv3.LeaseID {
+	m.mu.Lock()
+	l := m.lease
+	m.mu.Unlock()
+	if l == nil || l.Err() != nil {
+		return clientv3.NoLease
+	}
+	return l.ID()
+}
+
+// err is why the session has ended; nil while it has not.
+func (m *manager) err() error { return context.Cause(m.ctx) }
+
+// anyName is one that is in use.
+func (m *manager) anyName() (name string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(m.using)) {
+		return name, true
+	}
+	return "", false
+}
