@@ -115,10 +115,20 @@ func (l *Lease) renew() renewal {
 	return renewal{began: began, sent: sent, ttl: ttl, err: err}
 }
 
-// Verify asks etcd now whether it still knows the lease, when a key under it is
-// found to be gone. If not, the lease ends, for that cause. It waits for ctx.
+// Verify asks etcd whether it still knows the lease, when a key under the lease is found to be gone.
+// If etcd does not, the lease ends, for that cause. Verify blocks until the answer or the end of ctx.
+//
+// It does not ask by a renewal: etcd 3.7 renews a lease that its leader still finds, although the
+// leader may not have applied yet a revocation that another member has told of already. An answer
+// about the TTL waits until the leader has applied what is committed.
 func (l *Lease) Verify(ctx context.Context) {
-	if _, _, err := l.cfg.renewOnce(ctx, l.id, l.again()); errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	resp, err := l.cfg.Client.TimeToLive(ctx, l.id)
+	gone := err == nil && resp.TTL < 0
+	if err == nil && !gone {
+		return
+	}
+	// The answer to a renewal has a cluster and a revision, which may show another reason.
+	if _, _, err = l.cfg.renewOnce(ctx, l.id, l.again()); gone || errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.endUnknown()
 	}
 }

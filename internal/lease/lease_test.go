@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
@@ -182,6 +183,26 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 		require.NoError(t, l.Err())
 		srv.RevokeLease(l.ID())
 		require.ErrorIs(t, <-kept, lockerr.ErrRevoked, "the next renewal finds out")
+	})
+}
+
+// fastRenewals is etcd 3.7 whose leader is late in applying: it renews a lease that is revoked.
+type fastRenewals struct{ clientv3.Lease }
+
+func (fastRenewals) KeepAliveOnce(context.Context, clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
+	return &clientv3.LeaseKeepAliveResponse{ResponseHeader: new(pb.ResponseHeader), TTL: 10}, nil
+}
+
+func TestARevocationIsFoundThoughALateLeaderStillRenewsTheLease(t *testing.T) {
+	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
+		cfg.Client = fastRenewals{cfg.Client}
+		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
+		require.NoError(t, err)
+		l.Verify(t.Context())
+		require.NoError(t, l.Err())
+		srv.RevokeLease(l.ID())
+		l.Verify(t.Context())
+		require.ErrorIs(t, l.Err(), lockerr.ErrRevoked)
 	})
 }
 

@@ -127,7 +127,7 @@ func TestAnElectionsTermEndsWithAnEviction(t *testing.T) {
 	cluster.AssertLost(t, term.Proclaim(f.Ctx(), "x"), etcdlock.ErrEvicted)
 	require.Empty(t, f.Keys("election"), "Proclaim wrote the key again")
 	cluster.AssertLost(t, term.Resign(f.Ctx()), etcdlock.ErrEvicted)
-	require.Equal(t, etcdlock.StateConnected, s.State(), "the lease lives on")
+	require.NotZero(t, s.Lease(), "the lease lives on")
 }
 
 // trap A7
