@@ -1,0 +1,63 @@
+// Command quickstart takes a lock, works under it, and releases it. The README shows its run function.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os/signal"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:2379"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if err := run(ctx, client); err != nil {
+		log.Print(err)
+	}
+}
+
+func run(ctx context.Context, client *clientv3.Client) error {
+	session, err := etcdlock.NewSession(ctx, client) // one per process
+	if err != nil {
+		return err
+	}
+	defer session.Close(ctx)
+
+	wait, cancel := context.WithTimeout(ctx, 5*time.Second) // bounds the wait, not the work
+	defer cancel()
+	lock, err := etcdlock.NewMutex(session, "orders/42").Lock(wait)
+	if errors.Is(err, etcdlock.ErrLocked) {
+		return fmt.Errorf("order 42 is busy: %w", err) // the error names the holder
+	}
+	if err != nil {
+		return err // for example, etcd did not answer within 5 s
+	}
+
+	// If the lock is lost, its context is cancelled before another process can acquire the lock.
+	// The database refuses a token that is smaller than one it has seen.
+	workErr := ship(lock.Context(), "orders/42", lock.Token())
+
+	err = lock.Unlock(ctx)
+	if errors.Is(err, etcdlock.ErrUnconfirmed) {
+		err = nil // the lock was held until now, and the session deletes its key in the background
+	}
+	return errors.Join(workErr, err) // ErrLost: the lock was lost before the work had ended
+}
+
+// ship stands for the work.
+func ship(ctx context.Context, order string, token int64) error {
+	fmt.Printf("shipping %s with token %d\n", order, token)
+	return ctx.Err()
+}
