@@ -107,7 +107,7 @@ func (l *line) shareAgain(ls *lease.Lease) bool {
 		return false
 	}
 	none, err := m.queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
-	if err != nil || !none {
+	if err != nil || !none || ls.Err() != nil {
 		return false // an entry of its own, and its errors, tell more
 	}
 	m.mu.Lock()

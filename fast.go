@@ -135,8 +135,9 @@ func (a *attempt) resume(l *line) {
 // unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
 // line's goroutine has to see to it.
 func (l *line) unattended(a *attempt) *hold {
+	_ = a.lease.Err() // ends it if its time is over
 	l.manager.mu.Lock()
-	if l.front() != a.of || a.lease.Err() != nil {
+	if l.front() != a.of || a.lease.Context().Err() != nil {
 		l.manager.mu.Unlock()
 		return nil // the session is about to end
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
@@ -47,7 +47,7 @@ type hold struct {
 	values context.Context // that of the caller; only its values are used
 	terms  terms
 
-	mu     sync.Mutex
+	mu     lockorder.Hold
 	err    error           // why it is over, once that is known
 	ctx    context.Context // made when somebody asks for it; a child of the tenure's
 	cancel context.CancelCauseFunc
@@ -281,6 +281,11 @@ func (h *hold) abandon() (released bool) {
 // comes first.
 func (h *hold) giveBack() bool {
 	_ = h.tenure.lease.Err() // see Err
+	return h.end()
+}
+
+// end is giveBack after a look at the lease. It may be called with manager.mu held.
+func (h *hold) end() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err != nil {

@@ -187,6 +187,7 @@ func (s *Session) usable(name string) error {
 // returns the hold at once when the session has the key and nobody is in the line; and an
 // attempt that w has to make when nobody else sees to the line.
 func (m *manager) join(name string, w *waiter) (*line, *attempt, *hold, error) {
+	m.look()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.admits(); err != nil {
@@ -279,8 +280,8 @@ func (l *line) own() bool { return l.id != l.name }
 // enlist puts w at the end of the line. Called with manager.mu held.
 func (l *line) enlist(w *waiter) {
 	l.rest(false)
-	if m := l.manager; m.lease != nil && m.lease.Err() == nil {
-		w.under = m.lease
+	if ls := l.manager.lease.Load(); ls != nil && ls.Context().Err() == nil {
+		w.under = ls
 	}
 	w.place = l.waiters.PushBack(w)
 }

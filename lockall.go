@@ -187,6 +187,7 @@ func checkTogether(s *Session, names []string) error {
 
 // joinAll makes a line for w alone.
 func (m *manager) joinAll(names []string, w *waiter) (*line, error) {
+	m.look()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.admits(); err != nil {

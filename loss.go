@@ -19,7 +19,7 @@ const mostLost = 10
 // noteLoss takes note of a tenure that ended with the session's lease, and is about to be
 // forgotten, before leaseLost has told of it. Called with m.mu held.
 func (m *manager) noteLoss(t *tenure) {
-	if t.lease == m.lease && t.lease.Err() != nil {
+	if t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
 		m.losses = append(m.losses, t)
 	}
 }

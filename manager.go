@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 )
@@ -29,8 +31,10 @@ import (
 //
 //	Session.mu -> manager.mu -> hold.mu -> those of record, lazyctx.Context and sharedtimer
 //
-// manager.mu is never held across a request, and that of one manager not together with that of
-// another one.
+// lease.Lease has a mutex too, and to ask a lease may end everything under it. So a lease is not asked
+// with manager.mu or hold.mu held, but before; see look. With the race detector a wrong order panics
+// (package lockorder). manager.mu is never held across a request, and that of one manager not together
+// with that of another one.
 type manager struct {
 	managerConfig
 	heir clientv3.LeaseID // the lease that was taken over, NoLease for none; not changed once a call can be made
@@ -39,9 +43,10 @@ type manager struct {
 	settle    *sharedtimer.Queue // when a hold has lasted for a while
 	restTimer *sharedtimer.Queue // when a line has rested for long enough
 
+	lease atomic.Pointer[lease.Lease] // the present one; nil for none; stored with mu held
+
 	// mu guards what follows, and the fields of lines and tenures that say so.
-	mu        sync.Mutex
-	lease     *lease.Lease     // the present one; nil for none
+	mu        lockorder.Manager
 	number    int              // of the last one that the session has told of
 	suspended bool             // etcd does not answer its renewals
 	news      broadcast.Signal // tells of another lease, or none, and of what drain waits for
@@ -96,7 +101,8 @@ func (m *manager) setLease(l *lease.Lease, number int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if number > m.number {
-		m.lease, m.number, m.suspended = l, number, false
+		m.number, m.suspended = number, false
+		m.lease.Store(l)
 		m.news.Broadcast()
 	}
 }
@@ -121,13 +127,13 @@ func (m *manager) suspend(number int, suspended bool) {
 // It returns how many holds these were, and describes them for the log.
 func (m *manager) leaseLost(number int) (holds int, told []string) {
 	m.mu.Lock()
-	l := m.lease
+	l := m.lease.Load()
 	if number != m.number || l == nil {
 		m.mu.Unlock()
 		return 0, nil
 	}
 	lost := m.lostWith(l)
-	m.lease = nil
+	m.lease.Store(nil)
 	m.forgetAll(l.ID())
 	m.attendAll()
 	m.news.Broadcast()
@@ -140,31 +146,34 @@ func (m *manager) leaseLost(number int) (holds int, told []string) {
 // on as before.
 func (m *manager) drain(ctx context.Context) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.drains++
-	defer func() { m.drains-- }()
-	for !m.closed {
-		pending := m.pending()
-		if pending == 0 {
-			m.closed = true
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.drains--
+	}()
+	for {
+		m.look()
+		m.mu.Lock()
+		pending := 0
+		if !m.closed {
+			pending = m.pending()
+			m.closed = pending == 0
+		}
+		closed, news := m.closed, m.news.Changed()
+		m.mu.Unlock()
+		if closed {
 			return nil
 		}
-		news := m.news.Changed()
-		m.mu.Unlock()
-		var err error
 		select {
 		case <-news:
 		case <-m.ctx.Done():
-			err = m.err()
+			return m.err()
 		case <-ctx.Done():
-			err = fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
-		}
-		m.mu.Lock()
-		if err != nil {
-			return err
+			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
 		}
 	}
-	return nil
 }
 
 // pending ends what a drain does not wait for, and counts what it waits for. Called with m.mu held.
@@ -260,7 +269,7 @@ func (m *manager) wakeDrain() {
 func (m *manager) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
 	for {
 		m.mu.Lock()
-		l, news := m.lease, m.news.Changed()
+		l, news := m.lease.Load(), m.news.Changed()
 		m.mu.Unlock()
 		if l != nil && l.Err() == nil {
 			return l, nil
@@ -275,11 +284,17 @@ func (m *manager) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
 	}
 }
 
+// look ends the present lease if its time is over, as its timer may be late. It comes before the
+// mutex is taken by what gives a caller a hold, or a place under the lease.
+func (m *manager) look() {
+	if l := m.lease.Load(); l != nil {
+		_ = l.Err()
+	}
+}
+
 // leaseID is that of the present lease; NoLease for none.
 func (m *manager) leaseID() clientv3.LeaseID {
-	m.mu.Lock()
-	l := m.lease
-	m.mu.Unlock()
+	l := m.lease.Load()
 	if l == nil || l.Err() != nil {
 		return clientv3.NoLease
 	}

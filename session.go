@@ -17,6 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
 	"github.com/etcdlock/etcdlock/internal/liveness"
+	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/observe"
 	"github.com/etcdlock/etcdlock/internal/perclient"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -58,7 +59,7 @@ type Session struct {
 	followers *observe.Followers // of elections, for observers
 
 	// mu guards what follows. It is never held across a request.
-	mu             sync.Mutex
+	mu             lockorder.Session
 	lease          *lease.Lease   // the present one, or the last one
 	leased         bool           // whether it is the present one
 	number         int            // of lease, counted from 1

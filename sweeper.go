@@ -106,7 +106,7 @@ func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time
 // doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
 // m.mu held.
 func (m *manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
-	if m.closed || ls.Err() != nil {
+	if m.closed || ls.Context().Err() != nil {
 		return // with the lease it goes
 	}
 	k := uncertainKey{key, ls.ID()}
@@ -191,10 +191,11 @@ func (m *manager) dropSlot(name string, slot wire.Slot) {
 	if len(m.sweeper.keys) == 0 {
 		return
 	}
-	if m.lease == nil {
+	ls := m.lease.Load()
+	if ls == nil {
 		return // the uncertain keys went with their lease
 	}
-	id := m.lease.ID()
+	id := ls.ID()
 	if d := m.sweeper.keys[uncertainKey{wire.SlotKey(name, id, slot), id}]; d != nil && d.index == parked && !d.sweeping {
 		d.pause = firstSweep
 		m.schedule(d, firstSweep)
@@ -293,7 +294,7 @@ func (m *manager) takeDue() (batch []*doubt) {
 	for len(w.due) > 0 && len(batch) < queue.MostSwept && !w.due[0].due.After(now) {
 		d := heap.Pop(&w.due).(*doubt)
 		switch {
-		case d.under.Err() != nil:
+		case d.under.Context().Err() != nil:
 			m.forget(d)
 		case d.slot != nil && m.slots.busy(d.name, *d.slot):
 			// Until dropSlot.
@@ -348,7 +349,7 @@ func (m *manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	}
 	until := d.at.Add(lateEffect)
 	switch {
-	case d.under.Err() != nil, of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
+	case d.under.Context().Err() != nil, of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
 		m.forget(d) // with its lease; or what was to come has come
 		return
 	case of.Err == nil && !began.Before(until):

@@ -110,10 +110,10 @@ func (t *tenure) grantTo(w *waiter) {
 	t.line.tell(w, outcome{hold: t.newTurn(w)})
 }
 
-// open tells whether the tenure can have another holder: it goes on, and the lease
-// can be relied on. Called with manager.mu held.
+// open tells whether the tenure can have another holder: it goes on, and the lease has not been
+// ended. Before it gives a hold the lease was looked at, without the mutex. Called with manager.mu held.
 func (t *tenure) open() bool {
-	return t != nil && !t.ended && t.life.Cause() == nil && t.lease.Err() == nil
+	return t != nil && !t.ended && t.life.Cause() == nil
 }
 
 // released decides who is next, after h was given back. It is false if that is

@@ -33,6 +33,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 	}
 	t := h.tenure
 	m := t.line.manager
+	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	if len(t.entry.Parts()) > 1 {
 		m.mu.Unlock()
@@ -42,7 +43,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 		m.mu.Unlock()
 		return nil, fmt.Errorf("%w: release the others of this turn first", ErrReentryLimit)
 	}
-	if !h.giveBack() {
+	if !h.end() {
 		m.mu.Unlock()
 		return nil, h.Err()
 	}
@@ -68,7 +69,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 // that is done, or pointless. Called with manager.mu held.
 func (t *tenure) tellShared() <-chan struct{} {
 	m := t.line.manager
-	q, value, done := m.queues.Queue(t.line.name), t.restate(wire.Holder{Mode: wire.Shared}), make(chan struct{})
+	q, done := m.queues.Queue(t.line.name), make(chan struct{})
 	t.shared = done
 	if m.closed {
 		close(done)
@@ -76,13 +77,13 @@ func (t *tenure) tellShared() <-chan struct{} {
 	}
 	m.tasks.Go(func() {
 		defer close(done)
-		t.rewriteShared(q, value)
+		t.rewriteShared(q)
 	})
 	return done
 }
 
-func (t *tenure) rewriteShared(q *queue.Queue, value string) {
-	err := q.Rewrite(t.life.Context(), t.entry, value)
+func (t *tenure) rewriteShared(q *queue.Queue) {
+	err := q.Rewrite(t.life.Context(), t.entry, t.restate(wire.Holder{Mode: wire.Shared}))
 	if err != nil && t.life.Cause() == nil && !errors.Is(err, ErrEvicted) {
 		t.line.manager.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
 	}
@@ -173,6 +174,7 @@ func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	t := h.tenure
 	m := t.line.manager
+	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -248,7 +250,7 @@ func (u *upgrade) run(wait context.Context) {
 	if err != nil {
 		u.refuse(err)
 	}
-	t.rewriteShared(q, t.restate(wire.Holder{Mode: wire.Shared}))
+	t.rewriteShared(q)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t.upgrading = nil
@@ -287,6 +289,7 @@ func (u *upgrade) granted(rev int64) bool {
 	h := u.hold
 	t := h.tenure
 	m := t.line.manager
+	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -311,7 +314,7 @@ func (u *upgrade) granted(rev int64) bool {
 // become makes the caller's hold one for writing; false if it is over. Called with
 // manager.mu held.
 func (u *upgrade) become() bool {
-	if !u.hold.giveBack() {
+	if !u.hold.end() {
 		u.fail(u.hold.over())
 		return false
 	}

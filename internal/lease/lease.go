@@ -16,7 +16,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/leaseid"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockorder"
 )
 
 // Config is what a lease needs to be kept.
@@ -73,7 +73,7 @@ type Lease struct {
 	ctx    context.Context // ends with the lease, with the cause of its death
 	cancel context.CancelCauseFunc
 
-	mu         sync.Mutex
+	mu         lockorder.Lease
 	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
 	deadline   *time.Timer   // fires at validUntil or earlier
 	unrenewed  error         // why the lease is renewed no more; nil while it is renewed

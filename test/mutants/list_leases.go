@@ -40,7 +40,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{
-			{"etcdlock.(*tenure).open", "t.life.Cause() == nil && t.lease.Err() == nil", "t.life.Cause() == nil"},
+			{"etcdlock.(*manager).look", "_ = l.Err()", "_ = l"},
 			{"etcdlock.(*hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
 		},
 		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},

@@ -138,7 +138,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "the mark of an upgrade is taken back",
 		edits: []edit{
-			{"etcdlock.(*upgrade).run", "t.rewriteShared(q, t.restate(wire.Holder{Mode: wire.Shared}))", ""},
+			{"etcdlock.(*upgrade).run", "t.rewriteShared(q)", ""},
 		},
 		tests: []string{"TestACancelledUpgradeLeavesTheReadLock"},
 	},

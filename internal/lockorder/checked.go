@@ -1,0 +1,115 @@
+//go:build race
+
+// Package lockorder is documented in mutex.go.
+package lockorder
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+)
+
+// The mutexes of the owners that they are named after.
+type (
+	Session = checked[session]
+	Manager = checked[manager]
+	Hold    = checked[hold]
+	Lease   = checked[lease]
+)
+
+// owner tells its name, and those whose mutexes may be held when that of this owner is taken.
+type owner interface {
+	order() (name string, after []string)
+}
+
+type (
+	session struct{}
+	manager struct{}
+	hold    struct{}
+	lease   struct{}
+)
+
+func (session) order() (string, []string) { return "session", nil }
+func (manager) order() (string, []string) { return "manager", []string{"session"} }
+func (hold) order() (string, []string)    { return "hold", []string{"session", "manager"} }
+func (lease) order() (string, []string)   { return "lease", []string{"session"} }
+
+// checked is a mutex that panics when it is taken in a wrong order.
+type checked[O owner] struct {
+	mu   sync.Mutex
+	held int64 // by which goroutine; guarded by mu
+}
+
+func (c *checked[O]) Lock() {
+	var o O
+	name, after := o.order()
+	id := goroutine()
+	all.check(id, name, after)
+	c.mu.Lock()
+	c.held = id
+	all.add(id, name, 1)
+}
+
+func (c *checked[O]) Unlock() {
+	var o O
+	name, _ := o.order()
+	id := c.held
+	c.held = 0
+	c.mu.Unlock()
+	all.add(id, name, -1)
+}
+
+// held has what each goroutine holds, by the names of the owners.
+type held struct {
+	mu sync.Mutex
+	by map[int64]map[string]int
+}
+
+var all = held{by: make(map[int64]map[string]int)}
+
+// lock takes a mutex that all goroutines share, unseen by the race detector: for that it would put
+// all of them in an order, and hide their races.
+func (h *held) lock() (unlock func()) {
+	runtime.RaceDisable()
+	h.mu.Lock()
+	return func() {
+		h.mu.Unlock()
+		runtime.RaceEnable()
+	}
+}
+
+func (h *held) check(id int64, name string, after []string) {
+	defer h.lock()()
+	for other, n := range h.by[id] {
+		if n > 0 && !slices.Contains(after, other) {
+			panic(fmt.Sprintf("lockorder: the mutex of a %s is taken while that of a %s is held", name, other))
+		}
+	}
+}
+
+func (h *held) add(id int64, name string, n int) {
+	defer h.lock()()
+	if h.by[id] == nil {
+		h.by[id] = make(map[string]int)
+	}
+	if h.by[id][name] += n; h.by[id][name] == 0 {
+		delete(h.by[id], name)
+	}
+	if len(h.by[id]) == 0 {
+		delete(h.by, id)
+	}
+}
+
+// goroutine is the number of the calling goroutine, as its stack trace has it.
+func goroutine() int64 {
+	var buf [64]byte
+	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	id, err := strconv.ParseInt(string(text[:bytes.IndexByte(text, ' ')]), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}

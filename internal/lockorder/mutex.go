@@ -1,0 +1,21 @@
+//go:build !race
+
+// Package lockorder has one mutex type for each place in the order in which the library takes its
+// mutexes. They are sync.Mutex, but in a build with the race detector, where a mutex that is taken in
+// another order panics.
+//
+//	Session -> Manager -> Hold
+//	Session -> Lease
+//
+// Lease is never taken while Manager or Hold is held. A goroutine takes no two of one type.
+package lockorder
+
+import "sync"
+
+// The mutexes of the owners that they are named after.
+type (
+	Session = sync.Mutex
+	Manager = sync.Mutex
+	Hold    = sync.Mutex
+	Lease   = sync.Mutex
+)
