@@ -64,7 +64,7 @@ func writeTargets(w io.Writer, list []outcome) {
 		fmt.Fprintf(w, "%-62s %-9s %14s   %s\n", o.Target, o.Bound, o.text, verdict)
 	}
 	if missed {
-		fmt.Fprintln(w, "why not, and what was tried: docs/performance.md; where the time goes: make bench-quick PROFILE=dir")
+		fmt.Fprintln(w, "why not, and what was tried: bench/NOTES.md; where the time goes: make bench-quick PROFILE=dir")
 	}
 }
 

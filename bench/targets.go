@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// target is one line of docs/performance.md: a quantity and its bound.
+// target is one line of the table of targets in bench/NOTES.md: a quantity and its bound.
 type target struct {
 	what    string
 	measure measure
