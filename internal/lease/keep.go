@@ -122,13 +122,14 @@ func (l *Lease) renew() renewal {
 // leader may not have applied yet a revocation that another member has told of already. An answer
 // about the TTL waits until the leader has applied what is committed.
 func (l *Lease) Verify(ctx context.Context) {
+	answered := l.cfg.asking()
 	resp, err := l.cfg.Client.TimeToLive(ctx, l.id)
-	gone := err == nil && resp.TTL < 0
-	if err == nil && !gone {
+	if err != nil {
 		return
 	}
-	// The answer to a renewal has a cluster and a revision, which may show another reason.
-	if _, _, err = l.cfg.renewOnce(ctx, l.id, l.again()); gone || errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	known := resp.TTL >= 0
+	answered(resp.ResponseHeader, known)
+	if !known {
 		l.endUnknown()
 	}
 }

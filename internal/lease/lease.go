@@ -50,9 +50,9 @@ type Config struct {
 	// or is overdue, true when one was answered again. Not called after the
 	// lease's death. May be nil.
 	Answered func(ok bool, err error)
-	// Asking is called before each renewal is sent, and what it returns with the header of
-	// the answer before that is used, and whether etcd knows the lease. If not, it may take a
-	// moment to end the lease for a reason of its own. May be nil.
+	// Asking is called before each renewal is sent, and before Verify asks. What it returns is called
+	// with the header of the answer before the answer is used, and whether etcd knows the lease. If
+	// etcd does not, this call may take a moment to end the lease for a reason of its own. May be nil.
 	Asking func() (answered func(h *pb.ResponseHeader, known bool))
 	// Reconnect makes the connection try again now that may be waiting to; it is
 	// called when an answer is owed. May be nil.

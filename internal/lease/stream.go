@@ -24,10 +24,7 @@ func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, patience ti
 	if r == nil {
 		r = once{c.Client}
 	}
-	answered := func(*pb.ResponseHeader, bool) {}
-	if c.Asking != nil {
-		answered = c.Asking()
-	}
+	answered := c.asking()
 	resp, sent, err := r.Renew(ctx, id, c.Clock, patience)
 	if err != nil {
 		return 0, 0, err
@@ -37,6 +34,13 @@ func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, patience ti
 		err = rpctypes.ErrLeaseNotFound
 	}
 	return time.Duration(resp.TTL) * time.Second, c.countFrom(sent), err
+}
+
+func (c *Config) asking() (answered func(h *pb.ResponseHeader, known bool)) {
+	if c.Asking == nil {
+		return func(*pb.ResponseHeader, bool) {}
+	}
+	return c.Asking()
 }
 
 // once renews through clientv3, which opens a stream for each renewal, and tries
