@@ -9,11 +9,11 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-//nolint:errcheck // a loss during the report has been told by Done
+//nolint:errcheck // Done reports a loss during the report
 func likeConsul(ctx context.Context, session *etcdlock.Session, report func() <-chan error) error {
 	lock, err := etcdlock.NewMutex(session, "jobs/report").TryLock(ctx)
 	if errors.Is(err, etcdlock.ErrLocked) {
-		return nil // somebody else has it
+		return nil // another process has it
 	}
 	if err != nil {
 		return err

@@ -18,17 +18,13 @@ func likeClientGo(ctx context.Context, client *clientv3.Client, control func(con
 		return err
 	}
 	defer session.Close(context.WithoutCancel(ctx))
-	election := etcdlock.NewElection(session, "controllers/billing")
-	go func() {
-		for leader, err := range election.Observe(ctx) {
-			if err == nil && !leader.Vacant() {
-				log.Print("leader: ", leader.Value)
-			}
-		}
-	}()
-	return election.Run(ctx, "host-a", func(ctx context.Context, term *etcdlock.Term) error {
-		return control(ctx, term.Token()) // and again after a loss
-	})
+	return etcdlock.NewElection(session, "controllers/billing").Run(ctx, "host-a",
+		func(ctx context.Context, term *etcdlock.Term) error {
+			return control(ctx, term.Token()) // and again after a loss
+		},
+		etcdlock.WithOnLeader(func(leader etcdlock.Leader) { log.Printf("leader: %q", leader.Value) }),
+		etcdlock.WithStopTimeout(3*time.Second), // the work stops in time after a loss,
+		etcdlock.WithExitWhenStuck())            // or the process exits
 }
 
 // From client-go's leaderelection.

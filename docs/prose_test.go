@@ -42,11 +42,6 @@ var unfinished = map[string]bool{
 	"bench/README.md":              true,
 	"compat/concurrency/README.md": true,
 	"docs/command.md":              true,
-	"docs/compatibility.md":        true,
-	"docs/kubernetes.md":           true,
-	"docs/migration.md":            true,
-	"docs/recipes.md":              true,
-	"docs/security.md":             true,
 	"examples/README.md":           true,
 }
 
