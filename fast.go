@@ -112,7 +112,7 @@ func (l *line) refused(a *attempt, err error) {
 	defer m.mu.Unlock()
 	m.dropSlot(l.name, a.slot)
 	l.served, l.wanted = nil, nil
-	if l.waiters.Len() > 0 || m.admission() != open {
+	if l.waiters.Len() > 0 || m.admission != open {
 		go l.run(nil)
 		return
 	}
@@ -180,7 +180,7 @@ func (m *manager) attendAll() {
 // false if there is more to do. Called with manager.mu held.
 func (l *line) leftAlone(t *tenure) bool {
 	m := l.manager
-	if t != l.tenure || l.waiters.Len() > 0 || m.admission() != open || !l.young.CompareAndSwap(t, nil) {
+	if t != l.tenure || l.waiters.Len() > 0 || m.admission != open || !l.young.CompareAndSwap(t, nil) {
 		return false
 	}
 	l.settled.Stop()

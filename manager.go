@@ -20,6 +20,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
+	"github.com/etcdlock/etcdlock/internal/states"
 )
 
 // manager is the lock manager of a session: the lines of all names, what is held, and the keys
@@ -50,8 +51,8 @@ type manager struct {
 	number    int              // of the last one that the session has told of
 	suspended bool             // etcd does not answer its renewals
 	news      broadcast.Signal // tells of another lease, or none, and of what drain waits for
-	drains    int              // calls of drain under way
-	closed    bool
+	admission admissionState
+	drains    int // calls of drain under way
 
 	lines   map[string]*line                // by id
 	serial  int                             // numbers the lines of one caller's own, and what is asked
@@ -80,6 +81,7 @@ type managerConfig struct {
 
 	insist       func(ctx context.Context, try func(context.Context) error) error // see Session.insist
 	revokeFormer func(ctx context.Context, name string) (ended bool)              // see Session.revokeFormer
+	fail         func(bug error)                                                  // see Session.fail; may be called with the mutex held
 }
 
 func newManager(cfg managerConfig) *manager {
@@ -146,24 +148,29 @@ func (m *manager) leaseLost(number int) (holds int, told []string) {
 // on as before.
 func (m *manager) drain(ctx context.Context) error {
 	m.mu.Lock()
-	m.drains++
+	if m.drains++; m.admission == open {
+		m.admit(draining)
+	}
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.drains--
+		if m.drains--; m.drains == 0 && m.admission == draining {
+			m.admit(open)
+		}
 	}()
 	for {
 		m.look()
 		m.mu.Lock()
 		pending := 0
-		if !m.closed {
-			pending = m.pending()
-			m.closed = pending == 0
+		if m.admission != closed {
+			if pending = m.pending(); pending == 0 {
+				m.admit(closed)
+			}
 		}
-		closed, news := m.closed, m.news.Changed()
+		over, news := m.admission == closed, m.news.Changed()
 		m.mu.Unlock()
-		if closed {
+		if over {
 			return nil
 		}
 		select {
@@ -201,7 +208,7 @@ func (m *manager) pending() (n int) {
 func (m *manager) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.closed = true
+	m.admit(closed)
 }
 
 // wait blocks until every goroutine has ended, as they do once the manager is closed and its
@@ -218,25 +225,40 @@ type admissionState int
 
 const (
 	open     admissionState = iota
-	draining                // nobody lines up, and nothing is kept or left at rest
+	draining                // no call lines up, and nothing is kept or left at rest
 	closed                  // nothing begins
 )
 
-// admission is the present one. Called with m.mu held.
-func (m *manager) admission() admissionState {
-	switch {
-	case m.closed:
-		return closed
-	case m.drains > 0:
-		return draining
-	default:
-		return open
+func (a admissionState) String() string { return [...]string{"open", "draining", "closed"}[a] }
+
+// admissions are the legal edges between admissions. A manager is open at first:
+//
+//	from      to        when
+//	open      draining  the first of several drains has begun
+//	draining  open      the last of them has failed
+//	draining  closed    nothing is pending any more: a drain has succeeded
+//	any       closed    the session has ended
+var admissions = states.Table[admissionState]{Of: "lock manager", Edges: map[admissionState][]admissionState{
+	open:     {draining, closed},
+	draining: {open, closed},
+}}
+
+// admit changes the admission. It is the one place where the admission changes. Called with m.mu
+// held.
+func (m *manager) admit(to admissionState) {
+	if to == m.admission {
+		return
 	}
+	if err := admissions.Check(m.admission, to); err != nil {
+		m.fail(err)
+		return
+	}
+	m.admission = to
 }
 
 // admits tells why nobody may line up. Called with m.mu held.
 func (m *manager) admits() error {
-	switch m.admission() {
+	switch m.admission {
 	case closed:
 		return ErrSessionClosed
 	case draining:
@@ -250,7 +272,7 @@ func (m *manager) admits() error {
 func (m *manager) spawn(f func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed {
+	if m.admission == closed {
 		return false
 	}
 	m.tasks.Go(f)

@@ -41,7 +41,7 @@ func (l *line) next() bool {
 		case l.waiters.Len() > 0:
 			m.mu.Unlock()
 			return true
-		case !rested && m.admission() == open && !l.own() && m.resting < maxResting:
+		case !rested && m.admission == open && !l.own() && m.resting < maxResting:
 			l.drain()
 			if !l.single.Watches() {
 				l.idle()

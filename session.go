@@ -47,6 +47,7 @@ type Session struct {
 	streams *perclient.Streams // of renewals and watches, which the client's sessions share
 	closed  chan struct{}      // closed when finish is through
 	detach  func() bool        // stops watching the client
+	failed  sync.Once          // see fail
 
 	listener *liveness.Listener // nil without WithCrashDetection
 	liveness *liveness.Record
@@ -138,7 +139,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	})
 	s.manager = newManager(managerConfig{
 		ctx: s.ctx, client: client, kv: s.kv, leases: s.leases, writer: s.writer, queues: s.queues, clock: cfg.clock, log: s.log,
-		owner: cfg.owner, givesUp: cfg.leaseFile != "", insist: s.insist, revokeFormer: s.revokeFormer,
+		owner: cfg.owner, givesUp: cfg.leaseFile != "", insist: s.insist, revokeFormer: s.revokeFormer, fail: s.fail,
 	})
 
 	if err := s.detectCrashes(); err != nil {

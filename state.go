@@ -118,15 +118,10 @@ func (s *Session) enter(to State) (changed bool) {
 // the cause. The leases are left to expire, so that no other session is granted what is held here
 // while the work stops. It may be called with any mutex held.
 func (s *Session) fail(bug error) {
-	how := &ending{cause: causeOf(bug), expires: bug, keeps: true}
-	s.cancel(how.cause)
-	go func() { // it ends with the tasks of the session
-		s.mu.Lock()
-		first := s.end(how)
-		s.mu.Unlock()
-		if first {
-			s.log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
-			_ = s.finish(context.Background(), how)
-		}
-	}()
+	s.failed.Do(func() {
+		s.log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
+		how := &ending{cause: causeOf(bug), expires: bug, keeps: true}
+		s.cancel(how.cause)
+		go func() { _ = s.shutdown(context.Background(), how) }() // it ends with the tasks of the session
+	})
 }

@@ -106,7 +106,7 @@ func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time
 // doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
 // m.mu held.
 func (m *manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
-	if m.closed || ls.Context().Err() != nil {
+	if m.admission == closed || ls.Context().Err() != nil {
 		return // with the lease it goes
 	}
 	k := uncertainKey{key, ls.ID()}
@@ -172,7 +172,7 @@ func (m *manager) schedule(d *doubt, after time.Duration) {
 		heap.Fix(&w.due, d.index)
 	}
 	switch {
-	case m.closed:
+	case m.admission == closed:
 	case !w.running:
 		w.running = true
 		m.tasks.Go(m.sweep)
@@ -258,7 +258,7 @@ func (m *manager) sweep() {
 	for {
 		m.mu.Lock()
 		w := &m.sweeper
-		if len(w.due) == 0 || m.closed {
+		if len(w.due) == 0 || m.admission == closed {
 			w.running = false
 			m.mu.Unlock()
 			return

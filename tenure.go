@@ -142,7 +142,7 @@ func (t *tenure) released(h *hold) (ended bool) {
 		case front != nil && front.as == t.as && m.clock()-t.began < h.terms.slice:
 			t.grantTo(front)
 			return false
-		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && !m.suspended && m.admission() == open:
+		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && !m.suspended && m.admission == open:
 			t.keep(h.terms.retention)
 			return false
 		}

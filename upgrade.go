@@ -71,7 +71,7 @@ func (t *tenure) tellShared() <-chan struct{} {
 	m := t.line.manager
 	q, done := m.queues.Queue(t.line.name), make(chan struct{})
 	t.shared = done
-	if m.closed {
+	if m.admission == closed {
 		close(done)
 		return done
 	}

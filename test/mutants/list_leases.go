@@ -95,6 +95,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession"},
 	},
 	{
+		takesOut: "an illegal change of the admission ends the session",
+		edits: []edit{
+			{"etcdlock.(*manager).admit", "m.fail(err)", ""},
+		},
+		tests: []string{"TestAnIllegalChangeOfAdmissionEndsTheSession"},
+	},
+	{
+		takesOut: "a lock manager is open again after the last drain has failed",
+		edits: []edit{
+			{"etcdlock.(*manager).drain", "m.drains--; m.drains == 0 &&", "m.drains--; m.drains == 0 && false &&"},
+		},
+		tests: []string{"TestTheAdmissionsOfALockManager"},
+	},
+	{
 		takesOut: "after an illegal change of state every context ends at once",
 		edits: []edit{
 			{"etcdlock.(*Session).fail", "s.cancel(how.cause)", ""},
