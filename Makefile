@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,12 +47,15 @@ test-cluster:
 # The go command does not see which source this test reads, so its result is not kept.
 MUTATIONS_APPLY = cd test && go test -count 1 ./mutants
 
-check: fmt vet race lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: more than half an hour
+check: fmt vet race lockorder lint tidy consumer platforms ## everything with the race detector, lint, tidy modules, other platforms: more than half an hour
 
 # The slowest part of each module waits for real time, so more packages run than there are processors.
 race: ## all tests of every module with the race detector
 	@$(call each, go test -race -p 4 -timeout 20m ./...)
 	@$(MUTATIONS_APPLY)
+
+lockorder: ## the tests of the root with mutexes that panic when they are taken in a wrong order
+	@go test -tags lockorder -timeout 20m . ./internal/lease ./internal/lockorder
 
 fmt: ## fail if a file is not in gofmt's form
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files" >&2; exit 1; }

@@ -30,11 +30,11 @@ import (
 //
 // Mutexes are taken in this order:
 //
-//	Session.mu -> manager.mu -> hold.mu -> those of record, lazyctx.Context and sharedtimer
+//	Session.mu -> manager.mu -> Hold.mu -> those of record, lazyctx.Context and sharedtimer
 //
 // lease.Lease has a mutex too, and to ask a lease may end everything under it. So a lease is not asked
-// with manager.mu or hold.mu held, but before; see look. With the race detector a wrong order panics
-// (package lockorder). manager.mu is never held across a request, and that of one manager not together
+// with manager.mu or Hold.mu held, but before; see look. `make lockorder` checks that (package
+// lockorder). manager.mu is never held across a request, and that of one manager not together
 // with that of another one.
 type manager struct {
 	managerConfig

@@ -33,7 +33,7 @@ var skips = map[string]string{
 
 var skipCall = regexp.MustCompile(`\b[tbf]\.Skip(f|Now)?\(`)
 
-// `make check` runs ./... of each module of go.work, on Linux. So a test runs if its module is in
+// `make check` runs ./... of each module of go.work, on Linux, and some with the tag lockorder. So a test runs if its module is in
 // go.work, its file is built there, and it does not skip.
 func TestEveryTestRunsInMakeCheck(t *testing.T) {
 	if _, err := os.Stat("test/go.mod"); err != nil {
@@ -52,6 +52,8 @@ func TestEveryTestRunsInMakeCheck(t *testing.T) {
 	linux.GOOS, linux.GOARCH, linux.CgoEnabled = "linux", "amd64", true
 	raced := linux
 	raced.BuildTags = []string{"race"}
+	ordered := linux
+	ordered.BuildTags = []string{"lockorder"}
 	unused := map[string]bool{"tiers_test.go": true}
 	for file := range skips {
 		unused[file] = true
@@ -78,7 +80,9 @@ func TestEveryTestRunsInMakeCheck(t *testing.T) {
 			require.NoError(t, err)
 			race, err := raced.MatchFile(filepath.Dir(file), filepath.Base(file))
 			require.NoError(t, err)
-			require.True(t, plain || race, "%s is built nowhere that tests run", file)
+			order, err := ordered.MatchFile(filepath.Dir(file), filepath.Base(file))
+			require.NoError(t, err)
+			require.True(t, plain || race || order, "%s is built nowhere that tests run", file)
 		}
 		return nil
 	}))

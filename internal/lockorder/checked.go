@@ -1,4 +1,4 @@
-//go:build race
+//go:build lockorder
 
 // Package lockorder is documented in mutex.go.
 package lockorder
@@ -70,19 +70,9 @@ type held struct {
 
 var all = held{by: make(map[int64]map[string]int)}
 
-// lock takes a mutex that all goroutines share, unseen by the race detector: for that it would put
-// all of them in an order, and hide their races.
-func (h *held) lock() (unlock func()) {
-	runtime.RaceDisable()
-	h.mu.Lock()
-	return func() {
-		h.mu.Unlock()
-		runtime.RaceEnable()
-	}
-}
-
 func (h *held) check(id int64, name string, after []string) {
-	defer h.lock()()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for other, n := range h.by[id] {
 		if n > 0 && !slices.Contains(after, other) {
 			panic(fmt.Sprintf("lockorder: the mutex of a %s is taken while that of a %s is held", name, other))
@@ -91,7 +81,8 @@ func (h *held) check(id int64, name string, after []string) {
 }
 
 func (h *held) add(id int64, name string, n int) {
-	defer h.lock()()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.by[id] == nil {
 		h.by[id] = make(map[string]int)
 	}

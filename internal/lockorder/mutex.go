@@ -1,8 +1,9 @@
-//go:build !race
+//go:build !lockorder
 
 // Package lockorder has one mutex type for each place in the order in which the library takes its
-// mutexes. They are sync.Mutex, but in a build with the race detector, where a mutex that is taken in
-// another order panics.
+// mutexes. They are sync.Mutex, but in a build with the tag lockorder, where a mutex that is taken in
+// another order panics. That is a build of its own, as the check puts all goroutines in an order, which
+// would hide their races from the race detector.
 //
 //	Session -> Manager -> Hold
 //	Session -> Lease
