@@ -95,7 +95,10 @@ func TestWhatAProcessAtRestAsksOfEtcd(t *testing.T) {
 
 		go func() {
 			defer close(observed)
-			for range NewElection(waiter, "e").Observe(ctx) {
+			for _, err := range NewElection(waiter, "e").Observe(ctx) {
+				if err != nil {
+					return
+				}
 			}
 		}()
 		rest("waiter", 2, 300, 200)

@@ -36,7 +36,7 @@ var inside = map[string]bool{
 }
 
 // hardWords make technical English hard to read: pronouns that name no actor, and old forms.
-var hardWords = regexp.MustCompile(`(?i)\b(who|whoever|whom|somebody|anybody|he|him|his|` +
+var hardWords = regexp.MustCompile(`(?i)\b(who|whoever|whom|whose|somebody|anybody|he|him|his|` +
 	`lest|be it|but for|all the same|anew|as a rule|at length|for\s+ever|those (who|which|that|of|in))\b`)
 
 // paragraph is a text that stands by itself: a paragraph, an item of a list, or a cell of a table.

@@ -38,7 +38,7 @@
 // etcd's package the first waits for holders of the second, and not the other way round.
 // The empty prefix is refused, see [etcdlock.ErrInvalidName].
 //
-// docs/migration.md has all differences, line by line.
+// docs/migration-etcd.md has all differences, line by line.
 //
 // # What is not here
 //
