@@ -31,7 +31,6 @@ var inside = map[string]bool{
 	"docs/facts.md":              true,
 	"docs/traps.md":              true,
 	"docs/verification-chaos.md": true,
-	"docs/verification-notes.md": true,
 	"model/README.md":            true,
 }
 
