@@ -1,0 +1,125 @@
+// Package fencehttp sends fencing tokens with HTTP requests and checks them at the server.
+//
+//	client := &http.Client{Transport: &fencehttp.Transport{}}
+//	ctx := fence.WithToken(lock.Context(), fence.Of(lock, 0))
+//	request, err := http.NewRequestWithContext(ctx, "PUT", "http://ledger/accounts/7", body)
+//
+//	mux.Handle("PUT /accounts/{id}", fencehttp.Middleware(checker, func(r *http.Request) string {
+//		return "accounts/" + r.PathValue("id")
+//	})(handler))
+//
+// The check of the middleware comes before the handler. A newer token can claim the resource between
+// the two, so a handler with a database of its own checks again in its transaction, with the token of
+// [fence.FromContext].
+package fencehttp
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/etcdlock/etcdlock/fence"
+)
+
+const (
+	// TokenHeader is the header of a request with its token, as in "0.4711". A number alone is a
+	// token of epoch 0.
+	TokenHeader = "Fencing-Token"
+	// SeenHeader is the header of an answer of 412 with the newer token.
+	SeenHeader = "Fencing-Token-Seen"
+	// ResourceHeader is the header of an answer of 412 with the resource.
+	ResourceHeader = "Fencing-Resource"
+)
+
+// Transport sends the token that the context of a request carries, see [fence.WithToken]. A request
+// without a token is sent as it is.
+type Transport struct {
+	// Base sends the requests. Nil is http.DefaultTransport.
+	Base http.RoundTripper
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.Base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	if token, ok := fence.FromContext(r.Context()); ok {
+		r = r.Clone(r.Context()) // a RoundTripper does not change the request of its caller
+		r.Header.Set(TokenHeader, token.String())
+	}
+	return base.RoundTrip(r)
+}
+
+// Stale returns a [*fence.Stale] if the server refused the token of a request, and nil for every
+// other answer.
+func Stale(resp *http.Response) error {
+	seen, err := fence.Parse(resp.Header.Get(SeenHeader))
+	if resp.StatusCode != http.StatusPreconditionFailed || err != nil {
+		return nil // a 412 of another kind, for an If-Match say
+	}
+	stale := &fence.Stale{Resource: resp.Header.Get(ResourceHeader), Seen: seen}
+	if resp.Request != nil {
+		stale.Token, _ = fence.FromContext(resp.Request.Context())
+	}
+	return stale
+}
+
+// Middleware checks the token of each request before the handler. resource names what a request
+// writes to, from facts that the server knows, and never from a name that the client chose for the
+// check. A request whose resource is "" is not checked: one that only reads.
+//
+// The handler gets the token by [fence.FromContext]. It is not called for
+//
+//   - a stale token: 412 Precondition Failed, with the newer token in [SeenHeader],
+//   - no token: 428 Precondition Required,
+//   - an invalid token: 400 Bad Request,
+//   - any other error of the checker: 503 Service Unavailable.
+func Middleware(checker fence.Checker, resource func(*http.Request) string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			name := resource(r)
+			if name == "" {
+				next.ServeHTTP(w, r)
+				return
+			}
+			token, err := parse(r.Header.Values(TokenHeader))
+			if err == nil {
+				err = checker.Check(r.Context(), name, token)
+			}
+			if err != nil {
+				refuse(w, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(fence.WithToken(r.Context(), token)))
+		})
+	}
+}
+
+var errMissing = errors.New("a fencing token is required: send the header " + TokenHeader)
+
+// parse reads the one value of the header. With several values it would be a guess which one counts.
+func parse(values []string) (fence.Token, error) {
+	switch len(values) {
+	case 0:
+		return fence.Token{}, errMissing
+	case 1:
+		return fence.Parse(values[0])
+	}
+	return fence.Token{}, errors.Join(fence.ErrInvalid, errors.New("several headers "+TokenHeader+": send one"))
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	var stale *fence.Stale
+	switch {
+	case errors.As(err, &stale):
+		w.Header().Set(SeenHeader, stale.Seen.String())
+		w.Header().Set(ResourceHeader, stale.Resource)
+		http.Error(w, err.Error(), http.StatusPreconditionFailed)
+	case errors.Is(err, errMissing):
+		http.Error(w, err.Error(), http.StatusPreconditionRequired)
+	case errors.Is(err, fence.ErrInvalid):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	default: // the text of a database's error is nothing for clients
+		http.Error(w, "the fencing token could not be checked: try again while the lock is held", http.StatusServiceUnavailable)
+	}
+}
