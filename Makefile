@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed servers bench bench-quick bench-pair failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed fence servers bench bench-quick bench-pair failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +97,7 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 
 nightly: ## all that is too heavy for every change, one after the other: hours
 	@$(MAKE) --no-print-directory repeat sim SEEDS=20000
-	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed servers failover outlive wrappers
+	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed fence servers failover outlive wrappers
 
 # A test that fails now and then fails here: other programs want the processors too.
 COUNT ?= 10
@@ -133,6 +133,10 @@ chaos: ## real faults on real processes, etcd's own sessions beside: ROUNDS=n of
 OPS ?= 1000
 mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each, and beside the revision BASE of itself
 	@set -o pipefail; cd test && ETCDLOCK_MIXED_OPS=$(OPS) ETCDLOCK_MIXED_BASE=$(BASE) go test -race -count 1 -timeout 0 -v -run 'TestFleets|TestRevisions' ./mixed | grep -v '^=== '
+
+WRITES ?= 1000000
+fence: ## a table: stale writes on PostgreSQL, MariaDB and SQLite with the fence and without, WRITES=n of each (half an hour)
+	@cd test/fence && go run ./stress -writes $(WRITES) -control $(WRITES)
 
 servers: ## a table: the tests on etcd processes of several versions, which it builds once: SERVERS="v3.5.35 debian" for some
 	@cd test && go run ./servers $(SERVERS)

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package dbserver
+
+import "syscall"
+
+func endWithParent(*syscall.SysProcAttr) {}
