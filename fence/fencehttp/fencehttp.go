@@ -8,9 +8,9 @@
 //		return "accounts/" + r.PathValue("id")
 //	})(handler))
 //
-// The check of the middleware comes before the handler. A newer token can claim the resource between
-// the two, so a handler with a database of its own checks again in its transaction, with the token of
-// [fence.FromContext].
+// The check of the middleware comes before the handler, and a newer token can claim the resource
+// between the two. A handler with a database checks in its own transaction instead, with [Token] and
+// [Refuse].
 package fencehttp
 
 import (
@@ -68,12 +68,8 @@ func Stale(resp *http.Response) error {
 // writes to, from facts that the server knows, and never from a name that the client chose for the
 // check. A request whose resource is "" is not checked: one that only reads.
 //
-// The handler gets the token by [fence.FromContext]. It is not called for
-//
-//   - a stale token: 412 Precondition Failed, with the newer token in [SeenHeader],
-//   - no token: 428 Precondition Required,
-//   - an invalid token: 400 Bad Request,
-//   - any other error of the checker: 503 Service Unavailable.
+// The handler gets the token by [fence.FromContext]. It is not called if there is no token or the
+// checker returns an error, which [Refuse] answers.
 func Middleware(checker fence.Checker, resource func(*http.Request) string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,12 +78,12 @@ func Middleware(checker fence.Checker, resource func(*http.Request) string) func
 				next.ServeHTTP(w, r)
 				return
 			}
-			token, err := parse(r.Header.Values(TokenHeader))
+			token, err := Token(r)
 			if err == nil {
 				err = checker.Check(r.Context(), name, token)
 			}
 			if err != nil {
-				refuse(w, err)
+				Refuse(w, err)
 				return
 			}
 			next.ServeHTTP(w, r.WithContext(fence.WithToken(r.Context(), token)))
@@ -97,9 +93,10 @@ func Middleware(checker fence.Checker, resource func(*http.Request) string) func
 
 var errMissing = errors.New("a fencing token is required: send the header " + TokenHeader)
 
-// parse reads the one value of the header. With several values it would be a guess which one counts.
-func parse(values []string) (fence.Token, error) {
-	switch len(values) {
+// Token returns the token of a request. The error for no token, for an invalid one and for several
+// is one for [Refuse].
+func Token(r *http.Request) (fence.Token, error) {
+	switch values := r.Header.Values(TokenHeader); len(values) {
 	case 0:
 		return fence.Token{}, errMissing
 	case 1:
@@ -108,7 +105,13 @@ func parse(values []string) (fence.Token, error) {
 	return fence.Token{}, errors.Join(fence.ErrInvalid, errors.New("several headers "+TokenHeader+": send one"))
 }
 
-func refuse(w http.ResponseWriter, err error) {
+// Refuse answers a request for which [Token] or a [fence.Checker] returned err:
+//
+//   - a stale token: 412 Precondition Failed, with the newer token in [SeenHeader],
+//   - no token: 428 Precondition Required,
+//   - an invalid token: 400 Bad Request,
+//   - any other error: 503 Service Unavailable, without its text, which clients must not see.
+func Refuse(w http.ResponseWriter, err error) {
 	var stale *fence.Stale
 	switch {
 	case errors.As(err, &stale):
@@ -119,7 +122,7 @@ func refuse(w http.ResponseWriter, err error) {
 		http.Error(w, err.Error(), http.StatusPreconditionRequired)
 	case errors.Is(err, fence.ErrInvalid):
 		http.Error(w, err.Error(), http.StatusBadRequest)
-	default: // the text of a database's error is nothing for clients
-		http.Error(w, "the fencing token could not be checked: try again while the lock is held", http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "the write failed: try again while the lock is held", http.StatusServiceUnavailable)
 	}
 }

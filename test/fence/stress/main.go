@@ -66,7 +66,7 @@ func all(ctx context.Context, databases []string, writes, control int64) error {
 		if err != nil {
 			return err
 		}
-		err = both(ctx, db, writes/6, control/6)
+		err = both(ctx, db, (writes+5)/6, (control+5)/6)
 		db.Stop()
 		if err != nil {
 			failure = err
