@@ -113,6 +113,8 @@ type Checker interface {
 }
 
 // Stale is the error of a check that refused a token. It matches [ErrStale].
+//
+//nolint:errname // fence.Stale reads as what it is
 type Stale struct {
 	Resource string
 	Token    Token // the refused token

@@ -104,7 +104,7 @@ type serverStream struct {
 	check func(message any) error
 }
 
-// Context carries the token from the beginning, which no message may have passed the check yet.
+// Context carries the token of the stream from the beginning, before a message has passed the check.
 func (s *serverStream) Context() context.Context {
 	ctx := s.ServerStream.Context()
 	if token, err := incoming(ctx); err == nil {

@@ -163,7 +163,7 @@ func TestEachRefusalHasItsCode(t *testing.T) {
 }
 
 // Pitfall 9.
-func TestReadsAreNotChecked(t *testing.T) {
+func TestCallsThatReadAreNotChecked(t *testing.T) {
 	conn := dial(t, new(ledger), fence.NewMemory())
 	require.NoError(t, call(with(t, 9), conn, putMethod, account))
 	require.NoError(t, call(with(t, 5), conn, getMethod, account))

@@ -129,14 +129,14 @@ func conflictOf(d *dbserver.Database) error {
 	case fencesql.MySQL:
 		return &mysql.MySQLError{Number: 1213}
 	}
-	return codeBusy{}
+	return busyError{}
 }
 
-// codeBusy stands for an error of modernc.org/sqlite, which cannot be made.
-type codeBusy struct{}
+// busyError stands for an error of modernc.org/sqlite, which cannot be made.
+type busyError struct{}
 
-func (codeBusy) Error() string { return "database is locked" }
-func (codeBusy) Code() int     { return 5 }
+func (busyError) Error() string { return "database is locked" }
+func (busyError) Code() int     { return 5 }
 
 // conflict provokes one by two transactions that update two rows in the opposite order, and for
 // SQLite, which has one writer, by an error of the driver.

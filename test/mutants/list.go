@@ -14,4 +14,5 @@ var mutations = slices.Concat(
 	watchMutations,
 	electionMutations,
 	commandMutations,
+	fenceMutations,
 )
