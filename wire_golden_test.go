@@ -156,7 +156,7 @@ func TestEveryOptionIsInAScenarioOfTheWireLayout(t *testing.T) {
 			pkg = m[1]
 		}
 		m := apiFunc.FindStringSubmatch(line)
-		if m == nil {
+		if m == nil || strings.HasPrefix(pkg, "fence") { // the fence knows nothing of etcd
 			continue
 		}
 		name := m[2]

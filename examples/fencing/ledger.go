@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/etcdlock/etcdlock/fence/fencehttp"
 	"github.com/etcdlock/etcdlock/fence/fencesql"
@@ -44,21 +43,23 @@ func (l *ledger) handler() http.Handler {
 // fenced answers with the balance after the statement. The check of the token, the statement and the
 // read are one transaction.
 func (l *ledger) fenced(w http.ResponseWriter, r *http.Request, statement string, args ...any) {
+	ctx, id := r.Context(), r.PathValue("id")
+	const read = "SELECT balance FROM accounts WHERE id = ?"
 	var balance int
 	token, err := fencehttp.Token(r)
 	if err == nil {
-		err = fencesql.SQLite.Tx(r.Context(), l.db, nil, "accounts/"+r.PathValue("id"), token, func(tx *sql.Tx) error {
+		err = fencesql.SQLite.Tx(ctx, l.db, nil, "accounts/"+id, token, func(tx *sql.Tx) error {
 			if statement != "" {
-				if _, err := tx.ExecContext(r.Context(), statement, args...); err != nil {
+				if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 					return err
 				}
 			}
-			return tx.QueryRowContext(r.Context(), "SELECT balance FROM accounts WHERE id = ?", r.PathValue("id")).Scan(&balance)
+			return tx.QueryRowContext(ctx, read, id).Scan(&balance)
 		})
 	}
 	if err != nil {
-		fencehttp.Refuse(w, err)
+		fencehttp.Refuse(w, err) // 412 with the newer token
 		return
 	}
-	_, _ = fmt.Fprint(w, strconv.Itoa(balance))
+	_, _ = fmt.Fprint(w, balance)
 }
