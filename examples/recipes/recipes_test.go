@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock/fence"
@@ -113,7 +114,7 @@ func TestS3(t *testing.T) {
 	require.NoError(t, put("a", older))
 	require.NoError(t, put("b", older))
 	// The newer holder writes the same data between the two requests of the older one.
-	b.before = func() { require.NoError(t, put("b", newer)) }
+	b.before = func() { assert.NoError(t, put("b", newer)) }
 	require.Equal(t, &fence.Stale{Resource: "k", Token: older, Seen: newer}, put("c", older))
 	require.Equal(t, newer.String()+"\nb", string(b.body))
 }
@@ -127,7 +128,7 @@ func TestGCS(t *testing.T) {
 		return PutGCS(t.Context(), server.Client(), url, []byte(data), token)
 	}
 	require.NoError(t, put("a", older))
-	b.before = func() { require.NoError(t, put("b", newer)) }
+	b.before = func() { assert.NoError(t, put("b", newer)) }
 	require.Equal(t, &fence.Stale{Resource: url, Token: older, Seen: newer}, put("c", older))
 	require.Equal(t, "b", string(b.body))
 }

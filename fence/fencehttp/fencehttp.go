@@ -53,11 +53,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // Stale returns a [*fence.Stale] if the server refused the token of a request, and nil for every
 // other answer.
 func Stale(resp *http.Response) error {
-	seen, err := fence.Parse(resp.Header.Get(SeenHeader))
-	if resp.StatusCode != http.StatusPreconditionFailed || err != nil {
+	seen := resp.Header.Get(SeenHeader)
+	if resp.StatusCode != http.StatusPreconditionFailed || seen == "" {
 		return nil // a 412 of another kind, for an If-Match say
 	}
-	stale := &fence.Stale{Resource: resp.Header.Get(ResourceHeader), Seen: seen}
+	stale := &fence.Stale{Resource: resp.Header.Get(ResourceHeader)}
+	stale.Seen, _ = fence.Parse(seen)
 	if resp.Request != nil {
 		stale.Token, _ = fence.FromContext(resp.Request.Context())
 	}

@@ -14,7 +14,7 @@ func (d Dialect) Retryable(err error) bool {
 		if d.conflict(err) {
 			return true
 		}
-		if many, ok := err.(interface{ Unwrap() []error }); ok {
+		if many, ok := any(err).(interface{ Unwrap() []error }); ok {
 			for _, one := range many.Unwrap() {
 				if d.Retryable(one) {
 					return true
@@ -25,7 +25,8 @@ func (d Dialect) Retryable(err error) bool {
 	return false
 }
 
-func (d Dialect) conflict(err error) bool {
+// conflict looks at one error of a chain.
+func (d Dialect) conflict(err any) bool {
 	switch d {
 	case PostgreSQL:
 		// pgx and lib/pq both have this method.
@@ -59,7 +60,7 @@ func (d Dialect) conflict(err error) bool {
 
 // number returns the field of an error that is a struct. The errors of go-sql-driver/mysql and
 // mattn/go-sqlite3 have no methods for their codes, and this package imports no driver.
-func number(err error, field string) int64 {
+func number(err any, field string) int64 {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {
 		return 0

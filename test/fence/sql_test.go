@@ -128,8 +128,10 @@ func conflictOf(d *dbserver.Database) error {
 		return &pgconn.PgError{Code: "40001"}
 	case fencesql.MySQL:
 		return &mysql.MySQLError{Number: 1213}
+	case fencesql.SQLite:
+		return busyError{}
 	}
-	return busyError{}
+	return nil
 }
 
 // busyError stands for an error of modernc.org/sqlite, which cannot be made.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"testing"
@@ -22,7 +21,7 @@ func TestNoStaleWriteWithTheFenceAndSomeWithout(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Stop()
-			if err := both(context.Background(), db, 2000, 1000); err != nil {
+			if err := both(t.Context(), db, 2000, 1000); err != nil {
 				t.Error(err)
 			}
 		})
