@@ -52,13 +52,6 @@ func (o *observer) all() []Leader {
 	return slices.Clone(o.seen)
 }
 
-// forget drops what was seen.
-func (o *observer) forget() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.seen = nil
-}
-
 // vacant stands for a vacancy in what an observer has seen.
 const vacant = "(vacant)"
 

@@ -134,7 +134,7 @@ func termOf(t leaderloop.Term) *Term {
 	if t == nil {
 		return nil
 	}
-	return t.(*runTerm).term //nolint:errcheck // Run makes no others
+	return t.(*runTerm).term
 }
 
 func (t *runTerm) Token() int64                   { return t.term.Token() }

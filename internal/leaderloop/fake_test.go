@@ -182,10 +182,9 @@ type fakeTerm struct {
 	resigning time.Duration // how long a resignation takes
 	margin    time.Duration // from the end of the term until others can lead
 
-	mu      sync.Mutex
-	over    time.Time     // when the term ends or has ended; zero while the lease is renewed
-	asleep  time.Duration // for how long the machine has slept
-	stopped bool          // the lease is renewed no more
+	mu     sync.Mutex
+	over   time.Time     // when the term ends or has ended; zero while the lease is renewed
+	asleep time.Duration // for how long the machine has slept
 }
 
 // cut lets no renewal through any more.

@@ -1,7 +1,6 @@
 package states_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,7 +20,7 @@ func TestATableRefusesEachEdgeThatItDoesNotHave(t *testing.T) {
 	for _, illegal := range [][2]string{{"open", "locked"}, {"open", "open"}, {"locked", "open"}, {"", "open"}} {
 		err := doors.Check(illegal[0], illegal[1])
 		var edge *states.EdgeError
-		require.True(t, errors.As(err, &edge))
+		require.ErrorAs(t, err, &edge)
 		require.Equal(t, states.EdgeError{Of: "door", From: illegal[0], To: illegal[1]}, *edge)
 	}
 	require.Len(t, refused, 4)
