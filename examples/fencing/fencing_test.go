@@ -90,7 +90,7 @@ func late(t *testing.T, token string) (status, balance int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer closeSession()
+		defer closeSession() //nolint:revive // both sessions end with the test
 		tellers[name], leases[name] = newTeller(session, server.URL), session
 	}
 
