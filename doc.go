@@ -1,4 +1,4 @@
-// Package etcdlock has distributed locks and leader election on etcd.
+// Package etcdlock provides distributed locks and leader election on etcd.
 //
 //	session, err := etcdlock.NewSession(ctx, client)          // one for a process
 //	lock, err := etcdlock.NewMutex(session, "orders/42").Lock(ctx)
@@ -6,124 +6,126 @@
 //	err = lock.Unlock(ctx)
 //
 // A [Session] wraps a lease and keeps it alive. A [Mutex], an [RWMutex], a [Semaphore] and an
-// [Election] put keys under it, one for each contender, in a queue ordered by etcd's
-// revisions. A [Lock], a [WriteLock], a [ReadLock], a [Permit] and a [Term] are one
-// acquisition each; a function that takes any of them takes a [Held].
+// [Election] put keys under this lease, one for each contender, in a queue that is ordered by
+// etcd's revisions. A [Lock], a [WriteLock], a [ReadLock], a [Permit] and a [Term] are one
+// acquisition each. A function that takes any of them takes a [Held].
 //
 // # One queue, many rules
 //
-// All kinds are the same queue, and so exclude each other under one name. What differs is
-// when an entry may go in:
+// All kinds use the same queue, and therefore exclude each other under one name. They differ in
+// when an entry is admitted:
 //
 //	Mutex, Election, writer    no older entry is left
-//	reader                     all older entries are readers'
-//	n permits of a limit       older entries want permits only, and with these n they are
-//	                           no more than the limit, whether they hold or wait
+//	reader                     all older entries are readers
+//	n permits of a limit       all older entries want permits, and together with these n
+//	                           they are at most the limit, whether they hold or wait
 //	MultiMutex                 as Mutex, in all queues, entered at one revision
 //
-// Each rule looks at older entries alone: who comes later changes nothing. So who waits is
-// passed by nobody younger, a writer by no reader and a large request by no small one. The
-// one exception is [ReadLock.Upgrade]: an entry that is marked as upgrading is waited for by
-// all who come after its mark, and by all behind the first writer in line, and waits for the
-// readers in front of these alone; of two marks the older one stands.
+// An entry is admitted by looking only at older entries. A waiter is therefore never overtaken: not
+// a writer by a later reader, nor a large request by a later small one.
+//
+// [ReadLock.Upgrade] is the one exception. Once a reader has announced an upgrade, no later entry
+// is admitted, and neither is any entry behind the first waiting writer. The upgrading reader waits
+// only for the readers ahead of that writer. If two readers announce an upgrade, the earlier one
+// proceeds.
 //
 // # Guarantees
 //
-// Exclusion by deadline. A hold is over here before anybody else can have it:
+// Exclusion by deadline. A hold ends in this process before any other session can acquire the lock:
 //
 //	validUntil = sentAt(last answered renewal) + grantedTTL - margin
 //
-// sentAt is when the request that was answered was sent. etcd counts the TTL from
-// when it received that request, which was later; so the keys stand in etcd at least
-// until sentAt + grantedTTL, and only then can the next one in line be granted. It
-// does not matter how long the answer took, nor whether etcd can be reached at all:
-// at validUntil a timer of the lease's own cancels the context of every hold. The
-// clock goes on while the machine sleeps. The margin ([WithMargin]) covers clocks
-// that run at different rates, a tenth of the TTL by default where computers' clocks
-// differ by less than a thousandth, and leaves the work time to stop.
+// sentAt is the time at which the answered request was sent. etcd counts the TTL from the time at
+// which it received that request, which was later. The keys therefore exist in etcd at least until
+// sentAt + grantedTTL, and the next waiter is granted only after that. It does not matter how long
+// the answer took, nor whether etcd can be reached at all: at validUntil a timer of the lease
+// cancels the context of every hold. The clock continues while the machine sleeps. The margin
+// ([WithMargin]) covers clocks that run at different rates, and leaves the work time to stop. It is
+// a tenth of the TTL by default, where computers' clocks differ by less than a thousandth.
 //
-// Grant by proof. Lock and its like succeed only on evidence, at one revision of
-// etcd, that no older entry is in the way and that the own key is there: from the
-// transaction that wrote it, from one read, or from one watch on the whole queue
-// which has seen the older ones go and the own key stay. (Two watches prove
-// nothing, as one may lag behind the other.) That no older entry is left stays
-// true once it is, since new ones get higher revisions, so that any member may
-// say it; the own key can go, but not before the deadline unless somebody deletes it
-// (see below).
+// Grant by proof. A call such as Lock succeeds only on evidence, at one revision of etcd, that no
+// older entry is in the way and that its own key exists. The evidence is the transaction that wrote
+// the key, one read, or one watch on the whole queue that has seen the older keys go and its own
+// key stay. Two watches prove nothing, because one may lag behind the other. Once no older entry is
+// left, none can appear, because new entries get higher revisions. Any member of the cluster may
+// therefore report it. The own key can disappear, but not before the deadline unless another client
+// deletes it (see below).
 //
-// Fencing. [Held.Token] is the revision of that evidence: the revision at which the
-// own key was created if nobody was there, otherwise one at which nobody older was
-// left. Such a revision lies before the deletion of the holder's key, as the key stood
-// at it; and the evidence of the next holder lies at that deletion or after it. So
-// tokens grow strictly from one session's turn to the next, in a fleet mixed with
-// etcd's own library too, whose users take the revision from the header of their
-// acquisition. (That of its elections is of the key's creation; in one that is shared
-// with them the fence is [Lock.CreateRevision].) Goroutines of one session that hand
-// over in memory share a token. Readers who hold together may share one; it lies between
-// those of the writers before and after them. [Lock.Guard] fences writes to etcd itself.
+// Fencing. [Held.Token] is the revision of that evidence. It is the revision at which the own key
+// was created if the queue was empty, otherwise a revision at which no older entry was left. The
+// holder's key exists at this revision, so the revision is before the deletion of that key. The
+// next holder's token is a revision at or after this deletion. Tokens therefore increase strictly
+// from one session's turn to the next.
 //
-// Nothing left behind. Whatever fails (a cancelled wait, an entry whose answer was
-// lost, an Unlock without a network), the session deletes its own keys in the
-// background, guarded by their revision, until etcd has confirmed that they are gone
-// or the lease is dead, which takes its keys with it.
+// Tokens also increase in a fleet mixed with etcd's own library, whose users take the revision from
+// the header of their acquisition. The header of that library's elections has the revision of the
+// key's creation. In an election that is shared with it the fence is [Lock.CreateRevision].
+// Goroutines of one session that hand over in memory share a token. Readers that hold together may
+// share one, which is between the tokens of the writers before and after them. [Lock.Guard] fences
+// writes to etcd itself.
 //
-// Told, with the reason. The context of a hold is cancelled with a cause that
-// matches [ErrReleased], [ErrSessionClosed], or [ErrLost] and one of [ErrExpired],
-// [ErrRevoked], [ErrRolledBack], [ErrEvicted], [ErrOrphaned], [ErrClientClosed].
+// Nothing left behind. After any failure (a cancelled wait, an entry whose answer was lost, an
+// Unlock without a network) the session deletes its own keys in the background, guarded by their
+// revision. It continues until etcd has confirmed that the keys are gone, or until the lease is
+// dead and its keys with it.
 //
-// Order. First come, first served: between sessions by the revision at which a key
-// was created, between goroutines of one session by the order of their calls.
-// A session that has its turn hands the lock over among its goroutines, in memory, for
-// a time slice ([WithTimeSlice]); then it lines up again behind all others. So a
-// stranger at the head of the line waits for a slice and one critical section.
+// A reason for each end. The context of a hold is cancelled with a cause that matches
+// [ErrReleased], [ErrSessionClosed], or [ErrLost] and one of [ErrExpired], [ErrRevoked],
+// [ErrRolledBack], [ErrEvicted], [ErrOrphaned], [ErrClientClosed].
+//
+// Order. Waiters are served first come, first served: sessions by the revision at which a key was
+// created, goroutines of one session by the order of their calls. A session that has its turn hands
+// the lock over among its goroutines, in memory, for a time slice ([WithTimeSlice]). After the
+// slice it lines up again behind all others. A waiter of another session at the head of the queue
+// therefore waits for a slice and one critical section.
 //
 // A session outlives its lease. See the states below.
 //
 // # Several locks at once, and one lock several times
 //
-// A [MultiMutex] enters the queues of several names in one transaction, so at one revision: of
-// two sets that have names in common, one is behind the other under all of these, and no
-// order in which names are written brings a deadlock about. It never builds on a key that its
-// session has already, as that key has a place of its own in its queue.
+// A [MultiMutex] enters the queues of several names in one transaction, at one revision. Of two
+// sets that have names in common, one is behind the other under all of these names. No order in
+// which names are written causes a deadlock. A MultiMutex never uses a key that its session has
+// already, because that key has a place of its own in its queue.
 //
-// Go does not tell which goroutine calls. So the context of a hold carries the hold, and a call
-// under it that asks for the same name fails with [ErrDeadlock], as it would wait for its own
-// caller. [WithReentry] lets such a call in as another hold of the same turn, and the last release
-// of the turn gives the lock away. It is off by default because the context of a hold is what
-// programs hand to their workers, and two workers that lock the same name must not both hold it.
-// Without this context a goroutine waits for itself like for any other.
+// Go does not tell which goroutine calls. The context of a hold therefore carries the hold, and a
+// call under this context that asks for the same name fails with [ErrDeadlock], because it would
+// wait for its own caller. [WithReentry] admits such a call as another hold of the same turn, and
+// the last release of the turn gives the lock away. It is off by default because programs hand the
+// context of a hold to their workers, and two workers that lock the same name must not both hold
+// it. Without this context a goroutine waits for itself like for any other.
 //
-// What a caller holds by his context stands in the entry with which he waits, and is kept
-// true while that caller does. From this [Session.Deadlocks] and [WithDeadlockDetection] know who waits for
-// whom; of those in a cycle the last one to come is told, and no other.
+// The entry of a waiter lists what the context of its call carries, and the list is kept true while
+// the call waits. [Session.Deadlocks] and [WithDeadlockDetection] find cycles of waits in these
+// lists. Of the waiters in a cycle only the last one to line up gets an error.
 //
 // # What is not guaranteed
 //
-// That a process which stands still does not act after its deadline. If it is
-// stopped, swapped out or collecting garbage between a look at its hold and what it
-// does next, no lock can help: only the resource can, by refusing a token that is
-// smaller than the largest it has seen, or by a transaction under the guard. Work
-// that must not be done twice needs one of the two.
+// A process that stands still is not prevented from acting after its deadline. If it is stopped,
+// swapped out or collecting garbage between a look at its hold and its next action, no lock can
+// help. Only the resource can help, by refusing a token that is smaller than the largest it has
+// seen, or by a transaction under the guard. Work that must not be done twice needs one of the two.
 //
-// That an administrator's hand is noticed before it acts. Whoever deletes a holder's
-// key lets the next one in at that revision; the holder hears of it as fast as a
-// watch tells it: at once as a rule, within a second at the worst. A lease that
-// is revoked is the same. Should etcd fail to tell a waiter that his own key was
-// deleted, or the member that he reads from be behind, he may be granted all the same,
-// and finds out within a minute. The token and the guard are right all the time.
+// Manual deletion is not detected in advance. If an administrator deletes the holder's key or
+// revokes its lease, the next waiter is admitted at that revision. The old holder learns of it as
+// fast as a watch reports it, usually at once and at most a second later. If etcd fails to report
+// to a waiter that its own key was deleted, or if the member that it reads from is behind, the
+// waiter may be granted and finds out within a minute. The token and the guard are right all the
+// time.
 //
-// That two processes on one lease exclude each other; see [WithLease].
+// Two processes on one lease do not exclude each other. See [WithLease].
 //
-// Anything by the deadline behind "etcd grpc-proxy": it renews leases by itself and
-// answers a renewal with the answer to one of its own, which may have been sent before.
+// The deadline proves nothing behind "etcd grpc-proxy". The proxy renews leases by itself and
+// answers a renewal with the answer to one of its own, which may have been sent earlier.
 //
-// That a clock which runs at a wrong rate by more than the margin's share of the TTL
-// does no harm. No comparison between the clocks of two machines is ever made.
+// A clock whose rate is wrong by more than the margin's share of the TTL can do harm. The clocks of
+// two machines are never compared.
 //
-// A restore of etcd from a backup without the locks of now. The first holder after it can
-// overlap with a holder of before, until that one's session has heard from etcd: then all of
-// before is lost, with [ErrRolledBack]. Fencing tokens may begin again below those of before.
-// docs/operating.md has how to restore.
+// A restore of etcd from a backup without the present locks breaks exclusion for a time. The first
+// holder after the restore can overlap with an earlier holder, until the session of the earlier
+// holder has heard from etcd. Then everything from before the restore is lost, with
+// [ErrRolledBack]. Fencing tokens may begin again below the earlier ones. docs/operating.md has how
+// to restore.
 //
 // # States of a session
 //
@@ -140,48 +142,58 @@
 //
 //	any of them ── Close, Orphan, client closed ──▶ Closed
 //
-// StateConnected: etcd answers the renewals, sent every third of the TTL. StateSuspended: what
-// is held is still held, until its deadline. StateLost: everything held under the lease
-// is lost, and was told so; so are the places in line, and a call that was waiting
-// returns [ErrLost]. Meanwhile, and with a jittered backoff, the session asks for a
-// new lease; calls to Lock and Campaign wait for it. Nothing held is ever moved to
-// the new lease. StateClosed: for good.
+// A session is in one of four states:
+//   - StateConnected: etcd answers the renewals, which are sent every third of the TTL.
+//   - StateSuspended: holds continue until their deadline.
+//   - StateLost: all holds and waits under the lease are lost. The holds were notified, and each
+//     waiting call returns [ErrLost]. With a jittered backoff the session asks for a new lease, and
+//     calls to Lock and Campaign wait for it. No hold is ever moved to the new lease.
+//   - StateClosed: the session has ended for good.
 //
-// # What a user may need to do in etcd
+// # Permissions in etcd
 //
-// With authentication on, a user needs to read and write the range from the name with a
-// slash to the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix
-// grants it. Renewing a lease needs permission on every key under it: one session for
-// one identity. A [Semaphore], [Session.Ask], [Lock.Asked] and [Term.Transfer] have keys beside the
-// queue, under the name and a zero byte: they need the range from the name itself on ("orders/42" to "orders/420"). The
-// prefix of a group of names ("orders/") has all of it. docs/security.md in the
-// repository has the commands.
+// With authentication on, a user needs to read and write the range from the name with a slash to
+// the name with a zero ("orders/42/" to "orders/420"), as etcdctl's --prefix grants it. Renewing a
+// lease needs permission on every key under it, so use one session for one identity. A [Semaphore],
+// [Session.Ask], [Lock.Asked] and [Term.Transfer] have keys beside the queue, under the name and a
+// zero byte. They need the range from the name itself on ("orders/42" to "orders/420"). The prefix
+// of a group of names ("orders/") includes all of these ranges. docs/security.md in the repository
+// has the commands.
 //
 // # On the wire
 //
-// The keys are those of go.etcd.io/etcd/client/v3/concurrency, of "etcdctl lock" and
-// "etcdctl elect" and of etcd's v3lock and v3election services: the name, a slash and
-// the lease in hexadecimal, ordered by CreateRevision. Processes on any of these and
-// on this package exclude each other. A lock's value is a small JSON object that says
-// who holds (see [QueueEntry]); an election's value is the candidate's proposal.
+// The keys are those of go.etcd.io/etcd/client/v3/concurrency, of "etcdctl lock" and "etcdctl
+// elect", and of etcd's v3lock and v3election services. A key is the name, a slash and the lease in
+// hexadecimal, and keys are ordered by CreateRevision. Processes on any of these and on this
+// package exclude each other. The value of a lock is a small JSON object that names the holder (see
+// [QueueEntry]). The value of an election is the candidate's proposal.
 //
-// By the value's fields the shared kinds decide: "mode" is absent for who wants all,
-// "shared" for a reader, "upgrading" for one who becomes a writer or has become one (with
-// "bound", the revision from which on entries wait for it; its own without), and "counted"
-// for "permits" of "limit" (with "ordered" if it was set by [Semaphore.SetLimit], which stands
-// above what a process was given). A value that is not understood, or does not say "since"
-// when, wants all. "holds" and "all" are for [Session.Deadlocks]; a key or name in them that is no UTF-8
-// is written as a zero byte and its bytes in hexadecimal. Who can hold beside others of his
-// session has further keys, with a point and a number behind the lease. Beside a queue, under
-// the name and a zero byte, stand the limit that was set ("limit"), requests to let go
-// ("ask/") and the candidate that a [Term.Transfer] has named ("next/"); the etcdlock command
-// puts there since when it is in line and holds ("who/").
+// The fields of the value decide for the shared kinds. A value that is not understood, or that does
+// not say "since" when, wants the lock exclusively.
 //
-// To acquire what is free takes one request, as do Unlock, Release, Resign, and a
-// TryLock, which writes nothing if the name is taken. To read beside readers of the own
-// session takes none for a time slice, and then one that reads; Upgrade takes a write (two if
-// a writer waits) and what a wait does, Downgrade one write. To be in line takes two and a
-// watch, and one more if the session has found nobody there less than a second ago; the handover none while few wait, and one read in a crowd. Between goroutines
-// of one session it takes none, nor does it to lock again what was kept
-// ([WithRetention]).
+//   - "mode" is absent for an exclusive entry, and "shared" for a reader. It is "upgrading" for a
+//     reader that becomes a writer or has become one. Its "bound" is the revision from which on
+//     entries wait for it, or its own revision without this field. It is "counted" for "permits" of
+//     "limit", with "ordered" if the limit was set by [Semaphore.SetLimit], which takes precedence
+//     over the limit that a process was given.
+//   - "holds" and "all" are for [Session.Deadlocks]. A key or name in them that is not UTF-8 is
+//     written as a zero byte and its bytes in hexadecimal.
+//
+// An entry that can hold beside others of its session has a further key, with a point and a number
+// after the lease. Under the name and a zero byte, beside a queue, are the limit that was set
+// ("limit"), requests to release ("ask/") and the candidate that a [Term.Transfer] has named
+// ("next/"). The etcdlock command also writes there since when it has waited and held ("who/").
+//
+// # Requests
+//
+//   - Acquiring a free lock takes one request, as do Unlock, Release, Resign, and a TryLock, which
+//     writes nothing if the name is taken.
+//   - Waiting takes two requests and a watch, and one more if the session found the queue empty
+//     less than a second ago.
+//   - The handover to a waiter takes none while few wait, and one read in a long queue.
+//   - The handover between goroutines of one session takes none, and neither does locking again
+//     what [WithRetention] has kept.
+//   - Reading beside readers of the same session takes none for a time slice, and then one read.
+//   - Upgrade takes a write (two if a writer waits) and what a wait takes. Downgrade takes one
+//     write.
 package etcdlock

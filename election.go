@@ -10,9 +10,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Election lets one of its candidates lead at a time. Like [Mutex] it is only a
-// name and a session, with the same rules for names; an election and a mutex of
-// one name exclude each other.
+// Election lets one of its candidates lead at a time. Like [Mutex] it is only a name and a session,
+// with the same rules for names. An election and a mutex of one name exclude each other.
 type Election struct {
 	session *Session
 	name    string
@@ -32,7 +31,7 @@ type Term struct {
 // candidate begins what a candidate claims to be.
 const candidate = "candidate "
 
-// NewElection names an election; for names see [NewMutex].
+// NewElection names an election. For names see [NewMutex].
 func NewElection(s *Session, name string, opts ...ElectionOption) *Election {
 	e := &Election{session: s, name: name}
 	for _, o := range opts {
@@ -41,12 +40,12 @@ func NewElection(s *Session, name string, opts ...ElectionOption) *Election {
 	return e
 }
 
-// Name is the name that the election was made with.
+// Name returns the name that the election was made with.
 func (e *Election) Name() string { return e.name }
 
-// Campaign waits in line to lead, with a value that observers see while it does:
-// an address, a host name. It blocks, and fails, as [Mutex.Lock] does. Goroutines
-// of one session that campaign in one election take turns.
+// Campaign waits in the queue to lead. Observers see its value, such as an address or a host name,
+// while it leads. It blocks, and fails, as [Mutex.Lock] does. Goroutines of one session that
+// campaign in one election take turns.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err := e.cfg.validate(); err != nil {
 		return nil, opError("campaign in", e.name, err)
@@ -67,15 +66,17 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	return t, nil
 }
 
-// Value is what the leader proposed, or proclaimed last with success.
+// Value returns the value that the leader proposed, or the last one that it proclaimed with
+// success.
 func (t *Term) Value() string { return *t.value.Load() }
 
-// Proclaim changes the leader's value, for observers to see; the term and its place
-// stay. It blocks until etcd has confirmed it, ctx ends or the term does.
+// Proclaim changes the leader's value for observers. The term and its place in the queue stay. It
+// blocks until etcd has confirmed the value, ctx ends or the term ends.
 //
-// On an error of the context it is not known whether observers see the new value;
-// the term stands, and Proclaim or Resign may follow. [ErrLost], [ErrReleased] or
-// [ErrSessionClosed]: the term is over, and nothing was written.
+// Errors:
+//   - the error of ctx: it is unknown whether observers see the new value. The term continues, and
+//     Proclaim or Resign may follow.
+//   - [ErrLost], [ErrReleased] or [ErrSessionClosed]: the term is over, and nothing was written.
 func (t *Term) Proclaim(ctx context.Context, value string) error {
 	return opError("proclaim in", t.Name(), t.proclaim(ctx, value))
 }
@@ -103,9 +104,9 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	}
 }
 
-// Resign ends the term, so that the next candidate can lead. For what it blocks on
-// and what its errors mean, such as [ErrUnconfirmed], see [Lock.Unlock]. Work that must not overlap with the
-// next leader's has to have ended before.
+// Resign ends the term, so that the next candidate can lead. It blocks as [Lock.Unlock] does, and
+// its errors, such as [ErrUnconfirmed], have the same meaning. Work that must not overlap with the
+// work of the next leader has to end before the call.
 func (t *Term) Resign(ctx context.Context) error {
 	return opError("resign from", t.Name(), t.release(ctx))
 }

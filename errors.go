@@ -15,128 +15,126 @@ import (
 // the error of etcd's client, or the context's; match with [errors.Is]. The
 // text around them names the lock or election and what to do.
 var (
-	// ErrLocked is returned by TryLock when another holder or waiter, of this
-	// session or of another one, is ahead. The error of a wait whose deadline passed
-	// in line matches it too. Both are a [LockedError], which names the holder.
+	// ErrLocked is returned by TryLock when another holder or waiter, of this session or of another
+	// one, is ahead. The error of a wait whose deadline passed in the queue matches it too. Both
+	// are a [LockedError], which names the holder.
 	ErrLocked = lockerr.ErrLocked
 
-	// ErrLost is matched by the error of every hold, and of every wait in
-	// line, that ended without its owner's doing. The same error also matches
-	// one of ErrExpired, ErrRevoked, ErrRolledBack, ErrEvicted, ErrOrphaned or ErrClientClosed,
-	// which tell why.
+	// ErrLost is matched by the error of every hold, and of every wait in the queue, that ended
+	// without an action of its owner. The same error also matches one of ErrExpired, ErrRevoked,
+	// ErrRolledBack, ErrEvicted, ErrOrphaned or ErrClientClosed, which gives the reason.
 	ErrLost = lockerr.ErrLost
 
-	// ErrExpired is the reason of a loss when the lease was not renewed in
-	// time: etcd was out of reach, or this process or machine stood still; or when an
-	// [Election.Run] stopped the renewals on purpose, see [WithStopTimeout] and
-	// [WithProgress], which the text says. The error matches [ErrNoProgress] too in the
-	// latter case.
+	// ErrExpired is the reason of a loss when the lease was not renewed in time. Either etcd was
+	// unreachable, or this process or machine stood still, or an [Election.Run] stopped the
+	// renewals on purpose, see [WithStopTimeout] and [WithProgress]. The text of the error names
+	// the last case. The error also matches [ErrNoProgress] when WithProgress stopped the renewals.
 	ErrExpired = lockerr.ErrExpired
 
-	// ErrRevoked is the reason of a loss when etcd no longer knew the lease
-	// before its time was over: somebody revoked it.
+	// ErrRevoked is the reason of a loss when etcd no longer knew the lease before its time was
+	// over, because the lease was revoked.
 	ErrRevoked = lockerr.ErrRevoked
 
-	// ErrRolledBack is the reason of a loss when etcd goes on with other data than before: it was
-	// restored from a backup, or started with empty data. Every hold and every wait from
-	// before is lost, also one whose key stands in the data of now. The session has a new lease
-	// soon, and revokes the old one. Fencing tokens may be smaller than before: see
+	// ErrRolledBack is the reason of a loss when etcd continues with other data than before,
+	// because it was restored from a backup or started with empty data. Every hold and every wait
+	// from before is lost, even if its key exists in the present data. The session soon obtains a
+	// new lease, and revokes the old one. Fencing tokens may be smaller than before: see
 	// docs/operating.md.
 	ErrRolledBack = lockerr.ErrRolledBack
 
-	// ErrEvicted is the reason of a loss when the key was deleted by somebody
-	// else while the lease lived on: an administrator let the next one in.
+	// ErrEvicted is the reason of a loss when another client deleted the key while the lease lived
+	// on, as an administrator does to admit the next waiter.
 	ErrEvicted = lockerr.ErrEvicted
 
-	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease
-	// behind for a successor.
+	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease to a successor.
 	ErrOrphaned = lockerr.ErrOrphaned
 
-	// ErrClientClosed is the reason of a loss, and of a session's end, when the
-	// etcd client was closed under the session. Such an error of a session
-	// also matches ErrSessionClosed.
+	// ErrClientClosed is the reason of a loss, and of the end of a session, when the etcd client
+	// was closed before the session. Such an error of a session also matches ErrSessionClosed.
 	ErrClientClosed = lockerr.ErrClientClosed
 
-	// ErrReleased is the error of a hold that its owner has released, and is
-	// returned by a second Unlock or Resign.
+	// ErrReleased is the error of a hold that its owner has released. A second Unlock or Resign
+	// returns it.
 	ErrReleased = lockerr.ErrReleased
 
-	// ErrUnconfirmed is matched by the error of an Unlock, Release, Resign or Transfer that etcd has
-	// not confirmed. The hold is over in this process, and it lasted until the release: no other
-	// session could hold before. From the release on there is no deadline to rely on, as another
-	// session may hold as soon as the key is gone. The session deletes the key in the background
-	// until etcd has confirmed that, or the lease has ended: waiters of other sessions wait
-	// until then, at most [Session.LeaseTTL] after the last renewal that etcd has answered.
-	// Nothing is left for the caller to do.
+	// ErrUnconfirmed is matched by the error of an Unlock, Release, Resign or Transfer that etcd
+	// has not confirmed. The hold is over in this process, and it was exclusive until the release.
+	// After the release no deadline protects, because another session may hold as soon as the key
+	// is gone. The session deletes the key in the background until etcd has confirmed the deletion,
+	// or the lease has ended. Waiters of other sessions wait until then, at most [Session.LeaseTTL]
+	// after the last renewal that etcd has answered. The caller has nothing left to do.
 	//
-	// The same error tells why: the error of the context; what etcd refuses, such as the permission to
-	// delete the key; or [ErrLost] or [ErrSessionClosed] if the lease ended after the release, so
-	// that the key goes with it. Without ErrUnconfirmed, ErrLost says that the hold was lost before.
+	// The same error also matches the cause:
+	//   - the error of the context
+	//   - what etcd refuses, such as the permission to delete the key
+	//   - [ErrLost] or [ErrSessionClosed] if the lease ended after the release, so that the key
+	//     goes with it
+	//
+	// ErrLost without ErrUnconfirmed means that the hold was lost before the release.
 	ErrUnconfirmed = lockerr.ErrUnconfirmed
 
-	// ErrSessionClosed is returned by everything that needs a session after
-	// Close, and is the reason why a hold ended that Close released.
+	// ErrSessionClosed is returned by every call that needs a session, after Close. It is also the
+	// reason of the end of a hold that Close released.
 	ErrSessionClosed = lockerr.ErrSessionClosed
 
-	// ErrUnhealthy is the cause with which the context of the function of
-	// [Election.Run] ends when the check of [WithHealthCheck] has failed.
+	// ErrUnhealthy is the cause with which the context of the function of [Election.Run] ends when
+	// the check of [WithHealthCheck] has failed.
 	ErrUnhealthy = lockerr.ErrUnhealthy
 
-	// ErrNoProgress is the cause with which the context of the function of
-	// [Election.Run] ends when it has not called [Term.Progress] for the time set
-	// by [WithProgress].
+	// ErrNoProgress is the cause with which the context of the function of [Election.Run] ends when
+	// the function has not called [Term.Progress] for the time set by [WithProgress].
 	ErrNoProgress = lockerr.ErrNoProgress
 
 	// ErrPreempted is the cause with which the context of the function of [Election.Run] ends
 	// when a candidate of a higher priority preempts the leader, see [WithTakeover].
 	ErrPreempted = lockerr.ErrPreempted
 
-	// ErrNoLeader is returned by [Election.Leader] when nobody leads.
+	// ErrNoLeader is returned by [Election.Leader] when there is no leader.
 	ErrNoLeader = lockerr.ErrNoLeader
 
-	// ErrNoCandidate is returned by [Term.Transfer] when nobody waits with that value.
+	// ErrNoCandidate is returned by [Term.Transfer] when no candidate with that value waits.
 	ErrNoCandidate = lockerr.ErrNoCandidate
 
 	// ErrInvalidArgument is matched by the error of a call that was given an argument which can
-	// never work: ErrInvalidName, ErrInvalidPermits, ErrTooManyNames, ErrNilClient, and an error of
-	// its own for a nil Session, a [Striped] of less than one mutex, and the zero value of a handle
-	// or of what [NewMutex] and its like return.
+	// never work. ErrInvalidName, ErrInvalidPermits, ErrTooManyNames and ErrNilClient match it. So
+	// do the errors for a nil Session, a [Striped] of less than one mutex, and the zero value of a
+	// handle or of a type that [NewMutex] and the other constructors return.
 	ErrInvalidArgument = lockerr.ErrInvalidArgument
 
 	// ErrInvalidOption is matched by the error of NewSession, Campaign and Run for an option that
 	// cannot work, such as a margin as long as the TTL.
 	ErrInvalidOption = lockerr.ErrInvalidOption
 
-	// ErrInvalidName is returned for names that cannot be the name of a lock or
-	// an election; see [NewMutex] for the rule, and [WithForeignNames] for names
-	// of others that break it. It matches ErrInvalidArgument.
+	// ErrInvalidName is returned for a name that a lock or an election cannot have. [NewMutex] has
+	// the rule, and [WithForeignNames] allows the names of other programs that break it. It matches
+	// ErrInvalidArgument.
 	ErrInvalidName = lockerr.ErrInvalidName
 
-	// ErrNestedName is returned when one name lies inside another that is in
-	// use, as "a/b" lies inside "a": the two would wait for each other's keys.
+	// ErrNestedName is returned when one name lies inside another that is in use, as "a/b" lies
+	// inside "a". The two would wait for each other's keys.
 	ErrNestedName = lockerr.ErrNestedName
 
-	// ErrReentryLimit is returned by a call with [WithReentry] under the context of a hold
-	// whose turn has as many holds as that option allows. [WriteLock.Downgrade] returns it
-	// while another hold of the turn goes on.
+	// ErrReentryLimit is returned by a call with [WithReentry] under the context of a hold whose
+	// turn has as many holds as that option allows. [WriteLock.Downgrade] returns it while the turn
+	// has another hold.
 	ErrReentryLimit = lockerr.ErrReentryLimit
 
-	// ErrDeadlock is returned by a call that would wait for its own caller: for a hold that the
-	// context of the call carries, or, with [WithDeadlockDetection], for another session that
+	// ErrDeadlock is returned by a call that would wait for its own caller. The call would wait for
+	// a hold that its context carries or, with [WithDeadlockDetection], for another session that
 	// waits for the caller. The error is a [DeadlockError], which has the cycle.
 	ErrDeadlock = lockerr.ErrDeadlock
 
-	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being
-	// upgraded: each of the two would wait for the other to stop reading. Release, and
-	// lock for writing.
+	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being upgraded.
+	// Each of the two would wait for the other to stop reading. Release the read lock, and lock for
+	// writing.
 	ErrUpgradeConflict = lockerr.ErrUpgradeConflict
 
-	// ErrLimitMismatch is returned by [Semaphore.Acquire] when somebody who is in the queue
-	// was given another limit. The error is a [LimitError], which says both, and what to do.
+	// ErrLimitMismatch is returned by [Semaphore.Acquire] when an entry in the queue was written
+	// with another limit. The error is a [LimitError], which has both limits and says what to do.
 	ErrLimitMismatch = lockerr.ErrLimitMismatch
 
-	// ErrInvalidPermits is returned for a number of permits, or a limit, that can never be:
-	// less than one, or more than the limit. It matches ErrInvalidArgument.
+	// ErrInvalidPermits is returned for a number of permits, or a limit, that is not possible: less
+	// than one, or more than the limit. It matches ErrInvalidArgument.
 	ErrInvalidPermits = lockerr.ErrInvalidPermits
 
 	// ErrTooManyNames is returned by a [MultiMutex] for more names than etcd takes in one

@@ -16,22 +16,23 @@ import (
 
 // Held is one acquisition, from its grant to its end: a [Lock], a [WriteLock], a [ReadLock], a
 // [Permit], a [Term] or a [LockSet]. A function that works under any of them takes a Held. It is
-// safe for concurrent use, and can be released from any goroutine. A release never touches a
-// later acquisition.
+// safe for concurrent use, and can be released from any goroutine. A release never affects a later
+// acquisition.
 //
 // All but LockSet have one name, and the further methods Name, Key, CreateRevision and Guard.
-// LockSet has Names, Keys and Guards. Only this package implements Held, so it can get more
-// methods in a later version.
+// LockSet has Names, Keys and Guards. Only this package implements Held, so it can get more methods
+// in a later version.
 type Held interface {
-	// Context ends when the hold does, with the cause that Err returns; see [Lock.Context].
+	// Context returns a context that ends when the hold does, with the cause that Err returns; see
+	// [Lock.Context].
 	Context() context.Context
-	// Done is closed when the hold ends.
+	// Done returns a channel that is closed when the hold ends.
 	Done() <-chan struct{}
-	// Err is nil while held; see [Lock.Err].
+	// Err returns nil while held; see [Lock.Err].
 	Err() error
-	// Token is the fencing token; see [Lock.Token].
+	// Token returns the fencing token; see [Lock.Token].
 	Token() int64
-	// Deadline is the instant until which no other session can hold; see [Lock.Deadline].
+	// Deadline returns the instant until which no other session can hold; see [Lock.Deadline].
 	Deadline() time.Time
 
 	held() *hold
@@ -85,17 +86,17 @@ var endedForNoHold = func() context.Context {
 // hold is released: its release must not be cut short by what itself brings about.
 type waitKey struct{ hold *hold }
 
-// Context is cancelled when the hold ends: released, lost, or the session closed.
-// [context.Cause] of it is then what Err says. Do under it whatever must not be
-// done any more once somebody else may hold. It carries the values of the context
-// that was given to Lock or Campaign, but not its cancellation.
+// Context returns a context that is cancelled when the hold ends: when it is released or lost, or
+// when the session is closed. Its [context.Cause] is then the error of Err. Use it for all work
+// that must stop before another session may hold. It carries the values of the context that was
+// given to Lock or Campaign, but not its cancellation.
 //
-// It also carries the hold: a call that locks the same name under it fails at once with
+// It also carries the hold. A call that locks the same name under it fails at once with
 // [ErrDeadlock], see [Mutex.Lock] and [WithReentry].
 //
-// It is cancelled at Deadline at the latest, before anybody else can be granted,
-// unless this process or its machine stands still at that time; see the package
-// documentation for what protects then.
+// It is cancelled at Deadline at the latest, before any other session can be granted, unless this
+// process or its machine stands still at that time. The package documentation says what protects in
+// that case.
 func (h *hold) Context() context.Context {
 	if h == nil {
 		return endedForNoHold
@@ -116,12 +117,12 @@ func (h *hold) Context() context.Context {
 	return h.ctx
 }
 
-// Done is closed when the hold ends; it is the channel of Context.
+// Done returns a channel that is closed when the hold ends. It is the channel of Context.
 func (h *hold) Done() <-chan struct{} { return h.Context().Done() }
 
-// Err is nil while held. Afterwards it is [ErrReleased], or [ErrLost] together with
-// the reason, or [ErrSessionClosed]. It looks at the clock itself, and so is right
-// even when the process has just woken up and Context does not know yet.
+// Err returns nil while held. Afterwards it returns [ErrReleased], or [ErrLost] together with the
+// reason, or [ErrSessionClosed]. It looks at the clock itself, and is therefore right even if the
+// process has just woken up and Context has not ended yet.
 func (h *hold) Err() error {
 	if h == nil {
 		return errNoHold
@@ -140,33 +141,33 @@ func (h *hold) over() error {
 	return h.err
 }
 
-// Token is the fencing token: a store revision of etcd, strictly larger than the
-// token of every earlier holder of this name, other clients' included. Send it
-// along with what is done under the lock, and let the resource refuse a token
-// smaller than the largest that it has seen.
+// Token returns the fencing token. It is a store revision of etcd, strictly larger than the token
+// of every earlier holder of this name, including holders that use other clients. Send it with
+// every write under the lock, and let the resource refuse a token smaller than the largest that it
+// has seen.
 //
-// Goroutines of one session that hand the lock over among themselves, see
-// [WithTimeSlice], share a token: the fence stands between processes.
+// Goroutines of one session that hand the lock over among themselves, see [WithTimeSlice], share a
+// token. The token fences between processes.
 func (h *hold) Token() int64 { return h.token }
 
-// CreateRevision is the revision at which the hold's key was created: its place in the
-// line, which grows strictly from holder to holder too. It is smaller than Token after
-// a wait.
+// CreateRevision returns the revision at which the hold's key was created. It is the place of the
+// hold in the queue, and it also grows strictly from holder to holder. It is smaller than Token
+// after a wait.
 //
-// Of a [Term] it is the number of the term: what [Leader.CreateRevision] tells all
-// observers. To find one term in the logs of several processes compare this number, and not
-// Token, which only the leader knows.
+// For a [Term] it is the number of the term, which all observers know as [Leader.CreateRevision].
+// To find one term in the logs of several processes compare this number, and not Token, which only
+// the leader knows.
 //
-// It is the fence for an election in which leaders on etcd's own package, or its election
-// service, take part: their Rev, and their Header's revision, are those of their key's
-// creation, so that one who leads after us may well have a smaller one than our Token. A
-// mutex of theirs has the revision of its turn, which is comparable with Token.
+// It is the fence for an election in which leaders on etcd's own package, or its election service,
+// take part. Their Rev, and the revision of their Header, are those of the creation of their key.
+// Such a leader can lead after this one and still have a smaller revision than the Token of this
+// one. A mutex of etcd's own package has the revision of its turn, which is comparable with Token.
 func (h *hold) CreateRevision() int64 { return h.tenure.entry.CreateRevision }
 
-// Deadline is the instant until which nobody else can hold, whatever happens, as
-// far as this process knows without asking. Each answered renewal moves it. It is
-// the zero time once the hold has ended. It carries a monotonic reading, which may
-// stand still while the machine sleeps: ask again after a pause, or ask Err.
+// Deadline returns the instant until which no other session can hold, whatever happens, as far as
+// this process knows without a request. Each answered renewal moves it. It is the zero time once
+// the hold has ended. It carries a monotonic reading, which may stand still while the machine
+// sleeps: call it again after a pause, or call Err.
 func (h *hold) Deadline() time.Time {
 	if h.Err() != nil {
 		return time.Time{}
@@ -174,14 +175,13 @@ func (h *hold) Deadline() time.Time {
 	return time.Now().Add(h.tenure.remaining())
 }
 
-// Guard is a comparison that holds in an etcd transaction only while this hold's
-// key stands. A write to etcd under it is refused once the key is gone, however late it
-// arrives. Holds of one session that hand over in memory, or share a key, have the same
-// Guard; and that of a write lock holds on while it goes on as a read lock, see
-// [WriteLock.Downgrade].
+// Guard returns a comparison that holds in an etcd transaction only while the key of this hold
+// exists. A write to etcd under it is refused once the key is gone, however late the write arrives.
+// Holds of one session that hand over in memory, or share a key, have the same Guard. The Guard of
+// a write lock stays true while the lock continues as a read lock, see [WriteLock.Downgrade].
 func (h *hold) Guard() clientv3.Cmp { return h.entry.Guard() }
 
-// Name is the name that is held.
+// Name returns the name that is held.
 func (h *hold) Name() string {
 	if h == nil {
 		return ""
@@ -193,7 +193,7 @@ func (h *hold) Name() string {
 	return l.names[slices.Index(h.tenure.entry.Parts(), h.entry)]
 }
 
-// Key is the key in etcd by which it is held.
+// Key returns the key in etcd by which the name is held.
 func (h *hold) Key() string { return h.entry.Key }
 
 func (h *hold) held() *hold { return h }

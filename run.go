@@ -11,25 +11,30 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Run campaigns, calls fn while it leads, and campaigns again after every loss: the
-// main loop of a service with one active instance.
+// Run campaigns, calls fn while it leads, and campaigns again after every loss. It is the main loop
+// of a service with one active instance.
 //
-// The context that fn gets ends with the term, before another process can lead, with ctx, and when
-// an option tells fn to stop ([ErrUnhealthy], [ErrNoProgress], [ErrPreempted]). The cause of its end
-// tells which. fn must then return. Leadership is never given away while fn runs, except by the lease
-// itself: Run resigns only after fn has returned, panicked or called [runtime.Goexit]. Run lets a panic
-// and a Goexit through. fn may resign by itself to step down, and Run then campaigns again.
+// The context that fn gets ends with the term, before another process can lead. It also ends with
+// ctx, and when an option tells fn to stop ([ErrUnhealthy], [ErrNoProgress], [ErrPreempted]). The
+// cause of its end tells which. fn must then return. Leadership is never given away while fn runs,
+// except by the lease itself. Run resigns only after fn has returned, panicked or called
+// [runtime.Goexit]. It lets a panic and a Goexit through. If fn resigns by itself to step down, Run
+// campaigns again.
 //
-// Run returns when ctx ends, with its error; when fn returned while the term stood and
-// it was not told to stop, with fn's result, so that nil means that the work is done
-// for good; when the session ends, with [ErrSessionClosed]; when etcd refuses the
-// campaign; and with [ErrInvalidOption]. What fn returns otherwise ends nothing, and is
-// logged. After a loss Run pauses, with a jittered backoff from 50 ms to 5 s, that
-// grows while terms are lost that were shorter than a TTL.
+// Run returns in these cases:
+//   - ctx has ended: its error.
+//   - fn returned while the term stood and fn was not told to stop: the result of fn. nil means
+//     that the work is done for good.
+//   - The session has ended: [ErrSessionClosed].
+//   - etcd refuses the campaign: that error.
+//   - An option cannot work: [ErrInvalidOption].
 //
-// When Run returns, nothing of it is left: fn and all callbacks have returned, and its
-// key is gone from etcd or is being deleted. A Resign of Run that etcd does not confirm
-// within a TTL is logged with [ErrUnconfirmed], and is no error of Run.
+// Run logs any other error of fn and continues. After a loss it pauses, with a jittered backoff
+// from 50 ms to 5 s. The pause grows while terms that are shorter than a TTL are lost.
+//
+// When Run returns, fn and all callbacks have returned, and its key is gone from etcd or is being
+// deleted. If etcd does not confirm the resignation within a TTL, Run logs [ErrUnconfirmed] and
+// does not return it.
 func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Context, term *Term) error, opts ...RunOption) error {
 	cfg, err := newRunConfig(opts)
 	if err == nil {
@@ -179,6 +184,6 @@ func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 	}
 }
 
-// Progress tells that the work of the term goes on, for [WithProgress]. Without that option it does
-// nothing. It is cheap, never blocks, and may be called by any goroutine.
+// Progress reports that the work of the term goes on, for [WithProgress]. Without that option it
+// does nothing. It is cheap, never blocks, and may be called by any goroutine.
 func (t *Term) Progress() { t.progress.Report() }

@@ -12,8 +12,8 @@ import (
 // RunOption changes what [Election.Run] does by default.
 type RunOption interface{ applyRun(*runConfig) }
 
-// StuckExitCode is the code with which [WithExitWhenStuck] ends the process: that of
-// an internal software error (EX_SOFTWARE in sysexits.h).
+// StuckExitCode is the code with which [WithExitWhenStuck] ends the process. It is the code of an
+// internal software error (EX_SOFTWARE in sysexits.h).
 const StuckExitCode = 70
 
 // runConfig holds every default of Run in one place; validate holds every bound.
@@ -84,22 +84,22 @@ type runOptionFunc func(*runConfig)
 
 func (f runOptionFunc) applyRun(c *runConfig) { f(c) }
 
-// WithStopTimeout sets how long the function of [Election.Run] may take to return when
-// its context has ended. The default, 0, is as long as it takes.
+// WithStopTimeout sets how long the function of [Election.Run] may take to return after its context
+// has ended. The default is 0, which sets no limit.
 //
-// Run never resigns while the function runs. When it has not returned in time it is
-// stuck: then the lease of the term is renewed no more, so that somebody else can lead
-// one TTL later at most, although it may run on; [WithOnStuck] is called, and
-// [WithExitWhenStuck] ends the process. Run itself goes on waiting.
+// Run never resigns while the function runs. A function that has not returned in time is stuck. The
+// lease of the term is then not renewed any more, so another process can lead at most one TTL
+// later, although the function may still run. [WithOnStuck] is called, and [WithExitWhenStuck] ends
+// the process. Run itself continues to wait.
 //
-// When the term is lost, before the function was told to stop or after, another process
-// can lead as soon as the session's margin is over ([WithMargin]). Then the function has
-// three quarters of the margin if that is less: 0.75 s of the default margin at most.
-// Choose the margin by the time that the function needs, four thirds of it. Run logs at
-// its start how long the function has after a loss, and [ElectionStatus] tells it.
+// When the term is lost, before the function was told to stop or after, another process can lead as
+// soon as the session's margin is over ([WithMargin]). The function then has three quarters of the
+// margin if that is shorter, which is at most 0.75 s of the default margin. Choose a margin of four
+// thirds of the time that the function needs. Run logs at its start how long the function has after
+// a loss, and [ElectionStatus] has it too.
 //
-// The term then stands on a lease of its own, with the TTL of the election's session
-// and through the same client, so that nothing else ends with it.
+// The term has a lease of its own with this option, with the TTL of the election's session and
+// through the same client, so that nothing else ends with it.
 func WithStopTimeout(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stop = d })
 }
@@ -111,36 +111,34 @@ type StuckTerm struct {
 	After time.Duration // how long ago
 }
 
-// WithOnStuck sets what is called, once a term, when the function of [Election.Run] is
-// stuck, see [WithStopTimeout]: the place to dump goroutines, or to raise an alarm. No
-// other callback holds it up, and Run waits for it. It is called before the process is
-// ended by [WithExitWhenStuck], which waits for it for a second at most, and for an eighth
-// of the margin if the term was lost.
+// WithOnStuck sets a callback that is called once a term when the function of [Election.Run] is
+// stuck, see [WithStopTimeout]. Use it to dump goroutines or to raise an alarm. No other callback
+// delays it, and Run waits for it. It is called before [WithExitWhenStuck] ends the process. The
+// exit waits for it for at most a second, or for an eighth of the margin if the term was lost.
 func WithOnStuck(f func(StuckTerm)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stuck = f })
 }
 
-// WithExitWhenStuck ends the process, by [os.Exit] with [StuckExitCode], when the
-// function of [Election.Run] is stuck, see [WithStopTimeout]. It is what makes sure, on
-// a machine that runs at all, that the work of a lost term ends before somebody else
-// leads. The lease is left to expire, as after any crash.
+// WithExitWhenStuck ends the process, by [os.Exit] with [StuckExitCode], when the function of
+// [Election.Run] is stuck, see [WithStopTimeout]. On a machine that runs at all, it ensures that
+// the work of a lost term ends before another process leads. The lease is left to expire, as after
+// any crash.
 func WithExitWhenStuck() RunOption {
 	return runOptionFunc(func(c *runConfig) { c.exits = true })
 }
 
-// WithProgress makes the function of [Election.Run] report progress by
-// [Term.Progress], at least every d. When it has not, its context ends with
-// [ErrNoProgress], and the lease of the term is renewed no more: whatever the function
-// does, somebody else can lead one TTL later at most, and as soon as it has returned if
-// it does. Run then campaigns again. It is against work that hangs in a process that
-// lives, whose lease would be renewed for ever.
+// WithProgress requires the function of [Election.Run] to call [Term.Progress] at least every d. If
+// it does not, its context ends with [ErrNoProgress], and the lease of the term is not renewed any
+// more. Another process can then lead at most one TTL later, whatever the function does, and as
+// soon as the function has returned if it returns before. Run then campaigns again. The option is
+// for work that hangs in a live process, whose lease would otherwise be renewed without end.
 //
-// The term then stands on a lease of its own, see [WithStopTimeout].
+// The term has a lease of its own with this option, see [WithStopTimeout].
 func WithProgress(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.progress = d })
 }
 
-// HealthCheck is the check of [WithHealthCheck]. All of its fields are needed.
+// HealthCheck is the check of [WithHealthCheck]. All of its fields are required.
 type HealthCheck struct {
 	Interval time.Duration // between two calls of Check, and the time that a call may take
 	Failures int           // in a row that make a process unhealthy
@@ -150,14 +148,14 @@ type HealthCheck struct {
 }
 
 // WithHealthCheck makes [Election.Run] campaign and lead only while a check returns nil. The check
-// is called at once, and then every Interval. A check that has not returned within the Interval
-// has failed, and the next one begins when it has returned. A check that calls [runtime.Goexit]
-// has failed. A panic in it is not recovered and ends the program, as a panic in any callback of
-// Run does.
+// is called at once, and then every Interval. A check that has not returned within the Interval has
+// failed, and the next one begins when it has returned. A check that calls [runtime.Goexit] has
+// failed. A panic in it is not recovered and ends the program, as a panic in any callback of Run
+// does.
 //
 // Run does not campaign before the first check has passed. After as many failures in a row as
 // Failures says a candidate leaves the queue, and the context of a leader's function ends with
-// [ErrUnhealthy]; Run resigns when the function has returned. Run campaigns again after as many
+// [ErrUnhealthy]. Run resigns when the function has returned. Run campaigns again after as many
 // passes in a row. If the check soon fails again, twice as many passes are needed, then four times
 // as many, up to 32 times as many, until it has passed ten times as often as it had to.
 //
@@ -166,25 +164,24 @@ func WithHealthCheck(h HealthCheck) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.health = &h })
 }
 
-// WithOnLeader sets what is called with each observation of who leads, be it this
-// process or another one; see [Election.Observe]. For how callbacks are called see
-// [WithOnRole].
+// WithOnLeader sets a callback for each observation of the leader, which may be this process or
+// another one; see [Election.Observe]. For how callbacks are called see [WithOnRole].
 func WithOnLeader(f func(Leader)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.onLeader = f })
 }
 
-// WithOnRole sets what is called with each role that [Election.Run] has, from the first
-// to the last, which is [RoleObserver].
+// WithOnRole sets a callback for each role that [Election.Run] has, from the first to the last,
+// which is [RoleObserver].
 //
-// Callbacks of one Run are called one after the other, in order, beside the function.
-// One that blocks delays those after it and the return of Run, and nothing else: it is
-// told late, and what it was told may have passed. Whatever must be done only while
-// leading belongs into the function. One that calls [runtime.Goexit] has returned by that.
+// Callbacks of one Run are called one after the other, in order, beside the function. A callback
+// that blocks delays later callbacks and the return of Run, and nothing else. It is called late,
+// and what it reports may have passed. Work that must be done only while leading belongs into the
+// function. A callback that calls [runtime.Goexit] has returned.
 func WithOnRole(f func(Role)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.onRole = f })
 }
 
-// WithMonitor lets m know what the Run is at.
+// WithMonitor connects m to the Run, so that m can report the status of the Run.
 func WithMonitor(m *Monitor) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.monitor = m })
 }
