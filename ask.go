@@ -21,7 +21,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// ReleaseRequest asks the holder of a name to let go; see [Session.Ask] and [Lock.Asked].
+// ReleaseRequest asks the holder of a name to release it; see [Session.Ask] and [Lock.Asked].
 type ReleaseRequest struct {
 	Name   string // of the lock, the semaphore or the election
 	Reason string
@@ -52,19 +52,24 @@ type asked struct {
 // askPrefix is under what requests stand, beside the queue of a name.
 func askPrefix(name string) string { return wire.Side(name, "ask/") }
 
-// Ask asks all that hold a name now, as a lock, an election or permits, to let go, and blocks until
-// all of them have, or ctx ends. The holder hears of it from [Lock.Asked], if it listens, and
-// decides. Nobody is evicted, and the caller does not get the lock by it: to have the lock, wait in
-// the queue for it.
+// Ask asks all present holders of a name, as a lock, an election or permits, to release it. It
+// blocks until all of them have released, or ctx ends. A holder receives the request from
+// [Lock.Asked], if it listens, and decides. No holder is evicted, and the caller does not acquire
+// the lock by this call. To acquire the lock, wait in the queue for it.
 //
-// Asked are sessions: of goroutines that hand over in memory each is told. A key that is kept by
-// [WithRetention] counts as held for as long as it is kept, unless its last holder has been told.
+// The request is to sessions. Of goroutines that hand over in memory each is asked. A key that is
+// kept by [WithRetention] counts as held for as long as it is kept, unless its last holder has
+// received the request.
 //
-// The request stands in etcd, beside the queue, for as long as the call goes on, under the lease of
-// the session. It is withdrawn when Ask returns, in the background if etcd does not answer.
+// The request is stored in etcd, beside the queue, while the call blocks, under the lease of the
+// session. It is withdrawn when Ask returns, in the background if etcd does not answer.
 //
-// Errors: the error of ctx, and then the holders may go on; [ErrLost] if the lease was lost;
-// [ErrSessionClosed], [ErrInvalidName]; and what etcd refuses.
+// Errors:
+//   - the error of ctx: the holders may go on
+//   - [ErrLost] if the lease was lost
+//   - [ErrSessionClosed]
+//   - [ErrInvalidName]
+//   - what etcd refuses
 func (s *Session) Ask(ctx context.Context, name, reason string) error {
 	err := s.usable(name)
 	if err == nil {
@@ -126,7 +131,7 @@ func (m *manager) ask(ctx context.Context, name, reason string) error {
 	return nil
 }
 
-// ended is why a call has ended: by its own context, or by what happened to the session.
+// ended is why a call has ended: by its own context, or by the end of the session or its lease.
 func ended(ctx, under context.Context) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)
@@ -183,11 +188,11 @@ func (m *manager) takeBack(ls *lease.Lease, key string, unsure bool) {
 	}
 }
 
-// Asked tells of everybody who asks this holder to let go, by [Session.Ask]. It is for the holder to
-// decide: to come to an end soon, or to go on. The channel is closed when the hold ends.
+// Asked returns a channel with each request to release this hold, by [Session.Ask]. The holder
+// decides whether to end soon or to go on. The channel is closed when the hold ends.
 //
-// The first call starts to listen, with a goroutine and a watch in etcd that end with the hold;
-// requests from before, which still stand, are told too. A request waits until it is received.
+// The first call starts to listen, with a goroutine and a watch in etcd that end with the hold.
+// Earlier requests that still stand are received too. A request waits until it is received.
 func (h *hold) Asked() <-chan ReleaseRequest {
 	ctx := h.Context()
 	h.mu.Lock()
@@ -218,7 +223,7 @@ func (h *hold) Asked() <-chan ReleaseRequest {
 func (h *hold) listen(ctx context.Context, e *queue.Entry, told chan<- ReleaseRequest) {
 	m := h.tenure.line.manager
 	name, _ := wire.NameOf(e.Key)
-	before := make(map[string]int64) // those that were told, and their revisions
+	before := make(map[string]int64) // keys of received requests, and their revisions
 	err := m.queues.Queue(name).Each(ctx, askPrefix(name), func(kv *mvccpb.KeyValue) {
 		var r request
 		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &r) != nil || !r.concerns(e) {
@@ -246,7 +251,7 @@ func (r *request) concerns(e *queue.Entry) bool {
 	return false
 }
 
-// wanted takes note that somebody else wants the lock, so that it is not kept.
+// wanted notes that another session wants the lock, so that it is not kept.
 func (t *tenure) wanted() {
 	m := t.line.manager
 	m.mu.Lock()

@@ -44,10 +44,14 @@ func (e *Election) Queue(ctx context.Context) ([]QueueEntry, error) {
 
 // Candidates lists the leader and the candidates that wait, in the order in which they are to
 // lead as it is at one revision: by age, unless a [Term.Transfer] or a priority decides
-// otherwise. The list is empty while nobody leads and nobody waits. Candidates blocks until etcd
+// otherwise. The list is empty while the queue is empty. Candidates blocks until etcd
 // has answered, or ctx or the session ends.
 //
-// Errors: the error of ctx; [ErrSessionClosed], [ErrInvalidName]; and what etcd refuses.
+// Errors:
+//   - the error of ctx
+//   - [ErrSessionClosed]
+//   - [ErrInvalidName]
+//   - what etcd refuses
 func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return nil, opError("list the candidates of", e.name, err)

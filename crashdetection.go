@@ -11,30 +11,18 @@ import (
 	"github.com/etcdlock/etcdlock/internal/liveness"
 )
 
-// WithCrashDetection lets candidates notice at once, and not one TTL later, that a
-// leader's process has died: it listens on address, a TCP address of this host that all
-// candidates can reach ("10.0.0.5:7400" or "[fd00::5]:7400", as [net.JoinHostPort] writes
-// it; port 0 for any), and tells it to them by a key under its lease. While it waits in a campaign it keeps a connection to the leader. When
-// that breaks and the leader's address then refuses connections, three times in a row,
-// the leader's process is gone: the candidate revokes its lease, and with it all that the
-// dead process had. Both sides need the option. It is off without it.
+// WithCrashDetection lets candidates notice at once, and not one TTL later, that a leader's process
+// has died. The session listens on address, a TCP address of this host that all candidates can
+// reach ("10.0.0.5:7400" or "[fd00::5]:7400", as [net.JoinHostPort] writes it; port 0 for any). A
+// candidate with this option keeps a connection to the leader, which needs the option too. If the
+// connection breaks and the leader's address then refuses connections three times in a row, the
+// candidate revokes the leader's lease, and with it everything that the leader's session had. A
+// refusal is not proof in every network: a firewall, a proxy, or an address that moved to another
+// machine can end the term of a live leader before its deadline, so use the option in a network
+// that you know, for work that is fenced by [Held.Token] or [Lock.Guard].
 //
-// Only a refusal counts. An address that does not answer, cannot be reached or resets
-// what it accepted may belong to a process that lives, and is left to its TTL; so are a
-// process that is stopped, whose kernel goes on accepting, and a host that died with it.
-//
-// What it risks: a refusal proves that nobody listens there, not that the leader is
-// dead. A firewall that rejects, instead of dropping, connections to a leader that lives;
-// another machine that has got its address; a proxy in between: they make a leader that
-// lives lose its term at once, before its deadline, and it is told only as fast as etcd
-// tells it (as when an administrator revokes its lease, see the package documentation).
-// Then two may be at work for a moment. [Held.Token] and [Lock.Guard] are right all the
-// time. Use it in a network that you know, for work that is fenced. An address of the
-// loopback is believed only by processes that share it.
-//
-// With authentication on, a user needs to read and write the keys that begin with
-// "etcdlock.alive."; and to revoke a lease it takes permission to write each key
-// under it, without which the TTL decides as ever.
+// See "Crashes, detected before the TTL ends" in docs/elections.md for the cases that are left to
+// the TTL, and for permissions.
 func WithCrashDetection(address string) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.listenAt = &address })
 }
@@ -88,7 +76,8 @@ func (s *Session) observeLease(ctx context.Context, election string, tell func(l
 	})
 }
 
-// watchLeader watches, during a campaign, whether the leader's process is alive, until stop is called.
+// watchLeader watches, during a campaign, whether the leader's process is alive, until stop is
+// called.
 func (s *Session) watchLeader(ctx context.Context, election string) (stop func()) {
 	if s == nil {
 		return func() {} // the campaign fails

@@ -24,7 +24,7 @@ type DeadlockEdge struct {
 	For    QueueEntry // the entry that keeps it out: a key that the next waiter holds, or waits with
 }
 
-// String tells it in one line, waiter by waiter.
+// String returns the cycle in one line, waiter by waiter.
 func (d Deadlock) String() string {
 	var b strings.Builder
 	for i, w := range d {
@@ -42,16 +42,19 @@ func (d Deadlock) String() string {
 }
 
 // Deadlocks reads all holders and waiters under a prefix, at one revision, and finds the cycles of
-// waits among them: for each waiter in a cycle that holds something meanwhile, the shortest cycle
-// that it is in. Entries in the queue between the two belong to the cycle. It blocks until etcd has
-// answered, or ctx or the session ends.
+// waits among them. For each waiter in a cycle that holds something meanwhile, it returns the
+// shortest cycle that includes the waiter. Entries in the queue between the two belong to the
+// cycle. It blocks until etcd has answered, or ctx or the session ends.
 //
-// What a waiter holds is known from the context of its call, see [WithDeadlockDetection], and
-// stands in its entry. Deadlocks cannot see waits that are not recorded in etcd: those of other
-// libraries, calls whose context does not carry what the caller holds, candidates of an election,
-// and a wait for another goroutine of the same session unless it has WithDeadlockDetection.
+// The entry of a waiter lists what the context of its call carries, see [WithDeadlockDetection].
+// Deadlocks cannot see waits that are not recorded in etcd: those of other libraries, calls whose
+// context does not carry what the caller holds, candidates of an election, and a wait for another
+// goroutine of the same session unless it has WithDeadlockDetection.
 //
-// Errors: the error of ctx, [ErrSessionClosed], and what etcd refuses.
+// Errors:
+//   - the error of ctx
+//   - [ErrSessionClosed]
+//   - what etcd refuses
 func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, error) {
 	if err := s.usable("-"); err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)

@@ -11,9 +11,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Errors of this package. Every error that is returned wraps one of these, or
-// the error of etcd's client, or the context's; match with [errors.Is]. The
-// text around them names the lock or election and what to do.
+// Errors of this package. Every returned error wraps one of these, or the error of etcd's client,
+// or the error of the context. Match them with [errors.Is]. The text around them names the lock or
+// election and what to do.
 var (
 	// ErrLocked is returned by TryLock when another holder or waiter, of this session or of another
 	// one, is ahead. The error of a wait whose deadline passed in the queue matches it too. Both
@@ -141,16 +141,16 @@ var (
 	// transaction. It matches ErrInvalidArgument.
 	ErrTooManyNames = lockerr.ErrTooManyNames
 
-	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep:
-	// not positive, not in whole seconds, or below the server's minimum, which
-	// the server would silently raise. It matches ErrInvalidOption.
+	// ErrInvalidTTL is returned by NewSession for a TTL that etcd cannot keep. Such a TTL is not
+	// positive, not in whole seconds, or below the server's minimum, to which the server would
+	// silently raise it. It matches ErrInvalidOption.
 	ErrInvalidTTL = lockerr.ErrInvalidTTL
 
 	// ErrNilClient is returned by NewSession without an etcd client. It matches ErrInvalidArgument.
 	ErrNilClient = lockerr.ErrNilClient
 
 	// ErrLeaseNotFound is returned by NewSession with [WithLease] when etcd does
-	// not know the lease: it expired or was revoked, and with it went its keys.
+	// not know the lease. The lease expired or was revoked, and its keys went with it.
 	ErrLeaseNotFound = lockerr.ErrLeaseNotFound
 
 	// ErrLeaseFileInUse is returned by NewSession with [WithLeaseFile] when another

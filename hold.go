@@ -50,9 +50,9 @@ type hold struct {
 
 	mu     lockorder.Hold
 	err    error           // why it is over, once that is known
-	ctx    context.Context // made when somebody asks for it; a child of the tenure's
+	ctx    context.Context // nil until first use; a child of the tenure's
 	cancel context.CancelCauseFunc
-	asked  chan ReleaseRequest // made when somebody wants to listen
+	asked  chan ReleaseRequest // nil until first use
 }
 
 // holdContext ends with the hold, and has the values of the caller's context too.
@@ -231,7 +231,7 @@ func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 		return nil, h.Err()
 	}
 	if !t.released(h) {
-		return errNotHanded, nil // somebody else of this session has it, or it is kept
+		return errNotHanded, nil // another caller of this session has it, or it is kept
 	}
 	confirmed, handed := t.leaveAtOnce(ctx, successor)
 	if confirmed {
@@ -265,7 +265,7 @@ func notConfirmed(cause error) error {
 	return fmt.Errorf("%w: %w", ErrUnconfirmed, cause)
 }
 
-// abandon is release for a caller who does not wait.
+// abandon is release for a caller that does not wait.
 func (h *hold) abandon() (released bool) {
 	if !h.giveBack() {
 		return false
@@ -276,9 +276,8 @@ func (h *hold) abandon() (released bool) {
 	return true
 }
 
-// giveBack ends the hold by its owner's wish. It is false when it had ended
-// before, for whatever reason: of two releases, or of a release and a loss, one
-// comes first.
+// giveBack ends the hold by its owner's wish. It returns false if the hold had ended before, for any
+// reason: of two releases, or of a release and a loss, one comes first.
 func (h *hold) giveBack() bool {
 	_ = h.tenure.lease.Err() // see Err
 	return h.end()

@@ -20,7 +20,7 @@ import (
 // Mode is how an entry of a queue wants to hold.
 type Mode string
 
-// The modes of entries. A lock of this library says in etcd which one it is; of others it is
+// The modes of entries. A lock of this library has its mode in its value. Of other entries it is
 // known only whether they have a value, as candidates do, or none, as the locks of etcd's own
 // package.
 const (
@@ -32,18 +32,19 @@ const (
 	ModeForeign   Mode = "foreign"   // alone, and nothing is known of it: a lock of another library, or a key without a lease
 )
 
-// QueueEntry is one contender in a queue, as it stands in etcd.
+// QueueEntry is one contender in a queue, as its key in etcd describes it.
 type QueueEntry struct {
 	Key            string
-	Lease          clientv3.LeaseID // NoLease: a stray key, which stays until somebody deletes it
+	Lease          clientv3.LeaseID // NoLease: a stray key, which stays until it is deleted by hand
 	CreateRevision int64            // the order of the queue
 
-	// Holding says that it holds, or is about to be granted: nobody is ahead of it.
+	// Holding is true if the entry holds, or is about to be granted, because no entry is ahead of
+	// it.
 	Holding bool
 
-	// Owner, Host, PID and Since are what the entry says of itself: the owner's name, and when the
-	// key was written, by the clock of Host. They are empty for entries that do not tell, as
-	// candidates and the locks of etcd's own package.
+	// Owner, Host, PID and Since are what the entry says of itself: the name of the owner, and when
+	// the key was written, by the clock of Host. They are empty for entries without these fields,
+	// such as candidates and the locks of etcd's own package.
 	Owner string
 	Host  string
 	PID   int
@@ -55,14 +56,14 @@ type QueueEntry struct {
 	// Priority is that of a candidate; see [WithPriority].
 	Priority int
 
-	// Holds are the keys of what its owner holds meanwhile, as far as the context of its
-	// call said so.
+	// Holds are the keys that the owner of the entry holds meanwhile, as far as the context of its
+	// call carried them.
 	Holds []string
 
 	Value []byte // as it stands in etcd
 }
 
-// stray tells whether the key has no lease, so that it stays until somebody deletes it.
+// stray tells whether the key has no lease, so that it stays until it is deleted by hand.
 func (e *QueueEntry) stray() bool { return e.Lease == clientv3.NoLease }
 
 // describe names the owner and its process, or else the proposal, and the key, in one line.
@@ -78,8 +79,8 @@ func (e *QueueEntry) describe() string {
 	}
 }
 
-// Queue lists who holds and who waits, in order, at one revision: the first one
-// holds, or is about to be granted. It blocks until etcd has answered, or ctx or the session ends.
+// Queue lists the holders and the waiters, in order, at one revision. The first entry holds, or is
+// about to be granted. Queue blocks until etcd has answered, or ctx or the session ends.
 func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
@@ -139,7 +140,7 @@ var modes = map[wire.Mode]Mode{
 	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
 }
 
-// holderValue is the value of a lock's key: what is wanted, and who wants it.
+// holderValue is the value of a lock's key: what is wanted, and by which owner.
 func holderValue(want wire.Holder) string {
 	want.Host, want.PID, want.Since = hostname(), pid(), time.Now().UTC()
 	return want.Encode()

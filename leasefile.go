@@ -17,40 +17,22 @@ import (
 	"github.com/etcdlock/etcdlock/internal/leasefile"
 )
 
-// WithLeaseFile lets a process that was restarted, or has crashed and was started again,
-// within its TTL go on with what it had: its locks, its terms, its places in line. No
-// election takes place, and observers see the same leader. The session writes its lease
-// to the file, and a session that is made with a file takes over the lease that it finds
-// there, if etcd still knows it.
+// WithLeaseFile lets a process that starts again within its TTL, also after a crash, continue with
+// its locks, its terms and its places in queues, without an election. The session writes its lease
+// to the file, and a session that finds a lease there takes it over if etcd still knows it. The
+// kernel locks the file (flock) while the process lives, and NewSession waits for this lock, so two
+// processes are never on one lease. This is safe only if the file is on a local file system, one
+// for each instance of the service on a host and never copied, and if children that do the leader's
+// work end with the process. A call such as [Mutex.Lock], [Election.Campaign] or [Election.Run]
+// gets at once what the former process held, if it fits, and keys that no call asks for within one
+// TTL are given up, see [Session.Adopted].
 //
-// It is safe because of the lock on the file (flock), which the kernel holds for as long
-// as the process lives: NewSession waits for it, so that two processes are never on one
-// lease. For that the file has to be on a local file system, one for each instance of the
-// service on a host, and never copied. What the former process has left behind must not
-// work on: children that do the leader's work have to end with it. What a request that
-// it sent and that etcd has not yet heard does later, is as if this process had done it.
+// NewSession then has two further errors:
+//   - [ErrLeaseFileInUse] if its context ends before the file is free
+//   - [ErrInvalidOption] on systems without flock
 //
-// What was held is not given back by itself: the process calls [Mutex.Lock] or
-// [Election.Campaign] (or [Election.Run]) as ever, and has it at once if the former
-// process had. Its token is larger than the former one's, so that late writes of the dead
-// process are refused; the key, and [Leader.CreateRevision], stay. What it has not asked
-// for one TTL after its start is given up, see [Session.Adopted].
-//
-// The new process may ask for something else than the former one did. A key of the same
-// name is taken over if it fits: a [Mutex], for example, takes over what a [MultiMutex] held, and
-// permits in any order. What does not fit and is in the way of the call is given up at
-// once, and the call lines up: a candidate of another priority or with takeover where the
-// former one had none, a writer where there was a reader, another number of permits, an
-// [Election.Run] on a lease of its own where there was none. The TTL and the lock-delay
-// belong to the lease: if the new process asks for others, NewSession revokes the lease
-// of the former process with everything under it, logs that, and begins with a new lease.
-//
-// [Session.Close] gives everything back, and the next process begins anew. A planned
-// restart ends with [Session.Orphan] instead. NewSession fails with [ErrLeaseFileInUse]
-// when its context ends before the file is free, and with [ErrInvalidOption] on systems
-// without flock. The file is created with permissions 0600 if there is none, holds the
-// lease in hexadecimal, and may be deleted while no process uses it. An [Election.Run]
-// that has a lease of its own has a file of its own, beside it.
+// End a planned restart with [Session.Orphan], because [Session.Close] gives everything back. See
+// "Restarts without an election" in docs/elections.md for what the next process may change.
 func WithLeaseFile(path string) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.leaseFile = path })
 }
@@ -133,7 +115,8 @@ func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lea
 	if err != nil {
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
 	}
-	// Before the record is replaced: the address of a process that cannot go on would be that of a dead one.
+	// Before the record is replaced: the address of a process that cannot go on would be that of a
+	// dead one.
 	if err := s.cfg.goBy(l.Granted(), s.log); err != nil {
 		l.End(err)
 		return nil, fmt.Errorf("lease %x: %w", int64(id), err)
@@ -143,7 +126,7 @@ func (s *Session) takeOver(ctx context.Context, id clientv3.LeaseID) (*lease.Lea
 
 // takeOverOrEnd is takeOver if the lease has the TTL that this session asks for. Otherwise it
 // revokes the lease, and returns nil without an error: the session is to begin with another
-// one. Deadlines would be counted by a TTL that nobody asked for.
+// one. Deadlines would otherwise be counted by a TTL that this session does not ask for.
 func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *bool) (*lease.Lease, error) {
 	l, err := s.resume(ctx, id)
 	if err != nil {

@@ -15,56 +15,59 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// MultiMutex locks several names at once, all or none, as a [Mutex] of each does. Like Mutex it
-// has no state of its own.
+// MultiMutex locks several names at once, all or none, as a [Mutex] of each does. Like Mutex it has
+// no state of its own.
 //
-// It lines up in all queues in one transaction of etcd, at one revision. Of two MultiMutexes
-// with some names in common one is so behind the other under all of these, whatever the
-// order in which they are written; they cannot wait for each other. A caller that holds a lock
-// and locks others with a MultiMutex can still be in a deadlock; see [WithDeadlockDetection].
+// It lines up in all queues in one transaction of etcd, at one revision. Of two MultiMutexes with
+// some names in common, one is therefore behind the other under all of these names, in whatever
+// order the names are written. The two cannot wait for each other. A caller that holds a lock and
+// locks others with a MultiMutex can still be in a deadlock; see [WithDeadlockDetection].
 //
-// It takes a place of its own under each name, also beside other goroutines of the session,
-// and so has its turn by etcd's order, among them too.
+// It takes a place of its own under each name, also beside other goroutines of the session. Its
+// turn therefore follows etcd's order, also among these goroutines.
 type MultiMutex struct {
 	session *Session
 	names   []string
 	cfg     mutexConfig
 }
 
-// LockSet is one acquisition of several names at once, by a [MultiMutex]. It is safe for
-// concurrent use, and all of it ends at the same time: when one of its keys is deleted by
-// another client, all names are lost.
+// LockSet is one acquisition of several names at once, by a [MultiMutex]. It is safe for concurrent
+// use. All of it ends at the same time: when another client deletes one of its keys, all names are
+// lost.
 type LockSet struct {
 	hold  *hold
 	names []string
 }
 
-// NewMultiMutex names a lock of several names; for each of them see [NewMutex]. It asks etcd for
-// nothing, and reports no error: names that cannot be used are told by the first call.
+// NewMultiMutex names a lock of several names. For each of them see [NewMutex]. It makes no request
+// and returns no error. The first call reports names that cannot be used.
 func NewMultiMutex(s *Session, names []string, opts ...LockOption) *MultiMutex {
 	return &MultiMutex{session: s, names: slices.Clone(names), cfg: newMutexConfig(s, opts)}
 }
 
-// Names are the names that it was made with.
+// Names returns the names that the MultiMutex was made with.
 func (m *MultiMutex) Names() []string { return slices.Clone(m.names) }
 
-// Lock waits until no older entry is left under any of the names, and returns the hold.
+// Lock waits until no older entry is left under any of the names, and returns the hold. It blocks
+// as [Mutex.Lock] does. After [Session.Orphan] a Lock of the same names takes over what another one
+// held.
 //
-// For what it blocks on, and for its errors, see [Mutex.Lock]. Further errors:
-// [ErrInvalidName] for no names or one that is given twice, [ErrNestedName] for names that
-// lie inside each other, and [ErrTooManyNames] for more than 64 or than this etcd takes in one
-// request (two operations a name, of its --max-txn-ops; about five times the bytes of the names,
-// of its --max-request-bytes). It is [ErrDeadlock] when ctx carries a hold of one of the names,
-// unless the MultiMutex has [WithReentry] and the hold is one of all its names.
-//
-// After [Session.Orphan] a Lock of the same names takes over what another one held.
+// Errors:
+//   - those of [Mutex.Lock]
+//   - [ErrInvalidName] for no names or one that is given twice
+//   - [ErrNestedName] for names that lie inside each other
+//   - [ErrTooManyNames] for more than 64 names, or more than this etcd takes in one request (two
+//     operations a name, of its --max-txn-ops; about five times the bytes of the names, of its
+//     --max-request-bytes)
+//   - [ErrDeadlock] if ctx carries a hold of one of the names, unless the MultiMutex has
+//     [WithReentry] and the hold is one of all its names
 func (m *MultiMutex) Lock(ctx context.Context) (*LockSet, error) {
 	return m.lock(ctx, false, "lock")
 }
 
-// TryLock is Lock without the wait in line: [ErrLocked] at once when an entry holds or
-// waits under any of the names. It makes one request, which writes only if all are free. A
-// hold of one of them that ctx carries is in the way too; the error then also matches
+// TryLock is Lock without the wait in the queue. It returns [ErrLocked] at once when an entry holds
+// or waits under any of the names. It makes one request, which writes only if all names are free. A
+// hold of one of them that ctx carries is in the way too, and the error then also matches
 // [ErrDeadlock].
 func (m *MultiMutex) TryLock(ctx context.Context) (*LockSet, error) {
 	return m.lock(ctx, true, "try to lock")
@@ -80,8 +83,8 @@ func (m *MultiMutex) Do(ctx context.Context, fn func(ctx context.Context, locks 
 	return set.hold.do(ctx, set.Unlock, func(ctx context.Context) error { return fn(ctx, set) })
 }
 
-// Queue lists the holders and waiters of each name, in order; see [Mutex.Queue]. The names follow
-// each other in the order of Names, and are read one after the other.
+// Queue lists the holders and waiters of each name, in order; see [Mutex.Queue]. The names are in
+// the order of Names, and are read one after the other.
 func (m *MultiMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	if err := checkTogether(m.session, m.names); err != nil {
 		return nil, fmt.Errorf("etcdlock: list the queues of %s: %w", wire.QuoteAll(m.names), err)
@@ -203,28 +206,28 @@ func (m *manager) joinAll(names []string, w *waiter) (*line, error) {
 	return l, nil
 }
 
-// Names are the names that are held, as they were given to [NewMultiMutex].
+// Names returns the names that are held, as they were given to [NewMultiMutex].
 func (l *LockSet) Names() []string { return slices.Clone(l.names) }
 
-// Context is cancelled when the holds end; see [Held.Context].
+// Context returns a context that is cancelled when the holds end; see [Held.Context].
 func (l *LockSet) Context() context.Context { return l.hold.Context() }
 
-// Done is closed when the holds end.
+// Done returns a channel that is closed when the holds end.
 func (l *LockSet) Done() <-chan struct{} { return l.hold.Done() }
 
-// Err is nil while held; see [Held.Err].
+// Err returns nil while held; see [Held.Err].
 func (l *LockSet) Err() error { return l.hold.Err() }
 
-// Token is the fencing token, one for all names: larger than that of every earlier
+// Token returns the fencing token, one for all names. It is larger than that of every earlier
 // holder of any of them. See [Held.Token].
 func (l *LockSet) Token() int64 { return l.hold.Token() }
 
-// Deadline is the instant until which nobody else can hold any of the names; see
+// Deadline returns the instant until which no other session can hold any of the names; see
 // [Held.Deadline].
 func (l *LockSet) Deadline() time.Time { return l.hold.Deadline() }
 
-// Guards are comparisons that all hold in an etcd transaction only while all keys stand;
-// see [Lock.Guard].
+// Guards returns comparisons that all hold in an etcd transaction only while all keys exist; see
+// [Lock.Guard].
 func (l *LockSet) Guards() []clientv3.Cmp {
 	var guards []clientv3.Cmp
 	for _, name := range l.names {
@@ -233,7 +236,7 @@ func (l *LockSet) Guards() []clientv3.Cmp {
 	return guards
 }
 
-// Keys are the keys in etcd by which the names are held, in the order of Names.
+// Keys returns the keys in etcd by which the names are held, in the order of Names.
 func (l *LockSet) Keys() []string {
 	var keys []string
 	for _, name := range l.names {
@@ -242,8 +245,8 @@ func (l *LockSet) Keys() []string {
 	return keys
 }
 
-// Asked tells of everybody who asks to let go of any of the names, which [Request.Name]
-// tells; see [Lock.Asked].
+// Asked returns a channel with each request to release any of the names. [ReleaseRequest.Name] has
+// the name; see [Lock.Asked].
 func (l *LockSet) Asked() <-chan ReleaseRequest { return l.hold.Asked() }
 
 func (l *LockSet) held() *hold { return l.hold }

@@ -13,15 +13,15 @@ import (
 )
 
 // LockedError is the error of a TryLock that was refused, and a part of the error of a wait whose
-// deadline passed in line. It names the entry that was in the way, as far as the requests of the
-// call have shown it; no further request is made to find out. It matches [ErrLocked].
+// deadline passed in the queue. It names the entry that was in the way, as far as the requests of
+// the call have shown it. No further request is made to find out. It matches [ErrLocked].
 type LockedError struct {
-	// Holder is the entry that was in the way: one that holds, or if its Holding is false one that
-	// is ahead in line.
+	// Holder is the entry that was in the way. It is a holder, or if its Holding is false an entry
+	// that is ahead in the queue.
 	Holder QueueEntry
-	// Known says that all of Holder was read. Otherwise its Key and its CreateRevision may be
-	// known, or nothing: when a TryLock finds more than a few sessions in line, or in the first
-	// second of a wait that goes by the watch of an earlier one.
+	// Known is true if all of Holder was read. Otherwise its Key and its CreateRevision may be
+	// known, or nothing. This happens if a TryLock finds more than a few sessions in the queue, or
+	// in the first second of a wait that uses the watch of an earlier one.
 	Known bool
 
 	own     bool // a goroutine of this very session was in the way
@@ -53,7 +53,7 @@ func (e *LockedError) Error() string {
 	return text + ": " + who + ", which is ahead in line"
 }
 
-// Is says that a LockedError is ErrLocked.
+// Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // lockedBy is the error of a call that found an entry of another session.
@@ -68,8 +68,8 @@ func lockedBy(o queue.Obstacle) *LockedError {
 	return e
 }
 
-// waitError is the error of a wait whose context ended, with what was in the way, nil if that is not
-// known. Only after a deadline it matters what the time was spent on.
+// waitError is the error of a wait whose context ended. After a deadline it names what was in the
+// way; locked is nil if that is not known.
 func waitError(ctx context.Context, locked *LockedError) error {
 	ended := contextError(ctx)
 	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
@@ -88,8 +88,8 @@ func lockedHere(kv *mvccpb.KeyValue) *LockedError {
 	return e
 }
 
-// inTheWay is the error that names who is ahead of a waiter of the line; nil if nothing is known to
-// be. Called with manager.mu held.
+// inTheWay is the error that names the entry ahead of a waiter of the line; nil if none is known.
+// Called with manager.mu held.
 func (l *line) inTheWay() *LockedError {
 	switch {
 	case l.held():
@@ -104,9 +104,10 @@ func (l *line) inTheWay() *LockedError {
 // LimitError is the error of a request for permits that finds an entry in the queue which was
 // written with another limit. It matches [ErrLimitMismatch].
 //
-// To change the limit of a fleet while it runs: call [Semaphore.SetLimit] with the smaller of the
-// two limits, which then holds for all; start the processes with the new limit, and stop the
-// others; call SetLimit with 0 once all of them have the new one.
+// To change the limit of a fleet while it runs:
+//   - Call [Semaphore.SetLimit] with the smaller of the two limits, which then holds for all.
+//   - Start the processes with the new limit, and stop the others.
+//   - Call SetLimit with 0 once all processes have the new limit.
 type LimitError struct {
 	Ours   int // the limit that this process was given
 	Theirs int // the limit of the entry that was found
@@ -118,10 +119,10 @@ func (e *LimitError) Error() string {
 		"give all processes the same one; while they are being replaced, set one for all with SetLimit", ErrLimitMismatch, e.Ours, e.Theirs)
 }
 
-// Is says that a LimitError is ErrLimitMismatch.
+// Is reports whether target is ErrLimitMismatch.
 func (e *LimitError) Is(target error) bool { return target == ErrLimitMismatch }
 
-// DeadlockError is the error of a call that would wait for what waits for itself. It matches
+// DeadlockError is the error of a call that would wait for a caller that waits for it. It matches
 // [ErrDeadlock].
 type DeadlockError struct {
 	// Cycle is the cycle of waits that was found in etcd, see [WithDeadlockDetection]. It has one
@@ -141,10 +142,10 @@ func (e *DeadlockError) Error() string {
 	return text
 }
 
-// Is says that a DeadlockError is ErrDeadlock.
+// Is reports whether target is ErrDeadlock.
 func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 
-// refusal is what a caller is told who was not let in.
+// refusal is the error of a caller that was not admitted.
 func refusal(err error) error {
 	var (
 		limit *admission.LimitError

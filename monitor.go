@@ -8,28 +8,28 @@ import (
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
 )
 
-// Role is what an [Election.Run] is in its election.
+// Role is the part that an [Election.Run] has in its election.
 type Role int
 
 const (
-	// RoleObserver: the Run is not in the queue. It has this role at its begin, while the process is
-	// unhealthy, in the pause after a loss, and at its end.
+	// RoleObserver is the role of a Run that is not in the queue. It has this role at its start,
+	// while the process is unhealthy, in the pause after a loss, and at its end.
 	RoleObserver Role = iota + 1
-	// RoleCandidate: the Run is in the queue.
+	// RoleCandidate is the role of a Run that is in the queue.
 	RoleCandidate
-	// RoleLeading: its function runs.
+	// RoleLeading is the role of a Run whose function runs.
 	RoleLeading
-	// RoleStopping: its function was told to stop, and has not returned yet. No other process leads
-	// meanwhile, unless the term was lost or the function itself resigned.
+	// RoleStopping is the role of a Run whose function was told to stop, and has not returned yet.
+	// No other process leads meanwhile, unless the term was lost or the function itself resigned.
 	RoleStopping
 )
 
-// String is the role's name in lower case.
+// String returns the name of the role in lower case.
 func (r Role) String() string { return leaderloop.Role(r).String() }
 
-// Monitor knows what an [Election.Run] is at, for probes and for people; package
-// leaderhttp serves it over HTTP. Give it to the Run by [WithMonitor]. The zero value
-// is ready, and tells of one Run at a time.
+// Monitor has the status of an [Election.Run], for probes and for people. Package leaderhttp serves
+// it over HTTP. [WithMonitor] connects it to the Run. The zero value is ready, and has the status
+// of one Run at a time.
 type Monitor struct {
 	mu       sync.Mutex
 	election *Election
@@ -37,7 +37,7 @@ type Monitor struct {
 	termAt   time.Time // when the term of status began
 }
 
-// ElectionStatus is what an [Election.Run] is at.
+// ElectionStatus is the status of an [Election.Run].
 type ElectionStatus struct {
 	Election string
 	Running  bool  // the Run is under way
@@ -50,21 +50,21 @@ type ElectionStatus struct {
 	Unhealthy error // why it does not stand; nil while it is well
 	Stuck     bool  // its function has not returned in time, see [WithStopTimeout]
 
-	// StopAfterLoss is how long the function has to return when its term expires: three
-	// quarters of the margin ([WithMargin]), or the stop timeout if that is shorter. It is
-	// zero until the Run has a session to stand with.
+	// StopAfterLoss is how long the function has to return when its term expires: three quarters of
+	// the margin ([WithMargin]), or the stop timeout if that is shorter. It is zero until the Run
+	// has a session for its terms.
 	StopAfterLoss time.Duration
 
-	// Leader is who leads by the last observation, be it this process or another one;
-	// LeaderSince is when this process saw it first, zero before the first observation
-	// and when Run has ended.
+	// Leader is the leader of the last observation, which may be this process or another one.
+	// LeaderSince is when this process saw this leader first. Both are zero before the first
+	// observation and when Run has ended.
 	Leader      Leader
 	LeaderSince time.Time
 
 	term *Term // the one that Term tells of
 }
 
-// TermInfo is a term as it was when [Monitor.Status] was called.
+// TermInfo is a term at the time of the call of [Monitor.Status].
 type TermInfo struct {
 	Token          int64
 	CreateRevision int64
@@ -73,13 +73,13 @@ type TermInfo struct {
 	Deadline       time.Time // see [Held.Deadline]; zero once the term has ended
 }
 
-// Leading tells whether this process leads at the time of the call: its function runs,
+// Leading reports whether this process leads at the time of the call. Its function then runs and
 // was not told to stop, and the term can be relied on.
 func (s ElectionStatus) Leading() bool {
 	return s.Role == RoleLeading && s.term != nil && s.term.Err() == nil
 }
 
-// Status is what the Run is at now. It asks nobody.
+// Status returns the present status of the Run. It makes no request.
 func (m *Monitor) Status() ElectionStatus {
 	m.mu.Lock()
 	s, e, at := m.status, m.election, m.termAt
@@ -95,8 +95,8 @@ func (m *Monitor) Status() ElectionStatus {
 	return s
 }
 
-// Candidates lists the leader and the candidates that wait, see [Election.Candidates]. The error
-// is [ErrNoLeader] before the first Run.
+// Candidates lists the leader and the candidates that wait, see [Election.Candidates]. Before the
+// first Run it returns [ErrNoLeader].
 func (m *Monitor) Candidates(ctx context.Context) ([]Candidate, error) {
 	m.mu.Lock()
 	e := m.election

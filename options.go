@@ -20,9 +20,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// DefaultTTL is the TTL of a session that is made without [WithTTL]: short
-// enough that a crash is over soon, long enough to sit out a new raft leader
-// (1 to 2 s) and a restart of one member twice over.
+// DefaultTTL is the TTL of a session that is made without [WithTTL]. It is short enough that a
+// crash is over soon. It is long enough for a new raft leader (1 to 2 s), and for twice the restart
+// of one member.
 const DefaultTTL = 10 * time.Second
 
 // SessionOption changes what [NewSession] does by default.
@@ -32,8 +32,8 @@ type SessionOption interface{ applySession(*sessionConfig) }
 // [LockOption] is one.
 type MutexOption interface{ applyMutex(*mutexConfig) }
 
-// LockOption changes what each kind of lock does by default: also [NewSemaphore] and
-// [NewMultiMutex], which have no use for the further options of a mutex.
+// LockOption changes what each kind of lock does by default. [NewSemaphore] and [NewMultiMutex]
+// also take it. They have no use for the other options of a mutex.
 type LockOption interface {
 	MutexOption
 	forEachLock()
@@ -48,7 +48,7 @@ type SharedOption interface {
 // ElectionOption changes what [NewElection] does by default.
 type ElectionOption interface{ applyElection(*electionConfig) }
 
-// electionConfig is what NewElection can be told.
+// electionConfig holds the options of NewElection.
 type electionConfig struct {
 	priority int
 	takeover bool
@@ -158,35 +158,34 @@ type sessionOptionFunc func(*sessionConfig)
 
 func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
 
-// WithTTL sets how long etcd keeps the session's keys after the last renewal:
-// the time after which a crashed holder's lock goes to the next one. Whole
-// seconds, at least the server's minimum (one and a half election timeouts: 2 s
-// on a default etcd); anything else is [ErrInvalidTTL]. The default is
-// [DefaultTTL].
+// WithTTL sets how long etcd keeps the session's keys after the last renewal. After this time the
+// lock of a crashed holder goes to the next waiter. The TTL is in whole seconds and at least the
+// server's minimum (one and a half election timeouts: 2 s on a default etcd). Any other value is
+// [ErrInvalidTTL]. The default is [DefaultTTL].
 func WithTTL(ttl time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.ttl, c.ttlSet = ttl, true })
 }
 
-// WithMargin sets how long before the lease can expire in etcd every hold of
-// the session ends here. It covers clocks that run at different rates, and is
-// the time the holder's work has to stop after its context was cancelled; see
-// [WithStopTimeout] for the share of it that the work of [Election.Run] has. At
-// most half of the TTL; 0, the default, means a tenth of the granted TTL, and at
-// most one second.
+// WithMargin sets how long before the lease can expire in etcd every hold of the session ends in
+// this process. The margin covers clocks that run at different rates. It is also the time in which
+// the holder's work has to stop after its context was cancelled; [WithStopTimeout] has the share of
+// it that the work of [Election.Run] gets. It is at most half of the TTL. The default, 0, is a
+// tenth of the granted TTL, and at most one second.
 func WithMargin(margin time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.margin = margin })
 }
 
-// WithLogger sets where the session logs what its operator should know: losses,
-// etcd out of reach, stray keys. Nothing is logged while all is well. The
-// default is the etcd client's logger, and so is nil. See [WithSlog] for log/slog.
+// WithLogger sets the logger to which the session reports what its operator should know, such as
+// losses, an unreachable etcd, and stray keys. Nothing is logged while all is well. Without this
+// option, or if logger is nil, the session uses the logger of the etcd client. See [WithSlog] for
+// log/slog.
 func WithLogger(logger *zap.Logger) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.logger = logger })
 }
 
 // WithSlog is [WithLogger] for a logger of log/slog. Levels, fields and errors arrive as slog has
-// them, and the handler decides which levels it takes. Of WithLogger and WithSlog the later one in
-// the options counts; nil is the default, as without either.
+// them, and the handler decides which levels it takes. The later one of WithLogger and WithSlog in
+// the options takes effect. A nil logger is the default, as without either option.
 func WithSlog(logger *slog.Logger) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) {
 		if c.logger = nil; logger != nil {
@@ -195,53 +194,48 @@ func WithSlog(logger *slog.Logger) SessionOption {
 	})
 }
 
-// WithClock replaces the clock by which deadlines are counted: the time since
-// any fixed point, which must never go back and must go on while the machine
-// sleeps. Meant for tests in virtual time; the default is CLOCK_BOOTTIME on
-// Linux, and the faster one of monotonic and wall clock elsewhere.
+// WithClock replaces the clock by which deadlines are counted. now returns the time since any fixed
+// point. It must never go back, and must go on while the machine sleeps. The option is meant for
+// tests in virtual time. The default is CLOCK_BOOTTIME on Linux, and the faster one of monotonic
+// and wall clock elsewhere.
 func WithClock(now func() time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.clock = now })
 }
 
-// WithLease makes the session take over a lease that exists already, with the
-// keys under it: a process that restarts within its TTL goes on where
-// [Session.Orphan] left off. The TTL is the one the lease was granted with, and one of
-// [WithTTL] that differs from it is logged and not used. NewSession fails with
-// [ErrLeaseNotFound] when etcd does not know the lease, and with [ErrInvalidOption] when
-// margin and lock-delay do not fit the lease's TTL.
+// WithLease makes the session take over a lease that exists already, with the keys under it, such
+// as the lease that [Session.Orphan] returned. It is safe only if the process that had the lease is
+// gone or has left it through Orphan, because two processes on one lease do not exclude each other.
+// [WithLeaseFile] ensures this condition by itself. All keys under the lease stay while the session
+// lives: [Session.Adopted] lists those that no call has asked for, and [Session.ReleaseAdopted]
+// deletes them. The TTL is the one that the lease was granted with, and a different one of
+// [WithTTL] is logged and not used.
 //
-// The keys under the lease stay for as long as the session lives, also those that it
-// does not ask for: [Session.Adopted] lists them, [Session.ReleaseAdopted] gives them up.
-// [Session.Orphan] leaves nothing but what was held; a crash leaves what was waited for as
-// well.
+// NewSession then has two further errors:
+//   - [ErrLeaseNotFound] if etcd does not know the lease
+//   - [ErrInvalidOption] if margin and lock-delay do not fit the TTL of the lease
 //
-// It is safe only when the process that had the lease is gone or has left it
-// through Orphan: a lease stands for one holder, and two processes on one lease
-// do not exclude each other. [WithLeaseFile] sees to that by itself; this option is for
-// a lease that is handed on otherwise, as in the environment of a program that replaces
-// itself by exec.
+// See "Restarts without an election" in docs/elections.md.
 func WithLease(id clientv3.LeaseID) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.lease = id })
 }
 
-// WithForeignNames lets the session use names that [NewMutex] otherwise refuses, for the
-// sake of others who use them through etcd's own package, its commands or its
-// services: names that end in a slash, as in etcd's examples ("/my-lock/", whose keys
-// are "/my-lock//1f"), or have an empty part between slashes. The name has to be the
-// very one that the others use; etcd's package adds the last slash of the key by itself,
-// and so does this one.
+// WithForeignNames lets the session use names that [NewMutex] otherwise refuses, because other
+// programs use them through etcd's own package, its commands or its services. Such a name ends in a
+// slash, as in etcd's examples ("/my-lock/", whose keys are "/my-lock//1f"), or has an empty part
+// between slashes. The name has to be exactly the one that the other programs use. etcd's package
+// adds the last slash of the key by itself, and so does this package.
 //
-// "/my-lock" and "/my-lock/" are two locks, of which the second lies inside the first:
-// whoever comes to the first while somebody has the second gets [ErrNestedName], as
-// does a session that uses both. But who comes to the second while another session has
-// the first gets it. That is why such names have to be asked for.
+// "/my-lock" and "/my-lock/" are two locks, and the second lies inside the first. A session that
+// locks the first while another session has the second gets [ErrNestedName], as does a session that
+// uses both. A session that locks the second while another session has the first does get the lock.
+// For this reason such names need an option.
 func WithForeignNames() SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.foreignNames = true })
 }
 
-// WithOwner names the holder in the lock's value, for [Mutex.Queue] and for
-// people who look at the keys. Given to a session it is the default of all its
-// locks. Without it the owner is the program's name.
+// WithOwner names the holder in the lock's value, for [Mutex.Queue] and for people who look at the
+// keys. Given to a session it is the default of all its locks. Without it the owner is the
+// program's name.
 func WithOwner(owner string) SharedOption {
 	return sharedOption{
 		func(c *sessionConfig) { c.owner = owner },
@@ -249,11 +243,10 @@ func WithOwner(owner string) SharedOption {
 	}
 }
 
-// DefaultTimeSlice is the time slice of a mutex that is made without
-// [WithTimeSlice].
+// DefaultTimeSlice is the time slice of a mutex that is made without [WithTimeSlice].
 const DefaultTimeSlice = 10 * time.Millisecond
 
-// mutexConfig is what NewMutex and its like can be told.
+// mutexConfig holds the options of NewMutex and the other constructors of locks.
 type mutexConfig struct {
 	owner string
 	who   wire.Identity // the same, for the value of a key
@@ -273,7 +266,8 @@ func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
 	return c
 }
 
-// claim is what is told to the line of a name. kind says what for, and want so to others.
+// claim is what a call asks of the line of a name. kind is part of its identity in this session, and
+// want is its value for other sessions.
 func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) claim {
 	return claim{
 		as:      kind + c.owner,
@@ -323,64 +317,63 @@ type sharedOption struct {
 
 func (o sharedOption) applySession(c *sessionConfig) { o.session(c) }
 
-// WithTimeSlice sets for how long, from a grant by etcd, Unlock hands the lock to the
-// next goroutine of the same session that waits, in memory and without a request; the
-// first Unlock after that lets other sessions have their turn. A stranger at the head
-// of the line so waits for the slice and one more critical section at most. 0 means
-// strict turns between sessions: every Unlock goes through etcd. The default is
-// [DefaultTimeSlice].
+// WithTimeSlice sets for how long, from a grant by etcd, Unlock hands the lock to the next waiting
+// goroutine of the same session, in memory and without a request. The first Unlock after the slice
+// lets other sessions have their turn. A waiter of another session at the head of the queue
+// therefore waits for the slice and one more critical section at most. 0 means strict turns between
+// sessions, and every Unlock then goes through etcd. The default is [DefaultTimeSlice].
 //
-// Goroutines that hand over in memory share the fencing token, as the fence stands
-// between sessions; each has its own context and release.
+// Goroutines that hand over in memory share the fencing token, because the token fences between
+// sessions. Each goroutine has its own context and release.
 func WithTimeSlice(slice time.Duration) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.slice = slice })
 }
 
-// WithRetention makes Unlock keep the key in etcd while nobody else wants it, so that
-// this session locks again without a request. The key is given up at once when
-// another session lines up, when it was not used for as long as idle, when renewals of
-// the lease are not answered, and with the session. 0, the default, is no retention.
+// WithRetention makes Unlock keep the key in etcd while no other session wants it, so that this
+// session locks again without a request. The key is given up at once when another session lines up,
+// when it was not used for as long as idle, when renewals of the lease are not answered, and when
+// the session ends. The default, 0, is no retention.
 //
-// Use it where one process locks the same name again and again and others rarely do.
-// The next stranger pays for it: he waits for one notification and one deletion, about
-// twice a plain handover, where the lock would have been free. While the key is kept,
-// Unlock returns before anything is confirmed by etcd, [Mutex.Queue] shows the key, and
-// other sessions' TryLock finds the lock taken. As a TryLock that fails writes nothing,
-// nobody hears of it, and the key is not given up for it: so this is not for names that
-// others take by TryLock alone.
+// Use it if one process locks the same name again and again and others rarely do. The next waiter
+// of another session pays for it. It waits for one notification and one deletion, about twice as
+// long as for a plain handover, where the lock would have been free. While the key is kept, Unlock
+// returns before etcd has confirmed anything, [Mutex.Queue] shows the key, and a TryLock of another
+// session finds the lock taken. A TryLock that fails writes nothing, so the key is not given up for
+// it. Do not use retention for names that others acquire only by TryLock.
 func WithRetention(idle time.Duration) MutexOption {
 	return mutexOptionFunc(func(c *mutexConfig) { c.terms.retention = idle })
 }
 
-// WithReentry lets a call under the context of a hold get another hold of the same turn, where
-// it would fail with [ErrDeadlock] without this option. A function that locks for itself can
-// then be called by a holder.
+// WithReentry lets a call under the context of a hold get another hold of the same turn. Without
+// this option the call fails with [ErrDeadlock]. A function that locks for itself can then be
+// called by a holder.
 //
-// The call returns at once and without a request. Its hold has a context and a release of its
-// own, and the token and key of the first one. The holds can be released in any order, and the
-// last release gives the lock away. At most max holds of one turn exist at a time, the first
-// one included; beyond that the call fails with [ErrReentryLimit]. A max below 1 is no re-entry.
+// The call returns at once and without a request. Its hold has a context and a release of its own,
+// and the token and key of the first one. The holds can be released in any order, and the last
+// release gives the lock away. At most max holds of one turn exist at a time, including the first
+// one. Beyond that the call fails with [ErrReentryLimit]. A max below 1 is no re-entry.
 //
-// The first hold has to cover what the call asks for, else the error is [ErrDeadlock] all the
-// same. A write lock covers read locks, permits cover the same number or fewer, and a [LockSet]
-// covers each part of its names. A read lock never covers a write lock; see [ReadLock.Upgrade].
+// The first hold has to cover what the call asks for, else the call fails with [ErrDeadlock] even
+// with this option. A write lock covers read locks, permits cover the same number or fewer, and a
+// [LockSet] covers each part of its names. A read lock never covers a write lock; see
+// [ReadLock.Upgrade].
 //
-// Re-entry is off by default because the context of a hold is what programs hand to the
-// goroutines that work under it, as golang.org/x/sync/errgroup does. If two of these lock the
-// same name with WithReentry, both hold it at the same time, with one token.
+// Re-entry is off by default because programs hand the context of a hold to the goroutines that
+// work under it, as golang.org/x/sync/errgroup does. If two of these goroutines lock the same name
+// with WithReentry, both hold it at the same time, with one token.
 func WithReentry(max int) LockOption {
 	return lockOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
 }
 
-// WithDeadlockDetection makes a call that would wait for ever, for somebody who waits for
-// what the caller holds, fail with [ErrDeadlock] instead. What the caller holds is known from
-// the context: call under [Held.Context], or the context of Do, of what is held. It costs
-// one read of everything under prefix for each such wait in line; choose the prefix so
-// that all locks which are taken together are under it. See [Session.Deadlocks].
+// WithDeadlockDetection makes a call fail with [ErrDeadlock] if it would otherwise wait without
+// end, because another caller waits for what this caller holds. The context of the call tells what
+// the caller holds: call under [Held.Context], or the context of Do, of the holds. Each such wait
+// in the queue costs one read of everything under prefix. Choose the prefix so that it includes all
+// locks that are acquired together. See [Session.Deadlocks].
 //
-// Of those in a cycle the one that lined up last is told, if it has the option. Callers of
-// one session that hold something else then line up in etcd each for himself, where others
-// can see them, and no more hand over to each other in memory.
+// In a cycle the waiter that lined up last gets the error, if it has the option. Callers of one
+// session that hold something else line up in etcd with a key each, where other sessions can see
+// them, and do not hand over to each other in memory any more.
 //
 // Given to a session it is the default of all its locks.
 func WithDeadlockDetection(prefix string) SharedOption {
@@ -390,46 +383,45 @@ func WithDeadlockDetection(prefix string) SharedOption {
 	}
 }
 
-// WithLockDelay keeps what the session held from others for delay longer when its lease has
-// expired, as opposed to a release or a Close: time for work that did not stop at the
-// deadline, and for what it had sent, to come to its end. It is Chubby's and Consul's
-// lock-delay, for resources that do not check tokens. Whole seconds; 0 is the default.
+// WithLockDelay keeps what the session held from other sessions for delay longer when its lease has
+// expired, as opposed to a release or a Close. It gives time to work that did not stop at the
+// deadline, and to requests that are still under way. It is the lock-delay of Chubby and Consul,
+// for resources that do not check tokens. The delay is in whole seconds, and 0 is the default.
 //
-// It works against every kind of waiter, as the lease in etcd lives longer by that much, while
-// holds end here as they would without. With the lease live the places in line that it had.
-// A Close that comes after the lease has expired does not cut the delay short. A lease that
-// is revoked, or a key that is deleted by an administrator, lets the next one in at once.
-// With [WithLease] the delay is a part of the TTL that the lease was granted with.
+// The delay works against every kind of waiter, because the lease in etcd lives longer by that
+// much, while holds end in this process at the same time as without it. The places of the session
+// in queues also live as long as the lease. A Close after the lease has expired does not shorten
+// the delay. If a lease is revoked, or an administrator deletes a key, the next waiter is admitted
+// at once. With [WithLease] the delay is a part of the TTL that the lease was granted with.
 func WithLockDelay(delay time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.delay = delay })
 }
 
-// WithPriority gives a candidate a priority, 0 by default: when the leader goes, of those who
-// wait the one with the highest leads next, and among equals who came first. A leader is not
-// disturbed by it. It costs nothing until it counts: then each candidate ahead who has a lower
-// one steps behind, with one transaction, when it would be his turn. In a queue
-// of more than 7, whose turn it is also reads the queue once.
+// WithPriority gives a candidate a priority, 0 by default. When the leader goes, the waiting
+// candidate with the highest priority leads next, and among equals the oldest. A leader is not
+// disturbed by a priority.
 //
-// Candidates of other libraries know nothing of priorities; they lead when it is their turn
-// by age. The priority stands in the candidate's key.
+// A priority costs nothing until it counts. Then each candidate ahead that has a lower one moves to
+// the end of the queue, with one transaction, when it reaches the front. In a queue of more than 7
+// the candidate at the front also reads the queue once. The priority is part of the candidate's
+// key. Candidates of other libraries know nothing of priorities, and lead when they are the oldest.
 func WithPriority(priority int) ElectionOption {
 	return electionOptionFunc(func(c *electionConfig) { c.priority = priority })
 }
 
-// WithTakeover lets a candidate take over from a leader of a lower priority, gracefully, once
-// it has been in line for after without a break: so long that one that comes and goes does
-// not make the leadership come and go with it; 0 is at once. Both of them must have the
-// option: the candidate, whose key says so, and the leader, whose after counts. Never does
-// anybody make way for an equal.
+// WithTakeover lets a candidate preempt a leader of lower priority. The candidate must have waited
+// without interruption for after, which keeps an unstable candidate from causing repeated
+// failovers. 0 is at once. Both the candidate and the leader need this option, and the leader's
+// after applies. A leader is never preempted by a candidate of equal priority.
 //
-// A leader in [Election.Run] is told by the end of its function's context, with
-// [ErrPreempted]; Run waits for the function to return, resigns, and campaigns again. One
-// that called [Election.Campaign] waits in [Term.AwaitPreemption], and decides for itself.
+// When a leader in [Election.Run] is preempted, the context of its function ends with
+// [ErrPreempted]. Run waits for the function to return, resigns, and campaigns again. A leader that
+// called [Election.Campaign] waits in [Term.AwaitPreemption], and decides for itself.
 //
-// A candidate disturbs nobody while it is unhealthy ([WithHealthCheck]), as it is not in line
-// then, nor when its lease was not renewed for half of its TTL. One that dies later than
-// that costs what the crash of a leader costs. A leader to whom the leadership was handed
-// by [Term.Transfer] makes way for nobody: that is how an operator overrules priorities.
+// An unhealthy candidate ([WithHealthCheck]) does not preempt, because it is not in the queue.
+// Neither does a candidate whose lease was not renewed for half of its TTL. A candidate that dies
+// later than that costs what the crash of a leader costs. A leader that was named by
+// [Term.Transfer] is not preempted, so that an operator can overrule priorities.
 func WithTakeover(after time.Duration) ElectionOption {
 	return electionOptionFunc(func(c *electionConfig) { c.takeover, c.patience = true, after })
 }

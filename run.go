@@ -73,7 +73,7 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	return leaderloop.Run(either, loop)
 }
 
-// observeRun tells a Run's monitor and callback who leads, until ctx ends.
+// observeRun reports each leader to the monitor and the callback of a Run, until ctx ends.
 func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func(func())) {
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
@@ -96,7 +96,8 @@ type runCandidate struct {
 	parent   *Session // the session that Run was called on; nil if the terms stand under that one
 }
 
-// openRun makes the candidate of a Run, on a session of its own if its terms must not share a lease.
+// openRun makes the candidate of a Run, on a session of its own if its terms must not share a
+// lease.
 func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (leaderloop.Candidate, error) {
 	if !dedicated {
 		e.session.revokeFormer(ctx, e.name)
@@ -161,8 +162,8 @@ func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err e
 	return wire.Quote(c.Value), err
 }
 
-// Resign resigns. If the session that Run was called on was orphaned, its dedicated session is, too, so
-// that the next process goes on with the term.
+// Resign resigns. If the session that Run was called on was orphaned, its dedicated session is
+// orphaned too, so that the next process goes on with the term.
 func (t *runTerm) Resign(ctx context.Context) error {
 	c := t.candidate
 	if s := c.election.session; c.parent != nil && s.file != nil && errors.Is(c.parent.Err(), ErrOrphaned) {
@@ -171,8 +172,8 @@ func (t *runTerm) Resign(ctx context.Context) error {
 	return t.term.Resign(ctx)
 }
 
-// TimeLeft tells when the term ends: at the deadline of its lease, which each answered renewal moves, or
-// when the term is lost before. A term that was given back bounds nothing.
+// TimeLeft returns when the term ends. It ends at the deadline of its lease, which each answered
+// renewal moves, or when the term is lost before. A term that was given back has no bound.
 func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 	err, l := t.term.Err(), t.term.tenure.lease
 	margin := l.Margin()

@@ -7,14 +7,14 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// RWMutex is a lock that one writer has, or any number of readers at the same time, among
-// all processes that use its name. Like [Mutex] it is only a name and a session. A Mutex of
-// the same name is a further writer.
+// RWMutex is a lock that one writer has, or any number of readers at the same time, among all
+// processes that use its name. Like [Mutex] it is only a name and a session. A Mutex of the same
+// name is a further writer.
 //
-// It is fair between sessions: whose key is younger than that of a writer who waits does not
-// get in before him, so that readers who come without end do not keep writers out; and
-// readers in front of a writer go in together. Within a session readers join those who are in
-// already, for a time slice; see [NewRWMutex].
+// It is fair between sessions. A session whose key is younger than that of a waiting writer is not
+// admitted before the writer, so a stream of readers does not starve writers. Readers ahead of a
+// writer are admitted together. Within a session readers join the readers that hold already, for a
+// time slice; see [NewRWMutex].
 type RWMutex struct {
 	session *Session
 	name    string
@@ -26,52 +26,53 @@ type WriteLock struct{ *hold }
 
 // ReadLock is one acquisition of a [RWMutex] for reading.
 //
-// Its fencing token is larger than that of every writer before it and smaller than that
-// of every one after; readers who hold at the same time may share it. Its key, and so its
-// Guard, are those of all readers of the session that came in one after the other without
-// a writer in between: they stand until the last of these has released.
+// Its fencing token is larger than that of every writer before it and smaller than that of every
+// writer after it. Readers that hold at the same time may share a token. All readers of the session
+// that were admitted one after the other without a writer in between share a key, and therefore a
+// Guard. The key exists until the last of these readers has released.
 type ReadLock struct{ *hold }
 
-// NewRWMutex names a lock for readers and writers; for names and options see [NewMutex].
-// [WithTimeSlice] is also for how long further readers of a session come in beside those that
-// it has without asking etcd: from when these were let in, or when etcd last said that no
-// writer waits. So a writer of another session who waits is passed by no reader who comes
-// later than a slice, and the one question that may be under way, after that. 0 asks each
-// time. [WithRetention] is for writers only.
+// NewRWMutex names a lock for readers and writers. For names and options see [NewMutex].
+//
+// [WithTimeSlice] also sets for how long further readers of a session join its present ones without
+// a request. This time begins when the present readers were admitted, or when etcd last reported
+// that no writer waits. A waiting writer of another session is therefore overtaken only by readers
+// that come within a slice, and the one request that may be under way, after the writer lined up. 0
+// makes a request each time. [WithRetention] is for writers only.
 func NewRWMutex(s *Session, name string, opts ...MutexOption) *RWMutex {
 	return &RWMutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
 }
 
-// Name is the name that the lock was made with.
+// Name returns the name that the lock was made with.
 func (m *RWMutex) Name() string { return m.name }
 
-// Lock waits in line until nobody older holds or waits, be it to read or to write, and
-// returns the hold. For what it blocks on, and for its errors, see [Mutex.Lock]. Under the
-// context of a read lock of the same name it is [ErrDeadlock], with [WithReentry] too; see
-// [ReadLock.Upgrade].
+// Lock waits in the queue until no older entry holds or waits, whether to read or to write, and
+// returns the hold. It blocks, and fails, as [Mutex.Lock] does. Under the context of a read lock of
+// the same name it fails with [ErrDeadlock], also with [WithReentry]; see [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
 	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
 }
 
-// TryLock is Lock without the wait in line; see [Mutex.TryLock].
+// TryLock is Lock without the wait in the queue; see [Mutex.TryLock].
 func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true)))("try to lock", m.name)
 }
 
-// RLock waits in line until no older writer holds or waits, and returns the hold. Readers of
-// one session share one key in etcd for as long as no writer waits behind it; whoever joins
-// them makes no request, or one that only reads. For what it blocks on, and for its
-// errors, see [Mutex.Lock]. Under the context of a write lock of the same name, or of a read
-// lock, it is [ErrDeadlock] without [WithReentry]: a writer that lines up between two reads
-// of one caller would wait for the first one, and the second one for this writer.
+// RLock waits in the queue until no older writer holds or waits, and returns the hold. It blocks,
+// and fails, as [Mutex.Lock] does. Readers of one session share one key in etcd for as long as no
+// writer waits behind it. A reader that joins them makes no request, or one that only reads.
+//
+// Under the context of a write lock of the same name, or of a read lock, RLock fails with
+// [ErrDeadlock] without [WithReentry]. A writer that lines up between two reads of one caller would
+// wait for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
 }
 
-// TryRLock is RLock without the wait in line: [ErrLocked] at once when a writer holds or
-// waits, in this session or in another. It writes only if it gets the lock. Beside readers
-// of other sessions it makes two requests, and more while others come in between; where they
-// do so eight times it lines up, and leaves again if it has to wait.
+// TryRLock is RLock without the wait in the queue. It returns [ErrLocked] at once when a writer
+// holds or waits, in this session or in another. It writes only if it gets the lock. Beside readers
+// of other sessions it makes two requests, and more while other entries come in between. If that
+// happens eight times, it lines up, and leaves the queue again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
 }
@@ -96,7 +97,7 @@ func (m *RWMutex) RDo(ctx context.Context, fn func(ctx context.Context, lock *Re
 	return lock.do(ctx, lock.Unlock, func(ctx context.Context) error { return fn(ctx, lock) })
 }
 
-// Queue lists who holds and who waits, in order; see [Mutex.Queue]. Several readers at its
+// Queue lists the holders and the waiters, in order; see [Mutex.Queue]. Several readers at its
 // beginning hold together.
 func (m *RWMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
@@ -113,7 +114,7 @@ func (l *ReadLock) Unlock(ctx context.Context) error {
 	return opError("unlock for reading", l.Name(), l.release(ctx))
 }
 
-// exclusive is the claim of who wants to hold alone.
+// exclusive is the claim of a caller that wants to hold exclusively.
 func (c *mutexConfig) exclusive(ctx context.Context, try bool) claim {
 	return c.claim(ctx, try, "lock ", &wantsAll, nil)
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Semaphore has a number of permits, of which several holders have some each, among all
-// processes that use its name. Like [Mutex] it is only a name and a session, and a limit.
+// Semaphore has a number of permits, which several holders share, among all processes that use its
+// name. Like [Mutex] it is only a name and a session, and a limit.
 //
-// Permits are given in the order in which they were asked for, as for a [Mutex], and all of a
-// request at once: a large request that waits is not passed by small ones that come later,
-// and nobody holds half of what he needs. Each request has a key of its own in etcd; of those
-// who wait in one session, the first one. Whoever takes the name as a [Mutex] or a [RWMutex] takes all
-// permits.
+// Permits are granted in the order of the requests, as for a [Mutex], and all permits of a request
+// at once. A large request that waits is not overtaken by later small ones, and no caller holds
+// only a part of its request. Each request has a key of its own in etcd, but of the requests that
+// wait in one session only the first one. A holder of the same name as a [Mutex] or a [RWMutex]
+// takes all permits.
 type Semaphore struct {
 	session *Session
 	name    string
@@ -33,42 +33,48 @@ type Semaphore struct {
 
 // Permit is one acquisition of a [Semaphore].
 //
-// Its fencing token is the revision at which it was granted. As several hold at a time,
-// it tells nothing about them among each other; it does about whoever takes the name alone.
+// Its fencing token is the revision at which it was granted. Several permits are held at a time,
+// and their tokens say nothing about the order among them. The tokens do order permits against a
+// holder that takes the name exclusively.
 type Permit struct {
 	*hold
 	n int
 }
 
-// NewSemaphore names a semaphore and says how many permits it has; for names and options
-// see [NewMutex]. All processes have to say the same limit: who finds others in the queue
-// that were given another one gets [ErrLimitMismatch]. See [LimitError] for how
-// to change it while processes of both run.
+// NewSemaphore names a semaphore and sets how many permits it has. For names and options see
+// [NewMutex]. All processes have to use the same limit. A process that finds entries in the queue
+// that were written with another limit gets [ErrLimitMismatch]. See [LimitError] for how to change
+// the limit while processes of both run.
 func NewSemaphore(s *Session, name string, limit int, opts ...LockOption) *Semaphore {
 	return &Semaphore{session: s, name: name, limit: limit, cfg: newMutexConfig(s, opts)}
 }
 
-// Name is the name that the semaphore was made with.
+// Name returns the name that the semaphore was made with.
 func (m *Semaphore) Name() string { return m.name }
 
-// Acquire waits in line until n permits are free that nobody older waits for, and takes
-// them. For what it blocks on see [Mutex.Lock].
+// Acquire waits in the queue until n permits are free for which no older entry waits, and takes
+// them. It blocks as [Mutex.Lock] does.
 //
-// Errors: those of [Mutex.Lock]; [ErrInvalidPermits] for n below 1 or above the limit, which
-// is asked for first, as it may have been raised; [ErrLimitMismatch], as a
-// [LimitError], while an entry is in the queue that was written with another limit.
+// Under the context of a permit of the same name it fails with [ErrDeadlock], because a caller that
+// keeps some permits while it waits for more can wait for itself. With [WithReentry] it returns at
+// once, with a part of the permits that the context carries. It then fails with ErrDeadlock if n is
+// more than these.
 //
-// Under the context of a permit of the same name it is [ErrDeadlock]: a caller that keeps some
-// permits while it waits for more can wait for itself. With [WithReentry] it returns at once, with
-// a part of the permits that the context carries, or fails with ErrDeadlock if n is more than these.
+// Errors:
+//   - those of [Mutex.Lock]
+//   - [ErrInvalidPermits] if n is below 1 or above the limit; Acquire first asks etcd for the
+//     limit, because it may have been raised
+//   - [ErrLimitMismatch], as a [LimitError], while an entry in the queue was written with another
+//     limit
 func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, false, "acquire")
 }
 
-// TryAcquire is Acquire without the wait in line: [ErrLocked] at once when there are too few
-// free permits, or somebody waits, in this session or in another. It writes only if it
-// gets them. Beside other holders it makes two requests, and more while others come in
-// between; where they do so eight times it lines up, and leaves again if it has to wait.
+// TryAcquire is Acquire without the wait in the queue. It returns [ErrLocked] at once when there
+// are too few free permits, or another entry waits, in this session or in another. It writes only
+// if it gets the permits. Beside other holders it makes two requests, and more while other entries
+// come in between. If that happens eight times, it lines up, and leaves the queue again if it has
+// to wait.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, true, "try to acquire")
 }
@@ -118,7 +124,7 @@ func (m *Semaphore) check(ctx context.Context, n int) error {
 	return nil
 }
 
-// explain tells what a user has to be permitted to do, when he is not.
+// explain adds the permission that the client's user lacks.
 func (m *Semaphore) explain(err error) error {
 	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return err
@@ -137,12 +143,12 @@ func (m *Semaphore) Do(ctx context.Context, n int, fn func(ctx context.Context, 
 	return permit.do(ctx, permit.Release, func(ctx context.Context) error { return fn(ctx, permit) })
 }
 
-// Queue lists who holds and who waits, in order; see [Mutex.Queue].
+// Queue lists the holders and the waiters, in order; see [Mutex.Queue].
 func (m *Semaphore) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
 
-// Permits is how many permits these are.
+// Permits returns how many permits this acquisition has.
 func (p *Permit) Permits() int { return p.n }
 
 // Release gives the permits back; see [Lock.Unlock].
@@ -151,7 +157,7 @@ func (p *Permit) Release(ctx context.Context) error {
 }
 
 // limitOrder is an order for another limit. It stands beside the queue, under a key without
-// a lease, until it is taken back: it has to stand when nobody is in the queue.
+// a lease, until it is taken back: it has to exist while the queue is empty.
 type limitOrder struct {
 	Limit int `json:"limit"`
 	rev   int64
@@ -199,8 +205,8 @@ func (m *Semaphore) heed(kv *mvccpb.KeyValue) *limitOrder {
 	return o
 }
 
-// Limit asks etcd for the limit: the one that was set last, or else the one that the
-// semaphore was made with. It blocks until etcd has answered or ctx ends.
+// Limit asks etcd for the limit. It is the one that was set last, or else the one that the
+// semaphore was made with. Limit blocks until etcd has answered or ctx ends.
 func (m *Semaphore) Limit(ctx context.Context) (int, error) {
 	limit, err := m.readLimit(ctx)
 	return limit, opError("read the limit of", m.name, err)
@@ -230,16 +236,16 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	return m.heed(kv).or(m.limit), nil
 }
 
-// SetLimit changes the limit while the semaphore is in use, for all processes, whatever they
-// were given: those who hold go on, and permits are given by the new limit from when it
-// returns. A request that waits for more than a smaller limit ends with [ErrInvalidPermits].
-// The change stays in etcd, as one key beside the queue and without a lease, until it is
-// taken back by 0: then each process goes by what it was given, as soon as those who came
-// before have left.
+// SetLimit changes the limit while the semaphore is in use, for all processes, whatever limit they
+// were given. Present holders go on, and permits are granted by the new limit from when SetLimit
+// returns. A request that waits for more than a smaller limit ends with [ErrInvalidPermits]. The
+// change stays in etcd, as one key beside the queue and without a lease, until SetLimit with 0
+// takes it back. Each process then uses the limit that it was given, as soon as the earlier entries
+// have left.
 //
-// It blocks until etcd has confirmed it or ctx ends; after an error it may have been
-// done in part, which never admits too many, and can be repeated. Of several at a time
-// the last one holds. [ErrInvalidPermits] for a limit below 0, or above 2,147,483,647.
+// It blocks until etcd has confirmed the change or ctx ends. After an error the change may have
+// been made in part, which never admits too many, and the call can be repeated. Of several calls at
+// a time the last one takes effect. A limit below 0 or above 2,147,483,647 is [ErrInvalidPermits].
 func (m *Semaphore) SetLimit(ctx context.Context, limit int) error {
 	return opError("set the limit of", m.name, m.explain(m.setLimit(ctx, limit)))
 }
@@ -256,8 +262,8 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	ctx, stop := m.session.within(ctx)
 	defer stop()
-	// First the order, by which all are written who enter from then on, and then those who
-	// are there.
+	// First the order, by which all later entries are written, and then the entries that are in
+	// the queue.
 	rev, err := m.putOrder(ctx, limit)
 	if err != nil || limit == 0 {
 		return err
@@ -275,8 +281,8 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 
 // putOrder writes the order for a limit, or deletes it for 0, and returns its revision. Each try is
 // guarded by the order that it replaces. Without the guard a try that arrives late would replace
-// the order of another process, or would look like one to its own caller, who would leave the
-// entries to it.
+// the order of another process, or would look like one to its own caller, which would
+// leave the entries to it.
 func (m *Semaphore) putOrder(ctx context.Context, limit int) (rev int64, err error) {
 	key := limitKey(m.name)
 	value, err := json.Marshal(limitOrder{Limit: limit})

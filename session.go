@@ -24,13 +24,13 @@ import (
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
-// Session keeps a lease in etcd alive, under which all keys of its locks and
-// elections stand. One session serves any number of them, and any number of
-// goroutines; a process rarely needs a second.
+// Session keeps a lease in etcd alive, under which it has all keys of its locks and elections. One
+// session serves any number of them, and any number of goroutines. A process rarely needs a second
+// one.
 //
-// A session outlives its lease. When the lease is lost, everything held under it
-// is lost, and told so; the session grants a new one, and new acquisitions go on.
-// It ends with Close, Orphan, or the client.
+// A session outlives its lease. When the lease is lost, all holds under it are lost and are
+// notified. The session then obtains a new lease, and new acquisitions continue. The session ends
+// with Close, Orphan, or the client.
 type Session struct {
 	client *clientv3.Client
 	kv     clientv3.KV    // sends every request to the store, see etcdkv.KV
@@ -71,15 +71,20 @@ type Session struct {
 	doubting       <-chan struct{} // closed when etcd has told whether there is another timeline; nil if it is not asked
 }
 
-// NewSession grants a lease and keeps it alive. It blocks until etcd has answered
-// or ctx ends; ctx bounds the creation only, and the session lives on after it. While etcd does not
-// answer it tries again, each time for a few seconds at most, and logs after the first second why.
-// The error of ctx comes with the reason of the last try: a connection that is refused, a name that
-// is not found, a failed TLS handshake, or no answer at all.
+// NewSession grants a lease and keeps it alive. It blocks until etcd has answered or ctx ends. ctx
+// bounds only the creation, and the session lives on after it. While etcd does not answer,
+// NewSession tries again, each time for a few seconds at most, and logs the reason after the first
+// second. The error of ctx includes the reason of the last try: a connection that is refused, a
+// name that is not found, a failed TLS handshake, or no answer at all.
 //
-// Errors: [ErrNilClient], [ErrInvalidTTL], [ErrInvalidOption], [ErrLeaseNotFound]
-// (with [WithLease]), [ErrLeaseFileInUse] (with [WithLeaseFile]), [ErrClientClosed], and
-// the errors of ctx, of etcd and of the system.
+// Errors:
+//   - [ErrNilClient]
+//   - [ErrInvalidTTL]
+//   - [ErrInvalidOption]
+//   - [ErrLeaseNotFound], with [WithLease]
+//   - [ErrLeaseFileInUse], with [WithLeaseFile]
+//   - [ErrClientClosed]
+//   - the errors of ctx, of etcd and of the system
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOption) (*Session, error) {
 	s, err := newSession(ctx, client, opts)
 	if err != nil && ctx.Err() != nil && !answer.Final(err) && !errors.Is(err, ErrLeaseFileInUse) {
@@ -239,11 +244,11 @@ func (s *Session) leaseConfig(number int) lease.Config {
 // countFromReceipt is set by one test; see lease.Config.
 var countFromReceipt bool
 
-// Client is the etcd client that the session was made with.
+// Client returns the etcd client that the session was made with.
 func (s *Session) Client() *clientv3.Client { return s.client }
 
-// Lease is the present lease; [clientv3.NoLease] when there is none, between two
-// or after the end.
+// Lease returns the current lease. It returns [clientv3.NoLease] while there is none, between two
+// leases or after the end of the session.
 func (s *Session) Lease() clientv3.LeaseID {
 	s.mu.Lock()
 	l, leased := s.lease, s.leased
@@ -255,9 +260,9 @@ func (s *Session) Lease() clientv3.LeaseID {
 }
 
 // TTL returns the TTL of the current lease, or of the last one: the TTL of [WithTTL], or of the
-// lease given to [WithLease], as etcd granted it. The delay of [WithLockDelay] is not in it, so
-// that a program can derive deadlines from it: a hold ends at most one TTL after the last answered
-// renewal. It asks nobody.
+// lease given to [WithLease], as etcd granted it. It does not include the delay of [WithLockDelay],
+// so that a program can derive deadlines from it. A hold ends at most one TTL after the last
+// answered renewal. TTL makes no request.
 func (s *Session) TTL() time.Duration { return s.lastLease().TTL() }
 
 // LeaseTTL returns the TTL that etcd granted for the current lease, or for the last one: TTL and
@@ -271,17 +276,17 @@ func (s *Session) lastLease() *lease.Lease {
 	return s.lease
 }
 
-// Done is closed when the session has ended for good. A lost lease is not the end
-// of it.
+// Done returns a channel that is closed when the session has ended for good. The loss of a lease
+// does not end the session.
 func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 
-// Err is nil until the session has ended, and then tells why; it always matches
-// [ErrSessionClosed], and [ErrClientClosed] or [ErrOrphaned] where that is the
-// reason.
+// Err returns nil until the session has ended, and then the reason. The reason always matches
+// [ErrSessionClosed]. It also matches [ErrClientClosed] or [ErrOrphaned] if one of these ended the
+// session.
 func (s *Session) Err() error { return context.Cause(s.ctx) }
 
-// newStreams joins the streams of the client. What somebody else has put in the place of clientv3's
-// Lease or Watcher is asked itself. A namespace concerns watches, but not leases.
+// newStreams joins the streams of the client. A Lease or Watcher that another
+// package has put in the place of clientv3's is called itself. A namespace concerns watches, but not leases.
 func (s *Session) newStreams() *perclient.Streams {
 	var on any // nil where a test opens the streams
 	leases, watches := s.cfg.remote, s.cfg.watches

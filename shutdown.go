@@ -16,17 +16,18 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// Close ends the session: it ends all holds and waits at once, with
-// [ErrSessionClosed], and revokes the lease, which deletes everything the session
-// has in etcd in one request. It blocks until etcd confirmed that or ctx ends, but
-// not beyond the lease's own end in etcd. If ctx has ended already, Close makes one
-// attempt all the same, which takes a second at most: a deferred Close under a context
-// that SIGTERM has cancelled releases everything. On an error the lease is left to expire:
-// nothing stays longer than one TTL, and no goroutine at all.
+// Close ends the session. It ends all holds and waits at once, with [ErrSessionClosed], and revokes
+// the lease, which deletes everything the session has in etcd in one request. It blocks until etcd
+// has confirmed that or ctx ends, but not beyond the end of the lease in etcd. If ctx has ended
+// already, Close still makes one attempt, which takes a second at most. A deferred Close under a
+// context that SIGTERM has cancelled therefore releases everything. After an error the lease is
+// left to expire. Nothing stays longer than one TTL, and no goroutine stays at all.
 //
-// Close does not wait for the work that is done under a lock: release first what
-// others must not get before that work has ended. A second Close returns nil; a Close
-// after the client was closed [ErrClientClosed], as it can revoke nothing.
+// Close does not wait for the work that is done under a lock. If others must not acquire a lock
+// before that work has ended, release it first.
+//
+// A second Close returns nil. A Close after the client was closed returns [ErrClientClosed],
+// because it can revoke nothing.
 func (s *Session) Close(ctx context.Context) error {
 	return s.close(ctx, endClosed)
 }
@@ -44,16 +45,17 @@ func init() {
 	}
 }
 
-// Orphan ends the session, but leaves the lease and the keys of all that is held in
-// etcd, for a process that takes them over within the TTL through [WithLease]; it
-// returns the lease for that. All holds and waits end here with [ErrOrphaned]: the
-// process that takes over has the holds.
+// Orphan ends the session, but leaves the lease and the keys of all holds in etcd, for a process
+// that takes them over within the TTL through [WithLease]. It returns the lease for that process.
+// All holds and waits end in this process with [ErrOrphaned].
 //
-// It blocks until everything else that the session had in etcd is known to be gone,
-// or ctx ends; then the session goes on, as if Orphan had not been called, but for the
-// waits, which have ended. If ctx has ended already, Orphan tries for a second at most. The
-// error is that of ctx, or [ErrLost] if there is no lease to leave; in this case the
-// session has ended all the same.
+// It blocks until everything else that the session had in etcd is known to be gone, or ctx ends. If
+// ctx ends first, the session continues as if Orphan had not been called, except that its waits
+// have ended. If ctx has ended already, Orphan tries for a second at most.
+//
+// Errors:
+//   - the error of ctx
+//   - [ErrLost] if there is no lease to leave; the session has ended nevertheless
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	ctx, cancel := lastTry(ctx)
 	defer cancel()

@@ -9,24 +9,23 @@ import (
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
-// State is the state of a session; see the package documentation for the ways from
-// one to the other.
+// State is the state of a session. The package documentation has the transitions between states.
 type State int
 
 const (
-	// StateConnected: the session has a lease, and etcd answers its renewals.
+	// StateConnected means that the session has a lease, and etcd answers its renewals.
 	StateConnected State = iota + 1
-	// StateSuspended: a renewal failed or is overdue. What is held is still held, until
-	// its deadline. A holder may use the state to stop early.
+	// StateSuspended means that a renewal failed or is overdue. Holds continue until their
+	// deadline. A holder may use the state to stop early.
 	StateSuspended
-	// StateLost: the session has no lease, and is trying to get a new one. Everything
-	// held under the old one is lost, and was told so.
+	// StateLost means that the session has no lease, and tries to obtain a new one. All holds
+	// under the old lease are lost and were notified.
 	StateLost
-	// StateClosed: the session has ended for good.
+	// StateClosed means that the session has ended for good.
 	StateClosed
 )
 
-// String is the state's name in lower case.
+// String returns the name of the state in lower case.
 func (s State) String() string {
 	switch s {
 	case StateConnected:
@@ -56,8 +55,8 @@ var sessionStates = states.Table[State]{Of: "session", Edges: map[State][]State{
 	StateLost:      {StateConnected, StateClosed},
 }}
 
-// stateNode is one state in the chain of all. Whoever follows the chain sees each
-// of them in order, however late, and nobody needs to know who follows.
+// stateNode is one state in the chain of all states. A reader that follows the chain sees each
+// state in order, however late, and the session does not need to know its readers.
 type stateNode struct {
 	state State
 	next  *stateNode    // set before over is closed
@@ -68,15 +67,15 @@ func newStateNode(s State) *stateNode {
 	return &stateNode{state: s, over: make(chan struct{})}
 }
 
-// State is the present state.
+// State returns the present state.
 func (s *Session) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.state
 }
 
-// States yields the present state and then every change, in order, until ctx ends
-// or StateClosed was yielded. A slow consumer misses none.
+// States yields the present state and then every change, in order, until ctx ends or StateClosed
+// was yielded. A slow consumer misses none.
 func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
 		s.mu.Lock()
@@ -113,8 +112,8 @@ func (s *Session) enter(to State) (changed bool) {
 	return true
 }
 
-// fail ends the session because of a bug of its own: a state machine was to take an illegal edge, and
-// nothing that the session believes can be relied on. Every context ends at once, with the bug as
+// fail ends the session because of a bug of its own. A state machine was to take an illegal edge,
+// and nothing that the session believes can be relied on. Every context ends at once, with the bug as
 // the cause. The leases are left to expire, so that no other session is granted what is held here
 // while the work stops. It may be called with any mutex held.
 func (s *Session) fail(bug error) {

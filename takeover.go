@@ -14,8 +14,12 @@ import (
 // candidate of the highest priority leads, which may be another one by that time. [Election.Run]
 // does all of this by itself.
 //
-// It watches the whole queue while it blocks. Errors: the error of ctx; that of [Held.Err] if the
-// term has ended; and what etcd refuses. The term goes on after an error of ctx or of etcd.
+// It watches the whole queue while it blocks. The term goes on after an error of ctx or of etcd.
+//
+// Errors:
+//   - the error of ctx
+//   - the error of [Held.Err] if the term has ended
+//   - what etcd refuses
 func (t *Term) AwaitPreemption(ctx context.Context) (Candidate, error) {
 	c, err := t.awaitPreemption(ctx)
 	return c, opError("look out for a takeover of", t.Name(), err)

@@ -11,20 +11,23 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Transfer ends the term and makes a candidate who waits the next leader, in one transaction:
-// the one with that value, of several the one who came first; see [Election.Candidates]. Those
-// ahead of him step to the end of the line when it would be their turn. A candidate of another
-// library who is ahead knows nothing of that, and leads first. Who waits for this very session
-// to have its turn, in memory, is not in line yet, and cannot be named.
+// Transfer ends the term and makes a waiting candidate the next leader, in one transaction. It is
+// the candidate with that value, or the oldest one if there are several; see [Election.Candidates].
+// Candidates ahead of it move to the end of the queue when they reach the front. A candidate that
+// uses another library does not do this and leads first. A goroutine that waits for the turn of
+// this session, in memory, is not in the queue yet, and cannot be named.
 //
-// It blocks until etcd has confirmed it, or ctx ends, as [Term.Resign] does; work that must
-// not overlap with the next leader's has to have ended before. [ErrNoCandidate] when nobody
-// waits with that value: then the term goes on, unless it says that the term has ended, as
-// the candidate left in that instant. [ErrLocked] while a lock of the same name is held under
-// the context of the term: the term goes on. [ErrReleased] after a Resign, or another Transfer,
-// that came first: it decides who is next. For other errors see [Lock.Unlock]; after
-// [ErrUnconfirmed] the term is over, and it is not known whether the candidate is the next. After the error of ctx
-// alone [Hold.Err] tells whether the term goes on.
+// It blocks until etcd has confirmed the transfer, or ctx ends, as [Term.Resign] does. Work that
+// must not overlap with the work of the next leader has to end before the call.
+//
+// Errors:
+//   - [ErrNoCandidate]: no candidate with that value waits. The term goes on, unless the error says
+//     that the term has ended because the candidate left in that instant.
+//   - [ErrLocked]: a lock of the same name is held under the context of the term. The term goes on.
+//   - [ErrReleased]: a Resign or another Transfer came first, and decides which candidate is next.
+//   - [ErrUnconfirmed]: the term is over, and it is unknown whether the candidate is next.
+//   - the error of ctx alone: [Held.Err] says whether the term goes on.
+//   - for other errors see [Lock.Unlock]
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
 	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.Name(), t.transfer(ctx, candidate))
 }

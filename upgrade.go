@@ -15,14 +15,17 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Downgrade makes the write lock a read lock, with nobody in between: its key stays, and
-// says from then on that it shares. The write lock is over ([ErrReleased]) and the read
-// lock is held when Downgrade returns without an error, with the same token.
+// Downgrade makes the write lock a read lock, with no other holder in between. Its key stays, and
+// from then on is the key of a reader. When Downgrade returns without an error, the write lock is
+// over ([ErrReleased]) and the read lock is held, with the same token.
 //
-// It blocks until etcd has confirmed that other readers may come in, or ctx ends; then
-// the read lock is returned all the same, and the others come in later. Errors: those of a
-// lock that was over before; and [ErrReentryLimit] while another hold within this one is
-// still held, as that would not be exclusive any more.
+// It blocks until etcd has confirmed that other readers may be admitted, or ctx ends. If ctx ends
+// first, the read lock is returned nevertheless, and the other readers are admitted later.
+//
+// Errors:
+//   - those of a lock that was over before
+//   - [ErrReentryLimit] while another hold within this one is still held, because that hold would
+//     not be exclusive any more
 func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 	return readLock(l.downgrade(ctx))("downgrade", l.Name())
 }
@@ -47,7 +50,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 		m.mu.Unlock()
 		return nil, h.Err()
 	}
-	t.mode = wire.Shared // from here on nobody has it alone
+	t.mode = wire.Shared // from here on no holder has it exclusively
 	reading := h.succeeded()
 	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.Done()
 	m.mu.Unlock()
@@ -109,23 +112,24 @@ func (h *hold) succeeded() *hold {
 	return &hold{tenure: h.tenure, turn: h.turn, entry: h.entry, token: h.tenure.token, values: h.values, terms: h.terms}
 }
 
-// Upgrade makes the read lock a write lock, before any writer who waits: it blocks until
-// all other readers that are in have released, and lets no further ones in meanwhile. The
-// read lock is over ([ErrReleased]) when Upgrade returns without an error, and the write
-// lock has a larger token. After an error the read lock is held as before, unless it was
-// lost.
+// Upgrade makes the read lock a write lock, before any waiting writer. It blocks until all other
+// present readers have released, and admits no further readers meanwhile. When Upgrade returns
+// without an error, the read lock is over ([ErrReleased]), and the write lock has a larger token.
+// After an error the read lock is held as before, unless it was lost.
 //
-// If ctx carries another read lock of the same name by a session of this client, the error is [ErrDeadlock].
-//
-// At most one reader at a time is upgraded: [ErrUpgradeConflict] at once, if another one is,
-// of this session or of another, as each of the two would wait for the other. The one who is
-// told has to release, so that the other can go on. Other errors: the context's;
-// [ErrLost], [ErrSessionClosed] and [ErrReleased]; what etcd refuses.
+// Errors:
+//   - the error of ctx
+//   - [ErrUpgradeConflict] at once, if another reader is being upgraded, of this session or of
+//     another. Each of the two would wait for the other, so the caller has to release for the other
+//     to go on.
+//   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client
+//   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
+//   - what etcd refuses
 func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
 	return writeLock(l.upgrade(ctx))("upgrade", l.Name())
 }
 
-// upgrade is a reader who is becoming a writer. Its goroutine does the requests, under the
+// upgrade is a reader that is becoming a writer. Its goroutine does the requests, under the
 // lease; so that what a caller does not wait for is still taken back.
 type upgrade struct {
 	hold  *hold
@@ -133,7 +137,7 @@ type upgrade struct {
 
 	outcome chan outcome            // holds one
 	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by manager.mu
-	over    bool                    // it has its outcome, or nobody waits for that; guarded by manager.mu
+	over    bool                    // it has its outcome, or no caller waits for it; guarded by manager.mu
 	cancel  context.CancelCauseFunc // ends the wait
 	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
@@ -232,7 +236,7 @@ func (u *upgrade) await(ctx context.Context) (*hold, error) {
 // left takes note of how many readers of the session are left. Called with manager.mu held.
 func (u *upgrade) left(readers int) {
 	if u != nil && readers == 1 {
-		close(u.alone) // once, as nobody comes in meanwhile
+		close(u.alone) // once, because no reader is admitted meanwhile
 	}
 }
 
@@ -284,7 +288,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	return q.Await(ctx, marked)
 }
 
-// granted makes the reader a writer; false if nobody wants that any more.
+// granted makes the reader a writer. It returns false if no caller wants the upgrade any more.
 func (u *upgrade) granted(rev int64) bool {
 	h := u.hold
 	t := h.tenure
