@@ -58,11 +58,12 @@ var (
 	ErrReleased = lockerr.ErrReleased
 
 	// ErrUnconfirmed is matched by the error of an Unlock, Release, Resign or Transfer that etcd
-	// has not confirmed. The hold is over in this process, and it was exclusive until the release.
-	// After the release no deadline protects, because another session may hold as soon as the key
-	// is gone. The session deletes the key in the background until etcd has confirmed the deletion,
-	// or the lease has ended. Waiters of other sessions wait until then, at most [Session.LeaseTTL]
-	// after the last renewal that etcd has answered. The caller has nothing left to do.
+	// has not confirmed. The hold is over in this process. It lasted until the release, and no
+	// other session could hold before. No deadline protects after the release, because another
+	// session may hold as soon as the key is gone. The session deletes the key in the background
+	// until etcd has confirmed the deletion, or the lease has ended. Waiters of other sessions wait
+	// until then, at most [Session.LeaseTTL] after the last renewal that etcd has answered. The
+	// caller has nothing left to do.
 	//
 	// The same error also matches the cause:
 	//   - the error of the context

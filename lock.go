@@ -42,13 +42,13 @@ func (m *Mutex) Name() string { return m.name }
 // Lock waits for one. The order is first come, first served: between sessions by etcd's revisions,
 // and between the goroutines of one session by their calls.
 //
-// If ctx carries a hold of this name (as the context of [Held.Context] or of Do does), Lock fails
-// at once with [ErrDeadlock], because it would wait for its own caller; see [WithReentry]. The hold
-// is one of this session, or of another session of the same client, such as that of an
+// Lock fails at once with [ErrDeadlock] if ctx carries a hold of this name, as the context of
+// [Held.Context] or of Do does, because it would wait for its own caller; see [WithReentry]. The
+// hold is one of this session, or of another session of the same client, such as that of an
 // [Election.Run] with a lease of its own. A goroutine that holds the lock and calls Lock with
 // another context waits for itself.
 //
-// After an error the caller holds nothing and is not in the queue. Nothing of the call stays in
+// The caller holds nothing after an error and is not in the queue. Nothing of the call stays in
 // etcd: a key that may exist is deleted in the background.
 //
 // Errors:
@@ -71,8 +71,8 @@ func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 // TryLock is Lock without the wait in the queue. It returns [ErrLocked] at once when another entry
 // holds or waits, in this session or in another. The error is a [LockedError], which names the
 // holder. TryLock makes one request, which writes only if the lock is free. It makes none if
-// another goroutine of this session is ahead. Under the context of a hold of this name the error
-// matches both ErrLocked and [ErrDeadlock], unless the mutex has [WithReentry].
+// another goroutine of this session is ahead. The error matches both ErrLocked and [ErrDeadlock]
+// under the context of a hold of this name, unless the mutex has [WithReentry].
 func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 	h, err := m.acquire(ctx, true)
 	if err != nil {

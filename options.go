@@ -158,8 +158,8 @@ type sessionOptionFunc func(*sessionConfig)
 
 func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
 
-// WithTTL sets how long etcd keeps the session's keys after the last renewal. After this time the
-// lock of a crashed holder goes to the next waiter. The TTL is in whole seconds and at least the
+// WithTTL sets how long etcd keeps the session's keys after the last renewal. The lock of a crashed
+// holder goes to the next waiter after this time. The TTL is in whole seconds and at least the
 // server's minimum (one and a half election timeouts: 2 s on a default etcd). Any other value is
 // [ErrInvalidTTL]. The default is [DefaultTTL].
 func WithTTL(ttl time.Duration) SessionOption {
@@ -234,8 +234,8 @@ func WithForeignNames() SessionOption {
 }
 
 // WithOwner names the holder in the lock's value, for [Mutex.Queue] and for people who look at the
-// keys. Given to a session it is the default of all its locks. Without it the owner is the
-// program's name.
+// keys. A session's option is the default of all its locks. The owner is the program's name without
+// this option.
 func WithOwner(owner string) SharedOption {
 	return sharedOption{
 		func(c *sessionConfig) { c.owner = owner },
@@ -359,23 +359,23 @@ func WithRetention(idle time.Duration) MutexOption {
 // [ReadLock.Upgrade].
 //
 // Re-entry is off by default because programs hand the context of a hold to the goroutines that
-// work under it, as golang.org/x/sync/errgroup does. If two of these goroutines lock the same name
-// with WithReentry, both hold it at the same time, with one token.
+// work under it, as golang.org/x/sync/errgroup does. Two of these goroutines that lock the same
+// name with WithReentry both hold it at the same time, with one token.
 func WithReentry(max int) LockOption {
 	return lockOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
 }
 
 // WithDeadlockDetection makes a call fail with [ErrDeadlock] if it would otherwise wait without
-// end, because another caller waits for what this caller holds. The context of the call tells what
-// the caller holds: call under [Held.Context], or the context of Do, of the holds. Each such wait
-// in the queue costs one read of everything under prefix. Choose the prefix so that it includes all
+// end, for a caller that waits for what this caller holds. The context of the call tells what the
+// caller holds: call under [Held.Context], or the context of Do, of the holds. Each such wait in
+// the queue costs one read of everything under prefix. Choose the prefix so that it includes all
 // locks that are acquired together. See [Session.Deadlocks].
 //
 // In a cycle the waiter that lined up last gets the error, if it has the option. Callers of one
 // session that hold something else line up in etcd with a key each, where other sessions can see
 // them, and do not hand over to each other in memory any more.
 //
-// Given to a session it is the default of all its locks.
+// A session's option is the default of all its locks.
 func WithDeadlockDetection(prefix string) SharedOption {
 	return sharedOption{
 		func(c *sessionConfig) { c.cycle = &prefix },
@@ -391,8 +391,8 @@ func WithDeadlockDetection(prefix string) SharedOption {
 // The delay works against every kind of waiter, because the lease in etcd lives longer by that
 // much, while holds end in this process at the same time as without it. The places of the session
 // in queues also live as long as the lease. A Close after the lease has expired does not shorten
-// the delay. If a lease is revoked, or an administrator deletes a key, the next waiter is admitted
-// at once. With [WithLease] the delay is a part of the TTL that the lease was granted with.
+// the delay. The next waiter is admitted at once if a lease is revoked, or an administrator deletes
+// a key. With [WithLease] the delay is a part of the TTL that the lease was granted with.
 func WithLockDelay(delay time.Duration) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.delay = delay })
 }
@@ -414,9 +414,9 @@ func WithPriority(priority int) ElectionOption {
 // failovers. 0 is at once. Both the candidate and the leader need this option, and the leader's
 // after applies. A leader is never preempted by a candidate of equal priority.
 //
-// When a leader in [Election.Run] is preempted, the context of its function ends with
-// [ErrPreempted]. Run waits for the function to return, resigns, and campaigns again. A leader that
-// called [Election.Campaign] waits in [Term.AwaitPreemption], and decides for itself.
+// [Election.Run] ends the context of a preempted leader's function with [ErrPreempted], waits for
+// the function to return, resigns, and campaigns again. A leader that called [Election.Campaign]
+// waits in [Term.AwaitPreemption], and decides for itself.
 //
 // An unhealthy candidate ([WithHealthCheck]) does not preempt, because it is not in the queue.
 // Neither does a candidate whose lease was not renewed for half of its TTL. A candidate that dies

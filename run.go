@@ -18,8 +18,8 @@ import (
 // ctx, and when an option tells fn to stop ([ErrUnhealthy], [ErrNoProgress], [ErrPreempted]). The
 // cause of its end tells which. fn must then return. Leadership is never given away while fn runs,
 // except by the lease itself. Run resigns only after fn has returned, panicked or called
-// [runtime.Goexit]. It lets a panic and a Goexit through. If fn resigns by itself to step down, Run
-// campaigns again.
+// [runtime.Goexit]. It lets a panic and a Goexit through. Run campaigns again if fn resigns by
+// itself to step down.
 //
 // Run returns in these cases:
 //   - ctx has ended: its error.
@@ -185,6 +185,6 @@ func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 	}
 }
 
-// Progress reports that the work of the term goes on, for [WithProgress]. Without that option it
-// does nothing. It is cheap, never blocks, and may be called by any goroutine.
+// Progress reports that the work of the term goes on, for [WithProgress]. It does nothing without
+// that option. It is cheap, never blocks, and may be called by any goroutine.
 func (t *Term) Progress() { t.progress.Report() }

@@ -92,11 +92,11 @@ func (f runOptionFunc) applyRun(c *runConfig) { f(c) }
 // later, although the function may still run. [WithOnStuck] is called, and [WithExitWhenStuck] ends
 // the process. Run itself continues to wait.
 //
-// When the term is lost, before the function was told to stop or after, another process can lead as
-// soon as the session's margin is over ([WithMargin]). The function then has three quarters of the
-// margin if that is shorter, which is at most 0.75 s of the default margin. Choose a margin of four
-// thirds of the time that the function needs. Run logs at its start how long the function has after
-// a loss, and [ElectionStatus] has it too.
+// A term can be lost before the function was told to stop, or after. Another process can then lead
+// as soon as the session's margin is over ([WithMargin]), and the function has three quarters of
+// the margin if that is shorter, which is at most 0.75 s of the default margin. Choose a margin of
+// four thirds of the time that the function needs. Run logs at its start how long the function has
+// after a loss, and [ElectionStatus] has it too.
 //
 // The term has a lease of its own with this option, with the TTL of the election's session and
 // through the same client, so that nothing else ends with it.

@@ -47,8 +47,8 @@ func NewRWMutex(s *Session, name string, opts ...MutexOption) *RWMutex {
 func (m *RWMutex) Name() string { return m.name }
 
 // Lock waits in the queue until no older entry holds or waits, whether to read or to write, and
-// returns the hold. It blocks, and fails, as [Mutex.Lock] does. Under the context of a read lock of
-// the same name it fails with [ErrDeadlock], also with [WithReentry]; see [ReadLock.Upgrade].
+// returns the hold. It blocks, and fails, as [Mutex.Lock] does. It fails with [ErrDeadlock] under
+// the context of a read lock of the same name, also with [WithReentry]; see [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
 	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
 }
@@ -62,9 +62,9 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // and fails, as [Mutex.Lock] does. Readers of one session share one key in etcd for as long as no
 // writer waits behind it. A reader that joins them makes no request, or one that only reads.
 //
-// Under the context of a write lock of the same name, or of a read lock, RLock fails with
-// [ErrDeadlock] without [WithReentry]. A writer that lines up between two reads of one caller would
-// wait for the first read, and the second read would wait for this writer.
+// RLock fails with [ErrDeadlock] under the context of a write lock of the same name, or of a read
+// lock, without [WithReentry]. A writer that lines up between two reads of one caller would wait
+// for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
 }

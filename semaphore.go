@@ -21,8 +21,8 @@ import (
 // Permits are granted in the order of the requests, as for a [Mutex], and all permits of a request
 // at once. A large request that waits is not overtaken by later small ones, and no caller holds
 // only a part of its request. Each request has a key of its own in etcd, but of the requests that
-// wait in one session only the first one. A holder of the same name as a [Mutex] or a [RWMutex]
-// takes all permits.
+// wait in one session only the first one. A [Mutex] or a [RWMutex] of the same name takes all
+// permits.
 type Semaphore struct {
 	session *Session
 	name    string
@@ -55,15 +55,15 @@ func (m *Semaphore) Name() string { return m.name }
 // Acquire waits in the queue until n permits are free for which no older entry waits, and takes
 // them. It blocks as [Mutex.Lock] does.
 //
-// Under the context of a permit of the same name it fails with [ErrDeadlock], because a caller that
+// It fails with [ErrDeadlock] under the context of a permit of the same name, because a caller that
 // keeps some permits while it waits for more can wait for itself. With [WithReentry] it returns at
 // once, with a part of the permits that the context carries. It then fails with ErrDeadlock if n is
 // more than these.
 //
 // Errors:
 //   - those of [Mutex.Lock]
-//   - [ErrInvalidPermits] if n is below 1 or above the limit; Acquire first asks etcd for the
-//     limit, because it may have been raised
+//   - [ErrInvalidPermits] if n is below 1 or above the limit; for a larger n Acquire asks etcd for
+//     the limit first, because it may have been raised
 //   - [ErrLimitMismatch], as a [LimitError], while an entry in the queue was written with another
 //     limit
 func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {

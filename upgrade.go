@@ -115,7 +115,7 @@ func (h *hold) succeeded() *hold {
 // Upgrade makes the read lock a write lock, before any waiting writer. It blocks until all other
 // present readers have released, and admits no further readers meanwhile. When Upgrade returns
 // without an error, the read lock is over ([ErrReleased]), and the write lock has a larger token.
-// After an error the read lock is held as before, unless it was lost.
+// The read lock is held as before after an error, unless it was lost.
 //
 // Errors:
 //   - the error of ctx
