@@ -252,7 +252,7 @@ func (r *request) concerns(e *queue.Entry) bool {
 }
 
 // wanted notes that another session wants the lock, so that it is not kept.
-func (t *tenure) wanted() {
+func (t *ownership) wanted() {
 	m := t.line.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()

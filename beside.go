@@ -6,15 +6,15 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// A tenure that does not exclude all others, as that of readers or of permits, leaves its
-// line as soon as it is granted: the line goes on with the next waiter, and a goroutine
-// of the tenure's own watches over it.
+// An ownership that does not exclude all others, as that of readers or of permits, leaves its local
+// queue as soon as it is granted: the local queue goes on with the next waiter, and a goroutine of
+// the ownership's own watches over it.
 
-// goBeside takes a tenure out of its line. Called with manager.mu held.
-func (t *tenure) goBeside() {
+// goBeside takes an ownership out of its local queue. Called with manager.mu held.
+func (t *ownership) goBeside() {
 	l := t.line
 	m := l.manager
-	t.queue = m.queues.Queue(l.name) // that of the line keeps a view, and is for the line's goroutine
+	t.queue = m.queues.Queue(l.name) // that of the local queue keeps a view, and is for the local queue's goroutine
 	m.beside[t] = struct{}{}
 	m.use(l.names, 1)
 	if t.mode == wire.Shared {
@@ -24,9 +24,9 @@ func (t *tenure) goBeside() {
 	m.tasks.Go(func() { l.watch(t) })
 }
 
-// settle forgets a tenure beside its line. Its key is gone; or etcd refuses to delete it, and
-// the sweeper tries again for as long as the lease lives.
-func (t *tenure) settle(refused bool) {
+// settle forgets an ownership beside its local queue. Its key is gone; or etcd refuses to delete
+// it, and the sweeper tries again for as long as the lease lives.
+func (t *ownership) settle(refused bool) {
 	l := t.line
 	m := l.manager
 	if refused {
@@ -44,9 +44,9 @@ func (t *tenure) settle(refused bool) {
 	m.wakeDrain()
 }
 
-// detached takes a tenure out of its line, if somebody asked for that: a writer who has
-// become a reader. Called by the line's goroutine.
-func (t *tenure) detached() bool {
+// detached takes an ownership out of its local queue, if somebody asked for that: a writer who has
+// become a reader. Called by the local queue's goroutine.
+func (t *ownership) detached() bool {
 	l := t.line
 	m := l.manager
 	m.mu.Lock()
@@ -63,7 +63,7 @@ func (t *tenure) detached() bool {
 	t.stay.PartOf(&t.life)
 	l.tenure = nil
 	if l.own() {
-		l.slots = nil // it is the tenure's from now on
+		l.slots = nil // it is the ownership's from now on
 	} else {
 		m.slots.hold(l.name, t.slot)
 	}
@@ -73,7 +73,7 @@ func (t *tenure) detached() bool {
 
 // share gives w a hold beside the other readers, without a request: for a time slice from
 // when nobody but readers is known to have waited. Called with manager.mu held.
-func (t *tenure) share(w *waiter) (*hold, bool) {
+func (t *ownership) share(w *waiter) (*hold, bool) {
 	if !t.shareable() || t.line.manager.clock()-t.asked >= w.terms.slice {
 		return nil, false
 	}
@@ -82,22 +82,22 @@ func (t *tenure) share(w *waiter) (*hold, bool) {
 
 // shareable tells whether further readers may come in, as far as the session knows. Called
 // with manager.mu held.
-func (t *tenure) shareable() bool {
+func (t *ownership) shareable() bool {
 	return t.open() && t.mode == wire.Shared && t.upgrading == nil
 }
 
-// grantReaders lets in all readers at the front of a line. Called with manager.mu held.
-func (t *tenure) grantReaders(l *line) {
+// grantReaders lets in all readers at the front of a local queue. Called with manager.mu held.
+func (t *ownership) grantReaders(l *localQueue) {
 	for w := l.front(); w != nil && w.mode == wire.Shared; w = l.front() {
 		l.tell(w, outcome{hold: t.newTurn(w)})
 	}
 }
 
 // shareAgain asks etcd whether nobody waits behind the readers of this session but other
-// readers. Then those in the line come in beside them, and more can for another time slice.
+// readers. Then those in the local queue come in beside them, and more can for another time slice.
 // So a session of many readers has one key, and asks once in a slice; and a writer waits
 // for no reader who came more than a slice after him.
-func (l *line) shareAgain(ls *lease.Lease) bool {
+func (l *localQueue) shareAgain(ls *lease.Lease) bool {
 	m := l.manager
 	m.mu.Lock()
 	t, now := m.readers[l.name], m.clock()

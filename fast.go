@@ -12,18 +12,18 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// The fast path. A line has a goroutine only while there is something to wait for. Who finds
-// a line at rest enters for himself, by one request; if that is the grant, nobody looks after
-// the tenure while it is young; and if it is over by then, the last holder has
-// deleted the key, and leaves the line at rest again. A lock that nobody else wants needs
-// no other goroutine, and no switch to one.
+// The fast path. A local queue has a goroutine only while there is something to wait for. Who finds
+// a local queue at rest enters for himself, by one request; if that is the grant, nobody looks
+// after the ownership while it is young; and if it is over by then, the last holder has deleted the
+// key, and leaves the local queue at rest again. A lock that nobody else wants needs no other
+// goroutine, and no switch to one.
 //
 //	at rest ──▶ a caller enters ──▶ held, unattended ──▶ the last holder leaves ──▶ at rest
 //	                  │                     │                       │
 //	                  ▼                     ▼                       ▼
-//	           the line's goroutine (serve.go) goes on from wherever it is
+//	           the local queue's goroutine (serve.go) goes on from wherever it is
 //
-// Exactly one of them has the line at any time: the caller, the tenure, or the goroutine.
+// Exactly one of them has the local queue at any time: the caller, the ownership, or the goroutine.
 // Who has it is counted in the session's tasks, and may hand it on by starting the goroutine.
 
 // attempt is what a caller has begun.
@@ -36,9 +36,9 @@ type attempt struct {
 	wanted lazyctx.Context // ends when nobody is left whom it serves
 }
 
-// attempt gives the line, which nobody has, to a waiter who has just joined; nil if the
+// attempt gives the local queue, which nobody has, to a waiter who has just joined; nil if the
 // goroutine has to do it, which it starts. Called with manager.mu held.
-func (l *line) attempt(w *waiter) *attempt {
+func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
 	if w.rule != nil || w.carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
 		m.slots.busy(l.name, w.rank) || w.hurries() {
@@ -65,8 +65,8 @@ func (w *waiter) hurries() bool {
 // hold if that was the grant, else the waiter has to wait.
 //
 // It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
-// line's goroutine finds out and takes it back (traps A4, B2).
-func (l *line) enterAlone(ctx context.Context, a *attempt) *hold {
+// local queue's goroutine finds out and takes it back (traps A4, B2).
+func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *hold {
 	err := l.request(ctx, a)
 	switch {
 	case err == nil && a.entry != nil && a.entry.First():
@@ -84,7 +84,7 @@ func (l *line) enterAlone(ctx context.Context, a *attempt) *hold {
 }
 
 // request is the one request of an attempt.
-func (l *line) request(ctx context.Context, a *attempt) (err error) {
+func (l *localQueue) request(ctx context.Context, a *attempt) (err error) {
 	once := l.single.EnterOnce
 	if a.of.try {
 		once = l.single.TryEnterOnce
@@ -105,7 +105,7 @@ func (l *line) request(ctx context.Context, a *attempt) (err error) {
 }
 
 // refused tells whom it concerns that the attempt was refused.
-func (l *line) refused(a *attempt, err error) {
+func (l *localQueue) refused(a *attempt, err error) {
 	m := l.manager
 	l.fail(&a.wanted, a.lease, a.of, err)
 	m.mu.Lock()
@@ -119,8 +119,8 @@ func (l *line) refused(a *attempt, err error) {
 	l.idle()
 }
 
-// resume goes on with an attempt, in the line's goroutine.
-func (a *attempt) resume(l *line) {
+// resume goes on with an attempt, in the local queue's goroutine.
+func (a *attempt) resume(l *localQueue) {
 	defer l.done()
 	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
@@ -132,9 +132,9 @@ func (a *attempt) resume(l *line) {
 	l.serveAttempt(&a.wanted, a)
 }
 
-// unattended grants the entry of an attempt, and leaves the tenure to itself; nil if the
-// line's goroutine has to see to it.
-func (l *line) unattended(a *attempt) *hold {
+// unattended grants the entry of an attempt, and leaves the ownership to itself; nil if the
+// local queue's goroutine has to see to it.
+func (l *localQueue) unattended(a *attempt) *hold {
 	_ = a.lease.Err() // ends it if its time is over
 	l.manager.mu.Lock()
 	if l.front() != a.of || a.lease.Context().Err() != nil {
@@ -148,19 +148,19 @@ func (l *line) unattended(a *attempt) *hold {
 	l.manager.settle.Set(&l.settled, l)
 	l.young.Store(t)
 	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
-		l.attend() // whoever wanted that may have come before the tenure was there to be found
+		l.attend() // whoever wanted that may have come before the ownership was there to be found
 	}
 	return a.of.given.hold
 }
 
-// attend has the line's goroutine look after a tenure that nobody has looked after so far;
-// false if there is none.
-func (l *line) attend() bool {
+// attend has the local queue's goroutine look after an ownership that nobody has looked after so
+// far; false if there is none.
+func (l *localQueue) attend() bool {
 	t := l.young.Swap(nil)
 	if t == nil {
 		return false
 	}
-	go l.run(func(l *line) {
+	go l.run(func(l *localQueue) {
 		l.settled.Stop()
 		l.want()
 		defer l.done()
@@ -169,16 +169,16 @@ func (l *line) attend() bool {
 	return true
 }
 
-// attendAll is attend for all lines, as their lease has ended. Called with m.mu held.
+// attendAll is attend for all local queues, as their lease has ended. Called with m.mu held.
 func (m *manager) attendAll() {
 	for _, l := range m.lines {
 		l.attend()
 	}
 }
 
-// leftAlone takes note that the key of an unattended tenure is gone, and leaves the line at rest;
-// false if there is more to do. Called with manager.mu held.
-func (l *line) leftAlone(t *tenure) bool {
+// leftAlone takes note that the key of an unattended ownership is gone, and leaves the local queue
+// at rest; false if there is more to do. Called with manager.mu held.
+func (l *localQueue) leftAlone(t *ownership) bool {
 	m := l.manager
 	if t != l.tenure || l.waiters.Len() > 0 || m.admission != open || !l.young.CompareAndSwap(t, nil) {
 		return false

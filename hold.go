@@ -41,7 +41,7 @@ type Held interface {
 // hold is what the handles embed. Its exported methods are theirs. It is nil in the zero value of a
 // handle: what returns an error or a context tells that, by Err and Context.
 type hold struct {
-	tenure *tenure
+	tenure *ownership
 	turn   *turn
 	entry  *queue.Entry // of the name that it is a hold of
 	token  int64
@@ -50,7 +50,7 @@ type hold struct {
 
 	mu     lockorder.Hold
 	err    error           // why it is over, once that is known
-	ctx    context.Context // nil until first use; a child of the tenure's
+	ctx    context.Context // nil until first use; a child of the ownership's
 	cancel context.CancelCauseFunc
 	asked  chan ReleaseRequest // nil until first use
 }

@@ -84,8 +84,9 @@ func (m *manager) inherited(ctx context.Context) ([]wire.Parsed, error) {
 	return all, nil
 }
 
-// giveUpRequests deletes the requests of [Session.Ask] under the lease that was taken over, of calls in which the former process
-// was killed. Holders would be asked for as long as the session lives.
+// giveUpRequests deletes the requests of [Session.Ask] under the lease that was taken over, of
+// calls in which the former process was killed. Holders would be asked for as long as the session
+// lives.
 func (m *manager) giveUpRequests(ctx context.Context) error {
 	if id := m.leaseID(); id == clientv3.NoLease || id != m.heir {
 		return nil
@@ -106,7 +107,8 @@ func (m *manager) giveUpRequests(ctx context.Context) error {
 	})
 }
 
-// othersRequest tells whether a key is a request that no call of this process has posted, and sees to it that none will.
+// othersRequest tells whether a key is a request that no call of this process has posted, and sees
+// to it that none will.
 func (m *manager) othersRequest(key string) bool {
 	_, by, ok := strings.Cut(key, askPrefix(""))
 	number, ours := strings.CutPrefix(by, hex(m.heir)+".")
@@ -163,30 +165,32 @@ func (m *manager) mayInherit(ls *lease.Lease, name string) bool {
 	return m.heir != clientv3.NoLease && ls != nil && ls.ID() == m.heir && (m.legacy == nil || m.legacy[name])
 }
 
-// mayInherit is that of any name of the line.
-func (l *line) mayInherit(ls *lease.Lease) bool {
+// mayInherit is that of any name of the local queue.
+func (l *localQueue) mayInherit(ls *lease.Lease) bool {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	return slices.ContainsFunc(l.names, func(name string) bool { return l.manager.mayInherit(ls, name) })
 }
 
-// ownKeys reads the keys of the session under the names of the line, while anybody is in that.
-func (l *line) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
+// ownKeys reads the keys of the session under the names of the local queue, while anybody is in
+// that.
+func (l *localQueue) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
 	ctx, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
 	return l.manager.queues.OwnKeys(ctx, ls.ID(), l.names)
 }
 
-// legacy is what a line has found of the former process. It is for the line's goroutine.
+// legacy is what a local queue has found of the former process. It is for the local queue's
+// goroutine.
 type legacy struct {
 	adopted bool // keys, whose entry goes on as that of the present waiter
 	others  bool // keys that it has not adopted, older ones perhaps
 }
 
-// adopt finds, for each name of the line, a key of the former process that fits a waiter, and takes
-// its slot; nil if there is none.
-func (l *line) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire.Slot {
+// adopt finds, for each name of the local queue, a key of the former process that fits a waiter,
+// and takes its slot; nil if there is none.
+func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire.Slot {
 	l.legacy = legacy{}
 	if !l.mayInherit(ls) {
 		return nil
@@ -234,9 +238,9 @@ func (l *line) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire
 	return nil
 }
 
-// adoptOwn changes the slots of a line of one caller's own to those of an entry of the former
-// process that fits.
-func (l *line) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
+// adoptOwn changes the slots of a local queue of one caller's own to those of an entry of the
+// former process that fits.
+func (l *localQueue) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
 	slots := l.adopt(wanted, ls, w)
 	if slots == nil {
 		return
@@ -257,7 +261,7 @@ func (l *line) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
 
 // clearWay gives up the keys of the former process that are in the way of a waiter, whose entry is
 // e; nil if it was refused. It tells whether there were any.
-func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
+func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
 	if !l.mayInherit(ls) || e != nil && l.legacy.adopted && !l.legacy.others {
 		return false // what has come since is younger than the entry
 	}
@@ -305,8 +309,8 @@ func (l *line) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *
 	return cleared || len(keys) > 0
 }
 
-// clearName gives up all keys of the former process under a name: a reader that is becoming a writer
-// would wait for them.
+// clearName gives up all keys of the former process under a name: a reader that is becoming a
+// writer would wait for them.
 func (m *manager) clearName(ctx context.Context, ls *lease.Lease, name string) error {
 	m.mu.Lock()
 	may := m.mayInherit(ls, name)
@@ -327,16 +331,17 @@ func (m *manager) clearName(ctx context.Context, ls *lease.Lease, name string) e
 }
 
 // excludes tells whether a key keeps a waiter out in any case: it is of another kind.
-func (l *line) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
+func (l *localQueue) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
 	key := wire.SlotKey(k.Name, k.Lease, k.Slot)
 	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
 		return string(kv.Key) == key && wire.Wants(kv.Value).Mode != w.mode
 	})
 }
 
-// settleLegacy says that the first lease is that of a former process, and ends the time in which keys of
-// that process are looked for. With a lease file it gives up, after one TTL, what nobody has asked for, and later what has come late. Otherwise
-// those keys stay, and their names are remembered.
+// settleLegacy says that the first lease is that of a former process, and ends the time in which
+// keys of that process are looked for. With a lease file it gives up, after one TTL, what nobody
+// has asked for, and later what has come late. Otherwise those keys stay, and their names are
+// remembered.
 func (m *manager) settleLegacy(l *lease.Lease) {
 	m.heir = l.ID()
 	began, ttl := time.Now(), l.TTL()

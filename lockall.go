@@ -189,7 +189,7 @@ func checkTogether(s *Session, names []string) error {
 }
 
 // joinAll makes a line for w alone.
-func (m *manager) joinAll(names []string, w *waiter) (*line, error) {
+func (m *manager) joinAll(names []string, w *waiter) (*localQueue, error) {
 	m.look()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -88,9 +88,9 @@ func lockedHere(kv *mvccpb.KeyValue) *LockedError {
 	return e
 }
 
-// inTheWay is the error that names the entry ahead of a waiter of the line; nil if none is known.
+// inTheWay is the error that names the entry ahead of a waiter of the local queue; nil if none is known.
 // Called with manager.mu held.
-func (l *line) inTheWay() *LockedError {
+func (l *localQueue) inTheWay() *LockedError {
 	switch {
 	case l.held():
 		return lockedHere(l.tenure.entry.Parts()[0].KV())

@@ -16,17 +16,17 @@ import (
 // mostLost is how many lost holds are named in one line of the log.
 const mostLost = 10
 
-// noteLoss takes note of a tenure that ended with the session's lease, and is about to be
+// noteLoss takes note of an ownership that ended with the session's lease, and is about to be
 // forgotten, before leaseLost has told of it. Called with m.mu held.
-func (m *manager) noteLoss(t *tenure) {
+func (m *manager) noteLoss(t *ownership) {
 	if t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
 		m.losses = append(m.losses, t)
 	}
 }
 
-// lostWith are the tenures that were held when a lease ended, the oldest first. Called with
+// lostWith are the ownerships that were held when a lease ended, the oldest first. Called with
 // m.mu held.
-func (m *manager) lostWith(l *lease.Lease) []*tenure {
+func (m *manager) lostWith(l *lease.Lease) []*ownership {
 	all := m.losses
 	m.losses = nil
 	for _, line := range m.lines {
@@ -39,13 +39,13 @@ func (m *manager) lostWith(l *lease.Lease) []*tenure {
 			all = append(all, t)
 		}
 	}
-	all = slices.DeleteFunc(all, func(t *tenure) bool { return t.lease != l || t.turns == 0 })
-	slices.SortFunc(all, func(a, b *tenure) int { return cmp.Compare(a.token, b.token) })
+	all = slices.DeleteFunc(all, func(t *ownership) bool { return t.lease != l || t.turns == 0 })
+	slices.SortFunc(all, func(a, b *ownership) int { return cmp.Compare(a.token, b.token) })
 	return all
 }
 
-// describe tells of lost tenures, for the log.
-func describe(all []*tenure) []string {
+// describe tells of lost ownerships, for the log.
+func describe(all []*ownership) []string {
 	var told []string
 	for i, t := range all {
 		if i == mostLost {
@@ -56,8 +56,8 @@ func describe(all []*tenure) []string {
 	return told
 }
 
-// kind is what is held by the tenure.
-func (t *tenure) kind() string {
+// kind is what is held by the ownership.
+func (t *ownership) kind() string {
 	switch {
 	case strings.HasPrefix(t.as, candidate):
 		return "election"
@@ -70,18 +70,18 @@ func (t *tenure) kind() string {
 	}
 }
 
-func (t *tenure) names() string {
+func (t *ownership) names() string {
 	if len(t.line.names) > 1 {
 		return wire.QuoteAll(t.line.names)
 	}
 	return wire.Quote(t.line.names[0])
 }
 
-// lasted is how long the tenure has lasted so far.
-func (t *tenure) lasted() time.Duration { return time.Since(t.since).Round(time.Millisecond) }
+// lasted is how long the ownership has lasted so far.
+func (t *ownership) lasted() time.Duration { return time.Since(t.since).Round(time.Millisecond) }
 
-// logEviction tells of a tenure whose key is gone while its lease lives.
-func (t *tenure) logEviction(cause error) {
+// logEviction tells of an ownership whose key is gone while its lease lives.
+func (t *ownership) logEviction(cause error) {
 	m := t.line.manager
 	m.mu.Lock()
 	held := t.turns > 0

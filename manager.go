@@ -23,30 +23,30 @@ import (
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
-// manager is the lock manager of a session: the lines of all names, what is held, and the keys
-// that may be left behind. The session tells it, by calls, what becomes of the lease and of the
-// session: setLease, suspend, leaseLost, drain, close. It calls the session only by the functions
-// of managerConfig, without its mutex.
+// manager is the lock manager of a session: the local queues of all names, what is held, and the
+// keys that may be left behind. The session tells it, by calls, what becomes of the lease and of
+// the session: setLease, suspend, leaseLost, drain, close. It calls the session only by the
+// functions of managerConfig, without its mutex.
 //
 // Mutexes are taken in this order:
 //
 //	Session.mu -> manager.mu -> Hold.mu -> those of record, lazyctx.Context and sharedtimer
 //
-// lease.Lease has a mutex too, and to ask a lease may end everything under it. So a lease is not asked
-// with manager.mu or Hold.mu held, but before; see look. `make lockorder` checks that (package
-// lockorder). manager.mu is never held across a request, and that of one manager not together
-// with that of another one.
+// lease.Lease has a mutex too, and to ask a lease may end everything under it. So a lease is not
+// asked with manager.mu or Hold.mu held, but before; see look. `make lockorder` checks that
+// (package lockorder). manager.mu is never held across a request, and that of one manager not
+// together with that of another one.
 type manager struct {
 	managerConfig
 	heir clientv3.LeaseID // the lease that was taken over, NoLease for none; not changed once a call can be made
 
-	tasks     sync.WaitGroup     // every goroutine of the manager, and every line that somebody has, see fast.go
+	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue that somebody has, see fast.go
 	settle    *sharedtimer.Queue // when a hold has lasted for a while
-	restTimer *sharedtimer.Queue // when a line has rested for long enough
+	restTimer *sharedtimer.Queue // when a local queue has rested for long enough
 
 	lease atomic.Pointer[lease.Lease] // the present one; nil for none; stored with mu held
 
-	// mu guards what follows, and the fields of lines and tenures that say so.
+	// mu guards what follows, and the fields of local queues and ownerships that say so.
 	mu        lockorder.Manager
 	number    int              // of the last one that the session has told of
 	suspended bool             // etcd does not answer its renewals
@@ -54,16 +54,16 @@ type manager struct {
 	admission admissionState
 	drains    int // calls of drain under way
 
-	lines   map[string]*line                // by id
-	serial  int                             // numbers the lines of one caller's own, and what is asked
+	lines   map[string]*localQueue          // by id
+	serial  int                             // numbers the local queues of one caller's own, and what is asked
 	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers map[string]*tenure              // by name: the one that further readers may share
-	beside  map[*tenure]struct{}            // those that have left their line, see beside.go
-	losses  []*tenure                       // that ended with the present lease, and are forgotten already
+	readers map[string]*ownership           // by name: the one that further readers may share
+	beside  map[*ownership]struct{}         // those that have left their local queue, see beside.go
+	losses  []*ownership                    // that ended with the present lease, and are forgotten already
 	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
 	sweeper sweeper                         // of keys that may be left behind
 	names                                   // that are in use
-	resting int                             // lines that rest, ready for the next caller
+	resting int                             // local queues that rest, ready for the next caller
 }
 
 // managerConfig is what a manager is made with.
@@ -89,10 +89,10 @@ func newManager(cfg managerConfig) *manager {
 		managerConfig: cfg,
 		settle:        sharedtimer.New(queue.Settle),
 		restTimer:     sharedtimer.New(queue.Resting),
-		lines:         make(map[string]*line),
+		lines:         make(map[string]*localQueue),
 		asks:          make(map[int]context.CancelCauseFunc),
-		readers:       make(map[string]*tenure),
-		beside:        make(map[*tenure]struct{}),
+		readers:       make(map[string]*ownership),
+		beside:        make(map[*ownership]struct{}),
 		sweeper:       newSweeper(),
 		names:         newNames(),
 	}

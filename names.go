@@ -8,7 +8,7 @@ import (
 
 // names are those that a session uses, or has keys under.
 type names struct {
-	using  map[string]int // by how many lines, and tenures beside them
+	using  map[string]int // by how many local queues, and ownerships beside them
 	inside map[string]int // how many uses there are of names that lie inside this one
 	slots  slots
 }

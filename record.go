@@ -10,7 +10,7 @@ import (
 // record is what an entry that waits in etcd says about what its waiter holds meanwhile.
 // Others look for deadlocks by it, and fail for it; so it must not go on saying what is no
 // longer so: when he lets go of something, or gives up and leaves his place to another one
-// of the line. Then it is written again. And a key is not handed over in memory while an
+// of the local queue. Then it is written again. And a key is not handed over in memory while an
 // entry says that its former holder has it.
 type record struct {
 	mu      sync.Mutex

@@ -50,8 +50,8 @@ func (c *carried) elsewhere(m *manager, w *waiter, names []string) *hold {
 	return nil
 }
 
-// excludes tells whether w can hold beside the tenure under no circumstances.
-func (t *tenure) excludes(w *waiter) bool {
+// excludes tells whether w can hold beside the ownership under no circumstances.
+func (t *ownership) excludes(w *waiter) bool {
 	t.line.manager.mu.Lock()
 	defer t.line.manager.mu.Unlock()
 	return w.mode != t.mode || w.mode == wire.Exclusive
@@ -131,8 +131,8 @@ func (w *waiter) reenter(m *manager, outer []*hold, names []string) (h *hold, hi
 	return h.turn.hold(w.values, t, t.entryOf(names[0]), w.terms), "", nil
 }
 
-// covers tells whether a hold of the tenure is all that w asks for. Called with manager.mu held.
-func (t *tenure) covers(w *waiter, names []string) bool {
+// covers tells whether a hold of the ownership is all that w asks for. Called with manager.mu held.
+func (t *ownership) covers(w *waiter, names []string) bool {
 	if w.candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.line.names, name) }) {
 		return false
 	}
@@ -165,6 +165,6 @@ func (c *carried) besides(h *hold) *hold {
 }
 
 // entryOf is the entry of one of the names that are held.
-func (t *tenure) entryOf(name string) *queue.Entry {
+func (t *ownership) entryOf(name string) *queue.Entry {
 	return t.entry.Parts()[slices.Index(t.line.names, name)]
 }

@@ -6,35 +6,36 @@ import (
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
-// A line that is out of use rests for a while, as the next caller often comes soon; with its
+// A local queue that is out of use rests for a while, as the next caller often comes soon; with its
 // goroutine (serve.go) only while that has to hear what a watch tells.
 
-// maxResting is how many lines of a session may rest at a time.
+// maxResting is how many local queues of a session may rest at a time.
 const maxResting = 512
 
-// rest notes whether the line is in use. Its names count as used for longer, as to count
+// rest notes whether the local queue is in use. Its names count as used for longer, as to count
 // takes time and mostly leads to nothing: see Session.checkNesting. Called with manager.mu held.
-func (l *line) rest(resting bool) {
+func (l *localQueue) rest(resting bool) {
 	l.resting = resting
 	l.count(l.counted || !resting)
 }
 
-// count counts the names of the line among those in use, or does not. Called with manager.mu held.
-func (l *line) count(counted bool) {
+// count counts the names of the local queue among those in use, or does not. Called with manager.mu
+// held.
+func (l *localQueue) count(counted bool) {
 	if counted != l.counted {
 		l.counted = counted
 		l.manager.use(l.names, map[bool]int{false: -1, true: 1}[counted])
 	}
 }
 
-// forget takes the line out of the session. Called with manager.mu held.
-func (l *line) forget() {
+// forget takes the local queue out of the session. Called with manager.mu held.
+func (l *localQueue) forget() {
 	l.count(false)
 	delete(l.manager.lines, l.id)
 }
 
-// forgetResting counts no lines that rest, and tells whether that makes a difference. Called with
-// m.mu held.
+// forgetResting counts no local queues that rest, and tells whether that makes a difference. Called
+// with m.mu held.
 func (m *manager) forgetResting() (changed bool) {
 	for _, l := range m.lines {
 		if l.resting && l.counted {
@@ -45,9 +46,9 @@ func (m *manager) forgetResting() (changed bool) {
 	return changed
 }
 
-// idle leaves the line at rest, without a goroutine, for as long as a queue rests. Called with
-// manager.mu held, by who has the line.
-func (l *line) idle() {
+// idle leaves the local queue at rest, without a goroutine, for as long as a queue rests. Called
+// with manager.mu held, by who has the local queue.
+func (l *localQueue) idle() {
 	m := l.manager
 	l.rest(true)
 	if m.resting >= maxResting {
@@ -63,8 +64,8 @@ func (l *line) idle() {
 	m.tasks.Done()
 }
 
-// take gives the line to who is going to do something about it. Called with manager.mu held.
-func (l *line) take() {
+// take gives the local queue to who is going to do something about it. Called with manager.mu held.
+func (l *localQueue) take() {
 	if l.free {
 		l.free = false
 		l.manager.resting--
@@ -72,17 +73,17 @@ func (l *line) take() {
 	l.manager.tasks.Add(1)
 }
 
-// start gives the line to its goroutine. Called with manager.mu held.
-func (l *line) start() {
+// start gives the local queue to its goroutine. Called with manager.mu held.
+func (l *localQueue) start() {
 	l.take()
 	go l.run(nil)
 }
 
-// idleLine is a line that is rung for when it may have rested for long enough.
-type idleLine line
+// idleLine is a local queue that is rung for when it may have rested for long enough.
+type idleLine localQueue
 
 func (i *idleLine) Fire() {
-	l := (*line)(i)
+	l := (*localQueue)(i)
 	m := l.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()

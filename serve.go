@@ -16,9 +16,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// run goes on with what has begun, and serves the line until nobody is in it and nothing is
+// run goes on with what has begun, and serves the local queue until nobody is in it and nothing is
 // left of it.
-func (l *line) run(begun func(*line)) {
+func (l *localQueue) run(begun func(*localQueue)) {
 	if begun != nil {
 		begun(l)
 	}
@@ -27,10 +27,10 @@ func (l *line) run(begun func(*line)) {
 	}
 }
 
-// next blocks until somebody is in the line; false when the goroutine does not have it any
-// more: it has been closed, or rests. A line that is out of use rests for a moment first, as the
-// next caller often comes soon; with its goroutine while that has to hear what a watch tells.
-func (l *line) next() bool {
+// next blocks until somebody is in the local queue; false when the goroutine does not have it any
+// more: it has been closed, or rests. A local queue that is out of use rests for a moment first, as
+// the next caller often comes soon; with its goroutine while that has to hear what a watch tells.
+func (l *localQueue) next() bool {
 	m := l.manager
 	for rested := false; ; {
 		if m.ctx.Err() != nil {
@@ -71,16 +71,16 @@ func (l *line) next() bool {
 }
 
 // drain takes back a wake-up that is of no use any more. Called with manager.mu held.
-func (l *line) drain() {
+func (l *localQueue) drain() {
 	select {
 	case <-l.joined:
 	default:
 	}
 }
 
-// serve brings one waiter to its end: a grant that is over, or that has left the line; or an
+// serve brings one waiter to its end: a grant that is over, or that has left the local queue; or an
 // error. On the way it may become another waiter's turn, if the first gives up.
-func (l *line) serve() {
+func (l *localQueue) serve() {
 	wanted := l.want()
 	defer l.done()
 
@@ -96,11 +96,11 @@ func (l *line) serve() {
 }
 
 // serveAttempt is serve from when it is known for whom, under which lease and by which key.
-func (l *line) serveAttempt(wanted *lazyctx.Context, a *attempt) {
+func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	ls, first, slot := a.lease, a.of, a.slot
 	entry, rev, err := l.enter(wanted, a, &slot)
 	if err == nil {
-		var t *tenure
+		var t *ownership
 		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
 			if t == l.tenure {
 				l.watch(t)
@@ -121,7 +121,7 @@ func (l *line) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 // takeSlot chooses the key for a waiter: the session's first one, unless it can be held
 // beside that. It waits for the sweeper, which may have that key: another one would have to wait
 // for it in etcd.
-func (l *line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
+func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
 	if l.own() {
 		l.adoptOwn(wanted, ls, w)
 		return l.slots[0]
@@ -150,15 +150,15 @@ func (l *line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wir
 }
 
 // nextSlot chooses another key for a waiter who has one.
-func (l *line) nextSlot(has wire.Slot) wire.Slot {
+func (l *localQueue) nextSlot(has wire.Slot) wire.Slot {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	return l.manager.slots.take(l.name, has)
 }
 
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
-// known to be unsure. A line of one's own keeps its keys for as long as it lives.
-func (l *line) dropSlot(slot wire.Slot) {
+// known to be unsure. A local queue of one's own keeps its keys for as long as it lives.
+func (l *localQueue) dropSlot(slot wire.Slot) {
 	if !l.own() {
 		l.manager.mu.Lock()
 		defer l.manager.mu.Unlock()
@@ -166,8 +166,8 @@ func (l *line) dropSlot(slot wire.Slot) {
 	}
 }
 
-// want begins the time in which somebody is in the line.
-func (l *line) want() *lazyctx.Context {
+// want begins the time in which somebody is in the local queue.
+func (l *localQueue) want() *lazyctx.Context {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	l.wanted = lazyctx.New(l.manager.ctx)
@@ -177,16 +177,16 @@ func (l *line) want() *lazyctx.Context {
 	return l.wanted
 }
 
-// unwanted tells the line's goroutine that nobody is in the line any more who wants what it
-// waits for. Called with manager.mu held.
-func (l *line) unwanted() {
+// unwanted tells the local queue's goroutine that nobody is in the local queue any more who wants
+// what it waits for. Called with manager.mu held.
+func (l *localQueue) unwanted() {
 	if l.wanted != nil {
 		l.wanted.Cancel(errUnwanted)
 	}
 }
 
 // done ends what want began.
-func (l *line) done() {
+func (l *localQueue) done() {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	l.wanted.Release()
@@ -195,7 +195,7 @@ func (l *line) done() {
 
 // first is the waiter whose turn it is, nil if there is none; all of them wait under
 // this lease from now on.
-func (l *line) first(ls *lease.Lease) *waiter {
+func (l *localQueue) first(ls *lease.Lease) *waiter {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	for e := l.waiters.Front(); e != nil; e = e.Next() {
@@ -210,7 +210,7 @@ func (l *line) first(ls *lease.Lease) *waiter {
 // that were cancelled could still be applied, after we had looked for its traces
 // (traps A4, B2). An entry that is returned with an error stands in etcd; one that is
 // an attempt has was written before.
-func (l *line) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
 	ls, w, e := a.lease, a.of, a.entry
 	enter := l.queue.Enter
 	if w.try {
@@ -293,7 +293,7 @@ func (w *waiter) wants(ls *lease.Lease, slot wire.Slot) queue.Want {
 }
 
 // mayLead asks whether a candidate whose turn it is leads by it.
-func (l *line) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
+func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
 	waiting, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
@@ -301,7 +301,7 @@ func (l *line) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry)
 }
 
 // wait waits until the entry may go in. What it says is kept true meanwhile, see record.
-func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
 	check := func(ctx context.Context) error { return l.manager.checkCycle(ctx, of, e) }
 	for {
 		waiting, cancel := l.record.wait(ls.Context())
@@ -330,7 +330,7 @@ func (l *line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *que
 
 // speakOf has the record speak of a waiter; unless he has given up by now, of which the record
 // has been told too early.
-func (l *line) speakOf(w *waiter) {
+func (l *localQueue) speakOf(w *waiter) {
 	l.record.speaksOf(w)
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
@@ -340,7 +340,7 @@ func (l *line) speakOf(w *waiter) {
 }
 
 // rewrite gives an entry the value of a waiter.
-func (l *line) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
+func (l *localQueue) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
 	if w.rule != nil { // on which the value may depend
 		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.rule})
 	}
@@ -352,7 +352,7 @@ var errUnwanted = errors.New("nobody waits any more")
 // grant gives the entry to the waiter whose turn it is; nil without an error if
 // there is none any more, or if he wants something else. of is for whom the key was
 // written: whoever inherits the place gets his own value into the key first.
-func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot wire.Slot) (*tenure, error) {
+func (l *localQueue) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot wire.Slot) (*ownership, error) {
 	for as := of.as; ; {
 		if err := ls.Err(); err != nil {
 			return nil, err
@@ -380,7 +380,7 @@ func (l *line) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slo
 	}
 }
 
-// inherits tells whether w can take the place of another waiter of its line. An entry
+// inherits tells whether w can take the place of another waiter of its local queue. An entry
 // that shares must not become one that does not, as others may be in beside it already;
 // and of permits, how many they are decides about others too.
 func (w *waiter) inherits(of *waiter) bool {
@@ -390,7 +390,7 @@ func (w *waiter) inherits(of *waiter) bool {
 // leave deletes the key. The error is nil when that is confirmed; otherwise what was lost,
 // or why etcd refuses it, so that it is to be tried again. tried says that it may be gone
 // by an earlier try of ours.
-func (l *line) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refused bool, err error) {
+func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool) (refused bool, err error) {
 	err = q.Leave(ls.Context(), e, tried)
 	switch {
 	case err == nil:
@@ -419,7 +419,7 @@ func whyGone(ls *lease.Lease) error {
 }
 
 // fail tells those concerned why nothing was granted.
-func (l *line) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
+func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
 	switch {
 	case errors.Is(err, ErrEvicted):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all

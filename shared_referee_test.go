@@ -21,7 +21,7 @@ type sharedReferee struct {
 	mu         sync.Mutex
 	holds      map[string][]*sharedHold // by name, those not known to be over
 	all, alone map[string]int64         // the largest token so far: of all, of writers
-	tenures    map[*tenure]bool         // of which somebody held
+	tenures    map[*ownership]bool      // of which somebody held
 	limits     []limitSpan              // of the semaphore, oldest first
 	grants     map[wire.Mode]int
 	together   int // the most readers at a time
@@ -53,7 +53,7 @@ type limitSpan struct {
 
 func newSharedReferee(w *world, limit int) *sharedReferee {
 	r := &sharedReferee{
-		w: w, began: time.Now(), holds: map[string][]*sharedHold{}, all: map[string]int64{}, alone: map[string]int64{}, tenures: map[*tenure]bool{},
+		w: w, began: time.Now(), holds: map[string][]*sharedHold{}, all: map[string]int64{}, alone: map[string]int64{}, tenures: map[*ownership]bool{},
 		limits: []limitSpan{{limit: limit, confirmed: 1}}, grants: map[wire.Mode]int{},
 	}
 	w.OnEvent(r.changed)

@@ -85,12 +85,12 @@ func newSweeper() sweeper {
 	return sweeper{keys: make(map[uncertainKey]*doubt), wake: make(chan struct{}, 1), swept: make(chan struct{})}
 }
 
-// suspect has the sweeper look for the key of a slot, or the keys of a line for several names.
-// requests is how many unanswered requests may still write it.
+// suspect has the sweeper look for the key of a slot, or the keys of a local queue for several
+// names. requests is how many unanswered requests may still write it.
 //
-// The line's goroutine does not look for the key itself: another caller may join the line and
-// wait for that very key, or a hold may leave the line and go on with the key.
-func (l *line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
+// The local queue's goroutine does not look for the key itself: another caller may join the local
+// queue and wait for that very key, or a hold may leave the local queue and go on with the key.
+func (l *localQueue) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
 	m := l.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,7 +131,7 @@ func (m *manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requ
 // certain tells whether an entry that was found standing shows that the one request that was not
 // answered has taken effect, so that it cannot do so any more. It does if no earlier request
 // can have written it.
-func (l *line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
+func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
 	if e == nil || !e.Adopted() {
 		return false
 	}
@@ -143,7 +143,7 @@ func (l *line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
 
 // urge has a suspected key swept often, as an entry of this session waits behind it: a candidate
 // that has left the key for another one, which the late effect would stand ahead of. calm ends it.
-func (l *line) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
+func (l *localQueue) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
 	m := l.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()

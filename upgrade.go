@@ -70,7 +70,7 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 
 // tellShared writes to the key that it shares, in the background; the channel is closed when
 // that is done, or pointless. Called with manager.mu held.
-func (t *tenure) tellShared() <-chan struct{} {
+func (t *ownership) tellShared() <-chan struct{} {
 	m := t.line.manager
 	q, done := m.queues.Queue(t.line.name), make(chan struct{})
 	t.shared = done
@@ -85,7 +85,7 @@ func (t *tenure) tellShared() <-chan struct{} {
 	return done
 }
 
-func (t *tenure) rewriteShared(q *queue.Queue) {
+func (t *ownership) rewriteShared(q *queue.Queue) {
 	err := q.Rewrite(t.life.Context(), t.entry, t.restate(wire.Holder{Mode: wire.Shared}))
 	if err != nil && t.life.Cause() == nil && !errors.Is(err, ErrEvicted) {
 		t.line.manager.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
@@ -94,7 +94,7 @@ func (t *tenure) rewriteShared(q *queue.Queue) {
 
 // becomeShared lets further readers of the session in; the channel is closed when the
 // line goes on, nil if it does not stand still. Called with manager.mu held.
-func (t *tenure) becomeShared() (detached <-chan struct{}) {
+func (t *ownership) becomeShared() (detached <-chan struct{}) {
 	m := t.line.manager
 	if t != t.line.tenure {
 		t.asked = m.clock()
@@ -339,7 +339,7 @@ func (u *upgrade) fail(err error) {
 
 // unmark ends the upgrade that may be under way, for a cause, and tells whether its mark is
 // still to be taken back. Called with manager.mu held.
-func (t *tenure) unmark(cause error) bool {
+func (t *ownership) unmark(cause error) bool {
 	if t == nil || t.upgrading == nil {
 		return false
 	}
@@ -359,7 +359,7 @@ func (u *upgrade) refuse(err error) {
 		t.lease.End(lockerr.Lost(ErrRevoked))
 	case errors.Is(err, ErrEvicted):
 		m.mu.Lock()
-		found := t.ended // by the tenure's watch, which will say why; or it was released
+		found := t.ended // by the ownership's watch, which will say why; or it was released
 		t.close()
 		m.mu.Unlock()
 		if !found {

@@ -5,7 +5,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits: []edit{
-			{"etcdlock.(*line).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
+			{"etcdlock.(*localQueue).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
@@ -33,21 +33,21 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"etcdlock.(*line).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.ctx)"},
+			{"etcdlock.(*localQueue).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.ctx)"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
 	{
 		takesOut: "the entry of a caller that has given up names the holds of the next one",
 		edits: []edit{
-			{"etcdlock.(*line).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
+			{"etcdlock.(*localQueue).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
 		},
 		tests: []string{"TestWhoTakesAnAttemptOverSaysWhatHeHolds"},
 	},
 	{
 		takesOut: "a caller whose goroutine ends in its own request leaves the local queue",
 		edits: []edit{
-			{"etcdlock.(*line).request", "if !returned {", "if !returned && false {"},
+			{"etcdlock.(*localQueue).request", "if !returned {", "if !returned && false {"},
 		},
 		tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
 	},
@@ -61,14 +61,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a waiter does not line up behind a key of its own session that is being swept (C2)",
 		edits: []edit{
-			{"etcdlock.(*line).takeSlot", "w.rule == nil && swept != nil &&", "w.rule == nil && swept != nil && false &&"},
+			{"etcdlock.(*localQueue).takeSlot", "w.rule == nil && swept != nil &&", "w.rule == nil && swept != nil && false &&"},
 		},
 		tests: []string{"TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept"},
 	},
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"etcdlock.(*line).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
+			{"etcdlock.(*localQueue).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -82,14 +82,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
 		edits: []edit{
-			{"etcdlock.(*line).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
+			{"etcdlock.(*localQueue).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
 		},
 		tests: []string{"TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
 		edits: []edit{
-			{"etcdlock.(*line).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
+			{"etcdlock.(*localQueue).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
 		},
 		tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
 	},
@@ -117,28 +117,28 @@ var localMutations = []mutation{
 	{
 		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
 		edits: []edit{
-			{"etcdlock.(*line).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case true:"},
+			{"etcdlock.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case true:"},
 		},
 		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
 		takesOut: "a large request that was given up blocks no other (A3)",
 		edits: []edit{
-			{"etcdlock.(*line).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case next == nil:"},
+			{"etcdlock.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case next == nil:"},
 		},
 		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
 	{
 		takesOut: "a try is refused because of waiters, not because of other tries (A13)",
 		edits: []edit{
-			{"etcdlock.(*line).refuses", "if w.rule == nil || l.held() {", "if true {"},
+			{"etcdlock.(*localQueue).refuses", "if w.rule == nil || l.held() {", "if true {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn", "TestThoseWhoTryAtOnceAllGetPermits"},
 	},
 	{
 		takesOut: "a try does not wait (A13)",
 		edits: []edit{
-			{"etcdlock.(*line).block", "if w := e.Value.(*waiter); w.try {", "if w := e.Value.(*waiter); w.try && false {"},
+			{"etcdlock.(*localQueue).block", "if w := e.Value.(*waiter); w.try {", "if w := e.Value.(*waiter); w.try && false {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn"},
 	},
@@ -152,7 +152,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
 		edits: []edit{
-			{"etcdlock.(*line).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
+			{"etcdlock.(*localQueue).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
 		},
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
@@ -173,29 +173,29 @@ var localMutations = []mutation{
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"etcdlock.(*tenure).released", "m.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
+			{"etcdlock.(*ownership).released", "m.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},
 	{
 		takesOut: "a kept key is given up when another session lines up",
 		edits: []edit{
-			{"etcdlock.(*tenure).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
+			{"etcdlock.(*ownership).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
 		},
 		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
 	},
 	{
 		takesOut: "a session that keeps a key watches for other sessions from then on",
 		edits: []edit{
-			{"etcdlock.(*tenure).keep", "t.line.attend() // from now", "// from now"},
+			{"etcdlock.(*ownership).keep", "t.line.attend() // from now", "// from now"},
 		},
 		tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
 	},
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"etcdlock.(*line).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
-			{"etcdlock.(*line).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
+			{"etcdlock.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
+			{"etcdlock.(*localQueue).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},
@@ -216,14 +216,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "an Unlock whose caller gives up returns at once",
 		edits: []edit{
-			{"etcdlock.(*tenure).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
+			{"etcdlock.(*ownership).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
 		},
 		tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
 	},
 	{
 		takesOut: "the first request of a caller ends with the lease",
 		edits: []edit{
-			{"etcdlock.(*line).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.ctx, ctx)"},
+			{"etcdlock.(*localQueue).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.ctx, ctx)"},
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},

@@ -166,14 +166,14 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "readers ask again after a slice whether a writer waits",
 		edits: []edit{
-			{"etcdlock.(*tenure).share", "t.line.manager.clock()-t.asked >= w.terms.slice", "false"},
+			{"etcdlock.(*ownership).share", "t.line.manager.clock()-t.asked >= w.terms.slice", "false"},
 		},
 		tests: []string{"TestAWriterDoesNotStarveBehindReaders"},
 	},
 	{
 		takesOut: "the readers of a session share one key",
 		edits: []edit{
-			{"etcdlock.(*line).serve", "first.mode == wire.Shared && l.shareAgain(ls)", "false"},
+			{"etcdlock.(*localQueue).serve", "first.mode == wire.Shared && l.shareAgain(ls)", "false"},
 		},
 		tests: []string{"TestReadersWithoutEndCostOneReadInASlice"},
 	},
@@ -187,14 +187,14 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a downgrade without a watch goes on",
 		edits: []edit{
-			{"etcdlock.(*line).watch", "<-t.stay.Context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.Context().Done()"},
+			{"etcdlock.(*localQueue).watch", "<-t.stay.Context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.Context().Done()"},
 		},
 		tests: []string{"TestADowngradeWithoutAWatch"},
 	},
 	{
 		takesOut: "a detached queue leaves its key to the downgraded hold",
 		edits: []edit{
-			{"etcdlock.(*tenure).detached", "l.slots = nil // it is the tenure's from now on", "_ = l.slots"},
+			{"etcdlock.(*ownership).detached", "l.slots = nil // it is the ownership's from now on", "_ = l.slots"},
 		},
 		tests: []string{"TestADowngradeOfAHoldThatLinedUpByItself"},
 	},
@@ -301,7 +301,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "permits within others are no more than these",
 		edits: []edit{
-			{"etcdlock.(*tenure).covers", "t.mode == wire.Counted && w.permits <= t.permits", "t.mode == wire.Counted"},
+			{"etcdlock.(*ownership).covers", "t.mode == wire.Counted && w.permits <= t.permits", "t.mode == wire.Counted"},
 		},
 		tests: []string{"TestReentryIsRefusedBeyondWhatIsHeld", "TestPermitsAreAPartOfThoseTheContextCarries"},
 	},

@@ -16,29 +16,29 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// tenure is a session's time with the lock in etcd: one entry, from its grant to the
+// ownership is a session's time with the lock in etcd: one entry, from its grant to the
 // deletion of its key. In between, goroutines of the session hold one after the
 // other, handed over in memory; and with retention the key may be kept while none of
 // them does.
 //
-// Of readers several hold at the same time; such a tenure has left its line (beside.go).
+// Of readers several hold at the same time; such an ownership has left its local queue (beside.go).
 //
 //	granted ──▶ held ──▶ handed over, held again ... ──▶ ended ──▶ the key is deleted
 //	              └────▶ kept, nobody holds ──▶ held ──┘  ▲
 //	                       └── a stranger, idle ──────────┘
-type tenure struct {
-	line  *line
+type ownership struct {
+	line  *localQueue
 	lease *lease.Lease
 	entry *queue.Entry
-	queue place     // that of the line, for as long as it has not left it
+	queue place     // that of the local queue, for as long as it has not left it
 	slot  wire.Slot // of the key
 	token int64
 	as    string // whom the key's value names
 
 	restate func(want wire.Holder) string // what the value is to be when it wants something else
 
-	life lazyctx.Context // a part of the lease's; all holds of the tenure end with it
-	stay lazyctx.Context // ends with life, or when the line's goroutine is to do something about the tenure
+	life lazyctx.Context // a part of the lease's; all holds of the ownership end with it
+	stay lazyctx.Context // ends with life, or when the local queue's goroutine is to do something about the ownership
 
 	// Guarded by manager.mu.
 	began    time.Duration // by the session's clock
@@ -61,7 +61,7 @@ type tenure struct {
 	asked     time.Duration // of readers: when nobody else is known to have waited, by the session's clock
 	upgrading *upgrade      // of readers: one of them is becoming a writer
 	shared    chan struct{} // of a writer who has become a reader: closed when that is written, or pointless
-	detach    chan struct{} // it is to leave its line; closed when it has
+	detach    chan struct{} // it is to leave its local queue; closed when it has
 
 	lostAt atomic.Int64 // when it was lost alone, by the session's clock; 0 if it was not
 
@@ -69,9 +69,9 @@ type tenure struct {
 	leftErr error         // set before that
 }
 
-// begin starts a tenure on a granted entry. Called with manager.mu held.
-func (l *line) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *tenure {
-	t := &tenure{
+// begin starts an ownership on a granted entry. Called with manager.mu held.
+func (l *localQueue) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *ownership {
+	t := &ownership{
 		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode, permits: w.permits,
 		began: l.manager.clock(), since: time.Now(),
 	}
@@ -94,32 +94,33 @@ type turn struct {
 }
 
 // newTurn makes w a holder. Called with manager.mu held.
-func (t *tenure) newTurn(w *waiter) *hold {
+func (t *ownership) newTurn(w *waiter) *hold {
 	t.turns++
 	return (&turn{}).hold(w.values, t, t.entry, w.terms)
 }
 
 // hold makes another hold of the turn. Called with manager.mu held.
-func (u *turn) hold(values context.Context, t *tenure, e *queue.Entry, terms terms) *hold {
+func (u *turn) hold(values context.Context, t *ownership, e *queue.Entry, terms terms) *hold {
 	u.holds++
 	return &hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
 }
 
-// grantTo makes a waiter of the line a holder. Called with manager.mu held.
-func (t *tenure) grantTo(w *waiter) {
+// grantTo makes a waiter of the local queue a holder. Called with manager.mu held.
+func (t *ownership) grantTo(w *waiter) {
 	t.line.tell(w, outcome{hold: t.newTurn(w)})
 }
 
-// open tells whether the tenure can have another holder: it goes on, and the lease has not been
-// ended. Before it gives a hold the lease was looked at, without the mutex. Called with manager.mu held.
-func (t *tenure) open() bool {
+// open tells whether the ownership can have another holder: it goes on, and the lease has not been
+// ended. Before it gives a hold the lease was looked at, without the mutex. Called with manager.mu
+// held.
+func (t *ownership) open() bool {
 	return t != nil && !t.ended && t.life.Cause() == nil
 }
 
 // released decides who is next, after h was given back. It is false if that is
-// somebody in this process, or nobody as yet; otherwise the tenure has ended, and the
+// somebody in this process, or nobody as yet; otherwise the ownership has ended, and the
 // key is to be deleted.
-func (t *tenure) released(h *hold) (ended bool) {
+func (t *ownership) released(h *hold) (ended bool) {
 	m := t.line.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -151,13 +152,13 @@ func (t *tenure) released(h *hold) (ended bool) {
 	return true
 }
 
-// closeFor lets nobody else of the session have the tenure, before h is given back to a
+// closeFor lets nobody else of the session have the ownership, before h is given back to a
 // successor; it is false, and changes nothing, while another hold of the same turn goes on.
-func (t *tenure) closeFor(h *hold) bool {
+func (t *ownership) closeFor(h *hold) bool {
 	t.line.manager.mu.Lock()
 	defer t.line.manager.mu.Unlock()
 	switch h.turn.holds {
-	case 0: // it was given back before, and the tenure may be another turn's by now
+	case 0: // it was given back before, and the ownership may be another turn's by now
 	case 1:
 		t.close()
 	default:
@@ -167,10 +168,10 @@ func (t *tenure) closeFor(h *hold) bool {
 }
 
 // leaveAtOnce deletes the key in the goroutine of the holder who is the last one, once,
-// and tells whether that is confirmed. It spares the way through the line's goroutine
+// and tells whether that is confirmed. It spares the way through the local queue's goroutine
 // and back; which does the rest in any other case, and knows then that the key may be
 // gone by our own hand. handed is why the successor, if there is one, is not the next.
-func (t *tenure) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (confirmed bool, handed error) {
+func (t *ownership) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (confirmed bool, handed error) {
 	if ctx.Err() != nil || t.lease.Err() != nil {
 		t.leave()
 		if successor != nil {
@@ -189,12 +190,12 @@ func (t *tenure) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (c
 	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 {
 		t.line.rest(true)
 	}
-	t.leave() // wakes the line's goroutine
+	t.leave() // wakes the local queue's goroutine
 	return deleted, handed
 }
 
 // leaveTo deletes the key, and makes the successor the next one, if there is one.
-func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (deleted bool, handed, err error) {
+func (t *ownership) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (deleted bool, handed, err error) {
 	if successor == nil {
 		deleted, err = t.leaveOnce(ctx)
 		return deleted, nil, err
@@ -214,7 +215,7 @@ func (t *tenure) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (delet
 }
 
 // leaveOnce deletes the key by one request.
-func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
+func (t *ownership) leaveOnce(ctx context.Context) (deleted bool, err error) {
 	ctx, pooled := t.line.manager.writer.RequestContext(t.lease.Context(), ctx)
 	defer pooled.Release()
 	return t.queue.LeaveOnce(ctx, t.entry)
@@ -222,7 +223,7 @@ func (t *tenure) leaveOnce(ctx context.Context) (deleted bool, err error) {
 
 // keep leaves the key where it is, for somebody of this session to come, for as long
 // as retention and nobody else wants it. Called with manager.mu held.
-func (t *tenure) keep(retention time.Duration) {
+func (t *ownership) keep(retention time.Duration) {
 	running := t.running && retention >= t.retention // it looks at idle when it fires
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
@@ -235,8 +236,8 @@ func (t *tenure) keep(retention time.Duration) {
 	}
 }
 
-// expire ends a tenure whose key was kept for long enough.
-func (t *tenure) expire() {
+// expire ends an ownership whose key was kept for long enough.
+func (t *ownership) expire() {
 	m := t.line.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -253,7 +254,7 @@ func (t *tenure) expire() {
 // take gives w the kept key, without a request. False if there is none to give, or
 // if it is somebody else's by its value; then it is on its way out. Called with
 // manager.mu held.
-func (t *tenure) take(w *waiter) (*hold, bool) {
+func (t *ownership) take(w *waiter) (*hold, bool) {
 	if t == nil || t.turns > 0 || !t.open() {
 		return nil, false
 	}
@@ -267,7 +268,7 @@ func (t *tenure) take(w *waiter) (*hold, bool) {
 
 // yield is called when another session has lined up: a kept key is given up at once,
 // and one that is held is not kept afterwards.
-func (t *tenure) yield() {
+func (t *ownership) yield() {
 	m := t.line.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -275,31 +276,31 @@ func (t *tenure) yield() {
 	t.giveUpKept()
 }
 
-// giveUpKept ends the tenure if nobody holds; one that has ended may be in the middle of
+// giveUpKept ends the ownership if nobody holds; one that has ended may be in the middle of
 // leaveAtOnce. Called with manager.mu held.
-func (t *tenure) giveUpKept() {
+func (t *ownership) giveUpKept() {
 	if t != nil && t.turns == 0 && !t.ended {
 		t.end()
 	}
 }
 
-// end lets nobody else have it, and wakes the line's goroutine to delete the key.
+// end lets nobody else have it, and wakes the local queue's goroutine to delete the key.
 // Called with manager.mu held.
-func (t *tenure) end() {
+func (t *ownership) end() {
 	t.close()
 	t.leave()
 }
 
 // close lets nobody else have it. Called with manager.mu held.
-func (t *tenure) close() {
+func (t *ownership) close() {
 	t.ended = true
 	if t.timer != nil {
 		t.timer.Stop()
 	}
 }
 
-// lose ends the tenure, and whatever is held under it, for a cause.
-func (t *tenure) lose(cause error) {
+// lose ends the ownership, and whatever is held under it, for a cause.
+func (t *ownership) lose(cause error) {
 	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.manager.clock()), 1))
 	t.life.Cancel(cause)
 	if first {
@@ -308,9 +309,9 @@ func (t *tenure) lose(cause error) {
 	t.line.stir()
 }
 
-// remaining is the time until the tenure ends unless its lease is renewed before; after its
+// remaining is the time until the ownership ends unless its lease is renewed before; after its
 // end it is negative, and tells how long ago that was.
-func (t *tenure) remaining() time.Duration {
+func (t *ownership) remaining() time.Duration {
 	left := t.lease.Remaining()
 	if at := t.lostAt.Load(); at != 0 {
 		left = min(left, time.Duration(at)-t.line.manager.clock())
@@ -318,21 +319,21 @@ func (t *tenure) remaining() time.Duration {
 	return left
 }
 
-// leave has the line's goroutine, or that of the tenure, look after it.
-func (t *tenure) leave() {
+// leave has the local queue's goroutine, or that of the ownership, look after it.
+func (t *ownership) leave() {
 	t.stay.Cancel(errGiven)
 	t.line.stir()
 }
 
 var errGiven = errors.New("the tenure is to end")
 
-// stays blocks until a tenure is to end, or its key is gone; see queue.Stay.
-func (l *line) stays(t *tenure) error {
+// stays blocks until an ownership is to end, or its key is gone; see queue.Stay.
+func (l *localQueue) stays(t *ownership) error {
 	left := queue.Settle
 	l.manager.mu.Lock()
 	kept := t.kept.Done()
 	l.manager.mu.Unlock()
-	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the line
+	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the local queue
 		if left = l.quiet(t, kept); t.stay.Cause() != nil {
 			return t.stay.Cause()
 		}
@@ -340,10 +341,10 @@ func (l *line) stays(t *tenure) error {
 	return t.queue.Stay(t.stay.Context(), t.entry, left, kept, t.yield)
 }
 
-// quiet is how most tenures pass: they are over before their key needs to be watched, and
+// quiet is how most ownerships pass: they are over before their key needs to be watched, and
 // before anything else needs to be set up for them. It returns when this one is to end, or
 // is kept, or in what time from now on it is to be watched.
-func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
+func (l *localQueue) quiet(t *ownership, kept <-chan struct{}) (left time.Duration) {
 	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
 		return 0
 	}
@@ -363,9 +364,9 @@ func (l *line) quiet(t *tenure, kept <-chan struct{}) (left time.Duration) {
 	}
 }
 
-// watch watches over a tenure until it ends, and deletes the key; or until it leaves its
-// line.
-func (l *line) watch(t *tenure) {
+// watch watches over an ownership until it ends, and deletes the key; or until it leaves its
+// local queue.
+func (l *localQueue) watch(t *ownership) {
 	err := l.stays(t)
 	if t.detached() {
 		return

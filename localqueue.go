@@ -14,28 +14,28 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// line is the line of one session's goroutines on one name, in front of the one
+// localQueue is the localQueue of one session's goroutines on one name, in front of the one
 // key that the session has in etcd's queue (trap A1). It lives while anybody is in
 // it, or a key may be left of it.
 //
 // One goroutine does everything that concerns the key, one thing after the other:
-// enter, await, watch, leave (serve.go). Callers only join the line, and give up or get a
+// enter, await, watch, leave (serve.go). Callers only join the localQueue, and give up or get a
 // grant; so a caller who gives up never costs the next one the place (trap A3),
 // and what a caller does not wait for (an answer, a deletion) is still waited for. While there
 // is nothing to wait for there is no goroutine either, and a caller begins (fast.go).
 //
 // Who can hold beside others (a reader, permits) has a key of his own, in another slot. The
-// line waits for one of them after the other; those that are granted have left it, and their
-// tenures are watched over by goroutines of their own (beside.go).
+// localQueue waits for one of them after the other; those that are granted have left it, and their
+// ownerships are watched over by goroutines of their own (beside.go).
 //
 // A caller who needs a place in etcd for himself alone, as for several names at once, has a
-// line of his own, which nobody else joins.
-type line struct {
+// localQueue of his own, which nobody else joins.
+type localQueue struct {
 	manager *manager
-	id      string // in manager.lines: the name, or something that is no name for a line of one caller's own
+	id      string // in manager.lines: the name, or something that is no name for a local queue of one caller's own
 	name    string
 	names   []string    // the one, or all that are held at once
-	slots   []wire.Slot // of a line of one's own: those of the keys under the names
+	slots   []wire.Slot // of a local queue of one's own: those of the keys under the names
 	queue   place
 	single  *queue.Queue // the same, unless it is several
 
@@ -45,7 +45,7 @@ type line struct {
 	served  *waiter           // for whom the present entry is; nil while there is none
 	blocked bool              // it has to wait
 	waiting *queue.Entry      // the present entry, once it has to wait
-	tenure  *tenure           // nil while the session has not got the lock
+	tenure  *ownership        // nil while the session has not got the lock
 	joined  chan struct{}     // holds one; somebody joined, or it is to rest no longer
 	resting bool              // nobody is in it, and nothing is left of it in etcd
 	counted bool              // among the names in use; if it rests, until that matters
@@ -54,11 +54,11 @@ type line struct {
 	tick    sharedtimer.Timer // when it may have rested for long enough
 	ticks   bool              // that is set
 
-	stirred chan struct{}          // holds one; something has happened to a tenure that is quiet
-	young   atomic.Pointer[tenure] // that nobody looks after yet; nil for none
+	stirred chan struct{}             // holds one; something has happened to an ownership that is quiet
+	young   atomic.Pointer[ownership] // that nobody looks after yet; nil for none
 
 	record  record            // of the entry that waits
-	settled sharedtimer.Timer // when its tenure has lasted for a while
+	settled sharedtimer.Timer // when its ownership has lasted for a while
 
 	legacy legacy // what was found of the former process when the present entry was written
 }
@@ -105,7 +105,7 @@ type terms struct {
 	reentry   int           // how many holds a turn may have; below 1: no re-entry
 }
 
-// waiter is a caller in the line.
+// waiter is a caller in the local queue.
 type waiter struct {
 	claim
 	values  context.Context // of the caller; its values only
@@ -132,7 +132,7 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, err
 	return s.manager.acquire(ctx, name, c)
 }
 
-// acquire joins the line of a name and waits for the grant.
+// acquire joins the local queue of a name and waits for the grant.
 func (m *manager) acquire(ctx context.Context, name string, c claim) (*hold, error) {
 	w := &waiter{claim: c, values: ctx, carried: carriedBy(ctx)}
 	if h, err := w.nested(m, name); h != nil || err != nil {
@@ -151,7 +151,7 @@ func (m *manager) acquire(ctx context.Context, name string, c claim) (*hold, err
 }
 
 // await waits for the grant.
-func (l *line) await(ctx context.Context, w *waiter) (*hold, error) {
+func (l *localQueue) await(ctx context.Context, w *waiter) (*hold, error) {
 	l.manager.mu.Lock()
 	told := w.told.Done()
 	l.manager.mu.Unlock()
@@ -183,10 +183,10 @@ func (s *Session) usable(name string) error {
 	return s.Err()
 }
 
-// join puts w at the end of the line of a name, and makes the line if need be. It
-// returns the hold at once when the session has the key and nobody is in the line; and an
-// attempt that w has to make when nobody else sees to the line.
-func (m *manager) join(name string, w *waiter) (*line, *attempt, *hold, error) {
+// join puts w at the end of the local queue of a name, and makes the local queue if need be. It
+// returns the hold at once when the session has the key and nobody is in the local queue; and an
+// attempt that w has to make when nobody else sees to the local queue.
+func (m *manager) join(name string, w *waiter) (*localQueue, *attempt, *hold, error) {
 	m.look()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -225,7 +225,7 @@ func (m *manager) join(name string, w *waiter) (*line, *attempt, *hold, error) {
 
 // atOnce gives w a hold under a key that the session has, if it may. Called with m.mu
 // held.
-func (m *manager) atOnce(l *line, name string, w *waiter) (*hold, bool) {
+func (m *manager) atOnce(l *localQueue, name string, w *waiter) (*hold, bool) {
 	if l != nil && w.rule != nil {
 		l.tenure.giveUpKept() // it is kept for who wants it alone
 	}
@@ -239,9 +239,9 @@ func (m *manager) atOnce(l *line, name string, w *waiter) (*hold, bool) {
 	}
 }
 
-// addLine makes a line, which nobody has. Called with m.mu held.
-func (m *manager) addLine(id string, names ...string) *line {
-	l := &line{
+// addLine makes a local queue, which nobody has. Called with m.mu held.
+func (m *manager) addLine(id string, names ...string) *localQueue {
+	l := &localQueue{
 		manager: m,
 		id:      id,
 		name:    names[0],
@@ -266,19 +266,19 @@ func (m *manager) addLine(id string, names ...string) *line {
 	return l
 }
 
-// ownLine makes a line that nobody else joins. Called with m.mu held.
-func (m *manager) ownLine(names ...string) *line {
+// ownLine makes a local queue that nobody else joins. Called with m.mu held.
+func (m *manager) ownLine(names ...string) *localQueue {
 	m.serial++
 	l := m.addLine(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte
 	l.start()
 	return l
 }
 
-// own tells whether this is a line that nobody else joins.
-func (l *line) own() bool { return l.id != l.name }
+// own tells whether this is a local queue that nobody else joins.
+func (l *localQueue) own() bool { return l.id != l.name }
 
-// enlist puts w at the end of the line. Called with manager.mu held.
-func (l *line) enlist(w *waiter) {
+// enlist puts w at the end of the local queue. Called with manager.mu held.
+func (l *localQueue) enlist(w *waiter) {
 	l.rest(false)
 	if ls := l.manager.lease.Load(); ls != nil && ls.Context().Err() == nil {
 		w.under = ls
@@ -286,16 +286,16 @@ func (l *line) enlist(w *waiter) {
 	w.place = l.waiters.PushBack(w)
 }
 
-// wake wakes the line's goroutine if it rests.
-func (l *line) wake() {
+// wake wakes the local queue's goroutine if it rests.
+func (l *localQueue) wake() {
 	select {
 	case l.joined <- struct{}{}:
 	default:
 	}
 }
 
-// stir has the line's goroutine look after its tenure, if that is quiet.
-func (l *line) stir() {
+// stir has the local queue's goroutine look after its ownership, if that is quiet.
+func (l *localQueue) stir() {
 	if l.attend() {
 		return
 	}
@@ -305,25 +305,25 @@ func (l *line) stir() {
 	}
 }
 
-// Fire stirs it when the tenure has lasted for a while.
-func (l *line) Fire() { l.stir() }
+// Fire stirs it when the ownership has lasted for a while.
+func (l *localQueue) Fire() { l.stir() }
 
 // taken tells whether a goroutine of this session holds or waits. It does not when
-// the line is only clearing away what an earlier one left. Called with manager.mu
+// the local queue is only clearing away what an earlier one left. Called with manager.mu
 // held.
-func (l *line) taken() bool {
+func (l *localQueue) taken() bool {
 	return l.waiters.Len() > 0 || l.held()
 }
 
 // held tells whether a goroutine of this session holds alone. Called with manager.mu held.
-func (l *line) held() bool {
+func (l *localQueue) held() bool {
 	return l.tenure != nil && l.tenure.turns > 0 && l.tenure.life.Cause() == nil
 }
 
 // refuses tells whether somebody is ahead of w who does not want to wait. Those who can hold
-// beside each other are, in a line, ahead of each other only when they have to wait. Called
+// beside each other are, in a local queue, ahead of each other only when they have to wait. Called
 // with manager.mu held.
-func (l *line) refuses(w *waiter) bool {
+func (l *localQueue) refuses(w *waiter) bool {
 	if w.rule == nil || l.held() {
 		return l.taken()
 	}
@@ -337,22 +337,22 @@ func (l *line) refuses(w *waiter) bool {
 
 // refusesHere is the error of a waiter that is refused for others of its session. Called with
 // manager.mu held.
-func (l *line) refusesHere() *LockedError {
+func (l *localQueue) refusesHere() *LockedError {
 	if l.held() {
 		return l.inTheWay()
 	}
 	return lockedHere(nil)
 }
 
-// waitsWith notes by which entry the line waits in etcd.
-func (l *line) waitsWith(e *queue.Entry) {
+// waitsWith notes by which entry the local queue waits in etcd.
+func (l *localQueue) waitsWith(e *queue.Entry) {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	l.waiting = e
 }
 
 // block notes that the present entry has to wait, and refuses those who do not want to.
-func (l *line) block(e *queue.Entry) {
+func (l *localQueue) block(e *queue.Entry) {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	l.blocked, l.waiting = true, e
@@ -365,9 +365,9 @@ func (l *line) block(e *queue.Entry) {
 	}
 }
 
-// giveUp takes w out of the line, and tells who was ahead of it, nil if that is not known; false if
-// it has an outcome already.
-func (l *line) giveUp(w *waiter) (bool, *LockedError) {
+// giveUp takes w out of the local queue, and tells who was ahead of it, nil if that is not known;
+// false if it has an outcome already.
+func (l *localQueue) giveUp(w *waiter) (bool, *LockedError) {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	if w.place == nil {
@@ -387,7 +387,7 @@ func (l *line) giveUp(w *waiter) (bool, *LockedError) {
 }
 
 // tell gives w its outcome, if it has not given up. Called with manager.mu held.
-func (l *line) tell(w *waiter, o outcome) {
+func (l *localQueue) tell(w *waiter, o outcome) {
 	if w.place != nil {
 		l.waiters.Remove(w.place)
 		w.place = nil
@@ -398,7 +398,7 @@ func (l *line) tell(w *waiter, o outcome) {
 
 // front is the waiter whose turn it is; nil if there is none. Called with manager.mu
 // held.
-func (l *line) front() *waiter {
+func (l *localQueue) front() *waiter {
 	if e := l.waiters.Front(); e != nil {
 		return e.Value.(*waiter)
 	}
@@ -407,14 +407,14 @@ func (l *line) front() *waiter {
 
 // failAll gives one outcome to all who came under a lease; to all there are for nil.
 // Who came after a loss had no place that could be lost.
-func (l *line) failAll(under *lease.Lease, err error) {
+func (l *localQueue) failAll(under *lease.Lease, err error) {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	l.failWaiters(under, err)
 }
 
 // failWaiters is failAll with manager.mu held.
-func (l *line) failWaiters(under *lease.Lease, err error) {
+func (l *localQueue) failWaiters(under *lease.Lease, err error) {
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {
 		next = e.Next()
