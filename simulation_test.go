@@ -94,9 +94,14 @@ func TestSimulationTellsOfABrokenRule(t *testing.T) {
 // A seed is a schedule, each time the same to the last line: what it finds can be found
 // again. Not for every seed, as chance picks where a select of the library finds several
 // channels ready after it was busy. One or two seeds of 20 are like that; without what
-// Config.Reproducible does, 11 are.
+// Config.Reproducible does, 11 are. With the race detector the scheduler of Go picks the next
+// goroutine by chance too, and three to six are.
 func TestSimulationIsReproducible(t *testing.T) {
-	const all, most = 20, 5
+	const all = 20
+	most := 5
+	if raceEnabled {
+		most = 10
+	}
 	transcripts := make(map[string]bool)
 	var others []uint64
 	for seed := range uint64(all) {
