@@ -134,7 +134,7 @@ func (m *manager) ask(ctx context.Context, name, reason string) error {
 // ended is why a call has ended: by its own context, or by the end of the session or its lease.
 func ended(ctx, under context.Context) error {
 	if ctx.Err() != nil {
-		return contextError(ctx)
+		return lockerr.OfContext(ctx)
 	}
 	return context.Cause(under)
 }
@@ -155,7 +155,7 @@ func (m *manager) post(ctx context.Context, cancel context.CancelCauseFunc, ls *
 	m.serial++
 	id := m.serial
 	m.asks[id] = cancel
-	key := askPrefix(name) + hex(ls.ID()) + "." + strconv.Itoa(id)
+	key := askPrefix(name) + wire.Hex(ls.ID()) + "." + strconv.Itoa(id)
 	posted := make(chan error, 1)
 	m.tasks.Go(func() {
 		unsure, err := queue.Put(ls.Context(), m.kv, key, string(value), ls.ID())

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/wire"
 	"github.com/stretchr/testify/require"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,7 +22,7 @@ func TestCandidatesTellPriorityTakeoverAndTheLeader(t *testing.T) {
 
 		term := w.stands(e, "first").get()
 		lease := w.GrantLease(time.Minute)
-		w.PutKey("e/"+hex(lease), "by etcdctl", lease)
+		w.PutKey("e/"+wire.Hex(lease), "by etcdctl", lease)
 		b := w.stands(w.takingOver("b", 5, time.Hour), "second")
 		c := w.stands(NewElection(w.session("c"), "e", WithPriority(-3)), "third")
 		mutex := start(w, NewMutex(w.session("d", WithOwner("a job")), "e").Lock)
@@ -67,7 +68,7 @@ func TestCandidatesTellPriorityTakeoverAndTheLeader(t *testing.T) {
 		require.Equal(w, []string{all[0].Key, all[2].Key, all[1].Key, all[4].Key, all[3].Key}, ages, "by age")
 		require.Equal(w, all[0].QueueEntry, entries[0])
 
-		w.DeleteKey("e/" + hex(lease))
+		w.DeleteKey("e/" + wire.Hex(lease))
 		require.NoError(w, term.Resign(w.ctx))
 		require.NoError(w, b.get().Resign(w.ctx))
 		held := mutex.get()

@@ -199,7 +199,7 @@ func TestTheRevocationOfADeadLeadersLeaseIsLogged(t *testing.T) {
 		require.Len(w, logs.All(), 1, "once, by the one that did it")
 		told := logs.All()[0]
 		require.Equal(w, "the leader's process is dead: its lease was revoked", told.Message)
-		for field, want := range map[string]any{"name": "e", "leader": "A", "lease": hex(id), "address": "10.0.0.1:7400"} {
+		for field, want := range map[string]any{"name": "e", "leader": "A", "lease": wire.Hex(id), "address": "10.0.0.1:7400"} {
 			require.Equal(w, want, told.ContextMap()[field], field)
 		}
 	})

@@ -13,6 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/leasefile"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // A dedicated session has a lease for one Run alone, so that the term of that Run can be left to
@@ -31,7 +33,7 @@ func (s *Session) newDedicated(ctx context.Context, name string) (*Session, erro
 	})})
 	if err != nil {
 		if ctx.Err() != nil {
-			err = contextError(ctx)
+			err = lockerr.OfContext(ctx)
 		}
 		return nil, err
 	}
@@ -78,7 +80,7 @@ func (s *Session) revokeFormer(ctx context.Context, name string) (revoked bool) 
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("the lease that the former process had for an election is left to expire",
-			zap.String("name", name), zap.String("lease", hex(id)), zap.Error(err))
+			zap.String("name", name), zap.String("lease", wire.Hex(id)), zap.Error(err))
 	}
 	return err == nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -98,7 +99,7 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	case t.Err() != nil:
 		return t.Err()
 	case ctx.Err() != nil:
-		return contextError(ctx)
+		return lockerr.OfContext(ctx)
 	default:
 		return err
 	}

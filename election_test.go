@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // campaign campaigns, and must lead within a minute.
@@ -245,7 +246,7 @@ func TestACampaignGivenUpWithoutAnAnswerLeavesNoKey(t *testing.T) {
 
 // trap B1: whoever lost his key while he waited does not lead, however late he hears of it.
 func TestACandidateWhoseKeyIsGoneDoesNotWinTheCampaign(t *testing.T) {
-	remove := func(w *world, s *Session) { w.DeleteKey("e/" + hex(s.Lease())) }
+	remove := func(w *world, s *Session) { w.DeleteKey("e/" + wire.Hex(s.Lease())) }
 	for name, c := range map[string]struct {
 		waited time.Duration // before and after 250 ms, from when on his own key is watched
 		evict  func(w *world, s *Session)
@@ -292,8 +293,8 @@ func TestATermWhoseKeyIsGoneUntoldEndsWithTheNextLook(t *testing.T) {
 			leader := w.campaign(NewElection(w.session("a"), "e"), "A")
 			wait := w.candidate(NewElection(b, "e"), "B")
 			w.pass(time.Second)
-			w.MissDelete("e/" + hex(b.Lease()))
-			w.DeleteKey("e/" + hex(b.Lease()))
+			w.MissDelete("e/" + wire.Hex(b.Lease()))
+			w.DeleteKey("e/" + wire.Hex(b.Lease()))
 			if !resigns {
 				_, err := wait.result()
 				require.ErrorIs(w, err, ErrEvicted, "a wait looks every ten seconds")
@@ -370,7 +371,7 @@ func TestACampaignHasItsOwnNamesKeysAndNoOthers(t *testing.T) {
 		}
 		s := w.session("a")
 		term := w.campaign(NewElection(s, "e"), "A")
-		require.Equal(w, "e/"+hex(s.Lease()), term.Key())
+		require.Equal(w, "e/"+wire.Hex(s.Lease()), term.Key())
 		require.NoError(w, term.Resign(w.ctx))
 
 		w.PutKey("e/by hand", "stray", clientv3.NoLease)

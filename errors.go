@@ -1,7 +1,6 @@
 package etcdlock
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -177,14 +176,4 @@ func opError(op, name string, err error) error {
 			op, wire.Quote(name), err, wire.Quote(wire.Prefix(name)), wire.Quote(wire.Side(name, "")))
 	}
 	return fmt.Errorf("etcdlock: %s %s: %w", op, wire.Quote(name), err)
-}
-
-// contextError is the error of a context that ended: its cause, and always
-// matching context.Canceled or context.DeadlineExceeded as well.
-func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

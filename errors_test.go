@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/wire"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -162,7 +163,7 @@ func TestForeignNamesHaveToBeAskedForAndNest(t *testing.T) {
 		for _, name := range []string{"m/", "/m/", "m//n", "/"} {
 			require.ErrorIs(w, second(NewMutex(strict, name).TryLock(w.ctx)), ErrInvalidName, name)
 			l := w.lock(NewMutex(a, name))
-			require.Equal(w, name+"/"+hex(a.Lease()), l.Key(), "as etcd's own package has it")
+			require.Equal(w, name+"/"+wire.Hex(a.Lease()), l.Key(), "as etcd's own package has it")
 			require.ErrorIs(w, second(NewMutex(b, name).TryLock(w.ctx)), ErrLocked, name)
 			require.NoError(w, l.Unlock(w.ctx), name)
 		}

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
@@ -250,7 +251,7 @@ func (h *hold) releaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 	case <-settled:
 		return handed, t.leftErr
 	case <-ctx.Done():
-		return handed, notConfirmed(contextError(ctx))
+		return handed, notConfirmed(lockerr.OfContext(ctx))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -159,6 +158,3 @@ var hostname = sync.OnceValue(func() string {
 func baseName(path string) string {
 	return strings.TrimSuffix(filepath.Base(path), ".exe")
 }
-
-// hex writes a lease the way etcdctl does.
-func hex(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }

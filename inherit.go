@@ -36,7 +36,7 @@ func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 		names = append(names, k.Name)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), opError("list what was adopted with", "lease "+hex(s.heir), err)
+	return slices.Compact(names), opError("list what was adopted with", "lease "+wire.Hex(s.heir), err)
 }
 
 // ReleaseAdopted deletes the keys of the names that [Session.Adopted] lists, or of the given names
@@ -53,7 +53,7 @@ func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
 	if err == nil && len(names) == 0 {
 		err = s.manager.giveUpRequests(ctx)
 	}
-	return opError("release what was adopted with", "lease "+hex(s.heir), err)
+	return opError("release what was adopted with", "lease "+wire.Hex(s.heir), err)
 }
 
 // inherited are the keys of the former process that nobody in this one uses.
@@ -111,7 +111,7 @@ func (m *manager) giveUpRequests(ctx context.Context) error {
 // to it that none will.
 func (m *manager) othersRequest(key string) bool {
 	_, by, ok := strings.Cut(key, askPrefix(""))
-	number, ours := strings.CutPrefix(by, hex(m.heir)+".")
+	number, ours := strings.CutPrefix(by, wire.Hex(m.heir)+".")
 	n, err := strconv.Atoi(number)
 	if !ok || !ours || err != nil {
 		return false
@@ -302,7 +302,7 @@ func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	if err := m.giveUpKeys(ls.Context(), keys); err != nil {
 		if ls.Err() == nil {
 			m.log.Error("cannot give up what the former process had, and wait for it",
-				zap.String("name", l.name), zap.String("lease", hex(ls.ID())), zap.Error(err))
+				zap.String("name", l.name), zap.String("lease", wire.Hex(ls.ID())), zap.Error(err))
 		}
 		return cleared
 	}

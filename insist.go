@@ -11,6 +11,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // insist sends a request until etcd gives an answer that counts. Each try has a bound of its own,
@@ -35,7 +36,7 @@ func (s *Session) insist(ctx context.Context, try func(context.Context) error) e
 	case ctx.Err() == nil:
 		return err
 	default:
-		return fmt.Errorf("%w; the last try: %w", contextError(ctx), unanswered(last))
+		return fmt.Errorf("%w; the last try: %w", lockerr.OfContext(ctx), unanswered(last))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // tryTimeout bounds one try to grant or revoke a lease.
@@ -51,7 +52,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	s.mu.Unlock()
 	holds, lost := s.manager.leaseLost(number)
 	s.log.Warn("lease lost, and with it everything held under it; granting another",
-		zap.String("lease", hex(l.ID())), zap.Error(cause), zap.Int("holds", holds), zap.Strings("lost", lost))
+		zap.String("lease", wire.Hex(l.ID())), zap.Error(cause), zap.Int("holds", holds), zap.Strings("lost", lost))
 	if pending {
 		s.tasks.Go(func() { s.revokeLater(l) })
 	}
@@ -106,7 +107,7 @@ func (s *Session) nextLease(last *lease.Lease, failed int) *lease.Lease {
 		s.liveness.SetLease(l)
 		s.record(l.ID())
 		s.log.Info("new lease granted; what was held under the lost one stays lost",
-			zap.String("lease", hex(l.ID())), zap.String("lost", hex(last.ID())))
+			zap.String("lease", wire.Hex(l.ID())), zap.String("lost", wire.Hex(last.ID())))
 		return l
 	}
 }

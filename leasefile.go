@@ -15,6 +15,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // WithLeaseFile lets a process that starts again within its TTL, also after a crash, continue with
@@ -44,7 +46,7 @@ func lockLeaseFile(ctx context.Context, path string, log *zap.Logger) (*leasefil
 	})
 	switch {
 	case errors.Is(err, leasefile.ErrInUse):
-		return nil, fmt.Errorf("%w: %s: %w", ErrLeaseFileInUse, path, contextError(ctx))
+		return nil, fmt.Errorf("%w: %s: %w", ErrLeaseFileInUse, path, lockerr.OfContext(ctx))
 	case errors.Is(err, errors.ErrUnsupported):
 		return nil, fmt.Errorf("%w: %w", ErrInvalidOption, err)
 	}
@@ -83,7 +85,7 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 		case err == nil && l == nil:
 			return nil, nil
 		case err == nil:
-			s.log.Info("goes on with the lease of the process before", zap.String("lease", hex(id)))
+			s.log.Info("goes on with the lease of the process before", zap.String("lease", wire.Hex(id)))
 			return l, nil
 		case errors.Is(err, ErrLeaseNotFound):
 			return nil, nil
@@ -93,7 +95,7 @@ func (s *Session) leaseFromFile(ctx context.Context) (*lease.Lease, error) {
 		select {
 		case <-time.After(backoff.Delay(n, 50*time.Millisecond, time.Second, int64(os.Getpid()))):
 		case <-ctx.Done():
-			return nil, contextError(ctx)
+			return nil, lockerr.OfContext(ctx)
 		case <-s.client.Ctx().Done():
 			return nil, ErrClientClosed
 		}
@@ -140,7 +142,7 @@ func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *
 	if !*told {
 		*told = true
 		s.log.Warn("the former process had another TTL or lock-delay: what it held is given up", zap.String("file", s.cfg.leaseFile),
-			zap.String("lease", hex(id)), zap.Duration("former TTL with lock-delay", l.Granted()), zap.Duration("TTL with lock-delay", asked))
+			zap.String("lease", wire.Hex(id)), zap.Duration("former TTL with lock-delay", l.Granted()), zap.Duration("TTL with lock-delay", asked))
 	}
 	try, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -149,7 +151,7 @@ func (s *Session) takeOverOrEnd(ctx context.Context, id clientv3.LeaseID, told *
 		return nil, nil
 	case answer.Final(err):
 		s.log.Error("etcd refuses to revoke the lease of the former process: what it held stays until that expires",
-			zap.String("lease", hex(id)), zap.Error(err))
+			zap.String("lease", wire.Hex(id)), zap.Error(err))
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("revoke lease %x of the former process, which had another TTL: %w", int64(id), err)

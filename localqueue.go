@@ -9,6 +9,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -124,7 +125,7 @@ type outcome struct {
 // acquire waits for a grant of a name.
 func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, error) {
 	if ctx.Err() != nil {
-		return nil, contextError(ctx)
+		return nil, lockerr.OfContext(ctx)
 	}
 	if err := s.usable(name); err != nil {
 		return nil, err

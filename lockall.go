@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -111,7 +112,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 func (m *MultiMutex) acquire(ctx context.Context, try bool) (*hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
-		return nil, contextError(ctx)
+		return nil, lockerr.OfContext(ctx)
 	}
 	if err := checkTogether(s, names); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // trap A3, A4
@@ -228,7 +229,7 @@ func TestLockAllDoesNotBuildOnKeysThatWereNotWrittenTogether(t *testing.T) {
 	simulate(t, func(w *world) {
 		id := w.GrantLease(ttl)
 		// As a process that crashed while it waited leaves them: of two MultiMutex, or a part.
-		key := func(name string, lease clientv3.LeaseID) string { return name + "/" + hex(lease) + ".1" }
+		key := func(name string, lease clientv3.LeaseID) string { return name + "/" + wire.Hex(lease) + ".1" }
 		w.PutKey(key("x", id), "", id)
 		other := w.lockAllLater(w.session("b"), "y", "x")
 		w.pass(time.Second)

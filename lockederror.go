@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/etcdlock/etcdlock/internal/admission"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -71,7 +72,7 @@ func lockedBy(o queue.Obstacle) *LockedError {
 // waitError is the error of a wait whose context ended. After a deadline it names what was in the
 // way; locked is nil if that is not known.
 func waitError(ctx context.Context, locked *LockedError) error {
-	ended := contextError(ctx)
+	ended := lockerr.OfContext(ctx)
 	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ended, locked)
 	}

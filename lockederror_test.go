@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // locked asserts that a call failed as the name was locked, and returns what it says of that.
@@ -59,7 +60,7 @@ func TestATryLockThatIsRefusedNamesTheHolderWithoutAFurtherRequest(t *testing.T)
 		// Of many it is not known without reading all of them.
 		for range 20 {
 			id := w.GrantLease(time.Minute)
-			w.PutKey("m/"+hex(id), "", id)
+			w.PutKey("m/"+wire.Hex(id), "", id)
 		}
 		_, err = NewMutex(c, "m").TryLock(w.ctx)
 		require.False(w, w.locked(err).Known)
@@ -242,9 +243,9 @@ func TestTheQueueSaysWhoHoldsAndHow(t *testing.T) {
 		term, err := NewElection(a, "e").Campaign(w.ctx, `{"owner":"json"}`)
 		require.NoError(w, err)
 		id := w.GrantLease(time.Minute)
-		w.PutKey("e/"+hex(id), "", id) // of etcd's own lock
+		w.PutKey("e/"+wire.Hex(id), "", id) // of etcd's own lock
 		require.Equal(w, []seen{{ModeCandidate, true}, {ModeForeign, false}}, look(NewMutex(a, "e").Queue(w.ctx)))
-		w.DeleteKey("e/" + hex(id))
+		w.DeleteKey("e/" + wire.Hex(id))
 		require.NoError(w, term.Resign(w.ctx))
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
@@ -178,7 +179,7 @@ func (m *manager) drain(ctx context.Context) error {
 		case <-m.ctx.Done():
 			return m.err()
 		case <-ctx.Done():
-			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, contextError(ctx))
+			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, lockerr.OfContext(ctx))
 		}
 	}
 }

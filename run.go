@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -56,7 +57,7 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	loop.Ended = func() error {
 		switch {
 		case ctx.Err() != nil:
-			return opError("run", e.name, contextError(ctx))
+			return opError("run", e.name, lockerr.OfContext(ctx))
 		case session.Err() != nil:
 			return opError("run", e.name, session.Err())
 		}

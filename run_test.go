@@ -13,6 +13,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 var errWork = errors.New("the work failed")
@@ -117,7 +118,7 @@ func TestRunCampaignsAgainWhenItLosesItsPlaceInLine(t *testing.T) {
 		leader := w.campaign(NewElection(w.session("a"), "e"), "A")
 		run := w.run(NewElection(b, "e"), nil)
 		w.pass(time.Second)
-		w.DeleteKey("e/" + hex(b.Lease()))
+		w.DeleteKey("e/" + wire.Hex(b.Lease()))
 		w.pass(time.Second)
 		require.Equal(w, []string{"A", "of b"}, w.values("e"))
 		w.RevokeLease(b.Lease())

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -214,7 +215,7 @@ func (m *Semaphore) Limit(ctx context.Context) (int, error) {
 
 func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	if ctx.Err() != nil {
-		return 0, contextError(ctx)
+		return 0, lockerr.OfContext(ctx)
 	}
 	if err := m.session.usable(m.name); err != nil {
 		return 0, err
@@ -255,7 +256,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 		return fmt.Errorf("%w: a limit of %d", ErrInvalidPermits, limit)
 	}
 	if ctx.Err() != nil {
-		return contextError(ctx)
+		return lockerr.OfContext(ctx)
 	}
 	if err := m.session.usable(m.name); err != nil {
 		return err

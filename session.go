@@ -17,6 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/leasefile"
 	"github.com/etcdlock/etcdlock/internal/liveness"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/observe"
 	"github.com/etcdlock/etcdlock/internal/perclient"
@@ -89,7 +90,7 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOpt
 	s, err := newSession(ctx, client, opts)
 	if err != nil && ctx.Err() != nil && !answer.Final(err) && !errors.Is(err, ErrLeaseFileInUse) {
 		if !errors.Is(err, ctx.Err()) {
-			err = fmt.Errorf("%w; the last try: %w", contextError(ctx), unanswered(err))
+			err = fmt.Errorf("%w; the last try: %w", lockerr.OfContext(ctx), unanswered(err))
 		}
 		err = fmt.Errorf("etcd at %v has not answered: %w", client.Endpoints(), err)
 	}

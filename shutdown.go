@@ -100,16 +100,11 @@ type ending struct {
 var (
 	endClosed          = &ending{cause: ErrSessionClosed}
 	endClosedWithin    = &ending{cause: ErrSessionClosed, within: true}
-	endWithClient      = &ending{cause: causeOf(ErrClientClosed), expires: ErrClientClosed}
-	endDedicatedClient = &ending{cause: causeOf(ErrClientClosed), expires: ErrClientClosed, keeps: true}
+	endWithClient      = &ending{cause: lockerr.SessionEnded(ErrClientClosed), expires: ErrClientClosed}
+	endDedicatedClient = &ending{cause: lockerr.SessionEnded(ErrClientClosed), expires: ErrClientClosed, keeps: true}
 
-	errOrphaned = causeOf(ErrOrphaned)
+	errOrphaned = lockerr.SessionEnded(ErrOrphaned)
 )
-
-// causeOf is the cause of an end by which everything under the session is lost.
-func causeOf(reason error) error {
-	return fmt.Errorf("%w: %w", ErrSessionClosed, lockerr.Lost(reason))
-}
 
 // endOrphaned leaves a lease to a successor.
 func endOrphaned(id clientv3.LeaseID) *ending {
@@ -185,7 +180,7 @@ func (s *Session) awaitEnd(ctx context.Context, how *ending) error {
 		select {
 		case <-s.closed:
 		default:
-			return fmt.Errorf("another Close is under way: %w", contextError(ctx))
+			return fmt.Errorf("another Close is under way: %w", lockerr.OfContext(ctx))
 		}
 	}
 	if !how.keeps {
@@ -208,7 +203,7 @@ func lastTry(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return ctx, func() {}
 	}
-	return context.WithTimeoutCause(context.WithoutCancel(ctx), lastTryBound, contextError(ctx))
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), lastTryBound, lockerr.OfContext(ctx))
 }
 
 // revokeAll revokes the present lease and those that are still to be revoked, but for the one that

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
@@ -119,7 +120,7 @@ func (s *Session) enter(to State) (changed bool) {
 func (s *Session) fail(bug error) {
 	s.failed.Do(func() {
 		s.log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
-		how := &ending{cause: causeOf(bug), expires: bug, keeps: true}
+		how := &ending{cause: lockerr.SessionEnded(bug), expires: bug, keeps: true}
 		s.cancel(how.cause)
 		go func() { _ = s.shutdown(context.Background(), how) }() // it ends with the tasks of the session
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -37,7 +38,7 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	case err == nil:
 		return newCandidate(kv, false, false), nil
 	case ctx.Err() != nil:
-		return Candidate{}, contextError(ctx)
+		return Candidate{}, lockerr.OfContext(ctx)
 	case t.Err() != nil:
 		return Candidate{}, t.Err()
 	default:

@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -41,7 +42,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	stop()
 	switch {
 	case ctx.Err() != nil:
-		return contextError(ctx)
+		return lockerr.OfContext(ctx)
 	case t.Err() != nil:
 		return t.Err()
 	case err != nil:
@@ -63,7 +64,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	case errors.Is(handed, queue.ErrNoTarget):
 		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
 	case ctx.Err() != nil:
-		return fmt.Errorf("the term has ended, and it is not known whether the candidate is next: %w", contextError(ctx))
+		return fmt.Errorf("the term has ended, and it is not known whether the candidate is next: %w", lockerr.OfContext(ctx))
 	default:
 		return fmt.Errorf("the term has ended, and who is next in line leads: %w", handed)
 	}

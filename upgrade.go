@@ -144,7 +144,7 @@ type upgrade struct {
 
 func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 	if ctx.Err() != nil {
-		return nil, contextError(ctx)
+		return nil, lockerr.OfContext(ctx)
 	}
 	if err := h.Err(); err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 		case <-h.Done():
 			return nil, h.Err()
 		case <-ctx.Done():
-			return nil, contextError(ctx)
+			return nil, lockerr.OfContext(ctx)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -227,12 +226,7 @@ func (d *Detector) warnDead(election string, l Leader, record wire.Liveness, err
 
 func deadLeader(election string, l Leader, record wire.Liveness) []zap.Field {
 	return []zap.Field{
-		zap.String("name", election), zap.String("leader", l.Value), hexLease(l.Lease),
+		zap.String("name", election), zap.String("leader", l.Value), zap.String("lease", wire.Hex(l.Lease)),
 		zap.String("address", record.Address), zap.String("host", record.Host), zap.Int("pid", record.PID),
 	}
-}
-
-// hexLease is a lease as etcdctl writes it.
-func hexLease(id clientv3.LeaseID) zap.Field {
-	return zap.String("lease", strconv.FormatInt(int64(id), 16))
 }

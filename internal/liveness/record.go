@@ -284,7 +284,7 @@ func (r *Record) logIfMarked(id clientv3.LeaseID, written int64) {
 		if record.Dead {
 			r.Log.Warn("a candidate took this process for dead, and had its lease revoked: "+
 				"connections to the address of crash detection are refused on the way from there",
-				hexLease(id), zap.String("address", record.Address), zap.String("by", record.By))
+				zap.String("lease", wire.Hex(id)), zap.String("address", record.Address), zap.String("by", record.By))
 		}
 		return !record.Dead
 	})

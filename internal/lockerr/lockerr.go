@@ -2,7 +2,11 @@
 // package exports and documents under the same names.
 package lockerr
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+)
 
 // Of calls that would have to wait, or that were refused.
 var (
@@ -69,3 +73,17 @@ type lostError struct{ reason error }
 
 func (e *lostError) Error() string   { return "lost: " + e.reason.Error() }
 func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
+
+// SessionEnded returns the error of the end of a session by which everything under the session is
+// lost: it matches ErrSessionClosed, ErrLost and the reason.
+func SessionEnded(reason error) error { return fmt.Errorf("%w: %w", ErrSessionClosed, Lost(reason)) }
+
+// OfContext returns the cause of the end of a context. The error always matches context.Canceled or
+// context.DeadlineExceeded as well.
+func OfContext(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -30,10 +30,13 @@ const (
 	takeoverSuffix = "t" // behind the priority of a candidate that takes over from lower ones
 )
 
+// Hex writes a lease as etcdctl and etcd's own package do: lower case, unpadded.
+func Hex(lease clientv3.LeaseID) string { return strconv.FormatInt(int64(lease), 16) }
+
 // Key is the key of a session in a queue: lower case, unpadded, as etcd's own
 // package writes it.
 func Key(name string, lease clientv3.LeaseID) string {
-	return name + "/" + strconv.FormatInt(int64(lease), 16)
+	return name + "/" + Hex(lease)
 }
 
 // SlotKey is a key of a session in a queue. That of the zero slot is the one of Key, which

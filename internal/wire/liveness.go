@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/json"
-	"strconv"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -13,7 +12,7 @@ const LivenessPrefix = "etcdlock.alive."
 
 // LivenessKey is the key under a lease that says where its process listens.
 func LivenessKey(lease clientv3.LeaseID) string {
-	return LivenessPrefix + strconv.FormatInt(int64(lease), 16)
+	return LivenessPrefix + Hex(lease)
 }
 
 // Liveness is the value of a liveness key.
