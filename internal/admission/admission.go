@@ -36,7 +36,7 @@ type Entry struct {
 	Bound   int64 // of an upgrading entry; 0 until it is known
 	Permits int   // of a counted entry
 	Limit   int   // of a counted entry, as its session knows it
-	Ordered bool  // the limit was changed by order, and stands above the limits of other entries
+	Ordered bool  // the limit was set by SetLimit, and overrides the limits of other entries
 
 	Nested bool // the key belongs to a name inside the name of the queue
 
@@ -104,7 +104,7 @@ func Lineup(all []Entry) [][]int {
 	return blockers
 }
 
-// blockedBy tells whether another entry blocks e. fits is what [Entry.fits] says.
+// blockedBy reports whether another entry blocks e. fits is the result of [Entry.fits].
 func (e *Entry) blockedBy(o *Entry, fits bool) bool {
 	older := o.Created < e.Created
 	switch {
@@ -121,7 +121,7 @@ func (e *Entry) blockedBy(o *Entry, fits bool) bool {
 	}
 }
 
-// admitsReader tells whether a reader is admitted beside an older entry.
+// admitsReader reports whether a reader is admitted beside an older entry.
 func (e *Entry) admitsReader(reader *Entry) bool {
 	switch e.Mode {
 	case wire.Shared:
@@ -133,9 +133,9 @@ func (e *Entry) admitsReader(reader *Entry) bool {
 	}
 }
 
-// fits tells whether the permits of a counted entry and those of all older entries, of waiters too,
-// are within the limit; false for entries of other modes. The limit is the smallest one that was
-// changed by order, or else the one that all entries agree on.
+// fits reports whether the sum of the permits of a counted entry and of all older entries, waiters
+// included, is within the limit. It returns false for entries of other modes. The limit is the
+// smallest one that SetLimit has set, or otherwise the one that all entries agree on.
 func (e *Entry) fits(all []Entry) (bool, error) {
 	if e.Mode != wire.Counted {
 		return false, nil
@@ -162,19 +162,19 @@ func (e *Entry) fits(all []Entry) (bool, error) {
 	return countedOnly && wanted <= int64(limit), disagrees
 }
 
-// What follows from the rules for a waiter that has to choose what it reads and watches.
+// The functions below tell a waiter what it has to read and watch.
 
-// BlockedByYounger tells whether younger entries can block an entry of a mode.
+// BlockedByYounger reports whether younger entries can block an entry of a mode.
 func BlockedByYounger(mode wire.Mode) bool { return mode == wire.Upgrading }
 
-// BlockedByEachOlder tells whether an entry of a mode that is blocked is blocked by every older entry,
-// so that the oldest entry of all, which holds, is one of its blockers.
+// BlockedByEachOlder reports whether a blocked entry of a mode is blocked by every older entry. The
+// oldest entry, which holds, is then one of its blockers.
 func BlockedByEachOlder(mode wire.Mode) bool { return mode == wire.Exclusive || mode == wire.Counted }
 
-// AnyMayAdmit tells whether an entry of a mode may be admitted because an entry other than its
-// youngest blocker leaves.
+// AnyMayAdmit reports whether an entry of a mode may be admitted when an entry other than its youngest
+// blocker leaves.
 func AnyMayAdmit(mode wire.Mode) bool { return mode == wire.Counted }
 
-// ByAgeAlone tells whether only the ages of other entries decide about an entry of a mode, and not
+// ByAgeAlone reports whether only the ages of other entries decide about an entry of a mode, and not
 // their values.
 func ByAgeAlone(mode wire.Mode) bool { return mode == wire.Exclusive }

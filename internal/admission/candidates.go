@@ -13,7 +13,7 @@ import (
 // The candidates that a leader has named in a Transfer come first. Each of them has a successor key,
 // and the oldest successor key counts. The other candidates follow by priority, and then by age.
 
-// NamedBy takes note of a successor key that names a candidate, by the revision of its write.
+// NamedBy notes a successor key that names the candidate, by the revision of its write.
 func (e *Entry) NamedBy(successorKey int64) {
 	if e.Successor == 0 || successorKey < e.Successor {
 		e.Successor = successorKey
@@ -32,7 +32,7 @@ func (e *Entry) named() int64 {
 	return e.Successor
 }
 
-// MayLead tells whether the oldest candidate leads. Otherwise another one of all is to lead first.
+// MayLead reports whether the oldest candidate leads. Otherwise another one of all leads first.
 func MayLead(oldest Entry, all []Entry) bool {
 	return !slices.ContainsFunc(all, func(o Entry) bool { return o.before(&oldest) < 0 })
 }
@@ -50,7 +50,7 @@ func Order(all []Entry) []int {
 	return order
 }
 
-// Preempts tells whether a candidate is entitled to take over from a leader, once it has waited for
+// Preempts reports whether a candidate is entitled to take over from a leader, once it has waited for
 // the leader's takeover delay. A leader that was named in a Transfer is not preempted.
 func Preempts(challenger, leader Entry) bool {
 	return leader.Successor == 0 && challenger.Takeover && challenger.Priority > leader.Priority

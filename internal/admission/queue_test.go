@@ -88,7 +88,7 @@ func (m *model) leave(e *member) {
 	m.all = slices.DeleteFunc(m.all, func(o *member) bool { return o == e })
 }
 
-// look grants a hold to a session whose entry is admitted. No waiter is passed for that.
+// look grants a hold to a session with an admitted entry, which overtakes no waiter.
 func (m *model) look(e *member) {
 	admitted := m.admitted()
 	if !admitted[e.Created] || e.holds && e.Mode != wire.Upgrading {

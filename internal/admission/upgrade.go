@@ -9,13 +9,13 @@ import (
 
 // A reader that holds becomes a writer in two writes of its key. The first write announces the
 // intent: from then on no later entry is admitted. The second write adds the bound, which is the age
-// of the first waiting writer. The readers that are admitted, or may be without knowing it yet, are
-// those in front of that writer: the upgrade lets them in, and waits for them. All other entries wait
-// for the upgrade. If no writer waits, the bound is the revision of the intent itself.
+// of the first waiting writer. Readers in front of this writer are admitted, or may be without knowing
+// it yet. The upgrade lets them in and waits for them. All other entries wait for the upgrade. If no
+// writer waits, the bound is the revision of the intent itself.
 //
-// So for each entry there is one answer at whichever revision it looks, and no two entries wait for
-// each other. Of two intents the older one counts, or the one that has a bound already, which was
-// found to be the older one.
+// So each entry gets the same answer at every revision at which it looks, and no two entries wait for
+// each other. Of two intents the older one counts. An intent with a bound counts before one without,
+// because it was found to be the older one.
 
 // ErrUpgrading is the error of an upgrade while another reader is becoming a writer.
 var ErrUpgrading = errors.New("another reader is being upgraded")
@@ -63,15 +63,15 @@ func NextUpgradeStep(own Entry, all []Entry) (step UpgradeStep, writer int, err 
 	return WriteBound, writer, nil
 }
 
-// OnlyReaders tells whether the entries other than own are all readers, of which none is becoming a
-// writer. Then a session may let further readers hold by its own entry.
+// OnlyReaders reports whether all entries other than own are readers that do not upgrade. A session
+// may then admit further readers of its own by its own entry.
 func OnlyReaders(own Entry, all []Entry) bool {
 	return !slices.ContainsFunc(all, func(o Entry) bool { return o.Created != own.Created && o.Mode != wire.Shared })
 }
 
-// Becomes tells whether an entry may get another value and keep its place. An entry that shares, or
-// counts, must not become anything else, as others may have been admitted beside it; except that a
-// reader may take back its intent to become a writer.
+// Becomes reports whether an entry may get another value and keep its place. A shared or counted entry
+// must not change, because other entries may have been admitted beside it. The exception is a reader
+// that takes back its intent to become a writer.
 func Becomes(was, wanted wire.Holder) bool {
 	return was.Mode == wire.Exclusive || was.Mode == wanted.Mode && was.Permits == wanted.Permits ||
 		was.Mode == wire.Upgrading && wanted.Mode == wire.Shared

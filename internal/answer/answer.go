@@ -11,11 +11,12 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// Final tells an answer from the lack of one. What the connection, a member
-// without a leader or an overloaded server says is not the last word; nor is a
-// token that ran out, since the client has got another by the next try (trap E1).
+// Final reports whether an error is etcd's final answer to a request. Errors of the
+// connection, of a member without a leader and of an overloaded server are not
+// final. Neither is an expired token, because the next try uses another one
+// (trap E1).
 func Final(err error) bool {
-	err = rpctypes.Error(err) // as a stream of ours gives it, it is bare gRPC
+	err = rpctypes.Error(err) // the streams of this library return bare gRPC errors
 	for _, passing := range []error{
 		rpctypes.ErrTooManyRequests, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision,
 	} {
@@ -24,8 +25,8 @@ func Final(err error) bool {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		// Not ours, as the caller's context stands: the bound of one try, or a
-		// context that the other side or the transport gave up.
+		// The caller's context has not ended, so this is the bound of one try, or a
+		// context that the server or the transport cancelled.
 		return false
 	}
 	var etcd rpctypes.EtcdError
@@ -34,11 +35,11 @@ func Final(err error) bool {
 	}
 	s, ok := status.FromError(err)
 	if !ok {
-		return true // not from the other side, but from our own
+		return true // from this side, not from etcd
 	}
 	switch s.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal,
-		codes.Unknown: // what etcd has no code for, as "raft proposal dropped" while a leader hands over
+		codes.Unknown: // errors without a code, such as "raft proposal dropped" during a leader's transfer
 		return false
 	default:
 		return true

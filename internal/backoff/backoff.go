@@ -3,10 +3,10 @@ package backoff
 
 import "time"
 
-// Delay is the pause before try n, counted from 0: first, doubled with each try
-// up to most, and of that a share between one half and the whole. The share is
-// drawn from seed and n alone: the members of a fleet that lost etcd in one
-// instant come back spread out, and a simulated run is the same each time.
+// Delay returns the pause before try n, counted from 0. The pause is first, doubled
+// with each try up to most, times a share between one half and one. The share
+// depends on seed and n only: a fleet that lost etcd at one instant returns spread
+// out, and a simulated run is the same each time.
 func Delay(n int, first, most time.Duration, seed int64) time.Duration {
 	full := first
 	for range n {

@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// start keeps the figures small and gives both clocks one origin.
+// start keeps the numbers small and gives both clocks one origin.
 var start = time.Now()
 
-// faster is the clock where the operating system offers none that is known to go on
-// during sleep. Since each reading to the next it moves by what the monotonic or the
-// wall clock has moved, whichever is more: the one may stand still while the machine
-// sleeps, the other may be set. Where it is wrong it is ahead, and ends a hold too
-// early. Only if the wall clock is set back while the machine sleeps does it lose that
-// sleep.
+// faster is the clock for systems without a clock that is known to run during sleep.
+// From one reading to the next it advances as far as the monotonic clock or the wall
+// clock, whichever advanced more: the monotonic clock may stop while the machine sleeps,
+// and the wall clock may be set. If faster is wrong it is ahead, and ends a hold too
+// early. It misses a sleep only if the wall clock is set back during that sleep.
 func faster() time.Duration {
 	mu.Lock()
 	defer mu.Unlock()

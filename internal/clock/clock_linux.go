@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now is the time since the machine was started, time asleep included:
-// CLOCK_BOOTTIME. Go's own monotonic clock is CLOCK_MONOTONIC, which stops while
-// the machine sleeps, but a lease in etcd does not.
+// Now returns the time since the machine was started, including sleep: CLOCK_BOOTTIME.
+// Go's own monotonic clock is CLOCK_MONOTONIC, which stops while the machine sleeps. A
+// lease in etcd does not stop.
 //
-// Asking the kernel takes six times as long as asking Go, which does so without a
-// system call, and is wanted at every lock and unlock. So Now goes on from the last
-// answer by Go's clock, for as long as wall clock and monotonic clock keep step: a
-// sleep moves the one and not the other.
+// Every lock and unlock reads the clock, and a system call takes six times as long as
+// Go's clock. So Now extrapolates the kernel's last answer by Go's clock, as long as
+// the wall clock and the monotonic clock advance equally. A sleep advances only the
+// wall clock.
 func Now() time.Duration {
 	now := time.Now()
 	monotonic := now.Sub(start)
@@ -25,14 +25,15 @@ func Now() time.Duration {
 	return ask()
 }
 
-// step is by how much the wall clock may run off before the kernel is asked again.
-// Adjustments by NTP are slower than this in any hour; to set it costs a question.
+// step is how far the wall clock may drift from the monotonic clock before the kernel
+// is asked again. NTP adjusts the wall clock by less than this in an hour. Setting the
+// wall clock costs one system call.
 const step = time.Millisecond
 
-// answer is what the kernel said.
+// answer is an answer of the kernel.
 type answer struct {
 	asleep time.Duration // of CLOCK_BOOTTIME, the part that is not in the monotonic clock
-	ahead  time.Duration // of the wall clock before the monotonic clock, then
+	ahead  time.Duration // of the wall clock before the monotonic clock, at that time
 }
 
 var last atomic.Pointer[answer]
@@ -46,7 +47,7 @@ func ask() time.Duration {
 			return faster() // a kernel older than 2.6.39, or a sandbox that forbids the call
 		}
 		if time.Since(before) > step {
-			continue // we were held up in between, and do not know where
+			continue // the goroutine was preempted between two readings
 		}
 		boot, monotonic := time.Duration(ts.Nano()), before.Sub(start)
 		last.Store(&answer{

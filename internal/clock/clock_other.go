@@ -4,6 +4,6 @@ package clock
 
 import "time"
 
-// Now is the time since the process was started, counted by the clock that has
-// moved further; see faster.
+// Now returns the time since the process was started, by the clock that has
+// advanced further; see faster.
 func Now() time.Duration { return faster() }

@@ -9,9 +9,9 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 )
 
-// PlainLease tells whether renewals through the client's Lease are what clientv3 sends by itself,
-// so that nothing is passed over by sending them without it. A namespace does not concern leases.
-// Anything else that stands in the place of clientv3's Lease might.
+// PlainLease reports whether the client's Lease sends renewals as clientv3 does, so that sending them
+// past it skips nothing. A namespace does not concern leases. Any other replacement of clientv3's
+// Lease might.
 func PlainLease(c *clientv3.Client) bool {
 	if c.ActiveConnection() == nil {
 		return false
@@ -26,7 +26,7 @@ func PlainLease(c *clientv3.Client) bool {
 
 var typeOfLease = reflect.TypeOf(clientv3.NewLeaseFromLeaseClient(nil, nil, 0))
 
-// plainKV tells whether a KV is clientv3's own, on the client's own connection.
+// plainKV reports whether a KV is clientv3's own, on the client's own connection.
 func plainKV(c *clientv3.Client, kv clientv3.KV) bool {
 	conn := c.ActiveConnection()
 	if conn == nil || reflect.TypeOf(kv) != reflect.TypeOf(clientv3.NewKVFromKVClient(nil, nil)) {
@@ -41,14 +41,14 @@ func plainKV(c *clientv3.Client, kv clientv3.KV) bool {
 		isSlice(options, reflect.ValueOf(callOptions(c)))
 }
 
-// PlainWatcher tells whether the client's watcher is clientv3's own, on the client's own
+// PlainWatcher reports whether the client's watcher is clientv3's own, on the client's own
 // connection.
 func PlainWatcher(c *clientv3.Client) bool {
 	conn := c.ActiveConnection()
 	if conn == nil || reflect.TypeOf(c.Watcher) != reflect.TypeOf(clientv3.NewWatchFromWatchClient(nil, nil)) {
 		return false
 	}
-	// Anybody can make one of this type, on another connection, or on none.
+	// Any package can make a watcher of this type, on another connection or on none.
 	return isConn(field(field(reflect.ValueOf(c.Watcher), "remote"), "cc"), conn)
 }
 
@@ -57,12 +57,12 @@ func isConn(v reflect.Value, conn *grpc.ClientConn) bool {
 	return v.Kind() == reflect.Pointer && v.Pointer() == reflect.ValueOf(conn).Pointer()
 }
 
-// isSlice tells whether two slices are one, and not only equal.
+// isSlice reports whether two slices share their array and length, and are not only equal.
 func isSlice(v, of reflect.Value) bool {
 	return v.Kind() == reflect.Slice && v.Pointer() == of.Pointer() && v.Len() == of.Len()
 }
 
-// inner is what an interface holds.
+// inner returns the value in an interface.
 func inner(v reflect.Value) reflect.Value {
 	for v.Kind() == reflect.Interface {
 		v = v.Elem()
@@ -70,7 +70,7 @@ func inner(v reflect.Value) reflect.Value {
 	return v
 }
 
-// field is that of the struct behind v; invalid if there is none.
+// field returns a field of the struct behind v. It is invalid if there is none.
 func field(v reflect.Value, name string) reflect.Value {
 	if v = pointee(v); v.Kind() != reflect.Struct {
 		return reflect.Value{}
@@ -78,7 +78,7 @@ func field(v reflect.Value, name string) reflect.Value {
 	return v.FieldByName(name)
 }
 
-// fields is how many the struct behind v has; 0 if there is none.
+// fields returns the number of fields of the struct behind v, 0 if v leads to no struct.
 func fields(v reflect.Value) int {
 	if v = pointee(v); v.Kind() != reflect.Struct {
 		return 0
@@ -86,7 +86,7 @@ func fields(v reflect.Value) int {
 	return v.NumField()
 }
 
-// pointee is what v leads to.
+// pointee follows the interfaces and pointers of v to their end.
 func pointee(v reflect.Value) reflect.Value {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 		v = v.Elem()

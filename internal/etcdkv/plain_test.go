@@ -18,7 +18,7 @@ import (
 	"go.etcd.io/etcd/client/v3/ordering"
 )
 
-// Whatever somebody has put in the place of clientv3's watcher is asked for the watches.
+// A replacement of clientv3's watcher is asked for the watches.
 func TestOnlyWhatClientv3HasPutThereIsPassedOver(t *testing.T) {
 	newClient := func() *clientv3.Client {
 		c, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}}) // it need not connect
@@ -55,7 +55,7 @@ func TestOnlyWhatClientv3HasPutThereIsPassedOver(t *testing.T) {
 	require.False(t, PlainWatcher(without))
 }
 
-// So is whatever somebody has put in the place of clientv3's KV.
+// A replacement of clientv3's KV is asked for the requests.
 func TestOnlyClientv3sOwnKVIsPassedOver(t *testing.T) {
 	newClient := func(cfg clientv3.Config) *clientv3.Client {
 		cfg.Endpoints = []string{"127.0.0.1:1"}

@@ -1,12 +1,11 @@
 // Package etcdkv sends requests to etcd in the place of a client's KV and Lease.
 //
-// clientv3 logs each unary request that fails, at WARN, and a request that is cancelled fails. This
-// library cancels requests while all is well: a read of the own key when the lock is released, a
-// wait that its caller gives up. So a request is sent past clientv3's interceptor, once. Only
-// what the interceptor is good for, a token that has to be had again and a connection that is
-// away, is left to it.
+// clientv3 logs each unary request that fails, at WARN, and a cancelled request fails. This library
+// cancels requests in normal operation: a read of the own key when the lock is released, a wait that
+// its caller gives up. So a request is first sent past clientv3's interceptor. It is sent again
+// through the interceptor if its token has expired or the connection is away.
 //
-// A KV or a Lease that somebody has put into the client is asked itself, and logs what it likes.
+// A KV or a Lease that replaces clientv3's own gets the requests unchanged, with its own logging.
 package etcdkv
 
 import (
@@ -129,8 +128,9 @@ func send[Req, Resp any](ctx context.Context, repeatable bool, by func(context.C
 	return resp, byInterceptor
 }
 
-// noConnection is err; or, if a deadline passed before there was any connection, why there was none.
-// gRPC says so in the error's text, and clientv3 puts a bare context.DeadlineExceeded in its place.
+// noConnection returns err. If a deadline passed before there was a connection, it returns the reason
+// why there was none: gRPC has it in the error's text, and clientv3 replaces that text by a bare
+// context.DeadlineExceeded.
 func noConnection(err error) error {
 	if s, ok := status.FromError(err); ok && s.Code() == codes.DeadlineExceeded {
 		if _, why, found := strings.Cut(s.Message(), "latest balancer error: "); found {
@@ -140,8 +140,8 @@ func noConnection(err error) error {
 	return err
 }
 
-// again tells whether clientv3's interceptor would send a refused request again. repeatable says
-// that the request may take effect twice.
+// again reports whether clientv3's interceptor would send a refused request again. repeatable is
+// true if the request may take effect twice.
 func again(err error, repeatable bool) bool {
 	for _, stale := range []error{rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty} {
 		if errors.Is(rpctypes.Error(err), stale) {
@@ -151,8 +151,8 @@ func again(err error, repeatable bool) bool {
 	return repeatable && status.Code(err) == codes.Unavailable
 }
 
-// with adds the option that sends a request past clientv3's interceptor. Nothing can be appended
-// to the result in place.
+// with adds the option that sends a request past clientv3's interceptor. The result has no spare
+// capacity, so a later append copies it.
 func with(options []grpc.CallOption) []grpc.CallOption {
 	return slices.Concat(options, once())
 }
@@ -170,7 +170,7 @@ var once = sync.OnceValue(func() []grpc.CallOption {
 	return slices.DeleteFunc(<-r.opened, func(o grpc.CallOption) bool { return !isRetryOption(o) })
 })
 
-// isRetryOption tells whether an option is of the kind that only clientv3's interceptor reads.
+// isRetryOption reports whether only clientv3's interceptor reads an option.
 func isRetryOption(o grpc.CallOption) bool { return reflect.TypeOf(o).PkgPath() == packageOf }
 
 var packageOf = reflect.TypeOf(clientv3.Client{}).PkgPath()

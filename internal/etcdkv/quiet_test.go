@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a client of clientv3 whose requests are answered by a function, behind clientv3's
+// rig is a client of clientv3 with a function that answers its requests, behind clientv3's
 // interceptor, and what it logs at WARN and above.
 type rig struct {
 	*clientv3.Client
@@ -103,7 +103,7 @@ func TestARequestInANamespaceHasItsPrefix(t *testing.T) {
 	require.Equal(t, []string{"a/b/k"}, keys)
 }
 
-// What somebody else has put into the client is asked itself.
+// A replacement of clientv3's KV is asked itself.
 func TestAStrangersKVAndLeaseAreAskedThemselves(t *testing.T) {
 	c := newRig(t, nil).Client
 	kv, l := struct{ clientv3.KV }{c.KV}, struct{ clientv3.Lease }{c.Lease}

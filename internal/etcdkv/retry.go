@@ -22,8 +22,8 @@ type Policy struct {
 	// Bound bounds try n, counted from 0.
 	Bound func(ctx context.Context, n int) (context.Context, context.CancelFunc)
 
-	// Client ends the tries with lockerr.ErrClientClosed when it is closed. It is nil for a caller
-	// whose context ends with the client.
+	// Client ends the tries with lockerr.ErrClientClosed when it is closed. It is nil if the context
+	// of the caller ends with the client.
 	Client *clientv3.Client
 }
 

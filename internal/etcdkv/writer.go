@@ -190,7 +190,8 @@ func (w *Writer) sendNext() {
 }
 
 // nextBatch takes the transactions that are sent next: the oldest ones of different names, or one
-// that is sent alone. It drops those whose callers have gone. Called with mu held.
+// that is sent alone. It drops transactions after the end of their callers' contexts. Called with mu
+// held.
 func (w *Writer) nextBatch() []*write {
 	if len(w.waiting) == 0 {
 		return nil

@@ -27,7 +27,7 @@ type Programs struct {
 	Etcdctl string
 }
 
-// Found returns the programs of which etcd is one; etcdctl stands beside it, if at all.
+// Found returns the programs for the path of an etcd. An etcdctl in the same directory belongs to them.
 func Found(ctx context.Context, etcd string) (Programs, error) {
 	p := Programs{Etcd: etcd, Etcdctl: filepath.Join(filepath.Dir(etcd), "etcdctl")}
 	out, err := exec.CommandContext(ctx, etcd, "--version").Output()
@@ -47,8 +47,8 @@ func Dir(version string) (string, error) {
 	return filepath.Join(cache, "etcdlock", "etcd-"+version), err
 }
 
-// Own returns the version that the module around the working directory requires, built
-// with the dependencies which that has. Both programs have to be among its packages.
+// Own returns the version that the module around the working directory requires, built with the
+// dependencies of that module. Both programs have to be among its packages.
 func Own(ctx context.Context, say func(string, ...any)) (Programs, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", server).Output()
 	if err != nil {
@@ -59,7 +59,7 @@ func Own(ctx context.Context, say func(string, ...any)) (Programs, error) {
 	})
 }
 
-// Given is Found where a command line names an etcd, and Build of our Version where not.
+// Given calls Found if a command line names an etcd, and otherwise builds Version.
 func Given(ctx context.Context, etcd string, say func(string, ...any)) (Programs, error) {
 	if etcd != "" {
 		return Found(ctx, etcd)
@@ -70,8 +70,8 @@ func Given(ctx context.Context, etcd string, say func(string, ...any)) (Programs
 // Build returns any version that is on the module proxy.
 func Build(ctx context.Context, version string, say func(string, ...any)) (Programs, error) {
 	return kept(ctx, version, say, func(to string) error {
-		// A module of its own: that of the server has replace directives, with which "go
-		// install module@version" refuses it.
+		// The build needs a module of its own: the server's module has replace directives, so
+		// "go install module@version" refuses it.
 		if err := os.WriteFile(filepath.Join(to, "go.mod"), []byte("module build\n\ngo 1.26.0\n"), 0o644); err != nil {
 			return err
 		}
@@ -83,8 +83,8 @@ func Build(ctx context.Context, version string, say func(string, ...any)) (Progr
 	})
 }
 
-// kept returns a version that was built before, or has it built now: into an empty
-// directory, which takes about a minute and a half.
+// kept returns a version that was built before, or builds it now, which takes about a minute and a
+// half. build gets an empty directory.
 func kept(ctx context.Context, version string, say func(string, ...any), build func(to string) error) (Programs, error) {
 	dir, err := Dir(version)
 	if err != nil {
@@ -98,7 +98,7 @@ func kept(ctx context.Context, version string, say func(string, ...any), build f
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return Programs{}, err
 	}
-	// Beside its place, to be renamed within one file system.
+	// The temporary directory is on the same file system, so that the rename is atomic.
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), "build-")
 	if err != nil {
 		return Programs{}, err
@@ -111,7 +111,7 @@ func kept(ctx context.Context, version string, say func(string, ...any), build f
 		if p, found := Found(ctx, etcd); found == nil {
 			return p, nil // another process was faster
 		}
-		// What is there is damaged, and would be for every later call.
+		// The directory that is there is damaged, and would stay so for every later call.
 		if err := errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir)); err != nil {
 			return Programs{}, err
 		}

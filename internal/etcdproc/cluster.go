@@ -29,12 +29,11 @@ type Config struct {
 	Args []string // more arguments of etcd
 	Env  []string // in addition to this process's
 
-	// TLS is for clients, the cluster's own included, of members that Args make speak it;
-	// nil: they do not.
+	// TLS is for clients, including the cluster's own, if Args make the members speak TLS.
 	TLS *tls.Config
 
-	// DataDir is where a member keeps its data; nil: below the cluster's directory.
-	// What it returns is not removed with the cluster.
+	// DataDir returns the directory for a member's data. A nil DataDir means a directory below that
+	// of the cluster. A directory that DataDir returns is not removed with the cluster.
 	DataDir func(member int) string
 }
 
@@ -110,15 +109,16 @@ func (c *Cluster) start(kids *procs.Children, cfg Config, token string) error {
 
 func local(scheme string, port int) string { return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port) }
 
-// The ports of members lie below those that systems give to outgoing connections, from 32768 on or
-// higher: one of these could have the port of a member before it listens, or while it is restarted.
+// The ports of members lie below the range of outgoing connections, which begins at 32768 or higher.
+// Otherwise an outgoing connection could take a member's port before the member listens, or during
+// its restart.
 const (
 	firstPort = 10000
 	portRange = 20000
 )
 
-// FreePorts finds ports that nobody listens on, by chance, as others may be looking too. A member
-// whose port is taken after all ends at once, and Start says so.
+// FreePorts returns random ports without a listener. Another process may take one before the member
+// listens. That member then ends at once, and Start reports this.
 func FreePorts(n int) (ports []int, err error) {
 	for range 100 * (n + 1) {
 		if len(ports) == n {
@@ -151,8 +151,8 @@ func (c *Cluster) Client(endpoints ...string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 10 * time.Second, TLS: c.tls, Logger: zap.NewNop()})
 }
 
-// ready waits until every member answers, has a leader and is one of ours: nothing is
-// measured on, let alone written to, a cluster of somebody else.
+// ready waits until every member answers, has a leader and belongs to this cluster. Nothing may be
+// measured on another cluster, or written to it.
 func (c *Cluster) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -172,10 +172,10 @@ func (c *Cluster) ready(ctx context.Context) error {
 	return nil
 }
 
-// ErrForeign is returned when somebody else answers at an address of ours.
+// ErrForeign is returned when a member of another cluster answers at an address of this one.
 var ErrForeign = errors.New("this is not the cluster that was started here")
 
-// probe is the key that is written and read to see whether that works.
+// probe is the key by which ready tests writes and reads.
 const probe = "etcdproc/ready"
 
 func (c *Cluster) check(ctx context.Context, endpoint string) error {

@@ -1,7 +1,7 @@
-// Package etcdproc builds etcd from the module proxy, in any version that is published
-// there, and runs it as processes of this machine: for measurements, for faults, and for
-// what a server inside a test's own process cannot show, as the commands, the HTTP
-// gateway, the proxy and other versions.
+// Package etcdproc builds any published version of etcd from the module proxy, and runs it as
+// processes of this machine. It serves measurements, fault injection, and tests of what a server
+// inside the test's process does not have: the commands, the HTTP gateway, the proxy and other
+// versions.
 //
 //	programs, err := etcdproc.Own(ctx, say)          // or Build, or Found
 //	cluster, err := programs.Start(ctx, &kids, etcdproc.Config{Size: 3})
@@ -14,6 +14,6 @@
 //	err = cluster.Members[i].Start()
 //	err = cluster.Members[i].Ready(ctx)
 //
-// What is built is kept below the user's cache directory, for every program and test
-// that uses this package.
+// The programs are kept below the user's cache directory, for every program and test that uses this
+// package.
 package etcdproc

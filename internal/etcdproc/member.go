@@ -64,7 +64,7 @@ func (c *Cluster) leader(ctx context.Context) (int, bool) {
 	return 0, false
 }
 
-// status asks the member alone who leads, and who it is.
+// status asks this member for the IDs of the raft leader and of itself.
 func (m *Member) status(ctx context.Context) (leader, own uint64, err error) {
 	if !m.Running() {
 		return 0, 0, errors.New("has ended")

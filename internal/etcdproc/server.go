@@ -11,8 +11,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
-// Server is a process that listens for clients. The Child is the present one; a restart
-// puts another in its place, so only one goroutine at a time may kill and start it.
+// Server is a process that listens for clients. A restart replaces the Child, so only one goroutine
+// at a time may kill and start the process.
 type Server struct {
 	*procs.Child
 	Endpoint string // a URL
@@ -24,8 +24,8 @@ type Server struct {
 	log    string
 }
 
-// Serve starts etcd with arguments of the caller's, such as its proxy, that make it
-// listen on endpoint; its output is appended to the file log.
+// Serve starts etcd, or its proxy, with arguments that make it listen on endpoint. Its output is
+// appended to the file log.
 func (p Programs) Serve(kids *procs.Children, endpoint, log string, args ...string) (*Server, error) {
 	s := &Server{Endpoint: endpoint, kids: kids, binary: p.Etcd, args: args, log: log}
 	return s, s.Start()
@@ -49,7 +49,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Running tells whether the process has not ended.
+// Running reports whether the process has not ended.
 func (s *Server) Running() bool {
 	select {
 	case <-s.Gone():

@@ -3,9 +3,9 @@
 // hold bytes back, deliver them late, or cut connections.
 //
 // Held bytes are not lost, because TCP does not lose them either: when a
-// partition heals, the kernel sends again what was not acknowledged, and an
-// answer arrives that nobody expected any more. Drop is the other end that a
-// partition can take.
+// partition heals, the kernel resends what was not acknowledged, and an answer
+// arrives long after its caller gave up. Drop is the other way in which a
+// partition can end.
 package faultproxy
 
 import (
@@ -61,8 +61,8 @@ func New(targets ...string) (*Proxy, error) {
 	return p, nil
 }
 
-// Between takes the connections of any listener and passes each on to one that dial
-// makes, be they in memory.
+// Between accepts the connections of a listener, and forwards each to a connection that dial opens.
+// Both may be in memory.
 func Between(l net.Listener, dial func() (net.Conn, error)) *Proxy {
 	p := &Proxy{changed: make(chan struct{}), links: make(map[*link]struct{})}
 	p.between(l, dial)

@@ -11,17 +11,17 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// ErrIllegal is the error of a history that no lock of its kind could have made.
+// ErrIllegal is the error of a history that no lock of its kind could have produced.
 var ErrIllegal = errors.New("illegal history")
 
-// ErrUndecided is the error of a history that could not be checked in time. It is to be taken for a failure.
+// ErrUndecided is the error of a history that could not be checked in time. Callers treat it as a failure.
 var ErrUndecided = errors.New("undecided history")
 
 // patience is how long the check of one name may take. Ten thousand operations need less than a tenth of a second.
 const patience = time.Minute
 
-// Check checks the operations on each name by themselves against a model. The evidence may be nil where no outcome is
-// unknown and nobody asks who leads.
+// Check checks the operations on each name separately against a model. The evidence may be nil if the history has no
+// unknown outcome and no Read.
 func Check(m Model, ops []Op, evidence *Evidence) error {
 	ops, err := evidence.closed(ops)
 	if err != nil {
@@ -69,7 +69,7 @@ func (m Model) check(ops []Op) error {
 	}
 }
 
-// explain shows where the longest run of operations that are possible one after the other ends.
+// explain shows where the longest legal sequence of operations ends.
 func (m Model) explain(in []porcupine.Operation) string {
 	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), in, patience)
 	var longest []porcupine.Operation

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Evidence is what a watch saw of the keys under some names: when each of them came and went. It is fed by one watch
-// that misses nothing, from before the first operation until nothing is left. It is safe for concurrent use.
+// Evidence is the lifetimes of the keys under some names, as one watch reported them. The watch misses nothing and lasts
+// from before the first operation until no key is left. Evidence is safe for concurrent use.
 type Evidence struct {
-	// Lag is how long after a change the watch may have told of it. Set it before the first use.
+	// Lag is the longest time from a change to its report by the watch. Set it before the first use.
 	Lag time.Duration
 
 	names []string
@@ -29,7 +29,7 @@ type entry struct {
 	created int64
 }
 
-// A life is that of one key, from its creation to its deletion.
+// A life is the time of one key from its creation to its deletion.
 type life struct {
 	name, key         string
 	created, deleted  int64 // revisions; deleted is 0 while it stands
@@ -37,12 +37,12 @@ type life struct {
 	evicted           bool
 }
 
-// NewEvidence makes an empty one for the keys under these names, by the clock of the operations.
+// NewEvidence returns empty evidence for the keys under these names. now is the clock of the operations.
 func NewEvidence(now func() int64, names ...string) *Evidence {
 	return &Evidence{names: names, now: now, byEntry: make(map[entry]*life), present: make(map[string]*life)}
 }
 
-// nameOf is the longest of the names that key lies under.
+// nameOf returns the longest of the names that key lies under.
 func (e *Evidence) nameOf(key string) (string, bool) {
 	best, found := "", false
 	for _, n := range e.names {
@@ -53,7 +53,7 @@ func (e *Evidence) nameOf(key string) (string, bool) {
 	return best, found
 }
 
-// Put is called for each write that the watch tells of.
+// Put is called for each write that the watch reports.
 func (e *Evidence) Put(key string, created int64) {
 	name, ok := e.nameOf(key)
 	if !ok {
@@ -69,8 +69,8 @@ func (e *Evidence) Put(key string, created int64) {
 	e.byEntry[entry{name, created}], e.present[key] = l, l
 }
 
-// Delete is called for each deletion that the watch tells of. evicted says that an administrator did it, by deleting the
-// key or revoking its lease: holders can only be told after the fact, and are over as of then.
+// Delete is called for each deletion that the watch reports. evicted is true if an administrator deleted the key or revoked
+// its lease. The holder learns of it only afterwards, and the hold counts as ended at the deletion.
 func (e *Evidence) Delete(key string, revision int64, evicted bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,7 +80,7 @@ func (e *Evidence) Delete(key string, revision int64, evicted bool) {
 	}
 }
 
-// life is that of the entry that was created at a revision; nil if nothing was seen of it, as when there is no evidence.
+// life returns the life of the entry with this CreateRevision, nil if the watch reported no such entry.
 func (e *Evidence) life(name string, created int64) *life {
 	if e == nil {
 		return nil
@@ -90,7 +90,7 @@ func (e *Evidence) life(name string, created int64) *life {
 	return e.byEntry[entry{name, created}]
 }
 
-// closed is the history with what is known from the evidence put in, and without what came to nothing.
+// closed returns the history completed by the evidence, without the operations that had no effect.
 func (e *Evidence) closed(ops []Op) ([]Op, error) {
 	over, void := make(map[string]bool), make(map[string]bool)
 	for _, o := range ops {
@@ -111,7 +111,7 @@ func (e *Evidence) closed(ops []Op) ([]Op, error) {
 		case o.Outcome == Failed || void[o.Hold]:
 			continue
 		case o.Outcome == Unknown && (o.Kind == Acquire || o.Kind == Read):
-			continue // nobody acted on it
+			continue // no process acted on it
 		case o.Kind == Acquire && !over[o.Hold]:
 			return nil, fmt.Errorf("history: %q: nobody told the end of %v", o.Name, o)
 		case o.Kind == Release && gone && l.evicted:
@@ -126,8 +126,8 @@ func (e *Evidence) closed(ops []Op) ([]Op, error) {
 	return out, nil
 }
 
-// reigns are the changes of who is first under a name, as operations. Each happened when the watch told it, or as long
-// before as that may lag.
+// reigns returns the changes of the first entry under a name, as operations. Each happened at most Lag before the watch
+// reported it.
 func (e *Evidence) reigns(name string) []Op {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -352,7 +352,7 @@ func TestNamesAreCheckedByThemselves(t *testing.T) {
 	require.NoError(t, history.Check(history.Mutex, s.Ops(), nil))
 }
 
-// A process that is killed in the middle of a line leaves a history that can be checked all the same.
+// A process that is killed in the middle of a line leaves a history that can still be checked.
 func TestAKilledProcessLeavesAHistory(t *testing.T) {
 	s := newScript()
 	var file bytes.Buffer

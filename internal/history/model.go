@@ -8,24 +8,24 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A Model is what a primitive allows. What is common to all: a token never shrinks from holder to holder, and is the same
-// only for holders of one session, who hand over in memory.
+// A Model is what a primitive allows. In all models a token never shrinks from one holder to the next. It is equal only for
+// holders of one session, which hand over in memory.
 type Model struct {
 	what  string
-	limit int64 // what a semaphore begins with
-	// admit tells whether a hold may begin, or become what it asks for, beside those that are there.
+	limit int64 // of a semaphore at its beginning
+	// admit reports whether a hold may begin, or be converted, beside the present holds.
 	admit func(s *state, o *Op) bool
-	// fenced tells whether its token will do.
+	// fenced reports whether the token of the hold is legal.
 	fenced func(s *state, o *Op) bool
-	// first tells that a hold must be first in etcd from its beginning to its end.
+	// first is true if a hold must be first in etcd from its beginning to its end.
 	first bool
 }
 
 // Mutex has one holder at a time.
 var Mutex = Model{what: "mutex", admit: alone, fenced: grows}
 
-// Election has one leader at a time, and whoever asks is told who is first in etcd at that time, or that nobody is. A
-// leader is first for as long as it leads. It works for a mutex too, and needs evidence.
+// Election has one leader at a time. A Read returns the candidate that is first in etcd at that time, or none. A leader is
+// first for as long as it leads. The model needs evidence, and fits a mutex too.
 var Election = Model{what: "election", admit: alone, fenced: grows, first: true}
 
 // Shared is a shared lock: one writer, or any number of readers. A reader's token is larger than that of every writer
@@ -43,8 +43,8 @@ var Shared = Model{
 	},
 }
 
-// Semaphore admits holds of that weight at most in sum. Holds that one release lets in have one token, so it need not
-// grow; but it never shrinks.
+// Semaphore admits holds with a sum of weights up to the limit. Holds that one release admits share a token, so the token
+// need not grow, but it never shrinks.
 func Semaphore(limit int64) Model {
 	return Model{
 		what: "semaphore", limit: limit,
@@ -62,7 +62,7 @@ func Semaphore(limit int64) Model {
 func alone(s *state, _ *Op) bool { return len(s.holds) == 0 }
 func grows(s *state, o *Op) bool { return s.last.before(o) }
 
-// state is that of a lock between two operations. It is not modified once it is made.
+// state is the state of a lock between two operations. It is immutable.
 type state struct {
 	holds  []held // in order of their names
 	last   fence  // of all holds so far
@@ -78,7 +78,7 @@ type held struct {
 	weight int64
 }
 
-// A fence is the largest token so far, and whose it was.
+// A fence is the largest token so far, with its session.
 type fence struct {
 	token   int64
 	session string
@@ -95,7 +95,7 @@ func (f fence) raised(o *Op) fence {
 	return fence{o.Token, o.Session}
 }
 
-// porcupine is the model as porcupine wants it.
+// porcupine returns the model in porcupine's form.
 func (m Model) porcupine() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return &state{limit: m.limit} },
@@ -112,7 +112,7 @@ func (m Model) porcupine() porcupine.Model {
 	}
 }
 
-// step is the state after an operation, nil if it is not possible.
+// step returns the state after an operation, nil if the operation is not legal.
 func (m Model) step(s *state, o *Op) *state {
 	next := *s
 	switch o.Kind {
@@ -126,7 +126,7 @@ func (m Model) step(s *state, o *Op) *state {
 			return nil
 		}
 	case Convert:
-		// The others stay, and nobody gets between.
+		// The other holds stay, and no hold begins in between.
 		if !next.remove(o.Hold) || !m.admit(&next, o) || !m.fenced(s, o) {
 			return nil
 		}
@@ -138,7 +138,7 @@ func (m Model) step(s *state, o *Op) *state {
 			return nil
 		}
 	case Lead:
-		// Whoever led has stopped before another one is first.
+		// The former leader has stopped before another candidate is first.
 		if s.first != o.before || m.first && len(s.holds) > 0 {
 			return nil
 		}
@@ -165,7 +165,7 @@ func (s *state) remove(hold string) bool {
 	return true
 }
 
-// String is the state as a report shows it.
+// String returns the state for a report.
 func (s *state) String() string {
 	var b strings.Builder
 	if len(s.holds) == 0 {

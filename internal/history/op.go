@@ -12,17 +12,17 @@ type Kind string
 // The kinds of operations.
 const (
 	Acquire Kind = "acquire" // a hold begins
-	Release Kind = "release" // it ends, by its owner or without him
+	Release Kind = "release" // a hold ends, with or without a call of its owner
 	Convert Kind = "convert" // a hold becomes shared, or exclusive
 	Resize  Kind = "resize"  // a semaphore gets another limit
-	Read    Kind = "read"    // somebody asks who leads
-	Lead    Kind = "lead"    // somebody else is first in etcd: made from evidence, see Evidence
+	Read    Kind = "read"    // a client reads the leader
+	Lead    Kind = "lead"    // another candidate becomes first in etcd; made from Evidence
 )
 
-// An Outcome is what the caller of an operation was told.
+// An Outcome is the result of an operation as its caller knows it.
 type Outcome string
 
-// The outcomes. Nothing came of a Failed operation, for certain.
+// The outcomes. A Failed operation certainly had no effect.
 const (
 	OK      Outcome = "ok"
 	Failed  Outcome = "failed"
@@ -38,7 +38,7 @@ type Op struct {
 
 	Session string `json:"session,omitempty"` // holds of one session may follow each other with one token
 	Hold    string `json:"hold,omitempty"`    // what a Release and a Convert belong to
-	Entry   int64  `json:"entry,omitempty"`   // CreateRevision of the hold's key; of a Lead and a Read: of the first one's, 0 for nobody
+	Entry   int64  `json:"entry,omitempty"`   // CreateRevision of the hold's key; of a Lead and a Read: that of the first entry, 0 for none
 	Token   int64  `json:"token,omitempty"`
 	Shared  bool   `json:"shared,omitempty"` // of a reader; of a Convert: what it becomes
 	Weight  int64  `json:"weight,omitempty"` // of a semaphore's hold
@@ -48,10 +48,10 @@ type Op struct {
 	Call    int64   `json:"call"`
 	Return  int64   `json:"return"`
 
-	before int64 // of a Lead: who was first until then
+	before int64 // of a Lead: the entry that was first until then
 }
 
-// String is the operation as one line of a report.
+// String returns the operation as one line of a report.
 func (o Op) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[%v, %v] %s", time.Duration(o.Call), time.Duration(o.Return), o.Kind)

@@ -24,14 +24,14 @@ func NewRecorder(client string, now func() int64) *Recorder {
 	return &Recorder{client: client, now: now}
 }
 
-// To makes the recorder write each operation as a line of JSON, when it begins and again when its outcome is known,
-// before anything else can happen. What a process that is killed has done can so be read with ReadOps.
+// To makes the recorder write each operation as a line of JSON when it begins, and again when its outcome is known, before
+// the call returns. ReadOps can then read the operations of a killed process.
 func (r *Recorder) To(w io.Writer) *Recorder {
 	r.out = json.NewEncoder(w)
 	return r
 }
 
-// ReadOps reads what a recorder wrote. A last line that is torn is left out.
+// ReadOps reads the operations that a recorder wrote, without an incomplete last line.
 func ReadOps(from io.Reader) ([]Op, error) {
 	var ops []Op
 	at := make(map[string]int)
@@ -89,7 +89,7 @@ func (r *Recorder) end(id int, outcome Outcome, set func(*Op)) {
 
 func (r *Recorder) write(o Op) {
 	if r.out != nil {
-		// What cannot be written is missing from the history, which Check finds.
+		// After a failed write the operation is missing in the history, which Check notices.
 		_ = r.out.Encode(o)
 	}
 }
@@ -125,11 +125,11 @@ func (h *Hold) Returned(err error, entry, token int64) {
 	h.r.end(h.op, OK, func(o *Op) { o.Entry, o.Token = entry, token })
 }
 
-// Over is called when the owner regards the hold as over: before the call that releases it, or when its context has
-// ended. The first call counts.
+// Over is called when the hold is over for its owner: before the call that releases it, or when its context has ended.
+// The first call counts.
 func (h *Hold) Over() { h.OverAt(h.r.now()) }
 
-// OverAt is Over for a time before: of a process that was stopped, say, and has been told late.
+// OverAt is Over for an earlier time, as for a process that was stopped and learned of the end late.
 func (h *Hold) OverAt(at int64) {
 	if h.end >= 0 {
 		return
@@ -149,7 +149,8 @@ func (h *Hold) Released(err error) {
 	}
 }
 
-// Converting is called before a call that changes a hold from shared to exclusive or back; what it returns, after it.
+// Converting is called before a call that changes a hold from shared to exclusive or back. The function that it returns is
+// called afterwards.
 func (h *Hold) Converting(shared bool) func(err error, token int64) {
 	h.r.mu.Lock()
 	o := h.r.ops[h.op]
@@ -165,8 +166,8 @@ func (h *Hold) Converting(shared bool) func(err error, token int64) {
 	}
 }
 
-// Reading is called before a call that reads who leads; what it returns, after it, with the CreateRevision of the leader's
-// key, or 0 for nobody.
+// Reading is called before a call that reads the leader. The function that it returns is called afterwards, with the
+// CreateRevision of the leader's key, or 0 if there is no leader.
 func (r *Recorder) Reading(name string) func(err error, leader int64) {
 	id := r.begin(Op{Kind: Read, Name: name}, r.now())
 	return func(err error, leader int64) {
@@ -178,7 +179,7 @@ func (r *Recorder) Reading(name string) func(err error, leader int64) {
 	}
 }
 
-// Resizing is called before a call that gives a semaphore another limit; what it returns, after it.
+// Resizing is called before a call that gives a semaphore another limit. The function that it returns is called afterwards.
 func (r *Recorder) Resizing(name string, limit int64) func(err error) {
 	id := r.begin(Op{Kind: Resize, Name: name, Limit: limit}, r.now())
 	return func(err error) {
@@ -190,7 +191,7 @@ func (r *Recorder) Resizing(name string, limit int64) func(err error) {
 	}
 }
 
-// Died ends, at a time, what a client still held when it died: a process that is gone holds nothing.
+// Died ends the holds of a client at the time of its death.
 func Died(ops []Op, client string, at int64) []Op {
 	over := make(map[string]bool)
 	next := 0

@@ -1,6 +1,6 @@
-// Package lazyctx has contexts and channels that are made only when a caller asks for them.
-// Most times end before any caller does, and to make a context costs more than everything
-// else that an uncontended lock does.
+// Package lazyctx has contexts and channels that are made only when a caller asks for them. Most
+// holds end before any caller asks. To make a context costs more than all other work of an
+// uncontended lock.
 package lazyctx
 
 import (
@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// Context is a time that ends once, for a cause: that of Cancel, or that of its parent. The
-// parent is set by Within or PartOf, before first use.
+// Context is a lifetime that ends once, with the cause of Cancel or of its parent. The parent is set by
+// Within or PartOf, before first use.
 type Context struct {
 	of    *Context              // the parent; nil if it is outer
 	outer context.Context       // the parent if of is nil

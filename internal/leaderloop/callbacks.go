@@ -25,7 +25,7 @@ func startCallbackQueue() *callbackQueue {
 func (q *callbackQueue) run() {
 	calling := false
 	defer func() {
-		if calling { // a callback has ended this goroutine by runtime.Goexit, and those after it are called all the same
+		if calling { // a callback has ended this goroutine by runtime.Goexit; later callbacks are still called
 			go q.run()
 			q.ring()
 			return

@@ -170,14 +170,14 @@ func (s *stage) Lease() Lease { return Lease{ID: 7, TTL: ttl, Margin: margin} }
 
 func (s *stage) Close() { s.note("close") }
 
-// fakeTerm is a term whose lease is renewed all the time until it is cut off.
+// fakeTerm is a term with a lease that is always renewed until it is cut off.
 type fakeTerm struct {
 	stage    *stage
 	progress Progress
 	ctx      context.Context // ends with the term
 	end      context.CancelCauseFunc
 	preempt  chan string // the challenger that takes over
-	lookout  chan error  // why nobody looks out for a challenger
+	lookout  chan error  // why AwaitPreemption has ended
 
 	resigning time.Duration // how long a resignation takes
 	margin    time.Duration // from the end of the term until others can lead

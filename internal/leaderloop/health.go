@@ -49,9 +49,9 @@ func (h *health) run(ctx context.Context) {
 	}
 }
 
-// checkOnce makes one call of the check, waits for the result, and then for the next tick. A call
-// that is still running at a tick has failed, once more at each tick, and its result counts no more:
-// the next call follows as soon as it has returned.
+// checkOnce makes one call of the check, waits for the result, and then for the next tick. A call that
+// is still running at a tick counts as a failure at each such tick. Its own result is then ignored,
+// and the next call follows as soon as it has returned.
 func (h *health) checkOnce(ctx context.Context, tick <-chan time.Time) {
 	result, overdue := h.start(ctx), false
 	for {
@@ -155,7 +155,7 @@ const (
 	trustFactor = 10
 )
 
-// add counts one result, and tells whether healthy has changed.
+// add counts one result, and reports whether healthy has changed.
 func (s *healthState) add(pass bool) (changed bool) {
 	if pass && s.healthy {
 		s.passes++

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scriptedCheck is a check every second whose results are letters: it passes (.), fails (x), hangs for 2.5 s (h) or calls
+// scriptedCheck is a check every second. Each letter is a result: it passes (.), fails (x), hangs for 2.5 s (h) or calls
 // Goexit (g). After the last one it passes.
 func scriptedCheck(failures int, results string) *HealthCheck {
 	n := -1

@@ -12,9 +12,9 @@
 //
 //   - The context of the work ends with the term, so before another process can lead.
 //   - A term is resigned only after its work has returned, panicked or called runtime.Goexit. A
-//     panic and a Goexit are let through, and everything is released on the way.
-//   - The lease of work that does not stop in time, or reports no progress, is renewed no more. It
-//     then ends by itself. It is ended earlier only after the work has returned.
+//     panic and a Goexit propagate, and release everything on the way.
+//   - The lease of work that does not stop in time, or reports no progress, is no longer renewed. It
+//     then expires. It is ended earlier only after the work has returned.
 //   - When a term is lost, the work has six eighths of the lease's margin to return in. The seventh
 //     eighth is for the callback that reports stuck work, and the process exits before the last one.
 //
@@ -33,13 +33,13 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// Config is what a loop gets at its start. All functions but Ended, Open and Work may be nil.
+// Config configures a loop. All functions except Ended, Open and Work may be nil.
 type Config struct {
 	Name string // of the election, for the log
 	Log  *zap.Logger
 
-	// Ended returns nil until the context of Run ends, and then the error that Run returns. It may be
-	// ahead of the context, and then tells of the end first.
+	// Ended returns nil until the context of Run ends, and then the error that Run returns. It may
+	// return this error shortly before the context ends.
 	Ended func() error
 
 	// Open prepares the campaigns. It is called once, and what it returns is closed once.
@@ -155,8 +155,8 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// campaigns runs one round after the other. Between two of them it pauses, for longer each time
-// while terms are lost that were shorter than a TTL.
+// campaigns runs one round after the other, with a pause between two rounds. The pause grows after
+// each lost term that was shorter than a TTL.
 func (l *loop) campaigns(ctx context.Context) error {
 	for failed := 0; ; {
 		r := l.round(ctx)

@@ -244,7 +244,7 @@ func TestARunThatCannotOpenItsCandidateReturnsWhy(t *testing.T) {
 	})
 }
 
-// The pauses between campaigns grow while terms are lost at once, and begin anew after a term that was long enough, and
+// The pauses between campaigns grow while terms are lost at once, and start over after a term that was long enough, and
 // after one that was given up for another process.
 func TestThePausesBetweenCampaigns(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -46,7 +46,7 @@ var roles = states.Table[Role]{Of: "role of a Run", Edges: map[Role][]Role{
 	RoleStopping:  {RoleObserver},
 }}
 
-// Status is what a loop is at.
+// Status is the role of a loop, with its circumstances.
 type Status struct {
 	Running   bool
 	Err       error // with which Run has ended
@@ -110,7 +110,7 @@ func (s *state) publish() {
 	}
 }
 
-// update changes what is no edge.
+// update changes the status without a change of role.
 func (s *state) update(change func(*Status)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

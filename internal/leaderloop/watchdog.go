@@ -76,14 +76,14 @@ func (l *loop) startWatchdog(work context.Context, stop context.CancelCauseFunc,
 	return w
 }
 
-// workReturned ends the watch, and waits until it has ended. Only then is unrenewed known.
+// workReturned ends the watch and waits until it has ended. unrenewed is final afterwards.
 func (w *watchdog) workReturned() {
 	w.once.Do(func() { close(w.returned) })
 	<-w.done
 }
 
-// endLease ends a lease that is renewed no more, so that the next term gets another one at once. It
-// is called when the work has returned, as another process can lead from then on.
+// endLease ends a lease that is no longer renewed, so that the next term gets another lease at once.
+// It is called after the work has returned, because another process can lead from then on.
 func (w *watchdog) endLease() {
 	if w.unrenewed {
 		w.term.EndLease()

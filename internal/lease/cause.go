@@ -2,7 +2,7 @@ package lease
 
 import "github.com/etcdlock/etcdlock/internal/lockerr"
 
-// givenUpError is the cause of the end of a lease that was renewed no more on purpose, see StopRenewing.
+// givenUpError is the cause of the end of a lease whose renewals were stopped by StopRenewing.
 type givenUpError struct{ why error }
 
 func (e *givenUpError) Error() string   { return "the lease was given up on purpose: " + e.why.Error() }

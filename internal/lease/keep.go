@@ -23,12 +23,12 @@ type renewal struct {
 // Keep renews the lease until it ends, and returns the cause. It is called once,
 // in a goroutine of the caller's.
 //
-// A renewal is sent a third of the TTL after the last answered one was sent. One
-// that is not answered is not waited for: the next goes out beside it, more
-// often than before, as the first may hang on a connection that is dead while
-// another would do. Each counts from its own time of sending. So a slow etcd is
-// not taken for a dead one, nor a dead connection for a slow etcd, and while etcd
-// is away there are at most as many renewals under way as fit into one TTL.
+// A renewal is sent a third of the TTL after the last answered one was sent. While
+// a renewal is unanswered, further ones are sent at shorter intervals, because its
+// connection may be dead while another would do. Each renewal counts from its own
+// time of sending. So a slow etcd is not taken for a dead one, nor a dead connection
+// for a slow etcd. While etcd is away, at most as many renewals are in flight as fit
+// into one TTL.
 func (l *Lease) Keep() error {
 	var (
 		every    = l.TTL() / 3
@@ -81,7 +81,7 @@ func (l *Lease) Keep() error {
 				next.Reset(l.nextRenewal(every))
 			case errors.Is(r.err, rpctypes.ErrLeaseNotFound):
 				l.endUnknown()
-			case r.began < latest: // it says nothing that a later one does not know better
+			case r.began < latest: // a later renewal was answered before
 			default:
 				l.answered(false, r.err)
 				next.Reset(backoff.Delay(failures, 50*time.Millisecond, again, int64(l.id)))
@@ -91,22 +91,22 @@ func (l *Lease) Keep() error {
 	}
 }
 
-// again is the time between renewals while an answer is owed.
+// again is the time between renewals while an answer is overdue.
 func (l *Lease) again() time.Duration { return l.TTL() / 6 }
 
-// errOverdue is told to Answered for a renewal that hangs.
+// errOverdue is the error that Answered gets for a renewal that hangs.
 var errOverdue = errors.New("a renewal is overdue")
 
 // nextRenewal is the time until a third of the TTL has passed since the last
-// answered request was sent, but never nothing: an answer that extends little, as an
-// old one or one with a short TTL, must not be asked for again at once, and again.
+// answered request was sent. It is never zero: after an answer that extends the
+// lease little, such as an old one, the renewals must not form a busy loop.
 func (l *Lease) nextRenewal(every time.Duration) time.Duration {
 	sent := l.ValidUntil() - l.granted + l.margin
 	return max(sent+every-l.cfg.Clock(), every/16)
 }
 
-// renew sends one renewal and waits for its answer for as long as that can be of
-// use.
+// renew sends one renewal and waits for its answer for as long as the answer can
+// extend the lease.
 func (l *Lease) renew() renewal {
 	ctx, cancel := context.WithTimeout(l.ctx, l.granted-l.margin)
 	defer cancel()
@@ -118,9 +118,9 @@ func (l *Lease) renew() renewal {
 // Verify asks etcd whether it still knows the lease, when a key under the lease is found to be gone.
 // If etcd does not, the lease ends, for that cause. Verify blocks until the answer or the end of ctx.
 //
-// It does not ask by a renewal: etcd 3.7 renews a lease that its leader still finds, although the
-// leader may not have applied yet a revocation that another member has told of already. An answer
-// about the TTL waits until the leader has applied what is committed.
+// Verify does not send a renewal: the leader of etcd 3.7 renews a lease whose revocation is committed,
+// and reported by another member, until the leader itself has applied the revocation. An answer about
+// the TTL waits until the leader has applied what is committed.
 func (l *Lease) Verify(ctx context.Context) {
 	answered := l.cfg.asking()
 	resp, err := l.cfg.Client.TimeToLive(ctx, l.id)
@@ -134,8 +134,8 @@ func (l *Lease) Verify(ctx context.Context) {
 	}
 }
 
-// endUnknown ends a lease that etcd does not know any more. Before our deadline,
-// which is before etcd's, it did not expire: somebody revoked it.
+// endUnknown ends a lease that etcd does not know any more. Before the deadline here,
+// which is before etcd's, the lease did not expire, so it was revoked.
 func (l *Lease) endUnknown() {
 	if l.Err() == nil {
 		l.End(lockerr.Lost(lockerr.ErrRevoked))

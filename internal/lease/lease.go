@@ -1,16 +1,16 @@
-// Package lease keeps one etcd lease alive and knows until when it can be relied
-// on.
+// Package lease keeps one etcd lease alive and computes until when its session may
+// rely on it.
 //
-// The one equation, from which everything else follows:
+// Everything else follows from one equation:
 //
 //	validUntil = sentAt + grantedTTL - margin
 //
-// sentAt is when the last answered request (the grant, or a renewal) was SENT.
-// etcd counts the TTL from when the request reached it, which is later, so that
-// the lease in etcd outlives validUntil whatever the way there and back took.
-// Counting from the answer would not do: an answer that was 4 s under way would
-// make a lease of 5 s be believed in for 4 s after another client got its keys
-// (traps C3, C4).
+// sentAt is when the last answered request (the grant, or a renewal) was sent.
+// etcd counts the TTL from the arrival of the request, which is later. So the lease
+// in etcd outlives validUntil, however long the request and the answer took.
+// Counting from the receipt of the answer would be wrong: after an answer that took
+// 4 s, a session would rely on a lease of 5 s for 4 s after another client got its
+// keys (traps C3, C4).
 package lease
 
 import (
@@ -38,28 +38,28 @@ type Config struct {
 	Renewer Renewer
 	// TTL is what Grant asks for, in whole seconds.
 	TTL time.Duration
-	// Margin is the safety margin; 0 means the default of margin().
+	// Margin is the safety margin. 0 means defaultMargin.
 	Margin time.Duration
-	// Delay is the part of the TTL that is not counted on: the lease ends here by that much
-	// earlier, and its keys stay in etcd meanwhile.
+	// Delay is the lock-delay: the lease ends here earlier by this time, while its keys stay in
+	// etcd.
 	Delay time.Duration
 	// Clock is the time since any fixed point; it goes on while the machine
 	// sleeps.
 	Clock func() time.Duration
-	// Answered is told whether etcd answers the renewals: false when one failed
-	// or is overdue, true when one was answered again. Not called after the
-	// lease's death. May be nil.
+	// Answered is called with false when a renewal failed or is overdue, and with
+	// true when one was answered again. It is not called after the lease's end.
+	// It may be nil.
 	Answered func(ok bool, err error)
-	// Asking is called before each renewal is sent, and before Verify asks. What it returns is called
-	// with the header of the answer before the answer is used, and whether etcd knows the lease. If
-	// etcd does not, this call may take a moment to end the lease for a reason of its own. May be nil.
+	// Asking is called before each renewal is sent, and before Verify asks. The function that it
+	// returns is called before the answer is used, with the answer's header and whether etcd knows the
+	// lease. If etcd does not, this call may block to end the lease for another reason. Asking may be
+	// nil.
 	Asking func() (answered func(h *pb.ResponseHeader, known bool))
-	// Reconnect makes the connection try again now that may be waiting to; it is
-	// called when an answer is owed. May be nil.
+	// Reconnect ends the pause before the client's next attempt to connect. It is
+	// called when an answer is overdue. It may be nil.
 	Reconnect func()
-	// FromReceipt counts from the answer instead of the request. It is wrong, and
-	// there for one test: the simulation must be able to find the overlap of
-	// holders that this leads to.
+	// FromReceipt counts from the receipt of the answer. This is wrong, and serves one
+	// test: the simulation must find the two holders that it causes.
 	FromReceipt bool
 }
 
@@ -67,7 +67,7 @@ type Config struct {
 type Lease struct {
 	cfg     Config
 	id      clientv3.LeaseID
-	granted time.Duration // may be more than Config.TTL asked for (trap C6)
+	granted time.Duration // may exceed Config.TTL (trap C6)
 	margin  time.Duration
 
 	ctx    context.Context // ends with the lease, with the cause of its death
@@ -76,14 +76,14 @@ type Lease struct {
 	mu         lockorder.Lease
 	validUntil time.Duration // by cfg.Clock; only grows while the lease is alive
 	deadline   *time.Timer   // fires at validUntil or earlier
-	unrenewed  error         // why the lease is renewed no more; nil while it is renewed
+	unrenewed  error         // the reason of StopRenewing; nil while the lease is renewed
 }
 
 // Grant asks etcd for a new lease. ctx bounds the request; the lease itself ends
 // with parent.
 //
-// id is NoLease before the first try of a lease, and then the one that was asked for: a try whose
-// answer was lost, or comes late, leaves no second lease in etcd.
+// id is NoLease before the first try, and then the ID that was asked for. A later try asks for the
+// same ID, so a lost or late answer leaves no second lease in etcd.
 func Grant(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
 	resp, err := cfg.Client.Grant(leaseid.Ask(ctx, id), int64(cfg.TTL/time.Second))
@@ -96,7 +96,7 @@ func Grant(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Leas
 	return begin(parent, cfg, resp.ID, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
 }
 
-// granted is the lease that an earlier try was granted, without an answer that came in time.
+// granted returns the lease that etcd granted to an earlier try whose answer did not arrive in time.
 func granted(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
 	resp, err := cfg.Client.TimeToLive(ctx, *id)
@@ -111,11 +111,11 @@ func granted(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Le
 	return begin(parent, cfg, *id, cfg.countFrom(sent)-(ttl-left), ttl), nil
 }
 
-// errNotOurs counts as no answer, so that another lease is asked for.
+// errNotOurs counts as a missing answer, so that the caller asks for another lease.
 var errNotOurs = status.Error(codes.Aborted, "the lease that was asked for has expired, or was granted to another client")
 
-// Resume takes over a lease that exists. It renews it, which tells at once
-// whether etcd still knows it (trap C7); ErrLeaseNotFound if not.
+// Resume takes over an existing lease by renewing it. It fails with ErrLeaseNotFound
+// if etcd does not know the lease (trap C7).
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
 	ttl, sent, err := cfg.renewOnce(ctx, id, patience)
 	switch {
@@ -127,7 +127,7 @@ func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Leas
 	return begin(parent, cfg, id, sent, ttl), nil
 }
 
-// patience is for how long the renewal by which a lease is taken over holds up another one of it.
+// patience is how long the renewal of Resume delays another renewal of the lease.
 const patience = time.Second
 
 func (c *Config) countFrom(sent time.Duration) time.Duration {
@@ -137,8 +137,8 @@ func (c *Config) countFrom(sent time.Duration) time.Duration {
 	return sent
 }
 
-// begin starts the life of a lease that etcd granted or renewed on the request
-// sent then.
+// begin starts the life of a lease that etcd granted or renewed by a request sent
+// at sent.
 func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl time.Duration) *Lease {
 	l := &Lease{cfg: cfg, id: id, granted: ttl, margin: cfg.Margin}
 	if l.margin == 0 {
@@ -153,9 +153,9 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 	return l
 }
 
-// defaultMargin is a tenth of the TTL, at most a second: clocks of computers
-// differ by a few in 100,000, so nearly all of it is time for the holder's work
-// to stop in.
+// defaultMargin is a tenth of the TTL, at most a second. The clocks of computers
+// differ by a few parts in 100,000, so nearly all of the margin is time for the
+// holder's work to stop.
 func defaultMargin(ttl time.Duration) time.Duration {
 	return min(ttl/10, time.Second)
 }
@@ -168,7 +168,7 @@ func (l *Lease) validFrom(sent time.Duration) time.Duration {
 // ID is the lease's ID in etcd.
 func (l *Lease) ID() clientv3.LeaseID { return l.id }
 
-// TTL is the TTL without Config.Delay. Everything that reasons with the time of a hold uses it.
+// TTL is the TTL without Config.Delay. All computations with the time of a hold use it.
 func (l *Lease) TTL() time.Duration { return l.granted - l.cfg.Delay }
 
 // Granted is the TTL that etcd granted, Config.Delay included: the time after which etcd deletes
@@ -178,23 +178,23 @@ func (l *Lease) Granted() time.Duration { return l.granted }
 // Margin is how long before its end in etcd the lease ends here.
 func (l *Lease) Margin() time.Duration { return l.margin }
 
-// Delay is the part of the margin that Config.Delay is.
+// Delay is the part of the margin that comes from Config.Delay.
 func (l *Lease) Delay() time.Duration { return l.cfg.Delay }
 
 // Context ends with the lease; its cause tells why.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Err is nil while the lease can be relied on. It looks at the clock itself, so
-// that it is right also when timers are late, as after the machine slept.
+// Err returns nil while the lease is valid, and then the cause of its end. It reads
+// the clock itself, so it is right even if timers are late, as after the machine slept.
 func (l *Lease) Err() error {
 	l.mu.Lock()
-	var expired error // made only then, as every call of a hold comes here
+	var expired error // allocated only at the end, because every call of a hold comes here
 	if l.cfg.Clock() >= l.validUntil {
 		expired = l.expiry()
 	}
 	l.mu.Unlock()
 	if expired != nil {
-		// Nothing can have extended it since: extend refuses once it is over.
+		// No answer can have extended the lease since: extend refuses after validUntil.
 		l.End(expired)
 	}
 	if l.ctx.Err() != nil {
@@ -211,35 +211,34 @@ func (l *Lease) expiry() error {
 	return lockerr.Lost(lockerr.ErrExpired)
 }
 
-// ValidUntil is the instant, by the clock, at which the lease ends unless it is
-// renewed before; in the past once it has ended.
+// ValidUntil is the time, by the clock, at which the lease ends unless it is renewed
+// before. It is in the past once the lease has ended.
 func (l *Lease) ValidUntil() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.validUntil
 }
 
-// Remaining is how long the lease can be relied on without asking anyone. After its
-// end it is not positive, and tells how long ago that was.
+// Remaining is the time until ValidUntil. It is not positive after the lease's end.
 func (l *Lease) Remaining() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.validUntil - l.cfg.Clock()
 }
 
-// End ends the lease here, for a cause; the first one counts. In etcd it lives
-// on until it expires or Revoke is called.
+// End ends the lease here. The first cause counts. In etcd the lease lives on until
+// it expires or Revoke is called.
 func (l *Lease) End(cause error) {
-	l.cancel(cause) // first, lest somebody take the end for the deadline
+	l.cancel(cause) // before validUntil changes, so that no caller takes the end for an expiry
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.deadline.Stop()
 	l.validUntil = min(l.validUntil, l.cfg.Clock())
 }
 
-// StopRenewing stops the renewals for a reason, the first of which counts. The lease ends at its
-// deadline here, and a margin later in etcd, by itself. A renewal that is under way extends the lease
-// in etcd perhaps, but not here.
+// StopRenewing stops the renewals for a reason. The first reason counts. The lease then ends at its
+// deadline here, and a margin later in etcd. A renewal in flight may extend the lease in etcd, but
+// not here.
 func (l *Lease) StopRenewing(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -248,8 +247,8 @@ func (l *Lease) StopRenewing(why error) {
 	}
 }
 
-// EndUnrenewed ends a lease that is renewed no more before its deadline, when no work is done under
-// it any more.
+// EndUnrenewed ends a lease after StopRenewing, before its deadline. It is called when no work is done
+// under the lease any more.
 func (l *Lease) EndUnrenewed() {
 	l.mu.Lock()
 	cause := l.expiry()
@@ -263,9 +262,8 @@ func (l *Lease) isUnrenewed() bool {
 	return l.unrenewed != nil
 }
 
-// extend counts an answered renewal, but for no longer than the answer says is left.
-// One that comes when the lease is over is too late, whatever it says: those who held
-// under it were told.
+// extend counts an answered renewal, up to the TTL in the answer. An answer after
+// validUntil is too late: the holders under the lease have been notified of its end.
 func (l *Lease) extend(sent, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -274,7 +272,7 @@ func (l *Lease) extend(sent, left time.Duration) {
 	}
 }
 
-// look ends the lease when its time is over, and looks again later otherwise.
+// look ends the lease after validUntil, and otherwise sets the timer again.
 func (l *Lease) look() {
 	if l.Err() != nil {
 		return
@@ -286,22 +284,22 @@ func (l *Lease) look() {
 	}
 }
 
-// untilLook is the time until validUntil, cut into slices: Go's timers stand
-// still while the machine sleeps, the lease in etcd does not. With the slices a
-// machine that wakes up is told within one of them, and not after all the rest.
+// untilLook is the time until validUntil, but at most Slice. Go's timers stand still
+// while the machine sleeps, and the lease in etcd does not. Within one Slice after the
+// machine wakes up, the end is noticed.
 func (l *Lease) untilLook() time.Duration {
 	return min(max(l.validUntil-l.cfg.Clock(), 0), l.Slice())
 }
 
-// Slice is the longest time for which a timer may be relied on: a quarter of the margin
-// without the delay, at most half a second. Even if the machine has slept until shortly before
-// the deadline, most of the margin is left then.
+// Slice is the longest time for which one timer is set: a quarter of the margin without the delay, at
+// most half a second. Even if the machine slept until shortly before the deadline, most of the margin
+// is left when the timer fires.
 func (l *Lease) Slice() time.Duration {
 	return min(max((l.margin-l.cfg.Delay)/4, time.Millisecond), 500*time.Millisecond)
 }
 
-// Revoke ends the lease in etcd, and all keys under it with it, in one request.
-// A lease that etcd does not know is no error: it is what was wanted.
+// Revoke ends the lease in etcd and deletes all its keys, in one request. It returns
+// nil if etcd does not know the lease.
 func (l *Lease) Revoke(ctx context.Context) error {
 	_, err := l.cfg.Client.Revoke(ctx, l.id)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {

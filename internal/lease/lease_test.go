@@ -38,7 +38,7 @@ func simulate(t *testing.T, test func(t *testing.T, srv *simetcd.Server, cfg Con
 	})
 }
 
-// A try that finds its lease granted counts by what is left of that, and does not take another one for it.
+// A try that finds its lease granted counts the TTL that is left, and takes no other lease for it.
 func TestALeaseThatAnEarlierTryWasGrantedIsTakenIfItIsTheOne(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		own, foreign := srv.GrantLease(10*time.Second), srv.GrantLease(9*time.Second)
@@ -186,7 +186,7 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 	})
 }
 
-// fastRenewals is etcd 3.7 whose leader is late in applying: it renews a lease that is revoked.
+// fastRenewals is etcd 3.7 with a leader that applies late: it renews a revoked lease.
 type fastRenewals struct{ clientv3.Lease }
 
 func (fastRenewals) KeepAliveOnce(context.Context, clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
@@ -208,7 +208,7 @@ func TestARevocationIsFoundThoughALateLeaderStillRenewsTheLease(t *testing.T) {
 
 func TestRenewalsComeEveryThirdOfTheTTLAndWhoeverAsksIsTold(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
-		var yes, no atomic.Int64 // what whoever asks was told
+		var yes, no atomic.Int64 // results of Err
 		cfg.Answered = func(ok bool, _ error) {
 			if ok {
 				yes.Add(1)

@@ -11,14 +11,13 @@ import (
 
 // Renewer sends renewals.
 type Renewer interface {
-	// Renew sends one renewal. It returns what etcd answered, a TTL of 0 for a lease that etcd does
-	// not know, and when the renewal that was answered was sent, by clock. Where the renewals of a
-	// lease share a stream, one that is without an answer for as long as patience is not waited for
-	// by the next one.
+	// Renew sends one renewal. It returns etcd's answer, with a TTL of 0 for a lease that etcd does
+	// not know, and when the answered renewal was sent, by clock. If renewals of a lease share a
+	// stream, the next one waits at most patience for the answer to this one.
 	Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error)
 }
 
-// renewOnce is one renewal; a lease that etcd does not know is an error.
+// renewOnce sends one renewal. It returns an error if etcd does not know the lease.
 func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, patience time.Duration) (ttl, sent time.Duration, err error) {
 	r := c.Renewer
 	if r == nil {
@@ -43,8 +42,8 @@ func (c *Config) asking() (answered func(h *pb.ResponseHeader, known bool)) {
 	return c.Asking()
 }
 
-// once renews through clientv3, which opens a stream for each renewal, and tries
-// again at once, and again, while a member refuses it.
+// once renews through clientv3, which opens a stream for each renewal, and retries
+// without a pause while a member refuses it.
 type once struct{ client clientv3.Lease }
 
 func (o once) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, _ time.Duration) (*pb.LeaseKeepAliveResponse, time.Duration, error) {

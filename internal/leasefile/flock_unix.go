@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// flock locks a file if nobody else has it. The lock ends with the last descriptor of
+// flock locks a file if no other process has locked it. The lock ends with the last descriptor of
 // this opening, and so with the process: os.OpenFile lets no child inherit it.
 func flock(f *os.File) (free bool, err error) {
 	for {

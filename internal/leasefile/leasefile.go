@@ -23,7 +23,7 @@ type File struct{ file *os.File }
 // lockPause is the pause between two tries to lock a file.
 const lockPause = 20 * time.Millisecond
 
-// Lock opens the file, creates it if need be, and waits until no other process has it. It calls
+// Lock opens the file, creates it if there is none, and waits until no other process has it. It calls
 // waiting once if it has to wait.
 func Lock(ctx context.Context, path string, waiting func()) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -49,8 +49,8 @@ func Lock(ctx context.Context, path string, waiting func()) (*File, error) {
 	}
 }
 
-// TryLock opens and locks a file that exists. It returns nil if there is none, or if another
-// File has it, of this process or of another.
+// TryLock opens and locks an existing file. It returns nil if there is no file, or if another File of
+// this or another process has locked it.
 func TryLock(path string) *File {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -63,7 +63,7 @@ func TryLock(path string) *File {
 	return &File{f}
 }
 
-// Read returns the lease in the file; 0 if there is none, or something else.
+// Read returns the lease in the file, 0 if the file has none or other content.
 func (f *File) Read() int64 {
 	b := make([]byte, size)
 	n, err := f.file.ReadAt(b, 0)
@@ -80,9 +80,9 @@ func (f *File) Read() int64 {
 // size is the length of each content: 16 digits and a new line.
 const size = 17
 
-// Write puts a lease into the file, 0 for none: by one write of always the same length, which a
-// process that is killed has done or has not. What a machine that crashed has left of it does
-// not matter: it was away for longer than a TTL, or etcd knows the lease.
+// Write puts a lease into the file, 0 for none. It is one write of a constant length, so a process
+// that is killed has written all of it or nothing. A file that a crash of the machine has damaged
+// does no harm: the machine was away for longer than a TTL, or etcd knows the lease.
 func (f *File) Write(id int64) error {
 	_, err := f.file.WriteAt(fmt.Appendf(nil, "%016x\n", uint64(id)), 0)
 	return err

@@ -1,5 +1,5 @@
-// Package leaseid gives a lease an ID of the client's, so that a request for it can be sent again:
-// etcd grants an ID once, and says of a second request that the lease exists.
+// Package leaseid lets a client choose the ID of a lease, so that the request can be sent again: etcd
+// grants an ID once, and answers a second request that the lease exists.
 package leaseid
 
 import (
@@ -15,8 +15,9 @@ import (
 
 type key struct{} // of a *clientv3.LeaseID
 
-// Ask returns a context whose Grant asks for the lease of that ID, and chooses one if it is
-// [clientv3.NoLease]. The ID stays so with a client that lets etcd choose.
+// Ask returns a context under which Grant asks for the lease of this ID. If the ID is
+// [clientv3.NoLease], Grant chooses one and stores it in id. A client without Choose leaves the ID
+// unchanged, and etcd chooses.
 func Ask(ctx context.Context, id *clientv3.LeaseID) context.Context {
 	return context.WithValue(ctx, key{}, id)
 }
@@ -26,7 +27,7 @@ func Choose(c pb.LeaseClient, choose func() clientv3.LeaseID) pb.LeaseClient {
 	return chosen{c, choose}
 }
 
-// Random is an ID of 63 random bits.
+// Random returns an ID of 63 random bits.
 func Random() clientv3.LeaseID {
 	for {
 		var b [8]byte

@@ -37,14 +37,14 @@ const (
 	steady     = 10 * time.Second
 )
 
-// Leader is the leader of an election. Without a lease nobody leads, or nobody that can be watched.
+// Leader is the leader of an election. Without a lease there is no leader, or none that can be watched.
 type Leader struct {
 	Value          string
 	Lease          clientv3.LeaseID
 	CreateRevision int64
 }
 
-// Detector is the failure detector of one session. A nil Detector watches nobody.
+// Detector is the failure detector of one session. A nil Detector does nothing.
 type Detector struct {
 	Config
 	own     wire.Liveness // of this process, which signs marks by it
@@ -113,8 +113,8 @@ func (d *Detector) probeLoop(ctx context.Context, election string, l Leader) {
 			d.Log.Warn("crash detection is off for a leader", zap.String("name", election), zap.Error(err))
 			return
 		case record.Dead:
-			// By another candidate, which may have died since, or by an earlier try of our own
-			// whose answer was lost. Nobody can take the lease over any more.
+			// The mark is by another candidate, which may have died since, or by an earlier try
+			// of this one that was not answered. No process can take the lease over any more.
 			d.revoke(election, l, record)
 			return
 		case d.isComparable(record):
@@ -136,13 +136,13 @@ func (d *Detector) probeLoop(ctx context.Context, election string, l Leader) {
 	}
 }
 
-// isComparable tells whether the address in a record means the same machine here and there.
+// isComparable reports whether the address in a record means the same machine here and there.
 func (d *Detector) isComparable(record wire.Liveness) bool {
 	return record.Address != "" && (!isLoopback(record.Address) || record.Scope == d.scope)
 }
 
-// probe keeps a connection to an address for as long as the connection lasts. lived says that there
-// was one. dead says that connections are refused, by a host that answers.
+// probe connects to an address and blocks until the connection ends. lived is true if there was a
+// connection. dead is true if a host that answers refused it.
 func (d *Detector) probe(ctx context.Context, address string) (lived, dead bool) {
 	for refused := 0; refused < refusals; refused++ {
 		if refused > 0 {
@@ -169,10 +169,9 @@ func (d *Detector) probe(ctx context.Context, address string) (lived, dead bool)
 	return false, true
 }
 
-// revokeDeadLeader marks the record of a process that is dead, if the record that the judgement was
-// based on still stands, and has the lease revoked. A process that takes the lease over in
-// this instant, and publishes another record, either keeps the lease or never gets it. It is
-// false if the record was replaced.
+// revokeDeadLeader marks the record of a dead process and has its lease revoked, if the probed record
+// is still in etcd. It returns false if the record was replaced. A successor that replaces the record
+// at the same time either keeps the lease or never gets it.
 //
 // The mark is final, and any candidate that finds it revokes the lease: the revocation does
 // not depend on the process that wrote the mark.
@@ -191,9 +190,9 @@ func (d *Detector) revokeDeadLeader(ctx context.Context, election string, l Lead
 	return written != 0
 }
 
-// revoke revokes the lease of a leader whose record is marked, in a goroutine of its own: the probe
-// loop that asks for it is dismissed as soon as the leader's key is gone, which may be before the
-// answer is here. It ends with the session, or when etcd has answered.
+// revoke revokes the lease of a leader with a marked record, in a goroutine of its own: the probe loop
+// that calls it ends as soon as the leader's key is gone, which may be before the answer. The
+// goroutine ends with the session, or when etcd has answered.
 func (d *Detector) revoke(election string, l Leader, record wire.Liveness) {
 	d.Spawn(func() {
 		tried, revoked := false, false
@@ -201,7 +200,7 @@ func (d *Detector) revoke(election string, l Leader, record wire.Liveness) {
 			_, err := d.Leases.Revoke(ctx, l.Lease)
 			switch {
 			case errors.Is(err, rpctypes.ErrLeaseNotFound):
-				revoked = tried // by an earlier try; else by another candidate, which logs that
+				revoked = tried // by an earlier try; otherwise by another candidate, which logs it
 				return nil
 			case err != nil:
 				tried = true

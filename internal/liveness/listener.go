@@ -38,7 +38,7 @@ type Listener struct {
 	close func() // gives up the share, once
 }
 
-// Listen opens a socket. host names this machine to people who read the record.
+// Listen opens a socket. host is the name of this machine for readers of the record.
 func Listen(network Network, address, host string) (*Listener, error) {
 	l, err := network.Listen(address)
 	if err != nil {
@@ -83,7 +83,7 @@ type socket struct {
 	conns  map[net.Conn]bool
 }
 
-// maxConns is how many connections of candidates a socket keeps. Further ones are closed at once.
+// maxConns is the number of candidates' connections that a socket keeps. It closes further ones at once.
 const maxConns = 256
 
 func (s *socket) share() *Listener {

@@ -8,8 +8,8 @@
 //   - A [Detector] probes the address of a leader on behalf of a candidate. If the leader's process
 //     is dead, the detector marks the leader's record, and revokes the leader's lease.
 //
-// A record is only ever replaced at the revision at which it was read. A lease is therefore either
-// taken over by a successor, who replaces the record, or marked by a detector, and never both.
+// A record is only replaced at the revision at which it was read. Therefore either a successor replaces
+// the record and takes the lease over, or a detector marks the record, and never both.
 package liveness
 
 import (
@@ -36,15 +36,15 @@ type Config struct {
 	// Changes reports the changes of a key from a revision on, until tell returns false, ctx ends or
 	// etcd refuses.
 	Changes func(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool))
-	// Observe reports who leads an election, at once and after each change, until tell returns false
-	// or ctx ends.
+	// Observe reports the leader of an election, at once and after each change, until tell returns
+	// false or ctx ends.
 	Observe func(ctx context.Context, name string, tell func(Leader) (more bool)) error
 	// OwnLease is the session's present lease.
 	OwnLease func() clientv3.LeaseID
 }
 
-// New returns the record and the detector of a session. Without a listener the detector is nil,
-// which watches nobody, and the record publishes nothing.
+// New returns the record and the detector of a session. Without a listener the detector is nil, and
+// the record publishes nothing.
 func New(cfg Config, l *Listener) (*Record, *Detector) {
 	if l == nil {
 		return &Record{Config: cfg}, nil

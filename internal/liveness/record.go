@@ -25,11 +25,11 @@ type Lease interface {
 
 // Record is the liveness record of one session.
 //
-// While the session is being left to a successor, the record must not tell an address: candidates
+// While the session is being left to a successor, the record must not have an address: candidates
 // would take the silence of this process for a crash. A write that etcd applies late must not bring
 // the address back either. Therefore a publication is cancelled before the record is withdrawn, and
-// each withdrawal writes the record. What the publication may still have under way was guarded by
-// an earlier revision of the record, and etcd refuses it.
+// each withdrawal writes the record. A write of the publication that is still in flight is guarded by
+// an earlier revision of the record, so etcd refuses it.
 type Record struct {
 	Config
 	own wire.Liveness // what is published; the zero value without a listener
@@ -38,7 +38,7 @@ type Record struct {
 	phase       phase
 	lease       Lease        // the present one; nil if phase is absent
 	publication *publication // the one under way; nil if phase is not publishing
-	withdrawals int          // calls of Withdraw that are under way or have succeeded, less those of Restore
+	withdrawals int          // calls of Withdraw that run or have succeeded, less the calls of Restore
 	since       int64        // the revision of the last write that etcd confirmed; 0: none
 }
 
@@ -51,7 +51,7 @@ const (
 	published   phase = "published"   // etcd confirmed the address
 	refused     phase = "refused"     // etcd refused the address; a try that was not answered may have written it
 	withdrawing phase = "withdrawing" // the address is being overwritten
-	withdrawn   phase = "withdrawn"   // the record tells no address, and no late write can change that
+	withdrawn   phase = "withdrawn"   // the record has no address, and no late write can change it
 )
 
 // edges are the legal changes of the phase.
@@ -74,8 +74,8 @@ func (r *Record) become(next phase) {
 	r.phase = next
 }
 
-// SetLease tells the record of the present lease, and publishes the address under it. It does
-// nothing for a lease whose record was taken over by Replace.
+// SetLease sets the present lease, and publishes the address under it. It does nothing if Replace has
+// taken over the record of the lease.
 func (r *Record) SetLease(l Lease) {
 	r.mu.Lock()
 	var p *publication
@@ -152,7 +152,7 @@ func (r *Record) Restore() {
 	r.publish(p)
 }
 
-// publication is one attempt to make the address stand under a lease.
+// publication is one attempt to write the address under a lease.
 type publication struct {
 	lease  clientv3.LeaseID
 	fresh  bool // nothing was written under the lease before
@@ -168,7 +168,7 @@ func (r *Record) newPublication(fresh bool) *publication {
 	return r.publication
 }
 
-// endPublication lets the publication under way send nothing more. Called with mu held.
+// endPublication stops the publication in flight from sending. Called with mu held.
 func (r *Record) endPublication() {
 	if r.publication != nil {
 		r.publication.cancel()
@@ -191,7 +191,7 @@ func (r *Record) runPublication(p *publication) {
 	if p.fresh {
 		written, err = r.replace(p.ctx, p.lease, 0, r.own)
 	}
-	if err == nil && written == 0 { // an earlier try may have written it, whose answer was lost
+	if err == nil && written == 0 { // an earlier try without an answer may have written it
 		written, err = r.overwrite(p.ctx, p.lease, r.own, !p.fresh)
 	}
 	r.mu.Lock()
@@ -211,16 +211,16 @@ func (r *Record) runPublication(p *publication) {
 	}
 }
 
-// Replace replaces the record of a former process by the one of this process, under a lease that
-// this process takes over. It blocks until etcd has confirmed that or ctx ends. It fails with
-// ErrLeaseNotFound when a candidate has marked the record: of the two that wanted the lease, etcd
-// has heard the candidate first. Then Replace revokes the lease, as the candidate may have died
-// since. Until the lease has run out, its keys would stand ahead of those of this process.
+// Replace replaces the record of a former process by that of this process, under a lease that this
+// process takes over. It blocks until etcd has confirmed the record or ctx ends. It fails with
+// ErrLeaseNotFound when a candidate has marked the record before. Then Replace also revokes the lease,
+// because the candidate may have died since, and the keys of the lease would precede those of this
+// process until the lease expires.
 func (r *Record) Replace(ctx context.Context, l Lease) error {
 	listens := r.own.Address != ""
-	// The record is written also if the former process published the same, as in the same container: a
-	// candidate may be judging by that at this moment. If nothing is published, nothing is written
-	// where nothing was told.
+	// An equal record of the former process, as of the same container, is replaced too, because a
+	// candidate may be about to mark it. A process without a listener writes only over an existing
+	// record.
 	written, err := r.overwrite(ctx, l.ID(), r.own, listens)
 	switch {
 	case errors.Is(err, errMarked):
@@ -239,11 +239,11 @@ func (r *Record) Replace(ctx context.Context, l Lease) error {
 	return nil
 }
 
-// errMarked is that of a lease that a candidate has marked, and that is to be revoked.
+// errMarked is the error for a lease whose record a candidate has marked.
 var errMarked = fmt.Errorf("%w: it was taken for that of a dead process", lockerr.ErrLeaseNotFound)
 
-// overwrite makes a record stand under a lease, whatever stood there, and returns the revision at
-// which the record stands. Unless write is set, it writes nothing if the record stands already.
+// overwrite writes a record under a lease, over any other record, and returns the revision of the
+// record. Unless write is true, it writes nothing if etcd has an equal record.
 func (r *Record) overwrite(ctx context.Context, id clientv3.LeaseID, record wire.Liveness, write bool) (written int64, err error) {
 	for tried := false; ; tried = true {
 		found, at, err := r.read(ctx, id)
@@ -270,9 +270,9 @@ func (r *Record) overwrite(ctx context.Context, id clientv3.LeaseID, record wire
 // searchTimeout bounds the search for a mark.
 const searchTimeout = 5 * time.Second
 
-// logIfMarked logs, after a lease was revoked, that a candidate did it which took this process for
-// dead. The marked record has gone with the lease. It is looked for among the changes after a
-// revision at which this process wrote the record.
+// logIfMarked logs, after the revocation of a lease, if a candidate revoked it because it took this
+// process for dead. The marked record is gone with the lease, so logIfMarked searches the changes
+// after the revision at which this process wrote the record.
 func (r *Record) logIfMarked(id clientv3.LeaseID, written int64) {
 	ctx, cancel := context.WithTimeout(r.Context, searchTimeout)
 	defer cancel()

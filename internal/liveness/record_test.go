@@ -237,7 +237,7 @@ func TestAWithdrawalThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
-// As in a session that was closed, and whose lease may be gone.
+// As in a closed session. Its lease may be gone.
 func TestNothingIsWithdrawnUnderALeaseThatHasEnded(t *testing.T) {
 	simulate(t, true, func(r *rig) {
 		r.granted()

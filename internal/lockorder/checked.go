@@ -20,7 +20,7 @@ type (
 	Lease   = checked[lease]
 )
 
-// owner tells its name, and those whose mutexes may be held when that of this owner is taken.
+// owner has its name, and the names of the owners whose mutexes may be held when its own is taken.
 type owner interface {
 	order() (name string, after []string)
 }
@@ -40,7 +40,7 @@ func (lease) order() (string, []string)   { return "lease", []string{"session"} 
 // checked is a mutex that panics when it is taken in a wrong order.
 type checked[O owner] struct {
 	mu   sync.Mutex
-	held int64 // by which goroutine; guarded by mu
+	held int64 // number of the goroutine that holds it; guarded by mu
 }
 
 func (c *checked[O]) Lock() {
@@ -62,7 +62,7 @@ func (c *checked[O]) Unlock() {
 	all.add(id, name, -1)
 }
 
-// held has what each goroutine holds, by the names of the owners.
+// held has the mutexes that each goroutine holds, by the names of their owners.
 type held struct {
 	mu sync.Mutex
 	by map[int64]map[string]int
@@ -94,7 +94,7 @@ func (h *held) add(id int64, name string, n int) {
 	}
 }
 
-// goroutine is the number of the calling goroutine, as its stack trace has it.
+// goroutine returns the number of the calling goroutine, from its stack trace.
 func goroutine() int64 {
 	var buf [64]byte
 	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

@@ -50,8 +50,7 @@ func Join(on any, leases pb.LeaseClient, watches pb.WatchClient, client *clientv
 	return s
 }
 
-// identity is what sessions that share a stream have in common: the connection, or what stands in
-// its place.
+// identity is common to the sessions that share a stream: the connection, or its replacement.
 func identity(on, remote any) any {
 	switch {
 	case on != nil:
@@ -59,7 +58,7 @@ func identity(on, remote any) any {
 	case reflect.TypeOf(remote).Comparable():
 		return remote
 	default:
-		return new(byte) // it is like nothing else
+		return new(byte) // equal to no other identity
 	}
 }
 
@@ -77,7 +76,7 @@ var (
 	watchers shared[*watch.Watcher]
 )
 
-// shared has one value for each identity, for as long as anybody uses it.
+// shared has one value for each identity in use.
 type shared[T any] struct {
 	mu  sync.Mutex
 	all map[any]*entry[T]
@@ -89,8 +88,8 @@ type entry[T any] struct {
 	users int // guarded by the mu of shared
 }
 
-// join returns the value for an identity, which is made for its first user, and what is called
-// when the user has left.
+// join returns the value for an identity, which is made for its first user, and the function to be
+// called when the user leaves.
 func (s *shared[T]) join(id any, newValue func(*life) T) (value T, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +119,7 @@ func (s *shared[T]) leave(id any, e *entry[T]) {
 	}
 }
 
-// life is that of what is shared, with its goroutines.
+// life is the lifetime of a shared value and its goroutines.
 type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -136,7 +135,7 @@ func newLife() *life {
 	return l
 }
 
-// spawn starts a goroutine; false when it is too late for that.
+// spawn starts a goroutine. It returns false after end.
 func (l *life) spawn(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

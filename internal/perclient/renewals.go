@@ -17,14 +17,14 @@ import (
 
 // Renewals renews the leases of all sessions of a client on one stream.
 //
-// clientv3's KeepAliveOnce opens a stream for each renewal, which costs an Authenticate request
-// for a client with a user and a password: some 50 ms of etcd's computing, on purpose. And it tries
-// again without a pause while a member refuses it.
+// clientv3's KeepAliveOnce opens a stream for each renewal. For a client with a user and a password
+// each stream costs an Authenticate request, some 50 ms of computing by etcd. KeepAliveOnce also
+// retries without a pause while a member refuses it.
 //
 // A lease has one renewal at a time on a stream, so an answer belongs to the renewal with its lease
-// ID. A lease whose renewal is not answered in time makes the stream give way to another one, which
-// with luck gets another connection. The stream that gave way stays until the renewals on it are
-// answered or given up.
+// ID. When a renewal is not answered in time, its stream gives way to another one, which may get
+// another connection. The stream that gave way stays until the renewals on it are answered or given
+// up.
 type Renewals struct {
 	life   *life
 	remote pb.LeaseClient
@@ -32,9 +32,9 @@ type Renewals struct {
 	// mu guards what follows, the streams and the renewals. It is never held across a request.
 	mu      sync.Mutex
 	current *stream                   // takes the renewals to come; nil while there is none
-	hanging []*stream                 // those that gave way, oldest first
+	hanging []*stream                 // streams that gave way, oldest first
 	failed  int                       // streams in a row that broke before they answered anything
-	alone   map[clientv3.LeaseID]bool // leases whose renewal broke a stream
+	alone   map[clientv3.LeaseID]bool // leases that are renewed alone: a renewal broke a stream
 }
 
 // mostHanging is how many streams that gave way are kept. While etcd hangs each of them may be
@@ -50,10 +50,10 @@ var (
 	errReplaced = status.Error(codes.Unavailable, "etcdlock: the stream of renewals hung and was replaced")
 )
 
-// Renew renews a lease. It returns what etcd answered, a TTL of 0 for a lease that etcd does not
-// know, and when the renewal that was answered was sent, by clock. It blocks until the answer, an
-// error or the end of ctx. An earlier renewal of the lease that is still without an answer is
-// waited for, until it is patience old; then the stream gives way to another one, as a rule.
+// Renew renews a lease. It returns etcd's answer, with a TTL of 0 for a lease that etcd does not know,
+// and when the answered renewal was sent, by clock. It blocks until the answer, an error or the end
+// of ctx. It waits for an earlier renewal of the lease that is unanswered, until that one is patience
+// old. Then another stream usually takes the place of the present one.
 func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (
 	resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
 	q, err := r.ask(ctx, id, clock, patience)
@@ -133,9 +133,9 @@ func (r *Renewals) put(all ...*renewal) {
 	}
 }
 
-// replace has the renewals to come take another stream. False if there are too many that hang, each
+// replace makes later renewals use another stream. It returns false if too many streams hang, each
 // with a renewal that is not late yet for its own lease: the short leases of some sessions must not
-// end those of others, for which etcd is fast enough. Called with mu held.
+// end the leases of others, for which etcd is fast enough. Called with mu held.
 func (r *Renewals) replace() bool {
 	st := r.current
 	if st.live > 0 && len(r.hanging) == mostHanging {
@@ -154,8 +154,8 @@ func (r *Renewals) replace() bool {
 	return true
 }
 
-// giveUp takes note that nobody waits for a renewal any more. Its answer may come all the same, and
-// must not be taken for that to a later one.
+// giveUp notes that no caller waits for a renewal any more. Its answer may still come, and must not be
+// taken for the answer to a later renewal.
 func (r *Renewals) giveUp(q *renewal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,8 +166,8 @@ func (r *Renewals) giveUp(q *renewal) {
 	q.stream.left()
 }
 
-// renewAlone renews a lease on a stream of its own: its renewals break the stream that they are on,
-// as for want of permission.
+// renewAlone renews a lease on a stream of its own, because its renewals break their stream, as for a
+// missing permission.
 func (r *Renewals) renewAlone(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -197,7 +197,7 @@ type renewal struct {
 	began    time.Time // on that stream
 	fresh    bool      // the stream had not answered anything before
 	moved    bool      // it was on another stream before, which broke
-	settled  bool      // nobody waits for it any more
+	settled  bool      // true once no caller waits for it
 
 	done    chan struct{} // closed when it is answered or has failed, and what follows is set
 	sent    time.Duration // set before the request is sent

@@ -28,8 +28,8 @@ type stream struct {
 
 	waiting []*renewal                    // to be sent
 	sent    []*renewal                    // without an answer, in this order
-	asked   map[clientv3.LeaseID]*renewal // all of them
-	live    int                           // those that somebody waits for
+	asked   map[clientv3.LeaseID]*renewal // waiting and sent
+	live    int                           // renewals that a caller waits for
 	heard   bool                          // it has answered something
 	gaveWay bool                          // to another one, as it hung
 	ended   bool
@@ -71,15 +71,15 @@ func (st *stream) run() {
 			break
 		}
 	}
-	if errors.Is(err, io.EOF) { // something between us and etcd has ended it
+	if errors.Is(err, io.EOF) { // a proxy on the way to etcd has ended it
 		err = errOver
 	}
 	st.over(err)
 	sender.Wait()
 }
 
-// pause spreads the streams that are opened after those that broke; false when the stream has
-// ended meanwhile.
+// pause waits before a stream is opened after others broke, spread over time. It returns false if the
+// stream has ended meanwhile.
 func (st *stream) pause() bool {
 	st.of.mu.Lock()
 	failed := st.of.failed
@@ -97,8 +97,8 @@ func (st *stream) pause() bool {
 	}
 }
 
-// send sends what is to be sent, until the stream ends. Only it does, so that a stream that takes
-// nothing more blocks no session.
+// send sends the waiting renewals until the stream ends. No session sends by itself, so a stream that
+// accepts nothing more blocks no session.
 func (st *stream) send(remote pb.Lease_LeaseKeepAliveClient) {
 	for {
 		for q := st.next(); q != nil; q = st.next() {
@@ -114,7 +114,7 @@ func (st *stream) send(remote pb.Lease_LeaseKeepAliveClient) {
 	}
 }
 
-// next is the renewal that is to be sent now; nil for none. It counts from now on.
+// next returns the renewal that is sent now, nil for none. The renewal counts from now on.
 func (st *stream) next() *renewal {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()
@@ -124,7 +124,7 @@ func (st *stream) next() *renewal {
 		st.waiting = st.waiting[1:]
 		if q.settled { // given up before its turn
 			delete(st.asked, q.id)
-			q.err = context.Canceled // nothing is known of the lease
+			q.err = context.Canceled // says nothing about the lease
 			close(q.done)
 			continue
 		}
@@ -143,7 +143,7 @@ func (st *stream) poke() {
 	}
 }
 
-// hear takes in an answer; false when it makes no sense.
+// hear handles an answer. It returns false for one without a renewal.
 func (st *stream) hear(resp *pb.LeaseKeepAliveResponse) bool {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()
@@ -161,7 +161,7 @@ func (st *stream) hear(resp *pb.LeaseKeepAliveResponse) bool {
 	return true
 }
 
-// settle tells what came of a renewal. Called with mu held.
+// settle delivers the result of a renewal. Called with mu held.
 func (st *stream) settle(q *renewal) {
 	close(q.done)
 	if !q.settled {
@@ -170,8 +170,8 @@ func (st *stream) settle(q *renewal) {
 	}
 }
 
-// left takes note that nobody waits for one of the renewals any more. A stream that gave way ends
-// with the last one. Called with mu held.
+// left notes that no caller waits for one of the renewals any more. A stream that gave way ends with
+// the last one. Called with mu held.
 func (st *stream) left() {
 	st.live--
 	if st.live == 0 && st.of.current != st {
@@ -179,8 +179,8 @@ func (st *stream) left() {
 	}
 }
 
-// late tells whether each lease with a renewal on the stream has waited for it as long as it
-// likes to, and has sent the next one or is about to. Called with mu held.
+// late reports whether each renewal on the stream is older than its patience, so that its lease has
+// sent the next one or is about to. Called with mu held.
 func (st *stream) late() bool {
 	for _, q := range st.asked {
 		if !q.settled && time.Since(q.began) < q.patience {
@@ -199,12 +199,12 @@ func (st *stream) over(err error) {
 
 // end ends the stream. Called with mu held.
 //
-// That a stream broke that was fine before, or that its token ran out, says nothing of etcd: its
-// renewals go out once more on another one, in the same order. But those of a stream that gave way
-// fail, as a later renewal of each such lease is under way.
+// If a stream breaks that worked before, or because its token expired, its renewals are sent once more
+// on another stream, in the same order. Renewals on a stream that gave way fail instead, because a
+// later renewal of each of these leases is in flight.
 //
-// etcd answers in the order in which it was asked. If it has ended the stream for a reason that is
-// final, the first renewal without an answer is at fault, and no other one.
+// etcd answers in the order of the requests. If etcd has ended the stream for a final reason, the
+// first renewal without an answer is at fault, and no other one.
 func (st *stream) end(err error) {
 	if st.ended {
 		return

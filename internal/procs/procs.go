@@ -1,5 +1,5 @@
-// Package procs starts processes and sees to it that they end: whatever happens, a
-// program ends those that it started, and no others.
+// Package procs starts processes and ends them. A program ends the processes that it started,
+// whatever happens, and no others.
 package procs
 
 import (
@@ -25,9 +25,9 @@ type Child struct {
 	err  error         // why; read after gone
 }
 
-// Start starts cmd in a group of its own, so that a Ctrl-C of the terminal reaches
-// this program only, which then ends the others in order. What is left of the group when
-// the process has ended is killed.
+// Start starts cmd in a process group of its own, so that a Ctrl-C of the terminal reaches only this
+// program, which then ends its children in order. When the process has ended, the rest of its group
+// is killed.
 func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -35,7 +35,7 @@ func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	ownGroup(cmd.SysProcAttr)
 	endWithParent(cmd.SysProcAttr)
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = time.Second // for what is left of the group, which may have its output open
+		cmd.WaitDelay = time.Second // for the rest of the group, which may have its output open
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func (c *Children) Start(cmd *exec.Cmd) (*Child, error) {
 	return p, nil
 }
 
-// Talk starts cmd with pipes to its standard input and from its standard output, which
-// the caller closes. The latter is not that of cmd, which is closed at the process's end
-// even if its last word has not been read.
+// Talk starts cmd with pipes to its standard input and from its standard output, which the caller
+// closes. The output pipe is not that of exec.Cmd, which is closed at the process's end even if it
+// has unread output.
 func (c *Children) Talk(cmd *exec.Cmd) (p *Child, stdin io.WriteCloser, stdout io.ReadCloser, err error) {
 	if stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, nil, nil, err
@@ -108,14 +108,14 @@ func (p *Child) End(sig os.Signal, grace time.Duration) {
 // process that is stopped ends as well.
 func (p *Child) Kill() {
 	select {
-	case <-p.gone: // its number may be another's by now
+	case <-p.gone: // its number may belong to another process by now
 	default:
 		killGroup(p)
 		<-p.gone
 	}
 }
 
-// EndAll ends what is left; the last resort at the end of the program.
+// EndAll kills all children that still run, at the end of the program.
 func (c *Children) EndAll() {
 	c.mu.Lock()
 	var left []*Child

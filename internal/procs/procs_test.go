@@ -41,7 +41,7 @@ func TestWhatAProcessStartedEndsWithIt(t *testing.T) {
 			_, err = out.ReadString('\n') // both run
 			require.NoError(t, err)
 			c.end(&kids, p)
-			// The output ends with the last one who has it.
+			// The output ends with the last process that has it.
 			over := make(chan error, 1)
 			go func() { _, err := out.ReadByte(); over <- err }()
 			select {

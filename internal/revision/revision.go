@@ -1,5 +1,5 @@
-// Package revision builds programs against another revision of the library, for what compares
-// two of them or lets them meet.
+// Package revision builds programs against another revision of the library, for benchmarks and tests
+// with two revisions.
 package revision
 
 import (
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// ErrUnknown is returned for a revision that the checkout around the working directory does not
-// have, as a shallow clone, and for a directory that is no checkout.
+// ErrUnknown is returned if the checkout around the working directory does not contain a revision, as
+// in a shallow clone, and if the directory is no checkout.
 var ErrUnknown = errors.New("no such revision here")
 
 // Commit is the commit that a revision names.
@@ -28,9 +28,9 @@ func Commit(ctx context.Context, rev string) (string, error) {
 }
 
 // Build builds a program twice: with the library of rev, and with that of the working tree. The
-// program itself is that of the working tree in both, so it may use only what both revisions export.
-// module is the directory of its module in the checkout, and program its own one in that. All files
-// are written below dir.
+// program's source is that of the working tree in both, so it may use only what both revisions
+// export. module is the directory of the program's module in the checkout, and program the directory
+// in this module. All files are written below dir.
 func Build(ctx context.Context, dir, rev, module, program string) (then, now string, err error) {
 	commit, err := Commit(ctx, rev)
 	if err != nil {

@@ -5,10 +5,9 @@ import (
 	"sync"
 )
 
-// Pool has contexts that bound requests: each ends with the duration of a timer queue, with its
-// caller's context, or with a context that all of them have in common. Each is a child of that
-// one, and is reused for the next request if it was not cancelled: most requests are short, and
-// one after the other.
+// Pool has contexts that bound requests. Each ends after the duration of a timer queue, with its
+// caller's context, or with a common context, which is its parent. A context that was not cancelled
+// is reused for the next request, because most requests are short and sequential.
 type Pool struct {
 	timers *Queue
 
@@ -17,8 +16,8 @@ type Pool struct {
 	idle   []*Pooled // all of them are children of common
 }
 
-// mostIdle is how many contexts are kept: as many as there are requests at a time where
-// many are.
+// mostIdle is the number of contexts that are kept. It is about the number of concurrent requests of
+// a busy client.
 const mostIdle = 256
 
 // NewPool returns a pool of contexts with the duration of a timer queue.
@@ -64,14 +63,14 @@ func (c *requestContext) Value(key any) any {
 	return c.caller.Value(key)
 }
 
-// Release ends the request's use of the context. If nothing has cancelled the context, it is kept
-// for the next request. So whatever the request has left hanging on it, which it should not, ends
-// only with the common context.
+// Release ends the request's use of the context. A context that was not cancelled is kept for the next
+// request. A goroutine of the request that still waits for the context would end only with the common
+// context.
 func (c *Pooled) Release() {
 	reusable := c.Stop()
 	if c.stop != nil {
 		reusable = c.stop() && reusable
-		c.stop = nil // which keeps the caller's context, with all that is in it
+		c.stop = nil // it refers to the caller's context and all its values
 	}
 	if !reusable || c.Once || !c.of.put(c) {
 		c.cancel()
@@ -108,7 +107,7 @@ func (p *Pool) put(c *Pooled) bool {
 	return true
 }
 
-// drop cancels those that are children of another context. Called with mu held.
+// drop cancels the idle contexts of another parent. Called with mu held.
 func (p *Pool) drop() {
 	for _, c := range p.idle {
 		c.cancel()

@@ -87,7 +87,7 @@ func TestAPooledContextThatIsUsedOnceIsCancelled(t *testing.T) {
 	})
 }
 
-// Those of a common context that is not used any more are not kept, as it would keep them.
+// Contexts of an unused common context are not kept, because that context would refer to them.
 func TestAPoolIsForOneCommonContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewPool(New(time.Second))
@@ -124,7 +124,7 @@ func TestAPoolKeepsABoundedNumberOfContexts(t *testing.T) {
 	})
 }
 
-// A context that is kept does not keep the last request's caller, whose context may have much in it.
+// A context that is kept does not refer to the context of the last request's caller, which may be large.
 func TestAPooledContextDoesNotKeepItsCaller(t *testing.T) {
 	s := NewPool(New(time.Second))
 	caller := func() weak.Pointer[[1 << 16]byte] {

@@ -1,6 +1,6 @@
-// Package sharedtimer bounds what should end soon and mostly does: requests, holds, pauses. A
-// timer of the runtime for each of them costs more than the thing itself takes here, as setting
-// one may wake a thread that sleeps in the kernel. So everything with the same duration shares one.
+// Package sharedtimer bounds requests, holds and pauses, which mostly end before their bound. A timer
+// of the runtime for each of them would cost more than the rest of the work here, because setting one
+// may wake a thread that sleeps in the kernel. So all bounds of one duration share a runtime timer.
 package sharedtimer
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Queue has timers that fire when a fixed duration has passed. It needs no end: with no
-// timer set, its timer of the runtime runs out once, and then there is none.
+// Queue has timers that fire after a fixed duration. It needs no Close: when no timer is set, its
+// runtime timer fires once more and is not set again.
 type Queue struct {
 	after time.Duration
 
@@ -21,7 +21,7 @@ type Queue struct {
 	armed   bool        // true if runtime will fire, not later than first is due
 }
 
-// Timer can be set again and again. It is made to be a field of what it is set for.
+// Timer can be set repeatedly. It is meant as a field of the struct that it bounds.
 type Timer struct {
 	queue *Queue
 
@@ -58,8 +58,7 @@ func (q *Queue) Set(t *Timer, c Callback) {
 	}
 }
 
-// Stop is false if the timer is not set any more; then its callback may be running at this very
-// time.
+// Stop returns false if the timer is not set any more. Its callback may then be running.
 func (t *Timer) Stop() bool {
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Stop takes the whole etcd away. Calls in flight and open streams break with codes.Unavailable; what is still on its way
-// to the server is lost. From then on calls, and streams to be opened, wait until Start or the end of their context, as
-// clientv3 has it by default. Data and leases survive, and no lease expires meanwhile.
+// Stop stops the whole etcd. Calls in flight and open streams break with codes.Unavailable. Messages on their way to the
+// server are lost. Later calls and streams wait until Start or the end of their context, which is clientv3's default. Data
+// and leases survive, and no lease expires meanwhile.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,8 +39,9 @@ func (s *Server) Start() {
 	s.down = false
 	s.term++
 	s.lessor.refreshAll()
-	// One after the other, and not all at this instant: whoever is woken first would be up to chance. But for those who
-	// came at one instant: who was first among them was up to chance too, and what they send next is staggered.
+	// The waiters are woken at successive instants, because chance would order waiters that wake at one instant.
+	// Waiters that came at one instant share one: their order was random before, and what they send next is
+	// staggered.
 	groups := make(map[int64][]*waiter)
 	for _, w := range s.waiting {
 		wake := func() {
@@ -59,9 +60,9 @@ func (s *Server) Start() {
 	s.waiting = nil
 }
 
-// NewLeader is what a longer time without a raft leader ends in: the new one gives every lease its full TTL again, and
-// the streams that were opened with clientv3.WithRequireLeader break with rpctypes.ErrGRPCNoLeader. Those are also all
-// streams on which clientv3 renews leases. Requests are not concerned; see Action.Err for them.
+// NewLeader elects a raft leader, as after a longer time without one. Every lease gets its full TTL again. Streams that were
+// opened with clientv3.WithRequireLeader break with rpctypes.ErrGRPCNoLeader, among them all on which clientv3 renews
+// leases. Requests do not fail; Action.Err makes them.
 func (s *Server) NewLeader() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +93,7 @@ func (s *Server) Compact(rev int64) {
 	if rev == 0 {
 		rev = s.store.rev
 	}
-	// What is compacted already stays so; there is nobody to be told.
+	// The error says that rev is compacted already, which needs no report.
 	_ = s.compact(rev)
 }
 
@@ -119,15 +120,15 @@ func (s *Server) CancelWatches(reason string) {
 	}
 }
 
-// MissDelete makes the next deletion of key one that no watch is ever shown, not even a later one from the past. Called
-// twice, the next two.
+// MissDelete hides the next deletion of key from all watches, including later watches of the past. Two calls hide two
+// deletions.
 func (s *Server) MissDelete(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.miss[key]++
 }
 
-// RevokeLease revokes a lease, as an administrator does, and tells whether it was there.
+// RevokeLease revokes a lease, as an administrator does, and reports whether it existed.
 func (s *Server) RevokeLease(id clientv3.LeaseID) bool {
 	s.mu.Lock()
 	defer s.unlock()
@@ -136,7 +137,7 @@ func (s *Server) RevokeLease(id clientv3.LeaseID) bool {
 	return found
 }
 
-// AgeLease takes time away from a lease, as if it had passed for that one alone. One that has nothing left expires.
+// AgeLease shortens the rest of a lease, as if time had passed for this lease only. A lease without a rest expires.
 func (s *Server) AgeLease(id clientv3.LeaseID, by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +146,7 @@ func (s *Server) AgeLease(id clientv3.LeaseID, by time.Duration) {
 	}
 }
 
-// DeleteKey deletes a key and tells whether it was there.
+// DeleteKey deletes a key and reports whether it existed.
 func (s *Server) DeleteKey(key string) bool {
 	s.mu.Lock()
 	defer s.unlock()
@@ -169,7 +170,7 @@ func (s *Server) PutKey(key, value string, lease clientv3.LeaseID) int64 {
 	return s.store.rev
 }
 
-// GrantLease makes a lease that nobody renews, for a foreign client, and returns its ID.
+// GrantLease makes a lease for a foreign client, which does not renew it, and returns its ID.
 func (s *Server) GrantLease(ttl time.Duration) clientv3.LeaseID {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -101,7 +101,7 @@ type span struct{ key, end string }
 
 func covered(spans []span, key string) bool {
 	for _, s := range spans {
-		// etcd does not look at deletions of "all from here on", be it by mistake.
+		// etcd does not check deletions of "all from here on", which may be a mistake.
 		if s.end != fromKey && inRange(key, s.key, s.end) {
 			return true
 		}

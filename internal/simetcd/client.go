@@ -18,10 +18,10 @@ import (
 // A cut stops messages silently: callers wait until their context ends, streams fall silent, and neither side knows. It
 // stops what is sent while it lasts and what would arrive while it lasts. How it ends decides what becomes of that:
 //
-//   - Heal: the connection has been given up. What was stopped is lost, and the calls and streams that lost something
-//     fail with codes.Unavailable, so that no stream goes on with a hole in it. Those that lost nothing go on.
-//   - Resume: the connection has survived, and TCP delivers all that was stopped, late but complete.
-//   - Reset: nothing of it arrives, and everything open fails.
+//   - Heal: the connection was given up. Stopped messages are lost. Calls and streams that lost a message fail with
+//     codes.Unavailable, so that no stream continues with a gap. All others continue.
+//   - Resume: the connection survived, and TCP delivers all stopped messages, late but complete.
+//   - Reset: no stopped message arrives, and all calls and streams fail.
 type Client struct {
 	*clientv3.Client
 	link *link
@@ -115,13 +115,13 @@ func (c *Client) SetLatency(lowest, highest time.Duration) {
 // CutRequests cuts the way to the server: requests vanish, while answers and watch events arrive.
 func (c *Client) CutRequests() { c.link.locked(func() { c.link.cutReq = true }) }
 
-// CutReplies cuts the way from the server: requests take effect, and nobody hears of it.
+// CutReplies cuts the way from the server: requests take effect, and their answers are lost.
 func (c *Client) CutReplies() { c.link.locked(func() { c.link.cutRep = true }) }
 
 // Cut cuts both ways.
 func (c *Client) Cut() { c.link.locked(func() { c.link.cutReq, c.link.cutRep = true, true }) }
 
-// Heal ends every cut; what it stopped is lost, and what lost something fails with codes.Unavailable.
+// Heal ends every cut. Stopped messages are lost, and calls and streams that lost a message fail with codes.Unavailable.
 func (c *Client) Heal() {
 	c.link.locked(func() {
 		for _, m := range c.link.mend() {
@@ -142,7 +142,7 @@ func (c *Client) Resume() {
 	})
 }
 
-// mend ends the cuts and returns what they stopped, in the order in which it was sent.
+// mend ends the cuts and returns the stopped messages in the order of sending.
 func (l *link) mend() []*message {
 	lost := l.lost
 	l.cutReq, l.cutRep, l.lost = false, false, nil
@@ -151,7 +151,7 @@ func (l *link) mend() []*message {
 }
 
 // Reset breaks the open streams and the calls in flight with codes.Unavailable, as a closed TCP connection does.
-// Requests on their way to the server arrive there all the same, unless a cut has stopped them. A cut stays.
+// Requests on their way to the server still arrive, unless a cut has stopped them. A cut stays.
 func (c *Client) Reset() { c.link.locked(func() { c.link.breakAll(errUnavailable) }) }
 
 // Count returns how many requests of these kinds the client has sent; of all kinds, when none is given.

@@ -17,7 +17,7 @@
 // delayed, lost, refused or left without an answer by [Server.Intercept]. The server can be stopped, change its leader,
 // compact, break or cancel watches, lose a deletion, have an administrator, and be restored from a snapshot.
 //
-// A request is never taken back: one whose caller has given up is applied all the same when it arrives.
+// A request is never taken back: it is applied when it arrives, even if its caller has given up.
 //
 // # Reproducibility
 //
@@ -25,10 +25,10 @@
 // at one instant. Latencies are a hash of seed, client, kind of request and its number; all that happens at the server
 // happens at an instant of its own, to the nanosecond; and nothing depends on the order of a map.
 //
-// A program does wake several at one instant: all that waited for one event, or were held up by one lease. With
-// [Config].Reproducible what they send is put off for up to a quarter of a millisecond, each by a hash of its content, so
-// that chance does not pick who is first; and each watch has a stream of its own, as clientv3 takes up again the
-// watches of one stream in the order of a map.
+// A program wakes several goroutines at one instant if all waited for one event or one lease. With [Config].Reproducible
+// their requests are delayed for up to a quarter of a millisecond, each by a hash of its content, so that chance does not
+// order them. Each watch then has a stream of its own, because clientv3 resumes the watches of one stream in the order of
+// a map.
 //
 // # What differs from etcd
 //

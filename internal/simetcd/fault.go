@@ -45,7 +45,7 @@ func (k Kind) String() string {
 type Call struct {
 	Client string        // the name given to Server.Client
 	Kind   Kind          // what is asked
-	N      int           // the how-manieth of this kind from this client, from 1; ResetCounts does not change it
+	N      int           // number of the request among those of this kind and client, from 1; ResetCounts does not change it
 	Req    proto.Message // the request, of the type in etcdserverpb; do not modify it
 }
 

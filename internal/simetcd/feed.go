@@ -36,7 +36,7 @@ func newFeed(s *Server, st *stream) *feed { return &feed{srv: s, stream: st} }
 
 func (f *feed) close() { f.srv.sched.cancel(f.progress) }
 
-// authError tells the errors that etcd puts into the answer to a watch request, instead of breaking the stream.
+// authError reports whether etcd puts an error into the answer to a watch request, instead of breaking the stream.
 func authError(err error) bool {
 	for _, auth := range []error{
 		rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCInvalidAuthToken,
@@ -212,8 +212,8 @@ func (s *Server) syncLater() {
 	})
 }
 
-// syncWatches shows every watch that is behind all it has missed, in one response. A watch whose revisions have been
-// compacted is canceled instead; the revision of that response's header is 0, as etcd's is.
+// syncWatches sends each watch that is behind all missed events, in one response. It cancels a watch of compacted
+// revisions, with a response of revision 0, as etcd does.
 func (s *Server) syncWatches() {
 	for _, f := range s.feeds {
 		for _, w := range f.watches {

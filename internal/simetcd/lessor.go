@@ -39,7 +39,7 @@ type lessor struct {
 	sched  *schedule
 	leases map[int64]*lease
 	minTTL int64
-	// expire revokes a lease whose time is over.
+	// expire revokes an expired lease.
 	expire func(id int64)
 }
 

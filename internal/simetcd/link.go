@@ -98,13 +98,13 @@ func (l *link) latency(m *message) time.Duration {
 	return d + time.Duration(h%997)
 }
 
-// A waiter is a caller that found the server away.
+// A waiter is a caller that waits for a stopped server.
 type waiter struct {
 	since int64
 	back  chan struct{}
 }
 
-// ready waits until the server is there, as a gRPC call with WaitForReady does, which is clientv3's default.
+// ready waits until the server runs, as a gRPC call with WaitForReady does, which is clientv3's default.
 func (l *link) ready(ctx context.Context) error {
 	for {
 		if ctx.Err() != nil {
@@ -224,7 +224,7 @@ func (l *link) breakAll(err error) {
 	}
 }
 
-// serverGone tells the client that the server is: after the latency, and not at all through a cut.
+// serverGone reports the server's end to the client, after the latency. A cut stops this report.
 func (l *link) serverGone() {
 	for _, c := range slices.Clone(l.calls) {
 		l.transmit(&message{

@@ -149,7 +149,7 @@ func (r remote) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest, _ ...
 	})
 }
 
-// newLeaseID picks IDs that neither grow nor have one length, so that nobody gets used to either.
+// newLeaseID picks IDs that neither grow nor have one length, so that no test relies on either.
 func (s *Server) newLeaseID() int64 { return s.pickLeaseID(hashName("lease")) }
 
 // pickLeaseID picks the next ID of a sequence; none is picked twice.

@@ -58,7 +58,7 @@ func (q *schedule) cancel(ev *event) {
 	delete(q.taken, ev.at)
 }
 
-// due returns the next event whose instant has come, or nil.
+// due returns the next event if its instant has come, or nil.
 func (q *schedule) due() *event {
 	if len(q.queue) == 0 || q.queue[0].at > q.now() {
 		return nil

@@ -51,15 +51,14 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// A Server is a whole etcd cluster that looks like one member. Its methods are the happenings on the server's side and
-// the knowledge of what is really stored. They act at once and may be called from anywhere in the bubble, the hooks
-// included.
+// A Server is a whole etcd cluster that looks like one member. Its methods are events on the server's side, and reads of
+// the store without latency. They act at once and may be called from anywhere in the bubble, including the hooks.
 type Server struct {
 	cfg Config
 
-	// mu guards everything below, the links and the streams too. Nobody waits for anything while holding it: to
-	// synctest a goroutine that waits for a mutex is busy, and virtual time would stand still. It is released by
-	// unlock where something may have changed in the store.
+	// mu guards everything below, the links and the streams too. No goroutine blocks while holding it: for synctest a
+	// goroutine that waits for a mutex is busy, and virtual time would stand still. After a possible change of the
+	// store it is released by unlock.
 	mu     sync.Mutex
 	sched  *schedule
 	store  *store
@@ -81,7 +80,7 @@ type Server struct {
 
 	observers []func(int64, *mvccpb.Event)
 	news      []observation
-	reporting bool // somebody is calling observers, and will call them for what is added to news too
+	reporting bool // true while a goroutine calls the observers, also for later additions to news
 }
 
 type observation struct {
@@ -104,8 +103,8 @@ func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / 
 
 // Close closes all clients and ends everything that the server runs. Nothing may be asked of either afterwards.
 //
-// It lets 300ms of virtual time pass: clientv3 leaves goroutines behind that wait for as long as 250ms for somebody to
-// read the last words of a watch, and they must be gone when the bubble ends.
+// It lets 300ms of virtual time pass: clientv3 leaves goroutines behind that wait up to 250ms for a reader of the last
+// event of a watch, and they must have ended when the bubble ends.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if s.closed {
@@ -138,8 +137,8 @@ func (s *Server) work() {
 	s.unlock()
 }
 
-// unlock releases mu and tells the observers what has changed. They are called under no lock, so that they may use the
-// server, and yet in order: only one goroutine tells them at a time, for the others too.
+// unlock releases mu and reports the changes to the observers. They are called without a lock, so that they may use the
+// server, and in order: only one goroutine calls them at a time, for the others too.
 func (s *Server) unlock() {
 	if s.reporting {
 		s.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 // maxStagger is by how much a request is put off at most, in nanoseconds.
 const maxStagger = 1 << 18
 
-// stagger puts off a request by a hash of its content, if the run is to be reproducible: of several that are sent at one
-// instant chance would pick which is counted first. It waits no longer than ctx.
+// stagger delays a request by a hash of its content if the run is reproducible. Chance would otherwise order the requests
+// of one instant. It waits no longer than ctx.
 func (l *link) stagger(ctx context.Context, kind Kind, req proto.Message) {
 	if !l.srv.cfg.Reproducible {
 		return
@@ -37,7 +37,7 @@ func (l *link) stagger(ctx context.Context, kind Kind, req proto.Message) {
 	}
 }
 
-// withoutValues takes out what a transaction writes: a value may hold what is another in each run, such as a process ID.
+// withoutValues removes the values from a transaction, because a value may differ in each run, as by a process ID.
 func withoutValues(txn *pb.TxnRequest) *pb.TxnRequest {
 	for _, ops := range [][]*pb.RequestOp{txn.Success, txn.Failure} {
 		for _, op := range ops {
@@ -60,7 +60,7 @@ type apart struct {
 }
 
 func (a *apart) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	// Of those that are opened at one instant, too, the order must not be up to chance.
+	// Chance must not order watches that are opened at one instant either.
 	op := clientv3.OpGet(key, opts...)
 	a.link.stagger(ctx, Watch, &pb.WatchCreateRequest{Key: op.KeyBytes(), RangeEnd: op.RangeBytes(), StartRevision: op.Rev()})
 	if ctx.Err() != nil {
@@ -87,8 +87,8 @@ func watchNumber(ctx context.Context) uint64 {
 	return 0
 }
 
-// sort gives a stream its place among the others, whichever was opened first: those that were broken at one instant are
-// opened again at one instant. Called with the server's mu held.
+// sort gives a stream its place among the others by its mark, because streams that break at one instant are reopened at one
+// instant. Called with the server's mu held.
 func (l *link) sort(st *stream, mark uint64) {
 	if !l.srv.cfg.Reproducible {
 		return

@@ -139,8 +139,8 @@ func (t txn) holds(cmps []*pb.Compare) bool {
 	return true
 }
 
-// compare is true when it is for every key of the range. A range without keys compares as a key of nothing but zeroes,
-// but for its value: no value can be told from the empty one, so such a compare is false.
+// compare returns true when the comparison holds for every key of the range. A range without keys compares as one key of
+// zeroes. A comparison of its value is false, because a missing value is not an empty value.
 func (t txn) compare(c *pb.Compare) bool {
 	kvs := t.st.scan(c.Key, c.RangeEnd, t.st.rev)
 	if len(kvs) == 0 {

@@ -4,11 +4,11 @@ import (
 	_ "unsafe" // for go:linkname
 )
 
-// valCtxCh is what clientv3's watcher waits on in order to wait for ever. It is made when clientv3 is initialised,
-// outside any synctest bubble, and a goroutine that waits on such a channel is not durably blocked: virtual time would
-// stand still as soon as something is watched. A nil channel blocks as well and belongs to nobody.
+// valCtxCh is the channel on which clientv3's watcher waits without end. clientv3 makes it at initialisation, outside any
+// synctest bubble. A goroutine that waits on such a channel is not durably blocked, so virtual time would stand still as
+// soon as a key is watched. A nil channel blocks too and belongs to no bubble.
 //
-// That reaches into clientv3 for the whole process, and is tolerable because only tests import this package.
+// This changes clientv3 for the whole process, which is acceptable because only tests import this package.
 //
 //go:linkname valCtxCh go.etcd.io/etcd/client/v3.valCtxCh
 var valCtxCh chan struct{}

@@ -133,5 +133,5 @@ func (l *trackedLeases) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGr
 	return resp, err
 }
 
-// errEarlier counts as no answer, so that the request is sent again.
+// errEarlier counts as a missing answer, so that the request is sent again.
 var errEarlier = status.Error(codes.Aborted, "etcd's data was replaced while it answered")

@@ -1,9 +1,9 @@
-// Package timeline notices that etcd goes on with other data than before.
+// Package timeline detects that etcd has other data than before.
 //
 // An etcd that was restored from a backup, or was started with empty data, answers as if nothing
-// had happened, with smaller revisions. As of a database that was restored, what follows is
-// called another timeline. A revision that was read in one timeline says nothing in another: it may
-// be reached again with other keys.
+// had happened, with smaller revisions. The data from then on is called another timeline, a word of
+// databases. A revision that was read in one timeline means nothing in another, which may reach this
+// revision again with other keys.
 //
 // The proof is in the header of an answer. The revision of a linearizable answer is at least as
 // large as that of every answer that came before its request was sent. A smaller one, or another
@@ -11,8 +11,8 @@
 // creation of a watch) prove nothing, as members may lag, but are a reason to ask. Neither does the
 // raft term: a member that has just caught up answers with a smaller one.
 //
-// If etcd has passed the known revision by the time of its first answer, the answer of the same
-// cluster cannot be told from one of before.
+// If etcd has passed the known revision by the time of its first answer, this answer cannot be told
+// from one of the former timeline.
 package timeline
 
 import (
@@ -27,8 +27,8 @@ import (
 // Tracker is shown the headers of answers, and numbers the timelines. It is safe for concurrent
 // use. The zero value knows of the first timeline only.
 type Tracker struct {
-	// OnChange is called once for each timeline after the first, by the goroutine whose
-	// answer has proved it and before that answer is used. It is set before the first request.
+	// OnChange is called once for each timeline after the first, by the goroutine that received the
+	// proof and before the answer is used. It is set before the first request.
 	OnChange func(Change)
 
 	mu      sync.Mutex
@@ -39,7 +39,7 @@ type Tracker struct {
 	changed broadcast.Signal // of another timeline
 }
 
-// Mark is what was known when a request was sent.
+// Mark is the state of a tracker when a request was sent.
 type Mark struct {
 	number   int
 	cluster  uint64 // 0 until one is known
@@ -98,11 +98,11 @@ func (t *Tracker) Ask() Mark {
 	return t.known
 }
 
-// Answered takes in the answer to a linearizable request that was sent after Ask. It returns
-// false if the timeline of the answer is not known, as another request has proved another one
+// Answered takes the answer to a linearizable request that was sent after Ask. It returns false if
+// the timeline of the answer is not known, because another request has proved another timeline
 // meanwhile.
 func (t *Tracker) Answered(m Mark, h *pb.ResponseHeader) bool {
-	if h == nil || h.Revision == 0 { // of something that stands in for etcd
+	if h == nil || h.Revision == 0 { // not an answer of etcd, but of a fake
 		return true
 	}
 	t.mu.Lock()
@@ -132,8 +132,8 @@ func (t *Tracker) Answered(m Mark, h *pb.ResponseHeader) bool {
 	return true
 }
 
-// Doubts tells whether an answer of a single member, to a request that was sent after Ask, may
-// be of another timeline. Then a linearizable request tells.
+// Doubts reports whether an answer of a single member, to a request that was sent after Ask, may be
+// of another timeline. A linearizable request then decides.
 func (t *Tracker) Doubts(m Mark, h *pb.ResponseHeader) bool {
 	if h == nil || h.Revision == 0 {
 		return false
@@ -147,7 +147,7 @@ func (t *Tracker) Doubts(m Mark, h *pb.ResponseHeader) bool {
 	return !m.before(h)
 }
 
-// before tells whether an answer can be a later one of the same timeline.
+// before reports whether an answer can be a later one of the same timeline.
 func (m Mark) before(h *pb.ResponseHeader) bool {
 	return h.Revision >= m.revision &&
 		(h.ClusterId == m.cluster || m.cluster == 0 || h.ClusterId == 0)

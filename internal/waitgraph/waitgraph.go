@@ -39,7 +39,7 @@ type Graph struct {
 	holders map[string][]*node // by a held key: the nodes that hold it
 }
 
-// node is one waiter or holder. Its first entry is the one that its age is told by.
+// node is one waiter or holder. Its first entry gives its age.
 type node struct {
 	entries []Entry
 	links   []link // to other nodes; nil until first use
@@ -180,7 +180,7 @@ func (g *Graph) stuck() map[*node]bool {
 	return left
 }
 
-// shortest returns the shortest cycle through a node whose other nodes are usable, or nil.
+// shortest returns the shortest cycle through a node with only usable other nodes, or nil.
 func (g *Graph) shortest(from *node, usable func(*node) bool) Cycle {
 	type visit struct {
 		link
@@ -208,7 +208,7 @@ func (g *Graph) shortest(from *node, usable func(*node) bool) Cycle {
 	return nil
 }
 
-// id is the same for one cycle, wherever it is taken to begin.
+// id is the same for all rotations of a cycle.
 func (c Cycle) id() string {
 	keys := make([]string, len(c))
 	for i, e := range c {

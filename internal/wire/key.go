@@ -14,14 +14,14 @@ import (
 //	name/1f.2       another key of the same lease
 //	name/1f.0p5t    a candidate of priority 5 that takes over from leaders of a lower priority
 
-// Slot is which one of the keys that a session can have in a queue.
+// Slot tells the keys of one session in a queue apart.
 type Slot struct {
 	N        int
 	Priority int  // of a candidate
 	Takeover bool // the candidate takes over from leaders of a lower priority
 }
 
-// Ranked tells whether the slot has the rank of another one.
+// Ranked reports whether two slots have the same priority and takeover.
 func (s Slot) Ranked(as Slot) bool { return s.Priority == as.Priority && s.Takeover == as.Takeover }
 
 const (
@@ -30,17 +30,16 @@ const (
 	takeoverSuffix = "t" // behind the priority of a candidate that takes over from lower ones
 )
 
-// Hex writes a lease as etcdctl and etcd's own package do: lower case, unpadded.
+// Hex returns a lease in lower case and unpadded, as etcdctl and etcd's own package write it.
 func Hex(lease clientv3.LeaseID) string { return strconv.FormatInt(int64(lease), 16) }
 
-// Key is the key of a session in a queue: lower case, unpadded, as etcd's own
-// package writes it.
+// Key returns the first key of a session in a queue, as every client writes it.
 func Key(name string, lease clientv3.LeaseID) string {
 	return name + "/" + Hex(lease)
 }
 
-// SlotKey is a key of a session in a queue. That of the zero slot is the one of Key, which
-// all others have; further ones say behind a point which they are.
+// SlotKey returns a key of a session in a queue. For the zero slot it is that of Key, which every
+// client uses. The keys of other slots end with a point and the slot.
 func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
 	key := Key(name, lease)
 	if slot == (Slot{}) {
@@ -56,22 +55,22 @@ func SlotKey(name string, lease clientv3.LeaseID, slot Slot) string {
 	return key
 }
 
-// SuccessorKey is the key that names the candidate of a lease as the next leader. It stands
-// beside the queue: in the queue a candidate of another library would wait for it, and name
-// it as the leader.
+// SuccessorKey returns the key that names the candidate of a lease as the next leader. It lies beside
+// the queue. Inside the queue, a candidate of another library would wait for this key, and would
+// report it as the leader.
 func SuccessorKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "next"), lease) }
 
-// SuccessorKeys is the range of all successor keys beside the queue of a name.
+// SuccessorKeys returns the range of all successor keys beside the queue of a name.
 func SuccessorKeys(name string) (from, end string) { return Range(Side(name, "next")) }
 
-// Parsed is what a key of a queue tells.
+// Parsed is the parts of a key of a queue.
 type Parsed struct {
 	Name  string
 	Lease clientv3.LeaseID
 	Slot  Slot
 }
 
-// ParseKey is the inverse of SlotKey; false for a key that SlotKey does not print.
+// ParseKey is the inverse of SlotKey. ok is false for a key that SlotKey does not print.
 func ParseKey(key string) (p Parsed, ok bool) {
 	name, ok := NameOf(key)
 	if !ok {
@@ -92,7 +91,7 @@ func ParseKey(key string) (p Parsed, ok bool) {
 	return p, true
 }
 
-// parseSlot reads what stands behind the point.
+// parseSlot parses the text after the point.
 func parseSlot(text string) (s Slot, ok bool) {
 	n, rank, ranked := strings.Cut(text, string(priorityMark))
 	if s.N, ok = parseInt(n); !ok || s.N < 0 {
@@ -106,20 +105,20 @@ func parseSlot(text string) (s Slot, ok bool) {
 	return s, ok && (s.Priority != 0 || s.Takeover)
 }
 
-// parseInt reads what strconv.Itoa prints, and nothing else.
+// parseInt parses exactly the texts that strconv.Itoa prints.
 func parseInt(text string) (n int, ok bool) {
 	n, err := strconv.Atoi(text)
 	return n, err == nil && strconv.Itoa(n) == text
 }
 
-// Priority is that of a candidate, by its key; 0 where the key tells of none.
+// Priority returns the priority in a candidate's key, 0 if there is none.
 func Priority(key string) int {
 	priority, _ := Rank(key)
 	return priority
 }
 
-// Rank is the priority of a candidate, by its key, and whether it takes over from leaders of
-// a lower one; 0 and false where the key tells of none.
+// Rank returns the priority in a candidate's key, and whether the candidate takes over from leaders
+// of a lower priority. It returns 0 and false for a key without a priority.
 func Rank(key string) (priority int, takeover bool) {
 	if strings.IndexByte(Tail(key), priorityMark) < 0 { // nearly always, and without an allocation
 		return 0, false
@@ -128,7 +127,8 @@ func Rank(key string) (priority int, takeover bool) {
 	return p.Slot.Priority, p.Slot.Takeover
 }
 
-// NameOf is the name in whose queue a key stands; false if it can stand in none.
+// NameOf returns the name of the queue that contains a key. ok is false for a key that no queue can
+// contain.
 func NameOf(key string) (name string, ok bool) {
 	i := strings.LastIndexByte(key, '/')
 	if i <= 0 || strings.ContainsRune(key, 0) {
@@ -137,9 +137,9 @@ func NameOf(key string) (name string, ok bool) {
 	return key[:i], true
 }
 
-// Tail is the part of a key behind its name. It is the same for every client, also for one
-// that sees only a part of the key space, and the names in that part without their beginnings.
+// Tail returns the part of a key behind its name. It is the same for every client, including a client
+// in a namespace, which sees names without their prefix.
 func Tail(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
 
-// WithTail is the key in the same queue as another one that has this tail.
+// WithTail returns the key with this tail in the queue of another key.
 func WithTail(key, tail string) string { return key[:strings.LastIndexByte(key, '/')+1] + tail }

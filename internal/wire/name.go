@@ -1,7 +1,6 @@
-// Package wire holds what lies in etcd: how a name becomes keys, and what is in
-// a lock's value. It is the format of etcd's own concurrency package, of
-// `etcdctl lock` and `elect`, and of the v3lock and v3election services, so that
-// all of them exclude each other on one name.
+// Package wire has the format of keys and values in etcd. It is compatible with etcd's
+// own concurrency package, with `etcdctl lock` and `elect`, and with the v3lock and
+// v3election services, so that all of them exclude each other on one name.
 package wire
 
 import (
@@ -12,12 +11,12 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// CheckName tells why name cannot be the name of a queue, as long as nobody asked for
-// foreign ones.
+// CheckName returns an error if name cannot be the name of a queue. Names that only foreign clients
+// use are errors too; see CheckForeignName.
 //
-// "/x/" is refused so that nobody takes it for "/x" by mistake (trap A14). It is
-// another queue, whose keys ("/x//1f") lie among those of "/x": a holder of "/x" and one
-// who comes later and asks for "/x/" would never hear of each other.
+// "/x/" is refused, because a caller might take it for "/x" (trap A14). It is a different queue.
+// Its keys ("/x//1f") lie among those of "/x", so a holder of "/x" and a later caller of "/x/" would
+// not exclude each other.
 func CheckName(name string) error {
 	switch {
 	case strings.HasSuffix(name, "/") && strings.Trim(name, "/") != "":
@@ -29,15 +28,13 @@ func CheckName(name string) error {
 	return CheckForeignName(name)
 }
 
-// CheckForeignName tells why name cannot be the name of a queue, for those who have to
-// meet users of etcd's own package, which puts a slash behind any name: its "/x/" has
-// the keys "/x//1f".
+// CheckForeignName returns an error if name cannot be the name of a queue. It accepts the names of
+// etcd's own package, which appends a slash to any name: its "/x/" has the keys "/x//1f".
 //
-// No key belongs to two names, with any number of slashes: a lease in hexadecimal has
-// none, so what stands before the last slash of a key is its name. Hence a key in the
-// range of a name that is not the name's own has a slash behind the prefix, and Nested
-// finds it, be it "a//1f" in the range of "a", or "a//b/1f" in that of "a/". Ancestors
-// cuts at the same slashes.
+// No key belongs to two names, with any number of slashes. A lease in hexadecimal has no slash, so
+// the part before the last slash of a key is its name. A key in the range of a name that belongs to
+// another name therefore has a slash behind the prefix, and Nested finds it: "a//1f" in the range of
+// "a", or "a//b/1f" in that of "a/". Ancestors cuts at the same slashes.
 func CheckForeignName(name string) error {
 	switch {
 	case name == "":
@@ -48,21 +45,20 @@ func CheckForeignName(name string) error {
 	return nil
 }
 
-// Prefix is what all keys of a queue begin with.
+// Prefix returns the common prefix of all keys of a queue.
 func Prefix(name string) string { return name + "/" }
 
-// Range is the interval [from, end) of all keys of a queue: "/" is followed by
-// "0" in ASCII.
+// Range returns the interval [from, end) of all keys of a queue. In ASCII "0" follows "/".
 func Range(name string) (from, end string) { return name + "/", name + "0" }
 
-// Side is a key or a prefix beside a queue, for what is known about a name and is no
-// contender. It lies outside of the range of the name, and cannot clash with any other
-// name, as none has a zero byte in it.
+// Side returns a key or a prefix beside a queue, for facts about a name that are no entries. It lies
+// outside the range of the name, and clashes with no other name, because no name contains a zero
+// byte.
 func Side(name, what string) string { return name + "\x00" + what }
 
-// Nested tells whether a key found in the range of name belongs to another name
-// that lies inside it, and which: "a/b" for the key "a/b/1f" in the range of
-// "a". A key of name itself has no slash behind the prefix.
+// Nested reports whether a key in the range of name belongs to another name inside it, and returns
+// that name: "a/b" for the key "a/b/1f" in the range of "a". A key of name itself has no slash behind
+// the prefix.
 func Nested(name, key string) (inner string, nested bool) {
 	rest, ok := strings.CutPrefix(key, Prefix(name))
 	if !ok {
@@ -78,8 +74,7 @@ func Nested(name, key string) (inner string, nested bool) {
 	return Prefix(name) + rest[:i], true
 }
 
-// Ancestors are the names that a name lies inside of: "a/b" and "a" for "a/b/c", "a"
-// for "a/".
+// Ancestors yields the names that contain a name: "a/b" and "a" for "a/b/c", "a" for "a/".
 func Ancestors(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := strings.LastIndexByte(name, '/'); i > 0 && yield(name[:i]); {

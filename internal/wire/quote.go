@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// Errors, log lines and what people read quote names and keys, which may be of any length that
-// etcd takes. Quote and QuoteAll are how all of them do.
+// Errors, log lines and listings quote names and keys by Quote and QuoteAll, because a name can be
+// as long as etcd permits.
 
 const (
-	quotedHead  = 160 // bytes of a long name that are shown of its beginning
+	quotedHead  = 160 // bytes that are shown of the beginning of a long name
 	quotedTail  = 40  // and of its end, where a key names its lease
-	quotedNames = 6   // names of many that are shown
+	quotedNames = 6   // names that are shown of a long list
 )
 
-// Quote quotes a name or a key. Of a long one it shows the beginning and the end.
+// Quote quotes a name or a key. It shows the beginning and the end of a long one.
 func Quote(name string) string {
 	if len(name) <= quotedHead+quotedTail {
 		return strconv.Quote(name)
@@ -31,7 +31,7 @@ func Quote(name string) string {
 	return fmt.Sprintf("%s (%d bytes)", strconv.Quote(name[:head]+"…"+name[tail:]), len(name))
 }
 
-// QuoteAll quotes several names, and tells how many more there are.
+// QuoteAll quotes the first of several names, and appends the number of the others.
 func QuoteAll(names []string) string {
 	quoted := make([]string, 0, quotedNames+1)
 	for i, name := range names {

@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Names and keys may be of any bytes, and strings in JSON are of UTF-8: encoding/json turns other
-// bytes into U+FFFD. So a name or a key that is no UTF-8 is written in JSON as a zero byte and its
-// bytes in hexadecimal. No name and no key of a queue has a zero byte in it, so nothing else is
-// taken for that. All others stand as they are, also for versions that do not know of this.
+// Names and keys may contain any bytes, but strings in JSON are UTF-8, and encoding/json replaces
+// other bytes by U+FFFD. So a name or a key that is not UTF-8 is written in JSON as a zero byte and
+// its bytes in hexadecimal. No name and no key of a queue contains a zero byte, so the two forms are
+// never confused. UTF-8 names are written unchanged, which older versions can read.
 
 const inHex = "\x00"
 
-// Text is a name or a key as it stands in JSON.
+// Text returns the form in JSON of a name or a key.
 func Text(s string) string {
 	if utf8.ValidString(s) {
 		return s
@@ -21,7 +21,7 @@ func Text(s string) string {
 	return inHex + hex.EncodeToString([]byte(s))
 }
 
-// FromText is the name or key that stands in JSON as text.
+// FromText is the inverse of Text.
 func FromText(text string) string {
 	if digits, ok := strings.CutPrefix(text, inHex); ok {
 		if b, err := hex.DecodeString(digits); err == nil && !utf8.Valid(b) {
@@ -31,7 +31,7 @@ func FromText(text string) string {
 	return text
 }
 
-// texts is all as f converts them; the same slice if nothing changes.
+// texts converts all by f. It returns the same slice if nothing changes.
 func texts(all []string, f func(string) string) []string {
 	for i, s := range all {
 		if f(s) == s {

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// Holder is the value of a lock's key. Who put it there is for people and for
-// listings alone. By what it wants, the shared kinds of locks decide; a value that does
-// not tell, or is not ours, wants everything for itself (etcd's own package leaves the
-// value empty).
+// Holder is the value of a lock's key. The owner, host, process and time are for listings only. The
+// mode and the permits decide about admission. A value without a mode, or in another format, is an
+// exclusive entry: etcd's own package leaves the value empty.
 type Holder struct {
 	Owner string    `json:"owner,omitempty"`
 	Host  string    `json:"host,omitempty"`
@@ -19,33 +18,33 @@ type Holder struct {
 	Since time.Time `json:"since,omitzero"` // by the clock of the host
 
 	Mode Mode `json:"mode,omitempty"`
-	// Bound is, for Upgrading, the revision from which on entries wait for it as for a
-	// writer; 0 for that at which the value was written.
+	// Bound is, for Upgrading, the revision from which on entries wait for this one as for a
+	// writer. 0 means the revision at which the value was written.
 	Bound int64 `json:"bound,omitempty"`
-	// Permits is, for Counted, how many of Limit it wants. Ordered says that the limit was
-	// changed by order, and stands above what a process was told.
+	// Permits is, for Counted, the number of permits wanted of Limit. Ordered is true if the limit
+	// was set by SetLimit, which overrides the limit that a process was configured with.
 	Permits int  `json:"permits,omitempty"`
 	Limit   int  `json:"limit,omitempty"`
 	Ordered bool `json:"ordered,omitempty"`
 
-	// Holds are the keys that whoever waits here holds meanwhile, and All the names of which
-	// he wants this one and the others at once; see Text for how they are written.
+	// Holds are the keys that the waiter holds while it waits. All are the names that it wants
+	// together with this one. Both are written as by Text.
 	Holds []string `json:"holds,omitempty"`
 	All   []string `json:"all,omitempty"`
 }
 
-// Mode is what an entry wants to share.
+// Mode says which other entries may hold together with an entry.
 type Mode string
 
 // The modes.
 const (
-	Exclusive Mode = ""          // nothing
-	Shared    Mode = "shared"    // the lock, with all who want that
-	Upgrading Mode = "upgrading" // the lock so far, and nothing from when the others have left
-	Counted   Mode = "counted"   // permits
+	Exclusive Mode = ""          // none
+	Shared    Mode = "shared"    // other shared entries
+	Upgrading Mode = "upgrading" // the readers that it lets in, and none once they have left
+	Counted   Mode = "counted"   // other counted entries, within the limit
 )
 
-// Encode writes the value of a lock's key.
+// Encode returns the value for a lock's key.
 func (h Holder) Encode() string {
 	if plain, ok := h.plain(); ok {
 		return plain
@@ -58,9 +57,9 @@ func (h Holder) Encode() string {
 	return string(b)
 }
 
-// plain is the JSON of a holder of whom no more is known than who he is: that is written for
-// each lock, and reflection would take longer than all the rest. It is false for other
-// holders, and if something needs to be escaped.
+// plain returns the JSON of a holder that has no more than an identity and a time. This JSON is
+// written for each lock, and reflection would take longer than the rest of Lock. ok is false for
+// other holders, and for texts that need escapes.
 func (h Holder) plain() (string, bool) {
 	more := h.Mode != "" || h.Bound != 0 || h.Permits != 0 || h.Limit != 0 || h.Ordered || len(h.Holds) > 0 || len(h.All) > 0
 	year := h.Since.Year()
@@ -74,11 +73,11 @@ func (h Holder) plain() (string, bool) {
 	return who.Since(h.Since), true
 }
 
-// Identity is the value of a lock's key for who wants everything for himself, but for since when:
-// that part is the same each time. It is empty if something needs to be escaped.
+// Identity is the constant part of the value of an exclusive entry: all but the time. It is empty if
+// a text needs escapes.
 type Identity string
 
-// Identify says who wants the lock.
+// Identify returns the identity of an owner.
 func Identify(owner, host string, pid int) Identity {
 	if !verbatim(owner) || !verbatim(host) {
 		return ""
@@ -106,7 +105,7 @@ func Identify(owner, host string, pid int) Identity {
 	return Identity(b)
 }
 
-// Since is the whole value. The time is to be UTC.
+// Since returns the whole value. t is in UTC.
 func (i Identity) Since(t time.Time) string {
 	b := append(make([]byte, 0, len(i)+48), i...)
 	if len(b) > 1 {
@@ -116,7 +115,7 @@ func (i Identity) Since(t time.Time) string {
 	return string(append(t.AppendFormat(b, time.RFC3339Nano), `"}`...))
 }
 
-// verbatim tells whether a string stands in JSON as it is.
+// verbatim reports whether a string needs no escapes in JSON.
 func verbatim(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || strings.IndexByte("\"\\<>&", c) >= 0 {
@@ -126,7 +125,7 @@ func verbatim(s string) bool {
 	return true
 }
 
-// DecodeHolder reads a lock's value; ok is false for one that is not ours.
+// DecodeHolder decodes a lock's value. ok is false for a value of another library.
 func DecodeHolder(value []byte) (h Holder, ok bool) {
 	if len(value) == 0 || value[0] != '{' || json.Unmarshal(value, &h) != nil {
 		return Holder{}, false
@@ -135,8 +134,8 @@ func DecodeHolder(value []byte) (h Holder, ok bool) {
 	return h, true
 }
 
-// ReadHolder reads the value of a lock of this library, and what it wants; ours is false for any
-// other value, as a candidate's proposal.
+// ReadHolder decodes the value of a lock of this library. ours is false for any other value, such as
+// a candidate's proposal.
 func ReadHolder(value []byte) (h Holder, ours bool) {
 	if h, ours = DecodeHolder(value); !ours || h.PID <= 0 || h.Since.IsZero() {
 		return Holder{}, false
@@ -147,8 +146,8 @@ func ReadHolder(value []byte) (h Holder, ours bool) {
 // MostPermits is the largest limit.
 const MostPermits = math.MaxInt32
 
-// Wants reads what an entry wants; all of it where the value does not tell. A candidate's
-// proposal may be any JSON: one that does not say since when is not taken for ours.
+// Wants returns the mode and permits of an entry. A value that has none is exclusive. A candidate's
+// proposal may be any JSON, so JSON without a time counts as foreign.
 func Wants(value []byte) Holder {
 	h, ok := DecodeHolder(value)
 	switch {

@@ -117,7 +117,7 @@ var requestMutations = []mutation{
 	{
 		takesOut: "a context that is kept for the next request does not keep its caller's",
 		edits: []edit{
-			{"sharedtimer.(*Pooled).Release", "c.stop = nil // which keeps the caller's context, with all that is in it", ""},
+			{"sharedtimer.(*Pooled).Release", "c.stop = nil // it refers to the caller's context and all its values", ""},
 		},
 		tests: []string{"TestAPooledContextDoesNotKeepItsCaller"},
 	},
