@@ -3,8 +3,9 @@ package etcdlock
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,9 +67,15 @@ func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 				w.session("heir", WithLease(w.orphan(former)))
 				permit := w.acquire(NewSemaphore(s, held, 2), 1)
 				time.AfterFunc(4*time.Second, func() { _ = permit.Release(w.ctx) }) // Ask waits for that
-				var seen [100]atomic.Bool
+				// The first of each kind, and of transactions the first of each text.
+				var seen sync.Map
 				w.Intercept(func(c simetcd.Call) simetcd.Action {
-					return simetcd.Action{DropRequest: c.Kind != simetcd.WatchCancel && !seen[c.Kind].Swap(true)}
+					first := c.Kind.String()
+					if c.Kind == simetcd.Txn {
+						first += c.Req.(fmt.Stringer).String()
+					}
+					_, again := seen.LoadOrStore(first, true)
+					return simetcd.Action{DropRequest: c.Kind != simetcd.WatchCancel && !again}
 				})
 				began := time.Now()
 				outer := w.ctx
