@@ -21,9 +21,9 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "lease")
 		c := w.Client("a")
 		s, err := NewSession(w.ctx, c.Client, // not one of those that the world closes
-			WithTTL(ttl), WithMargin(2*time.Second), WithLockDelay(3*time.Second), WithLogger(zap.NewNop()), WithOwner("a"), WithClock(bubbleClock()),
+			WithTTL(ttl), WithMargin(2*time.Second), WithLockDelay(3*time.Second), WithLogger(zap.NewNop()), WithOwner("a"),
 			WithForeignNames(), WithDeadlockDetection("cycles"), WithLeaseFile(path), WithCrashDetection("10.0.0.1:7400"),
-			sessionOptionFunc(func(c *sessionConfig) { c.net = n }), renewOn(c), writeOn(c), watchOn(c))
+			sessionOptionFunc(func(c *sessionConfig) { c.hooks.Network = n }), renewOn(c), writeOn(c), watchOn(c))
 		require.NoError(w, err)
 		b := w.detecting(n, "b", "10.0.0.2:7400")
 		w.campaign(NewElection(b, "led by b"), "B")

@@ -46,7 +46,7 @@ func (s *Session) detectCrashes() (err error) {
 	case s.cfg.listener != nil:
 		s.listener = s.cfg.listener.Share()
 	case s.cfg.listenAt != nil:
-		if s.listener, err = liveness.Listen(s.cfg.net, *s.cfg.listenAt, hostname()); err != nil {
+		if s.listener, err = liveness.Listen(s.cfg.hooks.Network, *s.cfg.listenAt, hostname()); err != nil {
 			return err
 		}
 	}

@@ -111,7 +111,7 @@ func TestALeaseIsEitherTakenOverOrRevokedAsThatOfADeadProcess(t *testing.T) {
 			w.pass(500 * time.Millisecond)
 			require.Contains(w, w.Leases(), id, "it stands yet")
 			c := w.Client("a2")
-			_, err := NewSession(w.ctx, c.Client, WithLease(id), WithClock(bubbleClock()), renewOn(c))
+			_, err := NewSession(w.ctx, c.Client, WithLease(id), renewOn(c))
 			require.ErrorIs(w, err, ErrLeaseNotFound)
 			next.get()
 		})
@@ -205,8 +205,8 @@ func TestASuccessorThatCannotBeginLeavesTheRecordAsItWas(t *testing.T) {
 		w.pass(time.Minute)
 		id := w.orphan(a)
 		c := w.Client("a2")
-		_, err := NewSession(w.ctx, c.Client, WithLease(id), WithLockDelay(ttl), WithClock(bubbleClock()), renewOn(c),
-			WithCrashDetection("10.0.0.1:7401"), sessionOptionFunc(func(c *sessionConfig) { c.net = n }))
+		_, err := NewSession(w.ctx, c.Client, WithLease(id), WithLockDelay(ttl), renewOn(c),
+			WithCrashDetection("10.0.0.1:7401"), sessionOptionFunc(func(c *sessionConfig) { c.hooks.Network = n }))
 		require.ErrorIs(w, err, ErrInvalidOption)
 		require.False(w, n.listens("10.0.0.1:7401"))
 		w.pass(ttl / 2)

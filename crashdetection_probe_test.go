@@ -154,7 +154,7 @@ func TestAnyProcessRevokesAMarkedLease(t *testing.T) {
 					require.NotContains(w, w.Leases(), id)
 					return
 				case "a successor":
-					_, err := NewSession(w.ctx, w.Client("a2").Client, WithLease(id), WithClock(bubbleClock()), renewOn(w.Client("a2")))
+					_, err := NewSession(w.ctx, w.Client("a2").Client, WithLease(id), renewOn(w.Client("a2")))
 					require.ErrorIs(w, err, ErrLeaseNotFound)
 				default:
 					a.file.Close() // as the kernel does

@@ -16,7 +16,7 @@ import (
 func (w *world) detecting(n *fakeNet, client, address string, opts ...SessionOption) *Session {
 	w.Helper()
 	return w.session(client, append([]SessionOption{
-		WithCrashDetection(address), sessionOptionFunc(func(c *sessionConfig) { c.net = n }),
+		WithCrashDetection(address), sessionOptionFunc(func(c *sessionConfig) { c.hooks.Network = n }),
 	}, opts...)...)
 }
 

@@ -169,7 +169,7 @@ func TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp(t *testing.T) {
 	for _, ttl := range []time.Duration{time.Second, 10 * time.Second, 10 * time.Minute} {
 		simulate(t, func(w *world) {
 			clock := &movable{start: time.Now()}
-			s := w.session("a", WithClock(clock.now), WithTTL(ttl))
+			s := w.session("a", withClock(clock.now), WithTTL(ttl))
 			l, unasked := w.lock(NewMutex(s, "m")), w.lock(NewMutex(s, "n"))
 			w.pass(100 * time.Millisecond)
 
@@ -202,7 +202,7 @@ func TestAMachineThatSleptUntilShortlyBeforeItsDeadlineKnowsItWithinTheMargin(t 
 	for ttl, margin := range map[time.Duration]time.Duration{5 * time.Second: 150 * time.Millisecond, time.Second: 0, 10 * time.Second: 0, time.Minute: 10 * time.Millisecond} {
 		simulate(t, func(w *world) {
 			clock := &movable{start: time.Now()}
-			s := w.session("a", WithClock(clock.now), WithTTL(ttl), WithMargin(margin))
+			s := w.session("a", withClock(clock.now), WithTTL(ttl), WithMargin(margin))
 			l := w.lock(NewMutex(s, "m"))
 			w.Client("a").Cut() // no renewal is in time
 			margin := w.LeaseExpiry(s.Lease()).Sub(l.Deadline())
@@ -243,7 +243,7 @@ func TestTheTTLThatEtcdGrantedCounts(t *testing.T) {
 func TestALeaseShorterThanTheMarginIsRefused(t *testing.T) {
 	simulate(t, func(w *world) {
 		id := w.GrantLease(2 * time.Second)
-		_, err := NewSession(w.ctx, w.Client("a").Client, WithLease(id), WithMargin(5*time.Second), WithClock(bubbleClock()))
+		_, err := NewSession(w.ctx, w.Client("a").Client, WithLease(id), WithMargin(5*time.Second))
 		require.ErrorIs(w, err, ErrInvalidOption)
 		w.pass(10 * time.Second)
 		require.LessOrEqual(w, w.Client("a").Count(simetcd.LeaseGrant), 1, "no lease after the other")

@@ -100,8 +100,8 @@ func (c *cabinet) run() {
 	for i := range ministers {
 		name := clientName(i)
 		now := bubbleClock()
-		session := c.session(name, WithTTL(simTTL), sessionOptionFunc(func(cfg *sessionConfig) { cfg.slots = 1; cfg.pace = c.pace }), lineLength(c.seed),
-			WithClock(func() time.Duration { return now() + time.Duration(c.clocks[name].Load()) }))
+		session := c.session(name, WithTTL(simTTL), sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Slots = 1; cfg.hooks.Pace = c.pace }), lineLength(c.seed),
+			withClock(func() time.Duration { return now() + time.Duration(c.clocks[name].Load()) }))
 		for range simWorkers { // as sleepOf counts
 			c.parties = append(c.parties, ours{session})
 		}

@@ -97,7 +97,6 @@ func init() {
 			150*time.Millisecond, time.Second)},
 		{option: "WithLogger", at: "session", values: sessionValues((*process).withLogger, "WARN", "DEBUG")},
 		{option: "WithSlog", at: "session", values: sessionValues((*process).withSlog, slog.LevelWarn, slog.LevelDebug)},
-		{option: "WithClock", at: "session", always: true, values: sessionValues((*process).withClock, 0, time.Hour)},
 		{option: "WithLease", at: "session", values: sessionValues((*process).withLease, leaseLeft, leaseGranted)},
 		{option: "WithLeaseFile", at: "session", values: sessionValues((*process).withLeaseFile, fileKept, fileOther)},
 		{option: "WithForeignNames", at: "session", values: sessionValues(func(*process, string) SessionOption { return WithForeignNames() }, on)},

@@ -197,19 +197,19 @@ func (p *process) sessionOptions(ctx context.Context) []SessionOption {
 	for _, v := range p.row.chosen("session") {
 		opts = append(opts, v.session(p))
 	}
-	return append(opts, sessionOptionFunc(func(c *sessionConfig) {
-		c.net, c.slots = p.net, 1+int(p.seed%2)
+	return append(opts, p.withClock(), sessionOptionFunc(func(c *sessionConfig) {
+		c.hooks.Network, c.hooks.Slots = p.net, 1+int(p.seed%2)
 		switch p.rand.IntN(3) {
 		case 0:
-			c.remote = p.client.Remote()
+			c.hooks.Renewals = p.client.Remote()
 		case 1:
-			c.remote = p.client.Remote()
-			c.direct = p.client.Remote()
+			c.hooks.Renewals = p.client.Remote()
+			c.hooks.Direct = p.client.Remote()
 		default:
-			c.watches = p.client.Remote()
+			c.hooks.Watches = p.client.Remote()
 		}
 		if p.rand.IntN(2) == 0 {
-			c.shortQueue, c.prefetch = -1, 1+p.rand.Int64N(4)
+			c.hooks.ShortQueue, c.hooks.Prefetch = -1, 1+p.rand.Int64N(4)
 		}
 	}))
 }
@@ -238,12 +238,10 @@ func (p *process) withSlog(level slog.Level) SessionOption {
 	return WithSlog(slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level})))
 }
 
-func (p *process) withClock(origin time.Duration) SessionOption {
-	since := bubbleClock()
-	return WithClock(func() time.Duration {
-		p.effect("session.WithClock")
-		return origin + since() + time.Duration(p.clocks[p.inst.n].Load())
-	})
+// withClock is the clock of the process's machine, which is set and has any origin.
+func (p *process) withClock() SessionOption {
+	since, origin := bubbleClock(), time.Duration(p.seed%2)*time.Hour
+	return withClock(func() time.Duration { return origin + since() + time.Duration(p.clocks[p.inst.n].Load()) })
 }
 
 // leaseToTake is the lease for WithLease. One that the process before has left is taken if there is one.

@@ -132,13 +132,13 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 	const leases = 2
 	renewals := leases * 3 * float64(time.Minute) / float64(min(p.row.duration("session.WithTTL"), p.session.cfg.ttl)) // one that was taken over may be shorter
 	watches := 8.0
-	if p.session.cfg.watches == nil {
+	if p.session.cfg.hooks.Watches == nil {
 		// clientv3's own watcher leaves a watch in etcd, until its next event, that was given up while its
 		// stream was resumed: at most those of the key and of the asks of each name.
 		watches += float64(2 * len(fleetNames))
 	}
 	streams := 1.0 // of the client, however many sessions there are
-	if p.session.cfg.remote == nil {
+	if p.session.cfg.hooks.Renewals == nil {
 		streams = leases // clientv3's own Lease has a stream for each renewal that is under way
 	}
 	for what, bound := range map[string][2]float64{
@@ -151,7 +151,7 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 			p.violation(frugality, "%s has %.0f %s at rest, and not %.0f at most; it watches %q", p.id, bound[0], what, bound[1], open.Keys)
 		}
 	}
-	if p.session.cfg.watches == nil {
+	if p.session.cfg.hooks.Watches == nil {
 		return // clientv3 leaves watches in etcd whose context ends while it takes them up again
 	}
 	for _, key := range open.Keys {

@@ -105,11 +105,8 @@ func hash(s string) uint64 {
 func playFleet(t *testing.T, seed uint64, cover *coverage) *deployment {
 	t.Helper()
 	dir := t.TempDir()
-	before := defaultClock
-	defer func() { defaultClock = before }()
 	var f *deployment
 	simulateWith(t, simetcd.Config{Seed: seed, Reproducible: true}, func(w *world) {
-		defaultClock = bubbleClock() // of the compat package's sessions
 		f = &deployment{
 			goroutines: runtime.NumGoroutine(), world: w, fleetReferee: newFleetReferee(w), seed: seed, rand: rand.New(rand.NewPCG(seed, 0)),
 			finished: make(chan struct{}), cover: cover, net: newFakeNet(), dir: dir, clocks: make([]atomic.Int64, fleetInstances),
@@ -296,7 +293,7 @@ func (f *deployment) rest() {
 	for _, in := range f.instances {
 		p := in.present.Load()
 		open := p.client.Open()
-		if p.session.cfg.watches == nil {
+		if p.session.cfg.hooks.Watches == nil {
 			streams += open.Streams - open.Renewals
 		}
 		if before, known := sent[p]; known {

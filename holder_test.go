@@ -55,7 +55,7 @@ func TestTheQueueTellsWhoHoldsAndWhoWaitsInOrder(t *testing.T) {
 
 func TestWithoutAnOwnerTheProgramIsNamed(t *testing.T) {
 	simulate(t, func(w *world) {
-		s, err := NewSession(w.ctx, w.Client("a").Client, WithClock(bubbleClock()))
+		s, err := NewSession(w.ctx, w.Client("a").Client)
 		require.NoError(w, err)
 		w.sessions = append(w.sessions, s)
 		w.lock(NewMutex(s, "m"))

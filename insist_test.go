@@ -24,7 +24,7 @@ import (
 // again soon, and the next try is answered.
 func TestARequestThatHangsIsSentAgainSoon(t *testing.T) {
 	session := func(_ *Session, w *world, opts ...SessionOption) error {
-		opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), renewOn(w.Client("b"))}, opts...)
+		opts = append([]SessionOption{WithTTL(ttl), renewOn(w.Client("b"))}, opts...)
 		s, err := NewSession(w.ctx, w.Client("b").Client, opts...)
 		if err == nil {
 			w.sessions = append(w.sessions, s)

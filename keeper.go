@@ -23,13 +23,13 @@ const tryTimeout = 5 * time.Second
 func (s *Session) run() {
 	failed := 0 // leases in a row that were over as soon as they came
 	for l := s.lease; l != nil; l = s.nextLease(l, failed) {
-		began := s.cfg.clock()
+		began := s.cfg.hooks.Clock()
 		cause := l.Keep()
 		if s.ctx.Err() != nil {
 			return
 		}
 		s.lose(l, cause)
-		if failed++; s.cfg.clock()-began > l.TTL()/2 {
+		if failed++; s.cfg.hooks.Clock()-began > l.TTL()/2 {
 			failed = 0
 		}
 	}

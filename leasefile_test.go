@@ -88,12 +88,12 @@ func TestTwoProcessesNeverShareALeaseFile(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "lease")
 		a := w.session("a", WithLeaseFile(path))
 		term := w.campaign(NewElection(a, "e"), "A")
-		_, err := NewSession(w.timeout(time.Second), w.Client("b").Client, WithLeaseFile(path), WithClock(bubbleClock()))
+		_, err := NewSession(w.timeout(time.Second), w.Client("b").Client, WithLeaseFile(path))
 		require.ErrorIs(w, err, ErrLeaseFileInUse)
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 
 		waits := start(w, func(ctx context.Context) (*Session, error) {
-			return NewSession(ctx, w.Client("b").Client, WithLeaseFile(path), WithClock(bubbleClock()), renewOn(w.Client("b")))
+			return NewSession(ctx, w.Client("b").Client, WithLeaseFile(path), renewOn(w.Client("b")))
 		})
 		w.pass(time.Minute)
 		waits.isWaiting()
@@ -154,7 +154,7 @@ func TestALeaseInAFileIsTakenOverThoughEtcdIsAwayForAMoment(t *testing.T) {
 		w.Stop()
 		again := start(w, func(ctx context.Context) (*Session, error) {
 			c := w.Client("a2")
-			return NewSession(ctx, c.Client, file, WithTTL(ttl), WithClock(bubbleClock()), renewOn(c))
+			return NewSession(ctx, c.Client, file, WithTTL(ttl), renewOn(c))
 		})
 		w.pass(5 * time.Second)
 		again.isWaiting()
@@ -298,7 +298,7 @@ func TestALeaseByItsIDIsRefusedIfItDoesNotFit(t *testing.T) {
 		id := w.GrantLease(5 * time.Second)
 		c := w.Client("a")
 		with := func(opts ...SessionOption) error {
-			_, err := NewSession(w.ctx, c.Client, append(opts, WithLease(id), WithClock(bubbleClock()), renewOn(c))...)
+			_, err := NewSession(w.ctx, c.Client, append(opts, WithLease(id), renewOn(c))...)
 			return err
 		}
 		require.ErrorIs(w, with(WithLockDelay(5*time.Second)), ErrInvalidOption)

@@ -91,7 +91,7 @@ func TestACloseAfterAnExpiryDoesNotCutTheDelayShort(t *testing.T) {
 func TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort(t *testing.T) {
 	simulate(t, func(w *world) {
 		clock := &movable{start: time.Now()}
-		s := w.session("a", WithLockDelay(delay), WithClock(clock.now))
+		s := w.session("a", WithLockDelay(delay), withClock(clock.now))
 		w.lock(NewMutex(s, "m"))
 		next := start(w, NewMutex(w.session("b"), "m").Lock)
 		w.pass(100 * time.Millisecond)
@@ -165,7 +165,7 @@ func TestADelayThatCannotBe(t *testing.T) {
 			require.ErrorIs(w, err, ErrInvalidOption)
 		}
 		id := w.GrantLease(5 * time.Second)
-		_, err := NewSession(w.ctx, w.Client("a").Client, WithLease(id), WithLockDelay(5*time.Second), WithClock(bubbleClock()))
+		_, err := NewSession(w.ctx, w.Client("a").Client, WithLease(id), WithLockDelay(5*time.Second))
 		require.ErrorIs(w, err, ErrInvalidTTL)
 	})
 }

@@ -79,7 +79,7 @@ func TestNothingThatReasonsWithTheTTLCountsTheLockDelay(t *testing.T) {
 		each(t, func(w *world, _ *Session) {
 			var slept atomic.Int64
 			clock := bubbleClock()
-			s := w.session("b", WithTTL(3*time.Second), WithLockDelay(time.Minute), WithClock(func() time.Duration { return clock() + time.Duration(slept.Load()) }))
+			s := w.session("b", WithTTL(3*time.Second), WithLockDelay(time.Minute), withClock(func() time.Duration { return clock() + time.Duration(slept.Load()) }))
 			l := w.lock(NewMutex(s, "m"))
 			synctest.Wait()
 			slept.Store(int64(10 * time.Second))

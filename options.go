@@ -9,14 +9,12 @@ import (
 
 	"go.uber.org/zap"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/clock"
-	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/liveness"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/slogcore"
+	"github.com/etcdlock/etcdlock/internal/testhook"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -74,7 +72,6 @@ type sessionConfig struct {
 	delay  time.Duration // by how much the lease outlives what is held under it
 	lease  clientv3.LeaseID
 	logger *zap.Logger // nil: the client's
-	clock  func() time.Duration
 	owner  string
 	cycle  *string // the default of mutexConfig.cycle
 
@@ -87,25 +84,15 @@ type sessionConfig struct {
 
 	foreignNames bool
 
-	// For tests.
-	net    liveness.Network
-	remote pb.LeaseClient // what renewals are opened on, see newStreams
-	slots  int            // of etcdkv.WriterConfig
-	// shortQueue and prefetch are those of queue.Config.
-	shortQueue int
-	prefetch   int64
-	// watches is what watches are opened on, see newStreams.
-	watches pb.WatchClient
-	// direct and pace are those of etcdkv.WriterConfig. Without a direct it is etcdkv.Direct.
-	direct etcdkv.Transactor
-	pace   func(ctx context.Context, name string)
+	hooks testhook.Hooks // what tests replace, and the clock
 }
 
-// defaultClock is replaced by tests whose sessions are made by another package in virtual time.
-var defaultClock = clock.Now
-
-func defaultSessionConfig() sessionConfig {
-	return sessionConfig{ttl: DefaultTTL, clock: defaultClock, owner: defaultOwner(), slots: etcdkv.Slots, net: liveness.TCP{}}
+func defaultSessionConfig(client *clientv3.Client) sessionConfig {
+	c := sessionConfig{ttl: DefaultTTL, owner: defaultOwner(), hooks: testhook.Of(client)}
+	if c.hooks.Network == nil {
+		c.hooks.Network = liveness.TCP{}
+	}
+	return c
 }
 
 // defaultOwner is good enough to find a process by: its program's name. Host
@@ -131,8 +118,6 @@ func (c *sessionConfig) validate() error {
 		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", ErrInvalidOption, c.delay)
 	case c.leaseFile != "" && c.lease != clientv3.NoLease:
 		return fmt.Errorf("%w: a lease to take over is given both by its ID and by a file", ErrInvalidOption)
-	case c.clock == nil:
-		return fmt.Errorf("%w: nil clock", ErrInvalidOption)
 	case c.listenAt != nil:
 		return validateListenAddress(*c.listenAt)
 	}
@@ -192,14 +177,6 @@ func WithSlog(logger *slog.Logger) SessionOption {
 			c.logger = zap.New(slogcore.New(logger.Handler()), zap.AddCaller())
 		}
 	})
-}
-
-// WithClock replaces the clock by which deadlines are counted. now returns the time since any fixed
-// point. It must never go back, and must go on while the machine sleeps. The option is meant for
-// tests in virtual time. The default is CLOCK_BOOTTIME on Linux, and the faster one of monotonic
-// and wall clock elsewhere.
-func WithClock(now func() time.Duration) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.clock = now })
 }
 
 // WithLease makes the session take over a lease that exists already, with the keys under it, such

@@ -33,7 +33,6 @@ func TestEveryOptionIsValidatedBeforeEtcdIsAsked(t *testing.T) {
 			"margin negative":        {[]SessionOption{WithMargin(-1)}, ErrInvalidOption},
 			"margin too large":       {[]SessionOption{WithTTL(4 * time.Second), WithMargin(2*time.Second + 1)}, ErrInvalidOption},
 			"margin as large as TTL": {[]SessionOption{WithMargin(DefaultTTL)}, ErrInvalidOption},
-			"no clock":               {[]SessionOption{WithClock(nil)}, ErrInvalidOption},
 		} {
 			require.Empty(w, requests(c, func() {
 				_, err := NewSession(w.ctx, c.Client, tc.opts...)
@@ -51,7 +50,7 @@ func TestEveryOptionIsValidatedBeforeEtcdIsAsked(t *testing.T) {
 			"no slog":     {WithSlog(nil)},
 			"owner":       {WithOwner("")},
 		} {
-			s, err := NewSession(w.ctx, c.Client, append(opts, WithClock(bubbleClock()))...)
+			s, err := NewSession(w.ctx, c.Client, opts...)
 			require.NoError(w, err, what)
 			require.Same(w, c.Client, s.Client())
 			require.NoError(w, s.Close(w.ctx), what)
@@ -63,7 +62,7 @@ func TestEveryOptionIsValidatedBeforeEtcdIsAsked(t *testing.T) {
 // trap C6: etcd would silently raise it.
 func TestATTLBelowTheServersMinimumIsRefused(t *testing.T) {
 	simulateWith(t, simetcd.Config{MinTTL: 3 * time.Second}, func(w *world) {
-		_, err := NewSession(w.ctx, w.Client("a").Client, WithTTL(2*time.Second), WithClock(bubbleClock()))
+		_, err := NewSession(w.ctx, w.Client("a").Client, WithTTL(2*time.Second))
 		require.ErrorIs(w, err, ErrInvalidTTL)
 		require.ErrorContains(w, err, "2s")
 		require.ErrorContains(w, err, "3s")

@@ -164,7 +164,7 @@ func TestAnErrorWithoutACodeIsAskedForAgain(t *testing.T) {
 		unlock := start(w, func(ctx context.Context) (any, error) { return nil, l.Unlock(ctx) })
 		lock := start(w, NewMutex(s, "n").Lock)
 		created := start(w, func(ctx context.Context) (*Session, error) {
-			return NewSession(ctx, w.Client("b").Client, WithClock(bubbleClock()))
+			return NewSession(ctx, w.Client("b").Client)
 		})
 		w.pass(time.Second)
 		unlock.isWaiting()

@@ -147,7 +147,7 @@ func TestAProcessWithAShortMarginThatSleptEndsBeforeItsLease(t *testing.T) {
 		var slept atomic.Int64
 		bubble := bubbleClock()
 		d, exited := newDeaf(), make(chan time.Time, 1)
-		a := w.session("a", WithTTL(5*time.Second), WithMargin(margin), WithClock(func() time.Duration { return bubble() + time.Duration(slept.Load()) }))
+		a := w.session("a", WithTTL(5*time.Second), WithMargin(margin), withClock(func() time.Duration { return bubble() + time.Duration(slept.Load()) }))
 		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second),
 			exitBy(func(int) { exited <- time.Now(); close(d.let) }))
 		term := run.term()

@@ -104,7 +104,7 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if client == nil {
 		return nil, ErrNilClient
 	}
-	cfg := defaultSessionConfig()
+	cfg := defaultSessionConfig(client)
 	for _, o := range opts {
 		o.applySession(&cfg)
 	}
@@ -128,23 +128,23 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 		}
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	direct := cfg.direct
+	direct := etcdkv.Transactor(cfg.hooks.Direct)
 	if direct == nil {
 		direct = etcdkv.Direct(client)
 	}
 	s.writer = etcdkv.NewWriter(etcdkv.WriterConfig{
-		Life: s.ctx, KV: s.kv, Direct: s.timeline.Transactor(direct), Slots: cfg.slots, Spawn: s.spawn, Pace: cfg.pace,
+		Life: s.ctx, KV: s.kv, Direct: s.timeline.Transactor(direct), Slots: cfg.hooks.Slots, Spawn: s.spawn, Pace: cfg.hooks.Pace,
 	})
 	s.streams = s.newStreams()
 	s.queues = queue.NewQueues(queue.Config{
 		Life: s.ctx, KV: s.kv, Writer: s.writer, Watcher: s.streams.Watcher, Log: s.log,
-		ShortQueue: cfg.shortQueue, Prefetch: cfg.prefetch,
+		ShortQueue: cfg.hooks.ShortQueue, Prefetch: cfg.hooks.Prefetch,
 	})
 	s.followers = observe.New(observe.Config{
 		Queue: s.queues.Queue, Outage: s.timeline.Outage, Leases: s.leases, DefaultTTL: s.TTL,
 	})
 	s.manager = newManager(managerConfig{
-		ctx: s.ctx, client: client, kv: s.kv, leases: s.leases, writer: s.writer, queues: s.queues, clock: cfg.clock, log: s.log,
+		ctx: s.ctx, client: client, kv: s.kv, leases: s.leases, writer: s.writer, queues: s.queues, clock: cfg.hooks.Clock, log: s.log,
 		owner: cfg.owner, givesUp: cfg.leaseFile != "", insist: s.insist, revokeFormer: s.revokeFormer, fail: s.fail,
 	})
 
@@ -230,20 +230,17 @@ func (s *Session) leaseConfig(number int) lease.Config {
 		TTL:         s.cfg.ttl + s.cfg.delay,
 		Delay:       s.cfg.delay,
 		Margin:      s.cfg.margin,
-		Clock:       s.cfg.clock,
+		Clock:       s.cfg.hooks.Clock,
 		Answered:    func(ok bool, err error) { s.answered(number, ok, err) },
 		Asking:      s.asking,
 		Reconnect:   s.reconnect,
-		FromReceipt: countFromReceipt,
+		FromReceipt: s.cfg.hooks.FromReceipt,
 	}
 	if s.streams.Renewals != nil {
 		cfg.Renewer = s.streams.Renewals
 	}
 	return cfg
 }
-
-// countFromReceipt is set by one test; see lease.Config.
-var countFromReceipt bool
 
 // Client returns the etcd client that the session was made with.
 func (s *Session) Client() *clientv3.Client { return s.client }
@@ -290,7 +287,7 @@ func (s *Session) Err() error { return context.Cause(s.ctx) }
 // package has put in the place of clientv3's is called itself. A namespace concerns watches, but not leases.
 func (s *Session) newStreams() *perclient.Streams {
 	var on any // nil where a test opens the streams
-	leases, watches := s.cfg.remote, s.cfg.watches
+	leases, watches := s.cfg.hooks.Renewals, s.cfg.hooks.Watches
 	conn := s.client.ActiveConnection()
 	if conn != nil && leases == nil && watches == nil {
 		on = conn

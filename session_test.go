@@ -27,7 +27,7 @@ func TestCreatingASessionWhileEtcdIsAwayEndsWithTheContext(t *testing.T) {
 			simulate(t, func(w *world) {
 				away(w)
 				began := time.Now()
-				_, err := NewSession(w.timeout(3*time.Second), w.Client("a").Client, WithClock(bubbleClock()))
+				_, err := NewSession(w.timeout(3*time.Second), w.Client("a").Client)
 				require.ErrorIs(w, err, context.DeadlineExceeded)
 				require.Equal(w, 3*time.Second, time.Since(began))
 				w.Start()
@@ -43,7 +43,7 @@ func TestCreatingASessionWhileEtcdIsAwayEndsWithTheContext(t *testing.T) {
 func TestTheCreationContextBoundsTheCreationOnly(t *testing.T) {
 	simulate(t, func(w *world) {
 		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
-		s, err := NewSession(ctx, w.Client("a").Client, WithTTL(ttl), WithClock(bubbleClock()))
+		s, err := NewSession(ctx, w.Client("a").Client, WithTTL(ttl))
 		require.NoError(w, err)
 		w.sessions = append(w.sessions, s)
 		l := w.lock(NewMutex(s, "m"))

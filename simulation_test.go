@@ -70,11 +70,14 @@ func TestSimulationCatchesEtcdsOwnLocks(t *testing.T) {
 // counts its deadline from the receipt of an answer (as etcd's own does) is caught, and
 // what is printed then tells what has happened and how to see it again. // trap C4
 func TestSimulationTellsOfABrokenRule(t *testing.T) {
-	countFromReceipt = true
-	defer func() { countFromReceipt = false }()
+	fromReceipt := func(s *simulation) {
+		s.ours(func(*simetcd.Client) SessionOption {
+			return sessionOptionFunc(func(c *sessionConfig) { c.hooks.FromReceipt = true })
+		})
+	}
 	for seed := uint64(1); ; seed++ {
 		require.Less(t, seed, uint64(500), "nobody was caught")
-		p := play(t, seed, ourParties)
+		p := play(t, seed, fromReceipt)
 		i := slices.IndexFunc(p.violations, func(v violation) bool { return v.promise == exclusion })
 		if i < 0 {
 			continue
@@ -85,7 +88,7 @@ func TestSimulationTellsOfABrokenRule(t *testing.T) {
 		require.Contains(t, verdict, "VIOLATION: ")
 		require.Contains(t, verdict, "FAULT: ")
 		require.Contains(t, lines[len(lines)-1], fmt.Sprintf("make sim SEED=%d ", seed))
-		require.Equal(t, verdict, play(t, seed, ourParties).verdict(), "the same again")
+		require.Equal(t, verdict, play(t, seed, fromReceipt).verdict(), "the same again")
 		t.Logf("for example:\n%s", verdict)
 		return
 	}
@@ -254,9 +257,9 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 		name := clientName(i)
 		now := bubbleClock()
 		// One slot, so that writes share a batch as soon as there are two.
-		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.slots = 1; c.pace = s.pace }),
+		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.hooks.Slots = 1; c.hooks.Pace = s.pace }),
 			lineLength(s.seed),
-			WithClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) })}
+			withClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) })}
 		for _, opt := range opts {
 			all = append(all, opt(s.Client(name)))
 		}
@@ -272,7 +275,7 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 func lineLength(seed uint64) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) {
 		if seed%2 == 0 {
-			c.shortQueue, c.prefetch = -1, 1+int64(seed/2%4)
+			c.hooks.ShortQueue, c.hooks.Prefetch = -1, 1+int64(seed/2%4)
 		}
 	})
 }

@@ -247,7 +247,7 @@ func TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline(t *testing.
 	simulate(t, func(w *world) {
 		var slept atomic.Int64
 		bubble := bubbleClock()
-		s := w.session("a", WithClock(func() time.Duration { return bubble() + time.Duration(slept.Load()) }))
+		s := w.session("a", withClock(func() time.Duration { return bubble() + time.Duration(slept.Load()) }))
 		m := NewMutex(s, "m", WithTimeSlice(time.Hour))
 		kept := NewMutex(s, "kept", WithRetention(time.Hour))
 		require.NoError(w, w.lock(kept).Unlock(w.ctx))

@@ -65,10 +65,7 @@ const firstRevision = 7_000_001
 func RecordWire(t *testing.T, scenario func(w *Wire)) (transcript string) {
 	t.Helper()
 	files := t.TempDir()
-	before := defaultClock
-	defer func() { defaultClock = before }()
 	simulateWith(t, simetcd.Config{Seed: 1, Reproducible: true}, func(world *world) {
-		defaultClock = bubbleClock() // of the compat package's sessions
 		world.Stop()
 		world.Restore(nil, simetcd.Restored{BumpRevision: firstRevision - 2})
 		world.Start()

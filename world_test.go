@@ -64,11 +64,11 @@ func (w *world) closeSessions() {
 	}
 }
 
-// session makes a session on the client of that name. Its clock is the bubble's.
+// session makes a session on the client of that name.
 func (w *world) session(client string, opts ...SessionOption) *Session {
 	w.Helper()
 	c := w.Client(client)
-	opts = append([]SessionOption{WithTTL(ttl), WithClock(bubbleClock()), WithOwner(client), renewOn(c), writeOn(c)}, opts...)
+	opts = append([]SessionOption{WithTTL(ttl), WithOwner(client), renewOn(c), writeOn(c)}, opts...)
 	s, err := NewSession(w.ctx, c.Client, opts...)
 	require.NoError(w, err)
 	w.sessions = append(w.sessions, s)
@@ -77,25 +77,25 @@ func (w *world) session(client string, opts ...SessionOption) *Session {
 
 // renewOn makes a session renew on streams, as it does on a real connection.
 func renewOn(c *simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.remote = c.Remote() })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Renewals = c.Remote() })
 }
 
 // writeOn makes a session send brief writes past the client's KV, as it does on a real connection.
 func writeOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) {
-		cfg.direct = c.Remote()
+		cfg.hooks.Direct = c.Remote()
 	})
 }
 
 // writeByKV makes a session send all writes through the client's KV, as where that is a namespace's.
 func writeByKV(*simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.direct = nil })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Direct = nil })
 }
 
 // watchOn makes a session watch on streams of its own, as it does on a real connection. Two runs
 // are not the same then: watches of one stream are told at one instant.
 func watchOn(c *simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.watches = c.Remote() })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Watches = c.Remote() })
 }
 
 // orphan orphans a session that has nothing to clear away.
@@ -104,6 +104,11 @@ func (w *world) orphan(s *Session) clientv3.LeaseID {
 	id, err := s.Orphan(w.ctx)
 	require.NoError(w, err)
 	return id
+}
+
+// withClock makes a session count by another clock than its client's, which is the bubble's.
+func withClock(now func() time.Duration) SessionOption {
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Clock = now })
 }
 
 // bubbleClock is a clock in virtual time.

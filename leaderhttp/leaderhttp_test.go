@@ -36,12 +36,10 @@ func simulate(t *testing.T, test func(t *testing.T, srv *simetcd.Server)) {
 
 func newService(t *testing.T, srv *simetcd.Server, name string, opts ...etcdlock.SessionOption) *service {
 	t.Helper()
-	start := time.Now()
 	s := &service{T: t, client: srv.Client(name), monitor: new(etcdlock.Monitor)}
 	s.http = Handler(s.monitor)
 	var err error
-	s.session, err = etcdlock.NewSession(t.Context(), s.client.Client, append(opts, etcdlock.WithTTL(10*time.Second),
-		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))...)
+	s.session, err = etcdlock.NewSession(t.Context(), s.client.Client, append(opts, etcdlock.WithTTL(10*time.Second))...)
 	require.NoError(t, err)
 	return s
 }

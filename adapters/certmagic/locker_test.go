@@ -36,9 +36,7 @@ func simulate(t *testing.T, test func(w *world)) {
 
 func (w *world) session(client string) *etcdlock.Session {
 	w.Helper()
-	start := time.Now()
-	s, err := etcdlock.NewSession(w.Context(), w.Client(client).Client,
-		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))
+	s, err := etcdlock.NewSession(w.Context(), w.Client(client).Client)
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = s.Close(context.Background()) })
 	return s

@@ -13,6 +13,7 @@ import (
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,9 +35,7 @@ func simulate(t *testing.T, test func(w *world)) {
 
 func (w *world) session(client string) *etcdlock.Session {
 	w.Helper()
-	start := time.Now()
-	s, err := etcdlock.NewSession(w.Context(), w.Client(client).Client,
-		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))
+	s, err := etcdlock.NewSession(w.Context(), w.Client(client).Client)
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = s.Close(context.Background()) })
 	return s
@@ -197,8 +196,9 @@ func TestOneSchedulerRunsAllJobsAndAnotherTakesOver(t *testing.T) {
 func TestAnElectorLooksAtTheClockItself(t *testing.T) {
 	simulate(t, func(w *world) {
 		start, slept := time.Now(), time.Duration(0)
-		s, err := etcdlock.NewSession(w.Context(), w.Client("a").Client,
-			etcdlock.WithClock(func() time.Duration { return time.Since(start) + slept }))
+		c := w.Client("a").Client
+		testhook.For(c, testhook.Hooks{Clock: func() time.Duration { return time.Since(start) + slept }})
+		s, err := etcdlock.NewSession(w.Context(), c)
 		require.NoError(w, err)
 		w.Cleanup(func() { _ = s.Close(context.Background()) })
 		e := NewElector(w.Context(), s, "scheduler", "a")

@@ -184,7 +184,7 @@ func (b *beside) compat(ctx context.Context, client string, work *rand.Rand) {
 		return nil
 	}
 	for ctx.Err() == nil {
-		s, err := NewSession(b.Client(client).Client, inVirtualTime(), WithTTL(3), WithContext(b.ctx))
+		s, err := NewSession(b.Client(client).Client, WithTTL(3), WithContext(b.ctx))
 		if err != nil {
 			b.violation("%s: no session: %v", client, err)
 			return
@@ -220,9 +220,7 @@ func (b *beside) compat(ctx context.Context, client string, work *rand.Rand) {
 
 // native is a program on etcdlock itself.
 func (b *beside) native(ctx context.Context, client string, work *rand.Rand) {
-	start := time.Now()
-	s, err := etcdlock.NewSession(b.ctx, b.Client(client).Client, etcdlock.WithTTL(3*time.Second), etcdlock.WithForeignNames(),
-		etcdlock.WithClock(func() time.Duration { return time.Since(start) }))
+	s, err := etcdlock.NewSession(b.ctx, b.Client(client).Client, etcdlock.WithTTL(3*time.Second), etcdlock.WithForeignNames())
 	if err != nil {
 		b.violation("%s: no session: %v", client, err)
 		return

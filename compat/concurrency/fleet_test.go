@@ -65,7 +65,7 @@ func TestAFleetIsExclusiveUnderFaults(t *testing.T) {
 					work := rand.New(rand.NewPCG(seed, uint64(i+1))) //nolint:gosec // reproducible on purpose
 					fleet.Go(func() {
 						for ctx.Err() == nil {
-							s, err := NewSession(w.Client(name).Client, inVirtualTime(), WithTTL(3), WithContext(ctx))
+							s, err := NewSession(w.Client(name).Client, WithTTL(3), WithContext(ctx))
 							if err != nil {
 								continue
 							}

@@ -58,7 +58,7 @@ func TestARequestThatHangsIsSentAgain(t *testing.T) {
 			"NewSession below the least TTL": {simetcd.LeaseGrant, func(w *world) func(context.Context) error {
 				w.SetMinTTL(5 * time.Second)
 				return func(ctx context.Context) error {
-					s, err := NewSession(w.Client("a").Client, inVirtualTime(), WithTTL(2), WithContext(ctx))
+					s, err := NewSession(w.Client("a").Client, WithTTL(2), WithContext(ctx))
 					if err == nil {
 						err = s.Close()
 					}

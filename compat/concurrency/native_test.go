@@ -17,9 +17,7 @@ import (
 // native makes a session of etcdlock itself, of 10 s.
 func (w *world) native(client string) *etcdlock.Session {
 	w.Helper()
-	start := time.Now()
-	s, err := etcdlock.NewSession(w.ctx, w.Client(client).Client, etcdlock.WithTTL(10*time.Second),
-		etcdlock.WithForeignNames(), etcdlock.WithClock(func() time.Duration { return time.Since(start) }))
+	s, err := etcdlock.NewSession(w.ctx, w.Client(client).Client, etcdlock.WithTTL(10*time.Second), etcdlock.WithForeignNames())
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = s.Close(context.Background()) })
 	return s

@@ -178,7 +178,7 @@ func TestTheContextOfASessionEndsItAndLeavesTheLease(t *testing.T) {
 		require.Empty(w, w.Keys("m/"))
 
 		w.Client("a").Cut()
-		_, err := NewSession(w.Client("a").Client, inVirtualTime(), WithContext(w.timeout(time.Second)))
+		_, err := NewSession(w.Client("a").Client, WithContext(w.timeout(time.Second)))
 		require.True(w, err == context.DeadlineExceeded) //nolint:errorlint // programs compare so
 	})
 }
@@ -200,7 +200,7 @@ func TestTTLs(t *testing.T) {
 			require.NoError(w, err)
 			return resp.GrantedTTL
 		}
-		plain, err := NewSession(w.Client("a").Client, inVirtualTime())
+		plain, err := NewSession(w.Client("a").Client)
 		require.NoError(w, err)
 		defer plain.Close()
 		require.EqualValues(w, 60, ttl(plain))
@@ -217,10 +217,10 @@ func TestTTLs(t *testing.T) {
 		require.NoError(w, short.Ctx().Err())
 		require.NoError(w, short.Close())
 
-		_, err = NewSession(w.Client("a").Client, inVirtualTime(), WithTTL(math.MaxInt))
+		_, err = NewSession(w.Client("a").Client, WithTTL(math.MaxInt))
 		require.ErrorIs(w, err, rpctypes.ErrLeaseTTLTooLarge)
 		if overflows := int64(1<<55 + 5); math.MaxInt > math.MaxInt32 { // 5 s in a Duration that overflows
-			_, err = NewSession(w.Client("a").Client, inVirtualTime(), WithTTL(int(overflows)))
+			_, err = NewSession(w.Client("a").Client, WithTTL(int(overflows)))
 			require.ErrorIs(w, err, rpctypes.ErrLeaseTTLTooLarge)
 		}
 		require.NoError(w, plain.Close())
@@ -230,7 +230,7 @@ func TestTTLs(t *testing.T) {
 // trap C7
 func TestASessionOnADeadLeaseIsRefused(t *testing.T) {
 	simulate(t, func(w *world) {
-		_, err := NewSession(w.Client("a").Client, inVirtualTime(), WithLease(0x1f))
+		_, err := NewSession(w.Client("a").Client, WithLease(0x1f))
 		require.ErrorIs(w, err, rpctypes.ErrLeaseNotFound)
 		require.ErrorIs(w, err, etcdlock.ErrLeaseNotFound)
 		_, err = NewSession(nil)

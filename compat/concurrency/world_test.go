@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -40,17 +39,10 @@ func simulate(t *testing.T, test func(w *world)) {
 	})
 }
 
-// inVirtualTime makes a session count by the bubble's clock.
-func inVirtualTime() SessionOption {
-	start := time.Now()
-	clock := etcdlock.WithClock(func() time.Duration { return time.Since(start) })
-	return func(so *sessionOptions, _ *zap.Logger) { so.inner = append(so.inner, clock) }
-}
-
 // session makes a session of 10 s on the client of that name.
 func (w *world) session(client string, opts ...SessionOption) *Session {
 	w.Helper()
-	s, err := NewSession(w.Client(client).Client, append([]SessionOption{inVirtualTime(), WithTTL(10)}, opts...)...)
+	s, err := NewSession(w.Client(client).Client, append([]SessionOption{WithTTL(10)}, opts...)...)
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = s.Close() })
 	return s

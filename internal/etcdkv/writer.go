@@ -37,7 +37,7 @@ type WriterConfig struct {
 	Life   context.Context                        // ends the batches
 	KV     clientv3.KV                            // sends transactions
 	Direct Transactor                             // sends compact transactions; nil where KV has to send them
-	Slots  int                                    // how many transactions may be in flight before others wait
+	Slots  int                                    // how many transactions may be in flight before others wait; 0: Slots
 	Spawn  func(f func()) bool                    // starts a goroutine for a batch; false if Life has ended
 	Pace   func(ctx context.Context, name string) // called before each transaction; nil except in tests
 }
@@ -91,6 +91,9 @@ type slot struct {
 
 // NewWriter returns a writer. Its goroutines are started by Spawn and end with their requests.
 func NewWriter(c WriterConfig) *Writer {
+	if c.Slots == 0 {
+		c.Slots = Slots
+	}
 	patience := sharedtimer.New(FirstBound)
 	w := &Writer{
 		config: c, most: mostTogether,

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/leaseid"
+	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
 // A Client is an etcd client and, by its further methods, the network between it and the server. Each has a link of its
@@ -53,6 +54,7 @@ func (s *Server) Client(name string) *Client {
 	if s.cfg.Reproducible {
 		cl.Watcher = &apart{Watcher: cl.Watcher, link: l}
 	}
+	testhook.For(cl, testhook.Hooks{Clock: func() time.Duration { return time.Since(s.sched.start) }})
 	l.client = &Client{Client: cl, link: l}
 	s.links = append(s.links, l)
 	s.mu.Unlock()

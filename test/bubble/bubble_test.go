@@ -11,12 +11,6 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// bubbleClock is a clock in virtual time; the session's own asks the kernel.
-func bubbleClock() func() time.Duration {
-	start := time.Now()
-	return func() time.Duration { return time.Since(start) }
-}
-
 // Virtual time passes for the real server too: a lease that is not renewed expires when
 // the TTL is over, which takes no time outside.
 func TestTheRealServerRunsInVirtualTime(t *testing.T) {
@@ -30,7 +24,7 @@ func TestTheRealServerRunsInVirtualTime(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		session := func(c *client) *etcdlock.Session {
-			s, err := etcdlock.NewSession(ctx, c.Client, etcdlock.WithTTL(10*time.Second), etcdlock.WithClock(bubbleClock()))
+			s, err := etcdlock.NewSession(ctx, c.Client, etcdlock.WithTTL(10*time.Second))
 			require.NoError(t, err)
 			return s
 		}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	_ "github.com/etcdlock/etcdlock/internal/simetcd" // makes clientv3's watches wait inside the bubble, see its unblock.go
+	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
 // etcd is the real server, of one member, in the bubble of the test: its raft ticks, its
@@ -144,6 +145,8 @@ func (e *etcd) client() *client {
 	c.net.Delay(faultproxy.ToServer, latency)
 	c.net.Delay(faultproxy.ToClient, latency)
 	c.Client = e.connect(front.DialContext)
+	start := time.Now()
+	testhook.For(c.Client, testhook.Hooks{Clock: func() time.Duration { return time.Since(start) }})
 	return c
 }
 

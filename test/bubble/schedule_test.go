@@ -137,7 +137,7 @@ func play(t *testing.T, seed uint64) *schedule {
 		for range clients {
 			c := s.client()
 			defer c.close()
-			session, err := etcdlock.NewSession(ctx, c.Client, etcdlock.WithTTL(ttl), etcdlock.WithClock(bubbleClock()))
+			session, err := etcdlock.NewSession(ctx, c.Client, etcdlock.WithTTL(ttl))
 			require.NoError(t, err)
 			s.clients, s.sessions = append(s.clients, c), append(s.sessions, session)
 		}
