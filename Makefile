@@ -16,7 +16,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed fence servers bench bench-quick bench-pair failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed fence servers bench bench-quick bench-pair pictures failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -152,6 +152,9 @@ bench-quick: ## the targets of the benchmark, a line for each, in less than a mi
 ROWS ?=
 bench-pair: ## the working tree against another revision, with a verdict for each row: BASE=revision (needed), ROWS=a,b for some
 	@cd bench && go run ./pair -base '$(BASE)' -rows '$(ROWS)'
+
+pictures: ## draws the pictures of the guides from the tables of their pages
+	@go run ./docs/pictures
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections
