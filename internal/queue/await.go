@@ -19,11 +19,6 @@ const (
 	// waits finds out at the latest when it is his turn.
 	Settle     = 250 * time.Millisecond
 	settleWait = time.Second
-
-	// waitResync and holdResync are how often we look for ourselves, in case a
-	// watch has not told what it should have (trap A21).
-	waitResync = 10 * time.Second
-	holdResync = time.Minute
 )
 
 // Await blocks until no older entry is left, or whatever else the entry's rule says, and

@@ -7,8 +7,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
 // Head is who is first in a queue, as it is in etcd at one revision.
@@ -94,186 +92,156 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 }
 
 // FollowReadings is like FollowHeads, but also reports the head after each reading of the queue,
-// changed or not: events may have been skipped, and the user of the queue may know more of an
-// entry than before.
+// changed or not. Events may have been skipped, and the caller may know more of an entry than
+// before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
-	f := follower{mirror: &mirror{}, ctx: ctx, queue: q, tell: tell}
-	resync := time.NewTicker(waitResync)
-	defer resync.Stop()
-	for failed := 0; ; failed++ {
-		more, err := f.follow(ctx, resync.C)
-		if !more || err != nil {
-			return err
+	h := &heads{mirror: &mirror{timeline: q.tracker.Number()}, ctx: ctx, queue: q, tell: tell}
+	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
+		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
+	})
+	defer h.close()
+	for more := true; more; {
+		replaced := q.tracker.Changed()
+		if h.outdated() && (h.watch != nil || h.resume > 0) {
+			h.drop() // it would wait for the revisions of the timeline before
 		}
-		if f.heard {
-			failed, f.heard = 0, false
+		what, err := h.next(ctx, replaced)
+		if err == nil && (what == opened || !h.outdated()) {
+			more, err = h.learn(what)
 		}
-		if err := sleep(ctx, etcdkv.Pause(failed, 0)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// follower knows the whole queue as of one revision. In another timeline it begins again, with
-// another watch: the one that it has would wait for the revisions of the timeline before.
-//
-// It reads again from time to time, for a deletion that the watch never told (trap
-// A21). What the watch has still to tell of the time before such a reading must not be
-// jumped over; so a reading waits until the watch is past its revision, or has been
-// silent for a while.
-type follower struct {
+// following are the rules of a follower that is to report each change. It waits longer for a watch
+// that is late, because a reading that is taken too early jumps over changes.
+var following = rules{first: waitResync, longest: waitResync, patience: time.Second, resumes: true}
+
+// heads knows the whole queue as of one revision, and reports each change of its head. A reading
+// that is due must not jump over what the watch has still to report of the time before it. So this
+// reading waits until the watch is past its revision, or has been silent for a while.
+type heads struct {
+	follower
 	*mirror
-	ctx    context.Context // of the Follow
-	queue  *Queue
-	tell   func(Head) bool
-	told   bool
-	last   *mvccpb.KeyValue // what was told
-	since  int64            // that of last
-	saw    int64            // the revision of the last reading that was taken
-	missed bool             // a key came anew without having gone: that was not told
-	heard  bool             // a watch could be had
-	again  *mirror          // a reading that waits for the watch; nil if there is none
+	ctx   context.Context // of the call
+	queue *Queue
+	tell  func(Head) bool
+
+	known     bool             // true after the first report
+	last      *mvccpb.KeyValue // head in the last report
+	lastSince int64            // Head.Since in the last report
+	saw       int64            // revision of the last reading that was taken
+	missed    bool             // true if a key was created again and its deletion was not reported
+	again     *mirror          // reading that waits for the watch; nil if there is none
+	before    int64            // last revision that the watch had reported when it was read
 }
 
-// silence is how long a watch must tell nothing until it is taken to have told all.
-const silence = time.Second
-
-// follow goes on until the watch ends; more says whether there should be another.
-func (f *follower) follow(ctx context.Context, resync <-chan time.Time) (more bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	replaced := f.queue.tracker.Changed()
-	// First the watch, then the reading, so that nothing falls between them.
-	w := f.queue.watchAll(ctx)
-	f.heard = w != nil
-	now, err := f.queue.read(ctx)
-	if err != nil {
-		return false, err
-	}
-	if more, err := f.take(now); !more || err != nil || w == nil {
-		return more, err
-	}
-	silent := time.NewTimer(silence)
-	defer silent.Stop()
-	for {
-		select {
-		case resp, ok := <-w.ch():
-			if !ok {
-				if w = f.queue.resume(ctx, w); w != nil {
-					continue
-				}
-			}
-			if !ok || resp.Err() != nil {
-				return true, nil
-			}
-			if f.outdated() { // the watch may tell of the timeline before
-				return true, nil
-			}
-			w.heard(resp)
-			if more, err := f.apply(resp.Events); !more || err != nil {
-				return more, err
-			}
-			silent.Reset(silence)
-		case <-resync:
-			if f.again, err = f.queue.read(ctx); err != nil {
-				return false, err
-			}
-			if f.outdated() {
-				return true, nil
-			}
-			silent.Reset(silence)
-		case <-silent.C:
-			if more, err := f.take(f.again); !more || err != nil {
-				return more, err
-			}
-		case <-replaced:
-			return true, nil
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
+// learn takes in news. more is false when the caller wants no more reports.
+func (h *heads) learn(what news) (more bool, err error) {
+	switch what {
+	case told:
+		more, err = h.apply(h.events)
+		if h.again != nil {
+			h.checked(true)
 		}
+		return more, err
+	case silent:
+		h.checked(false)
+		if h.since == h.before && !h.again.equal(h.mirror) {
+			h.leave()
+		}
+		return h.take(h.again)
+	case opened, due:
+		m, err := h.queue.read(h.ctx)
+		switch {
+		case err != nil:
+			return false, err
+		case what == opened:
+			return h.take(m)
+		}
+		h.again, h.before = m, h.since
+		h.checked(true)
 	}
+	return true, nil
 }
 
-// outdated tells whether there is another timeline than that of what is known.
-func (f *follower) outdated() bool { return f.timeline != f.queue.tracker.Number() }
+// outdated tells whether etcd is in another timeline than what is known.
+func (h *heads) outdated() bool { return h.timeline != h.queue.tracker.Number() }
 
-// take makes a reading what is known (trap B9: one revision for all that is told).
-func (f *follower) take(r *mirror) (more bool, err error) {
-	f.again = nil
-	if r == nil || r.timeline == f.timeline && r.rev < f.rev {
+// take makes a reading what is known (trap B9: one revision for everything in a report).
+func (h *heads) take(r *mirror) (more bool, err error) {
+	h.again = nil
+	if r == nil || r.timeline == h.timeline && r.rev < h.rev {
 		return true, nil
 	}
-	before := f.saw
-	if r.timeline != f.timeline {
-		before, f.missed, f.last = 0, false, nil
+	before := h.saw
+	if r.timeline != h.timeline {
+		before, h.missed, h.last = 0, false, nil
 	}
-	f.mirror, f.saw = r, r.rev
-	return f.report(before+1, true)
+	h.mirror, h.saw = r, r.rev
+	return h.report(before+1, true)
 }
 
-// apply takes the changes that came after what is known, revision by revision.
-func (f *follower) apply(events []*clientv3.Event) (more bool, err error) {
+// apply takes in the changes after the known revision, one revision after the other.
+func (h *heads) apply(events []*clientv3.Event) (more bool, err error) {
 	for i, ev := range events {
-		if f.again != nil && ev.Kv.ModRevision > f.again.rev {
-			if more, err := f.take(f.again); !more || err != nil {
+		if h.again != nil && ev.Kv.ModRevision > h.again.rev {
+			if more, err := h.take(h.again); !more || err != nil {
 				return more, err
 			}
 		}
-		if ev.Kv.ModRevision <= f.rev {
+		if ev.Kv.ModRevision <= h.rev {
 			continue
 		}
-		if old := f.entries[string(ev.Kv.Key)]; old != nil && ev.Kv.CreateRevision > old.CreateRevision {
-			f.missed = true
+		if old := h.entries[string(ev.Kv.Key)]; old != nil && ev.Kv.CreateRevision > old.CreateRevision {
+			h.missed = true
 		}
-		f.change(ev)
+		h.change(ev)
 		if i+1 < len(events) && events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
 			continue // one transaction, one change
 		}
-		f.rev = ev.Kv.ModRevision
-		then := f.rev
-		if f.missed {
-			then, f.missed = f.saw+1, false
+		h.rev = ev.Kv.ModRevision
+		then := h.rev
+		if h.missed {
+			then, h.missed = h.saw+1, false
 		}
-		if more, err := f.report(then, false); !more || err != nil {
+		if more, err := h.report(then, false); !more || err != nil {
 			return more, err
 		}
 	}
 	return true, nil
 }
 
-// report tells who is first, if that is news or always is set. Whoever is first now and was not before
-// has been so since then at the earliest: since the event that let it in, or since
-// after the last reading. What the watch alone says of the time between two readings
-// does not count, as it may have missed something.
-func (f *follower) report(then int64, always bool) (more bool, err error) {
-	first := f.first()
-	if f.told && !always && (Head{First: first}).Same(Head{First: f.last}) {
+// report reports the head if it has changed, or if always is true. A head that has changed was not
+// the first one before the revision then: that of the event that let it in, or the one after the
+// last reading. What the watch alone reports of the time between two readings does not count,
+// because it may have missed something.
+func (h *heads) report(then int64, always bool) (more bool, err error) {
+	first := h.first()
+	if h.known && !always && (Head{First: first}).Same(Head{First: h.last}) {
 		return true, nil
 	}
 	if first != nil {
-		if err := f.queue.nested(first, nil); err != nil {
+		if err := h.queue.nested(first, nil); err != nil {
 			return false, err
 		}
 	}
-	if f.ctx.Err() != nil {
-		return false, context.Cause(f.ctx)
+	if h.ctx.Err() != nil {
+		return false, context.Cause(h.ctx)
 	}
 	switch {
 	case first == nil:
-		f.since = 0
-	case f.last == nil:
-		f.since = first.CreateRevision
-	case !same(first, f.last):
-		f.since = max(first.CreateRevision, then)
+		h.lastSince = 0
+	case h.last == nil:
+		h.lastSince = first.CreateRevision
+	case !same(first, h.last):
+		h.lastSince = max(first.CreateRevision, then)
 	}
-	f.told, f.last = true, first
-	return f.tell(Head{First: first, Rev: f.rev, Since: f.since, Timeline: f.timeline}), nil
-}
-
-// watchAll watches the whole queue, from now on; nil when that cannot be had. No change shall be
-// missed because a stream breaks, see resume.
-func (q *Queue) watchAll(ctx context.Context) *watch {
-	return q.open(ctx, q.from, clientv3.WithRange(q.end))
+	h.known, h.last = true, first
+	return h.tell(Head{First: first, Rev: h.rev, Since: h.lastSince, Timeline: h.timeline}), nil
 }
 
 // First reads who is first.

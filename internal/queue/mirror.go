@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,10 +18,13 @@ type mirror struct {
 }
 
 // read reads the queue as it is now.
-func (q *Queue) read(ctx context.Context) (m *mirror, err error) {
+func (q *Queue) read(ctx context.Context) (*mirror, error) { return q.readRange(ctx, q.from, q.end) }
+
+// readRange reads the keys of a range as they are now.
+func (q *Queue) readRange(ctx context.Context, key, end string) (*mirror, error) {
 	return inOneTimeline(q, func() (*mirror, int, error) {
 		m := &mirror{timeline: q.tracker.Number()}
-		return m, m.timeline, q.readInto(ctx, m)
+		return m, m.timeline, q.readInto(ctx, m, key, end)
 	})
 }
 
@@ -34,14 +39,14 @@ func inOneTimeline[T any](q *Queue, read func() (reading T, timeline int, err er
 	}
 }
 
-func (q *Queue) readInto(ctx context.Context, m *mirror) error {
+func (q *Queue) readInto(ctx context.Context, m *mirror, key, end string) error {
 	_, err := q.retry(ctx, 0, func(ctx context.Context) error {
-		kvs, rev, err := q.listOnce(ctx)
+		resp, err := q.kv.Get(ctx, key, clientv3.WithRange(end))
 		if err != nil {
 			return err
 		}
-		m.rev, m.entries = rev, make(map[string]*mvccpb.KeyValue, len(kvs))
-		for _, kv := range kvs {
+		m.rev, m.entries = resp.Header.Revision, make(map[string]*mvccpb.KeyValue, len(resp.Kvs))
+		for _, kv := range resp.Kvs {
 			m.entries[string(kv.Key)] = kv
 		}
 		return nil
@@ -74,6 +79,17 @@ func (m *mirror) apply(events []*clientv3.Event) {
 // equal tells whether both show the same entries.
 func (m *mirror) equal(o *mirror) bool {
 	return maps.EqualFunc(m.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
+}
+
+// writtenAfter returns the keys that were written after a revision, in the order of these writes.
+func (m *mirror) writtenAfter(rev int64) (kvs []*mvccpb.KeyValue) {
+	for _, kv := range m.entries {
+		if kv.ModRevision > rev {
+			kvs = append(kvs, kv)
+		}
+	}
+	slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+	return kvs
 }
 
 // first is the oldest entry; nil for none.

@@ -23,106 +23,44 @@ func Snapshot(ctx context.Context, kv clientv3.KV, prefix string) ([]*mvccpb.Key
 	return kvs, err
 }
 
-// AwaitGone blocks until an entry of somebody else's is gone, or ctx ends.
-func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
-	resync := time.NewTicker(waitResync)
-	defer resync.Stop()
-	for failed := 0; ; failed++ {
-		w := q.openOn(ctx, of, clientv3.WithFilterPut())
-		stands, err := q.standsStill(ctx, of)
-		if err != nil || !stands {
-			w.stop()
-			return err
-		}
-		if w == nil {
-			if err := sleep(ctx, etcdkv.Pause(failed, of.Lease)); err != nil {
-				return err
-			}
-			continue
-		}
-		failed = 0
-		select {
-		case <-w.ch():
-		case <-resync.C:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-		w.stop()
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (q *Queue) standsStill(ctx context.Context, of *mvccpb.KeyValue) (stands bool, err error) {
-	_, err = q.retry(ctx, of.Lease, func(ctx context.Context) error {
-		resp, err := q.kv.Get(ctx, string(of.Key))
-		if err == nil {
-			stands = len(resp.Kvs) > 0 && same(resp.Kvs[0], of)
-		}
-		return err
-	})
-	return stands, err
-}
-
-// Each tells of every key under a prefix, those that are there and those that are written
-// later, until ctx ends (its cause) or etcd refuses (its error). It may tell of a key more
-// than once.
+// Each reports every key under a prefix, those that are there and those that are written later, in
+// the order of their last writes. A key that is deleted soon may be left out. It blocks until ctx
+// ends, and returns its cause, or until etcd refuses.
 func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyValue)) error {
-	for failed := 0; ; failed++ {
-		w := q.open(ctx, prefix, clientv3.WithPrefix())
-		kvs, err := Snapshot(ctx, q.kv, prefix)
-		if err != nil {
-			w.stop()
+	c := q.cache(prefix, clientv3.GetPrefixRangeEnd(prefix), false, holding)
+	defer c.close()
+	for rev := int64(0); ; rev = c.rev {
+		if _, err := c.next(ctx, nil); err != nil {
 			return err
 		}
-		for _, kv := range kvs {
+		for _, kv := range c.writtenAfter(rev) {
 			tell(kv)
 		}
-		if w != nil {
-			failed = 0
-			for resp := range w.events {
-				if resp.Err() != nil {
-					break
-				}
-				for _, ev := range resp.Events {
-					if ev.Type == clientv3.EventTypePut {
-						tell(ev.Kv)
-					}
-				}
-			}
-			w.stop()
-		}
-		if err := sleep(ctx, etcdkv.Pause(failed, 0)); err != nil {
-			return err
-		}
 	}
 }
 
-// Changes tells of the changes of a key from a revision on, in order, until tell returns false, ctx
-// ends, or etcd refuses to go on, as after a compaction.
+// Changes reports the changes of a key from a revision on, in order. It blocks until tell returns
+// false, ctx ends, etcd refuses to go on, as after a compaction, or no watch can be opened for
+// waitResync.
 func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
-	for failed := 0; ; failed++ {
-		if w := q.openUnread(ctx, key, clientv3.WithRev(from)); w != nil {
-			more := true
-			for resp := range w.events {
-				more = more && resp.Err() == nil
-				for _, ev := range resp.Events {
-					if more {
-						from, more = ev.Kv.ModRevision+1, tell(ev)
-					}
-				}
-				if !more {
-					break
-				}
-			}
-			w.stop()
-			if !more || w.cancelled != nil && w.cancelled() {
+	f := newFollower(following, 0, func(ctx context.Context, from int64) *watch {
+		return q.open(ctx, key, clientv3.WithRev(from))
+	})
+	f.resume, f.until = from, time.Now().Add(waitResync)
+	defer f.close()
+	for {
+		what, err := f.next(ctx, nil)
+		if what == due {
+			f.checked(false)
+			_, err = q.readRange(ctx, key, "") // which shows the tracker of timelines an answer
+		}
+		if err != nil || what == opened || f.watch == nil && f.resume == 0 {
+			return
+		}
+		for _, ev := range f.events {
+			if !tell(ev) {
 				return
 			}
-		}
-		if sleep(ctx, etcdkv.Pause(failed, 0)) != nil {
-			return
 		}
 	}
 }

@@ -71,14 +71,6 @@ func (v *view) lags(m *mirror) bool {
 	return false
 }
 
-// firstResync is after what time of waiting the queue is read for the first time, in case the
-// watch does not tell; the next times are twice as long each, up to waitResync. So a stream
-// that hangs costs a short wait little, and a long one is not read for again and again.
-const firstResync = time.Second
-
-// patience is how long a watch may be late in telling what a reading has shown.
-const patience = 300 * time.Millisecond
-
 // moveOn gives up the view, and the stream that it hung on.
 func (q *Queue) moveOn() {
 	q.view.watch.moveOn()

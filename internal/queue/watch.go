@@ -55,24 +55,12 @@ type lean interface {
 // nil when that could not be had within watchTimeout, or ctx ended.
 //
 // The caller makes a linearizable request afterwards, which tells a doubtful watch of a member that
-// lags from one of another timeline. A caller that makes none uses openUnread.
+// lags from one of another timeline.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	known := q.tracker.Ask()
 	w := q.openEither(ctx, key, opts...)
 	if w != nil {
 		w.doubtful = q.tracker.Doubts(known, w.header)
-	}
-	return w
-}
-
-// openUnread is open for a caller that reads nothing afterwards. If the watch is doubtful it reads
-// the key.
-func (q *Queue) openUnread(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
-	w := q.open(ctx, key, opts...)
-	if w != nil && w.doubtful {
-		bounded, cancel := q.writer.Requests(0).Bound(ctx, 0)
-		_, _ = q.kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to the tracker
-		cancel()
 	}
 	return w
 }

@@ -5,7 +5,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a vacancy is an observation (B8)",
 		edits: []edit{
-			{"queue.(*follower).report", "f.told, f.last = true, first", "f.told, f.last = true, first\nif first == nil {\nreturn true, nil\n}"},
+			{"queue.(*heads).report", "h.known, h.last = true, first", "h.known, h.last = true, first\nif first == nil {\nreturn true, nil\n}"},
 		},
 		tests: []string{"TestAnObserverSeesThePresentLeaderFirst"},
 	},
@@ -211,14 +211,14 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the search for a marked record is tried again",
 		edits: []edit{
-			{"queue.(*Queue).Changes", "if sleep(ctx, etcdkv.Pause(failed, 0)) != nil {", "if true || sleep(ctx, etcdkv.Pause(failed, 0)) != nil {"},
+			{"queue.(*Queue).Changes", "f.watch == nil && f.resume == 0", "f.watch == nil"},
 		},
 		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},
 	{
 		takesOut: "the search for a marked record ends when the past is compacted",
 		edits: []edit{
-			{"queue.(*Queue).Changes", "w.cancelled != nil && w.cancelled()", "false"},
+			{"queue.(*follower).ended", "!f.cancelled()", "true"},
 		},
 		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},

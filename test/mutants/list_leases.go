@@ -223,7 +223,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a watch that begins too early makes the session ask (R5)",
 		edits: []edit{
-			{"queue.(*Queue).openUnread", "w != nil && w.doubtful", "false && w != nil && w.doubtful"},
+			{"queue.(*follower).fired", "if f.doubtful || ", "if "},
 		},
 		tests: []string{"TestTheFirstWatchAfterARollbackShowsIt"},
 	},

@@ -82,7 +82,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "an observer misses no change because a stream breaks",
 		edits: []edit{
-			{"queue.(*Queue).resume", "clientv3.WithRange(q.end), clientv3.WithRev(last.since+1))", "clientv3.WithRange(q.end))"},
+			{"queue.following", "resumes: true", "resumes: false"},
 		},
 		tests: []string{"TestNoChangeIsMissedBecauseAStreamBreaks"},
 	},

@@ -1,0 +1,208 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+)
+
+// follower is a watch with the rules by which it is opened again and checked. A watch may end (trap
+// A7), and it may fail to report a change (trap A21). So its user reads from time to time, and the
+// follower says when. It has no goroutine: its user waits for its channel and its timer, by next or
+// in a select of its own.
+//
+// The timer has one of three meanings:
+//
+//	watch is nil    a watch is opened
+//	late is false   a reading is due
+//	late is true    a reading showed a change, and the watch has reported nothing since
+type follower struct {
+	*watch // nil while there is none
+	// open opens the watch, from a revision on. The revision is 0 for a watch on the future.
+	open  func(ctx context.Context, from int64) *watch
+	timer *time.Timer
+	rules
+
+	pause  time.Duration // before the next reading
+	late   bool
+	failed int // watches in a row that were not opened, or ended before they reported anything
+
+	resume int64     // the revision from which the next watch starts; 0 for one on the future
+	until  time.Time // until when that is tried
+
+	events []*clientv3.Event // what was reported last
+}
+
+// rules are the times of a follower.
+type rules struct {
+	first, longest time.Duration // between readings: first, then doubled up to longest
+	patience       time.Duration // how long a watch may be late to report what a reading has shown
+	seed           int64         // spreads the pauses between failures
+	resumes        bool          // true if a watch goes on where the last one ended
+}
+
+const (
+	// firstResync and waitResync are the pauses between the readings of a wait. A stream that hangs
+	// costs a short wait little, and a long one does not read often.
+	firstResync = time.Second
+	waitResync  = 10 * time.Second
+	// holdResync is the pause between the readings of a hold.
+	holdResync = time.Minute
+
+	// patience is how long a watch may be late. A member that lags reports within this time.
+	patience = 300 * time.Millisecond
+	// slowOpening is the time after which a watch on the past is followed by a reading. etcd may
+	// have been restored from a backup meanwhile, and may have passed the revision without the key.
+	slowOpening = 250 * time.Millisecond
+)
+
+var (
+	waiting = rules{first: waitResync, longest: waitResync, patience: patience}
+	holding = rules{first: holdResync, longest: holdResync, patience: patience}
+)
+
+// seeded returns the rules for a session with a lease. Sessions that lose etcd at one instant come
+// back spread out.
+func (r rules) seeded(lease clientv3.LeaseID) rules {
+	r.seed = int64(lease)
+	return r
+}
+
+// newFollower returns a follower that opens its watch after a delay.
+func newFollower(r rules, delay time.Duration, open func(ctx context.Context, from int64) *watch) follower {
+	return follower{rules: r, open: open, timer: time.NewTimer(delay)}
+}
+
+// news is what a follower tells its user.
+type news int
+
+const (
+	told   news = iota // the watch has reported events, or has ended
+	opened             // a watch was opened, or could not be: what happened before is to be read
+	due                // a reading is due, which checked takes note of
+	silent             // the watch has reported nothing of what a reading has shown
+	woken              // wake was closed
+)
+
+// next blocks until there is news or ctx ends, and then returns its cause.
+func (f *follower) next(ctx context.Context, wake <-chan struct{}) (news, error) {
+	select {
+	case resp, ok := <-f.ch():
+		return f.heard(resp, ok), nil
+	case <-f.timer.C:
+		return f.fired(ctx), nil
+	case <-wake:
+		return woken, nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// heard takes in what the channel of the watch has delivered.
+func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
+	f.events = nil
+	if !ok || resp.Err() != nil {
+		f.ended()
+		return told
+	}
+	f.events, f.failed = resp.Events, 0
+	if n := len(f.events); n > 0 {
+		f.since = max(f.since, f.events[n-1].Kv.ModRevision)
+	}
+	if f.late {
+		f.late = false
+		f.timer.Reset(f.pause)
+	}
+	return told
+}
+
+// ended closes a watch that has ended. It goes on from its last event if it is to resume and etcd
+// has not refused that, as it does after a compaction.
+func (f *follower) ended() {
+	f.resume = 0
+	if f.resumes && f.cancelled != nil && !f.cancelled() {
+		f.resume, f.until = max(0, f.since+1), time.Now().Add(waitResync) // since may be the largest number
+	}
+	f.stop()
+	f.tryAgain()
+}
+
+// tryAgain sets the timer for another watch.
+func (f *follower) tryAgain() {
+	f.timer.Reset(etcdkv.Pause(f.failed, f.seed))
+	f.failed++
+}
+
+// fired does what the timer was set for.
+func (f *follower) fired(ctx context.Context) news {
+	f.events = nil
+	switch {
+	case f.late:
+		return silent
+	case f.watch != nil:
+		f.failed = 0
+		return due
+	}
+	from, began := f.resume, time.Now()
+	if f.watch = f.open(ctx, from); f.watch == nil {
+		f.tryAgain()
+		if from > 0 && began.Before(f.until) {
+			return told
+		}
+		f.resume = 0
+		return opened
+	}
+	f.resume, f.pause = 0, f.first
+	f.timer.Reset(f.pause)
+	if from == 0 {
+		return opened
+	}
+	f.since = from - 1 // it reports what came before its creation, too
+	if f.doubtful || time.Since(began) > slowOpening {
+		return due
+	}
+	return told
+}
+
+// checked takes note of a reading that was due. behind is true if it shows a change that the watch
+// has not reported.
+func (f *follower) checked(behind bool) {
+	f.late = behind && f.watch != nil
+	switch {
+	case f.watch == nil: // the timer is set for another one
+	case behind:
+		f.timer.Reset(f.patience)
+	default:
+		f.pause = min(2*f.pause, f.longest)
+		f.timer.Reset(f.pause)
+	}
+}
+
+// leave gives up a watch that does not report, and the stream that it is on. The next one takes
+// another stream, which may lead to another member.
+func (f *follower) leave() {
+	f.moveOn()
+	f.drop()
+}
+
+// drop closes the watch, and has another one opened at once.
+func (f *follower) drop() {
+	f.stop()
+	f.resume = 0
+	f.timer.Reset(0)
+}
+
+// stop closes the watch.
+func (f *follower) stop() {
+	f.watch.stop()
+	f.watch, f.late = nil, false
+}
+
+// close ends the follower.
+func (f *follower) close() {
+	f.stop()
+	f.timer.Stop()
+}

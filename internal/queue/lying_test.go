@@ -1,0 +1,204 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	lw "github.com/etcdlock/etcdlock/internal/watch"
+)
+
+// mutable is a WatchClient whose streams can be muted. A muted stream stays open and reports no
+// event, as one that leads to a member that hangs.
+type mutable struct {
+	pb.WatchClient
+	mu    sync.Mutex
+	muted int // the number of streams that were opened before the last mute
+	opens int
+}
+
+type mutableStream struct {
+	pb.Watch_WatchClient
+	of     *mutable
+	number int
+}
+
+func (m *mutable) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
+	st, err := m.WatchClient.Watch(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.opens++
+	return &mutableStream{st, m, m.opens}, nil
+}
+
+// mute mutes the streams that are open.
+func (m *mutable) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.muted = m.opens
+}
+
+func (s *mutableStream) Recv() (*pb.WatchResponse, error) {
+	for {
+		resp, err := s.Watch_WatchClient.Recv()
+		s.of.mu.Lock()
+		muted := s.number <= s.of.muted
+		s.of.mu.Unlock()
+		if err != nil || !muted || len(resp.Events) == 0 {
+			return resp, err
+		}
+	}
+}
+
+// mutableQueue is a queue whose watches are on streams that can be muted.
+func (r *rig) mutableQueue(client string) (*Queue, *mutable) {
+	c := r.Client(client)
+	streams := &mutable{WatchClient: c.Remote()}
+	watcher := lw.New(r.ctx, c.Watcher, streams, func(f func()) bool { go f(); return true })
+	return newQueues(r.ctx, c.KV, watcher).Queue("q"), streams
+}
+
+// during runs a call beside a test, and ends it.
+func (r *rig) during(call func(ctx context.Context), test func()) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	var calls sync.WaitGroup
+	calls.Go(func() { call(ctx) })
+	test()
+	cancel()
+	calls.Wait()
+}
+
+// reports collects what a callback is given.
+type reports struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (p *reports) add(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = append(p.all, s)
+}
+
+func (p *reports) get() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
+}
+
+// trap A21: a watch that reports nothing is noticed, and what it left out is reported.
+func TestEachReadsAgainAndLeavesAStreamThatIsSilent(t *testing.T) {
+	simulate(t, func(r *rig) {
+		q, streams := r.mutableQueue("a")
+		lease := r.GrantLease(time.Hour)
+		r.PutKey("p/1", "", lease)
+		var got reports
+		r.during(func(ctx context.Context) {
+			_ = q.Each(ctx, "p/", func(kv *mvccpb.KeyValue) { got.add(string(kv.Key)) })
+		}, func() {
+			time.Sleep(time.Second)
+			r.PutKey("p/3", "", lease)
+			r.PutKey("p/2", "", lease)
+			time.Sleep(time.Second)
+			require.Equal(r, []string{"p/1", "p/3", "p/2"}, got.get())
+			streams.mute()
+			r.PutKey("p/4", "", lease)
+			time.Sleep(holdResync)
+			require.Equal(r, []string{"p/1", "p/3", "p/2", "p/4"}, got.get())
+			time.Sleep(time.Second)
+			r.PutKey("p/5", "", lease)
+			time.Sleep(100 * time.Millisecond)
+			require.Equal(r, []string{"p/1", "p/3", "p/2", "p/4", "p/5"}, got.get(), "it is still on the silent stream")
+		})
+	})
+}
+
+// trap A21: an observer leaves a stream that reports nothing.
+func TestAnObserverLeavesAStreamThatIsSilent(t *testing.T) {
+	simulate(t, func(r *rig) {
+		q, streams := r.mutableQueue("a")
+		key, lease := "q/1", r.GrantLease(time.Hour)
+		var got reports
+		r.during(func(ctx context.Context) {
+			_ = q.FollowHeads(ctx, func(h Head) bool { got.add(string(h.First.GetValue())); return true })
+		}, func() {
+			time.Sleep(time.Second)
+			r.PutKey(key, "1", lease)
+			time.Sleep(time.Second)
+			streams.mute()
+			r.PutKey(key, "2", lease)
+			time.Sleep(waitResync + following.patience)
+			require.Equal(r, []string{"", "1", "2"}, got.get())
+			r.PutKey(key, "3", lease)
+			time.Sleep(100 * time.Millisecond)
+			require.Equal(r, []string{"", "1", "2", "3"}, got.get(), "it is still on the silent stream")
+		})
+	})
+}
+
+// A watch that is healthy stays. A reading from time to time shows that it is.
+func TestAHealthyWatchIsNotOpenedAgain(t *testing.T) {
+	for name, call := range map[string]func(ctx context.Context, r *rig, q *Queue, held *Entry) error{
+		"AwaitGone": func(ctx context.Context, _ *rig, q *Queue, held *Entry) error {
+			return q.AwaitGone(ctx, held.KV())
+		},
+		"Each": func(ctx context.Context, _ *rig, q *Queue, _ *Entry) error {
+			return q.Each(ctx, "q/", func(*mvccpb.KeyValue) {})
+		},
+		"AwaitChallenger": func(ctx context.Context, _ *rig, q *Queue, held *Entry) error {
+			_, err := q.AwaitChallenger(ctx, held, time.Second, func(context.Context, clientv3.LeaseID) bool { return true })
+			return err
+		},
+		"FollowHeads": func(ctx context.Context, _ *rig, q *Queue, _ *Entry) error {
+			return q.FollowHeads(ctx, func(Head) bool { return true })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				held, c := r.enter(r.queue("holder")), r.Client("a")
+				q, _ := r.leanQueue("a")
+				r.during(func(ctx context.Context) {
+					require.ErrorIs(r, call(ctx, r, q, held), context.Canceled)
+				}, func() {
+					time.Sleep(5 * time.Minute)
+					require.Equal(r, 1, c.Count(simetcd.Watch))
+					require.Zero(r, c.Count(simetcd.Txn, simetcd.TxnReadOnly))
+					require.LessOrEqual(r, c.Count(simetcd.Range), 1+int(5*time.Minute/waitResync))
+				})
+			})
+		})
+	}
+}
+
+// trap A21
+func TestAwaitGoneFindsADeletionThatItsWatchDidNotReport(t *testing.T) {
+	simulate(t, func(r *rig) {
+		held := r.enter(r.queue("holder"))
+		q, streams := r.mutableQueue("a")
+		gone := make(chan error, 1)
+		r.during(func(ctx context.Context) { gone <- q.AwaitGone(ctx, held.KV()) }, func() {
+			time.Sleep(time.Second)
+			r.PutKey(held.Key, "another value", clientv3.LeaseID(held.Lease))
+			streams.mute()
+			r.DeleteKey(held.Key)
+			r.PutKey(held.Key, "another entry", clientv3.LeaseID(held.Lease))
+			time.Sleep(time.Second)
+			require.Empty(r, gone)
+			time.Sleep(waitResync)
+			require.NoError(r, <-gone)
+		})
+	})
+}
