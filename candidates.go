@@ -27,7 +27,7 @@ type Candidate struct {
 }
 
 func newCandidate(kv *mvccpb.KeyValue, holding, leading bool) Candidate {
-	k, _ := wire.ParseKey(string(kv.Key)) // a key that is not of this library has no slot
+	k, _ := wire.ParseKey(string(kv.Key)) // a key of another library has no slot
 	return Candidate{
 		QueueEntry: newQueueEntry(kv, holding),
 		Value:      string(kv.Value),

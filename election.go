@@ -26,10 +26,10 @@ type Term struct {
 	progress leaderloop.Progress
 
 	session  *Session
-	patience time.Duration // before it makes way, see WithTakeover
+	patience time.Duration // the takeover delay, see WithTakeover
 }
 
-// candidate begins what a candidate claims to be.
+// candidate is the prefix of a candidate's identity in this session.
 const candidate = "candidate "
 
 // NewElection names an election. For names see [NewMutex].
@@ -54,7 +54,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	defer e.session.watchLeader(ctx, e.name)()
 	h, err := e.session.acquire(ctx, e.name, claim{
 		as:  candidate + value,
-		own: func() string { return value }, // what it proposed, byte for byte
+		own: func() string { return value }, // the proposal, byte for byte
 
 		candidate: true,
 		rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},

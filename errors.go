@@ -158,14 +158,15 @@ var (
 	ErrLeaseFileInUse = lockerr.ErrLeaseFileInUse
 )
 
-// Of a nil Session, or one that NewSession has not made, and of a handle that no call has returned.
+// Errors of a Session that is nil or not made by NewSession, and of a handle that no call has
+// returned.
 var (
 	errNotASession = fmt.Errorf("%w: the session is nil, or none of NewSession (%w)", ErrInvalidArgument, ErrSessionClosed)
 	errNoHold      = fmt.Errorf("%w: the zero value of a handle, which holds nothing", ErrInvalidArgument)
 )
 
-// opError puts the operation and the name in front of err, once, and behind a want of
-// permission what to grant.
+// opError prefixes err with the operation and the name, once. To a missing permission it
+// appends what to grant.
 func opError(op, name string, err error) error {
 	if err == nil {
 		return nil

@@ -59,13 +59,14 @@ type QueueEntry struct {
 	// call carried them.
 	Holds []string
 
-	Value []byte // as it stands in etcd
+	Value []byte // as in etcd
 }
 
-// stray tells whether the key has no lease, so that it stays until it is deleted by hand.
+// stray reports whether the key has no lease, so that it stays until it is deleted by hand.
 func (e *QueueEntry) stray() bool { return e.Lease == clientv3.NoLease }
 
-// describe names the owner and its process, or else the proposal, and the key, in one line.
+// describe returns one line with the key and the owner and its process, or with the key and the
+// proposal.
 func (e *QueueEntry) describe() string {
 	key := "key " + wire.Quote(e.Key)
 	switch {
@@ -84,7 +85,7 @@ func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 	return m.session.list(ctx, m.name)
 }
 
-// list lists the queue of a name.
+// list reads the queue of a name.
 func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err := s.usable(name); err != nil {
 		return nil, opError("list the queue of", name, err)
@@ -103,7 +104,7 @@ func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	return entries, nil
 }
 
-// contenderEntry is an entry of a queue that was read as a whole.
+// contenderEntry converts an entry of a queue that was read as a whole.
 func contenderEntry(c *queue.Contender) QueueEntry {
 	return newQueueEntry(c.KeyValue, len(c.Ahead) == 0)
 }
@@ -125,7 +126,7 @@ func newQueueEntry(kv *mvccpb.KeyValue, holding bool) QueueEntry {
 		e.Owner, e.Host, e.PID, e.Since, e.Holds = h.Owner, h.Host, h.PID, h.Since, h.Holds
 		e.Permits, e.Limit = h.Permits, h.Limit
 		if e.Mode = modes[h.Mode]; e.Mode == "" {
-			e.Mode = ModeExclusive // as a mode that is not known is treated
+			e.Mode = ModeExclusive // an unknown mode is treated as exclusive
 		}
 	case len(kv.Value) == 0 && e.Priority == 0:
 		e.Mode = ModeForeign
@@ -139,13 +140,13 @@ var modes = map[wire.Mode]Mode{
 	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
 }
 
-// holderValue is the value of a lock's key: what is wanted, and by which owner.
+// holderValue returns the value of a lock's key.
 func holderValue(want wire.Holder) string {
 	want.Host, want.PID, want.Since = hostname(), pid(), time.Now().UTC()
 	return want.Encode()
 }
 
-var pid = sync.OnceValue(os.Getpid) // each call of which is one of the system
+var pid = sync.OnceValue(os.Getpid) // each call of Getpid is a system call
 
 var hostname = sync.OnceValue(func() string {
 	name, err := os.Hostname()

@@ -15,7 +15,7 @@ type Mutex struct {
 	session *Session
 	name    string
 	cfg     mutexConfig
-	invalid error // why it can never be locked; nil if that is not known
+	invalid error // returned by every Lock; nil for a valid mutex
 }
 
 // Lock is one acquisition of a [Mutex].
@@ -144,7 +144,7 @@ func (l *locker) Lock() {
 			l.mu.Unlock()
 			return
 		case errors.Is(err, ErrLost) && !errors.Is(err, ErrSessionClosed):
-			// The place in the line is lost; take another one.
+			// The place in the queue is lost. Enter again.
 		default:
 			panic(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// LockedError is the error of a TryLock that was refused, and a part of the error of a wait whose
+// LockedError is the error of a refused TryLock, and a part of the error of a wait whose
 // deadline passed in the queue. It names the entry that was in the way, as far as the requests of
 // the call have shown it. No further request is made to find out. It matches [ErrLocked].
 type LockedError struct {
@@ -25,8 +25,8 @@ type LockedError struct {
 	// in the first second of a wait that uses the watch of an earlier one.
 	Known bool
 
-	own     bool // a goroutine of this very session was in the way
-	carried bool // the hold of the call's own context was
+	own     bool // a goroutine of the same session was in the way
+	carried bool // the hold of the call's own context was in the way
 }
 
 // Error names the holder.
@@ -57,7 +57,7 @@ func (e *LockedError) Error() string {
 // Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// lockedBy is the error of a call that found an entry of another session.
+// lockedBy returns the error of a call that found an entry of another session.
 func lockedBy(o queue.Obstacle) *LockedError {
 	e := &LockedError{Known: o.KV != nil && o.Whole}
 	switch {
@@ -69,8 +69,8 @@ func lockedBy(o queue.Obstacle) *LockedError {
 	return e
 }
 
-// waitError is the error of a wait whose context ended. After a deadline it names what was in the
-// way; locked is nil if that is not known.
+// waitError returns the error of a wait after the end of its context. After a deadline it names the
+// entry that was in the way. locked is nil if that entry is not known.
 func waitError(ctx context.Context, locked *LockedError) error {
 	ended := lockerr.OfContext(ctx)
 	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
@@ -79,8 +79,8 @@ func waitError(ctx context.Context, locked *LockedError) error {
 	return ended
 }
 
-// lockedHere is the error of a call that found another goroutine of its session: the one that
-// holds kv, or one that waits if that is nil.
+// lockedHere returns the error of a call that found another goroutine of its session: the holder of
+// kv, or a waiter if kv is nil.
 func lockedHere(kv *mvccpb.KeyValue) *LockedError {
 	e := &LockedError{own: true, Known: kv != nil}
 	if e.Known {
@@ -89,7 +89,8 @@ func lockedHere(kv *mvccpb.KeyValue) *LockedError {
 	return e
 }
 
-// inTheWay is the error that names the entry ahead of a waiter of the local queue; nil if none is known.
+// inTheWay returns the error that names the entry ahead of a waiter of the local queue, nil if none
+// is known.
 // Called with manager.mu held.
 func (l *localQueue) inTheWay() *LockedError {
 	switch {
@@ -110,7 +111,7 @@ func (l *localQueue) inTheWay() *LockedError {
 //   - Start the processes with the new limit, and stop the others.
 //   - Call SetLimit with 0 once all processes have the new limit.
 type LimitError struct {
-	Ours   int // the limit that this process was given
+	Ours   int // the limit that this process was configured with
 	Theirs int // the limit of the entry that was found
 }
 
@@ -146,7 +147,7 @@ func (e *DeadlockError) Error() string {
 // Is reports whether target is ErrDeadlock.
 func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 
-// refusal is the error of a caller that was not admitted.
+// refusal returns the error of a caller that was not admitted.
 func refusal(err error) error {
 	var (
 		limit *admission.LimitError

@@ -50,7 +50,7 @@ type ElectionOption interface{ applyElection(*electionConfig) }
 type electionConfig struct {
 	priority int
 	takeover bool
-	patience time.Duration // before a leader makes way
+	patience time.Duration // the takeover delay of a leader
 }
 
 func (c *electionConfig) validate() error {
@@ -69,7 +69,7 @@ type sessionConfig struct {
 	ttl    time.Duration
 	ttlSet bool          // WithTTL was given
 	margin time.Duration // 0: a tenth of the granted TTL, at most a second
-	delay  time.Duration // by how much the lease outlives what is held under it
+	delay  time.Duration // how much longer the lease lives than the holds under it
 	lease  clientv3.LeaseID
 	logger *zap.Logger // nil: the client's
 	owner  string
@@ -78,9 +78,9 @@ type sessionConfig struct {
 	leaseFile string // "": none
 
 	listenAt *string            // where crash detection listens; nil: off
-	listener *liveness.Listener // that of another session of this process; nil: a new one
+	listener *liveness.Listener // shared with another session of this process; nil: a new one
 
-	dedicated bool // it is the own session of a Run, which ends it
+	dedicated bool // the session belongs to a Run, which ends it
 
 	foreignNames bool
 
@@ -95,8 +95,8 @@ func defaultSessionConfig(client *clientv3.Client) sessionConfig {
 	return c
 }
 
-// defaultOwner is good enough to find a process by: its program's name. Host
-// and process ID are told beside it.
+// defaultOwner is the name of the program. The value of a lock also has the host
+// and the process ID.
 func defaultOwner() string {
 	if exe, err := os.Executable(); err == nil {
 		return baseName(exe)
@@ -111,8 +111,8 @@ func (c *sessionConfig) validate() error {
 	case c.margin < 0:
 		return fmt.Errorf("%w: margin %v is negative", ErrInvalidOption, c.margin)
 	case c.margin > c.ttl/2:
-		// Renewals come at a third of the TTL: with more than half of it given
-		// away, one lost renewal would end every hold.
+		// Renewals are sent every third of the TTL. With a larger margin, one lost
+		// renewal would end every hold.
 		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", ErrInvalidOption, c.margin, c.ttl)
 	case c.delay < 0 || c.delay%time.Second != 0:
 		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", ErrInvalidOption, c.delay)
@@ -124,7 +124,7 @@ func (c *sessionConfig) validate() error {
 	return nil
 }
 
-// goBy changes the TTL to that of a lease which was taken over, for the leases after it.
+// goBy changes the TTL to that of an adopted lease, for the leases after it.
 func (c *sessionConfig) goBy(leaseTTL time.Duration, log *zap.Logger) error {
 	ttl := leaseTTL - c.delay
 	if ttl <= 0 {
@@ -228,7 +228,7 @@ type mutexConfig struct {
 	owner string
 	who   wire.Identity // the same, for the value of a key
 	terms terms
-	cycle *string // the prefix under which cycles of waits are looked for; nil: they are not
+	cycle *string // the prefix in which deadlocks are detected; nil: off
 }
 
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
@@ -243,8 +243,8 @@ func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
 	return c
 }
 
-// claim is what a call asks of the line of a name. kind is part of its identity in this session, and
-// want is its value for other sessions.
+// claim returns the request of a call to the local queue of a name. kind is part of its identity in
+// this session, and want is its value for other sessions.
 func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) claim {
 	return claim{
 		as:      kind + c.owner,
@@ -261,18 +261,18 @@ func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wi
 	}
 }
 
-// value is what is written to the key.
+// value returns the value for the key.
 func (c *claim) value() string {
 	if c.own != nil {
 		return c.own()
 	}
 	if c.want == &wantsAll && c.held == nil && c.who != "" {
-		return c.who.Since(time.Now().UTC()) // as nearly always
+		return c.who.Since(time.Now().UTC()) // the usual case
 	}
 	return c.restate(*c.want)
 }
 
-// restate is the value when it wants something else.
+// restate returns the value for another wish.
 func (c *claim) restate(want wire.Holder) string {
 	want.Owner, want.Holds = c.owner, c.held.keys()
 	return holderValue(want)

@@ -7,22 +7,21 @@ import (
 	"sync"
 )
 
-// record is what an entry that waits in etcd says about what its waiter holds meanwhile.
-// Others look for deadlocks by it, and fail for it; so it must not go on saying what is no
-// longer so: when he lets go of something, or gives up and leaves his place to another one
-// of the local queue. Then it is written again. And a key is not handed over in memory while an
-// entry says that its former holder has it.
+// record is the part of a waiting entry that names the holds of its waiter. Other processes look for
+// deadlocks by this part, and fail their waits, so it must not name a hold that has ended. The entry
+// is written again when the waiter releases a hold, and when its place goes to the next waiter of the
+// local queue. A key is not handed over in memory while an entry names its former holder.
 type record struct {
 	mu      sync.Mutex
-	holds   []*hold // that it may speak of
+	holds   []*hold // that the entry may name
 	stale   bool
-	disturb context.CancelCauseFunc // ends the wait, to write again
+	disturb context.CancelCauseFunc // ends the wait, so that the entry is written again
 }
 
-// errOutdated ends a wait, for the entry to be written again.
+// errOutdated ends a wait whose entry must be written again.
 var errOutdated = errors.New("what the entry says is outdated")
 
-// speaksOf takes note of whom the entry is written for, from now on.
+// speaksOf sets the waiter for which the entry is written from now on.
 func (r *record) speaksOf(w *waiter) {
 	r.mu.Lock()
 	before := r.holds
@@ -46,12 +45,12 @@ func (r *record) speaksOf(w *waiter) {
 	}
 }
 
-// end takes note that the entry waits no longer.
+// end notes that the entry waits no longer.
 func (r *record) end() { r.speaksOf(&waiter{}) }
 
-// of tells the turn of a hold whether the record may speak of it.
+// of notes in the turn of a hold whether the record may name the hold.
 func (r *record) of(h *hold, speaks bool) {
-	m := h.tenure.line.manager // not always that of the waiter
+	m := h.tenure.line.manager // may differ from the waiter's manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch t := h.turn; {
@@ -64,7 +63,7 @@ func (r *record) of(h *hold, speaks bool) {
 	}
 }
 
-// outdated tells that what the entry says is no longer so.
+// outdated makes the waiter write its entry again.
 func (r *record) outdated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

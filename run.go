@@ -92,9 +92,9 @@ func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func
 
 // runCandidate campaigns for a Run.
 type runCandidate struct {
-	election *Election // on the session that the terms stand under
+	election *Election // on the session of the terms
 	value    string
-	parent   *Session // the session that Run was called on; nil if the terms stand under that one
+	parent   *Session // the session that Run was called on; nil if it is the session of the terms
 }
 
 // openRun makes the candidate of a Run, on a session of its own if its terms must not share a
@@ -136,7 +136,7 @@ type runTerm struct {
 	candidate *runCandidate
 }
 
-// termOf is the term that a user of Run gets; nil for none.
+// termOf returns the term that a user of Run gets, nil for none.
 func termOf(t leaderloop.Term) *Term {
 	if t == nil {
 		return nil

@@ -19,10 +19,10 @@ const StuckExitCode = 70
 // runConfig holds every default of Run in one place; validate holds every bound.
 type runConfig struct {
 	stop     time.Duration // 0: no bound
-	progress time.Duration // 0: none is asked for
+	progress time.Duration // 0: no progress is expected
 	stuck    func(StuckTerm)
 	exits    bool
-	exit     func(code int) // os.Exit, but in tests
+	exit     func(code int) // os.Exit, except in tests
 
 	health *HealthCheck // nil: always healthy
 
@@ -53,11 +53,11 @@ func (c *runConfig) validate() error {
 	return nil
 }
 
-// ownLease tells whether the term may be left to the end of its lease, so that it
-// must not share it.
+// ownLease reports whether the term may be left to the end of its lease. Such a term
+// must not share its lease.
 func (c *runConfig) ownLease() bool { return c.stop > 0 || c.progress > 0 }
 
-// loop is the part of the configuration of a Run's loop that the options decide.
+// loop returns the part of a loop's configuration that the options decide.
 func (c *runConfig) loop() leaderloop.Config {
 	l := leaderloop.Config{StopTimeout: c.stop, ProgressEvery: c.progress}
 	if c.stuck != nil {
@@ -104,7 +104,7 @@ func WithStopTimeout(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stop = d })
 }
 
-// StuckTerm is a term whose function has not returned in time after its context ended.
+// StuckTerm is a term with a function that has not returned in time after its context ended.
 type StuckTerm struct {
 	Term  *Term
 	Cause error         // why its context ended
@@ -131,7 +131,7 @@ func WithExitWhenStuck() RunOption {
 // it does not, its context ends with [ErrNoProgress], and the lease of the term is not renewed any
 // more. Another process can then lead at most one TTL later, whatever the function does, and as
 // soon as the function has returned if it returns before. Run then campaigns again. The option is
-// for work that hangs in a live process, whose lease would otherwise be renewed without end.
+// for work that hangs in a live process, which would otherwise renew its lease without end.
 //
 // The term has a lease of its own with this option, see [WithStopTimeout].
 func WithProgress(d time.Duration) RunOption {

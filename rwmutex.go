@@ -11,10 +11,10 @@ import (
 // processes that use its name. Like [Mutex] it is only a name and a session. A Mutex of the same
 // name is a further writer.
 //
-// It is fair between sessions. A session whose key is younger than that of a waiting writer is not
-// admitted before the writer, so a stream of readers does not starve writers. Readers ahead of a
-// writer are admitted together. Within a session readers join the readers that hold already, for a
-// time slice; see [NewRWMutex].
+// It is fair between sessions. A session with a younger key than a waiting writer is not admitted
+// before the writer, so a stream of readers does not starve writers. Readers ahead of a writer are
+// admitted together. Within a session readers join the readers that hold already, for a time slice;
+// see [NewRWMutex].
 type RWMutex struct {
 	session *Session
 	name    string
@@ -142,7 +142,7 @@ func readLock(h *hold, err error) func(op, name string) (*ReadLock, error) {
 	}
 }
 
-// What the values of locks say; never changed.
+// The wishes in the values of locks. Constant.
 var (
 	wantsAll     wire.Holder
 	wantsToShare = wire.Holder{Mode: wire.Shared}

@@ -29,7 +29,7 @@ type Semaphore struct {
 	name    string
 	limit   int
 	cfg     mutexConfig
-	order   atomic.Pointer[limitOrder] // as last seen; nil for none
+	order   atomic.Pointer[limitOrder] // as last read; nil for none
 }
 
 // Permit is one acquisition of a [Semaphore].
@@ -84,7 +84,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	if err := m.check(ctx, n); err != nil {
 		return nil, opError(op, m.name, err)
 	}
-	order := m.order.Load() // by which the value is made; the line's goroutine's from here on
+	order := m.order.Load() // the value is made by it; used by the queue's goroutine from here on
 	var c claim
 	value := func() string {
 		return c.restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
@@ -106,8 +106,8 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	return &Permit{h, n}, nil
 }
 
-// check refuses a number of permits that can never be. A limit that may have been raised is
-// asked for.
+// check refuses a number of permits that exceeds the limit. It first reads a limit that may have been
+// raised.
 func (m *Semaphore) check(ctx context.Context, n int) error {
 	if n < 1 || m.limit < 1 || m.limit > wire.MostPermits {
 		return fmt.Errorf("%w: %d of %d", ErrInvalidPermits, n, m.limit)
@@ -125,7 +125,7 @@ func (m *Semaphore) check(ctx context.Context, n int) error {
 	return nil
 }
 
-// explain adds the permission that the client's user lacks.
+// explain adds the missing permission of the client's user to err.
 func (m *Semaphore) explain(err error) error {
 	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return err
@@ -157,18 +157,18 @@ func (p *Permit) Release(ctx context.Context) error {
 	return opError("release permits of", p.Name(), p.release(ctx))
 }
 
-// limitOrder is an order for another limit. It stands beside the queue, under a key without
-// a lease, until it is taken back: it has to exist while the queue is empty.
+// limitOrder is the limit that SetLimit has set. It lies beside the queue, under a key without a
+// lease, until it is reset, because it has to exist while the queue is empty.
 type limitOrder struct {
 	Limit int `json:"limit"`
 	rev   int64
 
-	timeline int // that of rev
+	timeline int // the timeline of rev
 }
 
 func limitKey(name string) string { return wire.Side(name, "limit") }
 
-// or is the limit by order, or the one that a process was given.
+// or returns the limit that SetLimit has set, or the one that a process was configured with.
 func (o *limitOrder) or(given int) int {
 	if !o.given() {
 		return given
@@ -176,10 +176,11 @@ func (o *limitOrder) or(given int) int {
 	return o.Limit
 }
 
-// given tells whether there is a limit by order.
+// given reports whether SetLimit has set a limit.
 func (o *limitOrder) given() bool { return o != nil && o.Limit > 0 }
 
-// revision is that of its key; 0 for none, and one that no key has if it is of another timeline.
+// revision returns the revision of the order's key, 0 if there is no order, and a revision that no
+// key has if the order is of another timeline.
 func (o *limitOrder) revision(timeline int) int64 {
 	switch {
 	case o == nil:
@@ -191,8 +192,7 @@ func (o *limitOrder) revision(timeline int) int64 {
 	}
 }
 
-// heed takes note of the order as it stands; nil for none. One that is not ours counts as
-// none.
+// heed stores the order that was read, nil for none. An order in another format counts as none.
 func (m *Semaphore) heed(kv *mvccpb.KeyValue) *limitOrder {
 	var o *limitOrder
 	if kv != nil {
@@ -263,8 +263,8 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	}
 	ctx, stop := m.session.within(ctx)
 	defer stop()
-	// First the order, by which all later entries are written, and then the entries that are in
-	// the queue.
+	// The order is written first, because all later entries follow it. Then the entries in the queue are
+	// rewritten.
 	rev, err := m.putOrder(ctx, limit)
 	if err != nil || limit == 0 {
 		return err
@@ -281,9 +281,9 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 }
 
 // putOrder writes the order for a limit, or deletes it for 0, and returns its revision. Each try is
-// guarded by the order that it replaces. Without the guard a try that arrives late would replace
-// the order of another process, or would look like one to its own caller, which would
-// leave the entries to it.
+// guarded by the revision of the order that it replaces. Without the guard a late try would replace
+// the order of another process. Its own caller might also take it for the order of another process,
+// and leave the entries to that process.
 func (m *Semaphore) putOrder(ctx context.Context, limit int) (rev int64, err error) {
 	key := limitKey(m.name)
 	value, err := json.Marshal(limitOrder{Limit: limit})
@@ -310,7 +310,7 @@ func (m *Semaphore) putOrder(ctx context.Context, limit int) (rev int64, err err
 			before = 0
 			for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
 				before = kv.ModRevision
-				if tried && string(kv.Value) == string(value) { // an earlier try, whose answer was lost
+				if tried && string(kv.Value) == string(value) { // by an earlier try without an answer
 					rev = kv.ModRevision
 					return nil
 				}
