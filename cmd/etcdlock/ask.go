@@ -21,13 +21,19 @@ func newAsk(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "ask NAME",
 		DisableFlagsInUseLine: true,
-		Short:                 "Ask who holds a name to let go, and wait until it has",
-		Long: `Asks all who hold a name now to let go, and waits until they have. The holder decides: etcdlock
-lock says so on its standard error, and with --on-ask sends its command a signal; programs get it
-by Asked of the library, if they listen. Nobody is evicted, and nothing is held afterwards.
-Exit code 101 if they have not let go within --timeout; see etcdlock lock for the others.`,
-		Example: `  etcdlock ask --reason "deploying" --timeout 1m jobs/nightly || etcdlock evict jobs/nightly`,
-		Args:    cobra.ExactArgs(1),
+		Short:                 "Ask the holders of a name to release it, and wait until they have",
+		Long: `Asks all present holders of a name to release it, and waits until they have.
+
+A holder decides itself whether it releases. "etcdlock lock" prints the request on its standard
+error, and with --on-ask it sends its command a signal. Programs receive the request from the
+method Asked of a hold, if they listen. No holder is evicted. Another process may acquire the
+lock afterwards.
+
+The exit code is 101 if a holder has not released within --timeout. "etcdlock lock --help" lists
+the others.`,
+		Example: `  etcdlock ask --reason deploying --timeout 1m jobs/nightly
+  etcdlock ask --timeout 1m jobs/nightly || etcdlock evict jobs/nightly`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, sigs := catchSignals(cmd.Context())
 			defer sigs.stop()
@@ -50,15 +56,15 @@ Exit code 101 if they have not let go within --timeout; see etcdlock lock for th
 			defer cancel()
 			err = s.Ask(bounded, args[0], reason)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				return timedOutError{fmt.Errorf("%s: still held after %v", wire.Quote(args[0]), timeout)}
+				return timedOutError{fmt.Errorf("%s is still held after %v (--timeout): see etcdlock show %s", wire.Quote(args[0]), timeout, named(args[0]))}
 			}
 			return orSignal(ctx, err)
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&reason, "reason", "", "why, for the holder to read")
-	fl.StringVar(&owner, "owner", "", "who asks, for the holder to read (default $USER)")
-	durationVar(fl, &timeout, "timeout", "w", 0, "how long to wait for the holder, and for etcd to answer "+
-		"(0: for the holder as long as it takes, for etcd --command-timeout)")
+	fl.StringVar(&reason, "reason", "", "reason that the holder is shown")
+	fl.StringVar(&owner, "owner", "", "name of the asker that the holder is shown (default $USER)")
+	durationVar(fl, &timeout, "timeout", "w", 0, "how long to wait for the holders, and for etcd to answer "+
+		"(0: without a limit for the holders, --command-timeout for etcd)")
 	return cmd
 }

@@ -19,7 +19,7 @@ func TestTheTableOfWrappersIsTrueOfThisOne(t *testing.T) {
 	w := &beside.Wrapper{
 		Name: "etcdlock lock", Locks: true,
 		Env: []string{asCommand + "=1", noSleep, "ETCDCTL_ENDPOINTS=" + dev.endpoint},
-		// Of a TTL that is longer than a busy machine stands still.
+		// The TTL is longer than a busy machine pauses.
 		Args: func(name string) []string {
 			return []string{os.Args[0], "lock", "--ttl", "10s", strings.TrimPrefix(name, "/"), "--"}
 		},

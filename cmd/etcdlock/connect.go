@@ -20,8 +20,8 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// connection is how etcd is reached: the flags of etcdctl, each also by its variable, as
-// ETCDCTL_CACERT for --cacert.
+// connection has the flags that say how etcd is reached. They are those of etcdctl. Each can also
+// be set by its variable, such as ETCDCTL_CACERT for --cacert.
 type connection struct {
 	endpoints          []string
 	discoverySRV       string
@@ -46,9 +46,9 @@ func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.discoverySRV, "discovery-srv", "", "domain name to query for SRV records describing cluster endpoints")
 	f.StringVar(&c.discoverySRVName, "discovery-srv-name", "", "service name to query when using DNS discovery")
 	f.BoolVar(&c.insecureDiscovery, "insecure-discovery", true, "accept insecure SRV records describing cluster endpoints")
-	f.BoolVar(&c.foreignNames, "foreign-names", false, "take names as etcd's own examples have them, with a slash at the end (\"/my-lock/\")")
+	f.BoolVar(&c.foreignNames, "foreign-names", false, "accept names that end in a slash, as in etcd's own examples (\"/my-lock/\")")
 	durationVar(f, &c.dialTimeout, "dial-timeout", "", 2*time.Second, "dial timeout for client connections")
-	durationVar(f, &c.commandTimeout, "command-timeout", "", 5*time.Second, "timeout for short requests, not for waiting in line")
+	durationVar(f, &c.commandTimeout, "command-timeout", "", 5*time.Second, "timeout for short requests, not for waits in a queue")
 	durationVar(f, &c.keepAliveTime, "keepalive-time", "", 2*time.Second, "keepalive time for client connections")
 	durationVar(f, &c.keepAliveTimeout, "keepalive-timeout", "", 6*time.Second, "keepalive timeout for client connections")
 	f.BoolVar(&c.insecureTransport, "insecure-transport", true, "disable transport security for client connections")
@@ -58,16 +58,16 @@ func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.caCert, "cacert", "", "verify certificates of TLS-enabled secure servers using this CA bundle")
 	f.StringVar(&c.user, "user", "", "username[:password] for authentication (prompt if password is not supplied)")
 	f.StringVar(&c.password, "password", "", "password for authentication (if this option is used, --user must not include password)")
-	f.BoolVar(&c.debug, "debug", false, "log what the library and etcd's client have to say")
+	f.BoolVar(&c.debug, "debug", false, "print the log of the library and of etcd's client on standard error")
 }
 
-// fromEnv takes from the environment what no flag was given for, as etcdctl does.
+// fromEnv sets the flags that were not given from their variables, as etcdctl does.
 func fromEnv(f *pflag.FlagSet) error {
 	var bad error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 		value := os.Getenv(name)
-		if flag.Value.Type() != "string" { // a password may have any beginning and end
+		if flag.Value.Type() != "string" { // a password may begin or end with spaces
 			value = strings.TrimSpace(value)
 		}
 		if value != "" && !flag.Changed && bad == nil {
@@ -79,7 +79,7 @@ func fromEnv(f *pflag.FlagSet) error {
 	return bad
 }
 
-// trim takes away what surrounds endpoints in a list that was written by hand, or has a last line.
+// trim removes spaces and line ends around endpoints, as in a list that was written by hand.
 func (c *connection) trim() error {
 	var endpoints []string
 	for _, e := range c.endpoints {
@@ -90,12 +90,12 @@ func (c *connection) trim() error {
 	c.endpoints = endpoints
 	c.discoverySRV, c.discoverySRVName = strings.TrimSpace(c.discoverySRV), strings.TrimSpace(c.discoverySRVName)
 	if len(endpoints) == 0 && c.discoverySRV == "" {
-		return usagef("--endpoints names none")
+		return usagef("--endpoints is empty: give at least one, such as 127.0.0.1:2379")
 	}
 	return nil
 }
 
-// client connects to etcd. ctx bounds the search for the endpoints alone.
+// client connects to etcd. ctx bounds only the search for the endpoints.
 func (c *connection) client(ctx context.Context) (*clientv3.Client, error) {
 	if err := c.trim(); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (c *connection) client(ctx context.Context) (*clientv3.Client, error) {
 	}
 	watched := cfg
 	watched.DialOptions = c.silence.options(func(ctx context.Context) []string { return probeAll(ctx, cfg) })
-	defer c.silence.add(nil)() // with a user New waits for etcd
+	defer c.silence.add(nil)() // New waits for etcd if there is a user
 	client, err := clientv3.New(watched)
 	if err != nil {
 		return nil, unreachable{fmt.Errorf("etcd at %s: %w", strings.Join(c.endpoints, ", "), err)}
@@ -140,10 +140,10 @@ func (c *connection) client(ctx context.Context) (*clientv3.Client, error) {
 	return client, nil
 }
 
-// resolver is what discover asks. A test replaces it.
+// resolver answers the lookups of discover. A test replaces it.
 var resolver = net.DefaultResolver
 
-// discover takes the endpoints from DNS, where that was asked for.
+// discover takes the endpoints from DNS if --discovery-srv is given.
 func (c *connection) discover(ctx context.Context) error {
 	if c.discoverySRV == "" {
 		return nil
@@ -156,7 +156,7 @@ func (c *connection) discover(ctx context.Context) error {
 	}
 	var found []string
 	var failed []error
-	for _, scheme := range schemes { // as srv.GetClient does, which takes no context
+	for _, scheme := range schemes { // like srv.GetClient, which takes no context
 		_, records, err := resolver.LookupSRV(ctx, srv.GetSRVService("etcd-client", c.discoverySRVName, scheme), "tcp", c.discoverySRV)
 		if err != nil {
 			failed = append(failed, err)
@@ -169,12 +169,12 @@ func (c *connection) discover(ctx context.Context) error {
 		return unreachable{fmt.Errorf("SRV records of %q: %w", c.discoverySRV, errors.Join(failed...))}
 	}
 	if c.endpoints = found; len(found) == 0 {
-		return unreachable{fmt.Errorf("SRV records of %q name no endpoint that may be used", c.discoverySRV)}
+		return unreachable{fmt.Errorf("SRV records of %q name no endpoint that --insecure-discovery allows", c.discoverySRV)}
 	}
 	return nil
 }
 
-// secure sets up TLS where the flags or the endpoints ask for it.
+// secure sets up TLS if a flag or an endpoint asks for it.
 func (c *connection) secure(cfg *clientv3.Config) error {
 	https := false
 	for _, e := range c.endpoints {
@@ -186,7 +186,7 @@ func (c *connection) secure(cfg *clientv3.Config) error {
 	info := transport.TLSInfo{CertFile: c.cert, KeyFile: c.key, TrustedCAFile: c.caCert, InsecureSkipVerify: c.insecureSkipVerify}
 	tls, err := info.ClientConfig()
 	if err != nil {
-		return fmt.Errorf("TLS: %w", err) // files that may be put right without another flag
+		return fmt.Errorf("TLS: %w", err) // not a usage error: the files can be corrected under the same flags
 	}
 	tls.InsecureSkipVerify = c.insecureSkipVerify
 	cfg.TLS = tls
@@ -205,20 +205,20 @@ func (c *connection) logger() *zap.Logger {
 	return logger
 }
 
-// session connects and makes a session. The returned function ends both, and so whatever
-// the session has in etcd.
+// session connects and creates a session. The returned function closes both, which deletes the
+// session's keys in etcd.
 func (c *connection) session(ctx context.Context, opts ...etcdlock.SessionOption) (*etcdlock.Session, func(), error) {
 	s, _, end, err := c.open(ctx, 0, opts...)
 	return s, end, err
 }
 
-// open is session for who needs the client, too. It waits for etcd as long as timeout says; if that is
-// 0, as for any short request.
+// open is like session, and also returns the client. It waits for etcd until timeout, or until
+// --command-timeout if timeout is 0.
 func (c *connection) open(ctx context.Context, timeout time.Duration, opts ...etcdlock.SessionOption) (*etcdlock.Session, *clientv3.Client, func(), error) {
 	patience, flag := c.commandTimeout, "--command-timeout"
 	if timeout > 0 {
 		patience, flag = timeout, "--timeout"
-		c.dialTimeout = timeout // in which a user is asked for
+		c.dialTimeout = timeout // bounds the authentication of a user
 	}
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -240,7 +240,7 @@ func (c *connection) open(ctx context.Context, timeout time.Duration, opts ...et
 	return s, client, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.commandTimeout)
 		defer cancel()
-		_ = s.Close(ctx) // the lease runs out by itself
+		_ = s.Close(ctx) // after an error the lease expires
 		_ = client.Close()
 	}, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// waitLink is one link of a cycle, for programs.
+// waitLink is one link of a cycle in JSON.
 type waitLink struct {
 	Owner string   `json:"owner"`
 	Host  string   `json:"host"`
@@ -25,12 +26,15 @@ func newDeadlocks(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "deadlocks [PREFIX]",
 		DisableFlagsInUseLine: true,
-		Short:                 "Find cycles of waits",
-		Long: `Finds those who wait for each other, so that none of them ever gets what it waits for, among all
-names that begin with a prefix. Found are those that tell what they hold while they wait, as
-programs do that lock under the context of what they hold; not those of other libraries and not
-etcdlock lock within etcdlock lock. Exit code 1 if there are any. Evict one of them to let
-the others go on.`,
+		Short:                 "Find deadlocks: cycles of waits",
+		Long: `Finds processes that wait for each other's locks, among all names that begin with a prefix.
+
+A wait is seen if its entry in etcd lists what its process holds. A program lists its holds if it
+locks under the context of a hold. Waits of other libraries, and of one "etcdlock lock" inside
+another, are not seen. To end a deadlock, evict one of the holders. The exit code is 1 if there
+is a deadlock.`,
+		Example: `  etcdlock deadlocks
+  etcdlock deadlocks orders/ -o json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
@@ -79,12 +83,12 @@ func (o *output) deadlocks(found []etcdlock.Deadlock) error {
 		return printJSON(all)
 	}
 	if len(found) == 0 {
-		fmt.Println("no deadlocks")
+		fmt.Fprintln(os.Stderr, "etcdlock: no deadlock found")
 	}
 	for i, d := range found {
 		fmt.Printf("%s\n", o.in(red, fmt.Sprintf("deadlock %d of %d", i+1, len(found))))
 		for _, w := range d {
-			fmt.Printf("  %s (%s, pid %d) has %s\n    waits with %s for %s\n", printable(w.Waiter.Owner), printable(w.Waiter.Host), w.Waiter.PID,
+			fmt.Printf("  %s (%s, pid %d) holds %s\n    waits with %s for %s\n", printable(w.Waiter.Owner), printable(w.Waiter.Host), w.Waiter.PID,
 				printable(strings.Join(w.Waiter.Holds, " ")), printable(w.Waiter.Key), printable(w.For.Key))
 		}
 	}

@@ -16,12 +16,20 @@ func newDoctor(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "doctor [PREFIX]",
 		DisableFlagsInUseLine: true,
-		Short:                 "Look for what will give trouble",
-		Long: `Looks at the members of etcd (version, leader, alarms, how fast they answer), at the least TTL, at
-permissions, and at all names that begin with a prefix: keys without a lease that block for
-ever, names that lie inside each other, TTLs that are long or not renewed, clocks that differ,
-deadlocks, and holders who are asked to let go. To try what is permitted it writes a key of its own
-under the prefix, with a lease, and deletes it. Exit code 1 if something is wrong.`,
+		Short:                 "Look for problems of etcd and of locks",
+		Long: `Checks the members of etcd (version, raft leader, alarms, time to answer), the minimum TTL, the
+permissions, and all names that begin with a prefix:
+  - keys without a lease, which block a lock until they are deleted
+  - names inside other names
+  - TTLs that are long or not renewed
+  - clocks that differ
+  - deadlocks
+  - holders that are asked to release
+
+To check the permissions it writes a key under the prefix, with a lease, and deletes it. The
+exit code is 1 if a check fails.`,
+		Example: `  etcdlock doctor jobs/
+  etcdlock doctor jobs/ -o json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

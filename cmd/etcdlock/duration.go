@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// span is a duration in a flag. A number alone counts as seconds, as for etcdctl lock --ttl, flock -w
+// span is a duration in a flag. A bare number is in seconds, as for "etcdctl lock --ttl", "flock -w"
 // and timeout.
 type span time.Duration
 
@@ -19,7 +19,7 @@ func (s *span) Set(text string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf("%q is neither a number of seconds, as 10, nor a duration, as 10s or 1m30s", text)
+		return fmt.Errorf("%q is neither a number of seconds, such as 10, nor a duration, such as 10s or 1m30s", text)
 	}
 	*s = span(d)
 	return nil
@@ -27,14 +27,14 @@ func (s *span) Set(text string) error {
 
 func (s *span) String() string {
 	if *s == 0 {
-		return "0" // so that help does not tell it as a default
+		return "0" // help does not print this default
 	}
 	return time.Duration(*s).String()
 }
 
 func (s *span) Type() string { return "duration" }
 
-// durationVar is a flag for a duration; see span.
+// durationVar adds a flag for a duration; see span.
 func durationVar(f *pflag.FlagSet, d *time.Duration, name, shorthand string, value time.Duration, usage string) {
 	*d = value
 	f.VarP((*span)(d), name, shorthand, usage)

@@ -20,7 +20,7 @@ import (
 	"github.com/etcdlock/etcdlock/leaderhttp"
 )
 
-// electFlags are those of the elect command.
+// electFlags are the flags of the elect command.
 type electFlags struct {
 	supervision
 	sessionFlags
@@ -39,27 +39,30 @@ func newElect(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "elect NAME [--observe | -- COMMAND [ARGUMENT...]]",
 		DisableFlagsInUseLine: true,
-		Short:                 "Run a command while leading, or print who leads",
-		Long: `Stands in an election, and runs the command while leading. When the leadership is lost the
-command is ended before anybody else can lead, as by etcdlock lock; then it stands again, and
-runs the command in its next term. It resigns when the command ends by itself, and stands again
-after a pause of 1 s, which doubles up to 30 s while commands end within 10 s. A signal
-goes to the command, and is the end of etcdlock with it.
+		Short:                 "Run a command while leading, or print the leaders",
+		Long: `Campaigns in an election, and runs the command while it leads.
 
-The command gets the environment that etcdlock lock gives, ETCDLOCK_ID, and
-ETCDLOCK_CREATE_REVISION: the number of the term, which --observe, /status and etcdlock ls show
-too. ETCDLOCK_TOKEN is as large or larger; it is for the fence alone. With --health it
-stands only while a shell command succeeds. With --observe it prints the leaders' IDs, a line for
-each change, and an empty one when nobody leads.
+If the leadership is lost, the command is ended before another candidate can lead, as by
+"etcdlock lock". etcdlock then campaigns again, and runs the command in its next term. If the
+command ends by itself, etcdlock resigns and campaigns again after a pause of 1 s, doubled up to
+30 s while commands end within 10 s. A signal to etcdlock goes to the command, and etcdlock ends
+with the command.
+
+The command gets the environment of "etcdlock lock", ETCDLOCK_ID, and ETCDLOCK_CREATE_REVISION.
+This is the number of the term, which --observe, /status and "etcdlock ls" show too.
+ETCDLOCK_TOKEN is at least as large, and is only for fencing. With --health it campaigns only
+while a shell command succeeds. With --observe it does not campaign. It prints the ID of each
+leader on a line, and an empty line when there is no leader.
 
 ` + exitCodes(false),
 		Example: `  etcdlock elect scheduler -- ./scheduler
-  etcdlock elect api --id "$(hostname):8080" --health 'curl -fs localhost:8080/healthz' --listen :8081 -- ./api
+  etcdlock elect api --id "$(hostname):8080" --listen :8081 -- ./api
+  etcdlock elect api --health 'curl -fs localhost:8080/healthz' -- ./api
   etcdlock elect scheduler --observe`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.observe {
 				if len(args) != 1 || cmd.ArgsLenAtDash() >= 0 {
-					return usagef("--observe is for one name, and without a command: %s", cmd.UseLine())
+					return usagef("--observe takes one name and no command: %s", cmd.UseLine())
 				}
 				return f.watch(cmd.Context(), c, args[0])
 			}
@@ -68,7 +71,7 @@ each change, and an empty one when nobody leads.
 			case err != nil:
 				return err
 			case len(names) != 1:
-				return usagef("elect is for one name: %s", cmd.UseLine())
+				return usagef("elect takes one name: %s", cmd.UseLine())
 			}
 			return f.run(cmd.Context(), c, names[0], command)
 		},
@@ -77,11 +80,11 @@ each change, and an empty one when nobody leads.
 	f.supervision.addFlags(fl)
 	f.sessionFlags.addFlags(fl)
 	f.health.addFlags(fl)
-	fl.StringVar(&f.id, "id", "", "who leads, as others see it: an address, say (default the host's name)")
-	fl.BoolVar(&f.once, "once", false, "end after one term, with the command's exit code, or 102 if it was lost")
-	fl.IntVar(&f.priority, "priority", 0, "when a leader goes, the one who waits with the highest priority is next")
+	fl.StringVar(&f.id, "id", "", "ID of this candidate that observers see, such as its address (default the host's name)")
+	fl.BoolVar(&f.once, "once", false, "end after one term, with the command's exit code, or 102 if the leadership was lost")
+	fl.IntVar(&f.priority, "priority", 0, "lead before waiting candidates of lower priority")
 	fl.StringVar(&f.listen, "listen", "", "address on which to serve /leader (200 while leading, else 503), /healthz, /readyz and /status")
-	fl.BoolVar(&f.observe, "observe", false, "print who leads, and do not stand")
+	fl.BoolVar(&f.observe, "observe", false, "print each leader, and do not campaign")
 	addVerbose(fl, &f.verbose)
 	f.out.addFlag(cmd)
 	return cmd
@@ -98,7 +101,7 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 		return err
 	}
 	if f.id == "" {
-		f.id, _ = os.Hostname() // or nothing, if the system does not know either
+		f.id, _ = os.Hostname() // empty after an error
 	}
 	ctx, sigs := catchSignals(ctx)
 	defer sigs.stop()
@@ -125,7 +128,7 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t.noter = &noter{client: client, session: s, names: []string{name}}
-	t.noter.lined(ctx)
+	t.noter.queued(ctx)
 	defer narrate(ctx, &narrator{client: client, session: s, names: []string{name}, verbose: f.verbose, election: true, busy: &t.leading})()
 	t.ctx, t.stop, t.ttl = ctx, cancel, s.TTL()
 	err = etcdlock.NewElection(s, name, etcdlock.WithPriority(f.priority)).Run(ctx, f.id, t.lead, opts...)
@@ -135,7 +138,7 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	return orSignal(ctx, err)
 }
 
-// terms are those of one candidate.
+// terms has the state of one candidate over its terms.
 type terms struct {
 	*electFlags
 	sigs    *signals
@@ -143,14 +146,13 @@ type terms struct {
 	command []string
 	ttl     time.Duration
 
-	ctx     context.Context // of all of them
-	stop    func()          // ends it
-	next    *child.Process  // what runs in the next one
-	leading atomic.Bool
+	ctx     context.Context // spans all terms
+	stop    func()          // ends ctx
+	next    *child.Process  // the process of the next term
+	leading atomic.Bool     // true during a term
 	noter   *noter
-	quick   int // commands that have ended soon, one after the other
-	// result is with what etcdlock ends; nil while it does not.
-	result error
+	quick   int   // number of consecutive commands that ended soon
+	result  error // the end of etcdlock; nil until it ends
 }
 
 // lead runs the command for one term.
@@ -159,7 +161,7 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	t.noter.granted(ctx, term)
 	defer func() {
 		t.leading.Store(false)
-		t.noter.lined(t.ctx)
+		t.noter.queued(t.ctx)
 	}()
 	began := time.Now()
 	fmt.Fprintf(os.Stderr, "etcdlock: leading %s: create revision %d, token %d\n", wire.Quote(t.name), term.CreateRevision(), term.Token())
@@ -167,7 +169,7 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 		"ETCDLOCK_CREATE_REVISION="+strconv.FormatInt(term.CreateRevision(), 10))
 	code, lost, err := t.supervision.run(ctx, t.sigs, t.next, term, t.ttl, env)
 	if t.ctx.Err() != nil {
-		return t.ctx.Err() // by a signal that came before the command ran
+		return t.ctx.Err() // a signal came before the command ran
 	}
 	if isA[notRunError](err) {
 		return t.end(err)
@@ -179,14 +181,14 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	t.next = next
 	switch {
 	case err != nil:
-		return err // the term was over before the command ran
+		return err // the term ended before the command ran
 	case t.sigs.askedForEnd():
 		return t.end(exitError(code))
 	case lost != nil && t.once:
 		return t.end(fmt.Errorf("%s: %w", wire.Quote(t.name), lost))
 	case lost != nil:
-		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: standing again\n", wire.Quote(t.name), trimName(lost))
-		t.resign(term) // it may stand yet, a moment before its deadline
+		fmt.Fprintf(os.Stderr, "etcdlock: %s: %s: campaigning again\n", wire.Quote(t.name), trimName(lost))
+		t.resign(term) // the key may still exist: the command is ended shortly before the deadline
 		return nil
 	case t.once:
 		return t.end(exitError(code))
@@ -197,15 +199,14 @@ func (t *terms) lead(ctx context.Context, term *etcdlock.Term) error {
 	return t.pause(term, code, time.Since(began))
 }
 
-// end ends the election with a result.
+// end ends the candidacy with a result.
 func (t *terms) end(result error) error {
 	t.result = result
 	t.stop()
 	return result
 }
 
-// pause resigns, as the command has ended by itself, and waits for a while before it stands
-// again.
+// pause resigns after the command has ended by itself, and waits before the next campaign.
 func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	const soon, most = 10 * time.Second, 5 // 1 s doubled five times is 32 s
 	if ran > soon {
@@ -213,7 +214,7 @@ func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	}
 	wait := min(time.Second<<min(t.quick, most), 30*time.Second)
 	t.quick++
-	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with code %d: resigning, and standing again in %v\n", wire.Quote(t.name), code, wait)
+	fmt.Fprintf(os.Stderr, "etcdlock: %s: the command has ended with exit code %d: resigning, and campaigning again in %v\n", wire.Quote(t.name), code, wait)
 	t.resign(term)
 	select {
 	case <-time.After(wait):
@@ -222,15 +223,15 @@ func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	return nil
 }
 
-// resign ends a term whose command has ended. What cannot be confirmed goes on in the
-// background.
+// resign ends a term whose command has ended. If etcd does not confirm it in time, the session
+// continues in the background.
 func (t *terms) resign(term *etcdlock.Term) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.ttl)
 	defer cancel()
 	_ = term.Resign(ctx)
 }
 
-// checkAddress tells what is wrong with an address however often it is tried.
+// checkAddress returns an error for an address that can never be used.
 func checkAddress(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
@@ -239,14 +240,14 @@ func checkAddress(addr string) error {
 	return err
 }
 
-// serveProbes serves what the election is at, until the returned function is called.
+// serveProbes serves the state of the election over HTTP until the returned function is called.
 func serveProbes(addr string, m *etcdlock.Monitor) (stop func(), err error) {
 	if err := checkAddress(addr); err != nil {
 		return nil, usagef("--listen %q: %w", addr, err)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("--listen: %w", err) // another process may have it, for now
+		return nil, fmt.Errorf("--listen: %w", err) // not a usage error: another process may have the port for now
 	}
 	fmt.Fprintf(os.Stderr, "etcdlock: serving http://%s/leader\n", l.Addr())
 	server := &http.Server{Handler: leaderhttp.Handler(m), ReadHeaderTimeout: 5 * time.Second}
@@ -261,7 +262,7 @@ func serveProbes(addr string, m *etcdlock.Monitor) (stop func(), err error) {
 	}, nil
 }
 
-// seen is one observation, for programs.
+// seen is one observation in JSON.
 type seen struct {
 	Leader         string    `json:"leader"`
 	Vacant         bool      `json:"vacant,omitempty"`
@@ -271,7 +272,7 @@ type seen struct {
 	Time           time.Time `json:"time"`
 }
 
-// watch prints who leads until it is interrupted.
+// watch prints each leader until it is interrupted.
 func (f *electFlags) watch(ctx context.Context, c *connection, name string) error {
 	if err := errors.Join(f.out.check(), c.checkNames(name)); err != nil {
 		return err
@@ -291,7 +292,7 @@ func (f *electFlags) watch(ctx context.Context, c *connection, name string) erro
 		same := l.Key != "" && l.Key == last.Key && l.CreateRevision == last.CreateRevision && l.Value == last.Value
 		last = l
 		if same && !f.out.json() {
-			continue // it is unconfirmed, or is not any more
+			continue // only Unconfirmed has changed
 		}
 		if f.out.json() {
 			err = printLine(seen{l.Value, l.Vacant(), l.Unconfirmed, l.CreateRevision, l.Revision, time.Now()})

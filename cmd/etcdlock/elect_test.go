@@ -19,8 +19,8 @@ import (
 
 const sigterm = syscall.SIGTERM
 
-// The failover test of a typical tutorial: two nodes run the leader script; that of node 1 is
-// stopped, and node 2 leads. And node 1 does no more work by then.
+// The failover test of a typical tutorial: two nodes run the leader script, node 1 is stopped, and
+// node 2 leads. Node 1 must not work any more when node 2 leads.
 func TestTheFailoverOfTheTutorial(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
@@ -37,8 +37,8 @@ func TestTheFailoverOfTheTutorial(t *testing.T) {
 	require.True(t, dead(work), "node 1's work has ended")
 	observer.says("node-2")
 
-	node1.signal(syscall.SIGCONT) // it stands again, behind node 2
-	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it is in line")
+	node1.signal(syscall.SIGCONT) // it campaigns again, behind node 2
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it is in the queue")
 	node2.signal(syscall.SIGTERM)
 	require.Equal(t, 128+15, node2.wait())
 	require.Equal(t, "node-1", node1.says("leader "))
@@ -46,8 +46,8 @@ func TestTheFailoverOfTheTutorial(t *testing.T) {
 	require.Equal(t, 128+15, node1.wait())
 	observer.signal(syscall.SIGTERM)
 	require.Equal(t, 128+15, observer.wait())
-	node1.nobodyLeft()
-	node2.nobodyLeft()
+	node1.noProcessLeft()
+	node2.noProcessLeft()
 	nothingLeft(t, name)
 }
 
@@ -72,7 +72,7 @@ func TestALostTermIsFollowedByAnother(t *testing.T) {
 	require.Greater(t, p.pid("token "), first)
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 128+15, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	nothingLeft(t, name)
 }
 
@@ -85,7 +85,7 @@ func TestACommandThatEndsResignsAndRunsAgain(t *testing.T) {
 	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 0 }, "it resigns in between")
 	p.signal(syscall.SIGTERM)
 	require.Contains(t, []int{3, 128 + 15}, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	nothingLeft(t, name)
 
 	p = runToEnd(t, "elect", name, "--once", "--", "sh", "-c", "exit 3")
@@ -103,10 +103,10 @@ func TestOnceEndsWithTheTermThatIsLost(t *testing.T) {
 	p.says("key ")
 	require.Zero(t, runToEnd(t, "evict", "--yes", name).code)
 	require.Equal(t, exitLost, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 }
 
-func TestWhoIsNotWellStepsDownAndTheProbeSaysWhoLeads(t *testing.T) {
+func TestAnUnhealthyLeaderResignsAndTheProbeNamesTheLeader(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
 	well := filepath.Join(t.TempDir(), "well")
@@ -138,7 +138,7 @@ func TestWhoIsNotWellStepsDownAndTheProbeSaysWhoLeads(t *testing.T) {
 	p.says("leading")
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 128+15, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	nothingLeft(t, name)
 }
 
@@ -158,7 +158,7 @@ func TestTheCandidateWithTheHighestPriorityIsNext(t *testing.T) {
 	for _, p := range []*process{high, low} {
 		p.signal(syscall.SIGTERM)
 		p.wait()
-		p.nobodyLeft()
+		p.noProcessLeft()
 	}
 	nothingLeft(t, name)
 }

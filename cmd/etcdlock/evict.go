@@ -16,7 +16,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// evictFlags are those of the evict command.
+// evictFlags are the flags of the evict command.
 type evictFlags struct {
 	yes    bool
 	key    string
@@ -28,14 +28,19 @@ func newEvict(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "evict NAME",
 		DisableFlagsInUseLine: true,
-		Short:                 "Take a lock or the leadership from who has it",
-		Long: `Deletes the key of who holds, so that the next one in line holds at once. It tells what that
-means, and asks. The one who is evicted is told within a moment, and may have work under way
-until then, and after: only the fencing token protects from that. To ask a holder to come to
-an end by itself use etcdlock ask.
+		Short:                 "Remove the holder of a lock, or the leader",
+		Long: `Deletes the holder's key, so that the next waiter holds at once.
 
-With several holders, as of a semaphore, or for somebody who waits or a stray key, say which
-with --key. --revoke revokes the whole lease, with all else that its process holds.`,
+It prints what will happen, and asks for confirmation. The evicted process usually learns of it
+within milliseconds, and may work on until then or longer. Only a fencing token protects the
+resource from that work. To ask a holder to release by itself, use "etcdlock ask".
+
+If there are several holders, as of a semaphore, --key says which. --key also removes a waiter or
+a key without a lease. --revoke revokes the holder's lease, which ends everything that its process
+holds under it.`,
+		Example: `  etcdlock evict jobs/nightly
+  etcdlock evict --yes --revoke jobs/nightly
+  etcdlock evict --key jobs/nightly/old jobs/nightly`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client(cmd.Context())
@@ -47,9 +52,9 @@ with --key. --revoke revokes the whole lease, with all else that its process hol
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
-	fl.StringVar(&f.key, "key", "", "whose: its key, as show tells, or what stands behind the name and the slash in it")
-	fl.BoolVar(&f.revoke, "revoke", false, "revoke its lease")
+	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask for confirmation")
+	fl.StringVar(&f.key, "key", "", "key to delete, as show prints it, with or without the name before it")
+	fl.BoolVar(&f.revoke, "revoke", false, "revoke the lease of the key")
 	return cmd
 }
 
@@ -70,7 +75,7 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 	fmt.Fprintln(os.Stderr, f.plan(short, client, &q, e))
 	if !f.yes {
 		if !term.IsTerminal(int(os.Stdin.Fd())) {
-			return usagef("nothing was done, as standard input is no terminal at which to confirm it: say --yes")
+			return usagef("nothing was done: standard input is not a terminal, so give --yes to confirm")
 		}
 		fmt.Fprint(os.Stderr, "Evict? [y/N] ")
 		answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -79,9 +84,9 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 			return exitError(exitFailure)
 		}
 	}
-	act, cancelAct := context.WithTimeout(ctx, c.commandTimeout) // people take their time to answer
+	act, cancelAct := context.WithTimeout(ctx, c.commandTimeout) // the answer may have taken longer than short
 	defer cancelAct()
-	// Only the one that was shown: not the next one, who may hold by now.
+	// Only the entry that was shown is evicted: the next one may hold by now.
 	same := clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
 	if f.revoke {
 		resp, err := client.Txn(act).If(same).Commit()
@@ -99,14 +104,14 @@ func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry
 	case err != nil:
 		return fmt.Errorf("etcd: %w", err)
 	case !resp.Succeeded:
-		return fmt.Errorf("%s had gone by itself; nothing was done", wire.Quote(e.Key))
+		return fmt.Errorf("nothing was done: %s is no longer there", wire.Quote(e.Key))
 	default:
 		fmt.Fprintln(os.Stderr, "Evicted.")
 		return nil
 	}
 }
 
-// choose finds the one to evict.
+// choose finds the entry to evict.
 func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
 	if f.key != "" {
 		key := fromArg(f.key)
@@ -122,46 +127,51 @@ func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
 		e := &q.Entries[i]
 		switch {
 		case e.Holds && found != nil:
-			return nil, usagef("several hold %s: say which by --key, from etcdlock show %s", wire.Quote(q.Name), named(q.Name))
+			return nil, usagef("%s has several holders: choose one with --key; etcdlock show %s prints the keys", wire.Quote(q.Name), named(q.Name))
 		case e.Holds:
 			found = e
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("nobody holds %s", wire.Quote(q.Name))
+		return nil, fmt.Errorf("%s has no holder", wire.Quote(q.Name))
 	}
 	return found, nil
 }
 
-// plan tells what will come of it.
+// plan says what the eviction will do.
 func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queues.Queue, e *queues.Entry) string {
 	var b strings.Builder
-	who := printable(holder(*e).text)
+	owner := printable(holder(*e).text)
 	if e.Host != "" {
-		who += fmt.Sprintf(" (%s, pid %d)", printable(e.Host), e.PID)
+		owner += fmt.Sprintf(" (%s, pid %d)", printable(e.Host), e.PID)
 	}
-	fmt.Fprintf(&b, "%s %s %s, by the key %s of revision %d.\n", who, state(e).text, wire.Quote(q.Name), wire.Quote(e.Key), e.CreateRevision)
+	switch {
+	case e.Stray():
+		fmt.Fprintf(&b, "The key %s of revision %d has no lease, and is in the queue of %s.\n", wire.Quote(e.Key), e.CreateRevision, wire.Quote(q.Name))
+	default:
+		verb := map[bool]string{true: "holds", false: "waits for"}[e.Holds]
+		fmt.Fprintf(&b, "%s %s %s with the key %s of revision %d.\n", owner, verb, wire.Quote(q.Name), wire.Quote(e.Key), e.CreateRevision)
+	}
 	if f.revoke {
 		fmt.Fprintf(&b, "Its lease %s will be revoked", e.LeaseHex)
 		if ttl, err := client.TimeToLive(ctx, e.Lease, clientv3.WithAttachedKeys()); err == nil && len(ttl.Keys) > 1 {
-			fmt.Fprintf(&b, ", and with it go all %d keys of that process:", len(ttl.Keys))
+			fmt.Fprintf(&b, ", which deletes all %d keys of that process:", len(ttl.Keys))
 			for _, k := range ttl.Keys {
 				b.WriteString("\n  " + safe(string(k)))
 			}
 		}
 		b.WriteString(".\n")
 	} else {
-		b.WriteString("That key will be deleted. ")
+		b.WriteString("This key will be deleted. ")
 	}
 	waiters := q.Waiters()
 	switch {
 	case !e.Holds:
-		b.WriteString("It loses its place in line.")
+		b.WriteString("The waiter loses its place in the queue.")
 	case len(waiters) == 0:
-		b.WriteString("Nobody waits, so it will be free.")
+		b.WriteString("No process waits, so the lock will be free.")
 	default:
-		next := waiters[0]
-		fmt.Fprintf(&b, "The next one, %s, can hold at once,\nwhile work of the one who is evicted may be under way: it is told, and not waited for.", printable(holder(next).text))
+		fmt.Fprintf(&b, "The next waiter, %s, can then hold at once.\nThe evicted process is notified, but its work may still run.", printable(holder(waiters[0]).text))
 	}
 	return b.String()
 }

@@ -15,48 +15,50 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
-// Exit codes, beside those of the command that is run.
+// Exit codes, besides those of the child command.
 const (
-	exitFailure     = 1   // anything else that went wrong
+	exitFailure     = 1   // another failure
 	exitUsage       = 2   // wrong flags or arguments
-	exitBusy        = 100 // --try, and it is taken
-	exitTimedOut    = 101 // --timeout, and it was not granted in time
-	exitLost        = 102 // the hold was lost, and the command was ended for it
+	exitBusy        = 100 // --try, and the lock is taken
+	exitTimedOut    = 101 // --timeout, and the lock was not acquired in time
+	exitLost        = 102 // the hold was lost, and the command was ended
 	exitUnreachable = 103 // etcd does not answer, or refuses
 	exitNotRun      = 126 // the command cannot be run
-	exitNotFound    = 127 // the command is not there
+	exitNotFound    = 127 // the command does not exist
 )
 
-// exitCodes tells users of those that a command has. waits says that it has --try and --timeout.
+// exitCodes is the part of a help text that lists exit codes. waits is true for a command that has
+// --try and --timeout.
 func exitCodes(waits bool) string {
-	text := `Exit codes: that of the command, or 128 and the signal's number if it died of a signal; else
-    1  something else went wrong
-    2  wrong flags or arguments, also a name that lies inside another one in use
+	text := `The exit code is that of the command, or 128 plus the number of the signal that ended it.
+Otherwise it is:
+    1  another failure
+    2  wrong flags or arguments, or a name inside another name that is in use
 `
 	if waits {
-		text += `  100  --try, and it is taken
-  101  --timeout, and it was not granted in time
+		text += `  100  with --try: the lock is taken
+  101  with --timeout: the lock was not acquired in time
 `
 	}
-	return text + `  102  the hold was lost, and the command was ended for it
+	return text + `  102  the lock was lost, and the command was ended
   103  etcd does not answer, or refuses
   126  the command cannot be run
-  127  the command is not there
-  128+ the signal that ended the wait in line`
+  127  the command does not exist
+  128+ the number of the signal that ended the wait`
 }
 
-// exitError is an exit code of which everything has been said that there is to say.
+// exitError is an exit code whose reason has been printed.
 type exitError int
 
 func (c exitError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// coded is an error with an exit code of its own.
+// coded is an error with its exit code.
 type coded struct {
 	error
 	code int
 }
 
-// usageError is the caller's mistake.
+// usageError is an error of flags or arguments.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
@@ -64,10 +66,10 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // notRunError is a command that could not be started.
 type notRunError struct{ error }
 
-// timedOutError is a wait in line that took longer than it may.
+// timedOutError is a wait that was not granted within --timeout.
 type timedOutError struct{ error }
 
-// unreachable is an etcd that does not answer.
+// unreachable is the error of an etcd that does not answer.
 type unreachable struct{ error }
 
 func (e coded) Unwrap() error         { return e.error }
@@ -108,7 +110,7 @@ func codeOf(err error) int {
 	}
 }
 
-// isA tells whether an error is, or wraps, one of that type.
+// isA reports whether an error is of type E, or wraps one.
 func isA[E error](err error) bool {
 	var e E
 	return errors.As(err, &e)
@@ -123,7 +125,7 @@ func isAny(err error, targets ...error) bool {
 	return false
 }
 
-// fromEtcd tells whether etcd, or the way to it, has said no.
+// fromEtcd reports whether an error came from etcd or from the connection to it.
 func fromEtcd(err error) bool {
 	var etcd rpctypes.EtcdError
 	if errors.As(err, &etcd) {
@@ -133,5 +135,5 @@ func fromEtcd(err error) bool {
 	return errors.As(err, &s) && s.GRPCStatus().Code() != codes.OK
 }
 
-// trimName takes the library's name off an error; it is the program's too.
+// trimName is the text of an error without the library's name, which is also the program's.
 func trimName(err error) string { return strings.TrimPrefix(err.Error(), "etcdlock: ") }

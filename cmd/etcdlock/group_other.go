@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// isStop is false: there is no ^Z here.
+// isStop is false, because this system has no ^Z.
 func isStop(syscall.Signal) bool { return false }
 
-// inOwnGroup does nothing: there are no process groups here.
+// inOwnGroup does nothing, because this system has no process groups.
 func inOwnGroup(*exec.Cmd) {}

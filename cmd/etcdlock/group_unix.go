@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// isStop tells whether a signal is that of ^Z.
+// isStop reports whether a signal is the one that ^Z sends.
 func isStop(sig syscall.Signal) bool { return sig == syscall.SIGTSTP }
 
-// inOwnGroup has a command's whole process group killed with its context.
+// inOwnGroup gives a command a process group, which is killed when the context of the command ends.
 func inOwnGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -17,7 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// health is a shell command by which a candidate is well or not.
+// health has the flags of the health check of a candidate, which is a shell command.
 type health struct {
 	command  string
 	interval time.Duration
@@ -25,14 +25,14 @@ type health struct {
 }
 
 func (h *health) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&h.command, "health", "", "shell command that has to succeed for taking part, and for leading on")
-	durationVar(f, &h.interval, "health-interval", "", 5*time.Second, "how often it is run, and how long it may take")
-	f.IntVar(&h.failures, "health-failures", 3, "after how many failures in a row it counts")
+	f.StringVar(&h.command, "health", "", "shell command; this candidate campaigns and leads only while it succeeds")
+	durationVar(f, &h.interval, "health-interval", "", 5*time.Second, "time between two checks, and the longest time for one")
+	f.IntVar(&h.failures, "health-failures", 3, "number of consecutive failures that make this candidate resign or stop waiting")
 }
 
 func (h *health) check() error {
 	if h.interval <= 0 || h.failures <= 0 {
-		return usagef("--health-interval and --health-failures are above 0")
+		return usagef("--health-interval and --health-failures must be above 0")
 	}
 	return nil
 }
@@ -44,7 +44,7 @@ func (h *health) options(name string) []etcdlock.RunOption {
 	var told verdict
 	return []etcdlock.RunOption{etcdlock.WithHealthCheck(etcdlock.HealthCheck{Interval: h.interval, Failures: h.failures, Check: func(ctx context.Context) (err error) {
 		defer func() {
-			if !errors.Is(ctx.Err(), context.Canceled) { // etcdlock is ending
+			if !errors.Is(ctx.Err(), context.Canceled) { // after a cancellation etcdlock is ending
 				told.tell(name, h.failures, err)
 			}
 		}()
@@ -60,10 +60,10 @@ func (h *health) options(name string) []etcdlock.RunOption {
 	}})}
 }
 
-// verdict is what was told about the health of a candidate: a line for each change.
+// verdict prints a line for each change of the health of a candidate.
 type verdict struct {
 	mu     sync.Mutex
-	failed int // in a row
+	failed int // number of consecutive failures
 }
 
 func (v *verdict) tell(name string, counts int, err error) {
@@ -77,14 +77,14 @@ func (v *verdict) tell(name string, counts int, err error) {
 		v.failed++
 		switch v.failed {
 		case counts:
-			fmt.Fprintf(os.Stderr, "etcdlock: %s: not taking part until --health succeeds; it failed %d in a row: %s\n", wire.Quote(name), counts, cause(err))
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: not campaigning until --health succeeds; it has failed %d times in a row: %s\n", wire.Quote(name), counts, cause(err))
 		case 1:
-			fmt.Fprintf(os.Stderr, "etcdlock: %s: --health fails, and counts after %d in a row: %s\n", wire.Quote(name), counts, cause(err))
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: --health has failed once, and counts after %d failures in a row: %s\n", wire.Quote(name), counts, cause(err))
 		}
 	}
 }
 
-// cause is the text of a failed check, without the flag that it begins with.
+// cause is the text of a failed check, without the flag at its beginning.
 func cause(err error) string {
 	return strings.TrimSuffix(strings.TrimPrefix(err.Error(), "--health: "), ": ")
 }

@@ -62,7 +62,7 @@ func (d *desk) shows(expr string) []string {
 	return groups
 }
 
-// command waits for the number of a command that tells it.
+// command waits for the number that a command prints.
 func (d *desk) command() int {
 	d.t.Helper()
 	pid, err := strconv.Atoi(d.shows(`up (\d+)\r\n`)[0])
@@ -77,7 +77,7 @@ func (d *desk) code() int {
 	return code
 }
 
-// busy tells its number, and runs until it is killed.
+// busy prints its number, and runs until it is killed.
 const busy = `sh -c 'echo up $$; exec sleep 1000'`
 
 // stateOf is the state of a process, as ps shows it.
@@ -99,7 +99,7 @@ func parentOf(t *testing.T, pid int) int {
 	return parent
 }
 
-// asleep waits until a command is stopped, and all that is between it and the shell.
+// asleep waits until a command and all processes between it and the shell are stopped.
 func (d *desk) asleep(pid int) {
 	d.t.Helper()
 	for ; pid != d.Pid(); pid = parentOf(d.t, pid) {
@@ -274,7 +274,7 @@ func TestAnInterruptEndsTheLoopOfTheShell(t *testing.T) {
 }
 
 // report P2
-func TestAWaitInLineStopsAndContinues(t *testing.T) {
+func TestAWaitStopsAndContinues(t *testing.T) {
 	t.Parallel()
 	d, name := sitDown(t), nameOf(t)
 	p := start(t, "lock", name, "--", "sh", "-c", "echo ready; read go < "+fifo(t))
@@ -292,8 +292,8 @@ func TestAWaitInLineStopsAndContinues(t *testing.T) {
 	require.True(t, dead(pid))
 }
 
-// A process that starts another one by vfork cannot be stopped until the other one has begun. Here
-// that one waits for a lease of its file.
+// A process that calls vfork cannot be stopped until the new process has begun. Here the new process
+// waits for a lease of its file.
 //
 // report P2
 func TestAStopInTheMiddleOfAVforkIsNoticed(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
-// lockFlags are those of the lock command.
+// lockFlags are the flags of the lock command.
 type lockFlags struct {
 	supervision
 	sessionFlags
@@ -25,11 +25,11 @@ type lockFlags struct {
 	try      bool
 	shared   bool
 	verbose  bool
-	permits  string // n/limit
-	conflict int    // exit code; -1: exitBusy or exitTimedOut
+	permits  string // N/LIMIT
+	conflict int    // exit code when the lock is not acquired; -1 for exitBusy or exitTimedOut
 }
 
-// sessionFlags are those of the commands that hold something.
+// sessionFlags are the flags of the commands that hold a lock or lead.
 type sessionFlags struct {
 	ttl   time.Duration
 	delay time.Duration
@@ -37,9 +37,9 @@ type sessionFlags struct {
 }
 
 func (f *sessionFlags) addFlags(fl *pflag.FlagSet) {
-	durationVar(fl, &f.ttl, "ttl", "", etcdlock.DefaultTTL, "how long etcd keeps it for a holder who has crashed, in whole seconds")
-	durationVar(fl, &f.delay, "lock-delay", "", 0, "how much longer nobody else gets it after a holder has crashed")
-	fl.StringVar(&f.owner, "owner", "", "who holds, as others see it (default the command's name)")
+	durationVar(fl, &f.ttl, "ttl", "", etcdlock.DefaultTTL, "time after which etcd removes a holder that has crashed, in whole seconds")
+	durationVar(fl, &f.delay, "lock-delay", "", 0, "additional time for which a crashed holder keeps others out")
+	fl.StringVar(&f.owner, "owner", "", "name of the holder that others see (default the command's name)")
 }
 
 func (f *sessionFlags) options(command []string) []etcdlock.SessionOption {
@@ -56,16 +56,19 @@ func newLock(c *connection) *cobra.Command {
 		Use:                   "lock NAME... -- COMMAND [ARGUMENT...]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Run a command while holding a lock",
-		Long: `Waits in line for the lock, runs the command while holding it, and releases it when the
-command has ended, with the command's exit code. With several names all of them are held at
-once. The command gets ETCDLOCK_NAME, ETCDLOCK_KEY, ETCDLOCK_TOKEN (the fencing token) and
-ETCDLOCK_DEADLINE (as it was at the start) in its environment, and the signals that are sent
-to etcdlock.
+		Long: `Waits for the lock, runs the command while holding it, and releases it when the command has
+ended. The exit code is that of the command. If several names are given, it holds all of them at
+once.
 
-The command does not outlive the lock: when etcd does not answer renewals it gets SIGTERM, and
-its whole process group SIGKILL before anybody else can hold the lock. A second process sees to
-that when etcdlock itself is killed or stopped. What the command leaves behind in its process
-group is killed before the lock is released; what leaves the group (setsid) is not followed.
+The command gets ETCDLOCK_NAME, ETCDLOCK_KEY, ETCDLOCK_TOKEN (the fencing token) and
+ETCDLOCK_DEADLINE (the deadline at the start) in its environment. Signals to etcdlock go to the
+command.
+
+The command does not outlive the lock. If etcd does not answer renewals, the command gets SIGTERM,
+and its whole process group gets SIGKILL before another process can acquire the lock. A second
+process, the guard, does this if etcdlock itself is killed or stopped. Processes that the command
+leaves in its process group are killed before the lock is released. A process that leaves the
+group (setsid) is not followed.
 
 ` + exitCodes(true),
 		Example: `  etcdlock lock backup -- ./backup.sh
@@ -83,26 +86,26 @@ group is killed before the lock is released; what leaves the group (setsid) is n
 	fl := cmd.Flags()
 	f.supervision.addFlags(fl)
 	f.sessionFlags.addFlags(fl)
-	fl.BoolVarP(&f.try, "try", "n", false, "do not wait in line")
+	fl.BoolVarP(&f.try, "try", "n", false, "do not wait if the lock is taken")
 	durationVar(fl, &f.timeout, "timeout", "w", 0, "how long to wait for the lock, and for etcd to answer "+
-		"(0: for the lock as long as it takes, for etcd --command-timeout)")
-	fl.BoolVarP(&f.shared, "shared", "s", false, "hold the lock beside others who do so with --shared")
+		"(0: without a limit for the lock, --command-timeout for etcd)")
+	fl.BoolVarP(&f.shared, "shared", "s", false, "hold the lock together with other holders that use --shared")
 	fl.StringVar(&f.permits, "permits", "", "hold N of LIMIT permits of a semaphore, as N/LIMIT")
-	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", -1, "exit code when --try or --timeout did not get it, if not 100 and 101")
+	fl.IntVarP(&f.conflict, "conflict-exit-code", "E", -1, "exit code, instead of 100 and 101, when --try or --timeout did not acquire the lock")
 	addVerbose(fl, &f.verbose)
 	cmd.MarkFlagsMutuallyExclusive("try", "timeout")
 	cmd.MarkFlagsMutuallyExclusive("shared", "permits")
 	return cmd
 }
 
-// split parts the names from the command behind the two dashes.
+// split separates the names from the command, which follows two dashes.
 func split(cmd *cobra.Command, args []string) (names, command []string, err error) {
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case dash < 0 || dash == len(args):
-		return nil, nil, usagef("say what to run behind two dashes: %s", cmd.UseLine())
+		return nil, nil, usagef("give the command to run after two dashes: %s", cmd.UseLine())
 	case dash == 0:
-		return nil, nil, usagef("say a name: %s", cmd.UseLine())
+		return nil, nil, usagef("give a name before the two dashes: %s", cmd.UseLine())
 	}
 	return args[:dash], args[dash:], nil
 }
@@ -115,15 +118,15 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 		return err
 	}
 	if len(names) > 1 && (f.shared || f.permits != "") {
-		return usagef("--shared and --permits are for a single name")
+		return usagef("--shared and --permits take a single name")
 	}
 	if f.permits != "" {
 		if _, _, err := parsePermits(f.permits); err != nil {
-			return err // before there is anything in etcd
+			return err // before any request to etcd
 		}
 	}
 	if f.conflict < -1 || f.conflict > 255 {
-		return usagef("--conflict-exit-code %d: an exit code is 0 to 255", f.conflict)
+		return usagef("--conflict-exit-code %d: an exit code must be 0 to 255", f.conflict)
 	}
 	ctx, sigs := catchSignals(ctx)
 	defer sigs.stop()
@@ -133,7 +136,7 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	}
 	end := func() {}
 	defer func() {
-		p.End() // before anybody else can hold
+		p.End() // before the session releases the lock
 		end()
 	}()
 	began := time.Now()
@@ -166,8 +169,8 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	}
 }
 
-// wait waits in line, and lines up again when it has lost its place with its lease. The timeout
-// counts from when it began to look for etcd.
+// wait waits for the lock. If the lease is lost, and with it the place in the queue, it enters the
+// queue again. The timeout counts from began, when the search for etcd began.
 func (f *lockFlags) wait(ctx context.Context, began time.Time, s *etcdlock.Session, names []string) (held, string, error) {
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if f.timeout > 0 {
@@ -182,19 +185,19 @@ func (f *lockFlags) wait(ctx context.Context, began time.Time, s *etcdlock.Sessi
 		case ctx.Err() == nil && bounded.Err() != nil:
 			return nil, "", notInTime(s, err, names, f.timeout)
 		case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrSessionClosed) && !f.try:
-			fmt.Fprintf(os.Stderr, "etcdlock: %s: lining up again\n", trimName(err))
+			fmt.Fprintf(os.Stderr, "etcdlock: %s: entering the queue again\n", trimName(err))
 		default:
 			return nil, "", withHint(err)
 		}
 	}
 }
 
-// notInTime is the error of a wait whose time is over: for the lock, or for etcd.
+// notInTime is the error of a wait for the lock, or for etcd, that has reached --timeout.
 func notInTime(s *etcdlock.Session, err error, names []string, timeout time.Duration) error {
 	if s.State() != etcdlock.StateConnected {
 		return unreachable{fmt.Errorf("%s: etcd did not answer within %v (--timeout)", quotedNames(names), timeout)}
 	}
-	text := fmt.Sprintf("%s: not granted within %v (--timeout)", quotedNames(names), timeout)
+	text := fmt.Sprintf("%s: not acquired within %v (--timeout)", quotedNames(names), timeout)
 	var locked *etcdlock.LockedError
 	if errors.As(err, &locked) {
 		text += ": " + locked.Error()
@@ -205,7 +208,7 @@ func notInTime(s *etcdlock.Session, err error, names []string, timeout time.Dura
 	return timedOutError{errors.New(text)}
 }
 
-// acquire waits for what the flags say.
+// acquire acquires the primitive that the flags select.
 func (f *lockFlags) acquire(ctx context.Context, s *etcdlock.Session, names []string) (held, string, error) {
 	switch {
 	case len(names) > 1:
@@ -256,7 +259,7 @@ func parsePermits(s string) (n, limit int, err error) {
 	n, errN := strconv.Atoi(of)
 	limit, errLimit := strconv.Atoi(most)
 	if !both || errN != nil || errLimit != nil {
-		return 0, 0, usagef("--permits %q: say how many of how many, as 1/10", s)
+		return 0, 0, usagef("--permits %q: give the number of permits and the limit, such as 1/10", s)
 	}
 	return n, limit, nil
 }

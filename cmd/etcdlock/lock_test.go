@@ -37,11 +37,11 @@ func TestACommandRunsUnderTheLockAndLearnsOfIt(t *testing.T) {
 	require.Len(t, q, 1)
 	require.Equal(t, "nightly", q[0].Owner)
 	require.Equal(t, p.cmd.Process.Pid, q[0].PID)
-	require.Equal(t, token, q[0].CreateRevision, "nobody was there before")
+	require.Equal(t, token, q[0].CreateRevision, "there was no earlier holder")
 
 	openFifo(t)
 	require.Equal(t, 7, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	require.False(t, leaseLives(t, key), "it is revoked when etcdlock ends, and not later")
 	nothingLeft(t, name, key)
 }
@@ -53,7 +53,7 @@ func TestExitCodes(t *testing.T) {
 	require.NoError(t, err)
 	plain := filepath.Join(t.TempDir(), "plain")
 	require.NoError(t, os.WriteFile(plain, nil, 0o600))
-	nobody, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	nobody, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and does not answer
 	require.NoError(t, err)
 	defer nobody.Close()
 	free := nameOf(t)
@@ -68,15 +68,15 @@ func TestExitCodes(t *testing.T) {
 		{128 + 9, "", []string{"lock", free, "--", "sh", "-c", "kill -9 $$"}},
 		{exitBusy, "locked by another holder", []string{"lock", "--try", taken, "--", "true"}},
 		{exitBusy, "locked by another holder", []string{"lock", "--try", free, taken, "--", "true"}},
-		{exitTimedOut, "not granted within " + soon, []string{"lock", "--timeout", soon, taken, "--", "true"}},
+		{exitTimedOut, "not acquired within " + soon, []string{"lock", "--timeout", soon, taken, "--", "true"}},
 		{5, "locked by another holder", []string{"lock", "-n", "-E", "5", taken, "--", "true"}},
 		{0, "locked by another holder", []string{"lock", "-n", "-E", "0", taken, "--", "true"}},
-		{6, "not granted", []string{"lock", "-w", soon, "-E", "6", taken, "--", "true"}},
+		{6, "not acquired", []string{"lock", "-w", soon, "-E", "6", taken, "--", "true"}},
 		{exitNotFound, "not found", []string{"lock", free, "--", "no-such-command"}},
 		{exitNotRun, "permission denied", []string{"lock", free, "--", plain}},
 		{exitUsage, "two dashes", []string{"lock", free, "true"}},
 		{exitUsage, "two dashes", []string{"lock", free, "--"}},
-		{exitUsage, "say a name", []string{"lock", "--", "true"}},
+		{exitUsage, "give a name", []string{"lock", "--", "true"}},
 		{exitUsage, "unknown flag", []string{"lock", "--nonsense", free, "--", "true"}},
 		{exitUsage, "invalid name", []string{"lock", "a/", "--", "true"}},
 		{0, "", []string{"lock", "--foreign-names", "/my-lock/", "--", "true"}},
@@ -96,7 +96,7 @@ func TestExitCodes(t *testing.T) {
 		if c.says != "" {
 			require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line: %s", &p.stderr)
 		}
-		p.nobodyLeft()
+		p.noProcessLeft()
 	}
 	nothingLeft(t, free)
 }
@@ -121,11 +121,11 @@ func TestSignalsAreForTheCommand(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	p.says("term")
 	require.Equal(t, 3, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	nothingLeft(t, name)
 }
 
-func TestASignalEndsTheWaitInLineAndLeavesNothing(t *testing.T) {
+func TestASignalEndsTheWaitAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
 	lock, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
@@ -155,7 +155,7 @@ func TestWhatTheCommandLeavesBehindIsKilledBeforeTheRelease(t *testing.T) {
 	openFifo(t)
 	require.Empty(t, receive(t, granted, "the grant to the next one"), "the grandchild has ended")
 	require.Zero(t, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 }
 
 // fifo is the path of a named pipe, one for each test.
@@ -167,7 +167,7 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-// openFifo lets whoever reads it go on.
+// openFifo lets the reader of the pipe continue.
 func openFifo(t *testing.T) {
 	t.Helper()
 	path := filepath.Join(os.TempDir(), "etcdlock-test-"+strings.ReplaceAll(t.Name(), "/", "-")+strconv.Itoa(os.Getpid()))
@@ -218,7 +218,7 @@ func TestAnIgnoredHangupStaysIgnored(t *testing.T) {
 	name := nameOf(t)
 	p := start(t, "lock", name, "--", "nohup", os.Args[0], "lock", name+"x", "--", "sh", "-c", "echo ready; read go < "+fifo(t)+"; echo done")
 	p.says("ready")
-	p.signal(syscall.SIGHUP) // for the group of the inner one, which has been told to ignore it
+	p.signal(syscall.SIGHUP) // for the group of the inner command, which ignores it
 	time.Sleep(200 * time.Millisecond)
 	openFifo(t)
 	p.says("done")

@@ -28,7 +28,7 @@ func jsonOf[V any](t *testing.T, code int, args ...string) (v V) {
 	return v
 }
 
-// findings are those of a level, of one prefix.
+// findings returns the checks with a finding of a level, for one prefix.
 func findings(t *testing.T, code int, prefix string, level doctor.Level) (all []string) {
 	t.Helper()
 	for _, f := range jsonOf[[]doctor.Finding](t, code, "doctor", prefix) {
@@ -56,7 +56,7 @@ func TestOperatorsSeeAllKindsAndNothingOfOthers(t *testing.T) {
 	require.NoError(t, err)
 	_, err = etcdlock.NewRWMutex(other, prefix+"rw").RLock(t.Context())
 	require.NoError(t, err)
-	// Keys of others, with a lease and without, also where a name would be.
+	// Keys of other programs, with a lease and without, also under possible names of locks.
 	for _, key := range []string{"plain", "users/42", "users/abcdef"} {
 		_, err = dev.client.Put(t.Context(), prefix+key, "not yours", clientv3.WithLease(s.Lease()))
 		require.NoError(t, err)
@@ -125,7 +125,7 @@ func TestLsAndShowTellSinceWhenAndOnWhichHostWhereThatIsKnown(t *testing.T) {
 	require.Regexp(t, `QUEUED +HELD +WAITING`, ls)
 	require.Regexp(t, `-e +election +host-a:80 +`+host+` +\d+ +\d+ +\d+s +\d+s +1`, ls)
 
-	// The next term has its own times, and nothing stays.
+	// The next term has new times, and no note is left.
 	lease := q.Entries[0].LeaseHex
 	leads.signal(sigterm)
 	leads.wait()
@@ -136,7 +136,7 @@ func TestLsAndShowTellSinceWhenAndOnWhichHostWhereThatIsKnown(t *testing.T) {
 	for _, kv := range resp.Kvs {
 		require.NotContains(t, string(kv.Key), lease)
 	}
-	// A hold of a program that does not tell.
+	// A hold of a program that writes no note.
 	_, err = etcdlock.NewMutex(newSession(t), name+"-l").Lock(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, jsonOf[shown](t, 0, "show", name+"-l").Entries[0].Granted)
@@ -154,14 +154,14 @@ func TestShowOfALongQueueIsShort(t *testing.T) {
 	}
 	out := runToEnd(t, "show", name).out.String()
 	require.Equal(t, 53, strings.Count(out, "\n"), out)
-	require.Contains(t, out, "and 70 more in line (--limit 0 shows all)")
+	require.Contains(t, out, "and 70 more entries (--limit 0 shows all)")
 	require.Equal(t, 122, strings.Count(runToEnd(t, "show", "--limit", "0", name).out.String(), "\n"))
 	require.Len(t, jsonOf[shown](t, 0, "show", name).Entries, 120)
 	_, err = dev.client.Revoke(t.Context(), lease.ID)
 	require.NoError(t, err)
 }
 
-// What others write into etcd must not reach the terminal as it is.
+// Text of other clients must not reach the terminal unquoted.
 func TestValuesOfOthersCannotChangeTheTerminal(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
@@ -184,9 +184,9 @@ func TestEvictAsksAndThenTakesOnlyTheOneThatItShowed(t *testing.T) {
 	granted := waitBehind(t, name)
 
 	p := runToEnd(t, "evict", name)
-	require.Equal(t, exitUsage, p.code, "nobody is there to confirm it")
+	require.Equal(t, exitUsage, p.code, "no terminal to confirm it")
 	require.Contains(t, p.stderr.String(), lock.Key())
-	require.Contains(t, p.stderr.String(), "The next one, the test, can hold at once")
+	require.Contains(t, p.stderr.String(), "The next waiter, the test, can then hold at once")
 	require.NoError(t, lock.Err())
 
 	require.Zero(t, runToEnd(t, "evict", "--yes", name).code)
@@ -228,7 +228,7 @@ func TestAskWaitsUntilTheCommandHasComeToAnEnd(t *testing.T) {
 	require.Zero(t, runToEnd(t, "ask", "--owner", "ops", "--reason", "deploying", name).code)
 	require.Equal(t, 9, p.wait())
 	require.Contains(t, p.output(), "asked")
-	require.Contains(t, p.stderr.String(), "asks for it: deploying")
+	require.Contains(t, p.stderr.String(), "asked to release by ops (")
 	nothingLeft(t, name)
 
 	_, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
@@ -292,7 +292,7 @@ func TestDoctorFindsStrayKeysAndNestedNames(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestDoctorTellsOfWhoDoesNotRenewAndOfAMemberThatIsAway(t *testing.T) {
+func TestDoctorReportsAHolderThatDoesNotRenewAndAMemberThatIsAway(t *testing.T) {
 	t.Parallel()
 	prefix := nameOf(t) + "-"
 	dying, err := dev.client.Grant(t.Context(), 30)

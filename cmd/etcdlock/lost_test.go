@@ -33,7 +33,7 @@ func TestKilledWithSignalNineItTakesTheCommandAlong(t *testing.T) {
 	for _, pid := range []int{pid, grandchild} {
 		dies(t, pid) // and not at the deadline
 	}
-	p.nobodyLeft()
+	p.noProcessLeft()
 	require.True(t, leaseLives(t, key), "it runs out by itself")
 	require.Empty(t, granted)
 	_, err := dev.client.Revoke(t.Context(), leaseOf(t, key))
@@ -42,7 +42,7 @@ func TestKilledWithSignalNineItTakesTheCommandAlong(t *testing.T) {
 }
 
 // trap E5
-func TestWhileItIsStoppedTheCommandDiesBeforeAnybodyElseHolds(t *testing.T) {
+func TestWhileItIsStoppedTheCommandDiesBeforeAnotherProcessHolds(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
 	p := start(t, "lock", "--ttl", ttl.String(), name, "--", "sh", "-c", stubborn)
@@ -53,12 +53,12 @@ func TestWhileItIsStoppedTheCommandDiesBeforeAnybodyElseHolds(t *testing.T) {
 	p.signal(syscall.SIGCONT)
 	require.Equal(t, exitLost, p.wait())
 	require.Contains(t, p.stderr.String(), "lost")
-	p.nobodyLeft()
+	p.noProcessLeft()
 	require.False(t, leaseLives(t, key))
 }
 
 // trap E5
-func TestCutOffItEndsTheCommandBeforeAnybodyElseHolds(t *testing.T) {
+func TestCutOffItEndsTheCommandBeforeAnotherProcessHolds(t *testing.T) {
 	for _, c := range []struct {
 		how  string
 		args []string
@@ -80,7 +80,7 @@ func TestCutOffItEndsTheCommandBeforeAnybodyElseHolds(t *testing.T) {
 			proxy.Hold()
 			require.Empty(t, receive(t, granted, "the grant to the next one"), "they have ended before anybody else could hold")
 			require.Equal(t, exitLost, p.wait())
-			p.nobodyLeft()
+			p.noProcessLeft()
 			require.Equal(t, c.told, strings.Contains(p.output(), "told"), "SIGTERM first")
 			require.False(t, leaseLives(t, key))
 		})
@@ -99,7 +99,7 @@ func TestOnLostContinueLetsTheCommandRunOn(t *testing.T) {
 	granted := waitBehind(t, name)
 	proxy.Hold()
 	receive(t, granted, "the grant to the next one")
-	eventually(t, func() bool { return strings.Contains(p.stderr.String(), "runs on, unprotected") }, "it says so")
+	eventually(t, func() bool { return strings.Contains(p.stderr.String(), "runs on without the lock") }, "it says so")
 	openFifo(t)
 	require.Equal(t, 4, p.wait())
 }
@@ -132,7 +132,7 @@ func TestAnEvictedHoldersCommandIsKilledAtOnce(t *testing.T) {
 	dies(t, pid) // and not at the deadline
 	require.Equal(t, exitLost, p.wait())
 	require.Contains(t, p.stderr.String(), "deleted")
-	p.nobodyLeft()
+	p.noProcessLeft()
 	require.False(t, leaseLives(t, key))
 }
 
@@ -156,7 +156,7 @@ func TestAGuardThatIsKilledIsReplaced(t *testing.T) {
 	require.Empty(t, receive(t, granted, "the grant to the next one"), "it has ended before")
 	p.signal(syscall.SIGCONT)
 	require.Equal(t, exitLost, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 }
 
 // The wrapper has to reap its command, and end, though the guard stands still.
@@ -169,7 +169,7 @@ func TestAGuardThatIsStoppedHoldsNothingUp(t *testing.T) {
 	require.NoError(t, syscall.Kill(p.guard(), syscall.SIGSTOP))
 	openFifo(t)
 	require.Zero(t, p.wait())
-	p.nobodyLeft()
+	p.noProcessLeft()
 	nothingLeft(t, name)
 }
 

@@ -18,17 +18,18 @@ func newLs(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "ls [PREFIX]",
 		DisableFlagsInUseLine: true,
-		Short:                 "List locks, elections and semaphores: who holds, how many wait",
-		Long: `Lists the names that begin with a prefix and are in use, with who holds. Without a prefix it
-reads the names of all keys that there are, for which a user needs permission; of keys that do
-not look like those of a lock it reads nothing else.
+		Short:                 "List locks, elections and semaphores with their holders",
+		Long: `Lists the names in use that begin with a prefix, each with its holder and the number of waiters.
+Without a prefix it reads the names of all keys in etcd, which needs the permission to read them.
+It reads the value of a key only if the key looks like that of a lock.
 
-REVISION is that at which the holder lined up: its fencing token is that one or a larger one.
-QUEUED is how long ago it lined up, and HELD how long ago it was granted, by the clock of its host.
-etcd keeps neither: the first one stands in the entries of this library's locks, the second one is
-known of what etcdlock lock and etcdlock elect hold, and with it the host of such a leader.`,
-		Example: "  etcdlock ls\n  etcdlock ls jobs/ -o json",
-		Args:    cobra.MaximumNArgs(1),
+REVISION is that at which the holder's key was created. The holder's fencing token is this revision
+or a larger one. QUEUED is how long ago the holder entered the queue, and HELD how long ago it
+acquired the lock, by the clock of its host. QUEUED is known for locks of this library. HELD, and
+the host of a leader, are known for "etcdlock lock" and "etcdlock elect" only.`,
+		Example: `  etcdlock ls
+  etcdlock ls jobs/ -o json`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -51,7 +52,7 @@ known of what etcdlock lock and etcdlock elect hold, and with it the host of suc
 
 func (o *output) list(qs []queues.Queue) error {
 	if len(qs) == 0 {
-		fmt.Fprintln(os.Stderr, "etcdlock: nobody holds or waits")
+		fmt.Fprintln(os.Stderr, "etcdlock: no lock or election is in use")
 		return nil
 	}
 	t := o.newTable("NAME", "KIND", "HOLDER", "HOST", "PID", "REVISION", "QUEUED", "HELD", "WAITING")
@@ -63,9 +64,9 @@ func (o *output) list(qs []queues.Queue) error {
 			continue
 		}
 		h := holders[0]
-		who := holder(h)
+		first := holder(h)
 		if len(holders) > 1 {
-			who.text = fmt.Sprintf("%s and %d more", who.text, len(holders)-1)
+			first.text = fmt.Sprintf("%s and %d more", first.text, len(holders)-1)
 		}
 		kind := string(q.Kind)
 		if q.Kind == queues.Semaphore {
@@ -78,12 +79,12 @@ func (o *output) list(qs []queues.Queue) error {
 		if q.Kind == queues.RWLock && h.Shared {
 			kind += " (shared)"
 		}
-		t.add(name(q.Name), kind, who, h.Host, number(h.PID), h.CreateRevision, age(h.Since), age(h.Granted), number(len(waiters)))
+		t.add(name(q.Name), kind, first, h.Host, number(h.PID), h.CreateRevision, age(h.Since), age(h.Granted), number(len(waiters)))
 	}
 	return t.print(os.Stdout)
 }
 
-// holder names who has an entry.
+// holder is the name of an entry's owner.
 func holder(e queues.Entry) cell {
 	switch {
 	case e.Stray():
@@ -97,7 +98,7 @@ func holder(e queues.Entry) cell {
 	}
 }
 
-// number is a number that means nothing if it is 0.
+// number is the text of n, which is empty for 0.
 func number(n int) string {
 	if n == 0 {
 		return ""

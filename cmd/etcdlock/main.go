@@ -1,8 +1,8 @@
-// Command etcdlock has locks and leaders on etcd for scripts and operators.
+// Command etcdlock provides locks and leader election on etcd for scripts and operators.
 //
-//	etcdlock lock backup -- ./backup.sh          one at a time, among all machines
-//	etcdlock elect scheduler -- ./scheduler      one active instance
-//	etcdlock ls                                  who holds, who waits
+//	etcdlock lock backup -- ./backup.sh          runs one at a time, among all machines
+//	etcdlock elect scheduler -- ./scheduler      runs one active instance
+//	etcdlock ls                                  lists holders and waiters
 package main
 
 import (
@@ -38,14 +38,15 @@ func main() {
 	os.Exit(code)
 }
 
-// interrupted is set when the command died of SIGINT, or the wait in line was ended by it.
+// interrupted is true after the command has died of SIGINT, or SIGINT has ended the wait in the
+// queue.
 var interrupted atomic.Bool
 
-// run is main with an exit code.
+// run runs the command line and returns its exit code.
 func run(ctx context.Context, args []string) int {
 	cmd := newRoot()
 	cmd.SetArgs(args)
-	began := false // a command of ours has: what goes wrong before is a matter of flags and arguments
+	began := false // true once a subcommand runs: earlier errors are about flags and arguments
 	beforeEach(cmd, func() { began = true })
 	ran, err := cmd.ExecuteContextC(ctx)
 	if err != nil && !began {
@@ -63,7 +64,7 @@ func run(ctx context.Context, args []string) int {
 	}
 }
 
-// beforeEach has a function called before a command begins, and names in its arguments read.
+// beforeEach makes each subcommand call f first and read the names in its arguments with fromArg.
 func beforeEach(cmd *cobra.Command, f func()) {
 	for _, sub := range cmd.Commands() {
 		beforeEach(sub, f)

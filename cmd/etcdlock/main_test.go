@@ -30,16 +30,16 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 )
 
-// asCommand makes this test program be etcdlock, so that the tests run real processes of it.
+// asCommand turns this test program into etcdlock, so that the tests run real processes.
 const asCommand = "ETCDLOCK_TEST_COMMAND"
 
 // noSleep keeps the race detector from sleeping for a second before each exit.
 const noSleep = "GORACE=atexit_sleep_ms=0"
 
-// long is for what has to happen, and soon does.
+// long bounds the wait for an event that should happen soon.
 const long = time.Minute
 
-// dev is the etcd of all tests, a process of its own.
+// dev is the etcd of all tests. It runs in another process.
 var dev struct {
 	endpoint string
 	client   *clientv3.Client
@@ -59,10 +59,10 @@ func testMain(m *testing.M) int {
 	beside.HearSignals()
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ETCDCTL_") {
-			_ = os.Unsetenv(name) // that of whoever runs the tests
+			_ = os.Unsetenv(name) // set by the environment of the tests
 		}
 	}
-	_ = os.Setenv("ETCDCTL_COMMAND_TIMEOUT", "20s") // whatever else the machine does
+	_ = os.Setenv("ETCDCTL_COMMAND_TIMEOUT", "20s") // also on a busy machine
 	endpoint, stop, err := serveDev()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -104,8 +104,7 @@ func serveDev(args ...string) (endpoint string, stop func(), err error) {
 	return strings.TrimPrefix(strings.TrimSpace(line), "export ETCDCTL_ENDPOINTS="), stop, nil
 }
 
-// process is an etcdlock under way. It, its guard and its command carry the mark in their
-// environment.
+// process is a running etcdlock. The environment of etcdlock, its guard and its command has the mark.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -128,7 +127,7 @@ func startOn(t *testing.T, endpoint string, args ...string) *process {
 	return startFile(t, os.Args[0], endpoint, args...)
 }
 
-// startFile starts an etcdlock that is in a file.
+// startFile starts the etcdlock in a file.
 func startFile(t *testing.T, file, endpoint string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, lines: make(chan string, 1000), ended: make(chan struct{})}
@@ -137,7 +136,7 @@ func startFile(t *testing.T, file, endpoint string, args ...string) *process {
 	p.cmd.Env = append(os.Environ(), asCommand+"=1", noSleep, p.mark, "ETCDCTL_ENDPOINTS="+endpoint)
 	p.cmd.SysProcAttr = endWithTests()
 	p.cmd.Stderr = &p.stderr
-	p.cmd.WaitDelay = 10 * time.Second // for what is left and has its stderr, if there is
+	p.cmd.WaitDelay = 10 * time.Second // for a process that is left with its stderr
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	p.cmd.Stdout = w
@@ -188,8 +187,8 @@ func runToEnd(t *testing.T, args ...string) *process {
 // soon stands for a timeout in the arguments of runInTime.
 const soon = "SOON"
 
-// runInTime runs etcdlock to its end, with a timeout in which it reaches etcd: on a busy machine that
-// takes longer than on an idle one.
+// runInTime runs etcdlock to its end, with a timeout in which it reaches etcd. The timeout is longer on
+// a busy machine.
 func runInTime(t *testing.T, args ...string) (p *process, timeout string) {
 	t.Helper()
 	for within := 300 * time.Millisecond; ; within *= 4 {
@@ -206,7 +205,7 @@ func runInTime(t *testing.T, args ...string) (p *process, timeout string) {
 	}
 }
 
-// output is all that it and its command have written, once neither can write any more.
+// output waits until etcdlock and its command have closed their output, and returns all of it.
 func (p *process) output() string {
 	p.t.Helper()
 	for late := time.After(2 * long); ; {
@@ -233,7 +232,7 @@ func (p *process) wait() int {
 	}
 }
 
-// says waits for a line of output that begins so, and returns the rest of it.
+// says waits for a line of output with a prefix, and returns the rest of the line.
 func (p *process) says(prefix string) string {
 	p.t.Helper()
 	deadline := time.After(long)
@@ -265,8 +264,8 @@ func (p *process) signal(sig os.Signal) {
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 }
 
-// family are the processes that are left of an etcdlock: itself, its guard, its command and
-// whatever that has started.
+// family returns the processes that are left of an etcdlock: itself, its guard, its command and the
+// processes below the command.
 func (p *process) family() map[int]string {
 	found := make(map[int]string)
 	dirs, err := filepath.Glob("/proc/[0-9]*")
@@ -286,7 +285,7 @@ func (p *process) family() map[int]string {
 	return found
 }
 
-// guard is the number of its guard process, once that is ready; 0 if there is none.
+// guard is the number of its guard process. It is 0 until there is one that is ready.
 func (p *process) guard() int {
 	p.t.Helper()
 	for pid, args := range p.family() {
@@ -303,13 +302,13 @@ func (p *process) guard() int {
 	return 0
 }
 
-// nobodyLeft waits until no process is left.
-func (p *process) nobodyLeft() {
+// noProcessLeft waits until no process is left.
+func (p *process) noProcessLeft() {
 	p.t.Helper()
 	eventually(p.t, func() bool { return len(p.family()) == 0 }, "no process is left")
 }
 
-// dead tells whether a process runs no more.
+// dead reports whether a process has ended.
 func dead(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -330,7 +329,7 @@ func eventually(t *testing.T, ok func() bool, what string) {
 	require.Eventually(t, ok, long, 10*time.Millisecond, what)
 }
 
-// receive waits for a value, but not for ever.
+// receive waits for a value, for a limited time.
 func receive[T any](t *testing.T, from <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -342,7 +341,7 @@ func receive[T any](t *testing.T, from <-chan T, what string) T {
 	}
 }
 
-// nothingLeft waits until nothing of a name is left in etcd, nor the lease of a key of it.
+// nothingLeft waits until no key of a name, and no lease of the keys, is left in etcd.
 func nothingLeft(t *testing.T, name string, keys ...string) {
 	t.Helper()
 	eventually(t, func() bool { return len(keysOf(t, name)) == 0 }, "no key is left of "+name)
@@ -372,7 +371,7 @@ func leaseOf(t *testing.T, key string) clientv3.LeaseID {
 	return clientv3.LeaseID(id)
 }
 
-// leaseLives tells whether the lease in the name of a key lives.
+// leaseLives reports whether the lease in the name of a key lives.
 func leaseLives(t *testing.T, key string) bool {
 	t.Helper()
 	ttl, err := dev.client.TimeToLive(t.Context(), leaseOf(t, key))
@@ -380,7 +379,7 @@ func leaseLives(t *testing.T, key string) bool {
 	return ttl.TTL > 0
 }
 
-// newSession is somebody else's.
+// newSession creates a session of the test, which is another process for the command.
 func newSession(t *testing.T) *etcdlock.Session {
 	t.Helper()
 	s, err := etcdlock.NewSession(t.Context(), dev.client, etcdlock.WithOwner("the test"))
@@ -393,7 +392,7 @@ func newSession(t *testing.T) *etcdlock.Session {
 	return s
 }
 
-// waitBehind waits in line. When it was granted it tells which of some processes still ran then.
+// waitBehind waits in the queue of a name. After the grant it sends which of the processes still run.
 func waitBehind(t *testing.T, name string, pids ...int) <-chan []int {
 	t.Helper()
 	s := newSession(t)
@@ -405,13 +404,13 @@ func waitBehind(t *testing.T, name string, pids ...int) <-chan []int {
 			granted <- slices.DeleteFunc(pids, dead)
 		}
 	}()
-	eventually(t, func() bool { return len(keysOf(t, name+"/")) > before }, "it is in line")
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) > before }, "it is in the queue")
 	return granted
 }
 
 func hexOf(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }
 
-// nameOf is a name for a test alone.
+// nameOf returns a name that only one test uses.
 func nameOf(t *testing.T) string {
 	return "tests/" + t.Name() + strconv.FormatInt(time.Now().UnixNano(), 36)
 }

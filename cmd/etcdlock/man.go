@@ -11,29 +11,31 @@ import (
 
 //go:generate go run . man ../../docs/man
 
-// newMan is for packagers, and hidden.
+// newMan makes a hidden command for packagers.
 func newMan() *cobra.Command {
 	return &cobra.Command{
-		Use:    "man DIRECTORY",
-		Short:  "Write the manual pages into a directory",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Use:     "man DIRECTORY",
+		Short:   "Write the manual pages into a directory",
+		Example: `  etcdlock man /usr/local/share/man/man1`,
+		Hidden:  true,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			// No day of its own, so that the pages change only with what they say.
+			// A fixed day, so that a page changes only with its text.
 			day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "etcdlock", Manual: "etcdlock", Date: &day}, args[0])
 		},
 	}
 }
 
-// newVersion is --version, as etcdctl and kubectl have it.
+// newVersion makes the command that prints the version, as etcdctl and kubectl have one.
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  etcdlock version`,
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Println("etcdlock version " + version())
 			return err
@@ -41,7 +43,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version is that of the module that was built, as "go install" knows it.
+// version is the version of the module, which the go command stores in the program.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

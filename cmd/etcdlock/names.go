@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// named is a name or a key as tables show it: quoted if it is not plain text in one piece.
+// named is a name or a key for a table. It is quoted if it is not plain text without spaces.
 func named(name string) string {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || r == '"' }) || safe(name) != name {
 		return strconv.Quote(name)
@@ -18,8 +18,8 @@ func named(name string) string {
 	return name
 }
 
-// fromArg is the name that an argument means. What tables and JSON have to quote is taken in that
-// form: names that are not UTF-8 or not printable. All others are taken as they are.
+// fromArg is the name that an argument means. A name that is not UTF-8 or not printable is accepted
+// in the quoted form in which tables and JSON show it. Any other name is taken as it is.
 func fromArg(arg string) string {
 	if name, err := strconv.Unquote(arg); err == nil && strings.HasPrefix(arg, `"`) && safe(name) != name {
 		return name
@@ -27,8 +27,8 @@ func fromArg(arg string) string {
 	return arg
 }
 
-// legible is a value for JSON, which holds no other text than UTF-8: whatever is not, as a name or a
-// key may be, is quoted in a copy of the value. As an argument such a name is taken in that form.
+// legible is a copy of a value for JSON, which can hold only UTF-8. Any other text, such as a name or
+// a key, is quoted. fromArg accepts the quoted form.
 func legible(v reflect.Value) reflect.Value {
 	switch v.Kind() {
 	case reflect.String:
@@ -69,7 +69,7 @@ func legible(v reflect.Value) reflect.Value {
 	}
 }
 
-// quotedNames are the names of a lock in messages.
+// quotedNames is the text for the names of a lock in messages.
 func quotedNames(names []string) string {
 	if len(names) == 1 {
 		return wire.Quote(names[0])
@@ -77,14 +77,14 @@ func quotedNames(names []string) string {
 	return wire.QuoteAll(names)
 }
 
-// checkNames refuses names before anything else is done, by the flag that would allow them.
+// checkNames refuses names before any request to etcd. Its error names the flag that allows them.
 func (c *connection) checkNames(names ...string) error {
 	for _, name := range names {
 		err := wire.CheckName(name)
 		switch {
 		case err == nil, c.foreignNames && wire.CheckForeignName(name) == nil:
 		case wire.CheckForeignName(name) == nil:
-			return usagef("%w (--foreign-names does)", err)
+			return usagef("%w; --foreign-names allows it", err)
 		default:
 			return usageError{err}
 		}

@@ -22,18 +22,19 @@ import (
 )
 
 func addVerbose(f *pflag.FlagSet, verbose *bool) {
-	f.BoolVarP(verbose, "verbose", "v", false, "say while waiting which place in line it has, and who holds (as at a terminal)")
+	f.BoolVarP(verbose, "verbose", "v", false, "print the place in the queue and the holder while waiting, as at a terminal")
 }
 
-// heldVariable names the keys that are held by the etcdlocks around a command, one on a line.
+// heldVariable is the environment variable with the keys, one on a line, that the etcdlock processes
+// around a command hold.
 const heldVariable = "ETCDLOCK_HELD"
 
-// heldAround are the keys that are held by the etcdlocks around this one.
+// heldAround is the list of keys that the etcdlock processes around this one hold.
 func heldAround() []string {
 	return strings.FieldsFunc(os.Getenv(heldVariable), func(r rune) bool { return r == '\n' })
 }
 
-// heldWithin is the variable for a command that runs under a hold.
+// heldWithin is heldVariable for a command that runs under a hold.
 func heldWithin(h held) string {
 	keys := heldAround()
 	switch h := h.(type) {
@@ -45,9 +46,9 @@ func heldWithin(h held) string {
 	return heldVariable + "=" + strings.Join(keys, "\n")
 }
 
-const nestedHint = "it is held by the etcdlock that this one runs under, which waits for this one to end: take it once, around both"
+const nestedHint = "the holder is an etcdlock process around this one, and waits for this one to end: acquire the lock once, around both"
 
-// withHint says of an error that names the holder when that is an etcdlock around this one.
+// withHint adds the hint to an error that names an etcdlock around this one as the holder.
 func withHint(err error) error {
 	if waitsForItself(err) {
 		return fmt.Errorf("%w: %s", err, nestedHint)
@@ -55,40 +56,40 @@ func withHint(err error) error {
 	return err
 }
 
-// waitsForItself tells whether an error names an etcdlock around this one as the holder.
+// waitsForItself reports whether an error names an etcdlock around this one as the holder.
 func waitsForItself(err error) bool {
 	var locked *etcdlock.LockedError
 	return errors.As(err, &locked) && slices.Contains(heldAround(), locked.Holder.Key)
 }
 
-// narrator tells on standard error what a wait in line waits for. A key that will not go by itself,
-// and a wait for an etcdlock around this one, are told in any case. The place in line and the
-// holder are told to people: at a terminal, or with --verbose.
+// narrator prints on standard error what a wait waits for. It always warns of a key without a lease,
+// and of a wait for an etcdlock around this one. It prints the place in the queue and the holder at a
+// terminal, or with --verbose.
 type narrator struct {
 	client   *clientv3.Client
 	session  *etcdlock.Session
 	names    []string
 	verbose  bool
 	election bool
-	busy     *atomic.Bool // it does not wait at present; nil: it always does
+	busy     *atomic.Bool // true while it does not wait; nil if it always waits
 
-	told    map[string]bool   // warnings that were told
-	places  map[string]string // the place that was told last, by name
-	finders int               // looks that have found the own entry
+	printed map[string]bool   // warnings that were printed
+	places  map[string]string // the place that was printed last, by name
+	finds   int               // number of reads that have found the own entry
 }
 
 const (
-	firstLook = time.Second      // most waits are over by then
-	mostLooks = 10 * time.Second // the longest time between two
-	// fewRead is how many entries are read of a queue if only warnings are told: waiters of a
-	// crowd must not all read all of it.
+	firstLook = time.Second      // most waits are shorter
+	mostLooks = 10 * time.Second // the longest time between two reads
+	// fewRead is the number of entries that are read of a queue if only warnings are printed. The
+	// waiters of a long queue must not each read all of it.
 	fewRead = 100
 )
 
-// narrate tells until the returned function is called or ctx ends.
+// narrate prints until the returned function is called or ctx ends.
 func narrate(ctx context.Context, n *narrator) (stop func()) {
 	n.verbose = n.verbose || term.IsTerminal(int(os.Stderr.Fd()))
-	n.told, n.places = make(map[string]bool), make(map[string]string)
+	n.printed, n.places = make(map[string]bool), make(map[string]string)
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -102,7 +103,7 @@ func narrate(ctx context.Context, n *narrator) (stop func()) {
 }
 
 func (n *narrator) run(ctx context.Context) {
-	for wait := firstLook; n.verbose || n.finders == 0; wait = min(2*wait, mostLooks) {
+	for wait := firstLook; n.verbose || n.finds == 0; wait = min(2*wait, mostLooks) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -117,7 +118,7 @@ func (n *narrator) run(ctx context.Context) {
 	}
 }
 
-// look reads a queue, and tells what is new. What etcd does not answer is told by the wait itself.
+// look reads a queue, and prints what is new. The silence reports an etcd that does not answer.
 func (n *narrator) look(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(ctx, mostLooks)
 	defer cancel()
@@ -132,19 +133,19 @@ func (n *narrator) look(ctx context.Context, name string) {
 	own := slices.IndexFunc(q.Entries, func(e queues.Entry) bool { return e.Lease == n.session.Lease() })
 	switch {
 	case own >= 0:
-		n.finders++
+		n.finds++
 	case limit == 0 || len(q.Entries) < limit:
-		return // it is not in line, or not yet
+		return // this process is not in the queue, or not yet
 	default:
 		own = len(q.Entries)
-		n.finders++
+		n.finds++
 	}
 	if own < len(q.Entries) && q.Entries[own].Holds {
 		return
 	}
 	for _, line := range n.warnings(&q, own) {
-		if !n.told[line] && ctx.Err() == nil {
-			n.told[line] = true
+		if !n.printed[line] && ctx.Err() == nil {
+			n.printed[line] = true
 			n.say(name, line)
 		}
 	}
@@ -157,19 +158,19 @@ func (n *narrator) look(ctx context.Context, name string) {
 func (n *narrator) say(name, what string) {
 	doing := "waiting for"
 	if n.election {
-		doing = "standing for"
+		doing = "campaigning for"
 	}
 	fmt.Fprintf(os.Stderr, "etcdlock: %s %s: %s\n", doing, wire.Quote(name), what)
 }
 
-// warnings are what keeps a wait from ending by itself.
+// warnings is what keeps a wait from ending by itself.
 func (n *narrator) warnings(q *queues.Queue, own int) (all []string) {
 	around := heldAround()
 	for i := range q.Entries[:own] {
 		e := &q.Entries[i]
 		switch {
 		case e.Stray():
-			all = append(all, fmt.Sprintf("the key %s has no lease, and stays until it is deleted: etcdlock evict --key %s %s",
+			all = append(all, fmt.Sprintf("the key %s has no lease, so it blocks the lock until it is deleted: etcdlock evict --key %s %s",
 				wire.Quote(e.Key), wire.Quote(e.Key), wire.Quote(q.Name)))
 		case slices.Contains(around, e.Key):
 			all = append(all, nestedHint)
@@ -178,17 +179,17 @@ func (n *narrator) warnings(q *queues.Queue, own int) (all []string) {
 	return all
 }
 
-// place tells the place in line, and who holds.
+// place is the place in the queue and the holder.
 func (n *narrator) place(q *queues.Queue, own int) string {
 	waiting, holding := 1, []string{}
 	for i := range q.Entries[:own] {
 		if e := &q.Entries[i]; e.Holds {
-			holding = append(holding, n.who(e))
+			holding = append(holding, n.describe(e))
 		} else {
 			waiting++
 		}
 	}
-	text := "place " + strconv.Itoa(waiting) + " in line"
+	text := "place " + strconv.Itoa(waiting) + " in the queue"
 	verb := map[bool]string{false: "held by ", true: "led by "}[n.election]
 	switch len(holding) {
 	case 0:
@@ -200,7 +201,7 @@ func (n *narrator) place(q *queues.Queue, own int) string {
 	}
 }
 
-func (n *narrator) who(e *queues.Entry) string {
+func (n *narrator) describe(e *queues.Entry) string {
 	switch {
 	case e.Stray():
 		return "the key " + wire.Quote(e.Key)

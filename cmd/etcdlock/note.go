@@ -11,21 +11,22 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 )
 
-// noter tells those who look on, with ls and show, since when this process is in line and holds.
+// noter writes beside the queue when this process entered it and when it was granted, for ls and
+// show.
 type noter struct {
 	client  *clientv3.Client
 	session *etcdlock.Session
 	names   []string
-	since   time.Time // in line
+	since   time.Time // when it entered the queue
 }
 
-// lined tells that this process is in line, from now on.
-func (n *noter) lined(ctx context.Context) {
+// queued notes that this process is in the queue from now on.
+func (n *noter) queued(ctx context.Context) {
 	n.since = time.Now()
 	n.write(ctx, queues.Note{})
 }
 
-// granted tells that it holds, from now on.
+// granted notes that this process holds from now on.
 func (n *noter) granted(ctx context.Context, h held) {
 	note := queues.Note{Granted: time.Now().UTC()}
 	if single, ok := h.(interface{ CreateRevision() int64 }); ok {
@@ -34,9 +35,10 @@ func (n *noter) granted(ctx context.Context, h held) {
 	n.write(ctx, note)
 }
 
-// write writes in the background, and once: nothing depends on it, and a user may not be permitted to.
+// write writes the note once, in the background. An error is ignored, because nothing depends on the
+// note, and the user may lack the permission.
 func (n *noter) write(ctx context.Context, note queues.Note) {
-	host, _ := os.Hostname() // or nothing, if the system does not know either
+	host, _ := os.Hostname() // empty after an error
 	note.Host, note.PID, note.Since = host, os.Getpid(), n.since.UTC()
 	lease := n.session.Lease()
 	if lease == clientv3.NoLease {

@@ -13,22 +13,22 @@ import (
 	"golang.org/x/term"
 )
 
-// output is how a command shows what it has found: as a table for people or as JSON for
+// output prints the results of a command on standard output, as a table for people or as JSON for
 // programs.
 type output struct {
 	format string
 	colour bool
-	width  int // of the terminal; 0 if it is none
+	width  int // of the terminal; 0 if standard output is not one
 }
 
 func (o *output) addFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "format of the output: table or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (o *output) check() error {
 	if o.format != "table" && o.format != "json" {
-		return usagef("--output is table or json, and not %q", o.format)
+		return usagef("--output must be table or json, not %q", o.format)
 	}
 	// https://no-color.org
 	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
@@ -51,7 +51,7 @@ func printLine(v any) error {
 	return json.NewEncoder(os.Stdout).Encode(legible(reflect.ValueOf(v)).Interface())
 }
 
-// style is a colour, or another way to stand out.
+// style is a colour or a weight of text.
 type style string
 
 const (
@@ -70,13 +70,13 @@ func (o *output) in(s style, text string) string {
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-// printable keeps what others have written into etcd from changing the terminal.
+// printable quotes text of other clients that could change the terminal, and shortens it.
 func printable(s string) string {
 	const most = 60
 	return cut(safe(s), most)
 }
 
-// safe is printable of any length.
+// safe is like printable, but does not shorten.
 func safe(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }) {
 		return fmt.Sprintf("%q", s)
@@ -84,7 +84,7 @@ func safe(s string) string {
 	return s
 }
 
-// age is how long ago something was, in a unit that fits.
+// age is the time since an event, in a unit that fits. It is empty for the zero time.
 func age(since time.Time) string {
 	if since.IsZero() {
 		return ""

@@ -15,7 +15,7 @@ func TestThePasswordIsAskedForOnce(t *testing.T) {
 	d := sitDown(t)
 	d.line("etcdlock doctor --user root " + nameOf(t))
 	d.shows("Password: ")
-	d.line("secret") // any, as this etcd has no users
+	d.line("secret") // any password: this etcd has no users
 	d.shows(`\d+ wrong, \d+ doubtful`)
 	d.prompt()
 	require.Equal(t, 1, strings.Count(d.Shown(), "Password: "))

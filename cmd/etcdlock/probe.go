@@ -17,7 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// probeAll tells of each endpoint what is wrong with it, each asked on a connection of its own.
+// probeAll returns a fault for each endpoint. Each is probed on its own connection.
 func probeAll(ctx context.Context, cfg clientv3.Config) []string {
 	found := make([]string, len(cfg.Endpoints))
 	var probes sync.WaitGroup
@@ -38,7 +38,7 @@ func probe(ctx context.Context, cfg clientv3.Config, endpoint string) string {
 		return "the name cannot be looked up: " + dns.Err
 	}
 	cfg.Endpoints, cfg.DialOptions, cfg.MaxUnaryRetries = []string{endpoint}, nil, 1
-	cfg.Username, cfg.Password = "", "" // making a client would ask for a token
+	cfg.Username, cfg.Password = "", "" // clientv3.New would request a token
 	client, err := clientv3.New(cfg)
 	if err != nil {
 		return err.Error()
@@ -51,7 +51,7 @@ func probe(ctx context.Context, cfg clientv3.Config, endpoint string) string {
 	case st.Leader == 0:
 		return "knows of no raft leader"
 	default:
-		return "is reachable, and has not answered the request"
+		return "is reachable, but has not answered the request"
 	}
 }
 
@@ -71,7 +71,7 @@ func resolve(ctx context.Context, endpoint string) error {
 	return err
 }
 
-// around is what gRPC puts around the error of a connection.
+// around matches what gRPC puts around the error of a connection.
 var around = regexp.MustCompile(`^.*desc = "(?:transport: )?(?:Error while dialing: )?(?:dial \w+ \S+ )?(?:connect: )?(.*)"$`)
 
 // reason is the error of a probe in a few words.
@@ -92,7 +92,7 @@ func reason(err error) string {
 	case !failed && (st.Code() == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded)):
 		return "no answer, as from a member that hangs or is cut off"
 	case strings.Contains(text, "error reading server preface"):
-		return text + " (does it need TLS, or is it no etcd?)"
+		return text + " (does it need TLS, or is it not an etcd?)"
 	default:
 		return text
 	}

@@ -121,7 +121,7 @@ func copyFile(t *testing.T, from, to string) {
 	r, err := os.Open(from)
 	require.NoError(t, err)
 	defer r.Close()
-	// A process that is started beside would have the file open until it runs its own program, and a
+	// A process that is started at this time has the file open until it runs its own program, and a
 	// file that is open for writing cannot be run.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -132,8 +132,8 @@ func copyFile(t *testing.T, from, to string) {
 	require.NoError(t, w.Close())
 }
 
-// descriptorsUnder runs a command with descriptors of the caller under a prefix, and returns those
-// that it has, with what they are.
+// descriptorsUnder runs a command with descriptors of the caller and a prefix before it. It returns
+// the descriptors of the command and their files.
 func descriptorsUnder(t *testing.T, prefix string) string {
 	t.Helper()
 	script := prefix + ` sh -c 'for f in /proc/$$/fd/*; do n=${f##*/}; case $n in 10) ;; *) echo $n $(readlink $f);; esac; done'`
@@ -186,7 +186,7 @@ func TestADescriptorThatIsNonBlockingStaysSo(t *testing.T) {
 // report P5
 func TestMakeSharesItsJobs(t *testing.T) {
 	t.Parallel()
-	// Each job waits until another one has begun, too.
+	// Each job waits until another one has begun too.
 	const below = `all: a b c d
 a b c d:
 	@echo start; touch $@.began; n=0; while [ $$(ls *.began | wc -l) -lt 2 ] && [ $$n -lt 200 ]; do n=$$((n+1)); sleep 0.1; done; echo end
@@ -234,7 +234,7 @@ func TestWhatMayWorkTheNextTimeIsNoUsageError(t *testing.T) {
 		args []string
 	}{
 		{exitFailure, []string{"elect", "--listen", l.Addr().String()}},
-		{exitFailure, []string{"elect", "--listen", "192.0.2.1:80"}}, // not ours yet
+		{exitFailure, []string{"elect", "--listen", "192.0.2.1:80"}}, // the address may become one of this machine
 		{exitUsage, []string{"elect", "--listen", "127.0.0.1"}},
 		{exitUsage, []string{"elect", "--listen", ":no-such-service"}},
 		{exitFailure, []string{"lock", "--cacert", missing}},

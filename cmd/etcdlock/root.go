@@ -6,19 +6,23 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newRoot makes the command with all its subcommands.
+// newRoot makes the command with all subcommands.
 func newRoot() *cobra.Command {
 	c := &connection{silence: silence{out: os.Stderr}}
 	root := &cobra.Command{
 		Use:   "etcdlock",
-		Short: "Locks and leaders on etcd, for scripts and operators",
-		Long: `etcdlock runs commands under a lock or while leading, and shows who holds and who
-waits. It takes the flags and the environment of etcdctl (ETCDCTL_ENDPOINTS and so on),
-and excludes etcdctl lock and elect, and everybody on etcd's own libraries, under the
-same names.
+		Short: "Locks and leader election on etcd, for scripts and operators",
+		Long: `Runs a command under a lock or while it leads, and shows holders and waiters.
+
+It takes the flags and the environment of etcdctl (ETCDCTL_ENDPOINTS and so on). Under the
+same names it excludes "etcdctl lock", "etcdctl elect" and programs that use etcd's own
+Go and Java libraries.
 
 If etcd does not answer for 2 s, a line on standard error says so, with the reason for each
-endpoint, and another line when etcd answers again.`,
+endpoint. Another line says when etcd answers again. Standard output has data only.`,
+		Example: `  etcdlock lock backup -- ./backup.sh
+  etcdlock elect scheduler -- ./scheduler
+  etcdlock ls`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return fromEnv(cmd.Root().PersistentFlags())
 		},

@@ -19,7 +19,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// serveFlags are those of the serve-dev command.
+// serveFlags are the flags of the serve-dev command.
 type serveFlags struct {
 	listen  string
 	dataDir string
@@ -29,14 +29,14 @@ func newServeDev(c *connection) *cobra.Command {
 	f := &serveFlags{}
 	cmd := &cobra.Command{
 		Use:   "serve-dev",
-		Short: "Serve an etcd for a developer's machine",
-		Long: `Serves a single etcd, without TLS and users, until it is interrupted. Its first line says how
-others reach it; etcdlock and etcdctl do by themselves if it is on the usual port.
+		Short: "Serve an etcd for development",
+		Long: `Serves a single etcd, without TLS and users, until it is interrupted.
 
-It keeps its data in memory (in a temporary directory that is removed at the end) unless it
-gets a directory. It is not for production: run etcd there, on three machines or five.`,
+Its first line is a shell command that sets the endpoint for etcdlock and etcdctl. On the default
+port they need no such setting. The data is in memory, in a temporary directory that is removed at
+the end, unless --data-dir is given. For production, run etcd itself on three or five machines.`,
 		Example: `  etcdlock serve-dev &
-  etcdlock lock backup -- ./backup.sh`,
+  etcdlock serve-dev --listen 127.0.0.1:0 --data-dir ./data`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, sigs := catchSignals(cmd.Context())
@@ -45,12 +45,12 @@ gets a directory. It is not for production: run etcd there, on three machines or
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:2379", "address for clients; port 0 is any free one")
-	fl.StringVar(&f.dataDir, "data-dir", "", "directory to keep the data in (default in memory)")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:2379", "address for clients; port 0 is any free port")
+	fl.StringVar(&f.dataDir, "data-dir", "", "directory for the data (default in memory)")
 	return cmd
 }
 
-// serve returns when ctx has ended, or the server by itself.
+// serve returns when ctx ends, or when the server ends by itself.
 func (f *serveFlags) serve(ctx context.Context, debug bool) (err error) {
 	cfg := embed.NewConfig()
 	cfg.Name = "etcdlock-dev"
@@ -59,13 +59,13 @@ func (f *serveFlags) serve(ctx context.Context, debug bool) (err error) {
 			return err
 		}
 		defer os.RemoveAll(cfg.Dir)
-		cfg.UnsafeNoFsync = true // what it would protect from takes the directory too
+		cfg.UnsafeNoFsync = true // a crash that fsync protects against loses this directory too
 	}
 	client, err := clientURL(f.listen)
 	if err != nil {
 		return err
 	}
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"} // there are no others
+	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"} // for no other member
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster = cfg.Name + "=" + peer.String()
@@ -84,7 +84,7 @@ func (f *serveFlags) serve(ctx context.Context, debug bool) (err error) {
 	select {
 	case <-e.Server.ReadyNotify():
 	case <-time.After(30 * time.Second):
-		return errors.New("etcd does not get ready")
+		return errors.New("etcd is not ready after 30 s; --debug prints its log")
 	case <-ctx.Done():
 		return nil
 	}
@@ -99,11 +99,11 @@ func (f *serveFlags) serve(ctx context.Context, debug bool) (err error) {
 	}
 }
 
-// clientURL is where to listen, with a port that is free if any will do.
+// clientURL is the URL on which to listen. For port 0 it has a free port.
 func clientURL(listen string) (url.URL, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return url.URL{}, err // somebody else's etcd, as a rule
+		return url.URL{}, fmt.Errorf("--listen: %w", err) // usually another etcd has the port
 	}
 	defer l.Close()
 	return url.URL{Scheme: "http", Host: l.Addr().String()}, nil
@@ -112,8 +112,8 @@ func clientURL(listen string) (url.URL, error) {
 // devDir begins the names of temporary directories; the number of the process follows.
 const devDir = "etcdlock-dev-"
 
-// temporaryDir makes a directory, in memory where the system has a place for that. Those of
-// processes that were killed are removed first.
+// temporaryDir creates a directory, in memory if the system has a place for that. It first removes
+// the directories of processes that were killed.
 func temporaryDir() (string, error) {
 	base := "/dev/shm"
 	if info, err := os.Stat(base); err != nil || !info.IsDir() {
@@ -133,7 +133,7 @@ func temporaryDir() (string, error) {
 	return dir, nil
 }
 
-// alive tells whether there is such a process, as far as this one may know.
+// alive reports whether the process exists, as far as this process may know.
 func alive(pid int) bool {
 	p, err := os.FindProcess(pid)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 )
 
-// shown is what show tells of a name.
+// shown is what show prints of a name.
 type shown struct {
 	queues.Queue
 	Revision int64            `json:"revision"`
@@ -26,18 +26,22 @@ func newShow(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "show NAME",
 		DisableFlagsInUseLine: true,
-		Short:                 "Show the queue of a name: who holds, who waits, and their leases",
-		Long: `Shows who holds and who waits, in order, at one revision. LEASE is what is left of the TTL in
-etcd, of how much: a holder who renews keeps it above two thirds. QUEUED is how long ago it lined up,
-and HELD how long ago it was granted, where that is known; see etcdlock ls. Of a long queue the table
-has the first entries. Exit code 1 if there is nobody.`,
+		Short:                 "Show the queue of a name: holders, waiters and their leases",
+		Long: `Shows the holders and waiters of a name in their order, at one revision.
+
+LEASE is the rest of the TTL in etcd. A holder that renews keeps it above two thirds of the TTL.
+QUEUED is how long ago an entry entered the queue, and HELD how long ago it was granted, if that is
+known; see "etcdlock ls --help". Of a long queue the table has the first entries. The exit code
+is 1 if the queue is empty.`,
+		Example: `  etcdlock show jobs/nightly
+  etcdlock show jobs/nightly -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
 			if limit < 0 {
-				return usagef("--limit %d: say how many entries, or 0 for all", limit)
+				return usagef("--limit %d: give a number of entries, or 0 for all", limit)
 			}
 			return c.briefly(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				s := shown{}
@@ -71,17 +75,17 @@ has the first entries. Exit code 1 if there is nobody.`,
 		},
 	}
 	out.addFlag(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many entries the table has (0: all; JSON has all of them)")
+	cmd.Flags().IntVar(&limit, "limit", 50, "number of entries in the table (0: all; JSON always has all)")
 	return cmd
 }
 
 func (o *output) show(s *shown, more int) error {
 	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), s.Kind, s.Revision)
 	if len(s.Entries) == 0 {
-		fmt.Println("nobody holds or waits")
+		fmt.Fprintln(os.Stderr, "etcdlock: the queue is empty")
 		return nil
 	}
-	t := o.newTable("", "STATE", "WHO", "HOST", "PID", "QUEUED", "HELD", "LEASE", "REVISION", "WANTS", "KEY")
+	t := o.newTable("", "STATE", "OWNER", "HOST", "PID", "QUEUED", "HELD", "LEASE", "REVISION", "WANTS", "KEY")
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		lease := ""
@@ -94,15 +98,15 @@ func (o *output) show(s *shown, more int) error {
 		return err
 	}
 	if more > 0 {
-		fmt.Printf("and %d more in line (--limit 0 shows all)\n", more)
+		fmt.Printf("and %d more entries (--limit 0 shows all)\n", more)
 	}
 	for _, r := range s.Requests {
-		fmt.Printf("%s (%s, pid %d) asks for it since %s: %s\n", printable(r.Owner), printable(r.Host), r.PID, age(r.Since), printable(r.Reason))
+		fmt.Printf("asked to release for %s by %s\n", age(r.Since), printable(asker(r.Owner, r.Host, r.PID, r.Reason)))
 	}
 	return nil
 }
 
-// state is what an entry is at.
+// state is the state of an entry.
 func state(e *queues.Entry) cell {
 	switch {
 	case e.Stray():
@@ -114,7 +118,7 @@ func state(e *queues.Entry) cell {
 	}
 }
 
-// wants is what an entry wants beside the plain lock.
+// wants is what an entry requests besides a plain lock.
 func wants(e *queues.Entry) string {
 	var all []string
 	if e.Shared {
@@ -130,7 +134,7 @@ func wants(e *queues.Entry) string {
 		all = append(all, "with "+strings.Join(e.Together, " "))
 	}
 	if len(e.Has) > 0 {
-		all = append(all, "has "+strings.Join(e.Has, " "))
+		all = append(all, "holds "+strings.Join(e.Has, " "))
 	}
 	return strings.Join(all, ", ")
 }

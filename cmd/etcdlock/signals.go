@@ -11,25 +11,25 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
 )
 
-// signals are those that etcdlock gets. They are caught from before the first request on, so
-// that none of them ends it with something left behind in etcd. What was ignored when it was
-// started, as with nohup, stays so.
+// signals catches the signals to etcdlock. They are caught before the first request, so that no
+// signal ends etcdlock with a key left in etcd. A signal that was ignored at the start stays ignored,
+// as with nohup.
 type signals struct {
 	stop func()
 
 	mu      sync.Mutex
-	command *child.Process // for which they are, nil if they are for etcdlock
-	ended   bool           // one has asked the command for an end
+	command *child.Process // receives the signals; nil if they are for etcdlock
+	ended   bool           // true after a signal has asked the command to end
 	cancel  context.CancelCauseFunc
 }
 
-// signalled is the end that a signal has asked for.
+// signalled is the error of a wait that a signal has ended.
 type signalled struct{ sig syscall.Signal }
 
 func (s signalled) Error() string { return fmt.Sprintf("signal: %v", s.sig) }
 
-// catchSignals returns a context that ends with a signal that asks for an end, if there is no
-// command for which it is. Its cause is then the signal.
+// catchSignals returns a context. If no command receives the signals, a signal that asks for an end
+// cancels the context, and is its cause.
 func catchSignals(ctx context.Context) (context.Context, *signals) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &signals{cancel: cancel}
@@ -64,7 +64,7 @@ func (s *signals) pass(sig syscall.Signal) {
 	switch {
 	case s.command != nil:
 		s.command.Signal(sig)
-		s.ended = s.ended || end && sig != syscall.SIGHUP // to many it says to read their settings again
+		s.ended = s.ended || end && sig != syscall.SIGHUP // many commands reload their settings on SIGHUP
 	case end:
 		interrupted.Store(sig == syscall.SIGINT)
 		s.cancel(signalled{sig})
@@ -73,21 +73,21 @@ func (s *signals) pass(sig syscall.Signal) {
 	}
 }
 
-// to passes signals on to a command from now on, or to none if that is nil.
+// to passes signals to p from now on, or to etcdlock itself if p is nil.
 func (s *signals) to(p *child.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.command = p
 }
 
-// askedForEnd tells whether a signal for a command has asked for the end.
+// askedForEnd reports whether a signal has asked the command to end.
 func (s *signals) askedForEnd() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// orSignal is the signal that has ended a context, or else the error.
+// orSignal is the signal that has ended ctx, or else err.
 func orSignal(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); err != nil && isA[signalled](cause) {
 		return cause

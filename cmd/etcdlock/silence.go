@@ -19,55 +19,56 @@ import (
 )
 
 const (
-	// silenceLimit is how long a request may go without an answer. It leaves room for one tick
-	// before 2 s are over.
+	// silenceLimit is how long a request may go without an answer. It leaves one tick until 2 s.
 	silenceLimit = 1900 * time.Millisecond
 	silenceTick  = 100 * time.Millisecond
 	// probeAfter is the silence after which the endpoints are probed, so that the reasons are known
 	// at the limit.
 	probeAfter = time.Second
 	probeBound = silenceLimit - probeAfter
-	// beatAfter is how long a client is at rest before it sends a request that only shows whether
-	// etcd answers.
+	// beatAfter is how long a client is idle before it sends a request that only shows whether etcd
+	// answers.
 	beatAfter = time.Second
 	beatBound = 5 * time.Second
 )
 
-// silence watches the requests of the clients of one command. It says on standard error that
-// etcd does not answer them, with the reason for each endpoint, and that etcd answers again.
+// silence watches the requests of the clients of one command. If etcd does not answer, it prints a
+// line on standard error, with the reason for each endpoint. It prints another line when etcd answers
+// again.
 //
 // Its goroutine runs while there is a client.
 type silence struct {
 	out io.Writer
 
 	mu      sync.Mutex
-	probe   func(ctx context.Context) []string // tells what is wrong with each endpoint
-	clients map[*clientv3.Client]bool          // nil stands for one that is being made
+	probe   func(ctx context.Context) []string // returns a fault for each endpoint
+	clients map[*clientv3.Client]bool          // the nil client is one that is being created
 	end     context.CancelFunc                 // ends the goroutine
-	counted time.Duration                      // what clock said at looked
-	looked  time.Time                          // when advance was called last
+	counted time.Duration                      // value of clock at looked
+	looked  time.Time                          // time of the last call of advance
 	owed    map[*request]bool                  // requests without an answer
-	lost    bool                               // a request has ended without an answer, and none was answered since
+	lost    bool                               // true if a request ended without an answer, and none was answered since
 	lostAt  time.Duration                      // when the first such request was sent
-	refused error                              // why etcd does not take the credentials; nil if it does
+	refused error                              // why etcd refuses the credentials; nil if it does not
 	heard   time.Duration                      // when the last answer came
 	beaten  time.Duration                      // when the last beat was sent
-	beating bool                               // a beat is under way
-	probing bool                               // the endpoints are being probed
+	beating bool                               // true while a beat is under way
+	probing bool                               // true while the endpoints are probed
 }
 
 // request is a unary request, or the last message on a stream.
 type request struct {
-	since time.Duration // when it was begun, or sent if that is known
+	since time.Duration // when it was sent, or when it began if it was not sent yet
 	beat  bool
-	over  bool        // the stream has ended
-	stop  func() bool // ends the look at the context of a stream; nil for a unary request
+	over  bool        // true after the stream has ended
+	stop  func() bool // stops watching the context of a stream; nil for a unary request
 }
 
 type requestKey struct{} // a *request in a context
 type beatKey struct{}    // set in the context of a beat
 
-// options let the silence watch the requests of a client, and say how its endpoints are probed.
+// options returns the options of a client whose requests the silence watches. probe is called while
+// etcd is silent.
 func (w *silence) options(probe func(context.Context) []string) []grpc.DialOption {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +76,8 @@ func (w *silence) options(probe func(context.Context) []string) []grpc.DialOptio
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(w.unary), grpc.WithChainStreamInterceptor(w.stream), grpc.WithStatsHandler(sent{w})}
 }
 
-// add watches a client until the returned function is called; nil is one that is being made.
+// add watches a client until the returned function is called. A nil client is one that is being
+// created.
 func (w *silence) add(c *clientv3.Client) (remove func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,10 +100,10 @@ func (w *silence) add(c *clientv3.Client) (remove func()) {
 	}
 }
 
-// run says what there is to say until ctx ends.
+// run prints each silence and its end until ctx ends.
 func (w *silence) run(ctx context.Context) {
 	var reasons []string // of the present silence; nil until the endpoints were probed
-	var told time.Time   // when the silence began that was told; zero if none was
+	var told time.Time   // when the printed silence began; zero if none was printed
 	tick := time.NewTicker(silenceTick)
 	defer tick.Stop()
 	for {
@@ -136,7 +138,7 @@ func (w *silence) run(ctx context.Context) {
 	}
 }
 
-// askProbe returns the probe, which is called next; probed is called when it has returned.
+// askProbe returns the probe, which the caller calls next. The caller then calls probed.
 func (w *silence) askProbe() func(context.Context) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,13 +156,13 @@ func (w *silence) probed() {
 func (w *silence) say(ctx context.Context, format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if ctx.Err() == nil { // a client that is closed waits for nothing
+	if ctx.Err() == nil { // a closed client waits for no answer
 		fmt.Fprintf(w.out, "etcdlock: "+format+"\n", args...)
 	}
 }
 
-// clock is the time, of which a pause of the process counts only a part, as after ^Z: an answer
-// that waits to be read is no silence. Called with mu held.
+// clock is a time that counts only a part of a pause of the process, as after ^Z. After a pause an
+// answer may only wait to be read, which is no silence. Called with mu held.
 func (w *silence) clock() time.Duration {
 	most := 3 * silenceTick
 	if w.probing {
@@ -169,7 +171,8 @@ func (w *silence) clock() time.Duration {
 	return w.counted + min(time.Since(w.looked), most)
 }
 
-// advance moves the clock on, and tells how long a request has gone without an answer: 0 if none has.
+// advance advances the clock. It returns how long the oldest request has waited for an answer, which
+// is 0 if there is none.
 func (w *silence) advance() (lasted time.Duration, refused error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,8 +187,8 @@ func (w *silence) advance() (lasted time.Duration, refused error) {
 	return w.counted - since, w.refused
 }
 
-// beat sends a request if none is under way and none was answered of late. So the outage of an idle
-// client is noticed, and the end of an outage.
+// beat sends a request if none is under way and none was answered recently. It shows an outage to an
+// idle client, and the end of an outage.
 func (w *silence) beat(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -197,10 +200,10 @@ func (w *silence) beat(ctx context.Context) {
 			continue
 		}
 		w.beating, w.beaten = true, w.clock()
-		go func() { // for no longer than its bound
+		go func() { // ends after beatBound
 			ctx, cancel := context.WithTimeout(context.WithValue(clientv3.WithRequireLeader(ctx), beatKey{}, true), beatBound)
 			defer cancel()
-			_, _ = grpc_health_v1.NewHealthClient(c.ActiveConnection()).Check(ctx, &grpc_health_v1.HealthCheckRequest{}) // seen in unary
+			_, _ = grpc_health_v1.NewHealthClient(c.ActiveConnection()).Check(ctx, &grpc_health_v1.HealthCheckRequest{}) // unary sees the result
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.beating = false
@@ -217,7 +220,7 @@ func (w *silence) unary(ctx context.Context, method string, req, reply any, cc *
 	return err
 }
 
-// stream watches a stream on which etcd answers each message: renewals, watches.
+// stream watches a stream on which etcd answers each message, for renewals or watches.
 func (w *silence) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	r := &request{}
 	w.begin(r)
@@ -229,7 +232,7 @@ func (w *silence) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.owed, r)
-	r.stop = context.AfterFunc(ctx, func() { w.over(r, ctx.Err()) }) // its end may not be read then
+	r.stop = context.AfterFunc(ctx, func() { w.over(r, ctx.Err()) }) // RecvMsg may not be called after that
 	return &watchedStream{s, w, r}, nil
 }
 
@@ -242,7 +245,7 @@ type watchedStream struct {
 
 func (s *watchedStream) SendMsg(m any) error {
 	s.silence.begin(s.last)
-	return s.ClientStream.SendMsg(m) // its error is that of RecvMsg, too
+	return s.ClientStream.SendMsg(m) // RecvMsg returns the same error
 }
 
 func (s *watchedStream) RecvMsg(m any) error {
@@ -255,7 +258,7 @@ func (s *watchedStream) RecvMsg(m any) error {
 	return err
 }
 
-// begin notes that an answer is owed to a request.
+// begin records a request that has no answer yet.
 func (w *silence) begin(r *request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -276,12 +279,12 @@ func (w *silence) over(r *request, err error) {
 	}
 }
 
-// answer notes that etcd has answered a request, or that it has ended without an answer.
+// answer records that etcd has answered a request, or that the request has ended without an answer.
 func (w *silence) answer(r *request, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.owed[r] {
-		r.since = w.clock() // of the end of a stream at rest
+		r.since = w.clock() // an idle stream has ended
 	}
 	delete(w.owed, r)
 	switch denied := rpctypes.Error(err); {
@@ -289,7 +292,7 @@ func (w *silence) answer(r *request, err error) {
 		w.refused = denied
 	case err != nil && !answer.Final(err):
 	case r.beat && w.refused != nil:
-		return // a beat needs no credentials
+		return // a beat needs no credentials, so it does not show that they are accepted
 	default:
 		w.lost, w.refused, w.heard = false, nil, w.clock()
 		return
@@ -299,7 +302,7 @@ func (w *silence) answer(r *request, err error) {
 	}
 }
 
-// sent tells the silence when a request was sent: before, there was no connection for it.
+// sent tells the silence when a request is sent. Before that it waited for a connection.
 type sent struct{ *silence }
 
 func (s sent) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
@@ -312,7 +315,7 @@ func (s sent) HandleRPC(ctx context.Context, rs stats.RPCStats) {
 	if r, ok := ctx.Value(requestKey{}).(*request); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if now := s.clock(); now-r.since < silenceLimit { // else it was told already
+		if now := s.clock(); now-r.since < silenceLimit { // a longer silence was printed already
 			r.since = now
 		}
 	}

@@ -16,17 +16,17 @@ type cell struct {
 // name is a name or a key for a table, which shows all of it where there is room.
 type name string
 
-// table has columns as wide as they need to be; at a terminal it is no wider than that.
+// table has columns that are as wide as their texts. It is never wider than the terminal.
 type table struct {
 	out  *output
 	rows [][]cell
-	long bool // the last column is shown in full, over several lines if it has to be
+	long bool // true if the last column is shown in full, over several lines if necessary
 }
 
 const (
 	gap       = 2  // between two columns
-	leastCell = 6  // the width that any column keeps
-	leastLong = 24 // the width that a long last column has, if it needs as much
+	leastCell = 6  // the minimum width of a column
+	leastLong = 24 // the minimum width of a long last column, if its text is as long
 )
 
 func (o *output) newTable(head ...string) *table {
@@ -39,7 +39,7 @@ func (o *output) newTable(head ...string) *table {
 	return t
 }
 
-// add adds a row of strings, numbers, names and cells; what is empty is shown as a dash.
+// add adds a row of strings, numbers, names and cells. An empty value is shown as a dash.
 func (t *table) add(values ...any) {
 	row := make([]cell, len(values))
 	for i, v := range values {
@@ -58,7 +58,7 @@ func (t *table) add(values ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// addLong is add for a last column that is shown in full.
+// addLong is like add, and shows the last column in full.
 func (t *table) addLong(values ...any) {
 	t.add(values...)
 	t.long = true
@@ -68,7 +68,7 @@ func (t *table) addLong(values ...any) {
 	}
 }
 
-// widths are those of the columns.
+// widths returns the widths of the columns.
 func (t *table) widths() []int {
 	width := make([]int, len(t.rows[0]))
 	for _, row := range t.rows {
@@ -97,7 +97,7 @@ func (t *table) widths() []int {
 			}
 		}
 		if shrink[widest] <= leastCell {
-			break // such a terminal has to break the lines itself
+			break // the terminal is too narrow, and breaks the lines itself
 		}
 		shrink[widest]--
 	}
@@ -137,8 +137,8 @@ func (t *table) print(w io.Writer) error {
 	return err
 }
 
-// cut shortens a text to a width. It keeps the beginning and, of a longer one, the last few characters:
-// of a key they tell the lease.
+// cut shortens a text to a width. It keeps the beginning. If the width suffices, it also keeps the
+// last few characters, which are the lease in a key.
 func cut(text string, width int) string {
 	r := []rune(text)
 	if len(r) <= width || width < 1 {
@@ -151,7 +151,7 @@ func cut(text string, width int) string {
 	return string(r[:width-1-tail]) + "…" + string(r[len(r)-tail:])
 }
 
-// wrap breaks a text into lines of a width, between words where it can.
+// wrap breaks a text into lines of a width, between words if possible.
 func wrap(text string, width int) (lines []string) {
 	for r := []rune(text); ; {
 		if len(r) <= width || width < 1 {

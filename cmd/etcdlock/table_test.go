@@ -35,7 +35,7 @@ func TestATableIsNoWiderThanTheTerminal(t *testing.T) {
 			case !lastLong:
 				require.Len(t, lines, 3)
 			}
-			if lastLong { // all of it is there, over several lines
+			if lastLong { // the whole text is there, over several lines
 				text := strings.Join(strings.Fields(b.String()), "")
 				require.Equal(t, 20, strings.Count(text, "manywords"))
 				require.Contains(t, text, "42")
@@ -50,7 +50,7 @@ func TestNamesInOutputAreQuotedWhereTheyAreNotPlain(t *testing.T) {
 	for plain, shown := range map[string]string{"jobs/nightly": "jobs/nightly", "ä": "ä", "a b": `"a b"`, "": `""`, "a\nb": `"a\nb"`, "\xff": `"\xff"`, `"a"`: `"\"a\""`} {
 		require.Equal(t, shown, named(plain))
 	}
-	// What has to be quoted is taken in that form, and all else as it is.
+	// A name that tables quote is accepted in the quoted form, and any other name as it is.
 	for arg, means := range map[string]string{"a": "a", `"a"`: `"a"`, `"a b"`: `"a b"`, `"\xff"`: "\xff", `"a\n"`: "a\n", `"`: `"`, "`a\x01`": "`a\x01`", "\xff": "\xff"} {
 		require.Equal(t, means, fromArg(arg), arg)
 	}
@@ -63,6 +63,6 @@ func TestADurationIsSecondsOrSaysWhatItCanBe(t *testing.T) {
 		require.Equal(t, want, s.String())
 	}
 	for _, text := range []string{"", "10x", "ten", "1e3", "99999999999999"} {
-		require.ErrorContains(t, s.Set(text), "seconds, as 10", text)
+		require.ErrorContains(t, s.Set(text), "seconds, such as 10", text)
 	}
 }

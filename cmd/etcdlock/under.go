@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -14,9 +13,10 @@ import (
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// held is what a command runs under: a lock, a set of them, permits or a term.
+// held is the hold under which a command runs: a lock, several locks, permits or a term.
 type held interface {
 	Done() <-chan struct{}
 	Err() error
@@ -24,12 +24,12 @@ type held interface {
 	Deadline() time.Time
 }
 
-// asked is a hold that hears when others ask for it.
+// asked is a hold that receives requests to release it.
 type asked interface {
 	Asked() <-chan etcdlock.ReleaseRequest
 }
 
-// supervision is how a command is run under a hold.
+// supervision has the flags for running a command under a hold.
 type supervision struct {
 	onLost string        // term, kill or continue
 	onAsk  string        // ignore or a signal
@@ -37,39 +37,39 @@ type supervision struct {
 }
 
 func (s *supervision) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command when the hold is about to be lost: "+
-		"term (SIGTERM, then SIGKILL before anybody else can hold), kill (SIGKILL alone), continue (it runs on, unprotected)")
-	f.StringVar(&s.onAsk, "on-ask", "ignore", "the signal that the command gets when somebody asks for the hold (etcdlock ask), as TERM or USR1")
-	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of it)")
+	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command before the lock is lost: term (SIGTERM, then SIGKILL "+
+		"before another process can hold), kill (SIGKILL only), continue (it runs on without the lock)")
+	f.StringVar(&s.onAsk, "on-ask", "ignore", "signal that the command gets when \"etcdlock ask\" asks for a release, such as TERM or USR1")
+	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of the TTL)")
 }
 
 func (s *supervision) check(ttl time.Duration) error {
 	switch {
 	case s.onLost != "term" && s.onLost != "kill" && s.onLost != "continue":
-		return usagef("--on-lost is term, kill or continue, and not %q", s.onLost)
+		return usagef("--on-lost must be term, kill or continue, not %q", s.onLost)
 	case s.grace < 0 || s.grace > ttl/2:
-		return usagef("--grace %v: at most half of the TTL %v, as a single late renewal would end the command otherwise", s.grace, ttl)
+		return usagef("--grace %v: it must be at most half of the TTL %v, because a single late renewal would end the command otherwise", s.grace, ttl)
 	}
 	if _, known := child.SignalOf(s.onAsk); !known && s.onAsk != "ignore" {
-		return usagef("--on-ask is ignore or the name of a signal, and not %q", s.onAsk)
+		return usagef("--on-ask must be ignore or the name of a signal, not %q", s.onAsk)
 	}
 	return nil
 }
 
 const (
-	// look is how often the deadline is looked at, and told to the guard.
+	// look is the time between two reads of the deadline, which is then passed to the guard.
 	look = 100 * time.Millisecond
-	// killed is what a kernel may take to end a process group.
+	// killed is the time that a kernel may need to end a process group.
 	killed = 200 * time.Millisecond
 )
 
-// run lets a command run under a hold to its end, and returns its exit code; lost is why it
-// had to be ended before, nil if it was not. ctx ending is a reason to end it as well, and
-// none that is told. When run returns nothing of the command is left.
+// run runs a command under a hold to its end, and returns its exit code. lost is the reason if the
+// end of the hold has ended the command, and nil otherwise. The end of ctx also ends the command,
+// without a lost. When run returns, no process of the command's group is left.
 func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, h held, ttl time.Duration, env []string) (code int, lost error, err error) {
 	sigs.to(p)
 	defer sigs.to(nil)
-	if ctx.Err() != nil { // a signal came before it could be passed on
+	if ctx.Err() != nil { // a signal came before it could be passed to the command
 		p.End()
 		return 0, nil, context.Cause(ctx)
 	}
@@ -87,29 +87,29 @@ func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, 
 	lost = w.watch(ctx)
 	code = p.End()
 	interrupted.Store(p.Interrupted())
-	// A command that was ended by the guard, while this process stood still, has nothing
-	// else to show for it than that the hold is over.
+	// If the guard has ended the command while this process was stopped, only the end of the hold
+	// shows it.
 	if over := h.Err(); errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
 		lost = over
 	}
 	return code, lost, nil
 }
 
-// wake watches over a command.
+// wake supervises a command.
 type wake struct {
 	*supervision
 	p     *child.Process
 	h     held
 	grace time.Duration
 
-	looked   time.Time // when the clock was looked at last
-	woke     time.Time // when this process was last found to have stood still
-	told     error     // why it was asked to come to an end, nil if it was not
-	patience time.Time // until when, unless the hold ends before; zero: no other bound
+	looked   time.Time // when justWoke was called last
+	woke     time.Time // when this process was last found to have been stopped
+	told     error     // why the command was asked to end; nil if it was not
+	patience time.Time // when the command is killed, unless the hold ends before; zero for no such bound
 }
 
-// watch returns when the command has ended, or has to be killed at once; lost is why it had
-// to end, if that is the hold's end.
+// watch returns when the command has ended, or has to be killed at once. lost is the reason if the
+// end of the hold ends the command.
 func (w *wake) watch(ctx context.Context) (lost error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -129,11 +129,11 @@ func (w *wake) watch(ctx context.Context) (lost error) {
 		case <-over:
 			over = nil
 			if w.onLost == "continue" {
-				fmt.Fprintf(os.Stderr, "etcdlock: %s: the command runs on, unprotected\n", trimName(w.h.Err()))
+				fmt.Fprintf(os.Stderr, "etcdlock: %s: the command runs on without the lock\n", trimName(w.h.Err()))
 				continue
 			}
-			// Somebody else may hold by now: deleted or revoked, as before the deadline it
-			// would have been ended.
+			// Another process may hold already. The key was deleted or the lease revoked: before a
+			// deadline, overdue would have ended the command.
 			return w.h.Err()
 		case r, ok := <-asking:
 			if !ok {
@@ -149,7 +149,7 @@ func (w *wake) watch(ctx context.Context) (lost error) {
 	}
 }
 
-// overdue looks at the clock, and tells whether the command has to be killed.
+// overdue reads the clock, and reports whether the command has to be killed.
 func (w *wake) overdue(over bool) bool {
 	if !w.patience.IsZero() && time.Now().After(w.patience) {
 		return true
@@ -159,7 +159,7 @@ func (w *wake) overdue(over bool) bool {
 	}
 	deadline := w.h.Deadline()
 	if deadline.IsZero() {
-		return true // this process stood still, or Done will tell in a moment
+		return true // this process was stopped, or Done is about to be closed
 	}
 	w.p.Extend(w.until(w.h))
 	left := time.Until(deadline)
@@ -168,7 +168,7 @@ func (w *wake) overdue(over bool) bool {
 	}
 	if left < w.grace && w.told == nil {
 		w.told = fmt.Errorf("%w: etcd did not answer until %v before the deadline", etcdlock.ErrLost, left.Round(10*time.Millisecond))
-		fmt.Fprintf(os.Stderr, "etcdlock: etcd does not answer, and the hold ends in %v: ending the command\n", left.Round(time.Millisecond))
+		fmt.Fprintf(os.Stderr, "etcdlock: etcd does not answer, and the lock ends in %v: ending the command\n", left.Round(time.Millisecond))
 		if w.onLost == "term" {
 			w.p.Signal(syscall.SIGTERM)
 		}
@@ -176,8 +176,8 @@ func (w *wake) overdue(over bool) bool {
 	return w.told != nil && left < killed
 }
 
-// justWoke tells whether this process stood still until a moment ago, as after ^Z. Then the renewal
-// that was due meanwhile is on its way, and that it was not answered says nothing of etcd.
+// justWoke reports whether this process was stopped until a moment ago, as after ^Z. The renewal that
+// was due meanwhile is then on its way, so the missing answer does not mean that etcd is silent.
 func (w *wake) justWoke() bool {
 	now := time.Now()
 	if !w.looked.IsZero() && now.Sub(w.looked) > 5*look {
@@ -187,27 +187,39 @@ func (w *wake) justWoke() bool {
 	return now.Sub(w.woke) < 2*look
 }
 
-// hear does what is to be done when somebody asks for the hold.
+// hear prints a request to release, and sends the signal of --on-ask.
 func (w *wake) hear(r etcdlock.ReleaseRequest) {
-	fmt.Fprintf(os.Stderr, "etcdlock: %s\n", strings.TrimSuffix(fmt.Sprintf("%s (%s, pid %d) asks for it: %s", r.Owner, r.Host, r.PID, r.Reason), ": "))
+	fmt.Fprintf(os.Stderr, "etcdlock: %s: asked to release by %s\n", wire.Quote(r.Name), asker(r.Owner, r.Host, r.PID, r.Reason))
 	if sig, ok := child.SignalOf(w.onAsk); ok {
 		w.p.Signal(sig)
 	}
 }
 
-// until is when the guard ends the command, by the clock that it shares with this process.
+// asker describes the session of a request to release, and its reason.
+func asker(owner, host string, pid int, reason string) string {
+	text := printable(owner)
+	if host != "" {
+		text += fmt.Sprintf(" (%s, pid %d)", printable(host), pid)
+	}
+	if reason != "" {
+		text += ": " + printable(reason)
+	}
+	return text
+}
+
+// until is when the guard ends the command, by the clock that the guard shares with this process.
 func (s *supervision) until(h held) time.Duration {
 	if s.onLost == "continue" {
 		return child.Now() + 365*24*time.Hour
 	}
 	deadline := h.Deadline()
 	if deadline.IsZero() {
-		return child.Now() // it is over
+		return child.Now() // the hold has ended
 	}
 	return child.Now() + time.Until(deadline) - killed/2
 }
 
-// environment tells the command what it runs under.
+// environment is the part of the command's environment that describes its hold.
 func environment(h held, name, key string) []string {
 	return []string{
 		"ETCDLOCK_NAME=" + name,

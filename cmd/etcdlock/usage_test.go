@@ -55,8 +55,8 @@ func TestWhateverIsWrongWithFlagsAndArgumentsIsTwo(t *testing.T) {
 	help := runToEnd(t, "elect", "--help").out.String()
 	require.NotContains(t, help, "--try,")
 	require.NotContains(t, help, "--timeout,")
-	require.Contains(t, help, "102  the hold was lost")
-	require.Contains(t, runToEnd(t, "lock", "--help").out.String(), "100  --try, and it is taken")
+	require.Contains(t, help, "102  the lock was lost")
+	require.Contains(t, runToEnd(t, "lock", "--help").out.String(), "100  with --try: the lock is taken")
 }
 
 // report P7
@@ -73,13 +73,13 @@ func TestEndpointsAreTrimmed(t *testing.T) {
 // report P9
 func TestTheTimeoutIsKeptWhileEtcdIsAway(t *testing.T) {
 	t.Parallel()
-	nobody, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	nobody, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and does not answer
 	require.NoError(t, err)
 	defer nobody.Close()
 	for _, c := range []struct {
 		timeout, command string
 		atLeast          time.Duration
-	}{{"1", "1h", time.Second}, {"3s", "100ms", 3 * time.Second}} { // neither the longer nor the shorter one counts
+	}{{"1", "1h", time.Second}, {"3s", "100ms", 3 * time.Second}} { // --command-timeout does not count, whether longer or shorter
 		flags := []string{"--timeout", c.timeout, "--command-timeout", c.command, "a"}
 		for _, args := range [][]string{append([]string{"ask"}, flags...), append(append([]string{"lock"}, flags...), "--", "true")} {
 			t.Run(args[0]+c.timeout, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestFlagsTakeSecondsAndEvictSaysWhyItDoesNothing(t *testing.T) {
 	p := start(t, "lock", "--ttl", "12", name, "--", "sh", "-c", `echo in; read go < `+fifo(t))
 	p.says("in")
 	require.EqualValues(t, 12, jsonOf[shown](t, 0, "show", name).Entries[0].GrantedTTL)
-	for seconds := 1; ; seconds *= 4 { // until it reaches etcd within that
+	for seconds := 1; ; seconds *= 4 { // until it reaches etcd in time
 		code := runToEnd(t, "lock", "--timeout", strconv.Itoa(seconds), name, "--", "true").code
 		if code == exitUnreachable && seconds < 60 {
 			continue
@@ -116,7 +116,7 @@ func TestFlagsTakeSecondsAndEvictSaysWhyItDoesNothing(t *testing.T) {
 	openFifo(t)
 	require.Zero(t, p.wait())
 	wrong := runToEnd(t, "lock", "--ttl", "10x", name, "--", "true")
-	require.Contains(t, wrong.stderr.String(), "seconds, as 10")
+	require.Contains(t, wrong.stderr.String(), "seconds, such as 10")
 }
 
 // report L7

@@ -15,16 +15,18 @@ import (
 )
 
 // reports P11, P13
-func TestAWaitSaysForWhatAndForWhom(t *testing.T) {
+func TestAWaitNamesItsPlaceAndTheHolder(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
 	first, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
 	require.NoError(t, err)
 	waitBehind(t, name)
 	p := start(t, "lock", "-v", name, "--", "true")
-	eventually(t, func() bool { return strings.Contains(p.stderr.String(), `: place 2 in line, held by "the test" on `) }, "it says where it is")
+	eventually(t, func() bool {
+		return strings.Contains(p.stderr.String(), `: place 2 in the queue, held by "the test" on `)
+	}, "it says where it is")
 	var quiet *process
-	for within := time.Second; ; within *= 4 { // until the holder is looked up within that
+	for within := time.Second; ; within *= 4 { // until it reads the holder in time
 		quiet = runToEnd(t, "lock", "--timeout", within.String(), name, "--", "true")
 		if strings.Contains(quiet.stderr.String(), "locked by another holder: ") || within > long {
 			break
@@ -34,7 +36,7 @@ func TestAWaitSaysForWhatAndForWhom(t *testing.T) {
 	require.Equal(t, 1, strings.Count(quiet.stderr.String(), "\n"), "nothing but the end: %s", &quiet.stderr)
 	require.Contains(t, quiet.stderr.String(), "locked by another holder: ")
 	require.NoError(t, first.Unlock(t.Context()))
-	eventually(t, func() bool { return strings.Contains(p.stderr.String(), ": place 1 in line") }, "and that it comes forward")
+	eventually(t, func() bool { return strings.Contains(p.stderr.String(), ": place 1 in the queue") }, "and that it comes forward")
 	p.signal(sigterm)
 	require.Equal(t, 128+15, p.wait())
 
@@ -42,7 +44,7 @@ func TestAWaitSaysForWhatAndForWhom(t *testing.T) {
 	_, err = etcdlock.NewElection(newSession(t), led).Campaign(t.Context(), "host-a")
 	require.NoError(t, err)
 	e := start(t, "elect", "-v", led, "--", "true")
-	eventually(t, func() bool { return strings.Contains(e.stderr.String(), `: place 1 in line, led by "host-a"`) }, "a candidate, too")
+	eventually(t, func() bool { return strings.Contains(e.stderr.String(), `: place 1 in the queue, led by "host-a"`) }, "a candidate, too")
 }
 
 // report P11
@@ -71,7 +73,7 @@ func TestAStrayKeyIsNamedWhileWaitingAndByDoctorWithoutAWaiter(t *testing.T) {
 	eventually(t, func() bool { return strings.Contains(p.stderr.String(), `the key "`+key+`" has no lease`) }, "the wait names the key")
 	p.signal(sigterm)
 	p.wait()
-	nothingLeft(t, name+"/"+"6") // no key of a lease, in hexadecimal; as the first digit of all is
+	nothingLeft(t, name+"/"+"6") // no key of a lease: the first hexadecimal digit of all leases is 6
 	try := runToEnd(t, "lock", "--try", name, "--", "true")
 	require.Equal(t, exitBusy, try.code)
 	require.Contains(t, try.stderr.String(), key)
@@ -100,7 +102,9 @@ func TestAFailingHealthCheckIsToldWhenItChanges(t *testing.T) {
 	}
 	before := checked()
 	eventually(t, func() bool { return checked() >= before+3 }, "two checks more, of which the first may have begun before")
-	// On a busy machine a check may take too long for once, which is told, too.
-	eventually(t, func() bool { return count("--health succeeds again") == count("--health fails, and counts after") }, "each change is told once")
+	// On a busy machine a single check may take too long, which is printed too.
+	eventually(t, func() bool {
+		return count("--health succeeds again") == count("--health has failed once, and counts after")
+	}, "each change is told once")
 	require.Equal(t, 1, count("until --health succeeds"), "once, and not with each check: %s", &p.stderr)
 }

@@ -18,10 +18,16 @@ func newWatch(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "watch NAME",
 		DisableFlagsInUseLine: true,
-		Short:                 "Follow who holds, waits, comes and goes",
-		Long: `Prints who holds and who waits, and then each change until it is interrupted: who lines up
-(waits), is granted (holds), says something else (changed) and goes (left: released, expired or
-evicted; etcd does not tell which). Over a lost connection it goes on with what is different then.`,
+		Short:                 "Follow the changes of a queue",
+		Long: `Prints the holders and waiters of a name, and then each change until it is interrupted:
+  waits    an entry was added to the queue
+  holds    an entry was granted
+  changed  an entry has another value
+  left     an entry was deleted: it was released or evicted, or it expired
+
+After a lost connection it continues with the differences.`,
+		Example: `  etcdlock watch jobs/nightly
+  etcdlock watch jobs/nightly -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
@@ -34,7 +40,7 @@ evicted; etcd does not tell which). Over a lost connection it goes on with what 
 				return orSignal(ctx, err)
 			}
 			defer client.Close()
-			// The first answer is waited for as for any request; later ones for as long as it takes.
+			// The first read has the timeout of a request. Follow has none.
 			err = c.briefly(ctx, func(ctx context.Context, client *clientv3.Client) error {
 				_, _, err := queues.One(ctx, client.KV, args[0])
 				return err
@@ -55,14 +61,14 @@ func (o *output) change(ch queues.Change) error {
 		return printLine(ch)
 	}
 	colours := map[queues.What]style{queues.Granted: green, queues.LinedUp: yellow, queues.Gone: dim, queues.Changed: plain}
-	who := holder(ch.Entry).text
+	entry := holder(ch.Entry).text
 	if ch.Entry.Host != "" {
-		who += fmt.Sprintf(" (%s, pid %d)", ch.Entry.Host, ch.Entry.PID)
+		entry += fmt.Sprintf(" (%s, pid %d)", ch.Entry.Host, ch.Entry.PID)
 	}
 	if w := wants(&ch.Entry); w != "" {
-		who += ", " + w
+		entry += ", " + w
 	}
 	_, err := fmt.Fprintf(os.Stdout, "%s  %-8d  %s  %s\n", ch.Time.Format(time.TimeOnly), ch.Revision,
-		o.in(colours[ch.What], fmt.Sprintf("%-7s", ch.What)), printable(who))
+		o.in(colours[ch.What], fmt.Sprintf("%-7s", ch.What)), printable(entry))
 	return err
 }

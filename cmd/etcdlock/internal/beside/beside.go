@@ -25,29 +25,29 @@ import (
 // Wrapper is a program that runs a command.
 type Wrapper struct {
 	Name string
-	// Args are those of the program, with its path first, up to the command. The name is that of
-	// the lock, and the path of a file that can be locked.
+	// Args returns the arguments up to the command, beginning with the path of the program. name is
+	// the name of the lock, and the path of a file that can be locked.
 	Args func(name string) []string
-	// Env are further variables for it.
+	// Env has further variables for the wrapper.
 	Env []string
-	// Locks tells whether it holds a lock.
+	// Locks is true for a wrapper that holds a lock.
 	Locks bool
 }
 
-// Behaviour is what is observed of each wrapper.
+// Behaviour is an observation that is made of each wrapper.
 type Behaviour struct {
 	What string
 	Of   func(t *Trial) (string, error)
-	Want string // of etcdlock lock
+	Want string // the result of etcdlock lock
 }
 
-// TTL is that of the wrappers that have one.
+// TTL is the TTL of the wrappers that have one.
 const TTL = 3 * time.Second
 
-// enough is how long what happens may take to happen.
+// enough bounds the wait for an event that should happen.
 const enough = time.Minute
 
-// none is how long is waited for what does not happen.
+// none bounds the wait for an event that should not happen.
 const none = 20 * time.Second
 
 // Observe observes one behaviour of a wrapper. The directory is empty, and is left to the caller.
@@ -69,7 +69,7 @@ type Trial struct {
 	ctx  context.Context
 	dir  string
 	name string // of the lock
-	kill []int  // what may be left at the end
+	kill []int  // processes that may be left at the end
 	stop []func()
 }
 
@@ -82,7 +82,7 @@ func (t *Trial) line(command string) string {
 	return strings.Join(quoted, " ") + " " + command
 }
 
-// env is the environment of what is run.
+// env is the environment of the wrapper.
 func (t *Trial) env() []string { return append(os.Environ(), t.Env...) }
 
 // shell is a script in which the wrapper can be used by line, and ends with the trial.
@@ -96,7 +96,7 @@ func (t *Trial) shell(script string) *exec.Cmd {
 	return cmd
 }
 
-// start starts a wrapper whose command says first "up" and its number. The process is the
+// start starts a wrapper whose command first prints "up" and its number. It returns the process of the
 // wrapper.
 func (t *Trial) start(command string) (wrapper *exec.Cmd, pid int, err error) {
 	out := filepath.Join(t.dir, "out-"+strconv.FormatInt(serial.Add(1), 10))
@@ -114,7 +114,7 @@ func (t *Trial) start(command string) (wrapper *exec.Cmd, pid int, err error) {
 	return cmd, pid, err
 }
 
-// end kills what is left.
+// end kills the processes that are left.
 func (t *Trial) end() {
 	for _, stop := range t.stop {
 		stop()
@@ -145,7 +145,7 @@ func (t *Trial) seat(s *pty.Shell, line string) (pid int, err error) {
 	return pid, err
 }
 
-// until waits until something is so.
+// until waits until a condition is true.
 func until(within time.Duration, what string, so func() bool) error {
 	for late := time.Now().Add(within); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
@@ -155,10 +155,11 @@ func until(within time.Duration, what string, so func() bool) error {
 	return nil
 }
 
-// happens tells whether something is so soon.
+// happens reports whether a condition soon becomes true.
 func happens(so func() bool) bool { return until(none, "", so) == nil }
 
-// state is that of a process, as ps shows it, and its parent; empty if there is no process.
+// state returns the state of a process, as ps shows it, and its parent. The state is empty if there is
+// no process.
 func state(pid int) (letter string, parent int) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -179,29 +180,30 @@ func stopped(pid int) bool {
 	return letter == "T"
 }
 
-// LeaveMake forgets the make that this program was started by, as "make test" does: a make that is started
-// below would take over its jobs, and its options, of which -O hides what runs beside what.
+// LeaveMake removes the variables of the make that has started this program, as in "make test".
+// Otherwise a make below this program would share its jobs and take over its options. Of these, -O
+// hides which jobs run at the same time.
 func LeaveMake() {
 	for _, name := range []string{"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR"} {
 		_ = os.Unsetenv(name)
 	}
 }
 
-// HearSignals makes what is started below hear SIGINT and SIGHUP, though the caller of this program ignores
-// them, as a shell does for what it starts in the background, and nohup.
+// HearSignals lets processes below this program receive SIGINT and SIGHUP, even if the caller of this
+// program ignores them. A shell ignores them for background jobs, and so does nohup.
 func HearSignals() {
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
 		if signal.Ignored(sig) {
-			signal.Notify(make(chan os.Signal, 1), sig) // ignored as before, but not by a process that is started
+			signal.Notify(make(chan os.Signal, 1), sig) // ignored by this process as before, but not by processes that it starts
 		}
 	}
 }
 
-// AsSubreaper is the variable with which this program becomes a subreaper, to which orphans are
-// given as to process 1, and then the command of its arguments.
+// AsSubreaper is the variable that makes this program a subreaper, which gets orphans like process 1,
+// and then the command of its arguments.
 const AsSubreaper = "ETCDLOCK_SUBREAPER"
 
-// Subreap becomes the command, if the variable says so. It is to be called before anything else.
+// Subreap becomes the command if the variable AsSubreaper is set. It must be called first.
 func Subreap() {
 	if os.Getenv(AsSubreaper) == "" {
 		return

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Behaviours are all that is observed.
+// Behaviours returns all observations.
 var Behaviours = slices.Concat(atTerminal, asProcess)
 
 // asProcess are the behaviours without a terminal.
@@ -126,7 +126,7 @@ func orphans(t *Trial) (string, error) {
 		_ = cmd.Wait()
 		return "", fmt.Errorf("%w: %s", err, &stderr)
 	}
-	time.Sleep(time.Second) // by when the orphans have ended
+	time.Sleep(time.Second) // until the orphans have ended
 	if happens(func() bool { return zombies(cmd.Process.Pid) == 0 }) {
 		return "are reaped", nil
 	}
@@ -144,10 +144,10 @@ func removed(t *Trial) (string, error) {
 		return "", err
 	}
 	moved := filepath.Join(t.dir, "program")
-	// A process that is started beside would have the file open until it runs its own program, and a
+	// A process that is started at this time has the file open until it runs its own program, and a
 	// file that is open for writing cannot be run.
 	syscall.ForkLock.RLock()
-	err = os.WriteFile(moved, program, 0o755) //nolint:gosec // it is to be run
+	err = os.WriteFile(moved, program, 0o755) //nolint:gosec // the file is a program
 	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return "", err
@@ -178,7 +178,7 @@ func removed(t *Trial) (string, error) {
 	return "goes on", nil
 }
 
-// descriptorsOf are those that a command has under a prefix.
+// descriptorsOf lists the descriptors that a command has with a prefix before it.
 func (t *Trial) descriptorsOf(line func(string) string) ([]string, error) {
 	const list = `sh -c 'for f in /proc/$$/fd/*; do n=${f##*/}; readlink $f > /dev/null && echo $n; done'`
 	out, err := t.shell(`exec 3</dev/null 4>/dev/zero 9>/dev/null; ` + line(list)).Output()
@@ -208,7 +208,7 @@ func descriptors(t *Trial) (string, error) {
 func jobserver(t *Trial) (string, error) {
 	files := map[string]string{
 		"Makefile": "all:\n\t+@" + t.line("$(MAKE) -s -f below") + "\n",
-		// Each job waits until another one has begun, too, but not for ever.
+		// Each job waits until another one has begun too, for a limited time.
 		"below": "all: a b c d\na b c d:\n\t@echo start; touch $@.began; n=0; " +
 			"while [ $$(ls *.began | wc -l) -lt 2 ] && [ $$n -lt 100 ]; do n=$$((n+1)); sleep 0.1; done; echo end\n",
 	}

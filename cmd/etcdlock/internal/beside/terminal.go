@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/pty"
 )
 
-// busy tells its number, and runs until it is killed.
+// busy prints its number, and runs until it is killed.
 const busy = `sh -c 'echo up $$; exec sleep 1000'`
 
 // atTerminal are the behaviours at an interactive shell.
@@ -52,13 +52,13 @@ func (t *Trial) stopAndContinue(line string) (string, error) {
 	return "stops, continues", nil
 }
 
-// suspend types ^Z, and tells whether the shell is there again.
+// suspend types ^Z, and reports whether the shell prompts again.
 func suspend(s *pty.Shell) (bool, error) {
 	if err := s.Type(pty.Suspend); err != nil {
 		return false, err
 	}
 	if _, err := s.Expect("Stopped", none); err != nil {
-		return false, nil //nolint:nilerr // it is what was to be found out
+		return false, nil //nolint:nilerr // the error is the observation
 	}
 	return true, s.Prompt(enough)
 }
@@ -154,13 +154,13 @@ func readTerminal(t *Trial) (string, error) {
 	return answer(s)
 }
 
-// answer types a line, and tells whether it is read.
+// answer types a line, and reports whether it is read.
 func answer(s *pty.Shell) (string, error) {
 	if err := s.Line("hello"); err != nil {
 		return "", err
 	}
 	if _, err := s.Expect("read hello", none); err != nil {
-		return "**does not read**", nil //nolint:nilerr // it is what was to be found out
+		return "**does not read**", nil //nolint:nilerr // the error is the observation
 	}
 	return "reads", nil
 }

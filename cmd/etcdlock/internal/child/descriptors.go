@@ -12,17 +12,17 @@ import (
 // firstFD is the first descriptor after standard input, output and error.
 const firstFD = 3
 
-// inherited tells whether a descriptor came from the caller of this process: everything that the
-// process opens itself is closed on exec, and what was to be closed on exec did not come here.
+// inherited reports whether a descriptor came from the caller of this process. Descriptors that this
+// process opens are closed on exec. A descriptor of the caller that is closed on exec is not here.
 func inherited(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
-// layout is the list of a new process's descriptors: standard input, output and error, those of
-// the caller under the numbers that they have, and extra ones under numbers that the caller has
-// not used. It returns these numbers too. Descriptors of the caller beyond the list pass to the
-// process by themselves.
+// layout lists the descriptors of a new process, and returns the numbers of the extra ones. The list
+// begins with standard input, output and error. The caller's descriptors keep their numbers, and the
+// extra ones get numbers that the caller has not used. Descriptors of the caller beyond the list are
+// inherited without being listed.
 func layout(extra ...uintptr) (files []uintptr, numbers []int) {
 	files = []uintptr{0, 1, 2}
 	for fd := firstFD; len(numbers) < len(extra); fd++ {
@@ -36,7 +36,7 @@ func layout(extra ...uintptr) (files []uintptr, numbers []int) {
 	return files, numbers
 }
 
-// closeInherited closes what came from the caller, but for standard input, output and error.
+// closeInherited closes the caller's descriptors, except standard input, output and error.
 func closeInherited() {
 	dir, err := os.ReadDir("/dev/fd")
 	if err != nil {

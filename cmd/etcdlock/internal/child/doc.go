@@ -1,4 +1,4 @@
-// Package child runs a command that must not outlive what it runs under.
+// Package child runs a command that must not outlive its hold.
 //
 // Three things end the command. Each works when the one before it cannot:
 //

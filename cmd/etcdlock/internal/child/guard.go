@@ -14,27 +14,27 @@ import (
 	"time"
 )
 
-// guard is the wrapper's end of the guard process, which hears on a pipe until when the
-// command may run. The pipe ends with the wrapper, however that ends.
+// guard is the wrapper's end of the guard process. The guard process reads from a pipe until when the
+// command may run. The pipe is closed when the wrapper ends for any reason.
 //
 //	until 81234567890    by the clock of Now, in nanoseconds
 //	group 4711           the process group to end
-//	done                 there is nothing to end any more
+//	done                 the group has ended
 type guard struct {
 	mu    sync.Mutex
 	pipe  *os.File // nil after done
 	cmd   *exec.Cmd
-	gone  chan struct{} // closed when the present guard process has ended
+	gone  chan struct{} // closed when the current guard process has ended
 	until time.Duration
-	told  time.Duration // what the guard process knows of until
+	told  time.Duration // the until that was last written to the guard process
 	pgid  int
 }
 
-// patience is how long the guard process may take to hear what it is told, or to end.
-// Longer, and it is replaced, or killed.
+// patience is how long the guard process may take to read a line, or to end. After that it is killed,
+// and replaced if the command still runs.
 const patience = time.Second
 
-// forever is until when what has not been let run may wait.
+// forever is the deadline of a command before Go.
 const forever = 1<<63 - 1
 
 func startGuard() (*guard, error) {
@@ -44,8 +44,7 @@ func startGuard() (*guard, error) {
 	return g, g.start()
 }
 
-// start starts a guard process; and another one if that ends before it was told to. Called
-// with mu held.
+// start starts a guard process, and another one if it ends before done. Called with mu held.
 func (g *guard) start() error {
 	path, err := self()
 	if err != nil {
@@ -59,7 +58,7 @@ func (g *guard) start() error {
 	cmd := exec.Command(path)
 	cmd.Args = []string{os.Args[0], GuardCommand}
 	cmd.Stdin = r
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // what a terminal sends is not for it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // not reached by signals of the terminal
 	cmd.Dir = "/"
 	if err := Start(cmd); err != nil {
 		_ = w.Close()
@@ -76,7 +75,7 @@ func (g *guard) start() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.pipe != nil && Now() < g.until {
-			_ = g.start() // somebody has ended it, and the wrapper is still there
+			_ = g.start() // the guard process was killed, and the wrapper still runs
 		}
 	}()
 	g.told = g.until
@@ -87,8 +86,8 @@ func (g *guard) start() error {
 	return nil
 }
 
-// say tells the guard something. One that does not listen is ended, so that another one
-// will. Called with mu held.
+// say writes to the guard process. If it does not read, it is killed and replaced. Called with mu
+// held.
 func (g *guard) say(format string, args ...any) {
 	if g.pipe == nil {
 		return
@@ -107,7 +106,7 @@ func (g *guard) watch(pgid int) {
 }
 
 func (g *guard) extend(until time.Duration) {
-	const worth = 5 * time.Millisecond // telling
+	const worth = 5 * time.Millisecond // the smallest change that is written
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.until = until
@@ -133,12 +132,12 @@ func (g *guard) done() {
 	}
 }
 
-// RunGuard is the guard process. It ends the group when its time is over or its standard
-// input ends, unless it was told that there is nothing to end any more.
+// RunGuard is the guard process. It kills the group when the time is over or its standard input
+// ends. It returns without a kill after "done".
 func RunGuard() {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP)
 	nameSelf()
-	closeInherited() // a reader of a pipe of the caller's waits for its end
+	closeInherited() // the reader of a pipe of the caller waits until all writers have closed it
 	told := make(chan string)
 	go func() {
 		defer close(told)
@@ -148,7 +147,7 @@ func RunGuard() {
 	}()
 	pgid, until := 0, time.Duration(forever)
 	for {
-		// In steps, as timers stand still while the machine sleeps.
+		// In steps, because timers stop while the machine sleeps.
 		left := time.NewTimer(min(until-Now(), time.Second/4))
 		select {
 		case line, ok := <-told:
@@ -176,8 +175,8 @@ func RunGuard() {
 	}
 }
 
-// endGroup kills a process group: twice, as a process that was being forked the first time
-// may not have been in it yet.
+// endGroup kills a process group. It does so twice, because a process that was being forked during
+// the first kill may not have been in the group yet.
 func endGroup(pgid int) {
 	if pgid <= 1 {
 		return

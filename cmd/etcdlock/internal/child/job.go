@@ -11,22 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// job makes the command's process group, which a shell knows nothing of, behave as a part of the
-// job that the shell has started: the group of this process.
+// job makes the command's process group behave as a part of the shell's job, which is the group of
+// this process. The shell does not know the command's group.
 //
 //	the shell's job: etcdlock, and the rest of a pipeline or script
 //	    the command's group: the command and what it starts
 //
-// The terminal has one foreground group. That is the command's from the start on where etcdlock is
-// all of the shell's job, so that programs that look for it find themselves in the foreground.
-// Otherwise it stays the shell's job, which then gets ^C and ^Z as a whole, and etcdlock passes
-// them on. The command is given the terminal when it first uses it, which stops it with SIGTTIN or
+// The terminal has one foreground group. If etcdlock is the whole job of the shell, it is the
+// command's group from the start, so that a command finds itself in the foreground. Otherwise the
+// shell's job stays in the foreground and gets ^C and ^Z as a whole, and etcdlock passes them to the
+// command. The command gets the terminal when its first use of the terminal stops it with SIGTTIN or
 // SIGTTOU.
 //
-// When the command stops, etcdlock gives the terminal back and stops with its whole job, as if the
-// command's group had been a part of it. Nothing is renewed then, and the guard kills the command
-// at the deadline. When the shell continues the job, the command has the terminal again if it had
-// it, and continues.
+// When the command stops, etcdlock takes the terminal back and stops with its whole job. The lock is
+// then not renewed, and the guard kills the command at the deadline. When the shell continues the
+// job, the command gets the terminal again if it had it, and continues.
 //
 // A job that no shell can continue, such as that of process 1, is never stopped.
 type job struct {
@@ -35,12 +34,12 @@ type job struct {
 
 	mu      sync.Mutex
 	over    bool
-	stopped bool      // the command is
-	front   bool      // it is given the terminal when it continues
-	resumed time.Time // when it was last continued
+	stopped bool      // true while the command is stopped
+	front   bool      // true if the command gets the terminal when it continues
+	resumed time.Time // when the command was last continued
 }
 
-// change is what has become of the command.
+// change is a change of the command's state.
 type change struct {
 	ended     bool
 	stopped   syscall.Signal // by which it was stopped; 0 if it was not
@@ -74,9 +73,9 @@ func (j *job) end() {
 	})
 }
 
-// lookOutForVfork finds a stop that the kernel does not tell of. A process that starts another one by
-// vfork waits until that one has begun, and cannot be stopped meanwhile. If ^Z comes just then, the
-// new process is stopped, and so never begins.
+// lookOutForVfork finds a stop that the kernel does not report. A process that calls vfork cannot be
+// stopped until the new process has begun. If ^Z comes between the two, the new process is stopped
+// and never begins.
 func (j *job) lookOutForVfork() {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -108,7 +107,7 @@ func (j *job) commandStopped(sig syscall.Signal) {
 		return
 	}
 	j.stopped = true
-	onTerminal(func(t terminal) { // without one, nobody but those who have stopped it is to continue it
+	onTerminal(func(t terminal) { // without a terminal, a command that was stopped by hand stays stopped
 		front, wants := t.foreground(), sig == syscall.SIGTTIN || sig == syscall.SIGTTOU
 		j.front = front == j.pgid || wants
 		switch {
@@ -122,7 +121,7 @@ func (j *job) commandStopped(sig syscall.Signal) {
 		case StopJob():
 		case front == j.pgid || time.Since(j.resumed) > time.Second:
 			j.resume()
-		default: // it asks for a terminal that it cannot have
+		default: // it waits for a terminal that it cannot have
 			time.AfterFunc(time.Second, j.jobContinued)
 		}
 	})
@@ -140,7 +139,7 @@ func (j *job) stopAsked() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.stopped {
-		_ = syscall.Kill(-j.pgid, syscall.SIGTSTP) // and the job stops when the command has
+		_ = syscall.Kill(-j.pgid, syscall.SIGTSTP) // the job stops after the command
 	}
 	if j.stopped || !seesStops {
 		StopJob()
@@ -167,8 +166,8 @@ func (j *job) resume() {
 	_ = syscall.Kill(-j.pgid, syscall.SIGCONT)
 }
 
-// StopJob stops the job that this process belongs to, and false if no shell could continue it. The
-// stop may come a moment after the return.
+// StopJob stops the job of this process. It returns false, without a stop, if no shell could continue
+// the job. The stop may take effect shortly after the return.
 func StopJob() bool {
 	if orphaned() {
 		return false
@@ -176,8 +175,8 @@ func StopJob() bool {
 	return syscall.Kill(0, syscall.SIGSTOP) == nil
 }
 
-// orphaned tells whether the group of this process is what POSIX calls orphaned: no parent outside
-// of it controls it as a job.
+// orphaned reports whether POSIX calls the group of this process orphaned, because no parent outside
+// the group controls it as a job.
 func orphaned() bool {
 	group := unix.Getpgrp()
 	session, err := unix.Getsid(0)

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now is the time by the wall clock, as there is no other one that all processes share and
-// that goes on while the machine sleeps.
+// Now is the wall clock. No other clock is shared by all processes and continues while the machine
+// sleeps.
 func Now() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
 // dieWithParent does nothing: only Linux ends a command with its parent. The guard does.
 func dieWithParent(*syscall.SysProcAttr) {}
 
-// seesStops is false: that a command has stopped is not noticed here.
+// seesStops is false, because this system does not report a stopped command to awaitChange.
 const seesStops = false
 
-// uninterruptible is not called, as nothing waits for stops here.
+// uninterruptible is not called, because seesStops is false.
 func uninterruptible(int) bool { return false }
 
 // anyStopped is not called either.
@@ -34,7 +34,7 @@ func anyStopped(int) bool { return false }
 func awaitChange(pid int) change {
 	queue, err := unix.Kqueue()
 	for ; err != nil; queue, err = unix.Kqueue() {
-		time.Sleep(100 * time.Millisecond) // too many files are open
+		time.Sleep(100 * time.Millisecond) // after too many open files
 	}
 	defer unix.Close(queue)
 	var exit unix.Kevent_t
@@ -66,8 +66,8 @@ func parentOf(pid int) int {
 	return parent
 }
 
-// othersIn tells whether a process group has living members.
+// othersIn reports whether a process group has living members.
 func othersIn(pgid int) bool { return syscall.Kill(-pgid, 0) == nil }
 
-// ReapOrphans does nothing: containers, whose process 1 has to, are Linux.
+// ReapOrphans does nothing, because only process 1 of a Linux container has to reap orphans.
 func ReapOrphans() (stop func()) { return func() {} }

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now is the time since the machine was started, time asleep included: the same for all
-// processes of the machine.
+// Now is the time since the machine was started, including sleep. It is the same for all processes of
+// the machine.
 func Now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
@@ -26,11 +26,11 @@ func Now() time.Duration {
 // dieWithParent has the kernel kill the command when the thread that started it ends.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
 
-// seesStops tells whether awaitChange returns when the child was stopped.
+// seesStops is true, because awaitChange returns when the child was stopped.
 const seesStops = true
 
-// childInfo is the kernel's siginfo of a child whose state has changed, with the fields that
-// unix.Siginfo leaves out.
+// childInfo is the kernel's siginfo after a change of a child's state, with the fields that
+// unix.Siginfo omits.
 type childInfo struct {
 	_      [3 + unsafe.Sizeof(uintptr(0))/4 - 1]int32
 	pid    int32
@@ -39,7 +39,7 @@ type childInfo struct {
 	_      [128]byte
 }
 
-// code is what has become of the child.
+// code is the change of the child's state.
 func (i *childInfo) code() int32 { return (*unix.Siginfo)(unsafe.Pointer(i)).Code }
 
 // The codes of a child, as siginfo_t has them.
@@ -61,8 +61,8 @@ func awaitChange(pid int) change {
 		if err := waitid(unix.P_PID, pid, &info, all|unix.WNOWAIT); errors.Is(err, unix.EINTR) {
 			continue
 		}
-		// A stop, or that it goes on, is taken: otherwise it would be told again. If the child has
-		// ended meanwhile, there is none to take.
+		// The stop or continuation is consumed, so that it is not reported again. If the child has
+		// ended meanwhile, there is none to consume.
 		took := func(option int) bool {
 			var taken childInfo
 			return waitid(unix.P_PID, pid, &taken, option|unix.WNOHANG) == nil && taken.pid != 0
@@ -82,8 +82,8 @@ func awaitChange(pid int) change {
 	}
 }
 
-// withoutStop calls f, in which a use of the terminal from the background does not stop this
-// process: SIGTTOU is blocked. It is not ignored, as the next command would inherit that.
+// withoutStop calls f with SIGTTOU blocked, so that a use of the terminal from the background does
+// not stop this process. SIGTTOU is not ignored, because the next command would inherit that.
 func withoutStop(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -96,16 +96,16 @@ func withoutStop(f func()) {
 	f()
 }
 
-// process is what /proc tells of a process.
+// process is a process as /proc describes it.
 type process struct{ state, parent, group string }
 
-// lookUp reads what /proc tells of a process; false if there is none.
+// lookUp reads a process from /proc. It returns false if there is no such process.
 func lookUp(pid string) (process, bool) {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return process{}, false
 	}
-	// pid (name) state ppid pgrp ...; the name may hold anything
+	// pid (name) state ppid pgrp ...; the name may contain any character
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 3 {
 		return process{}, false
@@ -120,21 +120,21 @@ func parentOf(pid int) int {
 	return parent
 }
 
-// uninterruptible tells whether a process waits for something that no signal but SIGKILL ends.
+// uninterruptible reports whether a process is in a wait that only SIGKILL ends.
 func uninterruptible(pid int) bool {
 	p, ok := lookUp(strconv.Itoa(pid))
 	return ok && p.state == "D"
 }
 
-// anyStopped tells whether a member of a process group is stopped.
+// anyStopped reports whether a member of a process group is stopped.
 func anyStopped(pgid int) bool { return anyIn(pgid, func(state string) bool { return state == "T" }) }
 
-// othersIn tells whether a process group has living members.
+// othersIn reports whether a process group has living members.
 func othersIn(pgid int) bool {
 	return anyIn(pgid, func(state string) bool { return state != "Z" && state != "X" })
 }
 
-// anyIn tells whether a process group has a member in such a state.
+// anyIn reports whether a process group has a member in one of the states.
 func anyIn(pgid int, such func(state string) bool) bool {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// processes are the children that this process has started and waits for itself. Nobody else may
-// reap them; see ReapOrphans.
+// processes is the set of children that this process has started and waits for. ReapOrphans must not
+// reap them.
 type processes struct {
-	mu   sync.Mutex // held while a process is started, so that none is unknown
+	mu   sync.Mutex // held while a process is started, so that each child is known before it can end
 	pids map[int]bool
 }
 
@@ -35,7 +35,7 @@ func (p *processes) reaped(pid int) {
 	delete(p.pids, pid)
 }
 
-// Start starts a process beside the command. It is to be waited for with Wait.
+// Start starts a process beside the command. The caller must call Wait.
 func Start(cmd *exec.Cmd) error {
 	_, err := own.start(func() (int, error) {
 		if err := cmd.Start(); err != nil {

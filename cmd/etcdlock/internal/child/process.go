@@ -28,9 +28,9 @@ type Process struct {
 	once   sync.Once
 }
 
-// Prepare finds a command, and starts a process that becomes it with Go, and the guard for
-// it. So the guard knows what to kill before the command can start anything, and nothing has
-// to be waited for once it may run. What was prepared has to be ended by End.
+// Prepare finds a command, and starts its guard and a process that becomes the command in Go. The
+// guard thus knows the process group before the command can start anything, and Go need not wait.
+// The caller must call End.
 func Prepare(args []string) (*Process, error) {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -61,16 +61,16 @@ func Prepare(args []string) (*Process, error) {
 	return p, nil
 }
 
-// Go lets the command run, with the environment of this process and env, and with the descriptors
-// that this process was started with, until the guard ends it at until, by Now.
+// Go runs the command with the environment of this process and env, and with the descriptors that
+// this process was started with. The guard ends the command at until, by Now.
 func (p *Process) Go(env []string, until time.Duration) error {
 	p.guard.extend(until)
 	p.job.begin()
 	return p.pipes.start(order{Path: p.path, Args: p.args, Env: append(os.Environ(), env...)})
 }
 
-// run starts the process, and reaps it. All from one thread: the kernel ends the command
-// with the thread that has started it.
+// run starts the process and reaps it, in one thread, because the kernel ends the command with the
+// thread that started it.
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread() // and never unlocked
 	pid, err := p.pipes.fork()
@@ -90,7 +90,7 @@ func (p *Process) run(started chan<- error) {
 			p.job.commandStopped(change.stopped)
 		}
 	}
-	// As long as it is not reaped, its number, and so its group's, is no other process's.
+	// Until it is reaped, the kernel gives the number of the process and its group to no other process.
 	close(p.exited)
 	<-p.reap
 	for {
@@ -111,8 +111,8 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 // Extend moves the time, by Now, at which the guard ends the command.
 func (p *Process) Extend(until time.Duration) { p.guard.extend(until) }
 
-// Signal passes a signal to the command and all of its group. One that asks for an end also
-// continues a command that was stopped, so that it can heed it.
+// Signal passes a signal to the command's group. A signal that asks for an end also continues a
+// stopped command, so that the command can react.
 func (p *Process) Signal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGTSTP:
@@ -127,17 +127,17 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// kill signals the group. To one that has ended it matters no more.
+// kill signals the group. An error means that the group has ended, and is ignored.
 func (p *Process) kill(sig syscall.Signal) { _ = syscall.Kill(-p.Pid(), sig) }
 
-// End kills whatever is left of the group, waits until all of it and the guard are gone, and
-// returns the command's exit code. That is a shell's: 128 and the signal's number for a command
-// that died of a signal.
+// End kills the rest of the group, waits until the group and the guard are gone, and returns the
+// command's exit code. Like a shell's, it is 128 plus the number of the signal that ended the
+// command.
 func (p *Process) End() int {
 	p.once.Do(func() {
 		p.kill(syscall.SIGKILL)
 		<-p.exited
-		p.kill(syscall.SIGKILL) // what was started meanwhile
+		p.kill(syscall.SIGKILL) // processes that were started during the first kill
 		awaitGroup(p.Pid())
 		p.job.end()
 		p.guard.done() // before the number can become another process's
@@ -151,14 +151,14 @@ func (p *Process) End() int {
 	return p.status.ExitStatus()
 }
 
-// Interrupted tells whether the command died of SIGINT. It is called after End.
+// Interrupted reports whether the command died of SIGINT. It is called after End.
 func (p *Process) Interrupted() bool {
 	return p.status.Signaled() && p.status.Signal() == syscall.SIGINT
 }
 
-// awaitGroup waits until none of a group that was killed is left but its leader, which is
-// not reaped yet. The kernel takes a moment for it, and longer for one in the middle of
-// I/O; whoever cannot die at all is not waited for for ever.
+// awaitGroup waits until only the leader is left of a group that was killed. The leader is not reaped
+// yet. The kernel may need time, above all for a process in the middle of I/O. The wait ends after
+// about two seconds even if a process cannot die.
 func awaitGroup(pgid int) {
 	for wait := time.Millisecond; wait < 2*time.Second; wait *= 2 {
 		if !othersIn(pgid) {
@@ -168,13 +168,13 @@ func awaitGroup(pgid int) {
 	}
 }
 
-// ErrNotFound tells a command that is not there from one that cannot be started.
+// ErrNotFound reports whether an error of Prepare means that the command does not exist.
 func ErrNotFound(err error) bool {
 	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist)
 }
 
-// DieOfInterrupt ends this process by SIGINT, as the shell expects of one whose command was
-// interrupted: it ends its loop or script then, too. It returns if that cannot be.
+// DieOfInterrupt ends this process by SIGINT, so that a shell also ends its loop or script. It returns
+// if the process does not die of it.
 func DieOfInterrupt() {
 	signal.Reset(syscall.SIGINT)
 	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err == nil {

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReapOrphans reaps processes whose parents have ended, until stop is called, if this process is
-// the one that the kernel gives them to: process 1 of a container, or a subreaper. It leaves the
-// children of this process to their own waits.
+// ReapOrphans reaps orphaned processes until stop is called, if the kernel gives them to this process:
+// process 1 of a container, or a subreaper. It does not reap the children that this process waits for.
 func ReapOrphans() (stop func()) {
 	if os.Getpid() != 1 && !subreaper() {
 		return func() {}
@@ -48,8 +47,9 @@ func subreaper() bool {
 	return err == nil && is != 0
 }
 
-// reapOthers reaps children that have ended and are not own ones. It returns false if one that is
-// own stands in front, and others may be behind it: the kernel tells of the first one only.
+// reapOthers reaps ended children that this process does not wait for. The kernel reports only the
+// first ended child. reapOthers returns false if this process waits for that child, because others
+// may be behind it.
 func (p *processes) reapOthers() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,14 +14,14 @@ import (
 	"syscall"
 )
 
-// order is what the starter is to become; sent as a gob, which takes any bytes.
+// order describes the command that the starter becomes. It is sent as a gob, which can hold any bytes.
 type order struct {
 	Path      string
 	Args, Env []string
 }
 
-// starterPipes are between the wrapper and the starter: one for the order, one for what has
-// come of it. The second one is closed by the exec that succeeds, and otherwise says why not.
+// starterPipes has two pipes between the wrapper and the starter, for the order and for the answer. A
+// successful exec closes the answer without a byte. After a failure the answer is the error.
 type starterPipes struct {
 	order, answer           *os.File // the wrapper's ends
 	theirOrder, theirAnswer *os.File
@@ -50,11 +50,11 @@ func (p *starterPipes) close() {
 	_ = p.answer.Close()
 }
 
-// start gives the order, and returns when it was carried out, or why it was not.
+// start sends the order, and returns after the exec or with its error.
 func (p *starterPipes) start(o order) error {
 	err := gob.NewEncoder(p.order).Encode(o)
 	_ = p.order.Close()
-	if err != nil && !errors.Is(err, syscall.EPIPE) { // a starter that was killed tells by its end
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // the end of the answer shows a killed starter
 		return err
 	}
 	answer, err := io.ReadAll(p.answer)
@@ -71,9 +71,9 @@ func (p *starterPipes) start(o order) error {
 	return &fs.PathError{Op: "run", Path: o.Path, Err: syscall.Errno(errno)}
 }
 
-// fork starts the starter. It has its ends of the pipes under numbers that the caller of this
-// process has not used, and is told these by its arguments: the command is to get the caller's
-// descriptors, and nothing else.
+// fork starts the starter. The starter's ends of the pipes have numbers that the caller of this process
+// has not used, which are passed as arguments. The command thus gets the caller's descriptors under
+// their numbers, and no others.
 func (p *starterPipes) fork() (pid int, err error) {
 	path, err := self()
 	if err != nil {
@@ -88,8 +88,8 @@ func (p *starterPipes) fork() (pid int, err error) {
 	})
 }
 
-// RunStarter becomes the command that it is told to. It returns if there is none, because the
-// wrapper has ended.
+// RunStarter waits for an order, and becomes the command of the order. It returns if the wrapper has
+// ended without an order.
 func RunStarter(args []string) {
 	var order, answer int
 	if _, err := fmt.Sscan(strings.Join(args, " "), &order, &answer); err != nil {

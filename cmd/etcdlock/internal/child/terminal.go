@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals are those that are for the command.
+// Signals are the signals that are passed to the command.
 var Signals = []os.Signal{
 	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 	syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT,
 }
 
-// SignalOf finds a signal by its name, with SIG in front or without.
+// SignalOf finds a signal by its name, with or without SIG at its beginning.
 func SignalOf(name string) (syscall.Signal, bool) {
 	for _, n := range []string{name, "SIG" + name} {
 		if sig := unix.SignalNum(n); sig != 0 {
@@ -52,8 +52,8 @@ func (t terminal) give(pgid int) {
 	withoutStop(func() { _ = unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, pgid) })
 }
 
-// alone tells whether this process is all that its job consists of, as far as it can see: the shell
-// has made the job for it, and it neither reads from a pipe nor writes to one.
+// alone reports whether this process seems to be the only one of its job. The shell has then created
+// the job for this process, which neither reads from a pipe nor writes to one.
 func alone() bool {
 	if unix.Getpgrp() != os.Getpid() {
 		return false

@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// Process is a command; there is none on this system.
+// Process is a command. This system has none.
 type Process struct{}
 
-// Signals are those that are for the command.
+// Signals are the signals that are passed to the command.
 var Signals = []os.Signal{os.Interrupt, syscall.SIGTERM}
 
-// Now is the time by the wall clock.
+// Now is the wall clock.
 func Now() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-// Prepare refuses: there are no process groups here by which a command and all that it has
-// started can be ended.
+// Prepare returns an error, because this system has no process groups with which a command and its
+// children can be ended.
 func Prepare([]string) (*Process, error) {
-	return nil, errors.New("commands cannot be run under a lock on " + runtime.GOOS +
-		", as they could not be ended with all that they have started; use Linux, macOS, BSD or WSL")
+	return nil, errors.New("a command cannot be run under a lock on " + runtime.GOOS +
+		", because its child processes could outlive the lock: use Linux, macOS, BSD or WSL")
 }
 
-// Go lets the command run.
+// Go runs the command.
 func (*Process) Go([]string, time.Duration) error { return nil }
 
 // RunGuard does nothing here.
@@ -51,7 +51,7 @@ func (*Process) Signal(syscall.Signal) {}
 // End ends the command.
 func (*Process) End() int { return 0 }
 
-// Interrupted tells whether the command died of SIGINT.
+// Interrupted reports whether the command died of SIGINT.
 func (*Process) Interrupted() bool { return false }
 
 // CombinedOutput runs a process to its end, and returns its output and errors.
@@ -69,5 +69,5 @@ func DieOfInterrupt() {}
 // SignalOf finds a signal by its name.
 func SignalOf(string) (syscall.Signal, bool) { return 0, false }
 
-// ErrNotFound tells a command that is not there from one that cannot be started.
+// ErrNotFound reports whether an error of Prepare means that the command does not exist.
 func ErrNotFound(error) bool { return false }

@@ -1,7 +1,8 @@
-// Package doctor looks for what will give trouble to those who lock.
+// Package doctor looks for problems of etcd and of the locks in it.
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Level is how bad it is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels.
@@ -29,7 +30,7 @@ const (
 	Wrong    Level = "FAIL"
 )
 
-// Finding is what was found about something.
+// Finding is the result of a check.
 type Finding struct {
 	Level Level  `json:"level"`
 	What  string `json:"what"`
@@ -44,7 +45,7 @@ type Doctor struct {
 	Now       func() time.Time
 	Deadlocks func(ctx context.Context, prefix string) ([]etcdlock.Deadlock, error)
 
-	probe string // the name under which it tries what is permitted
+	probe string // the name under which permissions are checked
 	found []Finding
 }
 
@@ -52,14 +53,14 @@ func (d *Doctor) say(l Level, what, format string, args ...any) {
 	d.found = append(d.found, Finding{l, what, fmt.Sprintf(format, args...)})
 }
 
-// Examine looks at everything, at the same time: a member that hangs takes the time of one check and
-// leaves the others theirs. Errors are findings.
+// Examine runs all checks concurrently, so that a member that hangs delays only its own check. Errors
+// are findings.
 func (d *Doctor) Examine(ctx context.Context) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, d.Patience)
 	defer cancel()
 	d.probe = d.Prefix + "etcdlock-doctor-" + strings.ToLower(rand.Text()[:8])
 	checks := []func(*Doctor, context.Context){(*Doctor).members, (*Doctor).alarms, (*Doctor).leases, (*Doctor).names, (*Doctor).deadlocks}
-	parts := make([]Doctor, len(checks)) // each with findings of its own
+	parts := make([]Doctor, len(checks)) // one for each check, with its findings
 	var all sync.WaitGroup
 	for i, check := range checks {
 		parts[i] = *d
@@ -72,7 +73,7 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 	return d.found
 }
 
-// members looks at those that the client was told of.
+// members checks each endpoint of the client.
 func (d *Doctor) members(ctx context.Context) {
 	type answer struct {
 		*clientv3.StatusResponse
@@ -98,7 +99,7 @@ func (d *Doctor) members(ctx context.Context) {
 			d.say(Wrong, "member", "%s: %v", endpoint, s.err)
 			continue
 		case s.Leader == 0:
-			d.say(Wrong, "member", "%s: knows of no raft leader, so it serves no locks", endpoint)
+			d.say(Wrong, "member", "%s: it knows of no raft leader, so it serves no locks; look at the other members", endpoint)
 		case len(s.Errors) > 0:
 			d.say(Wrong, "member", "%s: %s", endpoint, strings.Join(s.Errors, "; "))
 		case took > time.Second:
@@ -108,15 +109,15 @@ func (d *Doctor) members(ctx context.Context) {
 		}
 		versions[s.Version] = true
 		if major, _, _ := strings.Cut(s.Version, "."); major != "3" || older(s.Version, 3, 5) {
-			d.say(Doubtful, "version", "%s: %s is older than 3.5, with which etcdlock is not tested", endpoint, s.Version)
+			d.say(Doubtful, "version", "%s: etcdlock is not tested with etcd %s, which is older than 3.5", endpoint, s.Version)
 		}
 	}
 	if len(versions) > 1 {
-		d.say(Doubtful, "version", "the members run different versions: an upgrade is under way, or was left halfway")
+		d.say(Doubtful, "version", "the members run different versions: an upgrade is under way or unfinished")
 	}
 }
 
-// older tells whether a version is before major.minor.
+// older reports whether a version is before major.minor.
 func older(version string, major, minor int) bool {
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {
@@ -131,27 +132,28 @@ func (d *Doctor) alarms(ctx context.Context) {
 	resp, err := d.Client.AlarmList(ctx)
 	switch {
 	case isDenied(err):
-		d.say(Doubtful, "alarms", "not permitted to see them")
+		d.say(Doubtful, "alarms", "this user may not read them")
 	case err != nil:
 		d.say(Wrong, "alarms", "%v", err)
 	case len(resp.Alarms) == 0:
 		d.say(Good, "alarms", "none")
 	default:
 		for _, a := range resp.Alarms {
-			d.say(Wrong, "alarms", "member %x: %v: no lock can be taken until it is disarmed", a.MemberID, a.Alarm)
+			d.say(Wrong, "alarms", "member %x: %v: no lock can be acquired until the cause is repaired and the alarm disarmed", a.MemberID, a.Alarm)
 		}
 	}
 }
 
-// leases finds the least TTL, and tries whether a key can be written under the prefix.
+// leases finds the minimum TTL, and checks whether the user can write, read and delete a key under
+// the prefix.
 func (d *Doctor) leases(ctx context.Context) {
 	lease, err := d.Client.Grant(ctx, 1)
 	if err != nil {
-		d.say(Wrong, "leases", "none is granted: %v", err)
+		d.say(Wrong, "leases", "etcd grants no lease: %v", err)
 		return
 	}
-	defer func() { _, _ = d.Client.Revoke(ctx, lease.ID) }() // it soon runs out by itself
-	d.say(Good, "minimum TTL", "%d s; etcdlock lock takes %v unless told otherwise", lease.TTL, etcdlock.DefaultTTL)
+	defer func() { _, _ = d.Client.Revoke(ctx, lease.ID) }() // after an error the lease expires
+	d.say(Good, "minimum TTL", "%d s; the default of etcdlock lock is %v", lease.TTL, etcdlock.DefaultTTL)
 
 	key := wire.Key(d.probe, lease.ID)
 	sent := d.Now()
@@ -159,10 +161,10 @@ func (d *Doctor) leases(ctx context.Context) {
 	took := d.Now().Sub(sent)
 	switch {
 	case isDenied(err):
-		d.say(Wrong, "permissions", "this user may not write under %q: grant it readwrite to the prefix; give doctor the prefix that it has", d.Prefix)
+		d.say(Wrong, "permissions", "this user may not write under %q: grant the user readwrite to the prefix, or give doctor a prefix that the user has", d.Prefix)
 		return
 	case err != nil:
-		d.say(Wrong, "permissions", "writing %q: %v", key, err)
+		d.say(Wrong, "permissions", "write of %q: %v", key, err)
 		return
 	}
 	_, err = d.Client.Delete(ctx, key)
@@ -172,11 +174,11 @@ func (d *Doctor) leases(ctx context.Context) {
 	}
 	switch {
 	case err != nil:
-		d.say(Wrong, "permissions", "under %q writing works, but not deleting and reading: %v", d.Prefix, err)
+		d.say(Wrong, "permissions", "this user may write under %q, but a delete or a read failed: %v", d.Prefix, err)
 	case took > time.Second:
-		d.say(Doubtful, "writes", "one takes %v: a TTL should be many times that", took.Round(time.Millisecond))
+		d.say(Doubtful, "writes", "a write takes %v: use a TTL of many times that", took.Round(time.Millisecond))
 	default:
-		d.say(Good, "permissions", "reads, writes and deletes under %q, a write in %v", d.Prefix, took.Round(100*time.Microsecond))
+		d.say(Good, "permissions", "this user may read, write and delete under %q; a write takes %v", d.Prefix, took.Round(100*time.Microsecond))
 	}
 }
 
@@ -185,11 +187,11 @@ func isDenied(err error) bool {
 	return err == rpctypes.ErrPermissionDenied || err == rpctypes.ErrUserEmpty //nolint:errorlint // they are comparable values
 }
 
-// names looks at all that is in use.
+// names checks all names that are in use.
 func (d *Doctor) names(ctx context.Context) {
 	store, err := queues.All(ctx, d.Client, d.Prefix)
 	if err != nil {
-		d.say(Wrong, "names", "they cannot be read under %q: %v", d.Prefix, err)
+		d.say(Wrong, "names", "the keys under %q cannot be read: %v", d.Prefix, err)
 		return
 	}
 	if i := slices.IndexFunc(store.Queues, func(q queues.Queue) bool { return q.Name == d.probe }); i >= 0 {
@@ -201,7 +203,7 @@ func (d *Doctor) names(ctx context.Context) {
 	for i := range store.Queues {
 		q := &store.Queues[i]
 		if err := q.TTLs(ctx, d.Client.Lease); err != nil {
-			d.say(Wrong, "names", "leases of %s: %v", q.Name, err)
+			d.say(Wrong, "names", "the leases of %q cannot be read: %v", q.Name, err)
 		}
 		leases += d.entries(q)
 		d.requests(ctx, q)
@@ -213,7 +215,7 @@ func (d *Doctor) names(ctx context.Context) {
 	}
 }
 
-// entries looks at those of one name, and tells how many there are.
+// entries checks the entries of a name, and returns their number.
 func (d *Doctor) entries(q *queues.Queue) int {
 	const (
 		longTTL = time.Minute
@@ -227,34 +229,34 @@ func (d *Doctor) entries(q *queues.Queue) int {
 			d.stray(e.Key, q.Name)
 			continue
 		case granted > longTTL:
-			d.say(Doubtful, "TTL", "%q: %v, for so long a holder that has crashed keeps all others out", e.Key, granted)
+			d.say(Doubtful, "TTL", "%q: %v; a crashed holder keeps all others out for that long", e.Key, granted)
 		}
 		if granted > 0 && left < granted/2 {
-			d.say(Doubtful, "renewal", "%q: %v of %v are left: its process is not renewing, being stopped, cut off or dead", e.Key, left, granted)
+			d.say(Doubtful, "renewal", "%q: %v of %v are left: its process does not renew the lease, and is stopped, cut off or dead", e.Key, left, granted)
 		}
 		if ahead := e.Since.Sub(d.Now()); !e.Since.IsZero() && ahead > skew {
-			d.say(Doubtful, "clock", "%q says that it lined up in %v: the clock of %s differs from that of this machine. Locks do not depend on it, but what people read does",
+			d.say(Doubtful, "clock", "%q entered the queue %v in the future: the clock of %s differs from that of this machine. Locks do not depend on clocks, but the times in ls and show do",
 				e.Key, ahead.Round(time.Second), e.Host)
 		}
 	}
 	return len(q.Entries)
 }
 
-// strays looks for keys without a lease where nobody is in line at present. Without a prefix there is
-// no telling which keys are where locks are to be.
+// strays looks for keys without a lease under names that are not in use. Without a prefix it cannot
+// tell which names are those of locks.
 func (d *Doctor) strays(ctx context.Context, keys []string) {
 	if d.Prefix == "" {
 		return
 	}
 	stray, err := queues.WithoutLease(ctx, d.Client.KV, keys)
 	if err != nil {
-		d.say(Doubtful, "stray key", "cannot look which keys have no lease: %v", err)
+		d.say(Doubtful, "stray key", "the keys without a lease cannot be found: %v", err)
 		return
 	}
 	const most = 20
 	for i, key := range stray {
 		if i == most {
-			d.say(Wrong, "stray key", "and %d more keys without a lease, where a lock would wait for them", len(stray)-most)
+			d.say(Wrong, "stray key", "%d more keys without a lease would block a lock", len(stray)-most)
 			break
 		}
 		name, _ := wire.NameOf(key)
@@ -263,16 +265,16 @@ func (d *Doctor) strays(ctx context.Context, keys []string) {
 }
 
 func (d *Doctor) stray(key, name string) {
-	d.say(Wrong, "stray key", "%[1]s has no lease: a lock %[2]s waits for it for ever. If nobody needs it: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
+	d.say(Wrong, "stray key", "%[1]s has no lease, so it blocks a lock named %[2]s until it is deleted. If no program needs the key: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
 }
 
 func (d *Doctor) requests(ctx context.Context, q *queues.Queue) {
 	rs, err := queues.Requests(ctx, d.Client.KV, q.Name)
 	if err != nil {
-		return // seen as permissions
+		return // the check of permissions reports it
 	}
 	for _, r := range rs {
-		d.say(Doubtful, "asked for", "%q, by %s on %s for %v: %s", q.Name, r.Owner, r.Host, d.Now().Sub(r.Since).Round(time.Second), r.Reason)
+		d.say(Doubtful, "asked for", "%q: %s on %s asks its holder to release, for %v: %s", q.Name, cmp.Or(r.Owner, "an unnamed process"), r.Host, d.Now().Sub(r.Since).Round(time.Second), r.Reason)
 	}
 }
 
@@ -284,17 +286,17 @@ func (d *Doctor) nesting(qs []queues.Queue) {
 	for i := range qs {
 		for outer := range wire.Ancestors(qs[i].Name) {
 			if used[outer] {
-				d.say(Wrong, "nested names", "%q lies inside %q: who uses the one takes the keys of the other for its own. Rename one of them", qs[i].Name, outer)
+				d.say(Wrong, "nested names", "%q is inside %q, so the two wait for each other's keys: rename one of them", qs[i].Name, outer)
 			}
 		}
 	}
 }
 
-// deadlocks looks for them. An error of it is one of the names.
+// deadlocks looks for deadlocks. The check of names reports an error of etcd.
 func (d *Doctor) deadlocks(ctx context.Context) {
 	found, err := d.Deadlocks(ctx, d.Prefix)
 	if err == nil && len(found) == 0 {
-		d.say(Good, "deadlocks", "none is known of")
+		d.say(Good, "deadlocks", "none found")
 	}
 	for _, f := range found {
 		d.say(Wrong, "deadlock", "%s", f)

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command outlive measures for how long a command that was started under a lock still runs when
-// somebody else holds it: "etcdlock lock" beside "etcdctl lock", when the wrapper is killed,
-// stopped and cut off from etcd. Its table stands in docs/command.md.
+// Command outlive measures for how long a command still runs after another process has acquired its
+// lock. It compares "etcdlock lock" with "etcdctl lock" while the wrapper is killed, stopped and cut
+// off from etcd. Its table is in docs/command.md.
 package main
 
 import (
@@ -30,7 +30,7 @@ import (
 const (
 	ctlVersion = "v3.7.3"
 	ttl        = 5 * time.Second
-	watched    = 30 * time.Second // for how long a command is watched, from the grant to the next one
+	watched    = 30 * time.Second // for how long a command is watched after the next grant
 )
 
 var faults = []struct {
@@ -109,7 +109,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// measure is one command under one wrapper.
+// measure measures one command under one wrapper.
 type measure struct {
 	client         *clientv3.Client
 	endpoint, name string
@@ -196,7 +196,7 @@ func dead(pid int) bool {
 	return fields[0] == "Z" || fields[0] == "X"
 }
 
-// serve starts an etcd for this alone.
+// serve starts an etcd for this program.
 func serve(own string) (endpoint string, stop func(), err error) {
 	cmd := exec.Command(own, "serve-dev", "--listen", "127.0.0.1:0")
 	cmd.Stderr = os.Stderr
@@ -219,7 +219,7 @@ func serve(own string) (endpoint string, stop func(), err error) {
 	return strings.TrimPrefix(strings.TrimSpace(line), "export ETCDCTL_ENDPOINTS="), stop, nil
 }
 
-// etcdctl builds one from the module proxy, once, where the other tests look for it too.
+// etcdctl builds an etcdctl from the module proxy, once, where other tests find it too.
 func etcdctl(ctx context.Context) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package pty runs an interactive shell, with job control, on a terminal of its own, and types at
-// it. It is for tests and for the table of docs/command.md.
+// Package pty runs an interactive shell with job control on a new terminal, and types on it. It is for
+// tests and for the table of docs/command.md.
 package pty
 
 import (
@@ -30,11 +30,11 @@ const prompt = "READY> "
 type Shell struct {
 	cmd    *exec.Cmd
 	master *os.File
-	closed chan struct{} // closed when the terminal has nothing more to say
+	closed chan struct{} // closed at the end of the terminal's output
 
 	mu    sync.Mutex
 	out   []byte // what was written to the terminal
-	from  int    // where in out Expect goes on
+	from  int    // where Expect continues in out
 	wrote chan struct{}
 }
 
@@ -108,8 +108,8 @@ func (s *Shell) Type(keys string) error {
 // Line types a line.
 func (s *Shell) Line(line string) error { return s.Type(line + "\n") }
 
-// Expect waits until the terminal shows what matches a regular expression, after what was expected
-// last, and returns the matches of its groups.
+// Expect waits until the terminal shows a match of a regular expression after the last one, and
+// returns the matches of its groups.
 func (s *Shell) Expect(expr string, within time.Duration) ([]string, error) {
 	re := regexp.MustCompile(expr)
 	late := time.After(within)
@@ -142,9 +142,9 @@ func (s *Shell) Prompt(within time.Duration) error {
 	return err
 }
 
-// Stopped waits until the shell says that a job in the background has stopped, and is at its prompt. The
-// shell says so before a prompt only, and hears of the stop after /proc shows it: when the last thread of
-// the process has stopped. So Enter is pressed until it has heard.
+// Stopped waits until the shell has reported a stopped job in the background and prompts. The shell
+// reports it only before a prompt, and only after the last thread of the process has stopped, which is
+// later than /proc shows. Stopped therefore presses Enter until the report comes.
 func (s *Shell) Stopped(within time.Duration) error {
 	for late := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
 		if err := s.Line(""); err != nil {
@@ -186,7 +186,7 @@ func (s *Shell) Foreground(within time.Duration) error {
 	return fmt.Errorf("no job is in the foreground within %v", within)
 }
 
-// Shown is all that the terminal has shown.
+// Shown returns everything that the terminal has shown.
 func (s *Shell) Shown() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *Shell) Close() {
 	_ = s.master.Close()
 }
 
-// sessionOf are the processes of a session.
+// sessionOf returns the processes of a session.
 func sessionOf(sid int) (pids []int) {
 	dir, err := os.ReadDir("/proc")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// What has changed about an entry.
+// What is the kind of a change.
 type What string
 
 // The changes.
@@ -23,7 +23,7 @@ const (
 	Gone    What = "left"
 )
 
-// Change is one of an entry, as it was seen.
+// Change is a change of an entry.
 type Change struct {
 	Time     time.Time `json:"time"`
 	Revision int64     `json:"revision"`
@@ -31,13 +31,13 @@ type Change struct {
 	Entry    Entry     `json:"entry"`
 }
 
-// lookEvery is how often etcd is asked whether it has other data than before: a watch would wait
-// for the revisions of before.
+// lookEvery is the time between two checks whether etcd has other data, as after a restore. A watch
+// would wait for the earlier revisions to come again.
 const lookEvery = 10 * time.Second
 
-// Follow tells of all entries of a name, and then of each change, until ctx ends or tell
-// fails. When the watch does, or etcd goes on with other data, it reads again, and tells what is
-// different.
+// Follow calls tell for all entries of a name, and then for each change, until ctx ends or tell returns
+// an error. If the watch fails, or etcd continues with other data, it reads again and tells the
+// differences.
 func Follow(ctx context.Context, client *clientv3.Client, name string, tell func(Change) error) error {
 	var known []Entry
 	kv, data := timeline.Of(client.KV)
@@ -67,7 +67,7 @@ func Follow(ctx context.Context, client *clientv3.Client, name string, tell func
 	}
 }
 
-// untilReplaced returns a context that ends with ctx, or when etcd goes on with other data.
+// untilReplaced returns a context that ends with ctx, or when etcd continues with other data.
 func untilReplaced(ctx context.Context, kv clientv3.KV, data *timeline.Tracker, key string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	replaced := data.Changed()
@@ -82,7 +82,7 @@ func untilReplaced(ctx context.Context, kv clientv3.KV, data *timeline.Tracker, 
 			case <-time.After(lookEvery):
 			}
 			bounded, done := context.WithTimeout(ctx, lookEvery)
-			_, _ = kv.Get(bounded, key, clientv3.WithKeysOnly()) // the answer is shown to data
+			_, _ = kv.Get(bounded, key, clientv3.WithKeysOnly()) // data sees the answer
 			done()
 		}
 	}()
@@ -98,7 +98,7 @@ func followFrom(ctx context.Context, client *clientv3.Client, name string, known
 		if resp.Err() != nil {
 			return known, nil
 		}
-		// Revision by revision, so that nothing that was so for one of them is missed.
+		// Revision by revision, so that no state is missed, even if it lasted for one revision.
 		for i, ev := range resp.Events {
 			if ev.Type == clientv3.EventTypeDelete {
 				delete(present, string(ev.Kv.Key))
@@ -117,7 +117,7 @@ func followFrom(ctx context.Context, client *clientv3.Client, name string, known
 	return known, nil
 }
 
-// tellDifference tells first who has gone, and then of the others in order.
+// tellDifference tells the deleted entries first, and then the others in order.
 func tellDifference(name string, known []Entry, present map[string]*mvccpb.KeyValue, rev int64, tell func(Change) error) ([]Entry, error) {
 	var kvs []*mvccpb.KeyValue
 	for _, kv := range present {
@@ -151,7 +151,7 @@ func tellDifference(name string, known []Entry, present map[string]*mvccpb.KeyVa
 	return now, nil
 }
 
-// find finds an entry that is the same one, and not a later one with the same key.
+// find finds the same entry, and not a later one with the same key.
 func find(in []Entry, e Entry) *Entry {
 	i := slices.IndexFunc(in, func(o Entry) bool { return o.Key == e.Key && o.CreateRevision == e.CreateRevision })
 	if i < 0 {

@@ -13,21 +13,21 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Note is what the command tells of itself beside a queue, where the entry cannot: etcd keeps no time
-// of a grant, and a candidate's value is its proposal alone. It stands under the lease of the
-// entry, as long as that lives, and nothing depends on it.
+// Note describes a process of the command beside a queue. The entry itself has no place for it: etcd
+// stores no time of a grant, and a candidate's value is its proposal. The note has the lease of the
+// entry. Nothing depends on it.
 type Note struct {
 	Host  string    `json:"host,omitempty"`
 	PID   int       `json:"pid,omitempty"`
-	Since time.Time `json:"since,omitzero"` // in line
+	Since time.Time `json:"since,omitzero"` // when it entered the queue
 
-	// Granted is when it was granted, zero while it waits; and Rev the revision at which the key of
-	// that hold was created, 0 if it is the only one of its lease.
+	// Granted is the time of the grant, and zero while it waits. Rev is the create revision of the key
+	// of this hold, or 0 if the lease has no other hold.
 	Rev     int64     `json:"rev,omitempty"`
 	Granted time.Time `json:"granted,omitzero"`
 }
 
-// notes is under what they stand; the lease follows.
+// notes is the prefix of the notes of a name. The lease follows.
 func notes(name string) string { return wire.Side(name, "who/") }
 
 // Put writes the note of a lease, once.
@@ -40,10 +40,10 @@ func (n Note) Put(ctx context.Context, kv clientv3.KV, name string, lease client
 	return err
 }
 
-// IsNote tells whether a key is that of a note.
+// IsNote reports whether a key is the key of a note.
 func IsNote(key string) bool { return strings.Contains(key, wire.Side("", "who/")) }
 
-// tell adds to the entries of a queue what their notes say.
+// tell adds the contents of the notes to the entries of a queue.
 func (q *Queue) tell(kvs []*mvccpb.KeyValue) {
 	said := make(map[clientv3.LeaseID]Note)
 	for _, kv := range kvs {

@@ -1,5 +1,4 @@
-// Package queues reads from etcd who holds and who waits, for those who look on: without a
-// lease and without a write.
+// Package queues reads holders and waiters from etcd, without a lease and without a write.
 package queues
 
 import (
@@ -15,20 +14,20 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Kind is what a name is used for, as far as its entries tell.
+// Kind is the primitive for which a name is used, as far as its entries show.
 type Kind string
 
-// The kinds. Whether an entry of others is a candidate's or a lock's stands nowhere: etcd's
-// own locks have no value, and candidates as a rule have one.
+// The kinds. An entry of another library does not say whether it is a candidate or a lock. etcd's own
+// locks have no value, and candidates usually have one.
 const (
 	Lock      Kind = "lock"
 	RWLock    Kind = "rwlock"
 	Semaphore Kind = "semaphore"
 	Election  Kind = "election"
-	Unknown   Kind = "unknown" // nothing but strays
+	Unknown   Kind = "unknown" // only keys without a lease
 )
 
-// Queue is who holds and waits under a name, at one revision.
+// Queue has the holders and waiters of a name, at one revision.
 type Queue struct {
 	Name    string  `json:"name"`
 	Kind    Kind    `json:"kind"`
@@ -38,38 +37,38 @@ type Queue struct {
 // Entry is one holder or waiter.
 type Entry struct {
 	Key            string           `json:"key"`
-	Holds          bool             `json:"holds"` // or is about to
+	Holds          bool             `json:"holds"` // true if no entry is ahead
 	Lease          clientv3.LeaseID `json:"-"`
-	LeaseHex       string           `json:"lease,omitempty"` // as etcdctl writes it; none for a stray key
+	LeaseHex       string           `json:"lease,omitempty"` // as etcdctl prints it; empty for a stray key
 	CreateRevision int64            `json:"create_revision"`
 	ModRevision    int64            `json:"mod_revision"`
 
 	Owner    string    `json:"owner,omitempty"`
 	Host     string    `json:"host,omitempty"`
 	PID      int       `json:"pid,omitempty"`
-	Since    time.Time `json:"since,omitzero"`   // in line, by the clock of the host
-	Granted  time.Time `json:"granted,omitzero"` // by the clock of the host; known of the command's holds only
+	Since    time.Time `json:"since,omitzero"`   // when it entered the queue, by the clock of the host
+	Granted  time.Time `json:"granted,omitzero"` // by the clock of the host; known only for holds of the command
 	Shared   bool      `json:"shared,omitempty"`
 	Permits  int       `json:"permits,omitempty"`
 	Limit    int       `json:"limit,omitempty"`
 	Priority int       `json:"priority,omitempty"`
-	Together []string  `json:"together,omitempty"` // the names that it wants at once
-	Has      []string  `json:"has,omitempty"`      // the keys that its owner holds meanwhile, as it says
-	Value    string    `json:"value,omitempty"`    // a candidate's
+	Together []string  `json:"together,omitempty"` // the names that it requests at once
+	Has      []string  `json:"has,omitempty"`      // the keys that its owner holds while it waits
+	Value    string    `json:"value,omitempty"`    // the proposal of a candidate
 
-	GrantedTTL int64 `json:"granted_ttl,omitempty"` // seconds
-	TTL        int64 `json:"ttl,omitempty"`         // seconds that are left
+	GrantedTTL int64 `json:"granted_ttl,omitempty"` // in seconds
+	TTL        int64 `json:"ttl,omitempty"`         // the rest, in seconds
 
 	kind Kind
 }
 
-// Stray tells whether a key has no lease, so that it stays until somebody deletes it.
+// Stray reports whether a key has no lease, so that it exists until a client deletes it.
 func (e *Entry) Stray() bool { return e.Lease == clientv3.NoLease }
 
-// Holders are those who hold, in order.
+// Holders returns the entries that hold, in order.
 func (q *Queue) Holders() []Entry { return q.those(true) }
 
-// Waiters are those who wait, in order.
+// Waiters returns the entries that wait, in order.
 func (q *Queue) Waiters() []Entry { return q.those(false) }
 
 func (q *Queue) those(hold bool) (some []Entry) {
@@ -93,8 +92,8 @@ func New(name string, kvs []*mvccpb.KeyValue) Queue {
 	return q
 }
 
-// stronger is the kind of a queue with entries of both: a Mutex on the name of an RWMutex is
-// a writer, and who says nothing may be any of them.
+// stronger is the kind of a queue with entries of both kinds. A Mutex on the name of an RWMutex is a
+// writer, and an entry of kind Unknown may be of any kind.
 func stronger(a, b Kind) Kind {
 	order := []Kind{Unknown, Lock, RWLock, Election, Semaphore}
 	if slices.Index(order, b) > slices.Index(order, a) {
@@ -115,7 +114,7 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 	switch {
 	case e.Stray():
 		e.kind = Unknown
-	case ok && h.PID > 0 && !h.Since.IsZero(): // a lock's, by this library
+	case ok && h.PID > 0 && !h.Since.IsZero(): // a lock of this library
 		e.Owner, e.Host, e.PID, e.Since, e.Has, e.Together = h.Owner, h.Host, h.PID, h.Since, h.Holds, h.All
 		h = wire.Wants(kv.Value)
 		e.Shared = h.Mode == wire.Shared || h.Mode == wire.Upgrading
@@ -127,26 +126,26 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 			e.kind, e.Permits, e.Limit = Semaphore, h.Permits, h.Limit
 		}
 	case len(kv.Value) == 0 && e.Priority == 0:
-		e.kind = Lock // of etcd's own kind
+		e.kind = Lock // of etcd's own library
 	default:
 		e.kind, e.Value = Election, string(kv.Value)
 	}
 	return e
 }
 
-// nameOf is the name in whose queue a key stands, if it looks like one of a queue's: a name, a
-// slash and a lease in hexadecimal, and perhaps a point and a slot. alive tells which leases
-// there are; nil if that is not known. Then leases have to be as long as those that etcd gives.
+// nameOf is the name of the queue of a key that has the form of a queue entry: a name, a slash and a
+// lease in hexadecimal, perhaps with a dot and a slot. alive has all leases, or is nil if they are not
+// known. A lease must then be as long as the IDs that etcd assigns.
 func nameOf(key string, alive map[clientv3.LeaseID]bool) (name string, ok bool) {
 	p, ok := wire.ParseKey(key)
 	if !ok || p.Lease <= clientv3.NoLease {
 		return "", false
 	}
-	const given = 1 << 52 // at least: a member's number and the time, 14 digits
-	return p.Name, alive[p.Lease] || alive == nil && p.Lease >= given
+	const assigned = 1 << 52 // the minimum, which has 14 digits: an ID has the number of a member and the time
+	return p.Name, alive[p.Lease] || alive == nil && p.Lease >= assigned
 }
 
-// used tells whether a queue has an entry that is one: under the lease that its key names.
+// used reports whether a queue has an entry under the lease in its key.
 func (q *Queue) used() bool {
 	for i := range q.Entries {
 		e := &q.Entries[i]
@@ -157,7 +156,7 @@ func (q *Queue) used() bool {
 	return false
 }
 
-// Request is somebody's wish that a holder lets go.
+// Request asks the holders of a name to release it.
 type Request struct {
 	Owner  string    `json:"owner,omitempty"`
 	Host   string    `json:"host,omitempty"`

@@ -19,22 +19,21 @@ const (
 	batch = 60   // names in one transaction, with two ranges for each; etcd takes 128
 )
 
-// Store is what lies under a prefix, at one revision.
+// Store has the queues and keys under a prefix, at one revision.
 type Store struct {
 	Revision int64
-	Keys     int     // of all kinds
-	Queues   []Queue // by name
+	Keys     int     // number of keys of all kinds
+	Queues   []Queue // sorted by name
 
-	// Others are keys, of those that the search has found first, that are in no queue that is used,
-	// and would be in the way of a lock of the name in front of their last slash.
+	// Others are the first mostOthers keys in no used queue that would block a lock of the name before
+	// their last slash.
 	Others []string
 }
 
-// mostOthers is how many of them are kept.
 const mostOthers = 10000
 
-// All reads the queues of all names that begin with a prefix. Of keys that are no queue's it
-// reads the names alone; with them comes no lease (from etcd 3.7 on), so the leases are asked for.
+// All reads the queues of all names that begin with a prefix. Of other keys it reads the names only.
+// From etcd 3.7 on such a read has no leases, so the leases are listed by a request of their own.
 func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, error) {
 	s := &Store{}
 	alive, err := leases(ctx, client)
@@ -44,7 +43,7 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 	names := make(map[string]bool)
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
-		from, end = "\x00", "\x00" // all there are
+		from, end = "\x00", "\x00" // all keys
 	}
 	for {
 		opts := []clientv3.OpOption{
@@ -62,7 +61,7 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 			if name, ok := nameOf(string(kv.Key), alive); ok && strings.HasPrefix(name, prefix) {
 				names[name] = true
 			}
-			if name, ok := wire.NameOf(string(kv.Key)); ok && strings.HasPrefix(wire.Prefix(name), prefix) && len(s.Others) < mostOthers {
+			if len(s.Others) < mostOthers && blocks(string(kv.Key), prefix) {
 				s.Others = append(s.Others, string(kv.Key))
 			}
 		}
@@ -98,7 +97,13 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 	return s, nil
 }
 
-// WithoutLease are those of some keys that stand without a lease. Their values are not read.
+// blocks reports whether a key would block a lock whose name begins with a prefix, see Store.Others.
+func blocks(key, prefix string) bool {
+	name, ok := wire.NameOf(key)
+	return ok && strings.HasPrefix(wire.Prefix(name), prefix)
+}
+
+// WithoutLease returns the keys that exist without a lease. Their values are not read.
 func WithoutLease(ctx context.Context, kv clientv3.KV, keys []string) (stray []string, err error) {
 	for some := range slices.Chunk(keys, batch) {
 		ops := make([]clientv3.Op, len(some))
@@ -120,7 +125,7 @@ func WithoutLease(ctx context.Context, kv clientv3.KV, keys []string) (stray []s
 	return stray, nil
 }
 
-// leases are those that there are; nil for a user who may not know.
+// leases returns all leases, or nil if the user may not list them.
 func leases(ctx context.Context, client *clientv3.Client) (map[clientv3.LeaseID]bool, error) {
 	resp, err := client.Leases(ctx)
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
@@ -136,12 +141,12 @@ func leases(ctx context.Context, client *clientv3.Client) (map[clientv3.LeaseID]
 	return alive, nil
 }
 
-// One reads the queue of a name, and the revision at which it was so.
+// One reads the queue of a name, and returns the revision of the read.
 func One(ctx context.Context, kv clientv3.KV, name string) (q Queue, rev int64, err error) {
 	return some(ctx, kv, name, 0)
 }
 
-// First reads as many entries of a queue, in the order of their keys; all of them for 0.
+// First reads the first limit entries of a queue, in the order of their keys, or all if limit is 0.
 func First(ctx context.Context, kv clientv3.KV, name string, limit int) (Queue, error) {
 	q, _, err := some(ctx, kv, name, int64(limit))
 	return q, err
@@ -155,7 +160,7 @@ func some(ctx context.Context, kv clientv3.KV, name string, limit int64) (q Queu
 	}
 	q = New(name, own(name, resp.Kvs))
 	if limit == 0 && len(q.Entries) > 0 {
-		if said, err := kv.Get(ctx, notes(name), clientv3.WithPrefix()); err == nil { // who may not read them does without
+		if said, err := kv.Get(ctx, notes(name), clientv3.WithPrefix()); err == nil { // notes are optional, and the user may lack the permission
 			q.tell(said.Kvs)
 		}
 	}
@@ -174,7 +179,7 @@ func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Que
 		with = append(with, clientv3.OpGet(notes(name), clientv3.WithPrefix(), clientv3.WithRev(rev)))
 	}
 	resp, err := kv.Txn(ctx).Then(with...).Commit()
-	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) { // who may not read notes does without
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) { // the user may lack the permission for notes only
 		resp, err = kv.Txn(ctx).Then(ops...).Commit()
 	}
 	if err != nil {
@@ -190,7 +195,7 @@ func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Que
 	return qs, nil
 }
 
-// own are the keys of a name, without those of names that lie inside it.
+// own returns the keys of a name, without the keys of names inside it.
 func own(name string, kvs []*mvccpb.KeyValue) (some []*mvccpb.KeyValue) {
 	for _, kv := range kvs {
 		if _, nested := wire.Nested(name, string(kv.Key)); !nested {
@@ -200,7 +205,7 @@ func own(name string, kvs []*mvccpb.KeyValue) (some []*mvccpb.KeyValue) {
 	return some
 }
 
-// Requests reads who asks for a name.
+// Requests reads the requests to release a name.
 func Requests(ctx context.Context, kv clientv3.KV, name string) ([]Request, error) {
 	resp, err := kv.Get(ctx, wire.Side(name, "ask/"), clientv3.WithPrefix())
 	if err != nil {
@@ -215,7 +220,7 @@ func Requests(ctx context.Context, kv clientv3.KV, name string) ([]Request, erro
 	return all, nil
 }
 
-// TTLs asks for the leases of the entries of a queue, several at a time.
+// TTLs reads the leases of the entries of a queue, several at a time.
 func (q *Queue) TTLs(ctx context.Context, lease clientv3.Lease) error {
 	var (
 		wg    sync.WaitGroup

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command wrappers runs a command under "etcdlock lock", flock(1), timeout(1) and "etcdctl lock", at a
-// terminal and without one, and prints what is seen as the table of docs/command.md.
+// Command wrappers runs a command under "etcdlock lock", flock(1), timeout(1) and "etcdctl lock", with
+// a terminal and without, and prints the table of docs/command.md.
 package main
 
 import (
@@ -85,7 +85,7 @@ func run(ctx context.Context, etcdctl string) error {
 	return nil
 }
 
-// serve starts an etcd for this alone.
+// serve starts an etcd for this program.
 func serve(etcdlock string) (endpoint string, stop func(), err error) {
 	cmd := exec.Command(etcdlock, "serve-dev", "--listen", "127.0.0.1:0")
 	cmd.Stderr = os.Stderr
