@@ -5,6 +5,8 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -91,4 +93,34 @@ func TestTheOutputOfACommandIsUnchanged(t *testing.T) {
 		requireData(t, p.output())
 		require.Regexp(t, `^etcdlock: signal: \w+\n$`, p.stderr.String())
 	}
+}
+
+func TestAnAskerIsDescribedByWhatIsKnownOfIt(t *testing.T) {
+	for want, r := range map[string]etcdlock.ReleaseRequest{
+		"ops (host-a, pid 7): deploying":          {Owner: "ops", Host: "host-a", PID: 7, Reason: "deploying"},
+		"ops (host-a, pid 7)":                     {Owner: "ops", Host: "host-a", PID: 7},
+		"an unnamed process (host-a, pid 7)":      {Host: "host-a", PID: 7},
+		"an unnamed process":                      {},
+		"an unnamed process: deploying":           {Reason: "deploying"},
+		`"\x1b[2J" (host-a, pid 7): "a\nb"`:       {Owner: "\x1b[2J", Host: "host-a", PID: 7, Reason: "a\nb"},
+		"a name with spaces (host-a, pid 7): x y": {Owner: "a name with spaces", Host: "host-a", PID: 7, Reason: "x y"},
+	} {
+		require.Equal(t, want, asker(r.Owner, r.Host, r.PID, r.Reason))
+	}
+}
+
+// A session need not have an owner, and the line about its request has no gap in its place.
+func TestAnAskerWithoutOwnerIsPrinted(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	p := start(t, "lock", "--on-ask", "TERM", name, "--", "sh", "-c", "echo in; exec sleep 60")
+	p.says("in")
+	s, err := etcdlock.NewSession(t.Context(), dev.client, etcdlock.WithOwner(""))
+	require.NoError(t, err)
+	require.NoError(t, s.Ask(t.Context(), name, ""))
+	require.NoError(t, s.Close(t.Context()))
+	p.wait()
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	require.Regexp(t, `^etcdlock: "`+regexp.QuoteMeta(name)+`": asked to release by an unnamed process \(`+regexp.QuoteMeta(host)+`, pid \d+\)\n`, p.stderr.String())
 }

@@ -195,9 +195,12 @@ func (w *wake) hear(r etcdlock.ReleaseRequest) {
 	}
 }
 
-// asker describes the session of a request to release, and its reason.
+// asker describes the session of a request to release, and its reason. Each part may be missing.
 func asker(owner, host string, pid int, reason string) string {
-	text := printable(owner)
+	text := "an unnamed process"
+	if owner != "" {
+		text = printable(owner)
+	}
 	if host != "" {
 		text += fmt.Sprintf(" (%s, pid %d)", printable(host), pid)
 	}
