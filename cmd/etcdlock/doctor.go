@@ -26,8 +26,10 @@ permissions, and all names that begin with a prefix:
   - deadlocks
   - holders that are asked to release
 
-To check the permissions it writes a key under the prefix, with a lease, and deletes it. The
-exit code is 1 if a check fails.`,
+To check the permissions it writes a key under the prefix, with a lease, and deletes it. Without a
+prefix it cannot tell which keys are in the way of a lock. It then finds a key without a lease
+where no process waits only if the key looks like that of a lock. The exit code is 1 if a check
+fails.`,
 		Example: `  etcdlock doctor jobs/
   etcdlock doctor jobs/ -o json`,
 		Args: cobra.MaximumNArgs(1),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -290,6 +291,45 @@ func TestDoctorFindsStrayKeysAndNestedNames(t *testing.T) {
 	require.Equal(t, []string{"TTL"}, findings(t, exitFailure, prefix, doctor.Doubtful), "two minutes are long")
 	_, err = dev.client.Revoke(t.Context(), other.ID)
 	require.NoError(t, err)
+}
+
+// Without a prefix only keys in the form of a queue entry are found: any other key may belong to a
+// program that uses no lock.
+func TestDoctorWithoutAPrefixFindsStrayKeysWhereNoProcessWaits(t *testing.T) {
+	endpoint, stop, err := serveDev()
+	require.NoError(t, err)
+	defer stop()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	require.NoError(t, err)
+	defer client.Close()
+	lease, err := client.Grant(t.Context(), 600)
+	require.NoError(t, err)
+	_, err = client.Put(t.Context(), "leased/"+hexOf(lease.ID), "", clientv3.WithLease(lease.ID))
+	require.NoError(t, err)
+	for _, key := range []string{"config/old", "users/abcdef", "jobs/nightly/37e4a1ff0049b805", "jobs/weekly/37e4a1ff0049b805.2"} {
+		_, err = client.Put(t.Context(), key, "x")
+		require.NoError(t, err)
+	}
+	p := startOn(t, endpoint, "doctor", "-o", "json")
+	require.Zero(t, p.wait(), "%s", &p.stderr)
+	var found []doctor.Finding
+	require.NoError(t, json.Unmarshal([]byte(p.output()), &found))
+	var stray []string
+	for _, f := range found {
+		if f.What == "stray key" {
+			require.Equal(t, doctor.Doubtful, f.Level)
+			stray = append(stray, f.Text)
+		}
+	}
+	require.Len(t, stray, 2, "%v", stray)
+	require.Contains(t, stray[0], `etcdlock evict --key "jobs/nightly/37e4a1ff0049b805" "jobs/nightly"`)
+	require.Contains(t, stray[1], `etcdlock evict --key "jobs/weekly/37e4a1ff0049b805.2" "jobs/weekly"`)
+
+	require.Zero(t, startOn(t, endpoint, "evict", "--yes", "--key", "jobs/nightly/37e4a1ff0049b805", "jobs/nightly").wait())
+	p = startOn(t, endpoint, "doctor", "jobs/")
+	require.Equal(t, exitFailure, p.wait(), "with a prefix it is certain")
+	require.NotContains(t, p.output(), "nightly")
+	require.Contains(t, p.out.String(), "jobs/weekly")
 }
 
 func TestDoctorReportsAHolderThatDoesNotRenewAndAMemberThatIsAway(t *testing.T) {

@@ -226,7 +226,7 @@ func (d *Doctor) entries(q *queues.Queue) int {
 		granted, left := time.Duration(e.GrantedTTL)*time.Second, time.Duration(e.TTL)*time.Second
 		switch {
 		case e.Stray():
-			d.stray(e.Key, q.Name)
+			d.stray(Wrong, e.Key, q.Name)
 			continue
 		case granted > longTTL:
 			d.say(Doubtful, "TTL", "%q: %v; a crashed holder keeps all others out for that long", e.Key, granted)
@@ -243,29 +243,31 @@ func (d *Doctor) entries(q *queues.Queue) int {
 }
 
 // strays looks for keys without a lease under names that are not in use. Without a prefix it cannot
-// tell which names are those of locks.
+// tell which names are those of locks. It then has only keys in the form of a queue entry, and a
+// finding is doubtful.
 func (d *Doctor) strays(ctx context.Context, keys []string) {
-	if d.Prefix == "" {
-		return
-	}
 	stray, err := queues.WithoutLease(ctx, d.Client.KV, keys)
 	if err != nil {
 		d.say(Doubtful, "stray key", "the keys without a lease cannot be found: %v", err)
 		return
 	}
+	level := Wrong
+	if d.Prefix == "" {
+		level = Doubtful
+	}
 	const most = 20
 	for i, key := range stray {
 		if i == most {
-			d.say(Wrong, "stray key", "%d more keys without a lease would block a lock", len(stray)-most)
+			d.say(level, "stray key", "%d more keys without a lease would block a lock", len(stray)-most)
 			break
 		}
 		name, _ := wire.NameOf(key)
-		d.stray(key, name)
+		d.stray(level, key, name)
 	}
 }
 
-func (d *Doctor) stray(key, name string) {
-	d.say(Wrong, "stray key", "%[1]s has no lease, so it blocks a lock named %[2]s until it is deleted. If no program needs the key: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
+func (d *Doctor) stray(l Level, key, name string) {
+	d.say(l, "stray key", "%[1]s has no lease, so it blocks a lock named %[2]s until it is deleted. If no program needs the key: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
 }
 
 func (d *Doctor) requests(ctx context.Context, q *queues.Queue) {

@@ -26,7 +26,8 @@ type Store struct {
 	Queues   []Queue // sorted by name
 
 	// Others are the first mostOthers keys in no used queue that would block a lock of the name before
-	// their last slash.
+	// their last slash. Without a prefix they are only keys in the form of a queue entry, because
+	// nearly every key could otherwise block some lock.
 	Others []string
 }
 
@@ -99,6 +100,10 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 
 // blocks reports whether a key would block a lock whose name begins with a prefix, see Store.Others.
 func blocks(key, prefix string) bool {
+	if prefix == "" {
+		_, entry := nameOf(key, nil)
+		return entry
+	}
 	name, ok := wire.NameOf(key)
 	return ok && strings.HasPrefix(wire.Prefix(name), prefix)
 }
