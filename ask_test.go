@@ -50,18 +50,18 @@ func TestAHolderIsToldOfEverybodyWhoAsksHimToLetGo(t *testing.T) {
 		a, b := w.session("a"), w.session("b")
 		require.NoError(w, b.Ask(w.ctx, "m", "for nothing"), "nobody holds")
 		l := w.lock(NewMutex(a, "m"))
-		before := w.askLater(b, "m", "before he listens")
+		before := w.askLater(b, "m", "before it listens")
 		asked := l.Asked()
 		w.pass(100 * time.Millisecond)
 		r := w.told(asked)
-		require.Equal(w, "before he listens", r.Reason)
+		require.Equal(w, "before it listens", r.Reason)
 		require.Equal(w, "m", r.Name)
 		require.Equal(w, "b", r.Owner)
 		require.NotZero(w, r.PID)
 		after := w.askLater(w.session("c"), "m", "after")
-		own := w.askLater(a, "m", "by his own session")
+		own := w.askLater(a, "m", "by its own session")
 		require.Equal(w, "after", w.told(asked).Reason)
-		require.Equal(w, "by his own session", w.told(asked).Reason)
+		require.Equal(w, "by its own session", w.told(asked).Reason)
 		w.CutWatches()
 		w.pass(10 * time.Second)
 		w.notTold(asked) // once is enough
@@ -69,7 +69,7 @@ func TestAHolderIsToldOfEverybodyWhoAsksHimToLetGo(t *testing.T) {
 		for _, p := range []*pending[struct{}]{before, after, own} {
 			p.isWaiting()
 		}
-		require.NoError(w, l.Err(), "it is for him to decide")
+		require.NoError(w, l.Err(), "the holder decides")
 		require.NoError(w, l.Unlock(w.ctx))
 		for _, p := range []*pending[struct{}]{before, after, own} {
 			p.get()

@@ -12,8 +12,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// An attempt that was cut off goes on for those who have joined, as what they want. A reader
-// must not wait behind the key of a writer who has given up, when only readers hold.
+// A cancelled attempt continues for the callers that have joined, with their request. A reader
+// must not wait behind the key of a writer that has given up, when only readers hold.
 func TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted(t *testing.T) {
 	for what, act := range map[string]simetcd.Action{
 		"slow request": {DelayRequest: 100 * time.Millisecond},
@@ -72,8 +72,8 @@ func TestATryRightAfterACancelledAttemptIsNotRefusedForIt(t *testing.T) {
 	}
 }
 
-// Deadlocks are looked for by what the entries say: that of an attempt says what he holds to
-// whom it was left.
+// Deadlocks are detected by the entries. The entry of an attempt names the holds of the caller to
+// which it was left.
 func TestWhoTakesAnAttemptOverSaysWhatHeHolds(t *testing.T) {
 	for what, act := range map[string]simetcd.Action{
 		"slow request": {DelayRequest: 100 * time.Millisecond},
@@ -181,7 +181,7 @@ func TestAKeyOfSomebodyElseLeavesTheDoubt(t *testing.T) {
 	})
 }
 
-// Who ends the session waits for what callers do alone, and for no longer.
+// Close waits for the requests that callers make by themselves, and no longer.
 func TestASessionEndsAsSoonAsItsCallersAreThrough(t *testing.T) {
 	orphaned := func(w *world, s *Session) {
 		began := time.Now()

@@ -55,7 +55,7 @@ func TestOneWriteAmongFewGoesOutAtOnce(t *testing.T) {
 func TestARefusedBatchFailsOnlyTheOneThatIsToBlame(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		toBlame := func(i int) bool { return i%8 == 7 } // more than can go by themselves, whoever comes first
+		toBlame := func(i int) bool { return i%8 == 7 } // more than can be sent alone, in any order
 		w.Intercept(func(c simetcd.Call) simetcd.Action {
 			txn, ok := c.Req.(*pb.TxnRequest)
 			for i := 0; ok && i < 40; i++ {
@@ -150,8 +150,8 @@ func TestABatchInWhichSomeComparisonsFailIsSentAtLength(t *testing.T) {
 	})
 }
 
-// A caller who gives up while his write waits for its turn leaves nothing, and holds up
-// nobody.
+// A caller that gives up while its write waits for a slot leaves nothing, and delays no other
+// caller.
 func TestAWriteWhoseCallerHasGoneIsLeftOut(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

@@ -87,7 +87,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 	})
 }
 
-// A process whose client is closed lives, and so may the work of a term, which its lease protects for as long as that lasts.
+// After its client is closed a process lives on, and the work of a term may go on under its lease until the deadline.
 func TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne(t *testing.T) {
 	simulate(t, func(w *world) {
 		n := newFakeNet()

@@ -15,7 +15,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// A process that leaves its lease to a successor is not dead, and who takes over is the one that counts.
+// A process that leaves its lease to a successor is not dead, and the record of the successor counts.
 func TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess(t *testing.T) {
 	for name, detects := range map[string]bool{"who detects crashes": true, "who does not": false} {
 		t.Run(name, func(t *testing.T) {

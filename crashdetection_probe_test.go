@@ -125,7 +125,7 @@ func TestALostAnswerDoesNotKeepADeadLeader(t *testing.T) {
 	}
 }
 
-// report E6: a mark whose writer has died is acted upon by another candidate, or by the successor that finds it.
+// report E6: if the writer of a mark has died, another candidate revokes the lease, or the successor that finds the mark.
 func TestAnyProcessRevokesAMarkedLease(t *testing.T) {
 	for _, by := range []string{"another candidate", "a successor", "a successor with a lease file"} {
 		t.Run(by, func(t *testing.T) {

@@ -149,7 +149,7 @@ func TestAProcessIsNotTakenForDeadWhileItsWorkStops(t *testing.T) {
 		require.ErrorIs(w, err, ErrSessionClosed)
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		require.Len(w, n.listeners, 1, "that of the one who leads")
+		require.Len(w, n.listeners, 1, "the leader's")
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// Who gives up while his deletion is under way, in whatever way, returns at once, and it is deleted
-// all the same.
+// A caller that gives up while its deletion is in flight returns at once, and the key is still
+// deleted.
 func TestWhoGivesUpInUnlockReturnsAtOnce(t *testing.T) {
 	const patience = 300 * time.Millisecond
 	for what, bounded := range map[string]func(context.Context) (context.Context, context.CancelFunc){

@@ -88,8 +88,8 @@ func TestDeadlocksTellsItsErrors(t *testing.T) {
 	})
 }
 
-// What a waiter holds can change while he waits: another goroutine lets go of it, and somebody
-// else of the session has it at once, in memory. Nobody is to be refused for what was.
+// The holds of a waiter can change while it waits: another goroutine releases a hold, which is handed
+// over in memory. No call may be refused because of a former hold.
 func TestWhatWasReleasedMeanwhileMakesNoDeadlock(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := w.session("a"), w.session("b")
@@ -107,7 +107,7 @@ func TestWhatWasReleasedMeanwhileMakesNoDeadlock(t *testing.T) {
 		p.isWaiting()
 		require.NoError(w, x.Unlock(w.ctx))
 		next := sibling.get()
-		require.NotEqual(w, x.Token(), next.Token(), "not in memory while etcd says who has it")
+		require.NotEqual(w, x.Token(), next.Token(), "not in memory while an entry in etcd names its holder")
 		q := start(w, func(context.Context) (*Lock, error) {
 			return NewMutex(b, "x", WithDeadlockDetection("")).Lock(y.Context())
 		})
@@ -155,7 +155,7 @@ func TestAReaderWhoHasLeftMakesNoDeadlock(t *testing.T) {
 	})
 }
 
-// Who gives up leaves his place to the next one of the line, but not what he holds.
+// A waiter that gives up leaves its place to the next waiter of the local queue, but not its holds.
 func TestWhoInheritsAPlaceDoesNotHoldWhatTheFirstOneHeld(t *testing.T) {
 	for _, owner := range []string{"a", "other"} {
 		simulate(t, func(w *world) {

@@ -93,7 +93,7 @@ func TestADeadlockOfThreeAndThroughPlacesInALine(t *testing.T) {
 			held = append(held, w.lock(NewMutex(s, fmt.Sprint("x/", i))))
 		}
 		p0 := w.lockUnder(held[0].Context(), NewMutex(sessions[0], "x/1", detect))
-		// One who holds nothing stands in line before the second one.
+		// A waiter that holds nothing is in the queue before the second one.
 		bystander := w.lockUnder(w.ctx, NewMutex(w.session("by"), "x/2"))
 		p1 := w.lockUnder(held[1].Context(), NewMutex(sessions[1], "x/2", detect))
 		for _, p := range []*pending[*Lock]{p0, p1, bystander} {
@@ -117,21 +117,21 @@ func TestADeadlockOfThreeAndThroughPlacesInALine(t *testing.T) {
 	})
 }
 
-// To stand behind somebody who waits for oneself is a deadlock too, although he holds
-// nothing of what is wanted.
+// To wait behind an entry that waits for this one is a deadlock too, although that entry holds none of
+// the wanted names.
 func TestADeadlockWithSomebodyAheadInTheLine(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b, c := w.session("a"), w.session("b"), w.session("c")
 		x := w.lock(NewMutex(a, "x"))
 		y := w.lock(NewMutex(c, "y"))
-		// b holds z, waits for y, behind c; and a, who has x, stands behind b.
+		// b holds z and waits for y, behind c; a holds x and waits behind b.
 		z := w.lock(NewMutex(b, "z"))
 		pb := w.lockUnder(z.Context(), NewMutex(b, "y"))
 		pa := w.lockUnder(x.Context(), NewMutex(a, "y"))
 		pb.isWaiting()
 		pa.isWaiting()
 		require.Empty(w, w.deadlocks(a, ""))
-		// c wants x: a waits for c, be it behind b.
+		// c wants x: a waits for c, although behind b.
 		_, err := NewMutex(c, "x", WithDeadlockDetection("")).Lock(y.Context())
 		require.ErrorIs(w, err, ErrDeadlock)
 		require.NoError(w, y.Unlock(w.ctx))
@@ -158,7 +158,7 @@ func TestReadersPermitsAndSeveralNamesAreSeenInDeadlocks(t *testing.T) {
 			return ctx
 		}
 
-		// A reader, and a writer behind him.
+		// A reader, and a writer behind it.
 		r, err := NewRWMutex(a, "r").RLock(w.ctx)
 		require.NoError(w, err)
 		m := w.lock(NewMutex(b, "m"))
@@ -222,7 +222,7 @@ func TestGoroutinesOfOneSessionInADeadlock(t *testing.T) {
 		w.pass(time.Second)
 		require.Empty(w, w.Keys(""))
 
-		// And one who waits for himself: of permits further ones are no nested hold.
+		// And a caller that waits for itself: further permits are no nested hold.
 		sem := NewSemaphore(s, "s", 2, detect)
 		all, err := sem.Acquire(w.ctx, 2)
 		require.NoError(w, err)
@@ -233,8 +233,8 @@ func TestGoroutinesOfOneSessionInADeadlock(t *testing.T) {
 	})
 }
 
-// All who are in a cycle may look at the same time; the rule that only the last one to come
-// is told then decides.
+// All waiters of a cycle may look at the same time. The rule that only the youngest is refused then
+// decides.
 func TestExactlyOneOfThoseInACycleIsRefused(t *testing.T) {
 	for seed := range uint64(60) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
@@ -273,8 +273,8 @@ func TestExactlyOneOfThoseInACycleIsRefused(t *testing.T) {
 	}
 }
 
-// Writes of one session travel together and so share a revision: it must still be one who
-// was last.
+// Writes of one session travel together and so share a revision: exactly one of them
+// must still be the youngest.
 func TestOfTwoThatLinedUpAtOneRevisionOneIsRefused(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a", sessionOptionFunc(func(c *sessionConfig) { c.hooks.Slots = 1 }))

@@ -19,7 +19,7 @@ import (
 
 // TestElectionsInFoulWeather runs services with priorities and takeovers, which hand over to each other, resign and work
 // on for a while when they are told to stop, under the faults of TestSimulation. No two work at one time, tokens grow,
-// somebody leads within a TTL and 2 s when the faults are over (and 10 s for
+// a process leads within a TTL and 2 s when the faults are over (and 10 s for
 // each deletion that etcd goes on to tell nobody), the highest one in the end, and nothing is left behind.
 //
 //	ETCDLOCK_SEEDS=5000 go test -v -run TestElectionsInFoulWeather .
@@ -66,9 +66,9 @@ const ministers = 5
 // cabinet is one schedule.
 type cabinet struct {
 	*simulation
-	calmed                          atomic.Bool // nobody goes by himself any more
+	calmed                          atomic.Bool // true when no leader goes by itself any more
 	transfers, confirmed, takeovers atomic.Int64
-	vacant                          time.Duration // after the faults, until somebody led
+	vacant                          time.Duration // after the faults, until a process led
 	atWork                          map[int]*refereed
 	mutex                           sync.Mutex // of atWork
 }
@@ -169,7 +169,7 @@ func (c *cabinet) sleep(d time.Duration, r *rand.Rand) {
 	time.Sleep(d + time.Duration(r.Int64N(int64(time.Millisecond))))
 }
 
-// leading is who is at work with a term that stands; nil for nobody.
+// leading returns the process that works under a term, nil for none.
 func (c *cabinet) leading() *refereed {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -181,8 +181,8 @@ func (c *cabinet) leading() *refereed {
 	return nil
 }
 
-// begin and end are called by who begins to work, and has ended. Nobody else may be at work then, unless his key was
-// taken away by an administrator, of which he can be told only after the fact.
+// begin and end are called at the beginning and the end of the work of a process. No other process may work then, unless
+// an administrator has deleted its key, which it learns only afterwards.
 func (c *cabinet) begin(i int, term *Term) {
 	h := ourTerm{term}
 	c.granted("e", minister(i), h)

@@ -244,11 +244,11 @@ func TestACampaignGivenUpWithoutAnAnswerLeavesNoKey(t *testing.T) {
 	}
 }
 
-// trap B1: whoever lost his key while he waited does not lead, however late he hears of it.
+// trap B1: a candidate that lost its key while it waited does not lead, however late it learns of the loss.
 func TestACandidateWhoseKeyIsGoneDoesNotWinTheCampaign(t *testing.T) {
 	remove := func(w *world, s *Session) { w.DeleteKey("e/" + wire.Hex(s.Lease())) }
 	for name, c := range map[string]struct {
-		waited time.Duration // before and after 250 ms, from when on his own key is watched
+		waited time.Duration // before and after 250 ms, when the watch on the own key begins
 		evict  func(w *world, s *Session)
 		reason error
 	}{
@@ -367,7 +367,7 @@ func TestAnElectionAndAMutexOfOneNameExcludeEachOther(t *testing.T) {
 func TestACampaignHasItsOwnNamesKeysAndNoOthers(t *testing.T) {
 	simulate(t, func(w *world) {
 		for _, key := range []string{"e", "e-x/1", "e.x", "e0", "e2/1", "ee/1"} {
-			w.PutKey(key, "of somebody else", clientv3.NoLease)
+			w.PutKey(key, "of another client", clientv3.NoLease)
 		}
 		s := w.session("a")
 		term := w.campaign(NewElection(s, "e"), "A")

@@ -126,7 +126,7 @@ func TestNestedNamesClashWithinASession(t *testing.T) {
 		outer := w.lock(NewMutex(s, "a"))
 		require.ErrorIs(w, second(NewMutex(s, "a/b/c").Lock(w.ctx)), ErrNestedName)
 		require.NoError(w, outer.Unlock(w.ctx))
-		require.NoError(w, w.lock(NewMutex(s, "a/b/c")).Unlock(w.ctx), "names are only in use while somebody uses them")
+		require.NoError(w, w.lock(NewMutex(s, "a/b/c")).Unlock(w.ctx), "a name is in use only while a caller uses it")
 		w.allGone()
 	})
 }
@@ -307,7 +307,7 @@ func TestACancelledWaitLeavesTheLineAtOnce(t *testing.T) {
 	})
 }
 
-// A lease revoked while its session waits: all who shared the place are told, and the
+// A lease revoked while its session waits: all callers that shared the place are notified, and the
 // session goes on. Revoked before the enqueue arrives, after it was applied and
 // before the answer, and while in line.
 func TestALeaseRevokedDuringAWaitIsTold(t *testing.T) {

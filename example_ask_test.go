@@ -30,7 +30,7 @@ func ExampleSession_Ask() {
 		stopped <- lock.Unlock(ctx) // after coming to a good end
 	}()
 
-	if err := session.Ask(ctx, "reindex", "deployment"); err != nil { // by somebody else
+	if err := session.Ask(ctx, "reindex", "deployment"); err != nil { // by another process
 		log.Fatal(err)
 	}
 	fmt.Println("it has let go:", <-stopped)

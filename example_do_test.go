@@ -23,7 +23,7 @@ func ExampleMutex_Do() {
 	err = mutex.Do(ctx, func(ctx context.Context, lock *etcdlock.Lock) error {
 		for page := range 3 {
 			if err := ctx.Err(); err != nil {
-				return err // the lock was lost: somebody else may be at it
+				return err // the lock was lost: another process may be at work
 			}
 			fmt.Println("page", page)
 		}

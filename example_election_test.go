@@ -9,7 +9,7 @@ import (
 )
 
 // A candidate leads for one term, tells where it can be reached, and resigns. A
-// service whose main loop this is uses Run.
+// service that does nothing else uses Run.
 func ExampleElection_Campaign() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
@@ -29,7 +29,7 @@ func ExampleElection_Campaign() {
 		log.Fatal(err)
 	}
 
-	leader, err := election.Leader(ctx) // anybody may ask
+	leader, err := election.Leader(ctx) // any process may ask
 	if err != nil {
 		log.Fatal(err)
 	}

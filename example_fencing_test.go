@@ -83,8 +83,8 @@ func ExampleLock_Token() {
 		}
 	}
 	write(tokens[1], "by the second holder")
-	write(tokens[0], "by the first, who stood still in between")
+	write(tokens[0], "by the first holder, which stood still in between")
 	// Output:
 	// written: by the second holder
-	// refused: by the first, who stood still in between
+	// refused: by the first holder, which stood still in between
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// A transfer needs both accounts. Whoever names them in the other order does not get into
-// a deadlock with it.
+// A transfer needs both accounts. A call with the names in the other order does not deadlock with it.
 func ExampleNewMultiMutex() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

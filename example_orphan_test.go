@@ -31,7 +31,7 @@ func ExampleSession_Orphan() {
 
 	successor, err := etcdlock.NewSession(ctx, client, etcdlock.WithLease(lease))
 	if err != nil {
-		log.Fatal(err) // ErrLeaseNotFound: too late, begin anew
+		log.Fatal(err) // ErrLeaseNotFound: too late, start over
 	}
 	defer successor.Close(ctx)
 	after, err := etcdlock.NewMutex(successor, "disk/1").Lock(ctx)

@@ -8,8 +8,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// Queue lists who holds and who waits: for an operator who wants to know whom a stuck
-// service waits for.
+// Queue lists the holders and the waiters. An operator sees which process a stuck service waits for.
 func ExampleMutex_Queue() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

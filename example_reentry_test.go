@@ -30,7 +30,7 @@ func ExampleWithReentry() {
 	}
 	err = orders.Do(ctx, func(ctx context.Context, _ *etcdlock.Lock) error {
 		for id := range 2 {
-			if err := ship(ctx, id); err != nil { // with the outer ctx it would wait for ever
+			if err := ship(ctx, id); err != nil { // with the outer ctx it would wait without end
 				return err
 			}
 		}

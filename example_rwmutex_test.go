@@ -9,8 +9,8 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// Readers hold together, a writer alone. Who reads and finds something to be changed becomes
-// a writer, and goes on as a reader, with nobody in between.
+// Readers hold together, a writer alone. A reader that finds something to change becomes
+// a writer, and then a reader again, with no other writer in between.
 func ExampleRWMutex() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

@@ -8,8 +8,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// Before maintenance the leader hands over to the instance that is to lead next, whoever
-// else waits.
+// Before maintenance the leader hands over to a named instance, even if others have waited for longer.
 func ExampleTerm_Transfer() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

@@ -9,7 +9,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// A job that only one of many processes has to do: whoever comes second leaves it.
+// A job for one of many processes. A process that finds the lock taken skips it.
 func ExampleMutex_TryLock() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

@@ -37,7 +37,7 @@ func ExampleLock_Unlock() {
 	case errors.Is(err, etcdlock.ErrUnconfirmed):
 		fmt.Println("released, and the key is being deleted:", err)
 	case errors.Is(err, etcdlock.ErrEvicted):
-		fmt.Println("somebody deleted the key")
+		fmt.Println("another client deleted the key")
 	case errors.Is(err, etcdlock.ErrExpired), errors.Is(err, etcdlock.ErrRevoked):
 		fmt.Println("the lease ended")
 	default:
@@ -45,6 +45,6 @@ func ExampleLock_Unlock() {
 	}
 	fmt.Println("lost:", errors.Is(err, etcdlock.ErrLost))
 	// Output:
-	// somebody deleted the key
+	// another client deleted the key
 	// lost: true
 }

@@ -82,8 +82,8 @@ func TestFewLinesRest(t *testing.T) {
 	})
 }
 
-// traps A3, A4, B2: who gives up while his first request is under way returns at once. What may
-// come of that request is taken back as soon as etcd answers, and nobody else is held up by it.
+// traps A3, A4, B2: a caller that gives up while its first request is in flight returns at once. The
+// effect of the request is undone as soon as etcd answers, and delays no other caller.
 func TestWhoGivesUpInHisFirstRequestLeavesNothing(t *testing.T) {
 	for what, act := range map[string]simetcd.Action{
 		"slow request": {DelayRequest: 100 * time.Millisecond},
@@ -133,8 +133,8 @@ func TestWhoGivesUpInHisFirstRequestLeavesNothing(t *testing.T) {
 	}
 }
 
-// Who sets himself a short time has somebody else make the request, and does not cut it off: it is
-// answered, and taken back, and nothing is in doubt.
+// The request of a caller with a short deadline is made by another goroutine and not cancelled. It is
+// answered and undone, and no key is uncertain.
 func TestWhoseTimeIsShortCutsNoRequestOff(t *testing.T) {
 	for _, bound := range []time.Duration{100 * time.Millisecond, etcdkv.FirstBound} {
 		simulate(t, func(w *world) {
@@ -156,7 +156,7 @@ func TestWhoseTimeIsShortCutsNoRequestOff(t *testing.T) {
 	}
 }
 
-// trap A3: who joined while another caller was at it is served when that one gives up.
+// trap A3: a caller that joined while another caller made the request is served when that one gives up.
 func TestWhoJoinedAnAttemptOutlivesIt(t *testing.T) {
 	for _, act := range []simetcd.Action{
 		{DelayRequest: 100 * time.Millisecond}, {DelayReply: 100 * time.Millisecond}, {DropRequest: true}, {DropReply: true},
@@ -185,8 +185,8 @@ func TestWhoJoinedAnAttemptOutlivesIt(t *testing.T) {
 	}
 }
 
-// The table of design.md, section 6: who guessed that nobody was there, and was wrong, takes no
-// more requests to be in line than anybody else; the guess itself is the one more.
+// After a wrong optimistic enter, a caller needs no more requests to wait in the queue than after none.
+// The optimistic enter itself is the only additional request.
 func TestAWrongGuessCostsOneRequest(t *testing.T) {
 	simulate(t, func(w *world) {
 		wait := func(name string, lock func(client string) func(context.Context) (func(context.Context) error, error)) {
@@ -275,7 +275,7 @@ func TestAGuessIsMadeSoonOrNotAtAll(t *testing.T) {
 	})
 }
 
-// A session that ends in the middle of an attempt, or under a hold that nobody looks after yet,
+// A session that ends in the middle of an attempt, or under an unattended hold,
 // takes all of that with it.
 func TestASessionEndsWhileCallersHaveTheLine(t *testing.T) {
 	ends := map[string]func(w *world, s *Session) error{
@@ -311,7 +311,7 @@ func TestASessionEndsWhileCallersHaveTheLine(t *testing.T) {
 	}
 }
 
-// Nobody looks after a young hold; so somebody has to when its lease ends.
+// No goroutine watches an unattended hold, so one has to when its lease ends.
 func TestCloseDoesNotWaitForAYoungHold(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
@@ -336,7 +336,7 @@ func TestASessionEndsWhileAHolderLeaves(t *testing.T) {
 	})
 }
 
-// Whatever ends a hold that nobody looks after yet, those who wait in its line go on.
+// Whatever ends an unattended hold, the waiters of its local queue go on.
 func TestALossOfAYoungHoldIsSeenTo(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

@@ -102,7 +102,7 @@ var fleetFaults = []fleetFault{
 	}},
 }
 
-// restore puts etcd back to where it was a few seconds before, as an operator does who has nothing better.
+// restore puts etcd back to its data of a few seconds before, as an operator does without a better backup.
 func (f *deployment) restore(_ *process, away time.Duration) {
 	snap := f.Snapshot()
 	time.Sleep(away)

@@ -234,7 +234,7 @@ func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
 	}
 }
 
-// stay holds for a while, or until the hold is over, or until somebody asks for it.
+// stay holds for a while, or until the hold is over, or until it is asked for.
 func (w *locksmith) stay(ctx context.Context, h *hold) {
 	var asked <-chan ReleaseRequest
 	if w.r.IntN(3) == 0 {

@@ -94,7 +94,7 @@ func (f *deployment) startProcess(in *instance, n int) *process {
 	if in.left != clientv3.NoLease && p.rand.IntN(2) == 0 {
 		p.row[factorIndex["session.WithLease"]], p.row[factorIndex["session.WithLeaseFile"]] = 1, 0 // as it has to be left first, it is rare
 	}
-	if f.calming.Load() { // somebody without a check can lead when all is well
+	if f.calming.Load() { // a process without a check can lead when no fault is active
 		p.row[factorIndex["run.WithHealthCheck"]] = 0
 	}
 	p.note("%s starts: %v", p.id, p.row)

@@ -13,7 +13,7 @@ import (
 )
 
 // A fleetReferee watches over the promises in a fleet. It hears of every grant and release from
-// those who hold, and of every change in etcd before any client does.
+// the holders, and of every change in etcd before any client does.
 type fleetReferee struct {
 	w     *world
 	began time.Time
@@ -24,7 +24,7 @@ type fleetReferee struct {
 	all        map[string]fence2       // by name: the largest token and place of all holders
 	alone      map[string]int64        // by name: the largest token of a holder that held alone
 	evicted    map[string]int64        // entries that an administrator took away, and the revision
-	entries    map[string]*process     // by whom an entry was held last
+	entries    map[string]*process     // the last holder of each entry
 	fromEtcd   map[string]time.Time    // when an entry was granted
 	lenient    time.Time               // until then the consequences of a restore are not judged
 	restores   int
@@ -351,7 +351,7 @@ func (r *fleetReferee) outlives(instance int) {
 	}
 }
 
-// leader is the hold by which a function works whose term stands, nil if there is none.
+// leader returns the hold of a running function with an unfinished term, nil if there is none.
 func (r *fleetReferee) leader() *fleetHold {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -152,7 +152,7 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 		}
 	}
 	if p.session.cfg.hooks.Watches == nil {
-		return // clientv3 leaves watches in etcd whose context ends while it takes them up again
+		return // clientv3 leaves a watch in etcd if its context ends while the watch is resumed
 	}
 	for _, key := range open.Keys {
 		if !strings.HasPrefix(key, wire.Prefix("e")) {

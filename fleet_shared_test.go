@@ -359,7 +359,7 @@ func (o *operator) round(ctx context.Context) {
 	}
 }
 
-// lookOn observes for a while who leads. The terms come in order.
+// lookOn observes the leaders for a while. The terms come in order.
 func (o *operator) lookOn(ctx context.Context) {
 	var last int64
 	for l, err := range NewElection(o.session, "e").Observe(ctx) {

@@ -87,7 +87,7 @@ type deployment struct {
 	clientOf   sync.Map       // the process of a client, by name
 	leaseOf    sync.Map       // the process of a lease
 	leases     atomic.Int64   // that were asked for
-	missing    []string       // keys whose next deletion is told to nobody
+	missing    []string       // keys with a next deletion that no watch is told
 	finished   chan struct{}  // closed when the processes may go
 	calming    atomic.Bool    // nothing goes wrong by itself any more, and nobody locks
 	well       atomic.Bool    // no faults any more
@@ -209,7 +209,7 @@ func (in *instance) serve(f *deployment, stop <-chan struct{}) {
 func (f *deployment) aftermath() {
 	began := time.Now()
 	// A lease of a dead process has to run out, and a process that lost its own one pauses for up to 5 s. Each deletion
-	// that etcd tells nobody is found by a look 10 s later.
+	// that etcd reports to no watch is found by a look 10 s later.
 	bound := 2*(fleetTTL+fleetDelay) + 10*time.Second*time.Duration(len(f.missing))
 	for f.leader() == nil && time.Since(began) < time.Minute+bound {
 		f.pass(50 * time.Millisecond)
@@ -280,7 +280,7 @@ func (f *deployment) removeLimit() error {
 }
 
 // rest lets a minute pass, in which nothing happens, and checks what that takes. Streams of watches are not counted: a
-// reproducible run has one for each watch, and clientv3 keeps those whose watch was given up before it was sent, with
+// reproducible run has one for each watch, and clientv3 keeps the stream of a watch that was given up before it was sent, with
 // two goroutines for each.
 func (f *deployment) rest() {
 	sent := map[*process]int{}

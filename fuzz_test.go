@@ -20,11 +20,11 @@ import (
 // FuzzForeignKeys lets two sessions lock, try, campaign, read and take permits under a name
 // while keys and values come and go under it that are not theirs: with any suffix, deep in other names,
 // with any value, with a lease or without, and even under their own keys. Whatever it
-// is, nothing panics, nobody is granted past an older key that does not share with him, no
-// two hold who must not, and when the foreign keys are gone everybody can lock and leaves
-// nothing behind.
+// is, nothing panics, no caller is granted past an older key that does not share with it, no
+// two callers hold that exclude each other, and when the foreign keys are gone both sessions can lock
+// and leave nothing behind.
 //
-// A script is a list of steps, a byte each: what is done, and to whom.
+// A script is a list of steps, a byte each: the action and its target.
 func FuzzForeignKeys(f *testing.F) {
 	holder := []byte(`{"owner":"w","host":"h","pid":42,"since":"2026-11-21T12:00:00Z"}`)
 	all := make([]byte, 2*fuzzSteps)
@@ -78,8 +78,8 @@ type fuzzing struct {
 	name, suffix, value string
 
 	pair    []*Session
-	foreign map[string]bool // keys that somebody else has written
-	evicted bool            // own keys were deleted: those who held are told, but not beforehand
+	foreign map[string]bool // keys of other clients
+	evicted bool            // own keys were deleted: the holders learn of it afterwards
 	calls   sync.WaitGroup
 	cancel  []context.CancelFunc
 
@@ -95,7 +95,7 @@ type fuzzHold struct {
 func (z *fuzzing) step(what, which int) {
 	own := wire.Key(z.name, z.pair[which%2].Lease())
 	switch what {
-	case 0: // a key of somebody else, whose lease lives
+	case 0: // a key of another client, with a live lease
 		z.put(z.name+"/"+z.suffix, z.GrantLease(time.Hour))
 	case 1: // one that runs out
 		z.put(z.name+"/"+strconv.Itoa(which)+z.suffix, z.GrantLease(2*time.Second))
@@ -131,7 +131,7 @@ func (z *fuzzing) step(what, which int) {
 			}
 			return t.hold, nil
 		})
-	case 8: // who reads only
+	case 8: // a reader
 		entries, err := NewMutex(z.pair[which%2], z.name).Queue(z.ctx)
 		require.NoError(z, err)
 		for i, e := range entries {
@@ -168,7 +168,7 @@ func (z *fuzzing) step(what, which int) {
 			}
 			return p.hold, nil
 		})
-	case 14: // somebody who shares, or says that he does
+	case 14: // a client that shares, or claims to
 		i := which % len(fuzzSharers)
 		z.PutKey(z.name+"/2"+strconv.Itoa(i)+z.suffix, fuzzSharers[i], z.GrantLease(time.Hour))
 		z.foreign[z.name+"/2"+strconv.Itoa(i)+z.suffix] = true
@@ -241,8 +241,7 @@ func (z *fuzzing) understood(err error) {
 	z.Errorf("an error that is none of those that are promised: %v", err)
 }
 
-// granted checks a grant: no older key stands that does not share with it, and nobody else
-// holds who does not.
+// granted checks a grant: there is no older key, and no other holder, that does not share with it.
 func (z *fuzzing) granted(h fuzzHold) {
 	if h.Err() != nil {
 		return
@@ -271,7 +270,7 @@ func (z *fuzzing) granted(h fuzzHold) {
 	z.held = append(z.held, h)
 }
 
-// shares tells whether one may be granted beside another one who came before.
+// shares reports whether an entry may be granted beside an older one.
 func shares(want, other wire.Holder) bool {
 	switch want.Mode {
 	case wire.Shared:
@@ -289,7 +288,7 @@ func (z *fuzzing) releasing(h *hold) {
 	z.held = slices.DeleteFunc(z.held, func(o fuzzHold) bool { return o.hold == h })
 }
 
-// end takes the foreign keys away. Then everybody gets his turn, and nothing is left.
+// end deletes the foreign keys. Then each waiter is served, and nothing is left.
 func (z *fuzzing) end() {
 	z.pass(time.Second)
 	z.clear()

@@ -10,8 +10,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// A request for a lease whose answer is late or lost leaves no lease behind: the next try asks for
-// the same one.
+// A late or lost answer to the request for a lease leaves no lease behind: the next try asks for the
+// same lease.
 func TestAGrantThatIsTriedAgainLeavesNoOtherLease(t *testing.T) {
 	first := func(act simetcd.Action) func(n int) simetcd.Action {
 		return func(n int) simetcd.Action {

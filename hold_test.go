@@ -14,8 +14,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// traps A11, C5, C12: whoever takes a lock away from outside, its holder is told, and
-// why. The next one may be in by then; that is what doc.go does not promise.
+// traps A11, C5, C12: when another client ends a hold, the holder is notified with the reason. The next
+// caller may hold by then, which doc.go excludes from the promises.
 func TestAHolderIsToldSoonOfWhatAnAdministratorDid(t *testing.T) {
 	for what, tc := range map[string]struct {
 		does    func(w *world, s *Session, l *Lock)
@@ -127,8 +127,8 @@ func TestAHoldHasTheValuesOfItsCallersContextAndNotItsEnd(t *testing.T) {
 }
 
 // The fence in etcd itself.
-// A hold whose context nobody has asked for is over for its own cause, and not for that of what
-// its session did later with the key.
+// A hold without a context ends for its own cause, and not for the cause of what its session did later
+// with the key.
 func TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

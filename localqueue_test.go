@@ -96,14 +96,14 @@ func TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace(t *testing.T) {
 		c.isWaiting()
 		entries, err := NewMutex(sb, "m").Queue(w.ctx)
 		require.NoError(w, err)
-		require.Equal(w, "second", entries[0].Owner, "the key says who has the place now")
+		require.Equal(w, "second", entries[0].Owner, "the key names the present owner of the place")
 		require.NoError(w, l.Unlock(w.ctx))
 		require.NoError(w, c.get().Unlock(w.ctx))
 		w.allGone()
 	})
 }
 
-// trap A3: whoever comes while the last one gives up finds a line in good order.
+// trap A3: a caller that comes while the last one gives up finds a working queue.
 func TestACallerWhoComesWhileTheLastOneGivesUpIsServed(t *testing.T) {
 	for offset := -3 * time.Millisecond; offset <= 3*time.Millisecond; offset += 200 * time.Microsecond {
 		simulate(t, func(w *world) {
@@ -163,7 +163,7 @@ func TestALostPlaceIsToldToAllWhoSharedIt(t *testing.T) {
 	})
 }
 
-// trap C9: the loop of a worker. Who had no place under the lost lease has not lost any.
+// trap C9: the loop of a worker. A caller without a place under the lost lease loses none.
 func TestALockAfterALossWaitsForTheNewLease(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

@@ -57,8 +57,8 @@ func TestUnlockingTwiceAndUnlockingWhatWasLostIsTold(t *testing.T) {
 	})
 }
 
-// requests tells what a client sends while f runs, but for renewals and for the
-// ends of watches, which nobody waits for.
+// requests returns what a client sends while f runs, except renewals and the ends of
+// watches, which no caller waits for.
 func requests(c *simetcd.Client, f func()) string {
 	c.ResetCounts()
 	f()
@@ -339,7 +339,7 @@ func TestACallReturnsWithItsContextAlsoWhenEtcdIsAway(t *testing.T) {
 	}
 }
 
-// Whoever gets nil from Do was alone to the end.
+// A caller that gets nil from Do was alone to the end.
 func TestDoTellsOfALockThatEndedUnderTheWork(t *testing.T) {
 	simulate(t, func(w *world) {
 		for end, want := range map[string]error{"closed": ErrSessionClosed, "revoked": ErrRevoked} {

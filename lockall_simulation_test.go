@@ -15,7 +15,7 @@ import (
 )
 
 // crossing is a schedule in which 8 processes lock random sets of 6 names, at once and one
-// by one, while faults come and go. Nobody waits for ever, and no two hold a name.
+// by one, while faults come and go. No process waits without end, and no two hold a name.
 type crossing struct {
 	*world
 	seed  uint64
@@ -172,7 +172,7 @@ func (c *crossing) process(s *Session, r *rand.Rand, rounds int) {
 			if set, err := NewMultiMutex(s, names).TryLock(ctx); err == nil {
 				c.hold(r, names, set.hold, set.Unlock)
 			}
-		case 1: // somebody who keeps keys, alone
+		case 1: // a process that keeps keys, alone
 			m := NewMutex(s, names[0], WithRetention(time.Duration(r.Int64N(int64(simTTL)))))
 			if l, err := m.Lock(ctx); err == nil {
 				c.hold(r, names[:1], l.hold, l.Unlock)

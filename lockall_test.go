@@ -80,7 +80,7 @@ func TestLockAllOfFreeNamesIsOneRequestAndSoIsItsUnlock(t *testing.T) {
 }
 
 // What it costs to wait: one entering transaction and one view for the first name in which
-// somebody is ahead; at the handover, a look at each further name in which somebody was,
+// another entry is ahead; at the handover, a look at each further name in which one was,
 // and one at all of our own keys.
 func TestWhatLockAllOfTakenNamesCosts(t *testing.T) {
 	simulate(t, func(w *world) {

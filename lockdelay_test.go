@@ -61,8 +61,8 @@ func TestTheDelayIsNoneAfterAReleaseOrACloseOrARevocation(t *testing.T) {
 	})
 }
 
-// The process whose hold was lost closes its session in order, as most do; what it had sent
-// may still be under way.
+// The process that lost its hold closes its session in order. Its last request may still be in
+// flight.
 func TestACloseAfterAnExpiryDoesNotCutTheDelayShort(t *testing.T) {
 	for _, anotherLease := range []bool{false, true} {
 		simulate(t, func(w *world) {

@@ -127,7 +127,7 @@ func TestAWaitWhoseTimeIsOverNamesWhoIsAhead(t *testing.T) {
 		require.False(w, locked.Known, "the transaction that enters reads keys only")
 		require.Equal(w, held.Key(), locked.Holder.Key)
 
-		// One who gives up by cancelling is told nothing but that.
+		// A cancelled caller gets only the error of its context.
 		gives := start(w, NewMutex(b, "m").Lock)
 		w.pass(2 * time.Second)
 		gives.cancel()

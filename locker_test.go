@@ -115,7 +115,7 @@ func TestALockerPanicsOnlyWhenItCanNeverLock(t *testing.T) {
 		l.Unlock() //nolint:staticcheck // nothing to do in between
 		require.Panics(w, l.Unlock, "a second time")
 		w.lock(NewMutex(s, "m"))
-		require.Panics(w, l.Unlock, "somebody else's")
+		require.Panics(w, l.Unlock, "held by another goroutine")
 
 		require.NoError(w, s.Close(w.ctx))
 		panics(ErrSessionClosed, l)

@@ -211,7 +211,7 @@ func TestAnObserverIsNeverToldOfALeaderThatWasNoneAtThatRevision(t *testing.T) {
 	t.Logf("%d observations", sum)
 }
 
-// succession knows who was first under a name at every revision.
+// succession has the first entry under a name at every revision.
 type succession struct {
 	mu      sync.Mutex
 	revs    []int64
@@ -291,7 +291,7 @@ func TestTheLeaderOfAnElectionIsNeverThatOfAnother(t *testing.T) {
 		e := NewElection(w.session("o"), "e")
 		o := w.observe(e, 0)
 		for _, key := range []string{"e", "e-x/1", "e.x", "e0", "e2/1", "ee/1"} {
-			w.PutKey(key, "of somebody else", clientv3.NoLease)
+			w.PutKey(key, "of another client", clientv3.NoLease)
 		}
 		_, err := e.Leader(w.ctx)
 		require.ErrorIs(w, err, ErrNoLeader)
@@ -359,8 +359,8 @@ func TestTheLeaderIsReadByAnybodyInOneRequest(t *testing.T) {
 	})
 }
 
-// An observer has no lease that would end with it: however long etcd is away, he hears of who
-// leads afterwards (trap B7).
+// An observer needs no lease: however long etcd is away, it learns of the leader afterwards
+// (trap B7).
 func TestObserveOutlastsALongOutage(t *testing.T) {
 	simulate(t, func(w *world) {
 		leaders := make(chan string, 10)
@@ -381,7 +381,7 @@ func TestObserveOutlastsALongOutage(t *testing.T) {
 		case leader := <-leaders:
 			require.Equal(w, "B", leader)
 		case <-time.After(10 * time.Second):
-			require.Fail(w, "he hears nothing")
+			require.Fail(w, "the observer hears nothing")
 		}
 	})
 }

@@ -46,7 +46,7 @@ func TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases(t *testing.T) {
 	})
 }
 
-// Go does not tell who calls: without the context the same goroutine waits for itself.
+// Go has no identity of the caller: without the context the same goroutine waits for itself.
 func TestWithoutTheContextTheSameGoroutineWaitsForItself(t *testing.T) {
 	simulate(t, func(w *world) {
 		m := NewMutex(w.session("a"), "m", WithReentry(2))
@@ -156,7 +156,7 @@ func TestNestedHoldsOfReadersAndWriters(t *testing.T) {
 		writer := start(w, NewRWMutex(w.session("b"), "m").Lock)
 		w.pass(time.Second)
 		second, err := m.RLock(read.Context())
-		require.NoError(w, err, "before the writer who waits, as he waits for us")
+		require.NoError(w, err, "before the waiting writer, which waits for this reader")
 		_, err = m.TryRLock(w.ctx)
 		require.ErrorIs(w, err, ErrLocked, "but not without the context")
 		require.NoError(w, read.Unlock(w.ctx))

@@ -52,7 +52,7 @@ const (
 	exclusion = "no two holders"
 	fencing   = "tokens grow"
 	order     = "first come, first served"
-	progress  = "nobody waits for ever"
+	progress  = "no caller waits without end"
 	cleanness = "nothing is left behind"
 	legal     = "the history is that of a lock"
 )
@@ -80,7 +80,7 @@ func (r *referee) granted(name, who string, h claimed) {
 	r.tally.grants++
 	r.notef("%s holds %s, token %d", who, name, h.Token())
 	if h.over() != nil {
-		// It ended on its way to the worker, who will see so at once.
+		// It ended on its way to the worker, which notices at once.
 		return
 	}
 	if h.Token() < r.evicted[entryOf(h.Key(), h.entry())] {
@@ -104,7 +104,7 @@ func (r *referee) granted(name, who string, h claimed) {
 		r.violationf(fencing, "token %d of %s on %s after %d", h.Token(), who, name, r.tokens[name])
 	}
 	if h.entry() <= r.places[name] && !handedOver {
-		r.violationf(order, "%s on %s lined up at %d, and is granted after one who did at %d", who, name, h.entry(), r.places[name])
+		r.violationf(order, "%s on %s lined up at %d, and is granted after one that did at %d", who, name, h.entry(), r.places[name])
 	}
 	r.tokens[name], r.places[name] = max(r.tokens[name], h.Token()), max(r.places[name], h.entry())
 	r.holds[name] = append(still, &refereed{name: name, who: who, claim: h})

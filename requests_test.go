@@ -70,7 +70,7 @@ var oneTry = map[string]string{
 	"queue.Set.delete":                  "a try",
 }
 
-// bounded lists the functions whose requests are bounded in another way than by insist, retry or a
+// bounded lists the functions with requests that are bounded in another way than by insist, retry or a
 // context with a deadline, and by what. Their callers need no bound.
 var bounded = map[string]string{
 	"queue.Queue.create":          "a timer ends the creation of the watch",
@@ -87,10 +87,10 @@ var sending = []string{"etcdkv.Writer.Commit", "etcdkv.Transactor.Txn", "lease.R
 // insisting are the functions that bound each try of the function that they are given.
 var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry"}
 
-// bounding are the functions whose first result is a context that bounds one try.
+// bounding are the functions that return a context for one try first.
 var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "etcdkv.WithBound", "etcdkv.RequestContext", "etcdkv.Bound"}
 
-// deriving are the functions whose first result is bounded if their first argument is.
+// deriving are the functions with a first result that is bounded if the first argument is.
 var deriving = []string{"context.WithCancel", "context.WithCancelCause", "context.WithValue", "clientv3.WithRequireLeader"}
 
 // report R4: no code can send a request to etcd that hangs as long as a member does: the request has

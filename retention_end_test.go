@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// The instant at which the idle time ends is one like any other for those who lock.
+// Callers that lock at the end of the idle time see no difference.
 func TestALockInTheInstantInWhichTheIdleTimeEndsIsGranted(t *testing.T) {
 	for offset := -2 * roundTrip; offset <= 2*roundTrip; offset += roundTrip / 8 {
 		for _, try := range []bool{false, true} {
@@ -112,7 +112,7 @@ func TestAKeptKeyIsNotTakenByOneWhoIsCutOff(t *testing.T) {
 	})
 }
 
-// Whoever locks what is kept no more does so under another key, and with another token.
+// A lock after the end of a retention has another key and another token.
 func TestAKeptKeyThatIsLostIsNotTaken(t *testing.T) {
 	for what, lose := range map[string]func(w *world, s *Session, key string){
 		"deleted":                      func(w *world, _ *Session, key string) { w.DeleteKey(key) },
@@ -239,7 +239,7 @@ func TestTheLossOfAKeptKeyThatNoWatchToldIsFoundLater(t *testing.T) {
 		require.Greater(w, w.lock(m).Token(), token)
 		w.allGone()
 
-		// A stranger who comes is heard of, and then it is not kept any more.
+		// A caller of another session is noticed, and the key is not kept any more.
 		m = NewMutex(w.session("a"), "m", WithRetention(time.Hour))
 		w.keep(m)
 		key = string(w.Keys("m/")[0].Key)

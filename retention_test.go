@@ -34,7 +34,7 @@ func TestAKeptKeyIsLockedAgainWithoutARequest(t *testing.T) {
 			require.NoError(t, first.Unlock(w.ended()))
 			require.Equal(t, began, time.Now(), "nothing is waited for")
 			w.pass(time.Second)
-		}), "whoever comes is listened for from now on")
+		}), "later entries are watched for from now on")
 		began := time.Now()
 		require.Empty(w, requests(c, func() {
 			last := first

@@ -168,7 +168,7 @@ func TestARollbackBetweenTwoHolds(t *testing.T) {
 				eachRollback(t, func(w *world) { w.session("a"); w.session("b") }, func(w *world, r rollback) {
 					for range 3 {
 						var next *pending[anyHold]
-						for _, s := range w.sessions { // who wait for each other, and keep watches for the next time
+						for _, s := range w.sessions { // which wait for each other, and keep watches for the next time
 							h, err := acquire(w.ctx, s)
 							require.NoError(w, err)
 							next = start(w, func(ctx context.Context) (anyHold, error) { return acquire(ctx, w.sessions[0]) })
@@ -301,8 +301,8 @@ func TestARollbackIsToldOnce(t *testing.T) {
 	})
 }
 
-// report R5: with a bumped revision nothing goes back, and a hold goes on whose key is in the
-// backup; with another cluster token everything begins again.
+// report R5: with a bumped revision nothing goes back, and a hold continues if its key is in the
+// backup. With another cluster token everything starts over.
 func TestARestoreWithABumpedRevision(t *testing.T) {
 	for _, cluster := range []uint64{0, 4711} {
 		t.Run(fmt.Sprint(cluster), func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	logged "go.uber.org/zap/zaptest/observer"
 )
 
-// exitAt is WithExitWhenStuck for a process that goes on, whose work ends with it.
+// exitAt is WithExitWhenStuck for a process that goes on without its work.
 func exitAt(d *deaf, exited chan<- time.Time) RunOption {
 	return exitBy(func(int) {
 		exited <- time.Now()

@@ -32,7 +32,7 @@ func (d *deaf) work(ctx context.Context, _ *Term) error {
 	return nil
 }
 
-// trap E7, B13: who hangs is not renewed for ever; nor is leadership given away by anything but the lease.
+// trap E7, B13: the lease of hanging work is not renewed without end, and only the end of the lease gives leadership away.
 func TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, d := w.session("a"), newDeaf()
@@ -98,7 +98,7 @@ func exitBy(exit func(code int)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.exits, c.exit = true, exit })
 }
 
-// trap E7: the work of a lost term ends, with its process, before anybody else leads.
+// trap E7: the work of a lost term ends, with its process, before another process leads.
 func TestAProcessWhoseWorkIgnoresTheLossOfItsTermEndsBeforeAnybodyElseLeads(t *testing.T) {
 	for name, stuck := range map[string]func(StuckTerm){"": func(StuckTerm) {}, "though the callback hangs": func(StuckTerm) { time.Sleep(30 * time.Second) }} {
 		t.Run(name, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestALeaderThatReportsNoProgressMakesRoom(t *testing.T) {
 				require.Equal(w, []string{"B", "of a"}, w.values("e"))
 				place := w.Keys("e/")
 				w.pass(time.Minute)
-				require.Equal(w, place, w.Keys("e/"), "nobody has lost his place")
+				require.Equal(w, place, w.Keys("e/"), "no candidate has lost its place")
 				require.NoError(w, leader.Resign(w.ctx))
 				run.term()
 				require.NoError(w, other.Err())

@@ -34,7 +34,7 @@ func TestAWriterDoesNotStarveBehindReaders(t *testing.T) {
 					}
 					l := w.read(m)
 					reads[i]++
-					time.Sleep(critical - time.Duration(random.Int64N(int64(critical/2)))) // somebody of each session reads at all times
+					time.Sleep(critical - time.Duration(random.Int64N(int64(critical/2)))) // each session has a reader at all times
 					w.unlock(l.Unlock)
 				}
 			})
@@ -120,7 +120,7 @@ func TestReadersBehindAWriterWaitForIt(t *testing.T) {
 	})
 }
 
-// trap A3: a writer who gives up lets in the readers behind him, of his own session too.
+// trap A3: a writer that gives up lets in the readers behind it, including those of its session.
 func TestReadersBehindAWriterWhoGivesUpGoIn(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := NewRWMutex(w.session("a"), "m"), NewRWMutex(w.session("b"), "m")

@@ -111,7 +111,7 @@ func TestReadersOfOneSessionShareOneKey(t *testing.T) {
 			for _, p := range all {
 				locks = append(locks, p.get())
 			}
-		}), "whether anybody waits is asked again after a slice, once for all")
+		}), "after a slice the session asks again for waiters, once for all readers")
 		require.Len(w, w.Keys("m/"), 1)
 		require.Empty(w, requests(ca, func() {
 			for _, l := range locks[1:] {
@@ -230,7 +230,7 @@ func TestARefusedTryWritesNothing(t *testing.T) {
 	})
 }
 
-// Of several in one session who try at the same instant none is refused for the others.
+// Of several callers of one session that try at one instant, none is refused because of the others.
 func TestReadersWhoTryAtOnceAllGetIn(t *testing.T) {
 	simulate(t, func(w *world) {
 		a := NewRWMutex(w.session("a"), "m")
@@ -241,7 +241,7 @@ func TestReadersWhoTryAtOnceAllGetIn(t *testing.T) {
 		for _, p := range tries {
 			w.unlock(p.get().Unlock)
 		}
-		// But not when somebody has to wait.
+		// But not when a caller has to wait.
 		l := w.write(NewRWMutex(w.session("b"), "m"))
 		reader := start(w, a.RLock)
 		reader.isWaiting()

@@ -153,8 +153,8 @@ func TestACancelledUpgradeLeavesTheReadLock(t *testing.T) {
 	})
 }
 
-// Readers of other sessions who share a key without asking stop to do so: they would keep
-// the upgrade out for ever.
+// Readers of other sessions stop sharing a key without asking, because they would block the upgrade
+// without end.
 func TestAnUpgradeDoesNotStarveBehindReaders(t *testing.T) {
 	for _, younger := range []bool{false, true} {
 		simulate(t, func(w *world) {
@@ -211,7 +211,7 @@ func TestAnUpgradeDoesNotStarveBehindReaders(t *testing.T) {
 	}
 }
 
-// Readers who enter and leave all the time change the queue all the time.
+// Readers that come and go change the queue all the time.
 func TestAnUpgradeGetsItsMarkWhileTheQueueChanges(t *testing.T) {
 	simulate(t, func(w *world) {
 		r := w.read(NewRWMutex(w.session("a"), "m"))
@@ -252,7 +252,7 @@ func TestAnUpgradeAndTheWritersAndReadersInLine(t *testing.T) {
 		w.pass(time.Second)
 		// Nobody else is in: those behind the writer are not waited for.
 		l := start(w, r.Upgrade).get()
-		// The writer gives up. Those behind him do not come in beside the upgraded one.
+		// The writer gives up. The readers behind it are not admitted beside the upgraded one.
 		writer.cancel()
 		writer.fails(context.Canceled)
 		w.pass(time.Second)
@@ -263,7 +263,7 @@ func TestAnUpgradeAndTheWritersAndReadersInLine(t *testing.T) {
 	})
 }
 
-// The writer who was to be the bound gives up between the mark and its bound.
+// The writer that was to be the bound gives up between the intent and its bound.
 func TestAnUpgradeWhoseBoundGivesUp(t *testing.T) {
 	for ms := range 12 {
 		simulate(t, func(w *world) {

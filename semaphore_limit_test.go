@@ -81,7 +81,7 @@ func TestTheLimitIsLoweredWhileInUse(t *testing.T) {
 		w.pass(time.Second)
 		w.setLimit(a, 3)
 		large.fails(ErrInvalidPermits) // it can never be satisfied any more
-		require.NoError(w, p1.Err(), "those who hold go on")
+		require.NoError(w, p1.Err(), "holders go on")
 		require.NoError(w, p2.Err())
 		w.unlock(p1.Release)
 		w.pass(time.Second)
@@ -175,8 +175,8 @@ func TestAnOrderThatIsNotOurs(t *testing.T) {
 	})
 }
 
-// An entry that is on its way when the limit changes does not go by the old one, be it that
-// its request is late, or that it is adopted after its answer was lost.
+// An entry that is in flight when the limit changes does not follow the old limit: neither with a late
+// request, nor if it is adopted after a lost answer.
 func TestAnEntryThatIsOnItsWayWhenTheLimitChanges(t *testing.T) {
 	for name, act := range map[string]simetcd.Action{
 		"late request": {DelayRequest: 2 * time.Second},
@@ -205,7 +205,7 @@ func TestAnEntryThatIsOnItsWayWhenTheLimitChanges(t *testing.T) {
 	}
 }
 
-// The last one of several changes at a time holds, for those who are in the queue too.
+// The last one of several changes at a time holds, for the entries in the queue too.
 func TestSeveralChangesOfTheLimitAtATime(t *testing.T) {
 	for seed := range uint64(20) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
@@ -246,8 +246,8 @@ func TestSeveralChangesOfTheLimitAtATime(t *testing.T) {
 	}
 }
 
-// One value of Semaphore, many goroutines, and changes all the time: what is held, of those
-// who came after a change was confirmed, is within the limits since.
+// One value of Semaphore, many goroutines, and changes all the time: the permits held by
+// callers that came after a confirmed change are within the limits since.
 func TestALimitThatChangesAllTheTimeIsKept(t *testing.T) {
 	for seed := range uint64(3) {
 		simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
@@ -297,7 +297,7 @@ func TestALimitThatChangesAllTheTimeIsKept(t *testing.T) {
 				limit = max(limit, next)
 				mu.Unlock()
 				w.setLimit(admin, next)
-				time.Sleep(20 * time.Millisecond) // those who held before have left
+				time.Sleep(20 * time.Millisecond) // the former holders have left
 				mu.Lock()
 				limit = next
 				mu.Unlock()
@@ -330,7 +330,7 @@ func TestMoreThanASmallerLimitIsNeverGrantedWhoeverIsThere(t *testing.T) {
 	}
 }
 
-// A try of SetLimit that arrives late is no order of another caller, who would see to the entries.
+// A late try of SetLimit is not taken for the order of another caller, which would rewrite the entries.
 func TestALateTryOfAChangeOfTheLimitLeavesNoEntryBehind(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b, c := w.session("a"), w.session("b"), w.session("c")

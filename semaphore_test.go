@@ -33,7 +33,7 @@ func TestPermitsAreGivenAllAtOnceOrNotAtAll(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := NewSemaphore(w.session("a"), "s", 4), NewSemaphore(w.session("b"), "s", 4)
 		p1, p2 := w.acquire(a, 1), w.acquire(b, 1)
-		// Two callers of whom each could have half of what he needs.
+		// Two callers, and half of the permits of each is free.
 		three := start(w, a.permits(3))
 		w.pass(time.Second)
 		four := start(w, b.permits(4))
@@ -111,7 +111,7 @@ func TestATryThatIsRefusedAcquiresNothing(t *testing.T) {
 		w.unchanged(func() {
 			for _, m := range []*Semaphore{a, b} {
 				_, err := m.TryAcquire(w.ctx, 1)
-				require.ErrorIs(w, err, ErrLocked, "somebody waits, though one permit is free")
+				require.ErrorIs(w, err, ErrLocked, "another caller waits, though one permit is free")
 			}
 		})
 		w.unlock(p.Release)
@@ -120,7 +120,7 @@ func TestATryThatIsRefusedAcquiresNothing(t *testing.T) {
 	})
 }
 
-// Of several in one session who try at the same instant none is refused for the others.
+// Of several callers of one session that try at one instant, none is refused because of the others.
 func TestThoseWhoTryAtOnceAllGetPermits(t *testing.T) {
 	simulate(t, func(w *world) {
 		a := NewSemaphore(w.session("a"), "s", 10)
@@ -193,7 +193,7 @@ func TestALargeRequestDoesNotStarveBehindSmallOnes(t *testing.T) {
 		close(stop)
 		small.Wait()
 		t.Logf("a request for all permits waited for %v at most, with critical sections of %v", worst, critical)
-		require.Less(w, worst, 3*critical+50*time.Millisecond, "for those who are in, and those in front of it")
+		require.Less(w, worst, 3*critical+50*time.Millisecond, "for the holders, and the entries in front of it")
 		w.allGone()
 	})
 }

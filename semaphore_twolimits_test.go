@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Who gives up leaves his place to no one who was given another limit, as that one has to be
-// told.
+// A caller that gives up does not leave its place to one with another limit, which has to get an
+// error.
 func TestAPlaceIsNotInheritedByAnotherLimit(t *testing.T) {
 	simulate(t, func(w *world) {
 		three := NewSemaphore(w.session("a"), "m", 3)

@@ -240,8 +240,8 @@ func TestCloseWhileEtcdIsAwayIsBounded(t *testing.T) {
 	}
 }
 
-// What is on its way out of etcd must not be left to a successor who knows nothing of
-// it: it would stand in everybody's way for as long as that one lives.
+// An entry that is being deleted must not be left to a successor, which does not know it: the entry
+// would block others for as long as the successor lives.
 func TestOrphanLeavesNothingButWhatIsHeld(t *testing.T) {
 	simulate(t, func(w *world) {
 		s, b := w.session("a"), w.session("b")

@@ -96,7 +96,7 @@ func TestASuccessorWantsAnotherKindOfHold(t *testing.T) {
 		p := start(w, NewSemaphore(next, "m", 3).permits(1)) // in the slot of the reader
 		w.pass(time.Second)
 		p.isWaiting()
-		require.NotEqual(w, r.entry.CreateRevision, w.Get(r.Key()).CreateRevision, "it has lined up anew")
+		require.NotEqual(w, r.entry.CreateRevision, w.Get(r.Key()).CreateRevision, "it has entered again")
 		w.unlock(beside.Unlock)
 		w.unlock(p.get().Release)
 		w.allGone()

@@ -21,7 +21,7 @@ type sharedReferee struct {
 	mu         sync.Mutex
 	holds      map[string][]*sharedHold // by name, those not known to be over
 	all, alone map[string]int64         // the largest token so far: of all, of writers
-	tenures    map[*ownership]bool      // of which somebody held
+	tenures    map[*ownership]bool      // that had a holder
 	limits     []limitSpan              // of the semaphore, oldest first
 	grants     map[wire.Mode]int
 	together   int // the most readers at a time
@@ -31,7 +31,7 @@ type sharedReferee struct {
 	violations []string
 }
 
-// sharedHold is what somebody has: permits, or to read, or to write.
+// sharedHold is a hold: permits, to read, or to write.
 type sharedHold struct {
 	who       string
 	mode      wire.Mode
@@ -68,11 +68,11 @@ func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h
 	r.grants[mode]++
 	r.notef("%s holds %s (%q, %d), token %d, place %d", who, name, mode, permits, h.Token(), held.place())
 	if held.over() {
-		return held // it ended on its way to the worker, who will see so at once
+		return held // it ended on its way to the worker, which notices at once
 	}
 	still := []*sharedHold{held}
 	readers := 0
-	handed := r.tenures[h.tenure] // in memory, or by a writer who has become a reader
+	handed := r.tenures[h.tenure] // in memory, or by a writer that has become a reader
 	r.tenures[h.tenure] = true
 	for _, o := range r.holds[name] {
 		if o.over() {
@@ -104,7 +104,7 @@ func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h
 	return held
 }
 
-// count checks that each of those who hold was let in with no more permits than the limit.
+// count checks that each holder was admitted with no more permits than the limit.
 func (r *sharedReferee) count(held []*sharedHold) {
 	for _, h := range held {
 		if h.over() {
@@ -122,7 +122,7 @@ func (r *sharedReferee) count(held []*sharedHold) {
 	}
 }
 
-// limitAt is the largest limit by which somebody could be let in at a revision.
+// limitAt returns the largest limit by which an entry could be admitted at a revision.
 func (r *sharedReferee) limitAt(rev int64) int { return largestLimit(r.limits, rev) }
 
 func largestLimit(limits []limitSpan, rev int64) int {
@@ -145,7 +145,7 @@ func (r *sharedReferee) confirmed(limit int) {
 	defer r.mu.Unlock()
 	if last := &r.limits[len(r.limits)-1]; last.limit == limit {
 		last.confirmed = rev
-		r.notef("the limit is %d, for all who are let in after %d", limit, rev)
+		r.notef("the limit is %d, for all that are let in after %d", limit, rev)
 	}
 }
 

@@ -25,9 +25,9 @@ const (
 	sharedLimit   = 4
 )
 
-// TestSharedSimulation runs many schedules of readers, writers who come and change from
-// one to the other, and of permits whose limit changes, in virtual time, while a network and
-// an etcd made from the seed do the worst they can. It reads ETCDLOCK_SEEDS and
+// TestSharedSimulation runs many schedules of readers and writers, with changes from one to the other,
+// and of permits with a changing limit, in virtual time. The seed determines the faults of the network
+// and of etcd. It reads ETCDLOCK_SEEDS and
 // ETCDLOCK_SEED as TestSimulation does.
 func TestSharedSimulation(t *testing.T) {
 	first, count := seeds(t, 150)
@@ -91,7 +91,7 @@ func sharedSchedule(t *testing.T, seed uint64) (r *sharedReferee) {
 	return r
 }
 
-// finish sees that nobody waits for ever once the faults have stopped, and that nothing is
+// finish checks that every waiter is served once the faults have stopped, and that nothing is
 // left when all have closed.
 func (s *sharedSimulation) finish(sessions []*Session) {
 	patient := func(what string, i int, acquire func(context.Context) (*sharedHold, func(context.Context) error, error)) {
@@ -227,7 +227,7 @@ func (s *sharedSimulation) stay(held *sharedHold, r *rand.Rand) {
 	}
 }
 
-// change is an operator who changes the limit.
+// change is an operator that changes the limit.
 func (s *sharedSimulation) change(m *Semaphore, r *rand.Rand) {
 	for range 6 {
 		time.Sleep(time.Duration(r.Int64N(int64(2 * sharedTTL))))

@@ -55,7 +55,7 @@ func TestACloseUnderAContextThatHasEndedTakesASecondAtMost(t *testing.T) {
 func TestAnOrphanUnderAContextThatHasEndedLeavesTheLease(t *testing.T) {
 	simulate(t, func(w *world) {
 		n := newFakeNet()
-		a := w.detecting(n, "a", "10.0.0.1:7400") // whose end is told to others first
+		a := w.detecting(n, "a", "10.0.0.1:7400") // its end is told to others first
 		held := w.lock(NewMutex(a, "m"))
 		released := w.lock(NewMutex(a, "n"))
 		w.next("a", simetcd.Txn, simetcd.Action{DelayReply: 500 * time.Millisecond})

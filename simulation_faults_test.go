@@ -93,9 +93,9 @@ var faults = []fault{
 }
 
 // isMissing tells whether the deletion of a key, or of one that ends like this, will be told to
-// nobody. An administrator keeps away from it: a waiter whose own key is taken away, and
-// whose watch never tells so, sees itself as the first one when all older ones have gone.
-// That is known: a grant from a view trusts that etcd's watch tells of our own key.
+// no watch. An administrator does not delete such a key: a waiter that loses its key without a
+// report by its watch sees itself as the first one when all older ones have gone.
+// This is known: a grant from the range cache relies on etcd to report the own key.
 func (s *simulation) isMissing(end string) bool {
 	return slices.ContainsFunc(s.missing, func(key string) bool { return strings.HasSuffix(key, end) })
 }
@@ -112,8 +112,8 @@ func (s *simulation) anyKey() (key string, ok bool) {
 }
 
 // sleepOf has the machine of a client sleep, between two instants of its own: its clock
-// has gone on and its timers have not, while in etcd its leases have run on. That it
-// acts before a timer tells it cannot be helped; whoever looks is told the truth.
+// has gone on and its timers have not, while in etcd its leases have run on. It
+// may act before a timer fires, but a caller that asks gets the right answer.
 func (s *simulation) sleepOf(c *simetcd.Client, away time.Duration) {
 	var leases []clientv3.LeaseID
 	for i, p := range s.parties {
@@ -127,7 +127,7 @@ func (s *simulation) sleepOf(c *simetcd.Client, away time.Duration) {
 	}
 	s.clocks[c.Name()].Add(int64(away))
 	s.look()
-	synctest.Wait() // whoever was told is told
+	synctest.Wait() // until all notifications are delivered
 	for _, id := range leases {
 		s.AgeLease(id, away)
 	}
@@ -199,7 +199,7 @@ func (s *simulation) disturb(stop <-chan struct{}) {
 	}
 }
 
-// rescue resets all connections now and then. Without it etcd's own package waits for ever
+// rescue resets all connections now and then. Without it etcd's own package waits without end
 // for the answer to an Unlock that was lost. // trap A12
 func (s *simulation) rescue(stop <-chan struct{}) {
 	for {

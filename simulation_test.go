@@ -236,7 +236,7 @@ type simulation struct {
 	weather weather
 	late    sync.Map // names of clients that hear late
 	clocks  map[string]*atomic.Int64
-	missing []string           // keys whose next deletion is told to nobody
+	missing []string           // keys with a next deletion that no watch is told
 	deleted []*mvccpb.KeyValue // by an administrator
 	parties []party            // one for each worker
 	control bool
@@ -346,8 +346,8 @@ func (s *simulation) run() []history.Op {
 	return ops
 }
 
-// aftermath sees to it that nobody waits for ever once the faults have stopped: everyone
-// can lock again, and nothing is left when all have closed.
+// aftermath checks that every waiter is served once the faults have stopped: each process can
+// lock again, and nothing is left when all have closed.
 func (s *simulation) aftermath() {
 	for i, p := range s.parties {
 		if i%simWorkers != 0 || s.control {
@@ -378,12 +378,12 @@ func (s *simulation) aftermath() {
 		s.violation(cleanness, "left behind: %s", kv.Key)
 	}
 	for _, id := range s.Leases() {
-		// Only a grant whose answer was lost may be among them.
+		// Only a grant with a lost answer may be among them.
 		s.note("lease %x runs out by itself", int64(id))
 	}
 }
 
-// worker is one goroutine of a process: it locks, tries, campaigns and asks who leads.
+// worker is one goroutine of a process: it locks, tries, campaigns and reads the leader.
 type worker struct {
 	*simulation
 	party        party
@@ -397,7 +397,7 @@ func (w *worker) work() {
 	r := w.rand
 	terms := []MutexOption{
 		WithTimeSlice(time.Duration(r.IntN(3)) * simTTL),
-		// A little less, lest two timers ring at one instant: chance picks the first of them.
+		// A little less, because chance orders two timers that fire at one instant.
 		WithRetention(time.Duration(r.IntN(3)) * (simTTL/2 - 1234567*time.Nanosecond)),
 	}
 	for range simRounds {

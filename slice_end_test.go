@@ -139,8 +139,8 @@ func TestALossAfterAHandoverEndsThePresentHoldAndNoOther(t *testing.T) {
 	}
 }
 
-// The question why a key is gone takes a while. Whoever held goes on holding meanwhile,
-// but nobody may be granted what is known to be gone: a stranger may have it.
+// It takes a while to find out why a key is gone. The holder goes on holding meanwhile, but no caller
+// may be granted a hold on a missing key: another session may have the lock.
 func TestAKeyKnownToBeGoneIsNotHandedOver(t *testing.T) {
 	for what, gone := range map[string]func(w *world, s *Session, l *Lock){
 		"deleted": func(w *world, _ *Session, l *Lock) { w.DeleteKey(l.Key()) },

@@ -51,7 +51,7 @@ func (w *world) lockers(n int, m *Mutex) []*pending[*Lock] {
 type busy struct {
 	all    sync.WaitGroup
 	stop   chan struct{}
-	inside *atomic.Int32 // of all who use the name
+	inside *atomic.Int32 // callers that hold the name
 	turns  []int
 }
 
@@ -372,8 +372,8 @@ func TestAKeyIsNotHandedOnUnderAnothersName(t *testing.T) {
 	})
 }
 
-// A candidate whose proposal reads like the owner of a mutex is not the same: what it
-// proposes must stand in the key when it leads.
+// A candidate with a proposal that equals the owner of a mutex is a different identity: the key must
+// have the proposal when the candidate leads.
 func TestAMutexDoesNotHandItsKeyToACandidateOfTheSameWord(t *testing.T) {
 	for what, opts := range map[string][]MutexOption{
 		"handed over": {WithTimeSlice(time.Minute)},

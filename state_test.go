@@ -125,7 +125,7 @@ func TestTheAdmissionsOfALockManager(t *testing.T) {
 		defer s.manager.mu.Unlock()
 		return s.manager.admission
 	}
-	// drained returns a session one of whose releases is not confirmed, and an Orphan that waits for it.
+	// drained returns a session with an unconfirmed release, and an Orphan that waits for it.
 	drained := func(w *world) (*Session, *pending[clientv3.LeaseID]) {
 		s := w.session("a")
 		released := w.lock(NewMutex(s, "m"))

@@ -19,7 +19,7 @@ import (
 )
 
 // trap A4: a request may lie in a connection that hangs for longer than etcd itself would keep
-// it, while the lease is renewed by another one. What it leaves behind is found all the same.
+// it, while the lease is renewed by another one. The key that it leaves behind is still found.
 func TestARequestThatArrivesAfterItWasLookedForLeavesNothing(t *testing.T) {
 	for kind, acquire := range map[string]func(context.Context, *Session) error{
 		"mutex":  func(ctx context.Context, s *Session) error { _, err := NewMutex(s, "m").Lock(ctx); return err },

@@ -16,8 +16,8 @@ func (w *world) takingOver(client string, priority int, after time.Duration) *El
 	return NewElection(w.session(client), "e", WithPriority(priority), WithTakeover(after))
 }
 
-// The leader's work ends before the one that takes over leads; whoever was ahead of that one stays behind, and the old
-// leader leads again when it goes.
+// The leader's work ends before the challenger leads. Candidates that were ahead of the challenger are behind it now, and
+// the old leader leads again when the challenger goes.
 func TestAHigherCandidateTakesOverWhenTheWorkHasReturned(t *testing.T) {
 	simulate(t, func(w *world) {
 		causes := make(chan error, 10)
@@ -113,7 +113,7 @@ func TestACandidateThatCannotLeadDisturbsNobody(t *testing.T) {
 	})
 }
 
-// Whoever was named by an operator leads, whatever the priorities.
+// A candidate that an operator has named leads, whatever the priorities.
 func TestALeaderByTransferMakesWayForNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		high := w.run(w.takingOver("high", 2, 0), func(ctx context.Context, term *Term) error {
@@ -163,7 +163,7 @@ func TestALeaderWithoutRunLearnsOfATakeover(t *testing.T) {
 	})
 }
 
-// The watch by which the leader looks out may break; it learns of the candidate all the same.
+// The watch by which the leader looks out may break; it still learns of the candidate.
 func TestATakeoverSurvivesBrokenWatches(t *testing.T) {
 	simulate(t, func(w *world) {
 		low := w.run(w.takingOver("low", 0, 0), nil)

@@ -98,7 +98,7 @@ func TestALeaderProclaimsInOneRequest(t *testing.T) {
 	})
 }
 
-// However early that is, those of its session who wait go on at once.
+// However early the end is, the waiters of its session go on at once.
 func TestALossThatAProclamationFindsHoldsUpNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		e := NewElection(w.session("a"), "e")

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// skips lists the files whose tests may skip, with the reason. A test that skips for any other
+// skips lists the files with tests that may skip, with the reason. A test that skips for any other
 // reason would run nowhere, and nobody would know.
 var skips = map[string]string{
 	"bench/others_zookeeper_test.go":               "ZooKeeper is no module; `make bench` names what is missing",

@@ -18,7 +18,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// foreign is a candidate on etcd's own package, whose session lives for an hour.
+// foreign is a candidate on etcd's own package, with a session that lives for an hour.
 type foreign struct {
 	w        *world
 	session  *concurrency.Session
@@ -40,7 +40,7 @@ func (f *foreign) stands(value string) {
 	f.w.pass(100 * time.Millisecond)
 }
 
-// leader is who leads by etcd's own package; empty for nobody.
+// leader returns the leader that etcd's own package reports, empty for none.
 func (f *foreign) leader() string {
 	f.w.Helper()
 	resp, err := f.election.Leader(f.w.ctx)
@@ -107,7 +107,7 @@ func TestAForeignCandidateThatIsNamedLeadsOnce(t *testing.T) {
 					p.isWaiting()
 				}
 				require.NoError(w, target.election.Resign(w.ctx))
-				behind.leads.get() // by age: those who were ahead stepped behind it
+				behind.leads.get() // by age: the candidates that were ahead stepped behind it
 				target.stands("target again")
 				require.NoError(w, behind.election.Resign(w.ctx))
 				last := int64(0)
@@ -115,7 +115,7 @@ func TestAForeignCandidateThatIsNamedLeadsOnce(t *testing.T) {
 					led := p.get()
 					require.Greater(w, led.Token(), last)
 					last = led.Token()
-					require.Empty(w, w.marks("e"), "taken away by those who came upon it")
+					require.Empty(w, w.marks("e"), "deleted by the clients that found it")
 					require.NoError(w, led.Resign(w.ctx))
 				}
 				target.leads.get()

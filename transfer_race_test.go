@@ -81,7 +81,7 @@ func TestATransferUnderANestedHoldIsRefused(t *testing.T) {
 	}
 }
 
-// report L8: the one that comes first decides who is next.
+// report L8: the call that comes first decides the next leader.
 func TestOfATransferAndAResignTheFirstOneDecides(t *testing.T) {
 	t.Run("the Resign, while the Transfer looks for the candidate", func(t *testing.T) {
 		simulate(t, func(w *world) {

@@ -50,7 +50,7 @@ func TestALeaderHandsOverToACandidateByName(t *testing.T) {
 		pc.isWaiting()
 		require.ErrorIs(w, term.Transfer(w.ctx, "b"), ErrReleased)
 
-		// Those who stepped behind keep their order, and nobody is preferred any more.
+		// The candidates that stepped behind keep their order, and none is preferred any more.
 		last := w.stands(NewElection(a, "e"), "a again")
 		require.NoError(w, next.Resign(w.ctx))
 		tb := pb.get()
@@ -172,8 +172,8 @@ func TestAPriorityDoesNotDisturbALeader(t *testing.T) {
 	})
 }
 
-// Whoever cannot take its mark along when it goes, like a candidate of another library, leaves one that nobody waits
-// for: neither those who saw the candidate go, in a view or in a crowd, nor a TryLock later.
+// A candidate that cannot delete its successor key when it goes, like one of another library, leaves a key that no caller
+// waits for: neither waiters that saw the candidate go, in a short or in a long queue, nor a later TryLock.
 func TestNobodyWaitsForAMarkThatIsLeftBehind(t *testing.T) {
 	for name, crowd := range map[string]int{"few": 1, "crowd": 20} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestNobodyWaitsForAMarkThatIsLeftBehind(t *testing.T) {
 	}
 }
 
-// A mark is not shown as anybody, wherever one looks.
+// No listing shows a successor key as a candidate.
 func TestAMarkIsNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b, c := w.session("a"), w.session("b"), w.session("c")
@@ -252,8 +252,7 @@ func TestAMarkIsNobody(t *testing.T) {
 	})
 }
 
-// A transfer whose answer is lost took effect all the same, even if the next leader has come and gone before it is
-// asked again.
+// A transfer with a lost answer took effect, even if the next leader has come and gone before the next try.
 func TestATransferWhoseAnswerIsLostIsNoLoss(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
@@ -343,7 +342,7 @@ func TestTransfersInACrowd(t *testing.T) {
 			}
 		}
 		w.pass(time.Second)
-		for n := 16; n < 16+29; n++ { // those who stepped behind are behind all others
+		for n := 16; n < 16+29; n++ { // the candidates that stepped behind are behind all others
 			i := n % 30
 			if i == 29 {
 				continue
@@ -361,7 +360,7 @@ func TestTransfersInACrowd(t *testing.T) {
 	})
 }
 
-// Whoever waits in the memory of the leader's own session is not in line, and does not come before the one named.
+// A goroutine that waits in the leader's own session has no entry in etcd, and does not precede the named candidate.
 func TestATransferPassesThoseOfTheLeadersOwnSession(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, c := w.session("a"), w.session("c")

@@ -10,8 +10,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// A reader who lined up by itself, and is becoming a writer when its session is left to a
-// successor, leaves the key of a reader.
+// A reader with a key of its own that is being upgraded when its session is left to a successor leaves
+// the key of a reader.
 func TestAnOrphanTakesBackTheMarkOfAnUpgradeThatLinedUpByItself(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

@@ -51,7 +51,7 @@ func simulateWith(t *testing.T, cfg simetcd.Config, test func(w *world)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		w := &world{T: t, Server: srv, ctx: ctx}
-		defer w.closeSessions() // after a failure too, lest the bubble panic and hide it
+		defer w.closeSessions() // after a failure too, because a panic of the bubble would hide it
 		test(w)
 	})
 }
