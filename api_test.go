@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write what is seen as what is expected")
 
 // The packages that programs import, and the file that has what they export.
-var exported = []string{".", "leaderhttp", "compat/concurrency", "fence", "fence/fencesql", "fence/fencehttp", "fence/fencegrpc"}
+var exported = []string{".", "etcdlocktest", "leaderhttp", "compat/concurrency", "fence", "fence/fencesql", "fence/fencehttp", "fence/fencegrpc"}
 
 const exportedFile = "docs/api.txt"
 

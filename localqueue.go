@@ -130,7 +130,11 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, err
 	if err := s.usable(name); err != nil {
 		return nil, err
 	}
-	return s.manager.acquire(ctx, name, c)
+	h, err := s.manager.acquire(ctx, name, c)
+	if granted := s.cfg.hooks.Granted; granted != nil && err == nil {
+		granted(h, []string{name})
+	}
+	return h, err
 }
 
 // acquire joins the local queue of a name and waits for the grant.

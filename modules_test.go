@@ -43,6 +43,7 @@ var testOnly = []string{
 	"github.com/stretchr/testify",
 	"go.uber.org/goleak",
 	"github.com/anishathalye/porcupine",
+	rootModule + "/etcdlocktest",
 	rootModule + "/internal/history",
 	rootModule + "/internal/simetcd",
 }
@@ -96,9 +97,11 @@ func TestPackageLinksNoMoreModulesThanTheEtcdClient(t *testing.T) {
 	const format = "{{with .Module}}{{.Path}}{{end}}"
 	client := strings.Fields(string(goCommand(t, "list", "-deps", "-f", format, etcdClient)))
 	require.Contains(t, client, etcdClient)
-	for _, module := range strings.Fields(string(goCommand(t, "list", "-deps", "-f", format, "."))) {
-		if module != rootModule {
-			require.Contains(t, client, module)
+	for _, pkg := range []string{".", "./etcdlocktest"} {
+		for _, module := range strings.Fields(string(goCommand(t, "list", "-deps", "-f", format, pkg))) {
+			if module != rootModule {
+				require.Contains(t, client, module, "linked by %s", pkg)
+			}
 		}
 	}
 }

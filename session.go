@@ -168,6 +168,9 @@ func newSession(ctx context.Context, client *clientv3.Client, opts []SessionOpti
 	if s.heir != clientv3.NoLease {
 		s.manager.settleLegacy(first)
 	}
+	if s.cfg.hooks.Opened != nil {
+		s.cfg.hooks.Opened(s, s.cfg.dedicated)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tasks.Go(s.run)

@@ -9,11 +9,17 @@ import (
 	"go.uber.org/zap"
 )
 
+// The bounds of the latency of each direction, unless Config says otherwise.
+const (
+	DefaultMinLatency = 500 * time.Microsecond
+	DefaultMaxLatency = 1500 * time.Microsecond
+)
+
 // A Config says how a server behaves. The zero value is usable.
 type Config struct {
 	// Seed is where latencies and lease IDs come from.
 	Seed uint64
-	// MinLatency and MaxLatency bound the latency of each direction of each link: 500µs to 1500µs when both are zero.
+	// MinLatency and MaxLatency bound the latency of each direction of each link. Both zero are the defaults.
 	// Up to 1µs is added, so that no two messages arrive at one instant.
 	MinLatency, MaxLatency time.Duration
 	// MinTTL is the shortest TTL of a lease; a shorter one is raised to it. It counts in whole seconds; 1s when zero.
@@ -28,13 +34,15 @@ type Config struct {
 	// Reproducible makes a run repeatable from its seed also where the program sends several requests at one instant: see
 	// the package's documentation.
 	Reproducible bool
+	// WallClock is set by a test that does not run in a bubble. Close then returns at once.
+	WallClock bool
 	// Logger is given to the clients; nil logs nothing.
 	Logger *zap.Logger
 }
 
 func (cfg Config) withDefaults() Config {
 	if cfg.MinLatency == 0 && cfg.MaxLatency == 0 {
-		cfg.MinLatency, cfg.MaxLatency = 500*time.Microsecond, 1500*time.Microsecond
+		cfg.MinLatency, cfg.MaxLatency = DefaultMinLatency, DefaultMaxLatency
 	}
 	if cfg.MaxTxnOps == 0 {
 		cfg.MaxTxnOps = maxTxnOps
@@ -120,7 +128,9 @@ func (s *Server) Close() {
 	s.closed = true
 	s.sched.stop()
 	s.mu.Unlock()
-	time.Sleep(300 * time.Millisecond)
+	if !s.cfg.WallClock {
+		time.Sleep(300 * time.Millisecond)
+	}
 }
 
 // work does what is due; the schedule's timer calls it.

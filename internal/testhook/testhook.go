@@ -31,6 +31,12 @@ type Hooks struct {
 	Slots    int                                    // of etcdkv.WriterConfig
 	Pace     func(ctx context.Context, name string) // of etcdkv.WriterConfig
 
+	// Opened is called with each *etcdlock.Session, by the goroutine that made it. A dedicated
+	// session is that of an Election.Run, which closes it.
+	Opened func(session any, dedicated bool)
+	// Granted is called with each hold and its names, by the goroutine that waited for it.
+	Granted func(hold any, names []string)
+
 	// ShortQueue and Prefetch are those of queue.Config.
 	ShortQueue int
 	Prefetch   int64
