@@ -19,6 +19,13 @@ type Policy struct {
 	First, Longest time.Duration
 	Seed           int64
 
+	// Failed is the number of tries that have failed before the first one. If it is not 0, there is
+	// a pause before the first try too, and the pauses begin longer.
+	Failed int
+
+	// Persist is true if an answer by which etcd refuses the request does not end the tries.
+	Persist bool
+
 	// Bound bounds try n, counted from 0.
 	Bound func(ctx context.Context, n int) (context.Context, context.CancelFunc)
 
@@ -34,6 +41,11 @@ type Policy struct {
 // unanswered reports that a try got no answer: it is not known whether this try took effect, or
 // still will.
 func Retry(ctx context.Context, p Policy, try func(context.Context) error) (unanswered bool, err error) {
+	if p.Failed > 0 {
+		if err := p.pause(ctx, -1); err != nil {
+			return false, err
+		}
+	}
 	for n := 0; ; n++ {
 		bounded, cancel := p.Bound(ctx, n)
 		err = try(bounded)
@@ -43,23 +55,24 @@ func Retry(ctx context.Context, p Policy, try func(context.Context) error) (unan
 			return unanswered, nil
 		case ctx.Err() != nil:
 			return true, context.Cause(ctx)
-		case answer.Final(err):
+		case !answer.Final(err):
+			unanswered = true
+		case !p.Persist:
 			return unanswered, err
 		}
-		unanswered = true
 		if err := p.pause(ctx, n); err != nil {
 			return true, err
 		}
 	}
 }
 
-// pause waits before the try after try n.
+// pause waits after try n, or before the first one if n is -1.
 func (p *Policy) pause(ctx context.Context, n int) error {
 	var closed <-chan struct{}
 	if p.Client != nil {
 		closed = p.Client.Ctx().Done()
 	}
-	t := time.NewTimer(backoff.Delay(n, p.First, p.Longest, p.Seed))
+	t := time.NewTimer(backoff.Delay(p.Failed+n, p.First, p.Longest, p.Seed))
 	defer t.Stop()
 	select {
 	case <-t.C:

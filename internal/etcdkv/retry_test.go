@@ -127,3 +127,42 @@ func TestAWritersTriesAreBoundedAsOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestAPersistentPolicyGoesOnAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refusing := Requests(1)
+		refusing.Persist = true
+		tries := 0
+		unanswered, err := Retry(t.Context(), refusing, func(context.Context) error {
+			if tries++; tries < 4 {
+				return rpctypes.ErrPermissionDenied
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		require.False(t, unanswered, "each try was answered")
+		require.Equal(t, 4, tries)
+	})
+}
+
+func TestAPolicyWithFailedTriesPausesBeforeTheFirstOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for failed := range 8 {
+			later := Requests(1)
+			later.Failed = failed
+			began := time.Now()
+			_, err := Retry(t.Context(), later, func(context.Context) error { return nil })
+			require.NoError(t, err)
+			want := time.Duration(0)
+			if failed > 0 {
+				want = Pause(failed-1, 1)
+			}
+			require.Equal(t, want, time.Since(began))
+		}
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		unanswered, err := Retry(over, Policy{Failed: 1, First: time.Second, Longest: time.Second}, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		require.False(t, unanswered, "nothing was sent")
+	})
+}
