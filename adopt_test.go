@@ -361,7 +361,7 @@ func TestALateRequestOfTheFormerProcessIsNotWaitedFor(t *testing.T) {
 				w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: 500 * time.Millisecond})
 				lost := start(w, NewRWMutex(a, "m").RLock)
 				w.pass(100 * time.Millisecond)
-				a.file.Close()
+				a.engine.LeaseFile().Close()
 				again := w.session("a2", file)
 				w.pass(450 * time.Millisecond)
 				require.Len(w, w.Keys("m/"), 1)

@@ -119,7 +119,7 @@ func TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine(t *testing.T) {
 			simulate(t, func(w *world) {
 				var ended atomic.Bool
 				s := w.session("a", sessionOptionFunc(func(c *sessionConfig) {
-					c.hooks.Pace = func(context.Context, string) {
+					c.Hooks.Pace = func(context.Context, string) {
 						if !ended.Swap(true) {
 							end()
 						}

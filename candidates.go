@@ -56,9 +56,9 @@ func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return nil, opError("list the candidates of", e.name, err)
 	}
-	ctx, stop := e.session.within(ctx)
+	ctx, stop := e.session.engine.Within(ctx)
 	defer stop()
-	kvs, _, err := e.session.queues.Queue(e.name).Candidates(ctx)
+	kvs, _, err := e.session.etcd.Queues.Queue(e.name).Candidates(ctx)
 	if err != nil {
 		return nil, opError("list the candidates of", e.name, err)
 	}

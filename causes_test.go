@@ -170,7 +170,7 @@ func TestTheRecordOfAMarkedLeaseIsLookedFor(t *testing.T) {
 					n.kill(address)
 				}
 				next.get()
-				w.pass(tryTimeout - time.Second)
+				w.pass(4 * time.Second) // the search for the mark is given up later
 				require.ErrorIs(w, term.Err(), ErrRevoked)
 				told := logs.FilterMessageSnippet("took this process for dead").Len()
 				require.Equal(w, map[bool]int{true: 1}[c.told], told)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/leasefile"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -23,7 +24,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		s, err := NewSession(w.ctx, c.Client, // not one of those that the world closes
 			WithTTL(ttl), WithMargin(2*time.Second), WithLockDelay(3*time.Second), WithLogger(zap.NewNop()), WithOwner("a"),
 			WithForeignNames(), WithDeadlockDetection("cycles"), WithLeaseFile(path), WithCrashDetection("10.0.0.1:7400"),
-			sessionOptionFunc(func(c *sessionConfig) { c.hooks.Network = n }), renewOn(c), writeOn(c), watchOn(c))
+			sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Network = n }), renewOn(c), writeOn(c), watchOn(c))
 		require.NoError(w, err)
 		b := w.detecting(n, "b", "10.0.0.2:7400")
 		w.campaign(NewElection(b, "led by b"), "B")
@@ -80,7 +81,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		}
 		w.pass(time.Millisecond)
 		require.False(w, n.listens("10.0.0.1:7400"))
-		f, err := lockLeaseFile(w.timeout(time.Second), path, s.log)
+		f, err := leasefile.Lock(w.timeout(time.Second), path, func() {})
 		require.NoError(w, err)
 		f.Close()
 		require.NoError(w, taken.Unlock(w.ctx))
@@ -108,8 +109,8 @@ func TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne(t *testing.T) {
 		<-term.Done()
 		w.pass(4 * time.Second)
 		next.isWaiting()
-		_, err := lockLeaseFile(w.timeout(100*time.Millisecond), own.cfg.leaseFile, a.log)
-		require.ErrorIs(w, err, ErrLeaseFileInUse)
+		_, err := leasefile.Lock(w.timeout(100*time.Millisecond), own.cfg.LeaseFile, func() {})
+		require.ErrorIs(w, err, leasefile.ErrInUse)
 		next.get()
 		require.False(w, next.at.Before(returned))
 		_, err = run.result()

@@ -206,7 +206,7 @@ func TestASuccessorThatCannotBeginLeavesTheRecordAsItWas(t *testing.T) {
 		id := w.orphan(a)
 		c := w.Client("a2")
 		_, err := NewSession(w.ctx, c.Client, WithLease(id), WithLockDelay(ttl), renewOn(c),
-			WithCrashDetection("10.0.0.1:7401"), sessionOptionFunc(func(c *sessionConfig) { c.hooks.Network = n }))
+			WithCrashDetection("10.0.0.1:7401"), sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Network = n }))
 		require.ErrorIs(w, err, ErrInvalidOption)
 		require.False(w, n.listens("10.0.0.1:7401"))
 		w.pass(ttl / 2)

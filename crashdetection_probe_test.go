@@ -116,8 +116,8 @@ func TestALostAnswerDoesNotKeepADeadLeader(t *testing.T) {
 				died := time.Now()
 				w.crash(n, "a", "10.0.0.1:7400")
 				next.get()
-				require.Less(w, next.at.Sub(died), tryTimeout+time.Second)
-				w.pass(tryTimeout + time.Second)
+				require.Less(w, next.at.Sub(died), 6*time.Second)
+				w.pass(6 * time.Second)
 				require.Len(w, logs.FilterMessageSnippet("the leader's process is dead: its lease was revoked").All(), 1)
 				require.Len(w, logs.All(), 1)
 			})
@@ -157,7 +157,7 @@ func TestAnyProcessRevokesAMarkedLease(t *testing.T) {
 					_, err := NewSession(w.ctx, w.Client("a2").Client, WithLease(id), renewOn(w.Client("a2")))
 					require.ErrorIs(w, err, ErrLeaseNotFound)
 				default:
-					a.file.Close() // as the kernel does
+					a.engine.LeaseFile().Close() // as the kernel does
 					again := w.detecting(n, "a2", "10.0.0.1:7400", WithLeaseFile(file))
 					require.NotEqual(w, id, again.Lease())
 				}

@@ -59,9 +59,9 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 	if err := s.usable("-"); err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
-	ctx, stop := s.within(ctx)
+	ctx, stop := s.engine.Within(ctx)
 	defer stop()
-	kvs, err := queue.Snapshot(ctx, s.kv, prefix)
+	kvs, err := queue.Snapshot(ctx, s.etcd.KV, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}

@@ -243,7 +243,7 @@ func TestExactlyOneOfThoseInACycleIsRefused(t *testing.T) {
 			held := make([]*Lock, n)
 			for i := range n {
 				sessions[i] = w.session(fmt.Sprint("s", i%(1+int(seed)%n)), // some of one process, or of one session
-					sessionOptionFunc(func(c *sessionConfig) { c.hooks.Slots = 1 }))
+					sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Slots = 1 }))
 				if seed%4 == 0 {
 					sessions[i] = sessions[0]
 				}
@@ -277,7 +277,7 @@ func TestExactlyOneOfThoseInACycleIsRefused(t *testing.T) {
 // must still be the youngest.
 func TestOfTwoThatLinedUpAtOneRevisionOneIsRefused(t *testing.T) {
 	simulate(t, func(w *world) {
-		s := w.session("a", sessionOptionFunc(func(c *sessionConfig) { c.hooks.Slots = 1 }))
+		s := w.session("a", sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Slots = 1 }))
 		detect := WithDeadlockDetection("")
 		x, y := w.lock(NewMutex(s, "x")), w.lock(NewMutex(s, "y"))
 		// While the only slot is taken, the two writes wait for it and then go together.

@@ -51,7 +51,9 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err := e.cfg.validate(); err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	defer e.session.watchLeader(ctx, e.name)()
+	if e.session.usable(e.name) == nil {
+		defer e.session.engine.WatchLeader(ctx, e.name)()
+	}
 	h, err := e.session.acquire(ctx, e.name, claim{
 		as:  candidate + value,
 		own: func() string { return value }, // the proposal, byte for byte

@@ -100,7 +100,7 @@ func (c *cabinet) run() {
 	for i := range ministers {
 		name := clientName(i)
 		now := bubbleClock()
-		session := c.session(name, WithTTL(simTTL), sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Slots = 1; cfg.hooks.Pace = c.pace }), lineLength(c.seed),
+		session := c.session(name, WithTTL(simTTL), sessionOptionFunc(func(cfg *sessionConfig) { cfg.Hooks.Slots = 1; cfg.Hooks.Pace = c.pace }), lineLength(c.seed),
 			withClock(func() time.Duration { return now() + time.Duration(c.clocks[name].Load()) }))
 		for range simWorkers { // as sleepOf counts
 			c.parties = append(c.parties, ours{session})

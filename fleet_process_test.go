@@ -143,7 +143,7 @@ func (p *process) started() {
 			p.effect("session.WithLeaseFile")
 		}
 	}
-	if p.file != "" && p.session.file.Read() == int64(id) {
+	if p.file != "" && p.session.engine.LeaseFile().Read() == int64(id) {
 		p.effect("session.WithLeaseFile")
 	}
 	p.op("NewSession")
@@ -157,9 +157,7 @@ func (p *process) started() {
 
 // lastLease is the lease that the session had last.
 func (p *process) lastLease() clientv3.LeaseID {
-	p.session.mu.Lock()
-	defer p.session.mu.Unlock()
-	return p.session.lease.ID()
+	return p.session.engine.LastLease().ID()
 }
 
 // effect counts that an option has changed what happened.
@@ -198,18 +196,18 @@ func (p *process) sessionOptions(ctx context.Context) []SessionOption {
 		opts = append(opts, v.session(p))
 	}
 	return append(opts, p.withClock(), sessionOptionFunc(func(c *sessionConfig) {
-		c.hooks.Network, c.hooks.Slots = p.net, 1+int(p.seed%2)
+		c.Hooks.Network, c.Hooks.Slots = p.net, 1+int(p.seed%2)
 		switch p.rand.IntN(3) {
 		case 0:
-			c.hooks.Renewals = p.client.Remote()
+			c.Hooks.Renewals = p.client.Remote()
 		case 1:
-			c.hooks.Renewals = p.client.Remote()
-			c.hooks.Direct = p.client.Remote()
+			c.Hooks.Renewals = p.client.Remote()
+			c.Hooks.Direct = p.client.Remote()
 		default:
-			c.hooks.Watches = p.client.Remote()
+			c.Hooks.Watches = p.client.Remote()
 		}
 		if p.rand.IntN(2) == 0 {
-			c.hooks.ShortQueue, c.hooks.Prefetch = -1, 1+p.rand.Int64N(4)
+			c.Hooks.ShortQueue, c.Hooks.Prefetch = -1, 1+p.rand.Int64N(4)
 		}
 	}))
 }

@@ -130,15 +130,15 @@ func measure(w *world, client string, disturb func()) usage {
 // of which each is renewed three times in a TTL, one candidate, and the observers of crash detection and of a monitor.
 func (p *process) atRest(requests float64, open simetcd.Open) {
 	const leases = 2
-	renewals := leases * 3 * float64(time.Minute) / float64(min(p.row.duration("session.WithTTL"), p.session.cfg.ttl)) // one that was taken over may be shorter
+	renewals := leases * 3 * float64(time.Minute) / float64(min(p.row.duration("session.WithTTL"), p.session.cfg.TTL)) // one that was taken over may be shorter
 	watches := 8.0
-	if p.session.cfg.hooks.Watches == nil {
+	if p.session.cfg.Hooks.Watches == nil {
 		// clientv3's own watcher leaves a watch in etcd, until its next event, that was given up while its
 		// stream was resumed: at most those of the key and of the asks of each name.
 		watches += float64(2 * len(fleetNames))
 	}
 	streams := 1.0 // of the client, however many sessions there are
-	if p.session.cfg.hooks.Renewals == nil {
+	if p.session.cfg.Hooks.Renewals == nil {
 		streams = leases // clientv3's own Lease has a stream for each renewal that is under way
 	}
 	for what, bound := range map[string][2]float64{
@@ -151,7 +151,7 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 			p.violation(frugality, "%s has %.0f %s at rest, and not %.0f at most; it watches %q", p.id, bound[0], what, bound[1], open.Keys)
 		}
 	}
-	if p.session.cfg.hooks.Watches == nil {
+	if p.session.cfg.Hooks.Watches == nil {
 		return // clientv3 leaves a watch in etcd if its context ends while the watch is resumed
 	}
 	for _, key := range open.Keys {

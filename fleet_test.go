@@ -293,7 +293,7 @@ func (f *deployment) rest() {
 	for _, in := range f.instances {
 		p := in.present.Load()
 		open := p.client.Open()
-		if p.session.cfg.hooks.Watches == nil {
+		if p.session.cfg.Hooks.Watches == nil {
 			streams += open.Streams - open.Renewals
 		}
 		if before, known := sent[p]; known {

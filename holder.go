@@ -90,9 +90,9 @@ func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
 	if err := s.usable(name); err != nil {
 		return nil, opError("list the queue of", name, err)
 	}
-	ctx, stop := s.within(ctx)
+	ctx, stop := s.engine.Within(ctx)
 	defer stop()
-	kvs, _, err := s.queues.Queue(name).List(ctx)
+	kvs, _, err := s.etcd.Queues.Queue(name).List(ctx)
 	if err != nil {
 		return nil, opError("list the queue of", name, err)
 	}

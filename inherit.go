@@ -36,7 +36,7 @@ func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 		names = append(names, k.Name)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), opError("list what was adopted with", "lease "+wire.Hex(s.heir), err)
+	return slices.Compact(names), opError("list what was adopted with", "lease "+wire.Hex(s.manager.heir), err)
 }
 
 // ReleaseAdopted deletes the keys of the names that [Session.Adopted] lists, or of the given names
@@ -53,7 +53,7 @@ func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
 	if err == nil && len(names) == 0 {
 		err = s.manager.giveUpRequests(ctx)
 	}
-	return opError("release what was adopted with", "lease "+wire.Hex(s.heir), err)
+	return opError("release what was adopted with", "lease "+wire.Hex(s.manager.heir), err)
 }
 
 // inherited are the keys of the former process that nobody in this one uses.
@@ -374,6 +374,9 @@ func (m *manager) settleLegacy(l *lease.Lease) {
 		}
 	})
 }
+
+// tryTimeout bounds one try to give up what the former process had.
+const tryTimeout = 5 * time.Second
 
 func (m *manager) settleLegacyOnce(last bool) error {
 	ctx, cancel := context.WithTimeout(m.ctx, tryTimeout)

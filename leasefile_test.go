@@ -19,7 +19,7 @@ import (
 func (w *world) killed(client string, sessions ...*Session) {
 	w.Client(client).Cut()
 	for _, s := range sessions {
-		s.file.Close()
+		s.engine.LeaseFile().Close()
 	}
 }
 
@@ -136,10 +136,10 @@ func TestWhatIsInTheLeaseFileIsOnlyTakenIfItIsThere(t *testing.T) {
 				names, err := s.Adopted(w.ctx)
 				require.NoError(w, err)
 				require.Empty(w, names)
-				require.EqualValues(w, s.Lease(), s.file.Read())
+				require.EqualValues(w, s.Lease(), s.engine.LeaseFile().Read())
 				w.RevokeLease(s.Lease())
 				w.pass(time.Minute)
-				require.EqualValues(w, s.Lease(), s.file.Read(), "the present one")
+				require.EqualValues(w, s.Lease(), s.engine.LeaseFile().Read(), "the present one")
 			})
 		})
 	}
@@ -271,9 +271,7 @@ func TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce(t *testing.T) {
 					require.Greater(w, resumed.Token(), term.Token())
 					require.Equal(w, tc.kept, resumed.Key() == term.Key())
 					for _, of := range []*Session{s, own(resumed)} {
-						of.mu.Lock()
-						require.Equal(w, tc.lease, of.lease.Granted())
-						of.mu.Unlock()
+						require.Equal(w, tc.lease, of.LeaseTTL())
 					}
 					told := 0
 					if !tc.kept {

@@ -131,7 +131,7 @@ func (s *Session) acquire(ctx context.Context, name string, c claim) (*hold, err
 		return nil, err
 	}
 	h, err := s.manager.acquire(ctx, name, c)
-	if granted := s.cfg.hooks.Granted; granted != nil && err == nil {
+	if granted := s.cfg.Hooks.Granted; granted != nil && err == nil {
 		granted(h, []string{name})
 	}
 	return h, err
@@ -175,7 +175,7 @@ func (l *localQueue) await(ctx context.Context, w *waiter) (*hold, error) {
 
 // usable tells why a session cannot do anything under a name.
 func (s *Session) usable(name string) error {
-	if s == nil || s.ctx == nil {
+	if s == nil || s.engine == nil {
 		return errNotASession
 	}
 	check := wire.CheckName

@@ -160,7 +160,7 @@ func (l *locker) Unlock() {
 		panic(opError("unlock", l.mutex.name, errNotLocked))
 	}
 	if !lock.abandon() {
-		l.mutex.session.log.Error("a lock was lost before it was unlocked",
+		l.mutex.session.etcd.Log.Error("a lock was lost before it was unlocked",
 			zap.String("name", l.mutex.name), zap.Error(lock.Err()))
 	}
 }

@@ -68,7 +68,7 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
-	head, err := e.session.followers.First(ctx, e.name)
+	head, err := e.session.engine.Followers.First(ctx, e.name)
 	if err == nil && head.First == nil {
 		err = ErrNoLeader
 	}
@@ -107,5 +107,5 @@ func (e *Election) Observe(ctx context.Context) iter.Seq2[Leader, error] {
 // observe reports the leader of an election until report returns false, ctx ends or the session
 // ends; see [observe.Followers].
 func (s *Session) observe(ctx context.Context, name string, report func(Leader) bool) error {
-	return s.followers.Observe(ctx, name, func(head queue.Head) bool { return report(newLeader(head)) })
+	return s.engine.Followers.Observe(ctx, name, func(head queue.Head) bool { return report(newLeader(head)) })
 }

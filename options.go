@@ -3,18 +3,9 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"os"
 	"time"
 
-	"go.uber.org/zap"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/liveness"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/slogcore"
-	"github.com/etcdlock/etcdlock/internal/testhook"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -63,152 +54,6 @@ func (c *electionConfig) validate() error {
 type electionOptionFunc func(*electionConfig)
 
 func (f electionOptionFunc) applyElection(c *electionConfig) { f(c) }
-
-// sessionConfig holds every default in one place; validate holds every bound.
-type sessionConfig struct {
-	ttl    time.Duration
-	ttlSet bool          // WithTTL was given
-	margin time.Duration // 0: a tenth of the granted TTL, at most a second
-	delay  time.Duration // how much longer the lease lives than the holds under it
-	lease  clientv3.LeaseID
-	logger *zap.Logger // nil: the client's
-	owner  string
-	cycle  *string // the default of mutexConfig.cycle
-
-	leaseFile string // "": none
-
-	listenAt *string            // where crash detection listens; nil: off
-	listener *liveness.Listener // shared with another session of this process; nil: a new one
-
-	dedicated bool // the session belongs to a Run, which ends it
-
-	foreignNames bool
-
-	hooks testhook.Hooks // what tests replace, and the clock
-}
-
-func defaultSessionConfig(client *clientv3.Client) sessionConfig {
-	c := sessionConfig{ttl: DefaultTTL, owner: defaultOwner(), hooks: testhook.Of(client)}
-	if c.hooks.Network == nil {
-		c.hooks.Network = liveness.TCP{}
-	}
-	return c
-}
-
-// defaultOwner is the name of the program. The value of a lock also has the host
-// and the process ID.
-func defaultOwner() string {
-	if exe, err := os.Executable(); err == nil {
-		return baseName(exe)
-	}
-	return "unknown"
-}
-
-func (c *sessionConfig) validate() error {
-	switch {
-	case c.ttl < time.Second || c.ttl%time.Second != 0:
-		return fmt.Errorf("%w: %v: etcd counts a TTL in whole seconds, from 1s", ErrInvalidTTL, c.ttl)
-	case c.margin < 0:
-		return fmt.Errorf("%w: margin %v is negative", ErrInvalidOption, c.margin)
-	case c.margin > c.ttl/2:
-		// Renewals are sent every third of the TTL. With a larger margin, one lost
-		// renewal would end every hold.
-		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", ErrInvalidOption, c.margin, c.ttl)
-	case c.delay < 0 || c.delay%time.Second != 0:
-		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", ErrInvalidOption, c.delay)
-	case c.leaseFile != "" && c.lease != clientv3.NoLease:
-		return fmt.Errorf("%w: a lease to take over is given both by its ID and by a file", ErrInvalidOption)
-	case c.listenAt != nil:
-		return validateListenAddress(*c.listenAt)
-	}
-	return nil
-}
-
-// goBy changes the TTL to that of an adopted lease, for the leases after it.
-func (c *sessionConfig) goBy(leaseTTL time.Duration, log *zap.Logger) error {
-	ttl := leaseTTL - c.delay
-	if ttl <= 0 {
-		return fmt.Errorf("%w: %w: lock-delay %v: the lease was granted for %v, and the delay is a part of that",
-			ErrInvalidOption, ErrInvalidTTL, c.delay, leaseTTL)
-	}
-	if c.ttlSet && c.ttl != ttl {
-		log.Warn("the TTL is that of the lease that was taken over, and not the one of WithTTL",
-			zap.Duration("ttl", ttl), zap.Duration("WithTTL", c.ttl))
-	}
-	c.ttl = ttl
-	return c.validate()
-}
-
-type sessionOptionFunc func(*sessionConfig)
-
-func (f sessionOptionFunc) applySession(c *sessionConfig) { f(c) }
-
-// WithTTL sets how long etcd keeps the session's keys after the last renewal. The lock of a crashed
-// holder goes to the next waiter after this time. The TTL is in whole seconds and at least the
-// server's minimum (one and a half election timeouts: 2 s on a default etcd). Any other value is
-// [ErrInvalidTTL]. The default is [DefaultTTL].
-func WithTTL(ttl time.Duration) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.ttl, c.ttlSet = ttl, true })
-}
-
-// WithMargin sets how long before the lease can expire in etcd every hold of the session ends in
-// this process. The margin covers clocks that run at different rates. It is also the time in which
-// the holder's work has to stop after its context was cancelled; [WithStopTimeout] has the share of
-// it that the work of [Election.Run] gets. It is at most half of the TTL. The default, 0, is a
-// tenth of the granted TTL, and at most one second.
-func WithMargin(margin time.Duration) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.margin = margin })
-}
-
-// WithLogger sets the logger to which the session reports what its operator should know, such as
-// losses, an unreachable etcd, and stray keys. Nothing is logged while all is well. Without this
-// option, or if logger is nil, the session uses the logger of the etcd client. See [WithSlog] for
-// log/slog.
-func WithLogger(logger *zap.Logger) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.logger = logger })
-}
-
-// WithSlog is [WithLogger] for a logger of log/slog. Levels, fields and errors arrive as slog has
-// them, and the handler decides which levels it takes. The later one of WithLogger and WithSlog in
-// the options takes effect. A nil logger is the default, as without either option.
-func WithSlog(logger *slog.Logger) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) {
-		if c.logger = nil; logger != nil {
-			c.logger = zap.New(slogcore.New(logger.Handler()), zap.AddCaller())
-		}
-	})
-}
-
-// WithLease makes the session take over a lease that exists already, with the keys under it, such
-// as the lease that [Session.Orphan] returned. It is safe only if the process that had the lease is
-// gone or has left it through Orphan, because two processes on one lease do not exclude each other.
-// [WithLeaseFile] ensures this condition by itself. All keys under the lease stay while the session
-// lives: [Session.Adopted] lists those that no call has asked for, and [Session.ReleaseAdopted]
-// deletes them. The TTL is the one that the lease was granted with, and a different one of
-// [WithTTL] is logged and not used.
-//
-// NewSession then has two further errors:
-//   - [ErrLeaseNotFound] if etcd does not know the lease
-//   - [ErrInvalidOption] if margin and lock-delay do not fit the TTL of the lease
-//
-// See "Restarts without an election" in docs/elections.md.
-func WithLease(id clientv3.LeaseID) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.lease = id })
-}
-
-// WithForeignNames lets the session use names that [NewMutex] otherwise refuses, because other
-// programs use them through etcd's own package, its commands or its services. Such a name ends in a
-// slash, as in etcd's examples ("/my-lock/", whose keys are "/my-lock//1f"), or has an empty part
-// between slashes. The name has to be exactly the one that the other programs use. etcd's package
-// adds the last slash of the key by itself, and so does this package.
-//
-// "/my-lock" and "/my-lock/" are two locks, and the second lies inside the first. A session that
-// locks the first while another session has the second gets [ErrNestedName], as does a session that
-// uses both. A session that locks the second while another session has the first does get the lock.
-// For this reason such names need an option.
-func WithForeignNames() SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.foreignNames = true })
-}
 
 // WithOwner names the holder in the lock's value, for [Mutex.Queue] and for people who look at the
 // keys. A session's option is the default of all its locks. The owner is the program's name without
@@ -358,20 +203,6 @@ func WithDeadlockDetection(prefix string) SharedOption {
 		func(c *sessionConfig) { c.cycle = &prefix },
 		func(c *mutexConfig) { c.cycle = &prefix },
 	}
-}
-
-// WithLockDelay keeps what the session held from other sessions for delay longer when its lease has
-// expired, as opposed to a release or a Close. It gives time to work that did not stop at the
-// deadline, and to requests that are still under way. It is the lock-delay of Chubby and Consul,
-// for resources that do not check tokens. The delay is in whole seconds, and 0 is the default.
-//
-// The delay works against every kind of waiter, because the lease in etcd lives longer by that
-// much, while holds end in this process at the same time as without it. The places of the session
-// in queues also live as long as the lease. A Close after the lease has expired does not shorten
-// the delay. The next waiter is admitted at once if a lease is revoked, or an administrator deletes
-// a key. With [WithLease] the delay is a part of the TTL that the lease was granted with.
-func WithLockDelay(delay time.Duration) SessionOption {
-	return sessionOptionFunc(func(c *sessionConfig) { c.delay = delay })
 }
 
 // WithPriority gives a candidate a priority, 0 by default. When the leader goes, the waiting

@@ -84,7 +84,7 @@ func TestAKeptKeyIsNotTakenByOneWhoIsCutOff(t *testing.T) {
 		s := w.session("a")
 		m := NewMutex(s, "m", WithRetention(time.Hour), WithTimeSlice(time.Hour))
 		token := w.keep(m)
-		lease := s.lease
+		lease := s.engine.LastLease()
 		w.Client("a").Cut()
 		stranger := start(w, NewMutex(w.session("b"), "m").Lock)
 		for {

@@ -50,10 +50,10 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	session := e.session
 	either, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer context.AfterFunc(session.ctx, func() { end(session.Err()) })()
+	defer context.AfterFunc(session.engine.Context(), func() { end(session.Err()) })()
 
 	loop := cfg.loop()
-	loop.Name, loop.Log, loop.StepDown = e.name, session.log, e.cfg.takeover
+	loop.Name, loop.Log, loop.StepDown = e.name, session.etcd.Log, e.cfg.takeover
 	loop.Ended = func() error {
 		switch {
 		case ctx.Err() != nil:
@@ -79,7 +79,7 @@ func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
 			if !errors.Is(err, ErrSessionClosed) {
-				e.session.log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
+				e.session.etcd.Log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
 			}
 			return
 		}
@@ -101,7 +101,7 @@ type runCandidate struct {
 // lease.
 func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (leaderloop.Candidate, error) {
 	if !dedicated {
-		e.session.revokeFormer(ctx, e.name)
+		e.session.engine.RevokeFormer(ctx, e.name)
 		return &runCandidate{election: e, value: value}, nil
 	}
 	own, err := e.session.newDedicated(ctx, e.name)
@@ -109,6 +109,24 @@ func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (l
 		return nil, opError("run", e.name, err)
 	}
 	return &runCandidate{election: &Election{session: own, name: e.name, cfg: e.cfg}, value: value, parent: e.session}, nil
+}
+
+// newDedicated makes a session like s, on the same client, with a lease for one Run alone; see
+// [session.Session.Dedicated]. The caller ends it.
+func (s *Session) newDedicated(ctx context.Context, name string) (*Session, error) {
+	cfg := s.cfg
+	cfg.Config = s.engine.Dedicated(name)
+	own, err := newSession(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = lockerr.OfContext(ctx)
+		}
+		return nil, err
+	}
+	if err := s.ReleaseAdopted(ctx, name); err != nil { // the former process had it on this lease
+		s.etcd.Log.Warn("cannot give up yet what the former process had", zap.String("name", name), zap.Error(err))
+	}
+	return own, nil
 }
 
 func (c *runCandidate) Campaign(ctx context.Context) (leaderloop.Term, error) {
@@ -120,13 +138,13 @@ func (c *runCandidate) Campaign(ctx context.Context) (leaderloop.Term, error) {
 }
 
 func (c *runCandidate) Lease() leaderloop.Lease {
-	l := c.election.session.lastLease()
+	l := c.election.session.engine.LastLease()
 	return leaderloop.Lease{ID: int64(l.ID()), TTL: l.TTL(), Margin: l.Margin(), Delay: l.Delay()}
 }
 
 func (c *runCandidate) Close() {
 	if c.parent != nil {
-		c.election.session.endDedicated()
+		c.election.session.engine.EndDedicated()
 	}
 }
 
@@ -167,7 +185,7 @@ func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err e
 // orphaned too, so that the next process goes on with the term.
 func (t *runTerm) Resign(ctx context.Context) error {
 	c := t.candidate
-	if s := c.election.session; c.parent != nil && s.file != nil && errors.Is(c.parent.Err(), ErrOrphaned) {
+	if s := c.election.session; c.parent != nil && s.cfg.LeaseFile != "" && errors.Is(c.parent.Err(), ErrOrphaned) {
 		_, _ = s.Orphan(ctx) // or the term is resigned after all
 	}
 	return t.term.Resign(ctx)

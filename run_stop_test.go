@@ -280,7 +280,7 @@ func TestProcessesThatLoseTheirTermsTogetherPauseForDifferentTimes(t *testing.T)
 		w.pass(time.Second)
 		lost = time.Now()
 		for _, s := range sessions {
-			s.lastLease().End(lockerr.Lost(ErrExpired))
+			s.engine.LastLease().End(lockerr.Lost(ErrExpired))
 		}
 		w.pass(time.Second)
 		for _, r := range runs {

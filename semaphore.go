@@ -91,7 +91,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	}
 	rule := queue.Permits(&queue.Side{
 		Key:   limitKey(m.name),
-		Known: func() int64 { return order.revision(m.session.timeline.Number()) },
+		Known: func() int64 { return order.revision(m.session.etcd.Timeline.Number()) },
 		Heed: func(kv *mvccpb.KeyValue) string {
 			order = m.heed(kv)
 			return value()
@@ -200,7 +200,7 @@ func (m *Semaphore) heed(kv *mvccpb.KeyValue) *limitOrder {
 		if json.Unmarshal(kv.Value, o) != nil || o.Limit < 1 || o.Limit > wire.MostPermits {
 			o.Limit = 0
 		}
-		o.rev, o.timeline = kv.ModRevision, m.session.timeline.Number()
+		o.rev, o.timeline = kv.ModRevision, m.session.etcd.Timeline.Number()
 	}
 	m.order.Store(o)
 	return o
@@ -220,11 +220,11 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 	if err := m.session.usable(m.name); err != nil {
 		return 0, err
 	}
-	ctx, stop := m.session.within(ctx)
+	ctx, stop := m.session.engine.Within(ctx)
 	defer stop()
 	var resp *clientv3.GetResponse
-	err := m.session.insist(ctx, func(ctx context.Context) (err error) {
-		resp, err = m.session.kv.Get(ctx, limitKey(m.name))
+	err := m.session.etcd.Insist(ctx, func(ctx context.Context) (err error) {
+		resp, err = m.session.etcd.KV.Get(ctx, limitKey(m.name))
 		return err
 	})
 	if err != nil {
@@ -261,7 +261,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	if err := m.session.usable(m.name); err != nil {
 		return err
 	}
-	ctx, stop := m.session.within(ctx)
+	ctx, stop := m.session.engine.Within(ctx)
 	defer stop()
 	// The order is written first, because all later entries follow it. Then the entries in the queue are
 	// rewritten.
@@ -270,7 +270,7 @@ func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 		return err
 	}
 	stands := clientv3.Compare(clientv3.ModRevision(limitKey(m.name)), "=", rev)
-	return m.session.queues.Queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
+	return m.session.etcd.Queues.Queue(m.name).RestateAll(ctx, stands, func(value []byte) (string, bool) {
 		h := wire.Wants(value)
 		if h.Mode != wire.Counted || h.Ordered && h.Limit == limit {
 			return "", false
@@ -294,10 +294,10 @@ func (m *Semaphore) putOrder(ctx context.Context, limit int) (rev int64, err err
 	if limit == 0 {
 		write = clientv3.OpDelete(key)
 	}
-	before, tried := m.order.Load().revision(m.session.timeline.Number()), false
-	err = m.session.insist(ctx, func(ctx context.Context) error {
+	before, tried := m.order.Load().revision(m.session.etcd.Timeline.Number()), false
+	err = m.session.etcd.Insist(ctx, func(ctx context.Context) error {
 		for {
-			resp, err := m.session.kv.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", before)).
+			resp, err := m.session.etcd.KV.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", before)).
 				Then(write).Else(clientv3.OpGet(key)).Commit()
 			if err != nil {
 				tried = true

@@ -72,7 +72,7 @@ func TestSimulationCatchesEtcdsOwnLocks(t *testing.T) {
 func TestSimulationTellsOfABrokenRule(t *testing.T) {
 	fromReceipt := func(s *simulation) {
 		s.ours(func(*simetcd.Client) SessionOption {
-			return sessionOptionFunc(func(c *sessionConfig) { c.hooks.FromReceipt = true })
+			return sessionOptionFunc(func(c *sessionConfig) { c.Hooks.FromReceipt = true })
 		})
 	}
 	for seed := uint64(1); ; seed++ {
@@ -257,7 +257,7 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 		name := clientName(i)
 		now := bubbleClock()
 		// One slot, so that writes share a batch as soon as there are two.
-		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.hooks.Slots = 1; c.hooks.Pace = s.pace }),
+		all := []SessionOption{WithTTL(simTTL), sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Slots = 1; c.Hooks.Pace = s.pace }),
 			lineLength(s.seed),
 			withClock(func() time.Duration { return now() + time.Duration(s.clocks[name].Load()) })}
 		for _, opt := range opts {
@@ -275,7 +275,7 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 func lineLength(seed uint64) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) {
 		if seed%2 == 0 {
-			c.hooks.ShortQueue, c.hooks.Prefetch = -1, 1+int64(seed/2%4)
+			c.Hooks.ShortQueue, c.Hooks.Prefetch = -1, 1+int64(seed/2%4)
 		}
 	})
 }

@@ -260,7 +260,7 @@ func TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline(t *testing.
 		require.ErrorIs(w, held.Unlock(w.ctx), ErrExpired)
 		wait.fails(ErrLost, ErrExpired)
 		require.NoError(w, try.get().Unlock(w.ctx), "under the next lease")
-		require.NotEqual(w, s.lease.ID(), held.tenure.lease.ID())
+		require.NotEqual(w, s.Lease(), held.tenure.lease.ID())
 		require.NotEqual(w, held.tenure.lease, try.value.tenure.lease)
 		w.allGone()
 	})
@@ -282,10 +282,7 @@ func TestAnEndDuringTheLastUnlockIsSortedOut(t *testing.T) {
 			w.DeleteKey(key)
 		},
 		"expired": func(w *world, s *Session, _ string) {
-			s.mu.Lock()
-			l := s.lease
-			s.mu.Unlock()
-			l.End(ErrExpired)
+			s.engine.LastLease().End(ErrExpired)
 		},
 	} {
 		for offset := -4 * roundTrip; offset <= 3*roundTrip; offset += roundTrip / 10 {

@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/session"
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
@@ -19,9 +20,9 @@ import (
 func TestTheStatesOfASession(t *testing.T) {
 	type edge struct{ from, to State }
 	legal := make(map[edge]bool)
-	for from, all := range sessionStates.Edges {
+	for from, all := range session.States.Edges {
 		for _, to := range all {
-			legal[edge{from, to}] = true
+			legal[edge{State(from), State(to)}] = true
 		}
 	}
 	taken := make(map[edge]bool)
@@ -83,7 +84,7 @@ func TestTheStatesOfASession(t *testing.T) {
 }
 
 // In tests an illegal change of state panics, see TestMain.
-func TestAnIllegalChangeOfStateEndsTheSession(t *testing.T) {
+func TestABugOfASessionEndsIt(t *testing.T) {
 	refused := states.Refused
 	states.Refused = func(error) {}
 	defer func() { states.Refused = refused }()
@@ -95,12 +96,9 @@ func TestAnIllegalChangeOfStateEndsTheSession(t *testing.T) {
 		waits := start(w, NewMutex(s, "n").Lock)
 		w.pass(time.Second)
 
-		s.mu.Lock()
-		s.state.state = StateLost // as a bug would
 		for range 2 {
-			require.False(w, s.enter(StateSuspended))
+			s.engine.Fail(session.States.Check(session.StateLost, session.StateSuspended))
 		}
-		s.mu.Unlock()
 		require.ErrorIs(w, held.Err(), ErrSessionClosed)
 		waits.fails(ErrSessionClosed)
 		w.pass(time.Millisecond)

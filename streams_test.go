@@ -35,7 +35,7 @@ func limit(c *simetcd.Client, streams int) *limited {
 
 // on has a session send everything over the connection.
 func (l *limited) on(cfg *sessionConfig) {
-	cfg.hooks.Renewals, cfg.hooks.Watches, cfg.hooks.Direct = l, l, l
+	cfg.Hooks.Renewals, cfg.Hooks.Watches, cfg.Hooks.Direct = l, l, l
 }
 
 func (l *limited) take(ctx context.Context) error {

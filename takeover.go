@@ -33,7 +33,7 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	within, stop := t.within(ctx)
 	defer stop()
 	s := t.session
-	kv, err := s.queues.Queue(t.tenure.line.name).AwaitChallenger(within, t.entry, t.patience, s.lives)
+	kv, err := s.etcd.Queues.Queue(t.tenure.line.name).AwaitChallenger(within, t.entry, t.patience, s.lives)
 	switch {
 	case err == nil:
 		return newCandidate(kv, false, false), nil
@@ -51,6 +51,6 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
 	defer cancel()
-	resp, err := s.leases.TimeToLive(ctx, id)
+	resp, err := s.etcd.Leases.TimeToLive(ctx, id)
 	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
 }

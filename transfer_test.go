@@ -232,7 +232,7 @@ func TestAMarkIsNobody(t *testing.T) {
 		leader, err := NewElection(a, "e").Leader(w.ctx)
 		require.NoError(w, err)
 		require.Equal(w, "c", leader.Value)
-		kvs, _, err := a.queues.Queue("e").List(w.ctx)
+		kvs, _, err := a.etcd.Queues.Queue("e").List(w.ctx)
 		require.NoError(w, err)
 		require.Len(w, queue.Contenders("e", kvs), 2)
 

@@ -77,25 +77,25 @@ func (w *world) session(client string, opts ...SessionOption) *Session {
 
 // renewOn makes a session renew on streams, as it does on a real connection.
 func renewOn(c *simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Renewals = c.Remote() })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.Hooks.Renewals = c.Remote() })
 }
 
 // writeOn makes a session send brief writes past the client's KV, as it does on a real connection.
 func writeOn(c *simetcd.Client) SessionOption {
 	return sessionOptionFunc(func(cfg *sessionConfig) {
-		cfg.hooks.Direct = c.Remote()
+		cfg.Hooks.Direct = c.Remote()
 	})
 }
 
 // writeByKV makes a session send all writes through the client's KV, as where that is a namespace's.
 func writeByKV(*simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Direct = nil })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.Hooks.Direct = nil })
 }
 
 // watchOn makes a session watch on streams of its own, as it does on a real connection. Two runs
 // are not the same then: watches of one stream are told at one instant.
 func watchOn(c *simetcd.Client) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Watches = c.Remote() })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.Hooks.Watches = c.Remote() })
 }
 
 // orphan orphans a session that has nothing to clear away.
@@ -108,7 +108,7 @@ func (w *world) orphan(s *Session) clientv3.LeaseID {
 
 // withClock makes a session count by another clock than its client's, which is the bubble's.
 func withClock(now func() time.Duration) SessionOption {
-	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.hooks.Clock = now })
+	return sessionOptionFunc(func(cfg *sessionConfig) { cfg.Hooks.Clock = now })
 }
 
 // bubbleClock is a clock in virtual time.

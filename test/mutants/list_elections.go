@@ -162,7 +162,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a call that waits for etcd ends with its session",
 		edits: []edit{
-			{"etcdlock.(*Session).within", "cancel(s.Err())", "_ = s.Err()"},
+			{"session.(*Session).Within", "cancel(s.Err())", "_ = s.Err()"},
 		},
 		tests: []string{"TestACallThatWaitsForEtcdEndsWithItsSession"},
 	},
@@ -239,14 +239,14 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a session that is left to a successor is no dead process",
 		edits: []edit{
-			{"etcdlock.(*Session).Orphan", "err := s.liveness.Withdraw(ctx)", "var err error"},
+			{"session.(*Session).Orphan", "err := s.liveness.Withdraw(ctx); err != nil", "err := error(nil); err != nil"},
 		},
 		tests: []string{"TestALeaseThatIsLeftToASuccessorIsNotTakenForThatOfADeadProcess"},
 	},
 	{
 		takesOut: "a Run whose client is closed keeps its process from being taken for dead while its work stops",
 		edits: []edit{
-			{"etcdlock.(*Session).finish", "if !how.keeps {", "if true {"},
+			{"session.(*Session).finish", "if !how.keeps {", "if true {"},
 		},
 		tests: []string{"TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne"},
 	},

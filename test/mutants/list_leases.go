@@ -62,35 +62,35 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a lease that was given up is revoked however long etcd is away",
 		edits: []edit{
-			{"etcdlock.(*Session).revokeLater", "err := s.insist(s.ctx, func(ctx context.Context) error { return l.Revoke(ctx) })", "err := s.revoke(s.ctx, l)"},
+			{"session.(*Session).revokeLater", "err := s.Insist(s.ctx, func(ctx context.Context) error { return l.Revoke(ctx) })", "err := s.revoke(s.ctx, l)"},
 		},
 		tests: []string{"TestASessionThatHasGivenUpRevokesItsLeaseAfterAnyOutage"},
 	},
 	{
 		takesOut: "a Close under a context that has ended makes one attempt (R6)",
 		edits: []edit{
-			{"etcdlock.lastTry", "if ctx.Err() == nil {\nreturn ctx, func() {}", "if true {\nreturn ctx, func() {}"},
+			{"session.lastTry", "if ctx.Err() == nil {\nreturn ctx, func() {}", "if true {\nreturn ctx, func() {}"},
 		},
 		tests: []string{"TestACloseUnderAContextThatHasEndedReleasesEverything", "TestAnOrphanUnderAContextThatHasEndedLeavesTheLease"},
 	},
 	{
 		takesOut: "no end of a session cuts the lock-delay short (R7)",
 		edits: []edit{
-			{"etcdlock.(*Session).revokeAll", "s.cfg.delay > 0 && errors.Is(l.Err(), ErrExpired)", "s.cfg.delay < 0 && errors.Is(l.Err(), ErrExpired)"},
+			{"session.(*Session).revokeAll", "s.cfg.Delay > 0 &&", "s.cfg.Delay < 0 &&"},
 		},
 		tests: []string{"TestADedicatedSessionDoesNotCutTheLockDelayShort", "TestACloseAfterAnExpiryDoesNotCutTheDelayShort"},
 	},
 	{
 		takesOut: "Close leaves the lock-delay also after an expiry that was not noticed yet",
 		edits: []edit{
-			{"etcdlock.(*Session).finish", "_ = present.Err()", "_ = present"},
+			{"session.(*Session).finish", "_ = last.Err()", "_ = last"},
 		},
 		tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
 	},
 	{
 		takesOut: "an illegal change of state ends the session",
 		edits: []edit{
-			{"etcdlock.(*Session).enter", "s.fail(err)", ""},
+			{"session.(*Session).enter", "s.Fail(err)", ""},
 		},
 		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession"},
 	},
@@ -111,35 +111,35 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "after an illegal change of state every context ends at once",
 		edits: []edit{
-			{"etcdlock.(*Session).fail", "s.cancel(how.cause)", ""},
+			{"session.(*Session).Fail", "s.cancel(how.cause)", ""},
 		},
-		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession"},
+		tests: []string{"TestAnIllegalChangeOfStateEndsTheSession", "TestABugOfASessionEndsIt"},
 	},
 	{
 		takesOut: "compat: a Close under a context that has ended makes no request",
 		edits: []edit{
-			{"etcdlock.(*Session).finish", "if !how.within {", "if true {"},
+			{"session.(*Session).finish", "if !how.within {", "if true {"},
 		},
 		tests: []string{"TestTheContextOfASessionEndsItAndLeavesTheLease"},
 	},
 	{
 		takesOut: "each lost lease is revoked at the end of the session",
 		edits: []edit{
-			{"etcdlock.(*Session).revokeAll", "slices.Clone(s.pendingRevokes)", "slices.Clone(s.pendingRevokes[max(len(s.pendingRevokes)-1, 0):])"},
+			{"session.(*Session).revokeAll", "slices.Clone(s.pendingRevokes)", "slices.Clone(s.pendingRevokes[max(len(s.pendingRevokes)-1, 0):])"},
 		},
 		tests: []string{"TestCloseRevokesEachLeaseThatWasLostBefore"},
 	},
 	{
 		takesOut: "Orphan revokes a lease that was lost before",
 		edits: []edit{
-			{"etcdlock.(*Session).revokeAll", "l.ID() == how.leaves ||", "how.leaves != 0 ||"},
+			{"session.(*Session).revokeAll", "l.ID() == how.leaves ||", "how.leaves != 0 ||"},
 		},
 		tests: []string{"TestOrphanRevokesTheLeaseThatWasLostBefore"},
 	},
 	{
 		takesOut: "Close revokes the lease",
 		edits: []edit{
-			{"etcdlock.(*Session).revokeAll", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
+			{"session.(*Session).revokeAll", "if err := s.revoke(ctx, l); err != nil {", "if err := error(nil); err != nil {"},
 		},
 		tests: []string{"TestCloseReleasesAllAndRevokesTheLeaseInOneRequest"},
 	},
@@ -237,7 +237,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a lease of another TTL is not gone on with (R3)",
 		edits: []edit{
-			{"etcdlock.(*Session).takeOverOrEnd", "if l.Granted() == asked {", "if true {"},
+			{"session.(*Session).adoptFromFile", "l.Granted() != s.cfg.TTL+s.cfg.Delay", "false"},
 		},
 		tests: []string{"TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce"},
 	},
@@ -251,7 +251,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "what was closed is not taken up again",
 		edits: []edit{
-			{"etcdlock.(*Session).finish", "s.record(clientv3.NoLease)", ""},
+			{"session.(*Session).finish", "s.presence.record(clientv3.NoLease)", ""},
 		},
 		tests: []string{"TestALeaseThatWasClosedIsNotTakenOver"},
 	},

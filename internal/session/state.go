@@ -1,4 +1,4 @@
-package etcdlock
+package session
 
 import (
 	"context"
@@ -10,19 +10,14 @@ import (
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
-// State is the state of a session. The package documentation has the transitions between states.
+// State is the state of a session. The root documents each state under the same name.
 type State int
 
+// The states of a session.
 const (
-	// StateConnected means that the session has a lease, and etcd answers its renewals.
 	StateConnected State = iota + 1
-	// StateSuspended means that a renewal failed or is overdue. Holds continue until their
-	// deadline. A holder may use the state to stop early.
 	StateSuspended
-	// StateLost means that the session has no lease, and tries to obtain a new one. All holds
-	// under the old lease are lost and were notified.
 	StateLost
-	// StateClosed means that the session has ended for good.
 	StateClosed
 )
 
@@ -42,15 +37,16 @@ func (s State) String() string {
 	}
 }
 
-// sessionStates are the legal edges between the states of a session, which begins connected:
+// States are the legal edges between the states of a session, which begins connected. Each edge is
+// taken by one function:
 //
-//	from                  to         when
-//	connected             suspended  a renewal of the lease failed or is overdue
-//	suspended             connected  a renewal was answered
-//	connected, suspended  lost       the lease has ended
-//	lost                  connected  another lease was granted
-//	any but closed        closed     a shutdown has begun, see ending
-var sessionStates = states.Table[State]{Of: "session", Edges: map[State][]State{
+//	from                  to         when                                      in
+//	connected             suspended  a renewal of the lease failed or is overdue  answered
+//	suspended             connected  a renewal was answered                    answered
+//	connected, suspended  lost       the lease has ended                       lose
+//	lost                  connected  another lease was granted                 begin
+//	any but closed        closed     a shutdown has begun, see ending          end
+var States = states.Table[State]{Of: "session", Edges: map[State][]State{
 	StateConnected: {StateSuspended, StateLost, StateClosed},
 	StateSuspended: {StateConnected, StateLost, StateClosed},
 	StateLost:      {StateConnected, StateClosed},
@@ -76,7 +72,7 @@ func (s *Session) State() State {
 }
 
 // States yields the present state and then every change, in order, until ctx ends or StateClosed
-// was yielded. A slow consumer misses none.
+// was yielded.
 func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
 		s.mu.Lock()
@@ -103,8 +99,8 @@ func (s *Session) enter(to State) (changed bool) {
 	if from.state == to {
 		return false
 	}
-	if err := sessionStates.Check(from.state, to); err != nil {
-		s.fail(err)
+	if err := States.Check(from.state, to); err != nil {
+		s.Fail(err)
 		return false
 	}
 	s.state = newStateNode(to)
@@ -113,13 +109,13 @@ func (s *Session) enter(to State) (changed bool) {
 	return true
 }
 
-// fail ends the session because of a bug of its own. A state machine was to take an illegal edge,
+// Fail ends the session because of a bug in this module. A state machine was to take an illegal edge,
 // and nothing that the session believes can be relied on. Every context ends at once, with the bug as
 // the cause. The leases are left to expire, so that no other session is granted what is held here
-// while the work stops. It may be called with any mutex held.
-func (s *Session) fail(bug error) {
+// while the work stops. Fail may be called with any mutex held.
+func (s *Session) Fail(bug error) {
 	s.failed.Do(func() {
-		s.log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
+		s.Log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
 		how := &ending{cause: lockerr.SessionEnded(bug), expires: bug, keeps: true}
 		s.cancel(how.cause)
 		go func() { _ = s.shutdown(context.Background(), how) }() // it ends with the tasks of the session
