@@ -63,6 +63,7 @@ var oneTry = map[string]string{
 	"queue.Queue.LeaveOnce":             "a try",
 	"queue.Queue.delete":                "a try",
 	"queue.Queue.listOnce":              "a try",
+	"queue.Queue.besides":               "a try",
 	"queue.Queue.firstNow":              "a try",
 	"queue.Queue.First":                 "a try",
 	"queue.Set.adopt":                   "a try",
@@ -85,7 +86,7 @@ var bounded = map[string]string{
 var sending = []string{"etcdkv.Writer.Commit", "etcdkv.Transactor.Txn", "lease.Renewer.Renew"}
 
 // insisting are the functions that bound each try of the function that they are given.
-var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry"}
+var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry", "ask"}
 
 // bounding are the functions that return a context for one try first.
 var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "etcdkv.WithBound", "etcdkv.RequestContext", "etcdkv.Bound"}

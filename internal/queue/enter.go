@@ -66,8 +66,8 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 			}
 		}
 	})
-	if q.view != nil && q.view.ahead {
-		q.closeView()
+	if q.cache != nil && q.cache.early {
+		q.closeCache()
 	}
 	if err == nil && adopted {
 		q.closeStale()
@@ -146,7 +146,7 @@ func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if rule != nil { // which cannot do without the values
 		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
-	if q.view != nil && q.view.ahead && !q.view.goers { // which is to show them
+	if q.cache != nil && q.cache.early && !q.cache.deletesOnly { // which is to show them
 		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
 	limit := peeking(q.prefetch, q.size.Load())
@@ -317,9 +317,9 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 	if e.first {
 		return true, e.CreateRevision, nil
 	}
-	rev, ahead, err := q.look(ctx, e)
-	if ahead != nil {
-		e.waitsFor(Obstacle{KV: ahead, Whole: e.rule != nil})
+	next, err := q.look(ctx, e)
+	if next.KeyValue != nil {
+		e.waitsFor(Obstacle{KV: next.KeyValue, Whole: e.rule != nil})
 	}
-	return ahead == nil, rev, err
+	return err == nil && next.KeyValue == nil, next.at, err
 }

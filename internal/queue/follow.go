@@ -95,7 +95,7 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // changed or not. Events may have been skipped, and the caller may know more of an entry than
 // before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
-	h := &heads{mirror: &mirror{timeline: q.tracker.Number()}, ctx: ctx, queue: q, tell: tell}
+	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, queue: q, tell: tell}
 	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
 	})
@@ -125,7 +125,7 @@ var following = rules{first: waitResync, longest: waitResync, patience: time.Sec
 // reading waits until the watch is past its revision, or has been silent for a while.
 type heads struct {
 	follower
-	*mirror
+	*snapshot
 	ctx   context.Context // of the call
 	queue *Queue
 	tell  func(Head) bool
@@ -135,7 +135,7 @@ type heads struct {
 	lastSince int64            // Head.Since in the last report
 	saw       int64            // revision of the last reading that was taken
 	missed    bool             // true if a key was created again and its deletion was not reported
-	again     *mirror          // reading that waits for the watch; nil if there is none
+	again     *snapshot        // reading that waits for the watch; nil if there is none
 	before    int64            // last revision that the watch had reported when it was read
 }
 
@@ -150,7 +150,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 		return more, err
 	case silent:
 		h.checked(false)
-		if h.since == h.before && !h.again.equal(h.mirror) {
+		if h.since == h.before && !h.again.equal(h.snapshot) {
 			h.leave()
 		}
 		return h.take(h.again)
@@ -172,7 +172,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 func (h *heads) outdated() bool { return h.timeline != h.queue.tracker.Number() }
 
 // take makes a reading what is known (trap B9: one revision for everything in a report).
-func (h *heads) take(r *mirror) (more bool, err error) {
+func (h *heads) take(r *snapshot) (more bool, err error) {
 	h.again = nil
 	if r == nil || r.timeline == h.timeline && r.rev < h.rev {
 		return true, nil
@@ -181,7 +181,7 @@ func (h *heads) take(r *mirror) (more bool, err error) {
 	if r.timeline != h.timeline {
 		before, h.missed, h.last = 0, false, nil
 	}
-	h.mirror, h.saw = r, r.rev
+	h.snapshot, h.saw = r, r.rev
 	return h.report(before+1, true)
 }
 

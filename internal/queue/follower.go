@@ -76,6 +76,19 @@ func newFollower(r rules, delay time.Duration, open func(ctx context.Context, fr
 	return follower{rules: r, open: open, timer: time.NewTimer(delay)}
 }
 
+// begin begins another wait, by other rules, with a watch that may be open already.
+func (f *follower) begin(r rules) {
+	f.rules, f.pause = r, r.first
+	switch {
+	case f.watch == nil:
+		f.timer.Reset(0)
+	case f.late:
+		f.timer.Reset(f.patience)
+	default:
+		f.timer.Reset(f.pause)
+	}
+}
+
 // news is what a follower tells its user.
 type news int
 
@@ -201,8 +214,12 @@ func (f *follower) stop() {
 	f.watch, f.late = nil, false
 }
 
-// close ends the follower.
+// close ends the follower. The stream of a watch that is late is given up with it: many waits end
+// with the reading that shows this.
 func (f *follower) close() {
+	if f.late {
+		f.moveOn()
+	}
 	f.stop()
 	f.timer.Stop()
 }

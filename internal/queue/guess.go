@@ -70,14 +70,16 @@ const aheadTimeout = 100 * time.Millisecond
 // openAhead opens a view before its entry is written; the transaction that enters reads what
 // it is to show.
 func (q *Queue) openAhead(ctx context.Context, w Want) {
-	if q.view != nil || w.Rule != nil {
+	if q.cache != nil || w.Rule != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, aheadTimeout)
 	defer cancel()
-	plain := !w.Candidate && !w.Keeps
-	if watch := q.openAll(ctx, plain); watch != nil {
-		q.closeBehind()
-		q.view = &view{watch: watch, goers: plain, ahead: true}
+	c := q.newCache(q.from, q.end, !w.Candidate && !w.Keeps, waiting)
+	if c.watch = c.open(ctx, 0); c.watch == nil {
+		c.close()
+		return
 	}
+	q.closeTheirs()
+	c.early, q.cache = true, c
 }

@@ -149,6 +149,75 @@ func TestAnObserverLeavesAStreamThatIsSilent(t *testing.T) {
 	})
 }
 
+// trap A21: a wait in a long queue leaves a stream that reports nothing, also if a reading grants it.
+func TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		simulate(t, func(r *rig) {
+			a, b := r.queue("a"), r.queue("b")
+			c, streams := r.mutableQueue("c")
+			c.shortQueue = -1
+			defer c.Close()
+			first, second, third := r.enter(a), r.enter(b), r.enter(c)
+			got := r.await(c, third)
+			time.Sleep(5 * time.Second)
+			streams.mute()
+			require.NoError(r, b.Leave(r.ctx, second, false))
+			if ends {
+				require.NoError(r, a.Leave(r.ctx, first, false))
+				require.NoError(r, (<-got).err)
+				require.NoError(r, c.Leave(r.ctx, third, false))
+				first = r.enter(a)
+				got = r.await(c, r.enter(c))
+			}
+			time.Sleep(waitResync)
+			require.Empty(r, got)
+			require.NoError(r, a.Leave(r.ctx, first, false))
+			time.Sleep(100 * time.Millisecond)
+			require.Len(r, got, 1, "it is still on the silent stream")
+			require.NoError(r, (<-got).err)
+		})
+	}
+}
+
+// trap A21: a session that keeps its key learns of another one, whatever its watch reports.
+func TestAKeptKeyFindsCompanyThatItsWatchDidNotReport(t *testing.T) {
+	for what, wait := range map[string]bool{"with the cache of a wait": true, "without": false} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				other := r.queue("other")
+				q, streams := r.mutableQueue("a")
+				defer q.Close()
+				var ahead *Entry
+				if wait {
+					ahead = r.enter(other)
+				}
+				e, _, err := q.Enter(r.ctx, Want{Lease: r.GrantLease(time.Hour), Value: "v", Keeps: true})
+				require.NoError(r, err)
+				if wait {
+					got := r.await(q, e)
+					time.Sleep(time.Second)
+					require.NoError(r, other.Leave(r.ctx, ahead, false))
+					require.NoError(r, (<-got).err)
+				}
+				require.Equal(r, wait, q.Viewed())
+				kept, company := make(chan struct{}), make(chan struct{}, 100)
+				close(kept)
+				r.during(func(ctx context.Context) {
+					require.ErrorIs(r, q.Stay(ctx, e, Settle, kept, func() { company <- struct{}{} }), context.Canceled)
+				}, func() {
+					time.Sleep(time.Second)
+					streams.mute()
+					r.enter(other)
+					time.Sleep(time.Second)
+					require.Empty(r, company)
+					time.Sleep(holdResync)
+					require.NotEmpty(r, company)
+				})
+			})
+		})
+	}
+}
+
 // A watch that is healthy stays. A reading from time to time shows that it is.
 func TestAHealthyWatchIsNotOpenedAgain(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, r *rig, q *Queue, held *Entry) error{

@@ -49,11 +49,11 @@ func (e *Entry) KV() *mvccpb.KeyValue {
 
 // obstacle is the entry to be named as in the way of e, of all those in a view: next is the youngest
 // that blocks it. A reader names that one, as older readers do not block it.
-func (v *view) obstacle(e *Entry, next *mvccpb.KeyValue) Obstacle {
-	if first := v.first(); first != nil && first.CreateRevision < e.CreateRevision && admission.BlockedByEachOlder(e.rule.mode()) {
-		return Obstacle{KV: first, Whole: !v.keys, Holds: true}
+func (c *rangeCache) obstacle(e *Entry, next *mvccpb.KeyValue) Obstacle {
+	if first := c.first(); first != nil && first.CreateRevision < e.CreateRevision && admission.BlockedByEachOlder(e.rule.mode()) {
+		return Obstacle{KV: first, Whole: !c.keysOnly, Holds: true}
 	}
-	return Obstacle{KV: next, Whole: !v.keys}
+	return Obstacle{KV: next, Whole: !c.keysOnly}
 }
 
 // refusedBy is the error of a try that has found others; blocker is one that blocks it. all says that

@@ -77,17 +77,16 @@ func candidate(key string) (e admission.Entry) {
 // there were none.
 func (q *Queue) readSuccessors(ctx context.Context) (successors []*mvccpb.KeyValue, err error) {
 	from, end := wire.SuccessorKeys(q.name)
-	_, err = q.retry(ctx, 0, func(ctx context.Context) error {
-		resp, err := q.kv.Get(ctx, from, clientv3.WithRange(end))
-		if err == nil {
-			successors = resp.Kvs
-		}
-		return err
+	resp, err := ask(ctx, q.shared, 0, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return q.kv.Get(ctx, from, clientv3.WithRange(end))
 	})
-	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+	switch {
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
 		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return successors, err
+	return resp.Kvs, nil
 }
 
 // MayLead tells whether a candidate whose turn it is shall take it: false if another one
@@ -96,23 +95,20 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	if e.first {
 		return true, nil // nobody else was there
 	}
-	var m *mirror
-	if q.view != nil && q.view.serves(e) {
-		m = q.view.mirror
-	} else {
-		var err error
-		if m, err = q.read(ctx); err != nil {
-			return false, err
-		}
+	var s *snapshot
+	var err error
+	if q.cache != nil && q.cache.serves(e) {
+		s = q.cache.snapshot
+	} else if s, err = q.read(ctx); err != nil {
+		return false, err
 	}
 	var successors []*mvccpb.KeyValue
-	if q.named || m.touched() {
-		var err error
+	if q.named || s.rewritten() {
 		if successors, err = q.readSuccessors(ctx); err != nil {
 			return false, err
 		}
 	}
-	kvs := slices.Collect(maps.Values(m.entries))
+	kvs := slices.Collect(maps.Values(s.entries))
 	all, gone := q.candidates(kvs, successors)
 	// Nobody names a successor while e may lead: one whose entry is not there has been left behind.
 	q.named = len(gone) < len(successors)
@@ -124,16 +120,6 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 		own = all[i]
 	}
 	return admission.MayLead(own, all), nil
-}
-
-// touched tells whether any entry was written again since it came, as one that is named is.
-func (m *mirror) touched() bool {
-	for _, kv := range m.entries {
-		if kv.ModRevision > kv.CreateRevision {
-			return true
-		}
-	}
-	return false
 }
 
 // StepBehind gives up the place of an entry for one behind all others, in one transaction, by
@@ -158,7 +144,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 		}
 		old, there := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
 		switch {
-		case e.standsIn(old): // and something was left in that slot
+		case e.standsIn(only(old)): // and something was left in that slot
 			if _, err := q.delete(ctx, adopt(key, w, there)); err != nil {
 				return err
 			}

@@ -25,7 +25,6 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
-	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -35,8 +34,8 @@ type Queue struct {
 	*shared
 	name      string
 	from, end string
-	view      *view        // nil while there is none
-	behind    *watch       // on who was next ahead in the last wait in a crowd; nil if there is none
+	cache     *rangeCache  // nil if there is none
+	theirs    *follower    // on the predecessor of the last wait in a long queue; nil if there is none
 	warned    int64        // of which entry, by CreateRevision
 	size      atomic.Int64 // how many entries the queue had when it was last looked at
 	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
@@ -51,9 +50,7 @@ type Queue struct {
 		of  Want
 		key string
 	}
-	rest   sharedtimer.Timer
-	rested chan struct{} // holds one
-	stream atomic.Int32  // the watches' stream to etcd: another one when the last one hangs
+	stream atomic.Int32 // the watches' stream to etcd: another one when the last one hangs
 }
 
 // renew drops what the queue knows from an earlier timeline. It is called before an entry is
@@ -169,7 +166,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 				return nil
 			}
 			own := resp.Responses[0].GetResponseRange().Kvs
-			if !e.standsIn(own) {
+			if !e.standsIn(only(own)) {
 				return lockerr.ErrEvicted
 			}
 			e.wrote(own[0].ModRevision)

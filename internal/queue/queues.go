@@ -3,14 +3,12 @@ package queue
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
-	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -41,7 +39,6 @@ type shared struct {
 	watcher    clientv3.Watcher
 	tracker    *timeline.Tracker
 	log        *zap.Logger
-	resting    *sharedtimer.Queue // of idle queues
 	shortQueue int
 	prefetch   int64
 	givenUp    atomic.Int32 // watches that are waited for, see openByClient
@@ -52,7 +49,7 @@ func NewQueues(c Config) *Queues {
 	kv, tracker := timeline.Of(c.KV)
 	s := &shared{
 		life: c.Life, kv: kv, writer: c.Writer, watcher: c.Watcher, tracker: tracker, log: c.Log,
-		resting: sharedtimer.New(Resting), shortQueue: ShortQueue, prefetch: peek,
+		shortQueue: ShortQueue, prefetch: peek,
 	}
 	if c.ShortQueue != 0 {
 		s.shortQueue = c.ShortQueue
@@ -66,7 +63,7 @@ func NewQueues(c Config) *Queues {
 // Queue returns the queue of a name that wire.CheckName accepts.
 func (s *Queues) Queue(name string) *Queue {
 	from, end := wire.Range(name)
-	return &Queue{shared: s.shared, timeline: s.tracker.Number(), name: name, from: from, end: end, rested: make(chan struct{}, 1)}
+	return &Queue{shared: s.shared, timeline: s.tracker.Number(), name: name, from: from, end: end}
 }
 
 // Set returns a set of the queues of different names. The slots are the keys of the set among those
@@ -85,13 +82,11 @@ func (s *shared) retry(ctx context.Context, seed int64, try func(context.Context
 	return etcdkv.Retry(ctx, s.writer.Requests(seed), try)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+// ask is retry for a request whose answer is a value.
+func ask[T any](ctx context.Context, s *shared, seed int64, try func(context.Context) (T, error)) (answer T, err error) {
+	_, err = s.retry(ctx, seed, func(ctx context.Context) (err error) {
+		answer, err = try(ctx)
+		return err
+	})
+	return answer, err
 }

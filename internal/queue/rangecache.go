@@ -2,24 +2,41 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // rangeCache has the keys of a range as they were in etcd at one revision, and a watch that keeps
-// them up to date.
+// them up to date. What it shows was in etcd at that revision, and nothing else was. So a cache of
+// the queue proves a grant without a read: one watch has reported that the older entries left, and
+// has not reported that our own key did.
+//
+// A queue keeps its cache from one wait to the next. A process that locks again and again among few
+// others then sends nothing but the requests to enter and to leave. Each of n caches receives each
+// change, which is n times the work for etcd. So the cache of an exclusive entry receives deletions
+// only: entries that come later do not matter to it, and the transaction that enters reads those
+// that were there before. In a long queue an entry watches its predecessor instead.
 type rangeCache struct {
 	follower
-	*mirror
+	*snapshot
 	queue       *Queue
 	key, end    string // the range; end is empty for a single key
-	deletesOnly bool   // true if the watch reports deletions only
+	read        func(ctx context.Context) (*snapshot, error)
+	deletesOnly bool // the watch reports deletions only
+	keysOnly    bool // the snapshot has keys without values and leases
+	early       bool // the watch was opened before the entry was written, and nothing was read
 }
 
-// cache returns a cache of a range. Its first next opens the watch and reads the range.
-func (q *Queue) cache(key, end string, deletesOnly bool, r rules) *rangeCache {
-	c := &rangeCache{mirror: &mirror{}, queue: q, key: key, end: end, deletesOnly: deletesOnly}
+// newCache returns a cache of a range. Its first next opens the watch and reads the range. The watch
+// lasts longer than the call that opens it.
+func (q *Queue) newCache(key, end string, deletesOnly bool, r rules) *rangeCache {
+	c := &rangeCache{snapshot: &snapshot{}, queue: q, key: key, end: end, deletesOnly: deletesOnly}
+	c.read = func(ctx context.Context) (*snapshot, error) { return q.readRange(ctx, key, end) }
 	c.follower = newFollower(r, 0, func(ctx context.Context, from int64) *watch {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(from)}
 		if deletesOnly {
@@ -39,42 +56,181 @@ func (c *rangeCache) next(ctx context.Context, wake <-chan struct{}) (what news,
 	case silent:
 		c.leave()
 	case opened, due:
-		var m *mirror
-		if m, err = c.queue.readRange(ctx, c.key, c.end); err != nil {
+		var s *snapshot
+		if s, err = c.read(ctx); err != nil {
 			c.stop() // it was opened after what the cache shows
 			return what, err
 		}
 		if what == due {
-			c.checked(c.behind(m))
+			c.checked(c.behind(s))
 		}
-		c.mirror = m
+		c.snapshot, c.keysOnly = s, false
 	}
 	return what, err
 }
 
 // behind tells whether a reading shows what the watch should have reported.
-func (c *rangeCache) behind(m *mirror) bool {
+func (c *rangeCache) behind(s *snapshot) bool {
 	if !c.deletesOnly {
-		return !m.equal(c.mirror)
+		return !s.equal(c.snapshot)
 	}
 	for key, kv := range c.entries {
-		if !same(kv, m.entries[key]) {
+		if !same(kv, s.entries[key]) {
 			return true
 		}
 	}
 	return false
 }
 
-// AwaitGone blocks until an entry of another session is gone, or ctx ends.
-func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
-	c := q.cache(string(of.Key), "", true, waiting.seeded(clientv3.LeaseID(of.Lease)))
-	defer c.close()
-	for {
+// shows tells whether the cache has got as far as an entry, and has it. The error is ErrEvicted if
+// the entry was deleted: the watch has reported that, or a reading confirms that it is missing.
+func (c *rangeCache) shows(ctx context.Context, e *Entry) (bool, error) {
+	if c.rev < e.CreateRevision || !c.deletesOnly && c.rev < e.modRevision.Load() {
+		return false, nil
+	}
+	if e.standsIn(c.entries[e.Key]) {
+		return true, nil
+	}
+	if !deleted(c.events, e) {
+		s, err := c.read(ctx)
+		if err != nil {
+			return false, err
+		}
+		c.snapshot, c.keysOnly = s, false
+	}
+	if !e.standsIn(c.entries[e.Key]) {
+		return false, lockerr.ErrEvicted
+	}
+	return true, nil
+}
+
+// serves tells whether the cache reports what matters to an entry.
+func (c *rangeCache) serves(e *Entry) bool { return c.deletesOnly == e.plain() }
+
+// plain tells whether nothing matters to an entry but that older ones leave.
+func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
+
+// ShortQueue is the number of older entries up to which a cache is opened. Measured on two
+// processors, an acquisition of one of four processes costs 1.5 ms of processor time with caches,
+// and 1.8 ms if each watches its predecessor. Of eight processes it costs 2.3 and 2.0 ms.
+const ShortQueue = 4
+
+// crowded tells whether a queue is too long for a cache. It may be a few entries longer than one
+// for which a cache is opened.
+func (q *Queue) crowded(entries int) bool { return entries > q.shortQueue+3 }
+
+var errCrowd = errors.New("too many for a cache")
+
+// cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
+func (q *Queue) cacheFor(e *Entry) *rangeCache {
+	r := rules{first: firstResync, longest: waitResync, patience: patience}.seeded(e.Lease)
+	if q.cache == nil || !q.cache.serves(e) {
+		q.Close()
+		q.cache = q.newCache(q.from, q.end, e.plain(), r)
+		return q.cache
+	}
+	q.cache.begin(r)
+	return q.cache
+}
+
+// awaitInCache is Await by the cache. It returns errCrowd if the queue has become too long for one.
+func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
+	for c := q.cacheFor(e); ; {
+		shown, err := c.shows(ctx, e)
+		if err != nil {
+			return 0, err
+		}
+		if shown {
+			next, err := c.blocker(e)
+			switch {
+			case err != nil:
+				return 0, err
+			case next == nil:
+				return c.rev, nil
+			}
+			e.waitsFor(c.obstacle(e, next))
+			if err := q.nested(next, nil); err != nil {
+				return 0, err
+			}
+			if !c.keysOnly {
+				q.warn(next)
+			}
+			if q.crowded(len(c.entries)) && !e.rule.watchesAll() {
+				q.closeCache()
+				return 0, errCrowd
+			}
+		}
 		if _, err := c.next(ctx, nil); err != nil {
-			return err
+			return 0, err
 		}
-		if !same(c.entries[string(of.Key)], of) {
-			return nil
+	}
+}
+
+// rebase makes a cache that receives deletions only, or was opened early, show what the transaction
+// that entered has read: all entries that were there before.
+func (q *Queue) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
+	if c := q.cache; c != nil && (c.deletesOnly || c.early) {
+		c.snapshot = newSnapshot(own.CreateRevision, older...)
+		c.entries[own.Key] = own.kv(value)
+		c.keysOnly, c.early = c.deletesOnly, false
+	}
+}
+
+// closeStale closes a cache that receives deletions only, or was opened early, if the transaction
+// that entered has not read the older entries.
+func (q *Queue) closeStale() {
+	if q.cache != nil && (q.cache.deletesOnly || q.cache.early) {
+		q.closeCache()
+	}
+}
+
+func (q *Queue) closeCache() {
+	if q.cache != nil {
+		q.cache.close()
+		q.cache = nil
+	}
+}
+
+// Viewed tells whether there is a cache, whose watch has to be listened to.
+func (q *Queue) Viewed() bool { return q.cache != nil }
+
+// Watches tells whether there is any watch that is kept between calls.
+func (q *Queue) Watches() bool { return q.cache != nil || q.theirs != nil }
+
+// Close ends what the queue keeps between calls.
+func (q *Queue) Close() {
+	q.closeTheirs()
+	q.closeCache()
+}
+
+// Resting is how long a queue keeps its watch for the next wait or hold.
+const Resting = time.Second
+
+// Rest keeps the watch of the queue until wake, for Resting at most. If it returns false, nothing
+// woke it, and the watch is closed.
+func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
+	f := q.theirs
+	if q.cache != nil {
+		f = &q.cache.follower
+	}
+	if f == nil || f.late {
+		q.Close()
+		return false
+	}
+	for f.timer.Reset(Resting); ; {
+		select {
+		case resp, ok := <-f.ch():
+			f.heard(resp, ok)
+			if q.cache != nil {
+				q.cache.apply(f.events)
+			}
+			continue
+		case <-wake:
+			return true
+		case <-f.timer.C:
+		case <-q.life.Done():
 		}
+		q.Close()
+		return false
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // Whose turn it is is asked for each change in the queue.
 func TestALookAtAViewDoesNotAllocate(t *testing.T) {
-	m := &mirror{entries: map[string]*mvccpb.KeyValue{}}
+	m := &snapshot{entries: map[string]*mvccpb.KeyValue{}}
 	for i := range fewEntries {
 		key := fmt.Sprintf("q/%x", i)
 		m.entries[key] = &mvccpb.KeyValue{Key: []byte(key), Value: []byte("v"), CreateRevision: int64(1 + i)}

@@ -207,7 +207,7 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 			return err
 		}
 		for i, part := range e.parts {
-			if !part.standsIn(resp.Responses[i].GetResponseRange().Kvs) {
+			if !part.standsIn(only(resp.Responses[i].GetResponseRange().Kvs)) {
 				return lockerr.ErrEvicted
 			}
 		}

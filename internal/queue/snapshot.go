@@ -1,85 +1,126 @@
 package queue
 
 import (
+	"cmp"
 	"context"
-	"time"
+	"maps"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
-// Snapshot reads all keys under a prefix at one revision.
-func Snapshot(ctx context.Context, kv clientv3.KV, prefix string) ([]*mvccpb.KeyValue, error) {
-	var kvs []*mvccpb.KeyValue
-	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
-		resp, err := kv.Get(ctx, prefix, clientv3.WithPrefix())
-		if err == nil {
-			kvs = resp.Kvs
-		}
-		return err
-	})
-	return kvs, err
+// snapshot has all keys of a range as they were in etcd at one revision.
+type snapshot struct {
+	entries  map[string]*mvccpb.KeyValue // by key
+	rev      int64
+	timeline int // of rev
 }
 
-// Each reports every key under a prefix, those that are there and those that are written later, in
-// the order of their last writes. A key that is deleted soon may be left out. It blocks until ctx
-// ends, and returns its cause, or until etcd refuses.
-func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyValue)) error {
-	c := q.cache(prefix, clientv3.GetPrefixRangeEnd(prefix), false, holding)
-	defer c.close()
-	for rev := int64(0); ; rev = c.rev {
-		if _, err := c.next(ctx, nil); err != nil {
-			return err
-		}
-		for _, kv := range c.writtenAfter(rev) {
-			tell(kv)
-		}
+func newSnapshot(rev int64, keys ...*mvccpb.KeyValue) *snapshot {
+	s := &snapshot{rev: rev, entries: make(map[string]*mvccpb.KeyValue, len(keys))}
+	for _, kv := range keys {
+		s.entries[string(kv.Key)] = kv
 	}
+	return s
 }
 
-// Changes reports the changes of a key from a revision on, in order. It blocks until tell returns
-// false, ctx ends, etcd refuses to go on, as after a compaction, or no watch can be opened for
-// waitResync.
-func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
-	f := newFollower(following, 0, func(ctx context.Context, from int64) *watch {
-		return q.open(ctx, key, clientv3.WithRev(from))
-	})
-	f.resume, f.until = from, time.Now().Add(waitResync)
-	defer f.close()
-	for {
-		what, err := f.next(ctx, nil)
-		if what == due {
-			f.checked(false)
-			_, err = q.readRange(ctx, key, "") // which shows the tracker of timelines an answer
-		}
-		if err != nil || what == opened || f.watch == nil && f.resume == 0 {
-			return
-		}
-		for _, ev := range f.events {
-			if !tell(ev) {
-				return
+// read reads the whole queue.
+func (q *Queue) read(ctx context.Context) (*snapshot, error) { return q.readRange(ctx, q.from, q.end) }
+
+// readRange reads the keys of a range.
+func (q *Queue) readRange(ctx context.Context, key, end string) (*snapshot, error) {
+	return inOneTimeline(q, func() (*snapshot, int, error) {
+		before := q.tracker.Number()
+		s, err := ask(ctx, q.shared, 0, func(ctx context.Context) (*snapshot, error) {
+			resp, err := q.kv.Get(ctx, key, clientv3.WithRange(end))
+			if err != nil {
+				return nil, err
 			}
+			return newSnapshot(resp.Header.Revision, resp.Kvs...), nil
+		})
+		if err == nil {
+			s.timeline = before
+		}
+		return s, before, err
+	})
+}
+
+// inOneTimeline reads again if the reading may not be of the timeline that was the present one
+// before.
+func inOneTimeline[T any](q *Queue, read func() (reading T, timeline int, err error)) (T, error) {
+	for {
+		reading, before, err := read()
+		if err != nil || before == q.tracker.Number() {
+			return reading, err
 		}
 	}
 }
 
-// Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
-// of it may even take effect later.
-func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
-	return etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
-		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
-		return err
-	})
+// change takes in one event. All events of a revision are taken in before the snapshot is used.
+func (s *snapshot) change(ev *clientv3.Event) {
+	if ev.Type == clientv3.EventTypeDelete {
+		delete(s.entries, string(ev.Kv.Key))
+	} else {
+		s.entries[string(ev.Kv.Key)] = ev.Kv
+	}
 }
 
-// Delete deletes a key, whatever stands under it, and returns when etcd has confirmed that, or
-// ctx ends.
-func Delete(ctx context.Context, kv clientv3.KV, key string) error {
-	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
-		_, err := kv.Delete(ctx, key)
-		return err
-	})
-	return err
+// apply takes in the events of one response of a watch, which has all events of a revision.
+func (s *snapshot) apply(events []*clientv3.Event) {
+	for _, ev := range events {
+		if ev.Kv.ModRevision > s.rev {
+			s.change(ev)
+		}
+	}
+	if n := len(events); n > 0 {
+		s.rev = max(s.rev, events[n-1].Kv.ModRevision)
+	}
+}
+
+// equal tells whether two snapshots have the same keys, written last at the same revisions.
+func (s *snapshot) equal(o *snapshot) bool {
+	return maps.EqualFunc(s.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
+}
+
+// writtenAfter returns the keys that were written after a revision, in the order of these writes.
+func (s *snapshot) writtenAfter(rev int64) (kvs []*mvccpb.KeyValue) {
+	for _, kv := range s.entries {
+		if kv.ModRevision > rev {
+			kvs = append(kvs, kv)
+		}
+	}
+	slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+	return kvs
+}
+
+// rewritten tells whether any key was written again after its creation.
+func (s *snapshot) rewritten() bool {
+	for _, kv := range s.entries {
+		if kv.ModRevision > kv.CreateRevision {
+			return true
+		}
+	}
+	return false
+}
+
+// first returns the oldest key, or nil if there is none.
+func (s *snapshot) first() *mvccpb.KeyValue {
+	var first *mvccpb.KeyValue
+	for _, kv := range s.entries {
+		if first == nil || kv.CreateRevision < first.CreateRevision {
+			first = kv
+		}
+	}
+	return first
+}
+
+// blocker returns the entry that blocks e, or nil if e is admitted.
+func (s *snapshot) blocker(e *Entry) (*mvccpb.KeyValue, error) {
+	var few [fewEntries]*mvccpb.KeyValue
+	all := few[:0]
+	for _, kv := range s.entries {
+		all = append(all, kv)
+	}
+	return e.blocker(s.entries[e.Key], all)
 }

@@ -5,117 +5,88 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// Stay blocks while the lock is ours: until our own key is gone (ErrEvicted), or ctx ends
-// (its cause). A lease that is renewed says nothing of the key (trap C12). The key is
-// watched when settle has passed, which is Settle when the hold has just begun.
+// Settle is how long a hold lasts before our own key is watched. Most holds are shorter, and are
+// spared the watch.
+const Settle = 250 * time.Millisecond
+
+// Stay blocks until our own key is gone, and returns ErrEvicted, or until ctx ends, and returns its
+// cause. A lease that is renewed proves nothing about the key (trap C12). The key is watched once
+// settle has passed, which is Settle for a hold that has just begun.
 //
-// From when kept is closed on, company is called when somebody else is in the queue:
-// at least once, soon after he has come, whether before or after.
+// Once kept is closed, company is called when another entry is in the queue: at least once, soon
+// after that entry came, whether it came before or after.
 func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <-chan struct{}, company func()) error {
-	if q.view != nil && !q.view.serves(e) {
-		q.closeView()
+	c := q.cache
+	if c != nil && c.serves(e) {
+		c.begin(holding.seeded(e.Lease))
+	} else {
+		q.closeCache()
+		c = q.ownKey(e, settle)
 	}
-	if q.view != nil {
-		if err := q.stayInView(ctx, e, kept, company); err != nil {
+	instead := func(next *rangeCache) {
+		q.closeCache()
+		c.close()
+		c = next
+	}
+	defer func() {
+		if c != q.cache {
+			c.close()
+		}
+	}()
+	for keeping := false; ; {
+		shown, err := c.shows(ctx, e)
+		switch {
+		case err != nil:
 			return err
-		}
-	}
-	own := newOwnWatch(e, settle)
-	defer own.stop()
-	// Most holds end before anything else happens.
-	select {
-	case <-own.due.C:
-		if own.open(ctx, q) {
-			if _, err := q.stands(ctx, e, false); err != nil {
-				return err
+		case shown && keeping && len(c.entries) > 1:
+			company()
+			if c != q.cache && !c.late {
+				instead(q.ownKey(e, Settle))
 			}
+		case c == q.cache && q.crowded(len(c.entries)):
+			instead(q.ownKey(e, Settle))
 		}
-	case <-kept:
-		kept = nil
-		own.stop()
-		own.wide = true
-		own.open(ctx, q)
-		alone, err := q.stands(ctx, e, true)
+		what, err := c.next(ctx, kept)
 		if err != nil {
 			return err
 		}
-		if !alone {
-			company()
-		}
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	q.closeBehind()
-	resync := time.NewTicker(holdResync)
-	defer resync.Stop()
-	for {
-		select {
-		case resp := <-own.ch():
-			if deleted(resp, e) {
-				return lockerr.ErrEvicted
+		if what == woken {
+			kept, keeping = nil, true
+			if c.deletesOnly {
+				instead(q.others(e))
 			}
-			if own.wide && resp.Err() == nil && len(resp.Events) > 0 {
-				if others(e, resp.Events) {
-					company()
-				}
-				continue
-			}
-			own.ended()
-			continue // the look comes after it was opened again
-		case <-kept:
-			kept = nil
-			own.stop()
-			own.wide = true
-			own.open(ctx, q)
-		case <-own.due.C:
-			if !own.open(ctx, q) {
-				continue
-			}
-		case <-resync.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
-		alone, err := q.stands(ctx, e, own.wide)
-		if err != nil {
-			return err
-		}
-		if !alone {
-			company()
-		}
+		q.closeTheirs()
 	}
 }
 
-// others tells whether somebody else's key was written.
-func others(e *Entry, events []*clientv3.Event) bool {
-	for _, ev := range events {
-		if ev.Type == clientv3.EventTypePut && string(ev.Kv.Key) != e.Key {
-			return true
-		}
-	}
-	return false
+// ownKey returns a cache of our own key, which is watched once settle has passed. The watch starts
+// from the key's creation, and needs no read: it reports what happened since within the 100 ms that
+// etcd takes for a watch on the past. Once that past is compacted, or after the watch has ended,
+// another one starts from now, and a reading follows.
+func (q *Queue) ownKey(e *Entry, settle time.Duration) *rangeCache {
+	c := q.newCache(e.Key, "", true, holding.seeded(e.Lease))
+	c.snapshot = newSnapshot(e.CreateRevision, e.KV())
+	c.resume = e.CreateRevision + 1
+	c.timer.Reset(settle)
+	return c
 }
 
-// stands reads whether our own entry stands, ErrEvicted if not, and, if that is asked,
-// whether it is alone in the queue.
-func (q *Queue) stands(ctx context.Context, e *Entry, askAlone bool) (alone bool, err error) {
-	ops := []clientv3.Op{clientv3.OpGet(e.Key, clientv3.WithKeysOnly())}
-	if askAlone {
-		ops = append(ops, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
+// others returns a cache that shows whether the queue has other entries. It does not read all of
+// them.
+func (q *Queue) others(e *Entry) *rangeCache {
+	c := q.newCache(q.from, q.end, false, holding.seeded(e.Lease))
+	c.read = func(ctx context.Context) (*snapshot, error) {
+		return ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (*snapshot, error) {
+			own, others, rev, err := q.besides(ctx, e, clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
+				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
+			if err != nil {
+				return nil, err
+			}
+			return newSnapshot(rev, append(others, own)...), nil
+		})
 	}
-	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(ops...).Commit()
-		if err != nil {
-			return err
-		}
-		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return lockerr.ErrEvicted
-		}
-		alone = !askAlone || len(resp.Responses[1].GetResponseRange().Kvs) == 1
-		return nil
-	})
-	return alone, err
+	return c
 }

@@ -39,7 +39,7 @@ func (q *Queue) AwaitChallenger(ctx context.Context, e *Entry, delay time.Durati
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
-	c := q.cache(q.from, q.end, false, waiting.seeded(e.Lease))
+	c := q.newCache(q.from, q.end, false, waiting.seeded(e.Lease))
 	defer c.close()
 	wake := make(chan struct{}, 1)
 	alarm := time.AfterFunc(math.MaxInt64, func() {

@@ -75,21 +75,12 @@ func (e *Entry) nextUpgradeStep(all []*mvccpb.KeyValue) (step admission.UpgradeS
 // NoneWaits reads whether all other entries are readers, of which none is becoming a writer;
 // ErrEvicted when the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
-	_, err = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := q.kv.Txn(ctx).Then(clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
-			clientv3.OpGet(q.from, clientv3.WithRange(q.end))).Commit()
-		if err != nil {
-			return err
-		}
-		if !e.standsIn(resp.Responses[0].GetResponseRange().Kvs) {
-			return lockerr.ErrEvicted
-		}
-		entries := make([]admission.Entry, 0, len(resp.Responses[1].GetResponseRange().Kvs))
-		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+	return ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (bool, error) {
+		_, all, _, err := q.besides(ctx, e, clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(q.from, clientv3.WithRange(q.end)))
+		entries := make([]admission.Entry, 0, len(all))
+		for _, kv := range all {
 			entries = append(entries, contends(q.name, kv, wire.Wants(kv.Value)))
 		}
-		none = admission.OnlyReaders(admission.Entry{Created: e.CreateRevision}, entries)
-		return nil
+		return admission.OnlyReaders(admission.Entry{Created: e.CreateRevision}, entries), err
 	})
-	return none, err
 }

@@ -202,8 +202,8 @@ func same(a, b *mvccpb.KeyValue) bool {
 // deleted tells whether the entry was deleted, for certain. A watch that breaks
 // before its first event is taken up from the revision of its creation, that one
 // included; so the revision is looked at.
-func deleted(resp clientv3.WatchResponse, e *Entry) bool {
-	for _, ev := range resp.Events {
+func deleted(events []*clientv3.Event, e *Entry) bool {
+	for _, ev := range events {
 		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.CreateRevision {
 			return true
 		}

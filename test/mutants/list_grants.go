@@ -5,21 +5,21 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
 		edits: []edit{
-			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs) {\nreturn 0, nil, lockerr.ErrEvicted\n}\nreturn resp.Header.Revision, only(resp.Kvs[1:]), nil", "return resp.Header.Revision, only(resp.Kvs[min(1, len(resp.Kvs)):]), nil"},
+			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nreturn predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil", "return predecessor{only(resp.Kvs[min(1, len(resp.Kvs)):]), resp.Header.Revision}, nil"},
 		},
 		tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
 	{
 		takesOut: "the own key is looked for before a grant, in a view (B1)",
 		edits: []edit{
-			{"queue.(*Queue).shows", "if own := q.view.entries[e.Key]; own != nil && own.CreateRevision == e.CreateRevision {", "if true {"},
+			{"queue.(*rangeCache).shows", "if e.standsIn(c.entries[e.Key]) {", "if true {"},
 		},
 		tests: []string{"TestACandidateWhoseKeyIsGoneDoesNotWinTheCampaign"},
 	},
 	{
 		takesOut: "a key without a lease counts like any other (A15)",
 		edits: []edit{
-			{"queue.(*mirror).blocker", "all = append(all, kv)", "if kv.Lease != 0 {\nall = append(all, kv)\n}"},
+			{"queue.(*snapshot).blocker", "all = append(all, kv)", "if kv.Lease != 0 {\nall = append(all, kv)\n}"},
 		},
 		tests: []string{"TestAStrayKeyIsWaitedForAndNamed", "FuzzForeignKeys"},
 	},
@@ -40,7 +40,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the token is the revision at which the hold began (A18)",
 		edits: []edit{
-			{"queue.(*Queue).awaitInView", "return q.view.rev, nil", "return e.CreateRevision, nil"},
+			{"queue.(*Queue).awaitInCache", "return c.rev, nil", "return e.CreateRevision, nil"},
 		},
 		tests: []string{"TestTokensGrowOverHandoversOfEveryKind"},
 	},
@@ -83,7 +83,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the oldest candidate leads",
 		edits: []edit{
-			{"queue.(*mirror).first", "kv.CreateRevision < first.CreateRevision", "kv.CreateRevision > first.CreateRevision"},
+			{"queue.(*snapshot).first", "kv.CreateRevision < first.CreateRevision", "kv.CreateRevision > first.CreateRevision"},
 		},
 		tests: []string{"TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision"},
 	},
@@ -147,7 +147,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a candidate that finds a key written again reads the successor keys (E3)",
 		edits: []edit{
-			{"queue.(*Queue).MayLead", "if q.named || m.touched() {", "if q.named {"},
+			{"queue.(*Queue).MayLead", "if q.named || s.rewritten() {", "if q.named {"},
 		},
 		tests: []string{"TestAForeignCandidateThatIsNamedLeadsOnce", "TestATransferMeetsAKeyThatIsWrittenAgain"},
 	},

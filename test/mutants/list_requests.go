@@ -19,7 +19,7 @@ var requestMutations = []mutation{
 	{
 		takesOut: "a view without an entry is closed",
 		edits: []edit{
-			{"queue.(*Queue).Enter", "if q.view != nil && q.view.ahead {\nq.closeView", "if q.view != nil && q.view.ahead && false {\nq.closeView"},
+			{"queue.(*Queue).Enter", "if q.cache != nil && q.cache.early {\nq.closeCache", "if q.cache != nil && q.cache.early && false {\nq.closeCache"},
 		},
 		tests: []string{"TestAViewWithoutAnEntryIsClosed"},
 	},

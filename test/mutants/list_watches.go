@@ -5,7 +5,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a session that keeps its key busy hears of another one",
 		edits: []edit{
-			{"queue.(*Queue).stayInView", "if shown && keeping && len(q.view.entries) > 1 {", "if shown && keeping && len(q.view.entries) > 1 && false {"},
+			{"queue.(*Queue).Stay", "case shown && keeping && len(c.entries) > 1:", "case shown && keeping && len(c.entries) > 1 && false:"},
 		},
 		tests: []string{"TestAStrangerIsNotStarvedByOneWhoKeepsItsKeyBusy"},
 	},
@@ -26,7 +26,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch on the own key that is had by a member that lags, or of another timeline, is followed by a look (R5)",
 		edits: []edit{
-			{"queue.(*ownWatch).open", "return look || o.doubtful || ", "return look || "},
+			{"queue.(*follower).fired", "if f.doubtful || ", "if "},
 		},
 		tests: []string{"TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows"},
 	},
@@ -47,14 +47,35 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a wait whose watch is silent moves to another stream",
 		edits: []edit{
-			{"queue.(*Queue).awaitInView", "if q.view.told == told {", "if false && q.view.told == told {"},
+			{"queue.(*rangeCache).next", "c.checked(c.behind(s))", "c.checked(false)"},
 		},
 		tests: []string{"TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent"},
 	},
 	{
+		takesOut: "a wait in a long queue whose watch is silent moves to another stream",
+		edits: []edit{
+			{"queue.(*wait).look", "w.theirs.checked(!known)", "w.theirs.checked(false)"},
+		},
+		tests: []string{"TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent"},
+	},
+	{
+		takesOut: "a stream that is silent is given up, also if the wait ends",
+		edits: []edit{
+			{"queue.(*follower).close", "if f.late {", "if false {"},
+		},
+		tests: []string{"TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent"},
+	},
+	{
+		takesOut: "an observer leaves a stream that is silent",
+		edits: []edit{
+			{"queue.(*heads).learn", "h.since == h.before && ", "false && "},
+		},
+		tests: []string{"TestAnObserverLeavesAStreamThatIsSilent"},
+	},
+	{
 		takesOut: "the watch on the entry ahead counts only for what came after that entry was seen",
 		edits: []edit{
-			{"queue.ahead.goneBy", "ev.Kv.ModRevision > a.at", "ev.Kv.ModRevision > a.at+1000"},
+			{"queue.predecessor.goneBy", "ev.Kv.ModRevision > p.at", "ev.Kv.ModRevision > p.at+1000"},
 		},
 		tests: []string{"TestInACrowdTheWatchOnTheOneAheadIsKept"},
 	},

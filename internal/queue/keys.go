@@ -1,0 +1,99 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+)
+
+// Snapshot reads all keys under a prefix at one revision.
+func Snapshot(ctx context.Context, kv clientv3.KV, prefix string) ([]*mvccpb.KeyValue, error) {
+	var kvs []*mvccpb.KeyValue
+	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
+		resp, err := kv.Get(ctx, prefix, clientv3.WithPrefix())
+		if err == nil {
+			kvs = resp.Kvs
+		}
+		return err
+	})
+	return kvs, err
+}
+
+// AwaitGone blocks until an entry of another session is gone, or ctx ends.
+func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
+	c := q.newCache(string(of.Key), "", true, waiting.seeded(clientv3.LeaseID(of.Lease)))
+	defer c.close()
+	for {
+		if _, err := c.next(ctx, nil); err != nil {
+			return err
+		}
+		if !same(c.entries[string(of.Key)], of) {
+			return nil
+		}
+	}
+}
+
+// Each reports every key under a prefix, those that are there and those that are written later, in
+// the order of their last writes. A key that is deleted soon may be left out. It blocks until ctx
+// ends, and returns its cause, or until etcd refuses.
+func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyValue)) error {
+	c := q.newCache(prefix, clientv3.GetPrefixRangeEnd(prefix), false, holding)
+	defer c.close()
+	for rev := int64(0); ; rev = c.rev {
+		if _, err := c.next(ctx, nil); err != nil {
+			return err
+		}
+		for _, kv := range c.writtenAfter(rev) {
+			tell(kv)
+		}
+	}
+}
+
+// Changes reports the changes of a key from a revision on, in order. It blocks until tell returns
+// false, ctx ends, etcd refuses to go on, as after a compaction, or no watch can be opened for
+// waitResync.
+func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
+	f := newFollower(following, 0, func(ctx context.Context, from int64) *watch {
+		return q.open(ctx, key, clientv3.WithRev(from))
+	})
+	f.resume, f.until = from, time.Now().Add(waitResync)
+	defer f.close()
+	for {
+		what, err := f.next(ctx, nil)
+		if what == due {
+			f.checked(false)
+			_, err = q.readRange(ctx, key, "") // which shows the tracker of timelines an answer
+		}
+		if err != nil || what == opened || f.watch == nil && f.resume == 0 {
+			return
+		}
+		for _, ev := range f.events {
+			if !tell(ev) {
+				return
+			}
+		}
+	}
+}
+
+// Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
+// of it may even take effect later.
+func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
+	return etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
+		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
+		return err
+	})
+}
+
+// Delete deletes a key, whatever stands under it, and returns when etcd has confirmed that, or
+// ctx ends.
+func Delete(ctx context.Context, kv clientv3.KV, key string) error {
+	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
+		_, err := kv.Delete(ctx, key)
+		return err
+	})
+	return err
+}
