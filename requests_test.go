@@ -61,14 +61,11 @@ var oneTry = map[string]string{
 	"queue.Queue.TryEnterOnce":          "a try",
 	"queue.Queue.leaveNamed":            "a try",
 	"queue.Queue.LeaveOnce":             "a try",
-	"queue.Queue.delete":                "a try",
-	"queue.Queue.listOnce":              "a try",
 	"queue.Queue.besides":               "a try",
 	"queue.Queue.firstNow":              "a try",
 	"queue.Queue.First":                 "a try",
 	"queue.Set.adopt":                   "a try",
 	"queue.Set.LeaveOnce":               "a try",
-	"queue.Set.delete":                  "a try",
 }
 
 // bounded lists the functions with requests that are bounded in another way than by insist, retry or a
@@ -86,7 +83,7 @@ var bounded = map[string]string{
 var sending = []string{"etcdkv.Writer.Commit", "etcdkv.Transactor.Txn", "lease.Renewer.Renew"}
 
 // insisting are the functions that bound each try of the function that they are given.
-var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry", "ask"}
+var insisting = []string{"insist", "Insist", "insistAloud", "retry", "Retry", "ask", "leaveBy"}
 
 // bounding are the functions that return a context for one try first.
 var bounding = []string{"context.WithTimeout", "context.WithTimeoutCause", "context.WithDeadline", "etcdkv.WithBound", "etcdkv.RequestContext", "etcdkv.Bound"}

@@ -12,8 +12,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Candidates reads the entries in the order in which they are to lead, at one revision. The first
-// one leads already or is about to.
+// Candidates reads the entries at one revision, in the order in which they will lead. The first one leads
+// or is about to.
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
 	from, end := wire.SuccessorKeys(q.name)
 	var resp *clientv3.TxnResponse
@@ -24,7 +24,7 @@ func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, erro
 		).Commit()
 		return err
 	})
-	if errors.Is(err, rpctypes.ErrPermissionDenied) { // to read the successor keys; or the queue, which List tells
+	if errors.Is(err, rpctypes.ErrPermissionDenied) { // for the successor keys, or for the queue, where List fails too
 		kvs, rev, err := q.List(ctx)
 		return q.rank(kvs, nil), rev, err
 	}
@@ -34,7 +34,7 @@ func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, erro
 	return q.rank(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs), resp.Header.Revision, nil
 }
 
-// rank brings a queue that is ordered by age into the order in which its candidates are to lead.
+// rank returns the entries of a queue, which are ordered by age, in the order in which they will lead.
 func (q *Queue) rank(all, successors []*mvccpb.KeyValue) []*mvccpb.KeyValue {
 	candidates, _ := q.candidates(all, successors)
 	ranked := make([]*mvccpb.KeyValue, 0, len(all))

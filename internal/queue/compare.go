@@ -6,7 +6,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
-// created compares the create revision of a key.
+// created holds if a key has this CreateRevision.
 func created(key string, rev int64) clientv3.Cmp { return etcdkv.Created(key, "", rev) }
 
 // nobody holds for an empty queue.

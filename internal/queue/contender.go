@@ -10,16 +10,16 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Contender is an entry of a queue as others see it: by what its value says that it wants.
+// Contender is an entry of a queue with what it wants, by its value.
 type Contender struct {
 	*mvccpb.KeyValue
 	Want wire.Holder
 
-	// Ahead are those that block it, as [admission.Lineup] has them; none for who holds.
+	// Ahead are the entries that block it, in the order of [admission.Lineup]. A holder has none.
 	Ahead []*Contender
 }
 
-// Contenders are the entries of the queue of a name, oldest first, and who waits for whom.
+// Contenders returns the entries of the queue of a name, oldest first, with the entries that block them.
 func Contenders(name string, kvs []*mvccpb.KeyValue) []*Contender {
 	all := make([]*Contender, 0, len(kvs))
 	for _, kv := range kvs {

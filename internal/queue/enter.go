@@ -16,20 +16,19 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// peek is how many of the older entries the entering transaction reads, of a queue that
-// nothing is known of. Few, as the read is part of a write and costs every user of the
-// cluster; and in key order, as sorting by revision would read the whole queue (trap A16).
-// When all older ones are among them the first look can be saved.
+// peek is the number of older entries that the entering transaction reads of a queue of unknown
+// length. It is small because the read is part of a write, which costs every user of the cluster. The
+// entries are read in the order of their keys, because sorting by revision would read the whole queue
+// (trap A16). If all older entries are among them, the first look is saved.
 //
-// Of a queue that was longer than that the last time, more is read, for that reason; up to
-// mostPeeked, which etcd has in memory. Of a longer one nothing is: even of a few keys etcd
-// would count all.
+// If the queue was longer than that the last time, more entries are read, up to mostPeeked, whose keys
+// etcd has in memory. Of a longer queue nothing is read, because etcd would count all of it.
 const (
 	peek       = 33
 	mostPeeked = 8 * peek
 )
 
-// peeking is how many entries to read, peek as a rule, when the queue had that many.
+// peeking returns the number of entries to read of a queue of this size.
 func peeking(peek, size int64) int64 {
 	limit := peek
 	for limit <= size {
@@ -41,10 +40,9 @@ func peeking(peek, size int64) int64 {
 	return limit
 }
 
-// Enter puts our key into the queue. It returns when etcd answered or ctx ended;
-// in the second case, and after any error, the key may have been written all the
-// same; then unsure says so, and that a request might even be applied yet (see
-// Sweep). An entry that comes with an error has been written.
+// Enter puts our key into the queue. It blocks until etcd has answered or ctx ends. After an error the
+// key may have been written, or may be written later, if unsure is true (see Sweep). An entry that is
+// returned with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
 	if q.surprised {
@@ -76,8 +74,8 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	return e, unsure, err
 }
 
-// enter is one transaction. It makes an entry, or finds our own key, or that what is said
-// beside the queue is not known yet.
+// enter is one transaction. It returns an entry, or our own key if that existed before. It returns
+// neither if the key beside the queue has changed.
 func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
 	key, side := q.key(*w), w.Rule.beside()
 	put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
@@ -99,7 +97,7 @@ func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.Key
 	return nil, resp.Responses[0].GetResponseRange().Kvs, nil
 }
 
-// alone is the compact form of enter. It is nil if the queue may have entries, and if no batch is
+// alone returns the compact form of enter. It is nil if the queue may have entries, or if no batch is
 // expected.
 func (q *Queue) alone(w *Want) *etcdkv.Compact {
 	if w.Rule != nil || q.size.Load() > 0 || !q.writer.Busy() {
@@ -110,12 +108,12 @@ func (q *Queue) alone(w *Want) *etcdkv.Compact {
 	return c
 }
 
-// ifNobody enters an empty queue.
+// ifNobody returns a write that enters an empty queue.
 func (q *Queue) ifNobody(w *Want) *etcdkv.Compact {
 	return &etcdkv.Compact{From: q.from, End: q.end, Key: q.key(*w), Value: w.Value, Lease: w.Lease}
 }
 
-// peek takes note of what the entering transaction has read, if it has.
+// peek takes in what the entering transaction has read; older is nil if it has read nothing.
 func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error) {
 	if older == nil {
 		q.closeStale()
@@ -141,12 +139,9 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 	return err
 }
 
-// peeked is what the entering transaction reads.
+// peeked returns what the entering transaction reads.
 func (q *Queue) peeked(rule *Rule) []clientv3.Op {
-	if rule != nil { // which cannot do without the values
-		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
-	}
-	if q.cache != nil && q.cache.early && !q.cache.deletesOnly { // which is to show them
+	if rule != nil || q.cache != nil && q.cache.early && !q.cache.deletesOnly { // both need the values
 		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
 	limit := peeking(q.prefetch, q.size.Load())
@@ -159,7 +154,7 @@ func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	return append(make([]clientv3.Op, 0, 2), q.peeks.op)
 }
 
-// key is the key that is wanted; that of the last call is the same, as a rule.
+// key returns our key. It is mostly the same as in the last call.
 func (q *Queue) key(w Want) string {
 	if q.last.of.Lease != w.Lease || q.last.of.Slot != w.Slot {
 		q.last.of, q.last.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
@@ -167,7 +162,7 @@ func (q *Queue) key(w Want) string {
 	return q.last.key
 }
 
-// kv is the entry's key as it stood when it was written.
+// kv returns the entry's key as it was written with this value.
 func (e *Entry) kv(value string) *mvccpb.KeyValue {
 	return &mvccpb.KeyValue{
 		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
@@ -175,10 +170,9 @@ func (e *Entry) kv(value string) *mvccpb.KeyValue {
 	}
 }
 
-// adopt makes an entry of a key of ours that is there already: an earlier try of
-// ours whose answer was lost, or the key of a lease that was taken over. Its place
-// in the line is ours. It is rewritten afterwards, for its value, and so that a
-// hold taken over has a revision of its own, and so a token above its former one.
+// adopt makes an entry of our own key that exists already, by an earlier try whose answer was lost or
+// by a lease that was taken over. Its place in the queue is ours. The key is rewritten afterwards, for
+// its value. The revision of this write also gives a hold that was taken over a larger token.
 func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	e := newEntry(key, w, kvs[0].CreateRevision)
 	e.adopted = true
@@ -187,31 +181,30 @@ func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	return e
 }
 
-// adopt is adopt where it may be done, see Becomes. Any other key is deleted, and errAgain says
-// to enter anew.
+// adopt adopts our own key if Becomes allows it. It deletes any other key, and returns errAgain, after
+// which another try enters.
 func (q *Queue) adopt(ctx context.Context, key string, w Want, own []*mvccpb.KeyValue) (*Entry, error) {
 	e := adopt(key, w, own)
 	if Becomes(own[0].Value, w.Value) {
 		return e, nil
 	}
-	if _, err := q.delete(ctx, e); err != nil {
+	if _, err := q.LeaveOnce(ctx, e); err != nil {
 		return nil, err
 	}
 	return nil, errAgain
 }
 
-// errAgain counts as no answer, so that it is tried again.
+// errAgain counts as no answer, so that retry tries again.
 var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way")
 
-// TryEnter puts our key into the queue only if it may go in at once, in the one
-// transaction that also finds out (trap A13: entering and leaving again would let
-// two callers refuse each other); else ErrTaken, and nothing was written. For the
-// other results see Enter.
+// TryEnter puts our key into the queue only if it is admitted at once. The transaction that writes the
+// key also checks this (trap A13: if callers entered and left again, two of them could refuse each
+// other). Otherwise the error is ErrTaken, and nothing was written. For the other results see Enter.
 //
-// A rule that lets it go in beside others takes a second transaction when there are
-// some: it writes only if nobody has come or changed since the first.
-// Where somebody always has, it is written after a number of tries all the same, and only
-// Granted tells whether it may go in; if not it has to leave.
+// A rule that admits an entry beside others takes a second transaction if there are others. It writes
+// only if no key of the queue was written since the first one. If keys are written again and again, the
+// entry is written without this condition after some tries. Then Granted tells whether it is admitted,
+// and if not, the caller leaves.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
 	adopted := false
@@ -231,7 +224,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 					return nil
 				}
 				e = newEntry(q.key(w), w, resp.Header.Revision)
-				e.first = n <= tries // beside others, who were read
+				e.first = n <= tries // the others were read
 				q.closeStale()
 				return nil
 			}
@@ -267,7 +260,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 	return e, unsure, err
 }
 
-// never tells why an entry with this value may not go in even where there is nobody else.
+// never returns the reason why an entry with this value is never admitted, or nil.
 func (q *Queue) never(w Want) error {
 	if w.Rule == nil {
 		return nil
@@ -277,7 +270,7 @@ func (q *Queue) never(w Want) error {
 	return err
 }
 
-// tryEnter is one transaction, which writes if a comparison holds.
+// tryEnter is one transaction, which writes our key if a comparison holds.
 func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clientv3.TxnResponse, error) {
 	key, side := q.key(w), w.Rule.beside()
 	return q.writer.Commit(ctx, etcdkv.Txn{
@@ -288,7 +281,7 @@ func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clie
 	})
 }
 
-// taken is the error of a TryEnter of the plain rule that has found others.
+// taken returns the error of a TryEnter of an exclusive entry that has found others.
 func (q *Queue) taken(w Want, resp *clientv3.TxnResponse) error {
 	others := resp.Responses[1].GetResponseRange()
 	q.size.Store(others.Count)
@@ -296,10 +289,10 @@ func (q *Queue) taken(w Want, resp *clientv3.TxnResponse) error {
 	return q.refusedBy(&Entry{rule: w.Rule}, nil, others.Kvs, !others.More)
 }
 
-// tries is how many transactions TryEnter makes at most before it writes all the same.
+// tries is the number of transactions after which TryEnter writes without its condition.
 const tries = 8
 
-// tried is what TryEnter reads of those who are there.
+// tried returns what TryEnter reads of the other entries.
 func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
 	if rule != nil {
 		return []clientv3.OpOption{clientv3.WithRange(q.end)}
@@ -307,12 +300,11 @@ func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
 	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithLimit(fewTried)}
 }
 
-// fewTried is of how many entries a TryEnter that is refused knows the holder. Of more it would
-// have to read, or to sort, all of them (trap A16).
+// fewTried is the length of a queue up to which a refused TryEnter knows the holder. In a longer one it
+// would have to read or sort all entries (trap A16).
 const fewTried = 8
 
-// Granted tells whether the entry may go in right now, by one read, and at which
-// revision that was seen.
+// Granted reads whether the entry is admitted, and returns the revision of this reading.
 func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, err error) {
 	if e.first {
 		return true, e.CreateRevision, nil

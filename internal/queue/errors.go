@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	// ErrOverwritten: somebody else has written our key, which says something else now.
+	// ErrOverwritten is the error of an entry whose key has another value, by another client.
 	ErrOverwritten = fmt.Errorf("%w: it says something else now", lockerr.ErrEvicted)
-	// ErrTaken: TryEnter found somebody in the queue.
+	// ErrTaken is the error of TryEnter if other entries block ours.
 	ErrTaken = errors.New("queue not empty")
 )

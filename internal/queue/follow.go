@@ -9,23 +9,23 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Head is who is first in a queue, as it is in etcd at one revision.
+// Head is the oldest entry of a queue at one revision.
 type Head struct {
-	First *mvccpb.KeyValue // nil: nobody
+	First *mvccpb.KeyValue // nil for an empty queue
 	Rev   int64
-	// Since is a revision before which First was not first, as late as is known: with a
-	// watch that is the revision at which its predecessor was deleted.
+	// Since is a revision before which First was not the oldest entry, and the largest one that is known.
+	// If a watch has reported the deletion of its predecessor, it is the revision of that.
 	Since int64
-	// Timeline is that of the revisions, see package timeline.
+	// Timeline is the timeline of the revisions, see package timeline.
 	Timeline int
 
-	// Unconfirmed and At are set, and known, by the user of the queue: whether First may have
-	// given up, and when the head was read. Of two heads of one revision the later one counts.
+	// Unconfirmed and At are set by the caller: whether the session of First may have given up, and when
+	// the head was read. Of two heads of one revision the later one counts.
 	Unconfirmed bool
 	At          time.Time
 }
 
-// Same tells whether two heads are of one entry, or of none, with one value.
+// Same tells whether two heads are of the same entry with the same value, or both of an empty queue.
 func (h Head) Same(o Head) bool {
 	if h.First == nil || o.First == nil {
 		return h.First == o.First
@@ -36,16 +36,15 @@ func (h Head) Same(o Head) bool {
 	return same(h.First, o.First) && string(h.First.Value) == string(o.First.Value)
 }
 
-// News tells whether an observer that was told another head is to be told this one. It is not
-// told an earlier head, nor the same one again, nor an entry that was gone already when the other
-// head was read: a watch may not have been told of its deletion (trap A21). told is nil before its
-// first.
+// News tells whether a head is reported to an observer after another one. An earlier head is not, nor the
+// same one again, nor an entry that was gone when the other head was read, because a watch may not have
+// reported its deletion (trap A21). told is nil before the first report.
 func (h Head) News(told *Head) bool {
 	return told == nil || h.after(told) && !h.Same(*told) && !h.gone(told)
 }
 
-// gone tells whether the first one had left the queue when another head of the timeline was read:
-// that one was the oldest then, or there was none.
+// gone tells whether the first entry had left the queue when another head of the timeline was read. Then
+// the other head was the oldest entry, or the queue was empty.
 func (h Head) gone(o *Head) bool {
 	switch {
 	case h.First == nil || h.Timeline != o.Timeline:
@@ -70,16 +69,15 @@ func (h Head) Size() int {
 	return len(h.First.Key) + len(h.First.Value)
 }
 
-// Follow tells who is first in the queue: at once, and whenever another one is first or
-// its value changed.
-// Each change is told, in order. It goes on over lost watches, compactions and
-// restarts of etcd (trap B7) until tell returns false (nil), ctx ends (its cause)
-// or etcd refuses (its error).
+// Follow reports the oldest entry of the queue: at once, and whenever another entry is the oldest or its
+// value has changed. Each change is reported, in order. It goes on over lost watches, compactions and
+// restarts of etcd (trap B7). It blocks until tell returns false, and returns nil, until ctx ends, and
+// returns its cause, or until etcd refuses.
 func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
 	return q.FollowHeads(ctx, func(h Head) bool { return tell(h.First, h.Rev) })
 }
 
-// FollowHeads is Follow that tells since when the first one is, too.
+// FollowHeads is Follow with more in each report.
 func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 	var last *Head
 	return q.FollowReadings(ctx, func(h Head) bool {
@@ -99,7 +97,8 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
 	})
-	defer h.close()
+	defer h.timer.Stop()
+	defer h.stop() // and not its stream: late says nothing against it here
 	for more := true; more; {
 		replaced := q.tracker.Changed()
 		if h.outdated() && (h.watch != nil || h.resume > 0) {
@@ -244,7 +243,7 @@ func (h *heads) report(then int64, always bool) (more bool, err error) {
 	return h.tell(Head{First: first, Rev: h.rev, Since: h.lastSince, Timeline: h.timeline}), nil
 }
 
-// First reads who is first.
+// First reads the head of the queue. It is one try.
 func (q *Queue) First(ctx context.Context) (Head, error) {
 	return inOneTimeline(q, func() (Head, int, error) {
 		before := q.tracker.Number()
@@ -267,11 +266,7 @@ func (q *Queue) firstNow(ctx context.Context) (Head, error) {
 	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first, nil)
 }
 
-// AwaitFirst is First that tries again until etcd has answered or ctx ends.
-func (q *Queue) AwaitFirst(ctx context.Context) (head Head, err error) {
-	_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
-		head, err = q.First(ctx)
-		return err
-	})
-	return head, err
+// AwaitFirst is First that tries again. It blocks until etcd has answered or ctx ends.
+func (q *Queue) AwaitFirst(ctx context.Context) (Head, error) {
+	return ask(ctx, q.shared, 0, func(ctx context.Context) (Head, error) { return q.First(ctx) })
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// OwnKeys reads, at one revision, the keys that a lease has in the queues of some names: for
-// each name the entries, oldest first, and the mark if there is one. It tries until etcd
-// has answered or ctx ends.
+// OwnKeys reads, at one revision, the keys that a lease has in the queues of some names: for each name
+// the entries, oldest first, and the successor key if there is one. It blocks until etcd has answered or
+// ctx ends.
 func (s *Queues) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []string) (all [][]*mvccpb.KeyValue, err error) {
 	reads := make([]clientv3.Op, len(names))
 	for i, name := range names {

@@ -79,8 +79,8 @@ func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*
 	}
 }
 
-// Put writes a key, and returns when etcd has confirmed that, or ctx ends. If unsure, a try
-// of it may even take effect later.
+// Put writes a key. It blocks until etcd has confirmed the write, or ctx ends. If unsure is true, a try may
+// take effect later.
 func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
 	return etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
 		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
@@ -88,8 +88,7 @@ func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.
 	})
 }
 
-// Delete deletes a key, whatever stands under it, and returns when etcd has confirmed that, or
-// ctx ends.
+// Delete deletes a key, whatever its value. It blocks until etcd has confirmed the deletion, or ctx ends.
 func Delete(ctx context.Context, kv clientv3.KV, key string) error {
 	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
 		_, err := kv.Delete(ctx, key)

@@ -17,19 +17,19 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Among candidates, one may be preferred to those who are ahead of it, see package admission. Then
-// those ahead step behind it, each when it would be its turn. No candidate passes an older entry
-// for that, so it decides only about who is next, never about whether two lead.
+// A candidate may be preferred to candidates ahead of it, see package admission. Each of those
+// re-enqueues behind it when it would be admitted. No candidate passes an older entry. So the preference
+// decides which candidate leads next, and never lets two lead.
 
-// ErrNoTarget: the candidate to hand over to is not there any more.
+// ErrNoTarget is the error of a transfer to a candidate that has left.
 var ErrNoTarget = errors.New("the candidate is not there any more")
 
-// successor is the value of a successor key: the candidate that a leader has named. It tells only the
-// end of that candidate's key, as clients with different namespaces see different beginnings.
+// successor is the value of a successor key: the candidate that a leader has named. It has only the end
+// of that candidate's key, because clients with different namespaces see different beginnings.
 //
-// A successor key stands beside the queue, where no watch of the queue tells of it. So the
-// transaction that writes it also writes the entry that it names, as that was: an entry that was
-// written again is why successor keys are read. One whose entry has gone counts for nothing.
+// A successor key stands beside the queue, and no watch of the queue reports it. So the transaction that
+// writes it also writes the entry that it names, unchanged. Successor keys are read if an entry was
+// written again. A successor key whose entry is gone has no effect.
 type successor struct {
 	Tail           string `json:"next"`
 	CreateRevision int64  `json:"rev"`
@@ -40,8 +40,8 @@ func newSuccessor(of *mvccpb.KeyValue) string {
 	return string(value)
 }
 
-// candidates are the entries of an election as the rules see them, in the order of kvs, with the
-// successor keys that name them. gone are the successor keys whose entry has gone.
+// candidates returns the entries of an election for the rules, in the order of kvs, with the successor
+// keys that name them. gone are the successor keys whose entry is gone.
 func (q *Queue) candidates(kvs, successors []*mvccpb.KeyValue) (all []admission.Entry, gone []*mvccpb.KeyValue) {
 	all = make([]admission.Entry, len(kvs))
 	for i, kv := range kvs {
@@ -67,14 +67,14 @@ func (q *Queue) candidates(kvs, successors []*mvccpb.KeyValue) (all []admission.
 	return all, gone
 }
 
-// candidate is a candidate by what its key tells.
+// candidate returns a candidate for the rules, by its key.
 func candidate(key string) (e admission.Entry) {
 	e.Priority, e.Takeover = wire.Rank(key)
 	return e
 }
 
-// readSuccessors reads the successor keys of the queue. A role that may not read them leads as if
-// there were none.
+// readSuccessors reads the successor keys of the queue. A role without the permission to read them leads
+// as if there were none.
 func (q *Queue) readSuccessors(ctx context.Context) (successors []*mvccpb.KeyValue, err error) {
 	from, end := wire.SuccessorKeys(q.name)
 	resp, err := ask(ctx, q.shared, 0, func(ctx context.Context) (*clientv3.GetResponse, error) {
@@ -89,11 +89,11 @@ func (q *Queue) readSuccessors(ctx context.Context) (successors []*mvccpb.KeyVal
 	return resp.Kvs, nil
 }
 
-// MayLead tells whether a candidate whose turn it is shall take it: false if another one
-// is preferred.
+// MayLead tells whether a candidate that is admitted shall lead. It is false if another candidate is
+// preferred.
 func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	if e.first {
-		return true, nil // nobody else was there
+		return true, nil // no other candidate was there
 	}
 	var s *snapshot
 	var err error
@@ -110,7 +110,7 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	}
 	kvs := slices.Collect(maps.Values(s.entries))
 	all, gone := q.candidates(kvs, successors)
-	// Nobody names a successor while e may lead: one whose entry is not there has been left behind.
+	// No leader names a successor while e may lead, so a successor key without its entry is left over.
 	q.named = len(gone) < len(successors)
 	for _, by := range gone {
 		q.clearSuccessor(ctx, by)
@@ -122,8 +122,8 @@ func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	return admission.MayLead(own, all), nil
 }
 
-// StepBehind gives up the place of an entry for one behind all others, in one transaction, by
-// a key in another slot. For unsure see Enter.
+// StepBehind moves an entry to the end of the queue, in one transaction, by a key in another slot. For
+// unsure see Enter.
 func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry, unsure bool, err error) {
 	key := wire.SlotKey(q.name, w.Lease, w.Slot)
 	tried := false
@@ -144,22 +144,22 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 		}
 		old, there := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
 		switch {
-		case e.standsIn(only(old)): // and something was left in that slot
-			if _, err := q.delete(ctx, adopt(key, w, there)); err != nil {
+		case e.standsIn(only(old)): // another key is left in that slot
+			if _, err := q.LeaveOnce(ctx, adopt(key, w, there)); err != nil {
 				return err
 			}
 			return errAgain
 		case !tried || len(there) == 0:
 			return lockerr.ErrEvicted
 		}
-		moved = adopt(key, w, there) // by an earlier try of ours, whose answer was lost
+		moved = adopt(key, w, there) // by an earlier try, whose answer was lost
 		return nil
 	})
 	return moved, unsure, err
 }
 
-// HandTo deletes our key and names a candidate as the next leader, in one transaction. ErrNoTarget
-// when the candidate is not there, and ErrEvicted when our key is not; then nothing was done.
+// HandTo deletes our key and names a candidate as the next leader, in one transaction. The error is
+// ErrNoTarget if the candidate has left, and ErrEvicted if our key does not stand. Then nothing was done.
 func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error {
 	tried := false
 	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
@@ -190,7 +190,7 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		stands, there := own != nil && own.CreateRevision == e.CreateRevision, target != nil && same(target, to)
 		switch {
 		case !stands && tried && (!there || named != nil && string(named.Value) == value):
-			return nil // by an earlier try of ours, whose answer was lost: the candidate waits, leads, or has gone
+			return nil // by an earlier try, whose answer was lost: the candidate waits, leads, or has left
 		case !stands:
 			return lockerr.ErrEvicted
 		case !there:
@@ -202,12 +202,12 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 	return err
 }
 
-// mayBeNamed is false for a candidate that found nobody when it came, as only a leader names a
-// successor, and one that waits. A key that was adopted may have been a candidate's.
+// mayBeNamed is false for a candidate that entered an empty queue, because a leader names a candidate that
+// waits. A key that was adopted may have been a candidate's.
 func (e *Entry) mayBeNamed() bool { return e.candidate && !e.first || e.touched.Load() }
 
-// leaveNamed deletes the key of a candidate, and the successor key that may name it. The deletion tells
-// whether there may be one: so a candidate that was never named needs no permission beside the queue.
+// leaveNamed deletes the key of a candidate, and then the successor key that names it if there may be one.
+// So a candidate that was never named needs no permission beside the queue.
 func (q *Queue) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err error) {
 	resp, err := q.writer.Commit(ctx, etcdkv.Txn{
 		Name: q.name, If: []clientv3.Cmp{e.Guard()}, Then: []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())},
@@ -224,13 +224,13 @@ func (q *Queue) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err err
 	return true, nil
 }
 
-// clearSuccessor deletes a successor key whose candidate is not there: one of another library, or one
-// that could not take the key along.
+// clearSuccessor deletes a successor key whose candidate is gone. The candidate was of another library, or
+// could not delete this key.
 func (q *Queue) clearSuccessor(ctx context.Context, by *mvccpb.KeyValue) {
 	q.tryTxn(ctx, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))
 }
 
-// tryTxn is for what is better done, and does no harm if it is not.
+// tryTxn tries a transaction once. Nothing breaks if it fails.
 func (q *Queue) tryTxn(ctx context.Context, guard clientv3.Cmp, op clientv3.Op) {
 	ctx, cancel := context.WithTimeout(ctx, etcdkv.LastBound)
 	defer cancel()

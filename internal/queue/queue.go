@@ -1,17 +1,18 @@
-// Package queue is the line in front of a lock: keys under a name, one for each
-// contender, ordered by CreateRevision. Every primitive is this queue with a rule
-// for when an entry may go in: "when no older entry is left", unless it has another one
-// (rule.go). A Set is several queues at once.
+// Package queue is the queue of a lock in etcd: keys under a name, one for each contender, ordered
+// by CreateRevision. Every primitive is this queue with a rule that says when an entry is admitted.
+// Without a rule an entry is admitted when no older entry is left. A Set is several queues at once.
 //
-//	Enter     one transaction writes our key and reads who is older
-//	Await     watches the youngest older entry, and looks again when it goes
+//	Enter     one transaction writes our key and reads the older entries
+//	Await     watches the queue or the predecessor until our entry is admitted
 //	Stay      watches our own key while we hold
 //	Leave     deletes our key, guarded by its CreateRevision
 //
-// Whatever etcd leaves open (a request without an answer, a watch that ended) is
-// asked again until it is known or the context ends; the place in the line is
-// never given up for it. The context is the lease's, not a caller's: with the
-// lease the key goes.
+// A request without an answer is sent again, and a watch that ended is opened again, until the
+// outcome is known or the context ends. Our place in the queue is never given up for that. The
+// context is that of the lease, because the key is deleted with the lease.
+//
+// All watches follow the rules of a follower: of a range of keys (rangeCache), of the predecessor
+// (wait), and of the head of the queue (heads).
 package queue
 
 import (
@@ -28,29 +29,30 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Queue is one name, seen through one client. Enter, TryEnter, Await, Stay, Rest and
-// Close are for one goroutine, as they share a view; the others for any.
+// Queue is the queue of one name, as one client sees it. Enter, TryEnter, Await, Stay, Rest and Close
+// share a cache, and are called by one goroutine at a time. The other methods are safe for concurrent
+// use.
 type Queue struct {
 	*shared
 	name      string
 	from, end string
 	cache     *rangeCache  // nil if there is none
 	theirs    *follower    // on the predecessor of the last wait in a long queue; nil if there is none
-	warned    int64        // of which entry, by CreateRevision
-	size      atomic.Int64 // how many entries the queue had when it was last looked at
-	emptied   time.Time    // when it was last seen without anybody, as nobody else was since; see guess.go
-	surprised bool         // it was guessed to be empty, and is not
-	timeline  int          // that of all above, see renew
-	named     bool         // a successor key named a candidate when they were last read; see MayLead
-	peeks     struct {     // what was read then, by the write that entered
+	warned    int64        // CreateRevision of the entry in the last warning
+	size      atomic.Int64 // number of entries when the queue was last read
+	emptied   time.Time    // when the queue was last seen empty; zero if another entry was seen since, see guess.go
+	surprised bool         // true if the queue was guessed to be empty, and is not
+	timeline  int          // of all fields above, see renew
+	named     bool         // true if a successor key named a candidate when they were last read, see MayLead
+	peeks     struct {     // the read of the last transaction that entered
 		limit int64
 		op    clientv3.Op
 	}
-	last struct { // that key was asked for
+	last struct { // the key that was asked for last
 		of  Want
 		key string
 	}
-	stream atomic.Int32 // the watches' stream to etcd: another one when the last one hangs
+	stream atomic.Int32 // number of the stream of watches by etcd's client; it grows when a stream hangs
 }
 
 // renew drops what the queue knows from an earlier timeline. It is called before an entry is
@@ -71,45 +73,43 @@ type Entry struct {
 	Lease          clientv3.LeaseID
 	CreateRevision int64
 
-	// modRevision is that of the last write of the key that we know of.
-	modRevision atomic.Int64
-	touched     atomic.Bool // another client has written the key, see successor
+	modRevision atomic.Int64 // of the last write of the key that is known
+	touched     atomic.Bool  // true if another client has written the key, see successor
 
-	// first says that nobody older was there at CreateRevision, and so never will
-	// be: the transaction that wrote the key saw it.
+	// first is true if the transaction that wrote the key saw no older entry. Then none can come.
 	first bool
-	// ahead is the youngest older entry when the write saw all of them, and older is how
-	// many they are.
+	// ahead is the youngest of the older entries, and older is their number, if the transaction that
+	// wrote the key saw all of them.
 	ahead *mvccpb.KeyValue
 	older int
 
-	rule  *Rule    // nil: the plain one
-	parts []*Entry // of an entry in several queues, one for each
+	rule  *Rule    // nil for an exclusive entry
+	parts []*Entry // of an entry in several queues, one for each; nil for an entry in one
 
-	value     string                   // that the key was written with
-	rewritten atomic.Pointer[string]   // the value since then; nil: the same
-	obstacle  atomic.Pointer[Obstacle] // that it was last seen to wait for; nil for none
+	value     string                   // with which the key was written
+	rewritten atomic.Pointer[string]   // the value since then; nil if it is the same
+	obstacle  atomic.Pointer[Obstacle] // the entry that was last seen to block this one; nil for none
 
 	candidate bool
 	keeps     bool
-	adopted   bool // the key was there already
+	adopted   bool // true if the key existed before it was to be written
 }
 
-// Want is what somebody wants to enter with.
+// Want is what an entry is to be.
 type Want struct {
 	Lease clientv3.LeaseID
 	Slot  wire.Slot // which of the keys that the lease can have in the queue
 	Value string    // of the key
-	Rule  *Rule     // nil: the plain one
+	Rule  *Rule     // nil for an exclusive entry
 
-	Candidate bool // of an election, see prefer.go
-	Keeps     bool // it may be kept for as long as nobody else comes, see Stay
+	Candidate bool // true for a candidate of an election, see prefer.go
+	Keeps     bool // true if the key may be kept until another entry comes, see Stay
 }
 
-// First says that nobody older was there when the key was written.
+// First tells whether no older entry was there when the key was written.
 func (e *Entry) First() bool { return e.first }
 
-// Adopted says that the key was there already when it was to be written.
+// Adopted tells whether the key existed before it was to be written.
 func (e *Entry) Adopted() bool { return e.adopted }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
@@ -118,7 +118,7 @@ func newEntry(key string, w Want, createRevision int64) *Entry {
 	return e
 }
 
-// wrote takes note of a write of the key.
+// wrote notes the revision of a write of the key.
 func (e *Entry) wrote(rev int64) {
 	for {
 		last := e.modRevision.Load()
@@ -128,22 +128,22 @@ func (e *Entry) wrote(rev int64) {
 	}
 }
 
-// Guard is true in a transaction only while this very entry stands: a later one
-// of the same session has the same key, but another CreateRevision.
+// Guard is a comparison that holds while this entry stands. A later entry of the same session has
+// the same key, but another CreateRevision.
 func (e *Entry) Guard() clientv3.Cmp {
 	return created(e.Key, e.CreateRevision)
 }
 
-// Rewrite gives our key another value. Its place in the line stays. ErrEvicted when
-// the entry is not there any more.
+// Rewrite gives our key another value. Its place in the queue stays. The error is ErrEvicted if the
+// entry does not stand.
 //
-// Each try is guarded by the last write that we know of, so that one which arrives
-// late, after its caller gave up, does not undo a later one.
+// Each try is guarded by the last write that is known. So a try that arrives after its caller gave up
+// does not undo a later write.
 func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
 	return q.RewriteFor(ctx, e, Want{Value: value})
 }
 
-// RewriteFor is Rewrite by what is wanted, whose value may depend on a key beside the queue.
+// RewriteFor is Rewrite for a value that may depend on a key beside the queue.
 func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	side := w.Rule.beside()
 	tried := false
@@ -172,7 +172,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 			e.wrote(own[0].ModRevision)
 			e.touched.Store(true)
 			if tried && string(own[0].Value) == w.Value {
-				return nil // an earlier try of ours, whose answer was lost
+				return nil // by an earlier try, whose answer was lost
 			}
 			w.heed(resp)
 		}
@@ -180,13 +180,18 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	return err
 }
 
-// Leave deletes our key and returns when etcd confirmed that it is gone, or ctx
-// ended. ErrEvicted when somebody else had deleted it before us; tried says that it may
-// have been an earlier try of ours.
+// Leave deletes our key. It blocks until etcd has confirmed that the key is gone, or ctx ends. The
+// error is ErrEvicted if another client had deleted the key. tried is true if an earlier try of ours
+// may have done so.
 func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
+	return q.leaveBy(ctx, e, tried, func(ctx context.Context) (bool, error) { return q.LeaveOnce(ctx, e) })
+}
+
+// leaveBy is Leave by a function that is one try of it.
+func (s *shared) leaveBy(ctx context.Context, e *Entry, tried bool, once func(context.Context) (deleted bool, err error)) error {
 	deleted := false
-	unanswered, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
-		deleted, err = q.delete(ctx, e)
+	unanswered, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
+		deleted, err = once(ctx)
 		return err
 	})
 	if err == nil && !deleted && !unanswered && !tried {
@@ -195,13 +200,9 @@ func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
 	return err
 }
 
-// LeaveOnce is one try of Leave, for which ctx is to be bounded. deleted is false without an
-// error when the key was gone already.
+// LeaveOnce is one try of Leave. The caller bounds ctx. deleted is false, without an error, if the key
+// was gone before.
 func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	return q.delete(ctx, e)
-}
-
-func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	if e.mayBeNamed() {
 		return q.leaveNamed(ctx, e)
 	}
@@ -211,20 +212,12 @@ func (q *Queue) delete(ctx context.Context, e *Entry) (deleted bool, err error) 
 	return err == nil && resp.Succeeded, err
 }
 
-// List reads the whole queue at one revision, oldest first. It tries until etcd has answered or ctx
-// ends.
+// List reads the whole queue at one revision, oldest entry first. It blocks until etcd has answered
+// or ctx ends.
 func (q *Queue) List(ctx context.Context) (kvs []*mvccpb.KeyValue, rev int64, err error) {
-	_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
-		kvs, rev, err = q.listOnce(ctx)
-		return err
+	resp, err := ask(ctx, q.shared, 0, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return q.kv.Get(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	})
-	return kvs, rev, err
-}
-
-// listOnce is one try of List.
-func (q *Queue) listOnce(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
-	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -237,8 +230,8 @@ func (q *Queue) AwaitList(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 	return kvs, err
 }
 
-// nested returns an error naming both names if a key in our range belongs to a
-// name inside ours, else otherwise.
+// nested returns an error with both names if a key in our range belongs to a name inside ours, and
+// otherwise in any other case.
 func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {
 		return fmt.Errorf("%w: %s is in use (key %s) and lies inside %s: choose names of which none is the other's beginning up to a slash",
@@ -247,7 +240,7 @@ func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	return otherwise
 }
 
-// only is the key that a read of at most one key has found; nil for none.
+// only returns the key that a read of at most one key has found, or nil.
 func only(kvs []*mvccpb.KeyValue) *mvccpb.KeyValue {
 	if len(kvs) == 0 {
 		return nil

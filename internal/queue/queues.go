@@ -13,11 +13,11 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Queues makes the queues of one session. It asks etcd for nothing until a method with a context is
-// called. It is safe for concurrent use.
+// Queues makes the queues of one session. It sends nothing until a method with a context is called. It
+// is safe for concurrent use.
 type Queues struct{ *shared }
 
-// Config is what Queues are made of.
+// Config is what NewQueues needs.
 type Config struct {
 	Life    context.Context  // ends the watches
 	KV      clientv3.KV      // sends reads; timeline.Of has its tracker
@@ -25,8 +25,8 @@ type Config struct {
 	Watcher clientv3.Watcher // opens watches
 	Log     *zap.Logger
 
-	// ShortQueue and Prefetch are set by tests that see in a short queue what else takes a long
-	// one. 0 stands for the constants of the same name.
+	// ShortQueue and Prefetch are set by tests, which make a short queue behave like a long one. 0 stands
+	// for the constants ShortQueue and peek.
 	ShortQueue int
 	Prefetch   int64
 }
@@ -41,7 +41,7 @@ type shared struct {
 	log        *zap.Logger
 	shortQueue int
 	prefetch   int64
-	givenUp    atomic.Int32 // watches that are waited for, see openByClient
+	givenUp    atomic.Int32 // number of creations of watches that nobody waits for, see openByClient
 }
 
 // NewQueues returns the queues of one session.
@@ -77,7 +77,7 @@ func (s *Queues) Set(names []string, slots []wire.Slot) *Set {
 }
 
 // retry sends a request of the session until etcd gives an answer that counts, or ctx ends. Every
-// request of this package can be sent twice: a write is guarded by what the first one has changed.
+// request of this package can be sent twice, because a write is guarded by what the first try changes.
 func (s *shared) retry(ctx context.Context, seed int64, try func(context.Context) error) (unanswered bool, err error) {
 	return etcdkv.Retry(ctx, s.writer.Requests(seed), try)
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
-// restated is how many entries one transaction of RestateAll changes at first, below the
-// default of the server's limit of operations. A server with a lower limit gets fewer.
+// restated is the number of entries that one transaction of RestateAll changes at first. It is below a
+// server's default limit of operations. A server with a lower limit gets fewer.
 const restated = 50
 
-// RestateAll writes new values into all entries that restate changes, oldest first,
-// whosever they are; each only if it is still as it was read. It returns when none is left,
-// or when order does not hold any more, as somebody else restates them by now; or with the
-// first error. Who enters meanwhile is not waited for: so entries must come with a value
-// that need not be changed from before the call on. It tries until etcd has answered or ctx ends.
+// RestateAll writes new values into all entries that restate changes, oldest first, of all sessions. Each
+// is written only if it is still as it was read. RestateAll returns when no entry is left to change, when
+// order does not hold because another process restates the entries by now, or with the first error. It
+// does not wait for entries that come meanwhile. So from before the call on, new entries must come with a
+// value that needs no change. It blocks until etcd has answered or ctx ends.
 func (q *Queue) RestateAll(ctx context.Context, order clientv3.Cmp, restate func(value []byte) (string, bool)) error {
 	for most := restated; ; {
 		all, _, err := q.List(ctx)

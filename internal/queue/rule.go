@@ -8,23 +8,22 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Rule is the rule by which an entry waits for others; nil is that of an exclusive entry. The rules
-// are in package admission. What is here reads entries for them.
+// Rule is the rule by which an entry waits for others. It is nil for an exclusive entry. The rules are in
+// package admission. This file reads entries for them.
 //
-// An entry that was found to be admitted is not looked at again. Its hold lasts for as long as the
-// entry stands.
+// An entry that was admitted once is not checked again. Its hold lasts for as long as the entry stands.
 type Rule struct {
 	wants wire.Mode
-	side  *Side // what the value of the entry depends on beside the queue; nil if on nothing
+	side  *Side // the key on which the value of the entry depends; nil if there is none
 }
 
-// Shared is the rule of a reader.
+// Shared returns the rule of a reader.
 func Shared() *Rule { return &Rule{wants: wire.Shared} }
 
-// Permits is the rule of a semaphore. side is the key where an order to change its limit stands.
+// Permits returns the rule of a semaphore. side is the key with an order to change its limit.
 func Permits(side *Side) *Rule { return &Rule{wants: wire.Counted, side: side} }
 
-// mode is the mode of the entries of a rule.
+// mode returns the mode of the entries of a rule.
 func (r *Rule) mode() wire.Mode {
 	if r == nil {
 		return wire.Exclusive
@@ -32,19 +31,18 @@ func (r *Rule) mode() wire.Mode {
 	return r.wants
 }
 
-// Side is a key beside a queue on which the value of an entry depends. The value is only
-// written while the key is as it was known when the value was made: so whoever changes the
-// key, and then the entries that are there, has changed all that there will be.
+// Side is a key beside a queue on which the value of an entry depends. The value is written only while the
+// key is as it was known when the value was made. So a process that changes the key, and then the entries
+// that are there, has changed all entries that will ever come.
 type Side struct {
 	Key string
-	// Known is the revision of the last change of the key that was heeded; 0 for no key.
+	// Known returns the revision of the last change of the key that was heeded, or 0 if there was no key.
 	Known func() int64
-	// Heed takes note of the key as it is, nil for none, and returns the value that the entry
-	// is to have.
+	// Heed takes in the key, nil if there is none, and returns the value that the entry is to have.
 	Heed func(*mvccpb.KeyValue) (value string)
 }
 
-// read is what a transaction reads that was refused, for heed.
+// read returns what a transaction that is refused reads, for heed.
 func (s *Side) read() []clientv3.Op {
 	if s == nil {
 		return nil
@@ -52,7 +50,7 @@ func (s *Side) read() []clientv3.Op {
 	return []clientv3.Op{clientv3.OpGet(s.Key)}
 }
 
-// asKnown is what a transaction compares that writes the value.
+// asKnown returns what a transaction that writes the value compares.
 func (s *Side) asKnown() []clientv3.Cmp {
 	if s == nil {
 		return nil
@@ -60,15 +58,15 @@ func (s *Side) asKnown() []clientv3.Cmp {
 	return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(s.Key), "=", s.Known())}
 }
 
-// heed takes note of what read has read, in the last response of a refused transaction, and
-// changes the value accordingly.
+// heed takes in the key that read has read, from the last response of a refused transaction, and changes
+// the value accordingly.
 func (w *Want) heed(refused *clientv3.TxnResponse) {
 	if side := w.Rule.beside(); side != nil {
 		w.Value = side.Heed(only(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
 	}
 }
 
-// beside is the key beside the queue; nil for none.
+// beside returns the key beside the queue, or nil.
 func (r *Rule) beside() *Side {
 	if r == nil {
 		return nil
@@ -76,12 +74,12 @@ func (r *Rule) beside() *Side {
 	return r.side
 }
 
-// watchesAll tells whether a waiter watches the whole queue, however long that is.
+// watchesAll tells whether a waiter watches the whole queue, whatever its length.
 func (r *Rule) watchesAll() bool {
 	return admission.AnyMayAdmit(r.mode()) || admission.BlockedByYounger(r.mode())
 }
 
-// filter is what a watch on the blocker need not report: for an exclusive entry, writes.
+// filter returns what a watch on the blocker need not report. For an exclusive entry these are writes.
 func (r *Rule) filter() []clientv3.OpOption {
 	if admission.ByAgeAlone(r.mode()) {
 		return []clientv3.OpOption{clientv3.WithFilterPut()}
@@ -89,12 +87,12 @@ func (r *Rule) filter() []clientv3.OpOption {
 	return nil
 }
 
-// fewEntries is how many entries are looked at without an allocation: those of a view.
+// fewEntries is the number of entries that are checked without an allocation, as many as a cache has.
 const fewEntries = 8
 
-// blocker is the entry that blocks e; nil if e is admitted. own is the key of e, and all are the
-// entries of the queue at one revision, with or without own. For an exclusive entry own may be nil,
-// and no value need have been read.
+// blocker returns the entry that blocks e, or nil if e is admitted. own is the key of e, and all are the
+// entries of the queue at one revision, with or without own. For an exclusive entry own may be nil, and
+// the values may be missing.
 func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
 	name, _ := wire.NameOf(e.Key)
 	mine, err := e.asRuled(name, own)
@@ -122,7 +120,7 @@ func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.K
 	return all[i], nil
 }
 
-// asRuled is e by its own rule. For permits and for an upgrade the value in etcd decides, which other
+// asRuled returns e for the rules. For permits and for an upgrade the value in etcd decides, which other
 // sessions may have changed.
 func (e *Entry) asRuled(name string, own *mvccpb.KeyValue) (admission.Entry, error) {
 	mode := e.rule.mode()
@@ -136,7 +134,7 @@ func (e *Entry) asRuled(name string, own *mvccpb.KeyValue) (admission.Entry, err
 	return mine, nil
 }
 
-// contends is a key in the queue of a name as the rules see it, by what its value asks for.
+// contends returns a key in the queue of a name for the rules, with what its value asks for.
 func contends(name string, kv *mvccpb.KeyValue, wants wire.Holder) admission.Entry {
 	_, nested := wire.Nested(name, string(kv.Key))
 	return admission.Entry{

@@ -13,30 +13,30 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Set is several queues that are entered all at once, by one transaction and so at one
-// revision, and left all at once. Of two sets that share some queues, one is so behind
-// the other in all of these: they cannot wait for each other.
+// Set is several queues that are entered by one transaction, at one revision, and left by another one.
+// Of two sets that share some queues, one is behind the other in all of these. So two sets never wait
+// for each other.
 //
-// That holds only for keys that this transaction has written. A set never takes a key
-// over that its session has already, say for having kept it: that key has an order of
-// its own. So each set has keys that no one else uses, by their slots.
+// This holds for keys that the transaction has written. A set never takes over a key that its session
+// has kept, because that key has another revision. So the keys of a set are of slots that nothing else
+// uses.
 //
-// It is used as a Queue is, for which see what its methods do.
+// Its methods do what those of a Queue do.
 type Set struct {
 	*shared
 	queues []*Queue
 	slots  []wire.Slot
 }
 
-// MostTogether is how many queues a set may have: the server's default limit is 128
-// operations in a transaction, and entering takes two for each.
+// MostTogether is the largest number of queues of a set. By default a server accepts 128 operations in a
+// transaction, and entering takes two for each queue.
 const MostTogether = 64
 
-// Use changes the keys of the set: those in these slots are an entry of a set already. It must
-// not have entered before.
+// Use changes the slots of the set's keys. The keys in these slots are the entry of a set already. The
+// set must not have entered before.
 func (s *Set) Use(slots []wire.Slot) { s.slots = slots }
 
-// eachKey calls f with every queue, and the key in it.
+// eachKey calls f with each queue and our key in it.
 func (s *Set) eachKey(lease clientv3.LeaseID, f func(i int, q *Queue, key string)) {
 	for i, q := range s.queues {
 		f(i, q, wire.SlotKey(q.name, lease, s.slots[i]))
@@ -72,8 +72,7 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 	return s.enter(ctx, w, empty, then, othw, func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue { return nil })
 }
 
-// enter sends an entering transaction. olderThan reads from its answer who was in a
-// queue before.
+// enter sends a transaction that enters. olderThan returns the older entries of a queue from the answer.
 func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
 	olderThan func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue) (e *Entry, unsure bool, err error) {
 	adopted := false
@@ -103,15 +102,14 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 		return nil
 	})
 	if err == nil && adopted {
-		err = s.Rewrite(ctx, e, w.Value) // as a Queue does, for the value and the token
+		err = s.Rewrite(ctx, e, w.Value) // for the value and the token
 	}
 	return e, unsure, err
 }
 
-// adopt makes an entry of what an earlier try of ours has written, whose answer was
-// lost, or another process on this lease. Keys that were not written together are no
-// entry of a set: those of two revisions could be in a circle with another set's. They
-// are deleted, and errAgain says to enter anew.
+// adopt makes an entry of keys that exist already, by an earlier try whose answer was lost or by another
+// process on this lease. Keys that were not written together are no entry of a set, because they could
+// wait for another set that waits for them. adopt deletes them, and returns errAgain.
 func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*Entry, error) {
 	own := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
 	found := &Entry{Lease: w.Lease}
@@ -128,7 +126,7 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 	case len(found.parts) == n && together:
 		return s.whole(w, func(i int, _ string) *Entry { return found.parts[i] }), nil
 	case len(found.parts) > 0:
-		if _, err := s.delete(ctx, found); err != nil {
+		if _, err := s.LeaveOnce(ctx, found); err != nil {
 			return nil, err
 		}
 		return nil, errAgain
@@ -142,7 +140,7 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 	}
 }
 
-// whole makes the entry of its parts.
+// whole makes an entry of its parts.
 func (s *Set) whole(w Want, part func(i int, key string) *Entry) *Entry {
 	e := &Entry{Lease: w.Lease}
 	for i, q := range s.queues {
@@ -153,8 +151,8 @@ func (s *Set) whole(w Want, part func(i int, key string) *Entry) *Entry {
 	return e
 }
 
-// Parts are the entries in the single queues, in the order of the names; that one alone
-// for an entry in one queue.
+// Parts returns the entries in the single queues, in the order of the names. An entry in one queue is its
+// own only part.
 func (e *Entry) Parts() []*Entry {
 	if e.parts == nil {
 		return []*Entry{e}
@@ -162,9 +160,8 @@ func (e *Entry) Parts() []*Entry {
 	return e.parts
 }
 
-// Await waits in one queue after the other: in whichever nobody older was left, nobody
-// older will be again. What has to be true at one revision is then that all of our keys
-// stand, and that is looked at in the end.
+// Await waits in one queue after the other. Once no older entry is left in a queue, none ever is. In the
+// end it reads at one revision that all our keys stand.
 func (s *Set) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
@@ -180,7 +177,7 @@ func (s *Set) Await(ctx context.Context, e *Entry) (int64, error) {
 	return s.stand(ctx, e)
 }
 
-// Granted tells whether the entry may go in right now.
+// Granted reads whether the entry is admitted in all queues.
 func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, err error) {
 	if e.first {
 		return true, e.CreateRevision, nil
@@ -195,30 +192,28 @@ func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, e
 	return err == nil, rev, err
 }
 
-// stand reads at one revision that all our keys stand; ErrEvicted if not.
+// stand reads at one revision that all our keys stand. The error is ErrEvicted if one does not.
 func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	var reads []clientv3.Op
 	for _, part := range e.parts {
 		reads = append(reads, clientv3.OpGet(part.Key, clientv3.WithKeysOnly()))
 	}
-	_, err = s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := s.kv.Txn(ctx).Then(reads...).Commit()
-		if err != nil {
-			return err
-		}
-		for i, part := range e.parts {
-			if !part.standsIn(only(resp.Responses[i].GetResponseRange().Kvs)) {
-				return lockerr.ErrEvicted
-			}
-		}
-		rev = resp.Header.Revision
-		return nil
+	resp, err := ask(ctx, s.shared, int64(e.Lease), func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return s.kv.Txn(ctx).Then(reads...).Commit()
 	})
-	return rev, err
+	if err != nil {
+		return 0, err
+	}
+	for i, part := range e.parts {
+		if !part.standsIn(only(resp.Responses[i].GetResponseRange().Kvs)) {
+			return 0, lockerr.ErrEvicted
+		}
+	}
+	return resp.Header.Revision, nil
 }
 
-// Stay blocks until one of our keys is gone, or ctx ends. A set is never kept, so that
-// nobody needs to hear of company.
+// Stay blocks until one of our keys is gone, or ctx ends. The keys of a set are never kept, so it does not
+// look for other entries.
 func (s *Set) Stay(ctx context.Context, e *Entry, settle time.Duration, _ <-chan struct{}, _ func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -230,7 +225,7 @@ func (s *Set) Stay(ctx context.Context, e *Entry, settle time.Duration, _ <-chan
 	return context.Cause(ctx)
 }
 
-// Rewrite gives all our keys another value, all at once.
+// Rewrite gives all our keys another value, in one transaction.
 func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 	var guards []clientv3.Cmp
 	var puts []clientv3.Op
@@ -255,26 +250,15 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 	return err
 }
 
-// Leave deletes our keys, all at once, and returns when etcd confirmed that they are gone.
+// Leave deletes all our keys in one transaction. It blocks until etcd has confirmed that they are gone,
+// or ctx ends.
 func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
-	deleted := false
-	unanswered, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
-		deleted, err = s.delete(ctx, e)
-		return err
-	})
-	if err == nil && !deleted && !unanswered && !tried {
-		return lockerr.ErrEvicted
-	}
-	return err
+	return s.leaveBy(ctx, e, tried, func(ctx context.Context) (bool, error) { return s.LeaveOnce(ctx, e) })
 }
 
-// LeaveOnce is one try of Leave.
+// LeaveOnce is one try of Leave. It deletes those of our keys that stand. deleted is true if none was
+// missing.
 func (s *Set) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	return s.delete(ctx, e)
-}
-
-// delete deletes those of our keys that stand. deleted says that none was missing.
-func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	var each []clientv3.Op
 	for _, part := range e.parts {
 		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
@@ -291,7 +275,7 @@ func (s *Set) delete(ctx context.Context, e *Entry) (deleted bool, err error) {
 	return true, nil
 }
 
-// Rest waits for wake, for a moment. There is nothing to be kept meanwhile.
+// Rest returns at once, because a set keeps no watch between its waits.
 func (s *Set) Rest(<-chan struct{}) (woken bool) { return false }
 
 // Close ends what the queues keep between calls.

@@ -11,22 +11,22 @@ import (
 
 // Swept is a key that is to be deleted if it stands.
 type Swept struct {
-	Name string // in whose queue it stands, or beside which
+	Name string // of the queue in which, or beside which, it stands
 	Key  string
 
-	Deleted bool  // it stood, and is gone
+	Deleted bool  // true if it stood, and was deleted
 	Err     error // for the caller
 }
 
-// MostSwept is how many keys one Sweep may have, below the server's limit of operations: two for
-// each.
+// MostSwept is the largest number of keys of one Sweep. It takes two operations for each key, which stays
+// below a server's default limit.
 const MostSwept = 40
 
-// Sweep deletes what stands under some keys, the late effects of writes that were not answered.
-// No other goroutine may write them meanwhile. It reads all of them in one transaction, and
-// deletes those that stand in another one; each is tried once. After an error some of
-// them may have been deleted, or may be yet, unless they are written before: an entry that
-// goes on with such a key writes it first, so that a delete which comes late is refused.
+// Sweep deletes keys that writes without an answer have left. No other goroutine writes these keys
+// meanwhile. It reads all of them in one transaction, and deletes those that stand in another one. Each
+// transaction is tried once. After an error some keys may have been deleted, or may be deleted later,
+// unless they are written before. So an entry that goes on with such a key writes it first, and a late
+// deletion is refused.
 func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	reads := make([]clientv3.Op, 0, len(all))
 	for _, k := range all {
@@ -68,7 +68,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 			err = errAgain // another session has restated it
 		}
 	}
-	if len(successors) > 0 { // which do no harm if they stay
+	if len(successors) > 0 { // nothing breaks if they stay
 		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: successors, Alone: true})
 	}
 	return err

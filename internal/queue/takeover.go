@@ -23,12 +23,12 @@ func (q *Queue) leader(ctx context.Context, e *Entry) (admission.Entry, error) {
 	return all[0], err
 }
 
-// checkAgain is the time after which the lease of a challenger that seemed to be dead is checked again.
+// checkAgain is the time after which the lease of a challenger that seemed dead is checked again.
 const checkAgain = 500 * time.Millisecond
 
-// AwaitChallenger blocks until a candidate preempts the leader with entry e, see [admission.Preempts]:
-// it has been in the queue without interruption for delay, and lives. It returns early when ctx ends
-// or etcd refuses.
+// AwaitChallenger blocks until a candidate preempts the leader with entry e, see [admission.Preempts].
+// The candidate has been in the queue without interruption for delay, and lives. The error is the cause
+// of ctx, or what etcd refuses.
 func (q *Queue) AwaitChallenger(ctx context.Context, e *Entry, delay time.Duration,
 	lives func(context.Context, clientv3.LeaseID) bool) (challenger *mvccpb.KeyValue, err error) {
 	leader, err := q.leader(ctx, e)

@@ -12,10 +12,11 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Upgrade writes that a reader that holds is becoming a writer, and returns the entry by which that is
-// awaited; admission.ErrUpgrading when another reader is ahead, and then the intent is to be taken
-// back. value is what the key is to say, with its bound. For the two writes and their order see
-// [admission.NextUpgradeStep]; the bound is written only while the writer that it names still stands.
+// Upgrade writes the upgrade intent of a reader that holds, and returns the entry for Await. value returns
+// the value of the key with a bound. For the two writes and their order see [admission.NextUpgradeStep].
+// The bound is written only while the writer that it names stands.
+//
+// The error is admission.ErrUpgrading if another reader is ahead. Then the caller takes the intent back.
 func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) string) (*Entry, error) {
 	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		cmps, put := []clientv3.Cmp{}, value(0)
@@ -49,8 +50,8 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 	return upgrading, nil
 }
 
-// nextUpgradeStep is the next step of an upgrade, by the whole queue; writer is the one that is to be
-// its bound.
+// nextUpgradeStep returns the next step of an upgrade, by the whole queue. writer is the entry that is to
+// be its bound.
 func (e *Entry) nextUpgradeStep(all []*mvccpb.KeyValue) (step admission.UpgradeStep, writer *mvccpb.KeyValue, err error) {
 	name, _ := wire.NameOf(e.Key)
 	var own *admission.Entry
@@ -72,8 +73,8 @@ func (e *Entry) nextUpgradeStep(all []*mvccpb.KeyValue) (step admission.UpgradeS
 	return step, writer, err
 }
 
-// NoneWaits reads whether all other entries are readers, of which none is becoming a writer;
-// ErrEvicted when the entry does not stand.
+// NoneWaits reads whether all other entries are readers without an upgrade intent. The error is ErrEvicted
+// if the entry does not stand.
 func (q *Queue) NoneWaits(ctx context.Context, e *Entry) (none bool, err error) {
 	return ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (bool, error) {
 		_, all, _, err := q.besides(ctx, e, clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(q.from, clientv3.WithRange(q.end)))

@@ -14,48 +14,46 @@ import (
 	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
 
-// watch tells of what happens to a key, or to a range of them, from the watch's
-// creation on.
+// watch is a watch on a key or a range of keys.
 //
-// As a rule it has no start revision: etcd counts a watch that starts at a revision
-// it has already reached as behind, and serves those from a 100 ms tick only. What
-// happened before it was created must then be read after it was created.
+// Most watches have no start revision. etcd serves a watch that starts at a revision of the past by
+// a tick of 100 ms. So the state before a watch is read after the watch was created.
 type watch struct {
-	of     *mvccpb.KeyValue // the entry that is watched, if it is one
+	of     *mvccpb.KeyValue // the entry that is watched; nil for a range
 	events clientv3.WatchChan
 	cancel context.CancelFunc
-	moveOn func() // says that it does not tell: the next ones go by another stream
-	// cancelled tells whether etcd has ended the watch, as after a compaction. It is nil for a
+	moveOn func() // makes the next watches take another stream
+	// cancelled tells whether etcd has ended the watch, as it does after a compaction. It is nil for a
 	// watch by etcd's client.
 	cancelled func() bool
-	// since is a revision: of whatever comes after it the watch tells. So what stood at since, or
-	// at a later revision, stands for as long as the watch tells nothing else.
+	// since is a revision after which the watch reports everything. An entry that stood at since or
+	// later stands until the watch reports otherwise.
 	since int64
-	// doubtful: the member that has the watch knows less than was known before. It lags, or it is
-	// of another timeline, in which the watch may wait for a revision that is far away.
+	// doubtful is true if the member that has the watch knows a smaller revision than was known before.
+	// It lags, or it is in another timeline, where the watch may wait for a revision that is far away.
 	doubtful bool
 
-	header *pb.ResponseHeader // of the answer to its creation
+	header *pb.ResponseHeader // of the answer to the creation
 }
 
-// watchTimeout bounds the creation of a watch, which etcd does from memory. On a member that
-// hangs it is never answered, and a look elsewhere must not wait for it.
+// watchTimeout bounds the creation of a watch, for which etcd needs memory only. A member that hangs
+// never answers.
 const watchTimeout = time.Second
 
-// mostGivenUp is how many watches by etcd's client that are given up are waited for, see openByClient.
+// mostGivenUp is the number of creations that go on after they were given up, see openByClient.
 const mostGivenUp = 16
 
-// lean is a Watcher that opens watches which end where clientv3's go on by themselves: with
-// their stream, and when they are not read from.
+// lean is a Watcher whose watches end with their stream, and when their reader is slow. Those of
+// clientv3 go on by themselves.
 type lean interface {
 	Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *lw.Watch
 }
 
-// open watches a key, or a range, and returns once etcd has the watch. It returns
-// nil when that could not be had within watchTimeout, or ctx ended.
+// open opens a watch on a key or a range. It blocks until etcd has created the watch. It returns nil
+// if etcd refuses it or has not answered within watchTimeout, or if ctx ends.
 //
-// The caller makes a linearizable request afterwards, which tells a doubtful watch of a member that
-// lags from one of another timeline.
+// If the watch is doubtful, the caller sends a linearizable request afterwards. The answer shows
+// whether the member lags or is in another timeline.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	known := q.tracker.Ask()
 	w := q.openEither(ctx, key, opts...)
@@ -77,13 +75,13 @@ func (q *Queue) openEither(ctx context.Context, key string, opts ...clientv3.OpO
 	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, cancelled: w.Cancelled, since: w.Since(), header: w.Header()}
 }
 
-// openByClient is open by the client, whose watches go on when their stream breaks.
+// openByClient is open by etcd's client, whose watches go on when their stream breaks.
 //
-// clientv3 forgets a watch whose context ends while etcd is being asked for it, and etcd keeps that
-// watch until there is an event for it. So the context of the watch does not end before etcd has
-// answered, or has not for watchTimeout. The goroutine that waits for that ends with it, or with the
-// queue's life. clientv3 asks for one watch after the other: so only a few of those that are given
-// up are waited for at a time.
+// clientv3 forgets a watch whose context ends during its creation, and etcd keeps that watch until it
+// has an event for it. So the context of the watch does not end before etcd has answered, or
+// watchTimeout has passed. The goroutine that waits for this ends with it, or with the life of the
+// queue. clientv3 creates one watch after the other, so only mostGivenUp creations go on after their
+// callers gave up.
 func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opened, givenUp := make(chan *watch), make(chan struct{})
@@ -115,24 +113,23 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 	}
 }
 
-// create asks for a watch that ends with life, and returns it once etcd has it. It returns nil,
-// and ends life, when that could not be had within watchTimeout, or the queue's life ended.
+// create creates a watch that ends with life. It blocks until etcd has answered. It returns nil, and
+// ends life, if etcd refuses or has not answered within watchTimeout, or if the life of the queue ends.
 func (q *Queue) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
 	moveOn := func() { q.stream.Add(1) }
 	if n := q.stream.Load(); n > 0 {
-		// The client has one stream for all watches with the same metadata.
+		// clientv3 has one stream for all watches with the same metadata.
 		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(n)))
 	}
 	bound := time.AfterFunc(watchTimeout, cancel)
 	defer context.AfterFunc(q.life, cancel)()
-	// Without the leader a member hears nothing more, and would say nothing
-	// (trap A22).
+	// A member without a leader learns of no changes, and would report none (trap A22).
 	events := q.watcher.Watch(clientv3.WithRequireLeader(life), key, append(opts, clientv3.WithCreatedNotify())...)
 	created, ok := <-events // closed when life ends
 	late := !bound.Stop()
 	if !ok || !created.Created || created.Err() != nil || late {
 		if late && q.life.Err() == nil {
-			moveOn() // it was not answered; the stream may hang on a member that does
+			moveOn() // the stream may lead to a member that hangs
 		}
 		cancel()
 		return nil
@@ -141,14 +138,13 @@ func (q *Queue) create(life context.Context, cancel context.CancelFunc, key stri
 	return &watch{events: events, moveOn: moveOn, since: since, header: created.Header}
 }
 
-// carries tells whether a context has metadata for its requests, which a stream for all cannot
-// have.
+// carries tells whether a context has metadata for its requests. A shared stream cannot have them.
 func carries(ctx context.Context) bool {
 	_, ok := metadata.FromOutgoingContext(ctx)
 	return ok
 }
 
-// openOn watches one entry.
+// openOn opens a watch on one entry.
 func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
 	w := q.open(ctx, string(of.Key), opts...)
 	if w != nil {
@@ -157,7 +153,7 @@ func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv
 	return w
 }
 
-// openLasting opens a watch that outlives ctx, if that has not ended by then.
+// openLasting opens a watch that outlives ctx, unless ctx ends before the watch is open.
 func (q *Queue) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
 	life, cancel := context.WithCancel(q.life)
 	stop := context.AfterFunc(ctx, cancel)
@@ -174,12 +170,12 @@ func (q *Queue) openLasting(ctx context.Context, open func(life context.Context)
 	return w
 }
 
-// on tells whether the watch is on this very incarnation of a key.
+// on tells whether the watch was opened for this entry, and not for another one with the same key.
 func (w *watch) on(kv *mvccpb.KeyValue) bool {
 	return w != nil && same(w.of, kv)
 }
 
-// ch is the channel of events: nil, which blocks for ever, for no watch.
+// ch returns the channel of events. It is nil, and blocks, if there is no watch.
 func (w *watch) ch() clientv3.WatchChan {
 	if w == nil {
 		return nil
@@ -193,15 +189,14 @@ func (w *watch) stop() {
 	}
 }
 
-// same tells whether two readings are of one entry. The key alone does not: a
-// session that comes again uses the same one.
+// same tells whether two readings are of one entry. A session that comes again uses the same key.
 func same(a, b *mvccpb.KeyValue) bool {
 	return a != nil && b != nil && a.CreateRevision == b.CreateRevision && string(a.Key) == string(b.Key)
 }
 
-// deleted tells whether the entry was deleted, for certain. A watch that breaks
-// before its first event is taken up from the revision of its creation, that one
-// included; so the revision is looked at.
+// deleted tells whether events prove that the entry was deleted. clientv3 opens a watch that breaks
+// before its first event again from the revision of its creation. So an event may be older than the
+// entry.
 func deleted(events []*clientv3.Event, e *Entry) bool {
 	for _, ev := range events {
 		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.CreateRevision {

@@ -76,7 +76,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "of several candidates with one value the oldest is preferred",
 		edits: []edit{
-			{"queue.(*Queue).listOnce", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
+			{"queue.(*Queue).List", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
 		},
 		tests: []string{"TestATransferIsToTheOldestCandidateOfThatValue"},
 	},
