@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -339,7 +340,7 @@ func TestAProcessThatTookALeaseOverIsAsFastAsAnyOther(t *testing.T) {
 				again = file
 			}
 			s := w.session("a2", again)
-			w.pass(lateEffect + time.Second)
+			w.pass(lockmgr.LateEffect + time.Second)
 			require.Equal(w, "1 Txn", requests(w.Client("a2"), func() { w.lock(NewMutex(s, "n")) }))
 			l := w.lock(NewMutex(s, "m"))
 			require.NoError(w, l.Unlock(w.ctx))

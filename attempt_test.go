@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -90,7 +91,7 @@ func TestWhoTakesAnAttemptOverSaysWhatHeHolds(t *testing.T) {
 				first := begin(w, m.Lock)
 				w.pass(time.Millisecond)
 				second := begin(w, func(ctx context.Context) (*Lock, error) {
-					ctx, stop := x.within(ctx)
+					ctx, stop := x.of.Within(ctx)
 					defer stop()
 					return m.Lock(ctx)
 				})
@@ -174,8 +175,8 @@ func TestAKeyOfSomebodyElseLeavesTheDoubt(t *testing.T) {
 	simulate(t, func(w *world) {
 		m := NewMutex(w.session("a"), "m")
 		cancelled(w, m, 5*time.Millisecond, 40*time.Millisecond)
-		cancelled(w, m, 30*time.Millisecond, lateEffect+10*time.Millisecond)
-		w.pass(lateEffect)
+		cancelled(w, m, 30*time.Millisecond, lockmgr.LateEffect+10*time.Millisecond)
+		w.pass(lockmgr.LateEffect)
 		w.empty("m")
 		w.allGone()
 	})

@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/wire"
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )

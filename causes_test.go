@@ -46,7 +46,7 @@ func TestTheEndOfALeaseIsLoggedAsWhatItWas(t *testing.T) {
 			cause:   ErrExpired, logged: []string{expired},
 		},
 		"an administrator revokes it": {
-			happens: func(w *world, _ *fakeNet, _ *running, term *Term) { w.RevokeLease(term.tenure.lease.ID()) },
+			happens: func(w *world, _ *fakeNet, _ *running, term *Term) { w.RevokeLease(term.of.Lease().ID()) },
 			cause:   ErrRevoked, logged: []string{revoked},
 		},
 		"a candidate condemns it": {

@@ -72,7 +72,7 @@ func TestAClientThatIsClosedTakesEverythingOfItsSessionsAlong(t *testing.T) {
 		}
 		_, err = run.result()
 		require.ErrorIs(w, err, ErrSessionClosed)
-		for _, h := range []*hold{held.hold, read.hold} {
+		for _, h := range []hold{held.hold, read.hold} {
 			require.ErrorIs(w, h.Err(), ErrClientClosed)
 		}
 		// The term is on a session of its own. Run resigns it if the other session is told first.

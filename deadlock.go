@@ -3,14 +3,10 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/waitgraph"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -65,75 +61,18 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
-	w := newWaits(kvs)
 	var found []Deadlock
-	for _, c := range w.graph.Cycles() {
-		found = append(found, w.deadlock(c))
+	for _, c := range lockmgr.Cycles(kvs) {
+		found = append(found, newDeadlock(c))
 	}
 	return found, nil
 }
 
-// checkCycle fails with a DeadlockError if entry e of w closes a cycle of waits and is the
-// youngest in this cycle.
-func (m *manager) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
-	if w.cycle == nil || w.carried == nil {
-		return nil
-	}
-	kvs, err := queue.Snapshot(ctx, m.kv, *w.cycle)
-	if err != nil {
-		return err
-	}
-	all := newWaits(kvs)
-	cycle := all.graph.CycleOfVictim(e.Key, e.CreateRevision)
-	if cycle == nil {
-		return nil // an entry that has gone is noticed by its wait
-	}
-	return &DeadlockError{Cycle: all.deadlock(cycle)}
-}
-
-// waits is the wait graph of some keys, and the entries that its edges name.
-type waits struct {
-	graph *waitgraph.Graph
-	byKey map[string]*queue.Contender
-}
-
-// newWaits reads from keys in their order what each entry waits for and what its owner holds.
-func newWaits(kvs []*mvccpb.KeyValue) waits {
-	queues := make(map[string][]*mvccpb.KeyValue)
-	for _, kv := range kvs {
-		if name, ok := wire.NameOf(string(kv.Key)); ok {
-			queues[name] = append(queues[name], kv)
-		}
-	}
-	w := waits{byKey: make(map[string]*queue.Contender, len(kvs))}
-	entries := make([]waitgraph.Entry, 0, len(kvs))
-	for _, name := range slices.Sorted(maps.Keys(queues)) {
-		for _, c := range queue.Contenders(name, queues[name]) {
-			w.byKey[string(c.Key)] = c
-			entries = append(entries, waitEntry(c))
-		}
-	}
-	w.graph = waitgraph.New(entries)
-	return w
-}
-
-// waitEntry is what an entry says of its wait.
-func waitEntry(c *queue.Contender) waitgraph.Entry {
-	e := waitgraph.Entry{Key: string(c.Key), Order: c.CreateRevision, Holds: c.Want.Holds}
-	if len(c.Want.All) > 0 {
-		e.Set = fmt.Sprintf("%d %d %q", c.Lease, c.CreateRevision, c.Want.All)
-	}
-	for _, ahead := range c.Ahead {
-		e.Ahead = append(e.Ahead, string(ahead.Key))
-	}
-	return e
-}
-
-// deadlock is a cycle with its entries.
-func (w waits) deadlock(c waitgraph.Cycle) Deadlock {
+// newDeadlock is a cycle that the lock manager has found.
+func newDeadlock(c lockmgr.Cycle) Deadlock {
 	d := make(Deadlock, 0, len(c))
-	for _, e := range c {
-		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.byKey[e.Waiter]), For: contenderEntry(w.byKey[e.For])})
+	for _, w := range c {
+		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.Waiter), For: contenderEntry(w.For)})
 	}
 	return d
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -101,7 +103,7 @@ func TestWhatWasReleasedMeanwhileMakesNoDeadlock(t *testing.T) {
 		sibling.isWaiting()
 		// Waits for y, and holds x; then x is unlocked, and the sibling would have the key.
 		p := start(w, func(ctx context.Context) (*Lock, error) {
-			return NewMutex(a, "y").Lock(context.WithValue(ctx, carryKey{}, carriedBy(x.Context())))
+			return NewMutex(a, "y").Lock(lockmgr.Carry(ctx, lockmgr.CarriedBy(x.Context())))
 		})
 		w.pass(100 * time.Millisecond)
 		p.isWaiting()
@@ -135,7 +137,7 @@ func TestAReaderWhoHasLeftMakesNoDeadlock(t *testing.T) {
 		require.Equal(w, r1.Key(), r2.Key())
 		y := w.lock(NewMutex(b, "y"))
 		p := start(w, func(ctx context.Context) (*Lock, error) {
-			return NewMutex(a, "y").Lock(context.WithValue(ctx, carryKey{}, carriedBy(r1.Context())))
+			return NewMutex(a, "y").Lock(lockmgr.Carry(ctx, lockmgr.CarriedBy(r1.Context())))
 		})
 		w.pass(100 * time.Millisecond)
 		p.isWaiting()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -20,7 +21,7 @@ import (
 func (w *world) lockUnder(under context.Context, m *Mutex) *pending[*Lock] {
 	w.Helper()
 	p := start(w, func(ctx context.Context) (*Lock, error) {
-		ctx, cancel := context.WithCancel(context.WithValue(ctx, carryKey{}, carriedBy(under)))
+		ctx, cancel := context.WithCancel(lockmgr.Carry(ctx, lockmgr.CarriedBy(under)))
 		defer cancel()
 		defer context.AfterFunc(under, cancel)()
 		return m.Lock(ctx)

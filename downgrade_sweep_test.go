@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -28,14 +29,14 @@ func TestADowngradedHoldIsNotTakenForAKeyThatWasLeftBehind(t *testing.T) {
 		w.unlock(first.Unlock)
 		r := start(w, wait.get().Downgrade).get()
 		writer := start(w, NewRWMutex(w.session("b"), "m").Lock)
-		w.pass(3 * lateEffect)
+		w.pass(3 * lockmgr.LateEffect)
 		require.NoError(w, r.Err())
 		writer.isWaiting()
 		w.unlock(r.Unlock)
 		w.unlock(writer.get().Unlock)
 		w.unlock(other.Unlock)
-		w.pass(3 * lateEffect)
-		require.Empty(w, s.manager.lines)
+		w.pass(3 * lockmgr.LateEffect)
+		require.Zero(w, s.manager.Snapshot().Queues)
 		require.Zero(w, suspected(s))
 		w.empty("m")
 		w.allGone()

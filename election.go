@@ -2,12 +2,11 @@ package etcdlock
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -21,16 +20,13 @@ type Election struct {
 
 // Term is one leadership of an [Election].
 type Term struct {
-	*hold
+	hold
 	value    atomic.Pointer[string]
 	progress leaderloop.Progress
 
 	session  *Session
 	patience time.Duration // the takeover delay, see WithTakeover
 }
-
-// candidate is the prefix of a candidate's identity in this session.
-const candidate = "candidate "
 
 // NewElection names an election. For names see [NewMutex].
 func NewElection(s *Session, name string, opts ...ElectionOption) *Election {
@@ -54,12 +50,12 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if e.session.usable(e.name) == nil {
 		defer e.session.engine.WatchLeader(ctx, e.name)()
 	}
-	h, err := e.session.acquire(ctx, e.name, claim{
-		as:  candidate + value,
-		own: func() string { return value }, // the proposal, byte for byte
-
-		candidate: true,
-		rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},
+	h, err := e.session.acquire(ctx, e.name, lockmgr.Request{
+		Identity:  "candidate " + value,
+		Value:     func() string { return value }, // the proposal, byte for byte
+		Carried:   lockmgr.CarriedBy(ctx),
+		Candidate: true,
+		Rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},
 	})
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
@@ -88,23 +84,11 @@ func (t *Term) proclaim(ctx context.Context, value string) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	ctx, stop := t.within(ctx)
-	defer stop()
-	err := t.tenure.queue.Rewrite(ctx, t.entry, value)
-	switch {
-	case err == nil:
-		t.value.Store(&value)
-		return nil
-	case errors.Is(err, ErrEvicted):
-		t.tenure.lose(whyGone(t.tenure.lease)) // unless it had ended before
-		return t.Err()
-	case t.Err() != nil:
-		return t.Err()
-	case ctx.Err() != nil:
-		return lockerr.OfContext(ctx)
-	default:
+	if err := t.of.Rewrite(ctx, value); err != nil {
 		return err
 	}
+	t.value.Store(&value)
+	return nil
 }
 
 // Resign ends the term, so that the next candidate can lead. It blocks as [Lock.Unlock] does, and

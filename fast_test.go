@@ -11,25 +11,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// countLines is how many lines a session has, and how many of them rest.
-func (s *Session) countLines() (all, resting int) {
-	s.manager.mu.Lock()
-	defer s.manager.mu.Unlock()
-	return len(s.manager.lines), s.manager.resting
+// countLines is how many local queues a session has, and how many of them are idle.
+func (s *Session) countLines() (all, idle int) {
+	has := s.manager.Snapshot()
+	return has.Queues, has.Idle
 }
 
 // usesNothing asserts that a session has forgotten all names.
 func (w *world) usesNothing(s *Session) {
 	w.Helper()
-	s.manager.mu.Lock()
-	defer s.manager.mu.Unlock()
-	require.Empty(w, s.manager.lines)
-	require.Zero(w, s.manager.resting)
-	require.Empty(w, s.manager.using)
-	require.Empty(w, s.manager.inside)
+	has := s.manager.Snapshot()
+	require.Zero(w, has.Queues)
+	require.Zero(w, has.Idle)
+	require.Zero(w, has.Names)
 }
 
 // begin calls f when nothing else is under way.
@@ -71,10 +69,10 @@ func TestALockThatNobodyElseWantsNeedsNoOtherGoroutine(t *testing.T) {
 func TestFewLinesRest(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		for i := range maxResting + 10 {
+		for i := range lockmgr.MaxIdle + 10 {
 			require.NoError(w, w.lock(NewMutex(s, fmt.Sprintf("orders/%d", i))).Unlock(w.ctx))
 			all, resting := s.countLines()
-			require.LessOrEqual(w, all, maxResting)
+			require.LessOrEqual(w, all, lockmgr.MaxIdle)
 			require.Equal(w, all, resting)
 		}
 		w.pass(3 * time.Second)

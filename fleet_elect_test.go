@@ -123,7 +123,7 @@ func (p *process) proclaim(ctx context.Context, term *Term) {
 // leads takes note of a term that begins.
 func (p *process) leads(term *Term) *fleetHold {
 	h := p.grant(p, "e", p.id, wire.Exclusive, 0, term.hold)
-	p.leaseOf.Store(term.tenure.lease.ID(), p)
+	p.leaseOf.Store(term.of.Lease().ID(), p)
 	return h
 }
 
@@ -260,7 +260,7 @@ func (p *process) told(ctx context.Context, term *Term, what plan, r *rand.Rand)
 	}
 	most := time.Second
 	if errors.Is(term.Err(), ErrLost) || what == planHang {
-		most = term.tenure.lease.Margin() / 2 // others can lead when the margin is over
+		most = term.of.Lease().Margin() / 2 // others can lead when the margin is over
 	}
 	if stop := p.row.duration("run.WithStopTimeout"); stop > 0 {
 		most = min(most, stop/2)
@@ -283,7 +283,7 @@ func (p *process) told(ctx context.Context, term *Term, what plan, r *rand.Rand)
 		case <-p.killed:
 			return cause
 		case <-lost:
-			slow.Reset(time.Duration(1 + r.Int64N(int64(term.tenure.lease.Margin()/2))))
+			slow.Reset(time.Duration(1 + r.Int64N(int64(term.of.Lease().Margin()/2))))
 			lost = nil
 		}
 	}
@@ -291,7 +291,7 @@ func (p *process) told(ctx context.Context, term *Term, what plan, r *rand.Rand)
 
 // ofRun takes note of what the options of a Run and of its election have changed.
 func (p *process) ofRun(term *Term) {
-	if own := term.tenure.lease.ID(); own != p.session.Lease() && own != clientv3.NoLease {
+	if own := term.of.Lease().ID(); own != p.session.Lease() && own != clientv3.NoLease {
 		p.effect("run.WithStopTimeout") // the term has a lease of its own
 	}
 	priority, takeover := wire.Rank(term.Key())

@@ -106,7 +106,7 @@ func (w *locksmith) owner(lock bool) string {
 }
 
 // held takes note of a hold, and of what options had to do with it.
-func (w *locksmith) held(name string, mode wire.Mode, permits int, h *hold, lockOptions bool) *fleetHold {
+func (w *locksmith) held(name string, mode wire.Mode, permits int, h hold, lockOptions bool) *fleetHold {
 	held := w.grant(w.process, name, w.who, mode, permits, h)
 	w.observe(h, name, lockOptions)
 	if h.Name() != name {
@@ -117,7 +117,7 @@ func (w *locksmith) held(name string, mode wire.Mode, permits int, h *hold, lock
 }
 
 // observe looks at a hold from outside.
-func (w *locksmith) observe(h *hold, name string, lockOptions bool) {
+func (w *locksmith) observe(h hold, name string, lockOptions bool) {
 	kv := w.Get(h.Key())
 	if kv == nil || h.Err() != nil {
 		return
@@ -235,7 +235,7 @@ func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
 }
 
 // stay holds for a while, or until the hold is over, or until it is asked for.
-func (w *locksmith) stay(ctx context.Context, h *hold) {
+func (w *locksmith) stay(ctx context.Context, h hold) {
 	var asked <-chan ReleaseRequest
 	if w.r.IntN(3) == 0 {
 		asked = h.Asked()
@@ -287,7 +287,7 @@ func (w *locksmith) unlock(ctx context.Context, l *Lock, held *fleetHold) {
 }
 
 // guarded writes to etcd under the guard of a hold, now and then.
-func (w *locksmith) guarded(h *hold) bool {
+func (w *locksmith) guarded(h hold) bool {
 	if w.r.IntN(6) != 0 {
 		return false
 	}

@@ -87,15 +87,15 @@ func (h *fleetHold) over() bool {
 }
 
 // grant takes note of a hold of a process, and checks it against all others.
-func (r *fleetReferee) grant(p *process, name, who string, mode wire.Mode, permits int, h *hold) *fleetHold {
-	held := &fleetHold{name: name, who: who, p: p, mode: mode, permits: permits, key: h.Key(), place: h.entry.CreateRevision, token: h.Token(), err: h.over, look: h.Err}
+func (r *fleetReferee) grant(p *process, name, who string, mode wire.Mode, permits int, h hold) *fleetHold {
+	held := &fleetHold{name: name, who: who, p: p, mode: mode, permits: permits, key: h.Key(), place: h.CreateRevision(), token: h.Token(), err: h.over, look: h.Err}
 	r.granted(held)
 	return held
 }
 
 // grantSet is grant for the names of a LockSet.
 func (r *fleetReferee) grantSet(p *process, names []string, who string, set *LockSet) (all []*fleetHold) {
-	for i, e := range set.hold.entry.Parts() {
+	for i, e := range set.hold.of.Entry().Parts() {
 		held := &fleetHold{name: names[i], who: who, p: p, mode: wire.Exclusive, key: e.Key, place: e.CreateRevision, token: set.Token(), err: set.hold.over, look: set.hold.Err}
 		r.granted(held)
 		all = append(all, held)

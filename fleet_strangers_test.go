@@ -86,7 +86,7 @@ func (s *compatible) claim(ctx context.Context, name string) (*fleetHold, <-chan
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	held := &fleetHold{name: name, who: "compat", mode: wire.Exclusive, key: h.Key(), place: h.CreateRevision(), token: h.Token(), err: h.held().over, look: h.Err}
+	held := &fleetHold{name: name, who: "compat", mode: wire.Exclusive, key: h.Key(), place: h.CreateRevision(), token: h.Token(), err: h.held().Ended, look: h.Err}
 	return held, h.Done(), release, nil
 }
 

@@ -88,7 +88,7 @@ type fuzzing struct {
 }
 
 type fuzzHold struct {
-	*hold
+	hold
 	want wire.Holder
 }
 
@@ -108,26 +108,26 @@ func (z *fuzzing) step(what, which int) {
 		}
 	case 4, 5:
 		m := NewMutex(z.pair[what-4], z.name, WithRetention(time.Duration(which%3)*time.Second))
-		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (hold, error) {
 			l, err := m.Lock(ctx)
 			if err != nil {
-				return nil, err
+				return hold{}, err
 			}
 			return l.hold, nil
 		})
 	case 6:
-		z.call(time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
+		z.call(time.Second, wire.Holder{}, func(ctx context.Context) (hold, error) {
 			l, err := NewMutex(z.pair[which%2], z.name).TryLock(ctx)
 			if err != nil {
-				return nil, err
+				return hold{}, err
 			}
 			return l.hold, nil
 		})
 	case 7:
-		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (*hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{}, func(ctx context.Context) (hold, error) {
 			t, err := NewElection(z.pair[which%2], z.name).Campaign(ctx, z.value)
 			if err != nil {
-				return nil, err
+				return hold{}, err
 			}
 			return t.hold, nil
 		})
@@ -150,10 +150,10 @@ func (z *fuzzing) step(what, which int) {
 		z.put(z.name+"/"+z.suffix+strings.Repeat("/x", which%5), clientv3.NoLease)
 	case 12:
 		m := NewRWMutex(z.pair[which%2], z.name)
-		z.call(time.Duration(which)*time.Second, wire.Holder{Mode: wire.Shared}, func(ctx context.Context) (*hold, error) {
+		z.call(time.Duration(which)*time.Second, wire.Holder{Mode: wire.Shared}, func(ctx context.Context) (hold, error) {
 			l, err := m.RLock(ctx)
 			if err != nil {
-				return nil, err
+				return hold{}, err
 			}
 			return l.hold, nil
 		})
@@ -161,10 +161,10 @@ func (z *fuzzing) step(what, which int) {
 		n := 1 + which%fuzzLimit
 		m := NewSemaphore(z.pair[which%2], z.name, fuzzLimit)
 		want := wire.Holder{Mode: wire.Counted, Permits: n, Limit: fuzzLimit}
-		z.call(time.Duration(which)*time.Second, want, func(ctx context.Context) (*hold, error) {
+		z.call(time.Duration(which)*time.Second, want, func(ctx context.Context) (hold, error) {
 			p, err := m.Acquire(ctx, n)
 			if err != nil {
-				return nil, err
+				return hold{}, err
 			}
 			return p.hold, nil
 		})
@@ -212,7 +212,7 @@ func (z *fuzzing) clear() {
 }
 
 // call is one acquisition, which is held for a while.
-func (z *fuzzing) call(patience time.Duration, want wire.Holder, acquire func(context.Context) (*hold, error)) {
+func (z *fuzzing) call(patience time.Duration, want wire.Holder, acquire func(context.Context) (hold, error)) {
 	ctx, cancel := context.WithTimeout(z.ctx, patience+10*time.Millisecond)
 	z.cancel = append(z.cancel, cancel)
 	z.calls.Go(func() {
@@ -250,13 +250,13 @@ func (z *fuzzing) granted(h fuzzHold) {
 	defer z.mu.Unlock()
 	permits := float64(h.want.Permits)
 	for _, kv := range z.Keys(z.name + "/") {
-		if kv.CreateRevision >= h.entry.CreateRevision {
+		if kv.CreateRevision >= h.CreateRevision() {
 			continue
 		}
 		theirs := wire.Wants(kv.Value)
 		permits += float64(theirs.Permits)
 		if !shares(h.want, theirs) {
-			z.Errorf("%+v granted at %d past %q=%.200q at %d", h.want, h.entry.CreateRevision, kv.Key, kv.Value, kv.CreateRevision)
+			z.Errorf("%+v granted at %d past %q=%.200q at %d", h.want, h.CreateRevision(), kv.Key, kv.Value, kv.CreateRevision)
 		}
 	}
 	if h.want.Mode == wire.Counted && permits > fuzzLimit && !z.evicted {
@@ -282,7 +282,7 @@ func shares(want, other wire.Holder) bool {
 	}
 }
 
-func (z *fuzzing) releasing(h *hold) {
+func (z *fuzzing) releasing(h hold) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.held = slices.DeleteFunc(z.held, func(o fuzzHold) bool { return o.hold == h })

@@ -140,12 +140,6 @@ var modes = map[wire.Mode]Mode{
 	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
 }
 
-// holderValue returns the value of a lock's key.
-func holderValue(want wire.Holder) string {
-	want.Host, want.PID, want.Since = hostname(), pid(), time.Now().UTC()
-	return want.Encode()
-}
-
 var pid = sync.OnceValue(os.Getpid) // each call of Getpid is a system call
 
 var hostname = sync.OnceValue(func() string {

@@ -45,7 +45,7 @@ func TestAProcessThatIsStartedAgainGoesOnWithItsTerm(t *testing.T) {
 				resumed := again.term()
 				require.Less(w, time.Since(began), 100*time.Millisecond)
 				require.Equal(w, term.Key(), resumed.Key())
-				require.Equal(w, term.tenure.entry.CreateRevision, resumed.tenure.entry.CreateRevision, "it is the same term")
+				require.Equal(w, term.of.Entry().CreateRevision, resumed.of.Entry().CreateRevision, "it is the same term")
 				require.Greater(w, resumed.Token(), term.Token(), "late writes of the dead process can be refused")
 				w.pass(10 * time.Minute)
 				next.isWaiting()

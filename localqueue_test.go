@@ -222,10 +222,8 @@ func TestALineIsForgottenWhenNobodyIsInIt(t *testing.T) {
 		_, err := NewMutex(s, "unsure").Lock(w.timeout(time.Second))
 		require.ErrorIs(w, err, context.DeadlineExceeded)
 		w.pass(20 * time.Second)
-		s.manager.mu.Lock()
-		defer s.manager.mu.Unlock()
-		require.Empty(w, s.manager.lines)
-		require.Empty(w, s.manager.inside)
+		require.Zero(w, s.manager.Snapshot().Queues)
+		require.Zero(w, s.manager.Snapshot().Names)
 	})
 }
 

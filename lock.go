@@ -19,7 +19,7 @@ type Mutex struct {
 }
 
 // Lock is one acquisition of a [Mutex].
-type Lock struct{ *hold }
+type Lock struct{ hold }
 
 // NewMutex names a mutex. It makes no request and returns no error. The first call reports a name
 // that cannot be used.
@@ -81,9 +81,9 @@ func (m *Mutex) TryLock(ctx context.Context) (*Lock, error) {
 	return &Lock{h}, nil
 }
 
-func (m *Mutex) acquire(ctx context.Context, try bool) (*hold, error) {
+func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if m.invalid != nil {
-		return nil, m.invalid
+		return hold{}, m.invalid
 	}
 	return m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, try))
 }
@@ -159,7 +159,7 @@ func (l *locker) Unlock() {
 	if lock == nil {
 		panic(opError("unlock", l.mutex.name, errNotLocked))
 	}
-	if !lock.abandon() {
+	if !lock.of.Abandon() {
 		l.mutex.session.etcd.Log.Error("a lock was lost before it was unlocked",
 			zap.String("name", l.mutex.name), zap.Error(lock.Err()))
 	}

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -36,7 +37,7 @@ type MultiMutex struct {
 // use. All of it ends at the same time: when another client deletes one of its keys, all names are
 // lost.
 type LockSet struct {
-	hold  *hold
+	hold  hold
 	names []string
 }
 
@@ -106,29 +107,19 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
 	}
-	if granted := m.session.cfg.Hooks.Granted; granted != nil {
-		granted(h, m.Names())
-	}
+	m.session.granted(h, m.Names())
 	return &LockSet{hold: h, names: m.names}, nil
 }
 
-func (m *MultiMutex) acquire(ctx context.Context, try bool) (*hold, error) {
+func (m *MultiMutex) acquire(ctx context.Context, try bool) (hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
-		return nil, lockerr.OfContext(ctx)
+		return hold{}, lockerr.OfContext(ctx)
 	}
 	if err := checkTogether(s, names); err != nil {
-		return nil, err
+		return hold{}, err
 	}
-	w := &waiter{claim: m.cfg.claim(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil), values: ctx, carried: carriedBy(ctx)}
-	if h, err := w.nested(s.manager, names...); h != nil || err != nil {
-		return h, err
-	}
-	l, err := s.manager.joinAll(names, w)
-	if err != nil {
-		return nil, err
-	}
-	h, err := l.await(ctx, w)
+	h, err := s.manager.AcquireAll(ctx, names, m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil))
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
 		err = fmt.Errorf("%w: %d, and this etcd allows fewer (see its --max-txn-ops): %w", ErrTooManyNames, len(names), err)
@@ -136,7 +127,10 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool) (*hold, error) {
 		err = fmt.Errorf("%w: %d with %d bytes, and this etcd takes smaller requests (see its --max-request-bytes): %w",
 			ErrTooManyNames, len(names), size(names), err)
 	}
-	return h, err
+	if err != nil {
+		return hold{}, refusal(err)
+	}
+	return hold{h}, nil
 }
 
 // together is what each entry of a set says of the others: all names, by which a reader tells
@@ -192,24 +186,6 @@ func checkTogether(s *Session, names []string) error {
 	return nil
 }
 
-// joinAll makes a line for w alone.
-func (m *manager) joinAll(names []string, w *waiter) (*localQueue, error) {
-	m.look()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.admits(); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if err := m.checkNesting(name); err != nil {
-			return nil, err
-		}
-	}
-	l := m.ownLine(names...)
-	l.enlist(w)
-	return l, nil
-}
-
 // Names returns the names that are held, as they were given to [NewMultiMutex].
 func (l *LockSet) Names() []string { return slices.Clone(l.names) }
 
@@ -235,7 +211,7 @@ func (l *LockSet) Deadline() time.Time { return l.hold.Deadline() }
 func (l *LockSet) Guards() []clientv3.Cmp {
 	var guards []clientv3.Cmp
 	for _, name := range l.names {
-		guards = append(guards, l.hold.tenure.entryOf(name).Guard())
+		guards = append(guards, l.hold.of.EntryOf(name).Guard())
 	}
 	return guards
 }
@@ -244,7 +220,7 @@ func (l *LockSet) Guards() []clientv3.Cmp {
 func (l *LockSet) Keys() []string {
 	var keys []string
 	for _, name := range l.names {
-		keys = append(keys, l.hold.tenure.entryOf(name).Key)
+		keys = append(keys, l.hold.of.EntryOf(name).Key)
 	}
 	return keys
 }
@@ -253,7 +229,7 @@ func (l *LockSet) Keys() []string {
 // the name; see [Lock.Asked].
 func (l *LockSet) Asked() <-chan ReleaseRequest { return l.hold.Asked() }
 
-func (l *LockSet) held() *hold { return l.hold }
+func (l *LockSet) held() *lockmgr.Hold { return l.hold.of }
 
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {

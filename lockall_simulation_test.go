@@ -24,7 +24,7 @@ type crossing struct {
 
 	mu     sync.Mutex
 	held   map[string][]*crosser
-	last   map[string]*hold // the last one to be granted
+	last   map[string]hold // the last one to be granted
 	grants int
 }
 
@@ -33,7 +33,7 @@ const crossers = 8
 // crosser is one hold.
 type crosser struct {
 	who       string
-	hold      *hold
+	hold      hold
 	releasing bool
 }
 
@@ -119,7 +119,7 @@ func cross(t *testing.T, seed uint64) (grants int) {
 		c := &crossing{
 			world: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 0)),
 			names: []string{"a", "b", "c", "d", "e", "f"},
-			held:  make(map[string][]*crosser), last: make(map[string]*hold),
+			held:  make(map[string][]*crosser), last: make(map[string]hold),
 		}
 		sessions := make([]*Session, crossers)
 		for i := range sessions {
@@ -206,7 +206,7 @@ func (c *crossing) inCalm(s *Session, r *rand.Rand) {
 }
 
 // hold checks a grant, and holds for a while.
-func (c *crossing) hold(r *rand.Rand, names []string, h *hold, release func(context.Context) error) {
+func (c *crossing) hold(r *rand.Rand, names []string, h hold, release func(context.Context) error) {
 	own := &crosser{who: fmt.Sprint(names), hold: h}
 	c.mu.Lock()
 	c.grants++
@@ -220,7 +220,7 @@ func (c *crossing) hold(r *rand.Rand, names []string, h *hold, release func(cont
 				}
 			}
 			c.held[name] = append(still, own)
-			if last := c.last[name]; last != nil && last.tenure != h.tenure && h.Token() <= last.Token() {
+			if last := c.last[name]; last.of != nil && last.of.Entry() != h.of.Entry() && h.Token() <= last.Token() {
 				c.Errorf("token %d on %s after %d", h.Token(), name, last.Token())
 			}
 			c.last[name] = h

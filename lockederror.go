@@ -1,14 +1,11 @@
 package etcdlock
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
 	"github.com/etcdlock/etcdlock/internal/admission"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -57,50 +54,17 @@ func (e *LockedError) Error() string {
 // Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// lockedBy returns the error of a call that found an entry of another session.
-func lockedBy(o queue.Obstacle) *LockedError {
-	e := &LockedError{Known: o.KV != nil && o.Whole}
+// newLockedError is the error of a call that the lock manager has refused for an entry.
+func newLockedError(l *lockmgr.LockedError) *LockedError {
+	kv, holds := l.By.KV, l.By.Holds
+	e := &LockedError{Known: kv != nil && l.By.Whole, own: l.Own}
 	switch {
 	case e.Known:
-		e.Holder = newQueueEntry(o.KV, o.Holds)
-	case o.KV != nil:
-		e.Holder = QueueEntry{Key: string(o.KV.Key), CreateRevision: o.KV.CreateRevision, Holding: o.Holds}
+		e.Holder = newQueueEntry(kv, holds)
+	case kv != nil:
+		e.Holder = QueueEntry{Key: string(kv.Key), CreateRevision: kv.CreateRevision, Holding: holds}
 	}
 	return e
-}
-
-// waitError returns the error of a wait after the end of its context. After a deadline it names the
-// entry that was in the way. locked is nil if that entry is not known.
-func waitError(ctx context.Context, locked *LockedError) error {
-	ended := lockerr.OfContext(ctx)
-	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", ended, locked)
-	}
-	return ended
-}
-
-// lockedHere returns the error of a call that found another goroutine of its session: the holder of
-// kv, or a waiter if kv is nil.
-func lockedHere(kv *mvccpb.KeyValue) *LockedError {
-	e := &LockedError{own: true, Known: kv != nil}
-	if e.Known {
-		e.Holder = newQueueEntry(kv, true)
-	}
-	return e
-}
-
-// inTheWay returns the error that names the entry ahead of a waiter of the local queue, nil if none
-// is known.
-// Called with manager.mu held.
-func (l *localQueue) inTheWay() *LockedError {
-	switch {
-	case l.held():
-		return lockedHere(l.tenure.entry.Parts()[0].KV())
-	case l.waiting != nil:
-		return lockedBy(l.waiting.Obstacle())
-	default:
-		return nil
-	}
 }
 
 // LimitError is the error of a request for permits that finds an entry in the queue which was
@@ -147,15 +111,27 @@ func (e *DeadlockError) Error() string {
 // Is reports whether target is ErrDeadlock.
 func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
 
-// refusal returns the error of a caller that was not admitted.
+// refusal is the error of the API for an error of the lock manager.
 func refusal(err error) error {
 	var (
-		limit *admission.LimitError
-		taken *queue.TakenError
+		carried *lockmgr.CarriedError
+		cycle   *lockmgr.CycleError
+		locked  *lockmgr.LockedError
+		waited  *lockmgr.WaitError
+		taken   *queue.TakenError
+		limit   *admission.LimitError
 	)
 	switch {
+	case errors.As(err, &waited):
+		return fmt.Errorf("%w: %w", waited.Ended, newLockedError(waited.Locked))
+	case errors.As(err, &locked):
+		return newLockedError(locked)
 	case errors.As(err, &taken):
-		return lockedBy(taken.Obstacle)
+		return newLockedError(&lockmgr.LockedError{By: taken.Obstacle})
+	case errors.As(err, &carried):
+		return carriedError(carried)
+	case errors.As(err, &cycle):
+		return &DeadlockError{Cycle: newDeadlock(cycle.Cycle)}
 	case errors.As(err, &limit):
 		return &LimitError{Ours: limit.Ours, Theirs: limit.Theirs}
 	case errors.Is(err, admission.ErrTooMuch):
@@ -163,4 +139,24 @@ func refusal(err error) error {
 	default:
 		return err
 	}
+}
+
+// carriedError is the error of a call that would wait for a hold which its own context carries.
+func carriedError(e *lockmgr.CarriedError) error {
+	var waiter QueueEntry
+	switch r := e.Request; {
+	case r == nil:
+		waiter = newQueueEntry(e.Upgrades, true)
+		waiter.Key, waiter.Mode = "", ModeUpgrading
+	case r.Candidate:
+		waiter = QueueEntry{Owner: r.Owner, Mode: ModeCandidate}
+	default:
+		waiter = QueueEntry{Owner: r.Owner, Mode: modes[r.Mode], Permits: r.Permits}
+	}
+	waiter.Host, waiter.PID, waiter.Holds = hostname(), pid(), e.Holds
+	deadlock := &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(e.For, true)}}, hint: e.Hint}
+	if e.Request == nil || !e.Request.Try {
+		return deadlock
+	}
+	return fmt.Errorf("%w: %w", &LockedError{Holder: deadlock.Cycle[0].For, Known: true, carried: true}, deadlock)
 }

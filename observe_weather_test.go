@@ -81,7 +81,7 @@ func TestTheTokenOfALeaderIsNeverSmallerThanItsObserversSay(t *testing.T) {
 				r.end()
 				for len(r.terms) > 0 {
 					term := <-r.terms
-					tokens[term.tenure.entry.CreateRevision] = term.Token()
+					tokens[term.of.Entry().CreateRevision] = term.Token()
 				}
 			}
 			w.pass(30 * time.Second)

@@ -1,11 +1,10 @@
 package etcdlock
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -71,56 +70,21 @@ const DefaultTimeSlice = 10 * time.Millisecond
 // mutexConfig holds the options of NewMutex and the other constructors of locks.
 type mutexConfig struct {
 	owner string
-	who   wire.Identity // the same, for the value of a key
-	terms terms
+	short wire.Identity // the value of a key of this owner and process that wants nothing else
+	terms lockmgr.Terms
 	cycle *string // the prefix in which deadlocks are detected; nil: off
 }
 
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
-	c := mutexConfig{terms: terms{slice: DefaultTimeSlice}}
+	c := mutexConfig{terms: lockmgr.Terms{Slice: DefaultTimeSlice}}
 	if s != nil {
 		c.owner, c.cycle = s.cfg.owner, s.cfg.cycle
 	}
 	for _, o := range opts {
 		o.applyMutex(&c)
 	}
-	c.who = wire.Identify(c.owner, hostname(), pid())
+	c.short = wire.Identify(c.owner, hostname(), pid())
 	return c
-}
-
-// claim returns the request of a call to the local queue of a name. kind is part of its identity in
-// this session, and want is its value for other sessions.
-func (c *mutexConfig) claim(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) claim {
-	return claim{
-		as:      kind + c.owner,
-		try:     try,
-		terms:   c.terms,
-		mode:    want.Mode,
-		permits: want.Permits,
-		want:    want,
-		owner:   c.owner,
-		who:     c.who,
-		held:    carriedBy(ctx),
-		rule:    rule,
-		cycle:   c.cycle,
-	}
-}
-
-// value returns the value for the key.
-func (c *claim) value() string {
-	if c.own != nil {
-		return c.own()
-	}
-	if c.want == &wantsAll && c.held == nil && c.who != "" {
-		return c.who.Since(time.Now().UTC()) // the usual case
-	}
-	return c.restate(*c.want)
-}
-
-// restate returns the value for another wish.
-func (c *claim) restate(want wire.Holder) string {
-	want.Owner, want.Holds = c.owner, c.held.keys()
-	return holderValue(want)
 }
 
 type mutexOptionFunc func(*mutexConfig)
@@ -148,7 +112,7 @@ func (o sharedOption) applySession(c *sessionConfig) { o.session(c) }
 // Goroutines that hand over in memory share the fencing token, because the token fences between
 // sessions. Each goroutine has its own context and release.
 func WithTimeSlice(slice time.Duration) MutexOption {
-	return mutexOptionFunc(func(c *mutexConfig) { c.terms.slice = slice })
+	return mutexOptionFunc(func(c *mutexConfig) { c.terms.Slice = slice })
 }
 
 // WithRetention makes Unlock keep the key in etcd while no other session wants it, so that this
@@ -163,7 +127,7 @@ func WithTimeSlice(slice time.Duration) MutexOption {
 // session finds the lock taken. A TryLock that fails writes nothing, so the key is not given up for
 // it. Do not use retention for names that others acquire only by TryLock.
 func WithRetention(idle time.Duration) MutexOption {
-	return mutexOptionFunc(func(c *mutexConfig) { c.terms.retention = idle })
+	return mutexOptionFunc(func(c *mutexConfig) { c.terms.Retention = idle })
 }
 
 // WithReentry lets a call under the context of a hold get another hold of the same turn. Without
@@ -184,7 +148,7 @@ func WithRetention(idle time.Duration) MutexOption {
 // work under it, as golang.org/x/sync/errgroup does. Two of these goroutines that lock the same
 // name with WithReentry both hold it at the same time, with one token.
 func WithReentry(max int) LockOption {
-	return lockOptionFunc(func(c *mutexConfig) { c.terms.reentry = max })
+	return lockOptionFunc(func(c *mutexConfig) { c.terms.Reentry = max })
 }
 
 // WithDeadlockDetection makes a call fail with [ErrDeadlock] if it would otherwise wait without

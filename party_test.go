@@ -73,13 +73,13 @@ func (p ours) close(ctx context.Context) error { return p.session.Close(ctx) }
 
 type ourLock struct{ *Lock }
 
-func (l ourLock) entry() int64                           { return l.tenure.entry.CreateRevision }
+func (l ourLock) entry() int64                           { return l.CreateRevision() }
 func (l ourLock) proclaim(context.Context, string) error { return nil }
 func (l ourLock) release(ctx context.Context) error      { return l.Unlock(ctx) }
 
 type ourTerm struct{ *Term }
 
-func (t ourTerm) entry() int64                                     { return t.tenure.entry.CreateRevision }
+func (t ourTerm) entry() int64                                     { return t.CreateRevision() }
 func (t ourTerm) proclaim(ctx context.Context, value string) error { return t.Proclaim(ctx, value) }
 func (t ourTerm) release(ctx context.Context) error                { return t.Resign(ctx) }
 
@@ -203,3 +203,6 @@ func (h *theirHold) over() error {
 		return nil
 	}
 }
+
+// over is Err without the look at the clock.
+func (h hold) over() error { return h.of.Ended() }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -34,9 +35,9 @@ func TestALeftoverOfAnotherPriorityIsClearedAway(t *testing.T) {
 		second := start(w, func(ctx context.Context) (*Term, error) {
 			return NewElection(s, "e").Campaign(ctx, "second")
 		})
-		w.pass(2 * lateEffect)
+		w.pass(2 * lockmgr.LateEffect)
 		require.NoError(w, second.get().Resign(w.ctx))
-		w.pass(2 * lateEffect)
+		w.pass(2 * lockmgr.LateEffect)
 		require.Zero(w, suspected(s))
 		w.allGone()
 	})

@@ -24,7 +24,7 @@ func TestUnderItsOwnContextEveryKindIsADeadlock(t *testing.T) {
 		ctx context.Context
 		key string
 	}
-	of := func(h *hold, err error) (held, error) {
+	of := func(h hold, err error) (held, error) {
 		if err != nil {
 			return held{}, err
 		}

@@ -255,9 +255,7 @@ func TestAKeptKeyGoesAfterTheIdleTimeAndNotBefore(t *testing.T) {
 		w.empty("m")
 		w.pass(time.Minute)
 		s := m.session
-		s.manager.mu.Lock()
-		require.Empty(w, s.manager.lines, "and is forgotten")
-		s.manager.mu.Unlock()
+		require.Zero(w, s.manager.Snapshot().Queues, "and is forgotten")
 		w.allGone()
 	})
 }

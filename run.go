@@ -166,14 +166,14 @@ func (t *runTerm) Token() int64                   { return t.term.Token() }
 func (t *runTerm) Err() error                     { return t.term.Err() }
 func (t *runTerm) Done() <-chan struct{}          { return t.term.Done() }
 func (t *runTerm) Progress() *leaderloop.Progress { return &t.term.progress }
-func (t *runTerm) Abandon()                       { t.term.abandon() }
-func (t *runTerm) TTL() time.Duration             { return t.term.tenure.lease.TTL() }
-func (t *runTerm) TimerLimit() time.Duration      { return t.term.tenure.lease.Slice() }
-func (t *runTerm) StopRenewing(why error)         { t.term.tenure.lease.StopRenewing(why) }
-func (t *runTerm) EndLease()                      { t.term.tenure.lease.EndUnrenewed() }
+func (t *runTerm) Abandon()                       { t.term.of.Abandon() }
+func (t *runTerm) TTL() time.Duration             { return t.term.of.Lease().TTL() }
+func (t *runTerm) TimerLimit() time.Duration      { return t.term.of.Lease().Slice() }
+func (t *runTerm) StopRenewing(why error)         { t.term.of.Lease().StopRenewing(why) }
+func (t *runTerm) EndLease()                      { t.term.of.Lease().EndUnrenewed() }
 
 func (t *runTerm) Within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return t.term.within(ctx)
+	return t.term.of.Within(ctx)
 }
 
 func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err error) {
@@ -194,13 +194,13 @@ func (t *runTerm) Resign(ctx context.Context) error {
 // TimeLeft returns when the term ends. It ends at the deadline of its lease, which each answered
 // renewal moves, or when the term is lost before. A term that was given back has no bound.
 func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
-	err, l := t.term.Err(), t.term.tenure.lease
+	err, l := t.term.Err(), t.term.of.Lease()
 	margin := l.Margin()
 	if err != nil && !errors.Is(err, ErrExpired) {
 		margin -= l.Delay() // the lock-delay is kept only when a lease expires
 	}
 	return leaderloop.TimeLeft{
-		Unbounded: errors.Is(err, ErrReleased), ToEnd: t.term.tenure.remaining(), Margin: margin,
+		Unbounded: errors.Is(err, ErrReleased), ToEnd: t.term.of.Remaining(), Margin: margin,
 	}
 }
 

@@ -102,7 +102,7 @@ func TestAStuckProcessNeverRunsBesideTheNextLeader(t *testing.T) {
 func TestAProcessWhoseTermIsEvictedWhileItsWorkStopsEndsWithinTheMargin(t *testing.T) {
 	for name, evict := range map[string]func(w *world, term *Term){
 		"deleted": func(w *world, term *Term) { w.DeleteKey(term.Key()) },
-		"revoked": func(w *world, term *Term) { w.RevokeLease(term.tenure.lease.ID()) },
+		"revoked": func(w *world, term *Term) { w.RevokeLease(term.of.Lease().ID()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(w *world) {

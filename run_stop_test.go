@@ -40,7 +40,7 @@ func TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease(t *testing.T) {
 		stuck := make(chan StuckTerm, 10)
 		run := w.run(NewElection(a, "e"), d.work, WithStopTimeout(3*time.Second), WithOnStuck(func(s StuckTerm) { stuck <- s }))
 		term := run.term()
-		require.NotEqual(w, a.Lease(), term.tenure.lease.ID(), "it has a lease of its own")
+		require.NotEqual(w, a.Lease(), term.of.Lease().ID(), "it has a lease of its own")
 		next := w.candidate(NewElection(w.session("b"), "e"), "B")
 		w.pass(time.Minute)
 		require.NoError(w, term.Err())

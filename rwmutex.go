@@ -3,8 +3,7 @@ package etcdlock
 import (
 	"context"
 
-	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/wire"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 )
 
 // RWMutex is a lock that one writer has, or any number of readers at the same time, among all
@@ -22,7 +21,7 @@ type RWMutex struct {
 }
 
 // WriteLock is one acquisition of a [RWMutex] for writing.
-type WriteLock struct{ *hold }
+type WriteLock struct{ hold }
 
 // ReadLock is one acquisition of a [RWMutex] for reading.
 //
@@ -30,7 +29,7 @@ type WriteLock struct{ *hold }
 // writer after it. Readers that hold at the same time may share a token. All readers of the session
 // that were admitted one after the other without a writer in between share a key, and therefore a
 // Guard. The key exists until the last of these readers has released.
-type ReadLock struct{ *hold }
+type ReadLock struct{ hold }
 
 // NewRWMutex names a lock for readers and writers. For names and options see [NewMutex].
 //
@@ -114,17 +113,51 @@ func (l *ReadLock) Unlock(ctx context.Context) error {
 	return opError("unlock for reading", l.Name(), l.release(ctx))
 }
 
-// exclusive is the claim of a caller that wants to hold exclusively.
-func (c *mutexConfig) exclusive(ctx context.Context, try bool) claim {
-	return c.claim(ctx, try, "lock ", &wantsAll, nil)
+// Downgrade makes the write lock a read lock, with no other holder in between. Its key stays, and
+// from then on is the key of a reader. When Downgrade returns without an error, the write lock is
+// over ([ErrReleased]) and the read lock is held, with the same token.
+//
+// It blocks until etcd has confirmed that other readers may be admitted, or ctx ends. If ctx ends
+// first, the read lock is returned nevertheless, and the other readers are admitted later.
+//
+// Errors:
+//   - those of a lock that was over before
+//   - [ErrReentryLimit] while another hold within this one is still held, because that hold would
+//     not be exclusive any more
+func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
+	return readLock(l.convert(ctx, (*lockmgr.Hold).Downgrade))("downgrade", l.Name())
 }
 
-// shared is the claim of a reader.
-func (c *mutexConfig) shared(ctx context.Context, try bool) claim {
-	return c.claim(ctx, try, "read ", &wantsToShare, queue.Shared())
+// Upgrade makes the read lock a write lock, before any waiting writer. It blocks until all other
+// present readers have released, and admits no further readers meanwhile. When Upgrade returns
+// without an error, the read lock is over ([ErrReleased]), and the write lock has a larger token.
+// The read lock is held as before after an error, unless it was lost.
+//
+// Errors:
+//   - the error of ctx
+//   - [ErrUpgradeConflict] at once, if another reader is being upgraded, of this session or of
+//     another. Each of the two would wait for the other, so the caller has to release for the other
+//     to go on.
+//   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client
+//   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
+//   - what etcd refuses
+func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
+	return writeLock(l.convert(ctx, (*lockmgr.Hold).Upgrade))("upgrade", l.Name())
 }
 
-func writeLock(h *hold, err error) func(op, name string) (*WriteLock, error) {
+// convert makes the hold one of the other mode.
+func (h hold) convert(ctx context.Context, to func(*lockmgr.Hold, context.Context) (*lockmgr.Hold, error)) (hold, error) {
+	if h.of == nil {
+		return hold{}, errNoHold
+	}
+	other, err := to(h.of, ctx)
+	if err != nil {
+		return hold{}, refusal(err)
+	}
+	return hold{other}, nil
+}
+
+func writeLock(h hold, err error) func(op, name string) (*WriteLock, error) {
 	return func(op, name string) (*WriteLock, error) {
 		if err != nil {
 			return nil, opError(op, name, err)
@@ -133,7 +166,7 @@ func writeLock(h *hold, err error) func(op, name string) (*WriteLock, error) {
 	}
 }
 
-func readLock(h *hold, err error) func(op, name string) (*ReadLock, error) {
+func readLock(h hold, err error) func(op, name string) (*ReadLock, error) {
 	return func(op, name string) (*ReadLock, error) {
 		if err != nil {
 			return nil, opError(op, name, err)
@@ -141,9 +174,3 @@ func readLock(h *hold, err error) func(op, name string) (*ReadLock, error) {
 		return &ReadLock{h}, nil
 	}
 }
-
-// The wishes in the values of locks. Constant.
-var (
-	wantsAll     wire.Holder
-	wantsToShare = wire.Holder{Mode: wire.Shared}
-)

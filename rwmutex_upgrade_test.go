@@ -277,7 +277,7 @@ func TestAnUpgradeWhoseBoundGivesUp(t *testing.T) {
 			time.Sleep(time.Duration(ms) * 500 * time.Microsecond)
 			writer.cancel()
 			w.pass(time.Second)
-			alone := func(h *hold) {
+			alone := func(h hold) {
 				w.Helper()
 				require.NoError(w, h.Err())
 			}

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -38,7 +39,7 @@ type Semaphore struct {
 // and their tokens say nothing about the order among them. The tokens do order permits against a
 // holder that takes the name exclusively.
 type Permit struct {
-	*hold
+	hold
 	n int
 }
 
@@ -84,10 +85,10 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	if err := m.check(ctx, n); err != nil {
 		return nil, opError(op, m.name, err)
 	}
-	order := m.order.Load() // the value is made by it; used by the queue's goroutine from here on
-	var c claim
+	order := m.order.Load() // the value is made by it; used by the worker from here on
+	var r lockmgr.Request
 	value := func() string {
-		return c.restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
+		return r.Restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
 	}
 	rule := queue.Permits(&queue.Side{
 		Key:   limitKey(m.name),
@@ -97,9 +98,9 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 			return value()
 		},
 	})
-	c = m.cfg.claim(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
-	c.own = value
-	h, err := m.session.acquire(ctx, m.name, c)
+	r = m.cfg.request(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
+	r.Value = value
+	h, err := m.session.acquire(ctx, m.name, r)
 	if err != nil {
 		return nil, opError(op, m.name, m.explain(err))
 	}

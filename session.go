@@ -9,8 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/compathook"
-	"github.com/etcdlock/etcdlock/internal/lease"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/session"
 )
 
@@ -25,7 +24,7 @@ type Session struct {
 	cfg     sessionConfig
 	engine  *session.Session // nil if NewSession has not made this session
 	etcd    *session.Etcd    // of the engine
-	manager *manager
+	manager *lockmgr.Manager
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered or ctx ends. ctx
@@ -62,11 +61,11 @@ func newSession(ctx context.Context, cfg sessionConfig) (*Session, error) {
 	var err error
 	s.engine, err = session.Open(ctx, cfg.Config, func(e *session.Session) session.Manager {
 		s.etcd = &e.Etcd
-		s.manager = newManager(managerConfig{
-			ctx: e.Context(), client: e.Client, kv: e.KV, leases: e.Leases, writer: e.Writer, queues: e.Queues, clock: cfg.Hooks.Clock, log: e.Log,
-			owner: cfg.owner, givesUp: cfg.LeaseFile != "", insist: e.Insist, revokeFormer: e.RevokeFormer, fail: e.Fail,
+		s.manager = lockmgr.New(lockmgr.Config{
+			Life: e.Context(), Client: e.Client, KV: e.KV, Leases: e.Leases, Writer: e.Writer, Queues: e.Queues, Clock: cfg.Hooks.Clock, Log: e.Log,
+			GivesUp: cfg.LeaseFile != "", Insist: e.Insist, RevokeFormer: e.RevokeFormer, Fail: e.Fail,
 		})
-		return pushes{s.manager}
+		return s.manager
 	})
 	if err != nil {
 		return nil, err
@@ -77,21 +76,6 @@ func newSession(ctx context.Context, cfg sessionConfig) (*Session, error) {
 	}
 	return s, nil
 }
-
-// errOrphaned is the cause of the end of what waits when the session is orphaned.
-var errOrphaned = lockerr.SessionEnded(ErrOrphaned)
-
-// pushes are the calls by which a session tells its lock manager what becomes of the session.
-type pushes struct{ *manager }
-
-func (p pushes) SetLease(l *lease.Lease, number int)             { p.setLease(l, number) }
-func (p pushes) Adopt(l *lease.Lease)                            { p.settleLegacy(l) }
-func (p pushes) Suspend(number int, suspended bool)              { p.suspend(number, suspended) }
-func (p pushes) LeaseLost(number int) (holds int, lost []string) { return p.leaseLost(number) }
-func (p pushes) Drain(ctx context.Context) error                 { return p.drain(ctx) }
-func (p pushes) Close()                                          { p.close() }
-func (p pushes) Wait()                                           { p.wait() }
-func (p pushes) AnyName() (name string, ok bool)                 { return p.anyName() }
 
 // Client returns the etcd client that the session was made with.
 func (s *Session) Client() *clientv3.Client { return s.etcd.Client }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -41,7 +42,7 @@ func TestALossEndsSharedHoldsAndPermits(t *testing.T) {
 					w.DeleteKey(p.Key())
 				}
 				require.NoError(w, writer.get().Err())
-				for _, h := range []*hold{r1.hold, r2.hold, p.hold} {
+				for _, h := range []hold{r1.hold, r2.hold, p.hold} {
 					if name == "eviction" || name == "revoked" {
 						w.pass(2 * time.Second) // told as fast as a watch tells it
 					}
@@ -96,7 +97,7 @@ func TestASuccessorWantsAnotherKindOfHold(t *testing.T) {
 		p := start(w, NewSemaphore(next, "m", 3).permits(1)) // in the slot of the reader
 		w.pass(time.Second)
 		p.isWaiting()
-		require.NotEqual(w, r.entry.CreateRevision, w.Get(r.Key()).CreateRevision, "it has entered again")
+		require.NotEqual(w, r.CreateRevision(), w.Get(r.Key()).CreateRevision, "it has entered again")
 		w.unlock(beside.Unlock)
 		w.unlock(p.get().Release)
 		w.allGone()
@@ -339,7 +340,7 @@ func TestALatePhantomDoesNotBlockItsOwnSession(t *testing.T) {
 			require.Len(w, w.Keys("m/"), 1)
 			began := time.Now()
 			release := start(w, other).get()
-			require.Less(w, time.Since(began), 2*lateEffect)
+			require.Less(w, time.Since(began), 2*lockmgr.LateEffect)
 			w.unlock(release)
 			w.pass(time.Minute)
 			w.empty("m")

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -21,7 +22,7 @@ type sharedReferee struct {
 	mu         sync.Mutex
 	holds      map[string][]*sharedHold // by name, those not known to be over
 	all, alone map[string]int64         // the largest token so far: of all, of writers
-	tenures    map[*ownership]bool      // that had a holder
+	entries    map[*queue.Entry]bool    // that had a holder
 	limits     []limitSpan              // of the semaphore, oldest first
 	grants     map[wire.Mode]int
 	together   int // the most readers at a time
@@ -36,12 +37,12 @@ type sharedHold struct {
 	who       string
 	mode      wire.Mode
 	permits   int
-	hold      *hold
+	hold      hold
 	releasing bool
 }
 
 func (h *sharedHold) over() bool   { return h.releasing || h.hold.over() != nil }
-func (h *sharedHold) place() int64 { return h.hold.tenure.entry.CreateRevision }
+func (h *sharedHold) place() int64 { return h.hold.of.Entry().CreateRevision }
 
 // limitSpan is one limit: it may be in force from a revision on, and all smaller or larger
 // ones before it are not any more from when it was confirmed.
@@ -53,7 +54,7 @@ type limitSpan struct {
 
 func newSharedReferee(w *world, limit int) *sharedReferee {
 	r := &sharedReferee{
-		w: w, began: time.Now(), holds: map[string][]*sharedHold{}, all: map[string]int64{}, alone: map[string]int64{}, tenures: map[*ownership]bool{},
+		w: w, began: time.Now(), holds: map[string][]*sharedHold{}, all: map[string]int64{}, alone: map[string]int64{}, entries: map[*queue.Entry]bool{},
 		limits: []limitSpan{{limit: limit, confirmed: 1}}, grants: map[wire.Mode]int{},
 	}
 	w.OnEvent(r.changed)
@@ -61,7 +62,7 @@ func newSharedReferee(w *world, limit int) *sharedReferee {
 }
 
 // granted checks a new hold against all others.
-func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h *hold) *sharedHold {
+func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h hold) *sharedHold {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	held := &sharedHold{who: who, mode: mode, permits: permits, hold: h}
@@ -72,8 +73,8 @@ func (r *sharedReferee) granted(name, who string, mode wire.Mode, permits int, h
 	}
 	still := []*sharedHold{held}
 	readers := 0
-	handed := r.tenures[h.tenure] // in memory, or by a writer that has become a reader
-	r.tenures[h.tenure] = true
+	handed := r.entries[h.of.Entry()] // in memory, or by a writer that has become a reader
+	r.entries[h.of.Entry()] = true
 	for _, o := range r.holds[name] {
 		if o.over() {
 			continue
@@ -154,7 +155,7 @@ func (r *sharedReferee) releasing(h *sharedHold) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.releasing = true
-	r.notef("%s releases %s (%v)", h.who, h.hold.tenure.line.name, h.hold.over())
+	r.notef("%s releases %s (%v)", h.who, h.hold.of.Name(), h.hold.over())
 }
 
 // changed is called for each change in etcd: when the key of a hold goes, which lets the

@@ -260,8 +260,8 @@ func TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline(t *testing.
 		require.ErrorIs(w, held.Unlock(w.ctx), ErrExpired)
 		wait.fails(ErrLost, ErrExpired)
 		require.NoError(w, try.get().Unlock(w.ctx), "under the next lease")
-		require.NotEqual(w, s.Lease(), held.tenure.lease.ID())
-		require.NotEqual(w, held.tenure.lease, try.value.tenure.lease)
+		require.NotEqual(w, s.Lease(), held.of.Lease().ID())
+		require.NotEqual(w, held.of.Lease(), try.value.of.Lease())
 		w.allGone()
 	})
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // AwaitPreemption blocks until a candidate is entitled to preempt this leader, and returns that
@@ -30,10 +31,10 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	if err := t.Err(); err != nil {
 		return Candidate{}, err
 	}
-	within, stop := t.within(ctx)
+	within, stop := t.of.Within(ctx)
 	defer stop()
 	s := t.session
-	kv, err := s.etcd.Queues.Queue(t.tenure.line.name).AwaitChallenger(within, t.entry, t.patience, s.lives)
+	kv, err := s.etcd.Queues.Queue(t.Name()).AwaitChallenger(within, t.of.Entry(), t.patience, s.lives)
 	switch {
 	case err == nil:
 		return newCandidate(kv, false, false), nil

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -37,9 +38,7 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	within, stop := t.within(ctx)
-	all, err := t.tenure.line.single.AwaitList(within)
-	stop()
+	all, err := t.of.Candidates(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return lockerr.OfContext(ctx)
@@ -50,15 +49,17 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 	var to *mvccpb.KeyValue
 	for _, kv := range all {
-		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.entry.CreateRevision && string(kv.Value) == candidate {
+		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.CreateRevision() && string(kv.Value) == candidate {
 			to = kv
 		}
 	}
 	if to == nil {
 		return ErrNoCandidate
 	}
-	handed, err := t.releaseTo(ctx, to)
+	handed, err := t.of.ReleaseTo(ctx, to)
 	switch {
+	case errors.Is(err, lockmgr.ErrHeldWithin):
+		return errHeldWithin
 	case err != nil, handed == nil:
 		return err
 	case errors.Is(handed, queue.ErrNoTarget):
@@ -70,7 +71,4 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 }
 
-var (
-	errNotHanded  = errors.New("it ended before it was handed over")
-	errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term, which goes on: unlock it first", ErrLocked)
-)
+var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term, which goes on: unlock it first", ErrLocked)

@@ -106,14 +106,14 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
 		edits: []edit{
-			{"etcdlock.(*manager).noteLoss", "m.losses = append(m.losses, t)", "_ = t"},
+			{"lockmgr.(*Manager).noteLoss", "m.losses = append(m.losses, t)", "_ = t"},
 		},
 		tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
 	},
 	{
 		takesOut: "a hold is not handed over from under a nested hold (L8)",
 		edits: []edit{
-			{"etcdlock.(*hold).releaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
+			{"lockmgr.(*Hold).ReleaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
 		},
 		tests: []string{"TestATransferUnderANestedHoldIsRefused"},
 	},

@@ -47,8 +47,8 @@ var grantMutations = []mutation{
 	{
 		takesOut: "TryLock writes only if the queue is empty (A13)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).enter", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"},
-			{"etcdlock.(*localQueue).request", "once = l.single.TryEnterOnce", "_ = l.single.TryEnterOnce"},
+			{"lockmgr.(*localQueue).enter", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"},
+			{"lockmgr.(*localQueue).request", "once = l.single.TryEnterOnce", "_ = l.single.TryEnterOnce"},
 		},
 		tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},
 	},

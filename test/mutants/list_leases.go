@@ -33,15 +33,15 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a machine that slept looks at the clock before it says that it holds",
 		edits: []edit{
-			{"etcdlock.(*hold).Err", "_ = h.tenure.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
+			{"lockmgr.(*Hold).Err", "_ = h.owned.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
 		},
 		tests: []string{"TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp"},
 	},
 	{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{
-			{"etcdlock.(*manager).look", "_ = l.Err()", "_ = l"},
-			{"etcdlock.(*hold).giveBack", "_ = h.tenure.lease.Err() // see Err", ""},
+			{"lockmgr.(*Manager).look", "_ = l.Err()", "_ = l"},
+			{"lockmgr.(*Hold).giveBack", "_ = h.owned.lease.Err() // see Err", ""},
 		},
 		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},
 	},
@@ -97,14 +97,14 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "an illegal change of the admission ends the session",
 		edits: []edit{
-			{"etcdlock.(*manager).admit", "m.fail(err)", ""},
+			{"lockmgr.(*Manager).admit", "m.cfg.Fail(err)", ""},
 		},
 		tests: []string{"TestAnIllegalChangeOfAdmissionEndsTheSession"},
 	},
 	{
 		takesOut: "a lock manager is open again after the last drain has failed",
 		edits: []edit{
-			{"etcdlock.(*manager).drain", "m.drains--; m.drains == 0 &&", "m.drains--; m.drains == 0 && false &&"},
+			{"lockmgr.(*Manager).Drain", "m.drains--; m.drains == 0 &&", "m.drains--; m.drains == 0 && false &&"},
 		},
 		tests: []string{"TestTheAdmissionsOfALockManager"},
 	},
@@ -146,14 +146,14 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
 		edits: []edit{
-			{"etcdlock.(*manager).pending", "!l.tenure.open() && !l.resting {", "!l.tenure.open() && !l.resting && false {"},
+			{"lockmgr.(*Manager).pending", "!l.owned.open() && !l.resting {", "!l.owned.open() && !l.resting && false {"},
 		},
 		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{
 		takesOut: "a young hold is looked after when its lease ends",
 		edits: []edit{
-			{"etcdlock.(*manager).wait", "m.attendAll()", ""},
+			{"lockmgr.(*Manager).Wait", "m.attendAll()", ""},
 		},
 		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
 	},

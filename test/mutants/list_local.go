@@ -5,70 +5,70 @@ var localMutations = []mutation{
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
+			{"lockmgr.(*localQueue).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{
 		takesOut: "a first request that was cut off with its caller is taken back (A4)",
 		edits: []edit{
-			{"etcdlock.(*attempt).resume", "if a.unsure {\nl.suspect(", "if false {\nl.suspect("},
+			{"lockmgr.(*attempt).resume", "if a.unsure {\nl.suspect(", "if false {\nl.suspect("},
 		},
 		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
 	{
 		takesOut: "a first request that arrives late does not stand for long",
 		edits: []edit{
-			{"etcdlock.(*manager).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, lateEffect"},
+			{"lockmgr.(*Manager).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, LateEffect"},
 		},
 		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
 	{
 		takesOut: "a caller with little time left does not cut its request off",
 		edits: []edit{
-			{"etcdlock.(*waiter).hurries", "return ok && time.Until(deadline) <= etcdkv.FirstBound", "return false && ok && time.Until(deadline) <= etcdkv.FirstBound"},
+			{"lockmgr.(*waiter).hurries", "return ok && time.Until(deadline) <= etcdkv.FirstBound", "return false && ok && time.Until(deadline) <= etcdkv.FirstBound"},
 		},
 		tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
 	},
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"etcdlock.(*localQueue).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.ctx)"},
+			{"lockmgr.(*localQueue).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.cfg.Life)"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
 	{
 		takesOut: "the entry of a caller that has given up names the holds of the next one",
 		edits: []edit{
-			{"etcdlock.(*localQueue).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
+			{"lockmgr.(*localQueue).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
 		},
 		tests: []string{"TestWhoTakesAnAttemptOverSaysWhatHeHolds"},
 	},
 	{
 		takesOut: "a caller whose goroutine ends in its own request leaves the local queue",
 		edits: []edit{
-			{"etcdlock.(*localQueue).request", "if !returned {", "if !returned && false {"},
+			{"lockmgr.(*localQueue).request", "if !returned {", "if !returned && false {"},
 		},
 		tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
 	},
 	{
 		takesOut: "a key that was found proves the outcome of a request only if no other can have written it",
 		edits: []edit{
-			{"etcdlock.(*manager).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
+			{"lockmgr.(*Manager).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
 		},
 		tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
 		takesOut: "a waiter does not line up behind a key of its own session that is being swept (C2)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).takeSlot", "w.rule == nil && swept != nil &&", "w.rule == nil && swept != nil && false &&"},
+			{"lockmgr.(*localQueue).takeSlot", "w.Rule == nil && swept != nil &&", "w.Rule == nil && swept != nil && false &&"},
 		},
 		tests: []string{"TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept"},
 	},
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"etcdlock.(*localQueue).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
+			{"lockmgr.(*localQueue).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -82,148 +82,148 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
+			{"lockmgr.(*localQueue).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
 		},
 		tests: []string{"TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
+			{"lockmgr.(*localQueue).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
 		},
 		tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
 	},
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
 		edits: []edit{
-			{"etcdlock.(*manager).unused", "k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)", "k.Lease == m.heir && !m.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+			{"lockmgr.(*Manager).unused", "k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)", "k.Lease == m.heir && !m.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
 		},
 		tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
 	},
 	{
 		takesOut: "a request that may arrive much later is looked for once more (A4)",
 		edits: []edit{
-			{"etcdlock.(*manager).wasSwept", "for _, late := range lateSweeps {", "for _, late := range lateSweeps[:0] {"},
+			{"lockmgr.(*Manager).wasSwept", "for _, late := range LateSweeps {", "for _, late := range LateSweeps[:0] {"},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{
 		takesOut: "an upgrade that Orphan ends leaves no mark",
 		edits: []edit{
-			{"etcdlock.(*manager).pending", "t.unmark(errOrphaned) || !t.open() {\nn++", "!t.open() {\nn++"},
+			{"lockmgr.(*Manager).pending", "t.unmark(errDrained) || !t.open() {\nn++", "!t.open() {\nn++"},
 		},
 		tests: []string{"TestWhatEndsAnUpgrade"},
 	},
 	{
 		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case true:"},
+			{"lockmgr.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case true:"},
 		},
 		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
 		takesOut: "a large request that was given up blocks no other (A3)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(l.served):", "case next == nil:"},
+			{"lockmgr.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case next == nil:"},
 		},
 		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
 	{
 		takesOut: "a try is refused because of waiters, not because of other tries (A13)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).refuses", "if w.rule == nil || l.held() {", "if true {"},
+			{"lockmgr.(*localQueue).refuses", "if w.Rule == nil || l.held() {", "if true {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn", "TestThoseWhoTryAtOnceAllGetPermits"},
 	},
 	{
 		takesOut: "a try does not wait (A13)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).block", "if w := e.Value.(*waiter); w.try {", "if w := e.Value.(*waiter); w.try && false {"},
+			{"lockmgr.(*localQueue).block", "if w := e.Value.(*waiter); w.Try {", "if w := e.Value.(*waiter); w.Try && false {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn"},
 	},
 	{
 		takesOut: "a kept key is given up for a reader of its session",
 		edits: []edit{
-			{"etcdlock.(*manager).atOnce", "l.tenure.giveUpKept() // it is kept for who wants it alone", "_ = l"},
+			{"lockmgr.(*Manager).atOnce", "l.owned.giveUpKept() // a kept key is for an exclusive request", "_ = l"},
 		},
 		tests: []string{"TestAReaderDoesNotWaitForAKeyThatItsSessionKeeps"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
 		edits: []edit{
-			{"etcdlock.(*localQueue).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
+			{"lockmgr.(*localQueue).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
 		},
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
 	{
 		takesOut: "a lease that ends after the work is no loss for Do",
 		edits: []edit{
-			{"etcdlock.(*hold).do", "&& !errors.Is(rerr, ErrUnconfirmed)", ""},
+			{"etcdlock.hold.do", "&& !errors.Is(rerr, ErrUnconfirmed)", ""},
 		},
 		tests: []string{"TestDoAndRunReturnNoErrorForAnUnconfirmedRelease"},
 	},
 	{
 		takesOut: "a release that hears of a revocation is a loss",
 		edits: []edit{
-			{"etcdlock.notConfirmed", "errors.Is(cause, gone)", "errors.Is(cause, gone) && false"},
+			{"lockmgr.notConfirmed", "errors.Is(cause, gone)", "errors.Is(cause, gone) && false"},
 		},
 		tests: []string{"TestAReleaseThatHearsOfARevocationIsALoss"},
 	},
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"etcdlock.(*ownership).released", "m.clock()-t.began < h.terms.slice", "h.terms.slice > 0"},
+			{"lockmgr.(*ownership).released", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},
 	{
 		takesOut: "a kept key is given up when another session lines up",
 		edits: []edit{
-			{"etcdlock.(*ownership).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
+			{"lockmgr.(*ownership).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
 		},
 		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
 	},
 	{
 		takesOut: "a session that keeps a key watches for other sessions from then on",
 		edits: []edit{
-			{"etcdlock.(*ownership).keep", "t.line.attend() // from now", "// from now"},
+			{"lockmgr.(*ownership).keep", "t.local.attend() // from now", "// from now"},
 		},
 		tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
 	},
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"etcdlock.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
-			{"etcdlock.(*localQueue).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
+			{"lockmgr.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
+			{"lockmgr.(*localQueue).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},
 	{
 		takesOut: "idle names are not in use",
 		edits: []edit{
-			{"etcdlock.(*manager).checkNesting", "if err != nil && m.forgetResting() {", "if err != nil && false {"},
+			{"lockmgr.(*Manager).checkNesting", "if err != nil && m.forgetResting() {", "if err != nil && false {"},
 		},
 		tests: []string{"TestNamesAtRestMayNest"},
 	},
 	{
 		takesOut: "idle names are forgotten",
 		edits: []edit{
-			{"etcdlock.(*idleLine).Fire", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
+			{"lockmgr.(*idleTimer).Fire", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
 		},
 		tests: []string{"TestFewLinesRest"},
 	},
 	{
 		takesOut: "an Unlock whose caller gives up returns at once",
 		edits: []edit{
-			{"etcdlock.(*ownership).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
+			{"lockmgr.(*ownership).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
 		},
 		tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
 	},
 	{
 		takesOut: "the first request of a caller ends with the lease",
 		edits: []edit{
-			{"etcdlock.(*localQueue).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.ctx, ctx)"},
+			{"lockmgr.(*localQueue).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.cfg.Life, ctx)"},
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},

@@ -47,7 +47,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "of two upgrades of one session one fails (D5)",
 		edits: []edit{
-			{"etcdlock.(*hold).startUpgrade", "case t.upgrading != nil:\nreturn nil, nil, ErrUpgradeConflict", ""},
+			{"lockmgr.(*Hold).startUpgrade", "case t.upgrading != nil:\nreturn nil, nil, lockerr.ErrUpgradeConflict", ""},
 		},
 		tests: []string{"TestOfTwoUpgradesOneIsToldAtOnce"},
 	},
@@ -138,14 +138,14 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "the mark of an upgrade is taken back",
 		edits: []edit{
-			{"etcdlock.(*upgrade).run", "t.rewriteShared(q)", ""},
+			{"lockmgr.(*upgrade).run", "t.rewriteShared(q)", ""},
 		},
 		tests: []string{"TestACancelledUpgradeLeavesTheReadLock"},
 	},
 	{
 		takesOut: "an upgrade waits until the downgrade before it is written",
 		edits: []edit{
-			{"etcdlock.(*upgrade).wait", "if t.shared != nil {", "if false {"},
+			{"lockmgr.(*upgrade).wait", "if t.shared != nil {", "if false {"},
 		},
 		tests: []string{"TestAnUpgradeWaitsForTheDowngradeBeforeIt"},
 	},
@@ -159,42 +159,42 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a writer that was a reader has a larger token",
 		edits: []edit{
-			{"etcdlock.(*upgrade).granted", "t.token = rev\nif !u", "if !u"},
+			{"lockmgr.(*upgrade).granted", "t.token = rev\nif !u", "if !u"},
 		},
 		tests: []string{"TestAWritersTokenIsLargerThanAllBefore"},
 	},
 	{
 		takesOut: "readers ask again after a slice whether a writer waits",
 		edits: []edit{
-			{"etcdlock.(*ownership).share", "t.line.manager.clock()-t.asked >= w.terms.slice", "false"},
+			{"lockmgr.(*ownership).share", "t.local.manager.cfg.Clock()-t.asked >= w.Terms.Slice", "false"},
 		},
 		tests: []string{"TestAWriterDoesNotStarveBehindReaders"},
 	},
 	{
 		takesOut: "the readers of a session share one key",
 		edits: []edit{
-			{"etcdlock.(*localQueue).serve", "first.mode == wire.Shared && l.shareAgain(ls)", "false"},
+			{"lockmgr.(*localQueue).serve", "first.Mode == wire.Shared && l.shareAgain(ls)", "false"},
 		},
 		tests: []string{"TestReadersWithoutEndCostOneReadInASlice"},
 	},
 	{
 		takesOut: "a downgrade at the time of a loss ends",
 		edits: []edit{
-			{"etcdlock.(*hold).downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
+			{"lockmgr.(*Hold).Downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
 		},
 		tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
 	{
 		takesOut: "a downgrade without a watch goes on",
 		edits: []edit{
-			{"etcdlock.(*localQueue).watch", "<-t.stay.Context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.Context().Done()"},
+			{"lockmgr.(*localQueue).watch", "<-t.stay.Context().Done()\nif t.detached() {\nreturn\n}", "<-t.stay.Context().Done()"},
 		},
 		tests: []string{"TestADowngradeWithoutAWatch"},
 	},
 	{
 		takesOut: "a detached queue leaves its key to the downgraded hold",
 		edits: []edit{
-			{"etcdlock.(*ownership).detached", "l.slots = nil // it is the ownership's from now on", "_ = l.slots"},
+			{"lockmgr.(*ownership).detached", "l.slots = nil // it is the ownership's from now on", "_ = l.slots"},
 		},
 		tests: []string{"TestADowngradeOfAHoldThatLinedUpByItself"},
 	},
@@ -279,36 +279,36 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "two workers under one hold do not both hold: re-entry is off by default",
 		edits: []edit{
-			{"etcdlock.(*waiter).reenter", "case w.terms.reentry < 1:", "case w.terms.reentry < 0:"},
-			{"etcdlock.(*waiter).reenter", "case h.turn.holds >= w.terms.reentry:", "case w.terms.reentry > 0 && h.turn.holds >= w.terms.reentry:"},
+			{"lockmgr.(*waiter).reenter", "case w.Terms.Reentry < 1:", "case w.Terms.Reentry < 0:"},
+			{"lockmgr.(*waiter).reenter", "case h.holder.holds >= w.Terms.Reentry:", "case w.Terms.Reentry > 0 && h.holder.holds >= w.Terms.Reentry:"},
 		},
 		tests: []string{"TestUnderItsOwnContextEveryKindIsADeadlock", "TestTwoWorkersUnderOneHoldDoNotBothHold"},
 	},
 	{
 		takesOut: "a call does not wait for what its own context holds by another session",
 		edits: []edit{
-			{"etcdlock.(*carried).elsewhere", "if l.manager != m &&", "if false && l.manager != m &&"},
+			{"lockmgr.(*Carried).elsewhere", "if l.manager != m &&", "if false && l.manager != m &&"},
 		},
 		tests: []string{"TestUnderTheContextOfAnotherSessionsHoldACallIsADeadlock"},
 	},
 	{
 		takesOut: "a context that is made after the end of its hold has the cause of this end",
 		edits: []edit{
-			{"etcdlock.(*hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
+			{"lockmgr.(*Hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
 		},
 		tests: []string{"TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause"},
 	},
 	{
 		takesOut: "permits within others are no more than these",
 		edits: []edit{
-			{"etcdlock.(*ownership).covers", "t.mode == wire.Counted && w.permits <= t.permits", "t.mode == wire.Counted"},
+			{"lockmgr.(*ownership).covers", "t.mode == wire.Counted && w.Permits <= t.permits", "t.mode == wire.Counted"},
 		},
 		tests: []string{"TestReentryIsRefusedBeyondWhatIsHeld", "TestPermitsAreAPartOfThoseTheContextCarries"},
 	},
 	{
 		takesOut: "an upgrade does not wait for what its own context carries",
 		edits: []edit{
-			{"etcdlock.(*hold).upgrade", "other != nil {", "other != nil && false {"},
+			{"lockmgr.(*Hold).Upgrade", "other != nil {", "other != nil && false {"},
 		},
 		tests: []string{"TestAnUpgradeUnderTheContextOfAnotherReadLockIsADeadlock"},
 	},

@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"context"
@@ -15,36 +15,23 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Downgrade makes the write lock a read lock, with no other holder in between. Its key stays, and
-// from then on is the key of a reader. When Downgrade returns without an error, the write lock is
-// over ([ErrReleased]) and the read lock is held, with the same token.
-//
-// It blocks until etcd has confirmed that other readers may be admitted, or ctx ends. If ctx ends
-// first, the read lock is returned nevertheless, and the other readers are admitted later.
-//
-// Errors:
-//   - those of a lock that was over before
-//   - [ErrReentryLimit] while another hold within this one is still held, because that hold would
-//     not be exclusive any more
-func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
-	return readLock(l.downgrade(ctx))("downgrade", l.Name())
-}
-
-func (h *hold) downgrade(ctx context.Context) (*hold, error) {
+// Downgrade makes an exclusive hold a shared one, with no other holder in between, and returns the
+// shared hold. It blocks until etcd has confirmed that other readers may be admitted, or ctx ends.
+func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	if err := h.Err(); err != nil {
 		return nil, err
 	}
-	t := h.tenure
-	m := t.line.manager
+	t := h.owned
+	m := t.local.manager
 	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	if len(t.entry.Parts()) > 1 {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("%w: what a MultiMutex has locked is held alone to its end", ErrReentryLimit)
+		return nil, fmt.Errorf("%w: what a MultiMutex has locked is held alone to its end", lockerr.ErrReentryLimit)
 	}
-	if h.turn.holds > 1 {
+	if h.holder.holds > 1 {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("%w: release the others of this turn first", ErrReentryLimit)
+		return nil, fmt.Errorf("%w: release the others of this turn first", lockerr.ErrReentryLimit)
 	}
 	if !h.end() {
 		m.mu.Unlock()
@@ -69,10 +56,10 @@ func (h *hold) downgrade(ctx context.Context) (*hold, error) {
 }
 
 // tellShared writes to the key that it shares, in the background; the channel is closed when
-// that is done, or pointless. Called with manager.mu held.
+// that is done, or pointless. Called with Manager.mu held.
 func (t *ownership) tellShared() <-chan struct{} {
-	m := t.line.manager
-	q, done := m.queues.Queue(t.line.name), make(chan struct{})
+	m := t.local.manager
+	q, done := m.cfg.Queues.Queue(t.local.name), make(chan struct{})
 	t.shared = done
 	if m.admission == closed {
 		close(done)
@@ -87,18 +74,18 @@ func (t *ownership) tellShared() <-chan struct{} {
 
 func (t *ownership) rewriteShared(q *queue.Queue) {
 	err := q.Rewrite(t.life.Context(), t.entry, t.restate(wire.Holder{Mode: wire.Shared}))
-	if err != nil && t.life.Cause() == nil && !errors.Is(err, ErrEvicted) {
-		t.line.manager.log.Error("etcd refuses to let other readers in", zap.String("name", t.line.name), zap.Error(err))
+	if err != nil && t.life.Cause() == nil && !errors.Is(err, lockerr.ErrEvicted) {
+		t.local.manager.cfg.Log.Error("etcd refuses to let other readers in", zap.String("name", t.local.name), zap.Error(err))
 	}
 }
 
 // becomeShared lets further readers of the session in; the channel is closed when the
-// line goes on, nil if it does not stand still. Called with manager.mu held.
+// line goes on, nil if it does not stand still. Called with Manager.mu held.
 func (t *ownership) becomeShared() (detached <-chan struct{}) {
-	m := t.line.manager
-	if t != t.line.tenure {
-		t.asked = m.clock()
-		m.readers[t.line.name] = t
+	m := t.local.manager
+	if t != t.local.owned {
+		t.asked = m.cfg.Clock()
+		m.readers[t.local.name] = t
 		return nil
 	}
 	t.detach = make(chan struct{})
@@ -106,53 +93,38 @@ func (t *ownership) becomeShared() (detached <-chan struct{}) {
 	return t.detach
 }
 
-// succeeded makes the hold that takes the place of h in its turn. Called with session.mu
+// succeeded makes the hold that takes the place of h in its turn. Called with Manager.mu
 // held.
-func (h *hold) succeeded() *hold {
-	return &hold{tenure: h.tenure, turn: h.turn, entry: h.entry, token: h.tenure.token, values: h.values, terms: h.terms}
-}
-
-// Upgrade makes the read lock a write lock, before any waiting writer. It blocks until all other
-// present readers have released, and admits no further readers meanwhile. When Upgrade returns
-// without an error, the read lock is over ([ErrReleased]), and the write lock has a larger token.
-// The read lock is held as before after an error, unless it was lost.
-//
-// Errors:
-//   - the error of ctx
-//   - [ErrUpgradeConflict] at once, if another reader is being upgraded, of this session or of
-//     another. Each of the two would wait for the other, so the caller has to release for the other
-//     to go on.
-//   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client
-//   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
-//   - what etcd refuses
-func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
-	return writeLock(l.upgrade(ctx))("upgrade", l.Name())
+func (h *Hold) succeeded() *Hold {
+	return &Hold{owned: h.owned, holder: h.holder, entry: h.entry, token: h.owned.token, values: h.values, terms: h.terms}
 }
 
 // upgrade is a reader that is becoming a writer. Its goroutine does the requests, under the
 // lease; so that what a caller does not wait for is still taken back.
 type upgrade struct {
-	hold  *hold
+	hold  *Hold
 	alone chan struct{} // closed when no other reader of the session is left
 
 	outcome chan outcome            // holds one
-	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by manager.mu
-	over    bool                    // it has its outcome, or no caller waits for it; guarded by manager.mu
+	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by Manager.mu
+	over    bool                    // it has its outcome, or no caller waits for it; guarded by Manager.mu
 	cancel  context.CancelCauseFunc // ends the wait
 	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
 
-func (h *hold) upgrade(ctx context.Context) (*hold, error) {
+// Upgrade makes a shared hold an exclusive one, and returns the exclusive hold. It blocks until all
+// other readers have released. The shared hold goes on after an error, unless it was lost.
+func (h *Hold) Upgrade(ctx context.Context) (*Hold, error) {
 	if ctx.Err() != nil {
 		return nil, lockerr.OfContext(ctx)
 	}
 	if err := h.Err(); err != nil {
 		return nil, err
 	}
-	if other := carriedBy(ctx).besides(h); other != nil {
-		waiter := newQueueEntry(h.entry.KV(), true)
-		waiter.Key, waiter.Mode = "", ModeUpgrading
-		return nil, carriedBy(ctx).deadlock(waiter, other, "release it first")
+	if other := CarriedBy(ctx).besides(h); other != nil {
+		carried := CarriedBy(ctx).deadlock(other, "release it first")
+		carried.Upgrades = h.entry.KV()
+		return nil, carried
 	}
 	for { // at most twice, but for who comes in between
 		u, earlier, err := h.startUpgrade()
@@ -164,7 +136,7 @@ func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 		}
 		select {
 		case <-earlier:
-		case <-h.Done():
+		case <-h.Context().Done():
 			return nil, h.Err()
 		case <-ctx.Done():
 			return nil, lockerr.OfContext(ctx)
@@ -175,21 +147,21 @@ func (h *hold) upgrade(ctx context.Context) (*hold, error) {
 // startUpgrade starts an upgrade. If an earlier one has come to nothing, and its mark is
 // still being taken back, or one cannot be started, the channel is closed when that is done,
 // or the reason is known.
-func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
-	t := h.tenure
-	m := t.line.manager
+func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
+	t := h.owned
+	m := t.local.manager
 	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case m.admits() != nil:
-		return nil, nil, h.lostOr(m.admits())
+		return nil, nil, h.endedOr(m.admits())
 	case !t.open(): // the key is gone, and the cause is told as soon as it is found out
-		return nil, t.life.Context().Done(), h.over()
+		return nil, t.life.Context().Done(), h.Ended()
 	case t.upgrading != nil && t.upgrading.over:
 		return nil, t.upgrading.done, nil
 	case t.upgrading != nil:
-		return nil, nil, ErrUpgradeConflict
+		return nil, nil, lockerr.ErrUpgradeConflict
 	}
 	u = &upgrade{hold: h, alone: make(chan struct{}), outcome: make(chan outcome, 1), done: make(chan struct{})}
 	var wait context.Context
@@ -199,7 +171,7 @@ func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 		return u, nil, nil
 	}
 	t.upgrading = u
-	u.left(t.turns)
+	u.left(t.holders)
 	m.tasks.Go(func() {
 		defer close(u.done)
 		u.run(wait)
@@ -208,16 +180,16 @@ func (h *hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 }
 
 // await waits for the outcome.
-func (u *upgrade) await(ctx context.Context) (*hold, error) {
+func (u *upgrade) await(ctx context.Context) (*Hold, error) {
 	h := u.hold
 	defer u.cancel(nil)
 	select {
 	case o := <-u.outcome:
 		return o.hold, o.err
-	case <-h.Done():
+	case <-h.Context().Done():
 	case <-ctx.Done():
 	}
-	m := h.tenure.line.manager
+	m := h.owned.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u.over = true
@@ -227,13 +199,13 @@ func (u *upgrade) await(ctx context.Context) (*hold, error) {
 	default:
 		var locked *LockedError
 		if u.waiting != nil {
-			locked = lockedBy(u.waiting.Obstacle())
+			locked = &LockedError{By: u.waiting.Obstacle()}
 		}
-		return nil, h.lostOr(waitError(ctx, locked))
+		return nil, h.endedOr(waitError(ctx, locked))
 	}
 }
 
-// left takes note of how many readers of the session are left. Called with manager.mu held.
+// left takes note of how many readers of the session are left. Called with Manager.mu held.
 func (u *upgrade) left(readers int) {
 	if u != nil && readers == 1 {
 		close(u.alone) // once, because no reader is admitted meanwhile
@@ -243,9 +215,9 @@ func (u *upgrade) left(readers int) {
 // run marks the key, waits until all others have left, and makes the reader a writer; or
 // takes the mark back.
 func (u *upgrade) run(wait context.Context) {
-	t := u.hold.tenure
-	m := t.line.manager
-	q := m.queues.Queue(t.line.name)
+	t := u.hold.owned
+	m := t.local.manager
+	q := m.cfg.Queues.Queue(t.local.name)
 	defer q.Close()
 	rev, err := u.wait(wait, q)
 	if err == nil && u.granted(rev) {
@@ -263,11 +235,11 @@ func (u *upgrade) run(wait context.Context) {
 
 // wait blocks until no other reader is left, here and elsewhere.
 func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err error) {
-	t := u.hold.tenure
+	t := u.hold.owned
 	if t.shared != nil {
 		<-t.shared // lest the mark be overwritten; this ends with the lease at the latest
 	}
-	if err := t.line.manager.clearName(ctx, t.lease, t.line.name); err != nil {
+	if err := t.local.manager.clearName(ctx, t.lease, t.local.name); err != nil {
 		return 0, err
 	}
 	marked, err := q.Upgrade(t.life.Context(), t.entry, func(bound int64) string {
@@ -281,7 +253,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	m := t.line.manager
+	m := t.local.manager
 	m.mu.Lock()
 	u.waiting = marked
 	m.mu.Unlock()
@@ -291,8 +263,8 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 // granted makes the reader a writer. It returns false if no caller wants the upgrade any more.
 func (u *upgrade) granted(rev int64) bool {
 	h := u.hold
-	t := h.tenure
-	m := t.line.manager
+	t := h.owned
+	m := t.local.manager
 	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -309,17 +281,17 @@ func (u *upgrade) granted(rev int64) bool {
 		return false
 	}
 	t.mode, t.upgrading = wire.Exclusive, nil
-	if m.readers[t.line.name] == t {
-		delete(m.readers, t.line.name)
+	if m.readers[t.local.name] == t {
+		delete(m.readers, t.local.name)
 	}
 	return true
 }
 
 // become makes the caller's hold one for writing; false if it is over. Called with
-// manager.mu held.
+// Manager.mu held.
 func (u *upgrade) become() bool {
 	if !u.hold.end() {
-		u.fail(u.hold.over())
+		u.fail(u.hold.Ended())
 		return false
 	}
 	u.over = true
@@ -327,7 +299,7 @@ func (u *upgrade) become() bool {
 	return true
 }
 
-// fail tells the caller why it came to nothing, and ends the wait. Called with session.mu
+// fail tells the caller why it came to nothing, and ends the wait. Called with Manager.mu
 // held.
 func (u *upgrade) fail(err error) {
 	if u != nil && !u.over {
@@ -338,7 +310,7 @@ func (u *upgrade) fail(err error) {
 }
 
 // unmark ends the upgrade that may be under way, for a cause, and tells whether its mark is
-// still to be taken back. Called with manager.mu held.
+// still to be taken back. Called with Manager.mu held.
 func (t *ownership) unmark(cause error) bool {
 	if t == nil || t.upgrading == nil {
 		return false
@@ -350,36 +322,28 @@ func (t *ownership) unmark(cause error) bool {
 // refuse tells the caller why it came to nothing.
 func (u *upgrade) refuse(err error) {
 	h := u.hold
-	t := h.tenure
-	m := t.line.manager
+	t := h.owned
+	m := t.local.manager
 	switch {
 	case errors.Is(err, admission.ErrUpgrading):
-		err = ErrUpgradeConflict
+		err = lockerr.ErrUpgradeConflict
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		t.lease.End(lockerr.Lost(ErrRevoked))
-	case errors.Is(err, ErrEvicted):
+		t.lease.End(lockerr.Lost(lockerr.ErrRevoked))
+	case errors.Is(err, lockerr.ErrEvicted):
 		m.mu.Lock()
 		found := t.ended // by the ownership's watch, which will say why; or it was released
 		t.close()
 		m.mu.Unlock()
 		if !found {
 			t.lose(whyGone(t.lease))
-		} else if h.over() == nil {
+		} else if h.Ended() == nil {
 			<-t.life.Context().Done()
 		}
 		if errors.Is(err, queue.ErrOverwritten) {
-			_, _ = t.line.leave(t.lease, t.queue, t.entry, true) // it is still there, and in others' way
+			_, _ = t.local.leave(t.lease, t.queue, t.entry, true) // it is still there, and in others' way
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u.fail(h.lostOr(err))
-}
-
-// lostOr is why the hold is over, or another error while it is not.
-func (h *hold) lostOr(err error) error {
-	if over := h.over(); over != nil {
-		return over
-	}
-	return err
+	u.fail(h.endedOr(err))
 }

@@ -1,10 +1,11 @@
-package etcdlock
+package lockmgr
 
 import (
 	"context"
 	"fmt"
 	"slices"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -13,24 +14,29 @@ import (
 // hold carries the hold: a call under this context that asks for the same name would wait for
 // its own caller.
 
-// carried is a hold that a context carries, and those around it.
-type carried struct {
-	hold  *hold
-	outer *carried
+// Carried is a hold that a context carries, and those around it.
+type Carried struct {
+	hold  *Hold
+	outer *Carried
 }
 
 type carryKey struct{}
 
-// carriedBy is the innermost hold that a context carries; nil if it carries none.
-func carriedBy(ctx context.Context) *carried {
-	c, _ := ctx.Value(carryKey{}).(*carried)
+// CarriedBy returns the innermost hold that a context carries; nil if it carries none.
+func CarriedBy(ctx context.Context) *Carried {
+	c, _ := ctx.Value(carryKey{}).(*Carried)
 	return c
 }
 
+// Carry returns a context that carries holds.
+func Carry(ctx context.Context, c *Carried) context.Context {
+	return context.WithValue(ctx, carryKey{}, c)
+}
+
 // of finds the hold of a name by a session; nil if there is none, or if it is over.
-func (c *carried) of(m *manager, name string) *hold {
+func (c *Carried) of(m *Manager, name string) *Hold {
 	for ; c != nil; c = c.outer {
-		if l := c.hold.tenure.line; l.manager == m && slices.Contains(l.names, name) && c.hold.Err() == nil {
+		if l := c.hold.owned.local; l.manager == m && slices.Contains(l.names, name) && c.hold.Err() == nil {
 			return c.hold
 		}
 	}
@@ -39,10 +45,10 @@ func (c *carried) of(m *manager, name string) *hold {
 
 // elsewhere finds a hold by another session of the client that keeps w out of one of the names for as
 // long as it lasts; nil if there is none. By another client it may be a hold in another etcd.
-func (c *carried) elsewhere(m *manager, w *waiter, names []string) *hold {
+func (c *Carried) elsewhere(m *Manager, w *waiter, names []string) *Hold {
 	for ; c != nil; c = c.outer {
-		l := c.hold.tenure.line
-		if l.manager != m && l.manager.client == m.client && c.hold.Err() == nil && c.hold.tenure.excludes(w) &&
+		l := c.hold.owned.local
+		if l.manager != m && l.manager.cfg.Client == m.cfg.Client && c.hold.Err() == nil && c.hold.owned.excludes(w) &&
 			slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.names, name) }) {
 			return c.hold
 		}
@@ -52,19 +58,19 @@ func (c *carried) elsewhere(m *manager, w *waiter, names []string) *hold {
 
 // excludes tells whether w can hold beside the ownership under no circumstances.
 func (t *ownership) excludes(w *waiter) bool {
-	t.line.manager.mu.Lock()
-	defer t.line.manager.mu.Unlock()
-	return w.mode != t.mode || w.mode == wire.Exclusive
+	t.local.manager.mu.Lock()
+	defer t.local.manager.mu.Unlock()
+	return w.Mode != t.mode || w.Mode == wire.Exclusive
 }
 
 // keys are those by which everything is held that a context carries.
-func (c *carried) keys() []string {
+func (c *Carried) keys() []string {
 	var keys []string
 	for ; c != nil; c = c.outer {
 		if c.hold.Err() != nil {
 			continue
 		}
-		for _, e := range c.hold.tenure.entry.Parts() {
+		for _, e := range c.hold.owned.entry.Parts() {
 			if !slices.Contains(keys, e.Key) {
 				keys = append(keys, e.Key)
 			}
@@ -76,69 +82,63 @@ func (c *carried) keys() []string {
 // nested gives w a hold within the one that its context carries, if w asks for re-entry, or fails
 // with a DeadlockError. It returns nil and nil if the context carries no hold of the names, so
 // that w has to wait in line.
-func (w *waiter) nested(m *manager, names ...string) (*hold, error) {
-	if w.carried == nil {
+func (w *waiter) nested(m *Manager, names ...string) (*Hold, error) {
+	if w.Carried == nil {
 		return nil, nil
 	}
-	var outer []*hold
+	var outer []*Hold
 	for _, name := range names {
-		if h := w.carried.of(m, name); h != nil {
+		if h := w.Carried.of(m, name); h != nil {
 			outer = append(outer, h)
 		}
 	}
 	h, hint, err := w.reenter(m, outer, names)
 	if h == nil && err == nil {
-		if h = w.carried.elsewhere(m, w, names); h != nil {
+		if h = w.Carried.elsewhere(m, w, names); h != nil {
 			hint = "another session of this client holds it, release it first"
 		}
 	}
 	if hint == "" {
 		return h, err
 	}
-	waiter := QueueEntry{Owner: m.owner, Mode: ModeCandidate}
-	if !w.candidate {
-		waiter = QueueEntry{Owner: w.owner, Mode: modes[w.mode], Permits: w.permits}
-	}
-	deadlock := w.carried.deadlock(waiter, h, hint)
-	if w.try {
-		return nil, fmt.Errorf("%w: %w", &LockedError{Holder: deadlock.Cycle[0].For, Known: true, carried: true}, deadlock)
-	}
+	deadlock := w.Carried.deadlock(h, hint)
+	deadlock.Request = &w.Request
 	return nil, deadlock
 }
 
 // reenter decides what a call under the context of other holds of its names gets: another hold of
 // their turn, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
 // All are zero if none of the holds lasts any more.
-func (w *waiter) reenter(m *manager, outer []*hold, names []string) (h *hold, hint string, err error) {
+func (w *waiter) reenter(m *Manager, outer []*Hold, names []string) (h *Hold, hint string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	outer = slices.DeleteFunc(outer, func(h *hold) bool { return h.turn.holds == 0 || !h.tenure.open() })
+	outer = slices.DeleteFunc(outer, func(h *Hold) bool { return h.holder.holds == 0 || !h.owned.open() })
 	if len(outer) == 0 {
 		return nil, "", nil
 	}
 	h = outer[0]
-	t := h.tenure
+	t := h.owned
 	switch {
-	case w.mode == wire.Exclusive && t.mode == wire.Shared && !w.candidate:
+	case w.Mode == wire.Exclusive && t.mode == wire.Shared && !w.Candidate:
 		return h, "use Upgrade, or release the read lock first", nil
 	case !t.covers(w, names):
 		return h, "release it first", nil
-	case w.terms.reentry < 1:
+	case w.Terms.Reentry < 1:
 		return h, "call under the context from before that hold, or lock with WithReentry", nil
-	case h.turn.holds >= w.terms.reentry:
-		return nil, "", fmt.Errorf("%w: %d", ErrReentryLimit, h.turn.holds)
+	case h.holder.holds >= w.Terms.Reentry:
+		return nil, "", fmt.Errorf("%w: %d", lockerr.ErrReentryLimit, h.holder.holds)
 	}
-	return h.turn.hold(w.values, t, t.entryOf(names[0]), w.terms), "", nil
+	return h.holder.hold(w.values, t, t.entryOf(names[0]), w.Terms), "", nil
 }
 
-// covers tells whether a hold of the ownership is all that w asks for. Called with manager.mu held.
+// covers tells whether a hold of the ownership is all that w asks for. Called with Manager.mu held.
 func (t *ownership) covers(w *waiter, names []string) bool {
-	if w.candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.line.names, name) }) {
+	if w.Candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.local.names, name) }) {
 		return false
 	}
-	switch w.mode {
+	switch w.Mode {
 	case wire.Counted:
-		return t.mode == wire.Counted && w.permits <= t.permits
+		return t.mode == wire.Counted && w.Permits <= t.permits
 	case wire.Shared:
 		return t.mode == wire.Shared || t.mode == wire.Exclusive
 	default:
@@ -147,17 +147,16 @@ func (t *ownership) covers(w *waiter, names []string) bool {
 }
 
 // deadlock is the error of a call that would wait for a hold which its own context carries.
-func (c *carried) deadlock(waiter QueueEntry, h *hold, hint string) *DeadlockError {
-	waiter.Host, waiter.PID, waiter.Holds = hostname(), pid(), c.keys()
-	return &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(h.entry.KV(), true)}}, hint: hint}
+func (c *Carried) deadlock(h *Hold, hint string) *CarriedError {
+	return &CarriedError{Holds: c.keys(), For: h.entry.KV(), Hint: hint}
 }
 
 // besides finds a hold of the same name and client as h that is not of the turn of h; nil if the
 // context carries none.
-func (c *carried) besides(h *hold) *hold {
-	l := h.tenure.line
+func (c *Carried) besides(h *Hold) *Hold {
+	l := h.owned.local
 	for ; c != nil; c = c.outer {
-		if o := c.hold; o.turn != h.turn && o.tenure.line.manager.client == l.manager.client && slices.Contains(o.tenure.line.names, l.name) && o.Err() == nil {
+		if o := c.hold; o.holder != h.holder && o.owned.local.manager.cfg.Client == l.manager.cfg.Client && slices.Contains(o.owned.local.names, l.name) && o.Err() == nil {
 			return o
 		}
 	}
@@ -166,5 +165,5 @@ func (c *carried) besides(h *hold) *hold {
 
 // entryOf is the entry of one of the names that are held.
 func (t *ownership) entryOf(name string) *queue.Entry {
-	return t.entry.Parts()[slices.Index(t.line.names, name)]
+	return t.entry.Parts()[slices.Index(t.local.names, name)]
 }

@@ -1,13 +1,13 @@
-package etcdlock
+package lockmgr
 
 import (
 	"context"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
-	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -37,28 +37,20 @@ type attempt struct {
 }
 
 // attempt gives the local queue, which nobody has, to a waiter who has just joined; nil if the
-// goroutine has to do it, which it starts. Called with manager.mu held.
+// goroutine has to do it, which it starts. Called with Manager.mu held.
 func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
-	if w.rule != nil || w.carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
-		m.slots.busy(l.name, w.rank) || w.hurries() {
+	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
+		m.slots.busy(l.name, w.Rank) || w.hurries() {
 		l.start()
 		return nil
 	}
 	l.take()
-	m.slots.hold(l.name, w.rank)
-	a := &attempt{lease: w.under, slot: w.rank, of: w}
-	a.wanted.Within(m.ctx)
+	m.slots.hold(l.name, w.Rank)
+	a := &attempt{lease: w.under, slot: w.Rank, of: w}
+	a.wanted.Within(m.cfg.Life)
 	l.served, l.wanted = w, &a.wanted
 	return a
-}
-
-// hurries tells whether the caller will not wait for as long as a request may take. Whose
-// time is up can only return if he cuts his request off; who has somebody else make it leaves that
-// one behind, to hear of the answer.
-func (w *waiter) hurries() bool {
-	deadline, ok := w.values.Deadline()
-	return ok && time.Until(deadline) <= etcdkv.FirstBound
 }
 
 // enterAlone makes the attempt, and returns when etcd has answered, or ctx has ended; with the
@@ -66,7 +58,7 @@ func (w *waiter) hurries() bool {
 //
 // It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
 // local queue's goroutine finds out and takes it back (traps A4, B2).
-func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *hold {
+func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *Hold {
 	err := l.request(ctx, a)
 	switch {
 	case err == nil && a.entry != nil && a.entry.First():
@@ -86,10 +78,10 @@ func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *hold {
 // request is the one request of an attempt.
 func (l *localQueue) request(ctx context.Context, a *attempt) (err error) {
 	once := l.single.EnterOnce
-	if a.of.try {
+	if a.of.Try {
 		once = l.single.TryEnterOnce
 	}
-	bounded, pooled := l.manager.writer.RequestContext(a.lease.Context(), ctx)
+	bounded, pooled := l.manager.cfg.Writer.RequestContext(a.lease.Context(), ctx)
 	defer pooled.Release()
 	returned := false
 	defer func() {
@@ -134,7 +126,7 @@ func (a *attempt) resume(l *localQueue) {
 
 // unattended grants the entry of an attempt, and leaves the ownership to itself; nil if the
 // local queue's goroutine has to see to it.
-func (l *localQueue) unattended(a *attempt) *hold {
+func (l *localQueue) unattended(a *attempt) *Hold {
 	_ = a.lease.Err() // ends it if its time is over
 	l.manager.mu.Lock()
 	if l.front() != a.of || a.lease.Context().Err() != nil {
@@ -170,22 +162,22 @@ func (l *localQueue) attend() bool {
 }
 
 // attendAll is attend for all local queues, as their lease has ended. Called with m.mu held.
-func (m *manager) attendAll() {
-	for _, l := range m.lines {
+func (m *Manager) attendAll() {
+	for _, l := range m.locals {
 		l.attend()
 	}
 }
 
 // leftAlone takes note that the key of an unattended ownership is gone, and leaves the local queue
-// at rest; false if there is more to do. Called with manager.mu held.
+// at rest; false if there is more to do. Called with Manager.mu held.
 func (l *localQueue) leftAlone(t *ownership) bool {
 	m := l.manager
-	if t != l.tenure || l.waiters.Len() > 0 || m.admission != open || !l.young.CompareAndSwap(t, nil) {
+	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || !l.young.CompareAndSwap(t, nil) {
 		return false
 	}
 	l.settled.Stop()
-	l.tenure, l.served, l.blocked, l.waiting = nil, nil, false, nil
-	t.life.Cancel(ErrReleased)
+	l.owned, l.served, l.blocked, l.waiting = nil, nil, false, nil
+	t.life.Cancel(lockerr.ErrReleased)
 	t.settled.Set()
 	m.dropSlot(l.name, t.slot)
 	l.idle()

@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -27,25 +28,26 @@ import (
 //	              └────▶ kept, nobody holds ──▶ held ──┘  ▲
 //	                       └── a stranger, idle ──────────┘
 type ownership struct {
-	line  *localQueue
-	lease *lease.Lease
-	entry *queue.Entry
-	queue place     // that of the local queue, for as long as it has not left it
-	slot  wire.Slot // of the key
-	token int64
-	as    string // whom the key's value names
+	local     *localQueue
+	lease     *lease.Lease
+	entry     *queue.Entry
+	queue     place     // that of the local queue, for as long as it has not left it
+	slot      wire.Slot // of the key
+	token     int64
+	identity  string // that of the request which the key's value was made for
+	candidate bool   // of an election
 
 	restate func(want wire.Holder) string // what the value is to be when it wants something else
 
 	life lazyctx.Context // a part of the lease's; all holds of the ownership end with it
 	stay lazyctx.Context // ends with life, or when the local queue's goroutine is to do something about the ownership
 
-	// Guarded by manager.mu.
+	// Guarded by Manager.mu.
 	began    time.Duration // by the session's clock
 	since    time.Time     // of the grant
 	mode     wire.Mode
 	permits  int  // of wire.Counted
-	turns    int  // that are under way; none while the key is kept
+	holders  int  // none while the key is kept
 	ended    bool // nobody gets it any more
 	stranger bool // another session waits
 
@@ -69,49 +71,49 @@ type ownership struct {
 	leftErr error         // set before that
 }
 
-// begin starts an ownership on a granted entry. Called with manager.mu held.
+// begin starts an ownership on a granted entry. Called with Manager.mu held.
 func (l *localQueue) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *ownership {
 	t := &ownership{
-		line: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, as: w.as, restate: w.restate, mode: w.mode, permits: w.permits,
-		began: l.manager.clock(), since: time.Now(),
+		local: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, identity: w.Identity, candidate: w.Candidate, restate: w.Restate, mode: w.Mode, permits: w.Permits,
+		began: l.manager.cfg.Clock(), since: time.Now(),
 	}
 	t.life.Within(ls.Context())
 	t.stay.PartOf(&t.life)
-	if w.rule != nil && !l.own() {
+	if w.Rule != nil && !l.private() {
 		t.goBeside()
 	} else {
-		l.tenure = t
+		l.owned = t
 	}
 	return t
 }
 
-// turn is one grant to a caller, and to whom he calls with the context of his hold: each
-// of them has a hold of his own, and the last one to release ends the turn.
-type turn struct {
-	// Guarded by manager.mu.
-	holds    int
-	recorded map[*record]struct{} // who waits, and says in etcd that he holds by this
+// holder is a caller that was granted, with all holds that calls under the context of its hold got.
+// The last release of these ends the holder.
+type holder struct {
+	// Guarded by Manager.mu.
+	holds int
+	infos map[*holdInfo]struct{} // of waiting entries that say in etcd that their caller is this holder
 }
 
-// newTurn makes w a holder. Called with manager.mu held.
-func (t *ownership) newTurn(w *waiter) *hold {
-	t.turns++
-	return (&turn{}).hold(w.values, t, t.entry, w.terms)
+// newTurn makes w a holder. Called with Manager.mu held.
+func (t *ownership) newHolder(w *waiter) *Hold {
+	t.holders++
+	return (&holder{}).hold(w.values, t, t.entry, w.Terms)
 }
 
-// hold makes another hold of the turn. Called with manager.mu held.
-func (u *turn) hold(values context.Context, t *ownership, e *queue.Entry, terms terms) *hold {
+// hold makes another hold of the turn. Called with Manager.mu held.
+func (u *holder) hold(values context.Context, t *ownership, e *queue.Entry, terms Terms) *Hold {
 	u.holds++
-	return &hold{tenure: t, turn: u, entry: e, token: t.token, values: values, terms: terms}
+	return &Hold{owned: t, holder: u, entry: e, token: t.token, values: values, terms: terms}
 }
 
-// grantTo makes a waiter of the local queue a holder. Called with manager.mu held.
+// grantTo makes a waiter of the local queue a holder. Called with Manager.mu held.
 func (t *ownership) grantTo(w *waiter) {
-	t.line.tell(w, outcome{hold: t.newTurn(w)})
+	t.local.tell(w, outcome{hold: t.newHolder(w)})
 }
 
 // open tells whether the ownership can have another holder: it goes on, and the lease has not been
-// ended. Before it gives a hold the lease was looked at, without the mutex. Called with manager.mu
+// ended. Before it gives a hold the lease was looked at, without the mutex. Called with Manager.mu
 // held.
 func (t *ownership) open() bool {
 	return t != nil && !t.ended && t.life.Cause() == nil
@@ -120,31 +122,31 @@ func (t *ownership) open() bool {
 // released decides who is next, after h was given back. It is false if that is
 // somebody in this process, or nobody as yet; otherwise the ownership has ended, and the
 // key is to be deleted.
-func (t *ownership) released(h *hold) (ended bool) {
-	m := t.line.manager
+func (t *ownership) released(h *Hold) (ended bool) {
+	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for r := range h.turn.recorded {
+	for r := range h.holder.infos {
 		r.outdated()
 	}
-	if h.turn.holds--; h.turn.holds > 0 {
+	if h.holder.holds--; h.holder.holds > 0 {
 		return false
 	}
-	t.turns--
+	t.holders--
 	switch {
 	case t.ended:
 		return true // it was lost in this instant
-	case t.turns > 0:
-		t.upgrading.left(t.turns)
+	case t.holders > 0:
+		t.upgrading.left(t.holders)
 		return false
-	case t.open() && t == t.line.tenure && len(h.turn.recorded) == 0:
-		front := t.line.front()
+	case t.open() && t == t.local.owned && len(h.holder.infos) == 0:
+		front := t.local.front()
 		switch {
-		case front != nil && front.as == t.as && m.clock()-t.began < h.terms.slice:
+		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:
 			t.grantTo(front)
 			return false
-		case front == nil && h.terms.retention > 0 && !t.line.own() && !t.stranger && !m.suspended && m.admission == open:
-			t.keep(h.terms.retention)
+		case front == nil && h.terms.Retention > 0 && !t.local.private() && !t.stranger && !m.suspended && m.admission == open:
+			t.keep(h.terms.Retention)
 			return false
 		}
 	}
@@ -154,10 +156,10 @@ func (t *ownership) released(h *hold) (ended bool) {
 
 // closeFor lets nobody else of the session have the ownership, before h is given back to a
 // successor; it is false, and changes nothing, while another hold of the same turn goes on.
-func (t *ownership) closeFor(h *hold) bool {
-	t.line.manager.mu.Lock()
-	defer t.line.manager.mu.Unlock()
-	switch h.turn.holds {
+func (t *ownership) closeFor(h *Hold) bool {
+	t.local.manager.mu.Lock()
+	defer t.local.manager.mu.Unlock()
+	switch h.holder.holds {
 	case 0: // it was given back before, and the ownership may be another turn's by now
 	case 1:
 		t.close()
@@ -175,20 +177,20 @@ func (t *ownership) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue)
 	if ctx.Err() != nil || t.lease.Err() != nil {
 		t.leave()
 		if successor != nil {
-			handed = errNotHanded
+			handed = ErrNotHanded
 		}
 		return false, handed
 	}
 	deleted, handed, err := t.leaveTo(ctx, successor)
-	m := t.line.manager
+	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if deleted && t.line.leftAlone(t) {
+	if deleted && t.local.leftAlone(t) {
 		return true, handed
 	}
 	t.left, t.tried = deleted, err != nil
-	if deleted && t == t.line.tenure && t.line.waiters.Len() == 0 {
-		t.line.rest(true)
+	if deleted && t == t.local.owned && t.local.waiters.Len() == 0 {
+		t.local.rest(true)
 	}
 	t.leave() // wakes the local queue's goroutine
 	return deleted, handed
@@ -203,12 +205,12 @@ func (t *ownership) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (de
 	whole, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(t.lease.Context(), cancel)()
-	switch handed = t.line.single.HandTo(whole, t.entry, successor); {
+	switch handed = t.local.single.HandTo(whole, t.entry, successor); {
 	case errors.Is(handed, queue.ErrNoTarget):
 		deleted, err = t.leaveOnce(ctx)
 		return deleted, handed, err
-	case errors.Is(handed, ErrEvicted):
-		return false, errNotHanded, nil
+	case errors.Is(handed, lockerr.ErrEvicted):
+		return false, ErrNotHanded, nil
 	default:
 		return handed == nil, handed, handed
 	}
@@ -216,20 +218,20 @@ func (t *ownership) leaveTo(ctx context.Context, successor *mvccpb.KeyValue) (de
 
 // leaveOnce deletes the key by one request.
 func (t *ownership) leaveOnce(ctx context.Context) (deleted bool, err error) {
-	ctx, pooled := t.line.manager.writer.RequestContext(t.lease.Context(), ctx)
+	ctx, pooled := t.local.manager.cfg.Writer.RequestContext(t.lease.Context(), ctx)
 	defer pooled.Release()
 	return t.queue.LeaveOnce(ctx, t.entry)
 }
 
 // keep leaves the key where it is, for somebody of this session to come, for as long
-// as retention and nobody else wants it. Called with manager.mu held.
+// as retention and nobody else wants it. Called with Manager.mu held.
 func (t *ownership) keep(retention time.Duration) {
 	running := t.running && retention >= t.retention // it looks at idle when it fires
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
 		t.kept.Set()
-		t.line.attend() // from now on somebody has to listen for strangers
+		t.local.attend() // from now on somebody has to listen for strangers
 		t.timer = time.AfterFunc(retention, t.expire)
 	case !running:
 		t.timer.Reset(retention)
@@ -238,11 +240,11 @@ func (t *ownership) keep(retention time.Duration) {
 
 // expire ends an ownership whose key was kept for long enough.
 func (t *ownership) expire() {
-	m := t.line.manager
+	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch left := t.retention - time.Since(t.idle); {
-	case t.ended || t.turns > 0:
+	case t.ended || t.holders > 0:
 		t.running = false
 	case left > 0:
 		t.timer.Reset(left)
@@ -253,23 +255,23 @@ func (t *ownership) expire() {
 
 // take gives w the kept key, without a request. False if there is none to give, or
 // if it is somebody else's by its value; then it is on its way out. Called with
-// manager.mu held.
-func (t *ownership) take(w *waiter) (*hold, bool) {
-	if t == nil || t.turns > 0 || !t.open() {
+// Manager.mu held.
+func (t *ownership) take(w *waiter) (*Hold, bool) {
+	if t == nil || t.holders > 0 || !t.open() {
 		return nil, false
 	}
-	if t.as != w.as {
+	if t.identity != w.Identity {
 		t.end()
 		return nil, false
 	}
-	t.began = t.line.manager.clock() // nobody else wanted it so far
-	return t.newTurn(w), true
+	t.began = t.local.manager.cfg.Clock() // nobody else wanted it so far
+	return t.newHolder(w), true
 }
 
 // yield is called when another session has lined up: a kept key is given up at once,
 // and one that is held is not kept afterwards.
 func (t *ownership) yield() {
-	m := t.line.manager
+	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t.stranger = true
@@ -277,21 +279,21 @@ func (t *ownership) yield() {
 }
 
 // giveUpKept ends the ownership if nobody holds; one that has ended may be in the middle of
-// leaveAtOnce. Called with manager.mu held.
+// leaveAtOnce. Called with Manager.mu held.
 func (t *ownership) giveUpKept() {
-	if t != nil && t.turns == 0 && !t.ended {
+	if t != nil && t.holders == 0 && !t.ended {
 		t.end()
 	}
 }
 
 // end lets nobody else have it, and wakes the local queue's goroutine to delete the key.
-// Called with manager.mu held.
+// Called with Manager.mu held.
 func (t *ownership) end() {
 	t.close()
 	t.leave()
 }
 
-// close lets nobody else have it. Called with manager.mu held.
+// close lets nobody else have it. Called with Manager.mu held.
 func (t *ownership) close() {
 	t.ended = true
 	if t.timer != nil {
@@ -301,12 +303,12 @@ func (t *ownership) close() {
 
 // lose ends the ownership, and whatever is held under it, for a cause.
 func (t *ownership) lose(cause error) {
-	first := t.lostAt.CompareAndSwap(0, max(int64(t.line.manager.clock()), 1))
+	first := t.lostAt.CompareAndSwap(0, max(int64(t.local.manager.cfg.Clock()), 1))
 	t.life.Cancel(cause)
 	if first {
 		t.logEviction(cause)
 	}
-	t.line.stir()
+	t.local.stir()
 }
 
 // remaining is the time until the ownership ends unless its lease is renewed before; after its
@@ -314,7 +316,7 @@ func (t *ownership) lose(cause error) {
 func (t *ownership) remaining() time.Duration {
 	left := t.lease.Remaining()
 	if at := t.lostAt.Load(); at != 0 {
-		left = min(left, time.Duration(at)-t.line.manager.clock())
+		left = min(left, time.Duration(at)-t.local.manager.cfg.Clock())
 	}
 	return left
 }
@@ -322,10 +324,8 @@ func (t *ownership) remaining() time.Duration {
 // leave has the local queue's goroutine, or that of the ownership, look after it.
 func (t *ownership) leave() {
 	t.stay.Cancel(errGiven)
-	t.line.stir()
+	t.local.stir()
 }
-
-var errGiven = errors.New("the tenure is to end")
 
 // stays blocks until an ownership is to end, or its key is gone; see queue.Stay.
 func (l *localQueue) stays(t *ownership) error {
@@ -372,11 +372,11 @@ func (l *localQueue) watch(t *ownership) {
 		return
 	}
 	l.manager.mu.Lock()
-	given := t.ended && t.turns == 0
+	given := t.ended && t.holders == 0
 	l.manager.mu.Unlock()
-	if errors.Is(err, ErrEvicted) && given {
+	if errors.Is(err, lockerr.ErrEvicted) && given {
 		<-t.stay.Context().Done() // by our own hand, most likely; leaving tells
-	} else if errors.Is(err, ErrEvicted) {
+	} else if errors.Is(err, lockerr.ErrEvicted) {
 		// Somebody else may have it already. The present holder goes on for as long as it
 		// takes to find out why, but nobody gets it any more.
 		l.manager.mu.Lock()
@@ -385,7 +385,7 @@ func (l *localQueue) watch(t *ownership) {
 		t.lose(whyGone(t.lease))
 	} else if t.stay.Cause() == nil {
 		// We may not look at our own key any more; then the lease alone has to do.
-		l.manager.log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
+		l.manager.cfg.Log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor would we hear of strangers
 		<-t.stay.Context().Done()
 		if t.detached() {
@@ -395,16 +395,16 @@ func (l *localQueue) watch(t *ownership) {
 
 	l.manager.mu.Lock()
 	t.end() // before all else, lest a loss meet a new holder
-	lost, left, tried, beside := t.life.Cause() != nil, t.left, t.tried, t != l.tenure
+	lost, left, tried, beside := t.life.Cause() != nil, t.left, t.tried, t != l.owned
 	if !beside {
 		l.manager.noteLoss(t)
-		l.tenure = nil
+		l.owned = nil
 	}
 	l.manager.mu.Unlock()
 	refused := false
 	switch {
 	case left:
-		t.life.Cancel(ErrReleased)
+		t.life.Cancel(lockerr.ErrReleased)
 	case lost:
 		t.leftErr = notConfirmed(t.life.Cause())
 		if err := t.lease.Err(); err != nil {
@@ -414,7 +414,7 @@ func (l *localQueue) watch(t *ownership) {
 		}
 	default:
 		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
-		t.life.Cancel(ErrReleased)
+		t.life.Cancel(lockerr.ErrReleased)
 	}
 	l.manager.mu.Lock()
 	t.settled.Set()

@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -10,15 +10,15 @@ import (
 // queue as soon as it is granted: the local queue goes on with the next waiter, and a goroutine of
 // the ownership's own watches over it.
 
-// goBeside takes an ownership out of its local queue. Called with manager.mu held.
+// goBeside takes an ownership out of its local queue. Called with Manager.mu held.
 func (t *ownership) goBeside() {
-	l := t.line
+	l := t.local
 	m := l.manager
-	t.queue = m.queues.Queue(l.name) // that of the local queue keeps a view, and is for the local queue's goroutine
+	t.queue = m.cfg.Queues.Queue(l.name) // that of the local queue keeps a view, and is for the local queue's goroutine
 	m.beside[t] = struct{}{}
 	m.use(l.names, 1)
 	if t.mode == wire.Shared {
-		t.asked = m.clock()
+		t.asked = m.cfg.Clock()
 		m.readers[l.name] = t
 	}
 	m.tasks.Go(func() { l.watch(t) })
@@ -27,7 +27,7 @@ func (t *ownership) goBeside() {
 // settle forgets an ownership beside its local queue. Its key is gone; or etcd refuses to delete
 // it, and the sweeper tries again for as long as the lease lives.
 func (t *ownership) settle(refused bool) {
-	l := t.line
+	l := t.local
 	m := l.manager
 	if refused {
 		l.suspect(t.lease, t.slot, 1, firstSweep)
@@ -47,7 +47,7 @@ func (t *ownership) settle(refused bool) {
 // detached takes an ownership out of its local queue, if somebody asked for that: a writer who has
 // become a reader. Called by the local queue's goroutine.
 func (t *ownership) detached() bool {
-	l := t.line
+	l := t.local
 	m := l.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,8 +61,8 @@ func (t *ownership) detached() bool {
 	}
 	t.stay = lazyctx.Context{}
 	t.stay.PartOf(&t.life)
-	l.tenure = nil
-	if l.own() {
+	l.owned = nil
+	if l.private() {
 		l.slots = nil // it is the ownership's from now on
 	} else {
 		m.slots.hold(l.name, t.slot)
@@ -72,24 +72,24 @@ func (t *ownership) detached() bool {
 }
 
 // share gives w a hold beside the other readers, without a request: for a time slice from
-// when nobody but readers is known to have waited. Called with manager.mu held.
-func (t *ownership) share(w *waiter) (*hold, bool) {
-	if !t.shareable() || t.line.manager.clock()-t.asked >= w.terms.slice {
+// when nobody but readers is known to have waited. Called with Manager.mu held.
+func (t *ownership) share(w *waiter) (*Hold, bool) {
+	if !t.shareable() || t.local.manager.cfg.Clock()-t.asked >= w.Terms.Slice {
 		return nil, false
 	}
-	return t.newTurn(w), true
+	return t.newHolder(w), true
 }
 
 // shareable tells whether further readers may come in, as far as the session knows. Called
-// with manager.mu held.
+// with Manager.mu held.
 func (t *ownership) shareable() bool {
 	return t.open() && t.mode == wire.Shared && t.upgrading == nil
 }
 
-// grantReaders lets in all readers at the front of a local queue. Called with manager.mu held.
+// grantReaders lets in all readers at the front of a local queue. Called with Manager.mu held.
 func (t *ownership) grantReaders(l *localQueue) {
-	for w := l.front(); w != nil && w.mode == wire.Shared; w = l.front() {
-		l.tell(w, outcome{hold: t.newTurn(w)})
+	for w := l.front(); w != nil && w.Mode == wire.Shared; w = l.front() {
+		l.tell(w, outcome{hold: t.newHolder(w)})
 	}
 }
 
@@ -100,13 +100,13 @@ func (t *ownership) grantReaders(l *localQueue) {
 func (l *localQueue) shareAgain(ls *lease.Lease) bool {
 	m := l.manager
 	m.mu.Lock()
-	t, now := m.readers[l.name], m.clock()
+	t, now := m.readers[l.name], m.cfg.Clock()
 	share := t.shareable() && t.lease == ls
 	m.mu.Unlock()
 	if !share {
 		return false
 	}
-	none, err := m.queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
+	none, err := m.cfg.Queues.Queue(l.name).NoneWaits(ls.Context(), t.entry)
 	if err != nil || !none || ls.Err() != nil {
 		return false // an entry of its own, and its errors, tell more
 	}

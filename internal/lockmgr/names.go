@@ -1,8 +1,9 @@
-package etcdlock
+package lockmgr
 
 import (
 	"fmt"
 
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -35,7 +36,7 @@ func add(counts map[string]int, name string, by int) {
 
 // checkNesting is that of the names in use. Lines at rest do not count when it comes to that.
 // Called with m.mu held.
-func (m *manager) checkNesting(name string) error {
+func (m *Manager) checkNesting(name string) error {
 	err := m.names.checkNesting(name)
 	if err != nil && m.forgetResting() {
 		err = m.names.checkNesting(name)
@@ -48,13 +49,13 @@ func (m *manager) checkNesting(name string) error {
 func (n *names) checkNesting(name string) error {
 	for outer := range wire.Ancestors(name) {
 		if n.using[outer] > 0 {
-			return fmt.Errorf("%w: this session uses %s, and %s lies inside it", ErrNestedName, wire.Quote(outer), wire.Quote(name))
+			return fmt.Errorf("%w: this session uses %s, and %s lies inside it", lockerr.ErrNestedName, wire.Quote(outer), wire.Quote(name))
 		}
 	}
 	if n.inside[name] > 0 {
 		for inner := range n.using {
 			if _, nested := wire.Nested(name, inner+"/"); nested {
-				return fmt.Errorf("%w: this session uses %s, and it lies inside %s", ErrNestedName, wire.Quote(inner), wire.Quote(name))
+				return fmt.Errorf("%w: this session uses %s, and it lies inside %s", lockerr.ErrNestedName, wire.Quote(inner), wire.Quote(name))
 			}
 		}
 	}

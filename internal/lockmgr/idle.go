@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"time"
@@ -9,17 +9,17 @@ import (
 // A local queue that is out of use rests for a while, as the next caller often comes soon; with its
 // goroutine (serve.go) only while that has to hear what a watch tells.
 
-// maxResting is how many local queues of a session may rest at a time.
-const maxResting = 512
+// MaxIdle is how many local queues of a session may rest at a time.
+const MaxIdle = 512
 
 // rest notes whether the local queue is in use. Its names count as used for longer, as to count
-// takes time and mostly leads to nothing: see Session.checkNesting. Called with manager.mu held.
+// takes time and mostly leads to nothing: see Session.checkNesting. Called with Manager.mu held.
 func (l *localQueue) rest(resting bool) {
 	l.resting = resting
 	l.count(l.counted || !resting)
 }
 
-// count counts the names of the local queue among those in use, or does not. Called with manager.mu
+// count counts the names of the local queue among those in use, or does not. Called with Manager.mu
 // held.
 func (l *localQueue) count(counted bool) {
 	if counted != l.counted {
@@ -28,16 +28,16 @@ func (l *localQueue) count(counted bool) {
 	}
 }
 
-// forget takes the local queue out of the session. Called with manager.mu held.
+// forget takes the local queue out of the session. Called with Manager.mu held.
 func (l *localQueue) forget() {
 	l.count(false)
-	delete(l.manager.lines, l.id)
+	delete(l.manager.locals, l.id)
 }
 
 // forgetResting counts no local queues that rest, and tells whether that makes a difference. Called
 // with m.mu held.
-func (m *manager) forgetResting() (changed bool) {
-	for _, l := range m.lines {
+func (m *Manager) forgetResting() (changed bool) {
+	for _, l := range m.locals {
 		if l.resting && l.counted {
 			l.count(false)
 			changed = true
@@ -47,24 +47,24 @@ func (m *manager) forgetResting() (changed bool) {
 }
 
 // idle leaves the local queue at rest, without a goroutine, for as long as a queue rests. Called
-// with manager.mu held, by who has the local queue.
+// with Manager.mu held, by who has the local queue.
 func (l *localQueue) idle() {
 	m := l.manager
 	l.rest(true)
-	if m.resting >= maxResting {
+	if m.resting >= MaxIdle {
 		l.forget()
 	} else {
 		l.free, l.since = true, time.Now()
 		m.resting++
 		if !l.ticks {
 			l.ticks = true
-			m.restTimer.Set(&l.tick, (*idleLine)(l))
+			m.restTimer.Set(&l.tick, (*idleTimer)(l))
 		}
 	}
 	m.tasks.Done()
 }
 
-// take gives the local queue to who is going to do something about it. Called with manager.mu held.
+// take gives the local queue to who is going to do something about it. Called with Manager.mu held.
 func (l *localQueue) take() {
 	if l.free {
 		l.free = false
@@ -73,16 +73,16 @@ func (l *localQueue) take() {
 	l.manager.tasks.Add(1)
 }
 
-// start gives the local queue to its goroutine. Called with manager.mu held.
+// start gives the local queue to its goroutine. Called with Manager.mu held.
 func (l *localQueue) start() {
 	l.take()
 	go l.run(nil)
 }
 
 // idleLine is a local queue that is rung for when it may have rested for long enough.
-type idleLine localQueue
+type idleTimer localQueue
 
-func (i *idleLine) Fire() {
+func (i *idleTimer) Fire() {
 	l := (*localQueue)(i)
 	m := l.manager
 	m.mu.Lock()

@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"container/heap"
@@ -19,16 +19,16 @@ import (
 //
 //	suspected ──▶ watched ──▶ forgotten
 //
-// A key is suspected for lateEffect after the last doubt about it, and is looked at soon and
+// A key is suspected for LateEffect after the last doubt about it, and is looked at soon and
 // then after pauses that double, so that what comes late does not stand for longer than it
 // took to come. Afterwards it is watched: looked at a few times more. A key whose slot is in
 // use is left alone, as its owner has taken over what stands there; it is looked at when
 // the owner drops the slot.
 
 const (
-	// lateEffect is how long a request that was not answered can still be applied:
+	// LateEffect is how long a request that was not answered can still be applied:
 	// etcd's own bound for a proposal is 5 s plus two election timeouts.
-	lateEffect = 10 * time.Second
+	LateEffect = 10 * time.Second
 	// soonSweep is when a key is looked at whose request was cut off with its caller: mostly it
 	// has arrived by then.
 	soonSweep = 5 * time.Millisecond
@@ -43,9 +43,9 @@ const (
 	manyRequests = 2
 )
 
-// lateSweeps are the sweeps of a watched key, counted from the last doubt: a request may lie in
+// LateSweeps are the sweeps of a watched key, counted from the last doubt: a request may lie in
 // a connection that hangs, while the lease is renewed by another one.
-var lateSweeps = []time.Duration{20 * time.Second, 50 * time.Second, 110 * time.Second}
+var LateSweeps = []time.Duration{20 * time.Second, 50 * time.Second, 110 * time.Second}
 
 // uncertainKey is a key that may stand in etcd without an owner in this process.
 type uncertainKey struct {
@@ -53,7 +53,7 @@ type uncertainKey struct {
 	lease clientv3.LeaseID
 }
 
-// doubt is what is known of an uncertain key. It is guarded by manager.mu.
+// doubt is what is known of an uncertain key. It is guarded by Manager.mu.
 type doubt struct {
 	uncertainKey
 	under *lease.Lease
@@ -72,7 +72,7 @@ type doubt struct {
 
 const parked = -1
 
-// sweeper has the uncertain keys of a session. It is guarded by manager.mu.
+// sweeper has the uncertain keys of a session. It is guarded by Manager.mu.
 type sweeper struct {
 	keys    map[uncertainKey]*doubt
 	due     dueKeys
@@ -105,7 +105,7 @@ func (l *localQueue) suspect(ls *lease.Lease, slot wire.Slot, requests int, firs
 
 // doubt makes a key uncertain from now on. first is the pause before its first sweep. Called with
 // m.mu held.
-func (m *manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
+func (m *Manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
 	if m.admission == closed || ls.Context().Err() != nil {
 		return // with the lease it goes
 	}
@@ -163,7 +163,7 @@ func (l *localQueue) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
 }
 
 // schedule has a key swept after a pause. Called with m.mu held.
-func (m *manager) schedule(d *doubt, after time.Duration) {
+func (m *Manager) schedule(d *doubt, after time.Duration) {
 	w := &m.sweeper
 	d.due = time.Now().Add(after)
 	if d.index == parked {
@@ -186,7 +186,7 @@ func (m *manager) schedule(d *doubt, after time.Duration) {
 
 // dropSlot gives a slot up, of which nothing is left in etcd, or nothing that is certain; so it is
 // time to look for what is not. Called with m.mu held.
-func (m *manager) dropSlot(name string, slot wire.Slot) {
+func (m *Manager) dropSlot(name string, slot wire.Slot) {
 	m.slots.drop(name, slot)
 	if len(m.sweeper.keys) == 0 {
 		return
@@ -203,7 +203,7 @@ func (m *manager) dropSlot(name string, slot wire.Slot) {
 }
 
 // forget ends the doubts about a key. Called with m.mu held.
-func (m *manager) forget(d *doubt) {
+func (m *Manager) forget(d *doubt) {
 	if d.index != parked {
 		heap.Remove(&m.sweeper.due, d.index)
 	}
@@ -212,7 +212,7 @@ func (m *manager) forget(d *doubt) {
 }
 
 // settled takes note that nothing about a key is left to come. Called with m.mu held.
-func (m *manager) settled(d *doubt) {
+func (m *Manager) settled(d *doubt) {
 	if !d.watched {
 		d.watched = true
 		m.use([]string{d.name}, -1)
@@ -222,7 +222,7 @@ func (m *manager) settled(d *doubt) {
 
 // forgetAll ends the doubts about all keys of a lease that has ended: they go with it. Called with
 // m.mu held.
-func (m *manager) forgetAll(id clientv3.LeaseID) {
+func (m *Manager) forgetAll(id clientv3.LeaseID) {
 	for k, d := range m.sweeper.keys {
 		if k.lease == id && !d.sweeping {
 			m.forget(d)
@@ -232,7 +232,7 @@ func (m *manager) forgetAll(id clientv3.LeaseID) {
 
 // underSweep returns a channel that is closed when the sweeper is through with the key of a slot;
 // nil if no request about it is under way. Called with m.mu held.
-func (m *manager) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-chan struct{} {
+func (m *Manager) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-chan struct{} {
 	if d := m.sweeper.keys[uncertainKey{wire.SlotKey(name, ls.ID(), slot), ls.ID()}]; d != nil && d.sweeping {
 		return m.sweeper.swept
 	}
@@ -240,7 +240,7 @@ func (m *manager) underSweep(ls *lease.Lease, name string, slot wire.Slot) <-cha
 }
 
 // unsettled is how many suspected keys are not in use. Called with m.mu held.
-func (m *manager) unsettled() (n int) {
+func (m *Manager) unsettled() (n int) {
 	for _, d := range m.sweeper.keys {
 		if !d.watched && (d.sweeping || d.slot == nil || !m.slots.busy(d.name, *d.slot)) {
 			n++
@@ -251,7 +251,7 @@ func (m *manager) unsettled() (n int) {
 
 // sweep is the goroutine of the sweeper. It ends when no key is due at any time, or the session
 // has ended.
-func (m *manager) sweep() {
+func (m *Manager) sweep() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time // when a batch was sent
@@ -281,13 +281,13 @@ func (m *manager) sweep() {
 		select {
 		case <-timer.C:
 		case <-w.wake:
-		case <-m.ctx.Done():
+		case <-m.cfg.Life.Done():
 		}
 	}
 }
 
 // takeDue takes the keys that are due, no two of one name, and their slots. Called with m.mu held.
-func (m *manager) takeDue() (batch []*doubt) {
+func (m *Manager) takeDue() (batch []*doubt) {
 	w, now := &m.sweeper, time.Now()
 	var again []*doubt
 	names := make(map[string]bool)
@@ -315,17 +315,17 @@ func (m *manager) takeDue() (batch []*doubt) {
 }
 
 // sweepBatch deletes what stands under some keys.
-func (m *manager) sweepBatch(batch []*doubt) {
+func (m *Manager) sweepBatch(batch []*doubt) {
 	began := time.Now()
 	keys := make([]queue.Swept, len(batch))
 	for i, d := range batch {
 		keys[i] = queue.Swept{Name: d.name, Key: d.key}
 	}
-	err := m.queues.Sweep(m.ctx, keys)
+	err := m.cfg.Queues.Sweep(m.cfg.Life, keys)
 	if err != nil && answer.Final(err) && len(batch) > 1 {
 		// Because of one of them, as for want of permission, and etcd does not say which.
 		for i := range keys {
-			keys[i].Err = m.queues.Sweep(m.ctx, keys[i:i+1])
+			keys[i].Err = m.cfg.Queues.Sweep(m.cfg.Life, keys[i:i+1])
 		}
 	} else {
 		for i := range keys {
@@ -342,12 +342,12 @@ func (m *manager) sweepBatch(batch []*doubt) {
 }
 
 // wasSwept takes note of a sweep that began then. Called with m.mu held.
-func (m *manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
+func (m *Manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	d.sweeping = false
 	if d.slot != nil {
 		m.slots.drop(d.name, *d.slot)
 	}
-	until := d.at.Add(lateEffect)
+	until := d.at.Add(LateEffect)
 	switch {
 	case d.under.Context().Err() != nil, of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
 		m.forget(d) // with its lease; or what was to come has come
@@ -362,7 +362,7 @@ func (m *manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	switch now := time.Now(); {
 	case d.watched && of.Err == nil:
 		next = 0
-		for _, late := range lateSweeps {
+		for _, late := range LateSweeps {
 			if at := d.at.Add(late); next == 0 && at.After(now) {
 				next = at.Sub(now)
 			}
@@ -374,7 +374,7 @@ func (m *manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	case now.Before(until):
 		next = min(next, until.Sub(now))
 	}
-	d.pause = min(2*d.pause, lateEffect)
+	d.pause = min(2*d.pause, LateEffect)
 	if d.urgent > 0 && !d.watched {
 		next = min(next, urgentSweep)
 	}

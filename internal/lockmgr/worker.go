@@ -1,4 +1,4 @@
-package etcdlock
+package lockmgr
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func (l *localQueue) run(begun func(*localQueue)) {
 func (l *localQueue) next() bool {
 	m := l.manager
 	for rested := false; ; {
-		if m.ctx.Err() != nil {
+		if m.cfg.Life.Err() != nil {
 			l.failAll(nil, m.err())
 		}
 		m.mu.Lock()
@@ -41,7 +41,7 @@ func (l *localQueue) next() bool {
 		case l.waiters.Len() > 0:
 			m.mu.Unlock()
 			return true
-		case !rested && m.admission == open && !l.own() && m.resting < maxResting:
+		case !rested && m.admission == open && !l.private() && m.resting < MaxIdle:
 			l.drain()
 			if !l.single.Watches() {
 				l.idle()
@@ -70,7 +70,7 @@ func (l *localQueue) next() bool {
 	}
 }
 
-// drain takes back a wake-up that is of no use any more. Called with manager.mu held.
+// drain takes back a wake-up that is of no use any more. Called with Manager.mu held.
 func (l *localQueue) drain() {
 	select {
 	case <-l.joined:
@@ -89,7 +89,7 @@ func (l *localQueue) serve() {
 		return // nobody wants it any more, or the session has ended
 	}
 	first := l.first(ls)
-	if first == nil || first.mode == wire.Shared && l.shareAgain(ls) {
+	if first == nil || first.Mode == wire.Shared && l.shareAgain(ls) {
 		return
 	}
 	l.serveAttempt(wanted, &attempt{lease: ls, slot: l.takeSlot(wanted, ls, first), of: first})
@@ -102,7 +102,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	if err == nil {
 		var t *ownership
 		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
-			if t == l.tenure {
+			if t == l.owned {
 				l.watch(t)
 			}
 			return
@@ -110,7 +110,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	}
 	l.fail(wanted, ls, first, err)
 	// When the session has ended the key goes with the lease.
-	if entry != nil && ls.Err() == nil && l.manager.ctx.Err() == nil {
+	if entry != nil && ls.Err() == nil && l.manager.cfg.Life.Err() == nil {
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
 			l.suspect(ls, slot, 1, firstSweep)
 		}
@@ -122,7 +122,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 // beside that. It waits for the sweeper, which may have that key: another one would have to wait
 // for it in etcd.
 func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
-	if l.own() {
+	if l.private() {
 		l.adoptOwn(wanted, ls, w)
 		return l.slots[0]
 	}
@@ -132,8 +132,8 @@ func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	m := l.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	slot := w.rank
-	for swept := m.underSweep(ls, l.name, slot); w.rule == nil && swept != nil && wanted.Cause() == nil; swept = m.underSweep(ls, l.name, slot) {
+	slot := w.Rank
+	for swept := m.underSweep(ls, l.name, slot); w.Rule == nil && swept != nil && wanted.Cause() == nil; swept = m.underSweep(ls, l.name, slot) {
 		m.mu.Unlock()
 		select {
 		case <-swept:
@@ -141,8 +141,8 @@ func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 		}
 		m.mu.Lock()
 	}
-	if w.rule != nil || l.manager.slots.busy(l.name, slot) {
-		slot = l.manager.slots.take(l.name, w.rank)
+	if w.Rule != nil || l.manager.slots.busy(l.name, slot) {
+		slot = l.manager.slots.take(l.name, w.Rank)
 	} else {
 		l.manager.slots.hold(l.name, slot)
 	}
@@ -159,7 +159,7 @@ func (l *localQueue) nextSlot(has wire.Slot) wire.Slot {
 // dropSlot gives the key up, of which nothing is left in etcd, or nothing that is not
 // known to be unsure. A local queue of one's own keeps its keys for as long as it lives.
 func (l *localQueue) dropSlot(slot wire.Slot) {
-	if !l.own() {
+	if !l.private() {
 		l.manager.mu.Lock()
 		defer l.manager.mu.Unlock()
 		l.manager.dropSlot(l.name, slot)
@@ -170,7 +170,7 @@ func (l *localQueue) dropSlot(slot wire.Slot) {
 func (l *localQueue) want() *lazyctx.Context {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
-	l.wanted = lazyctx.New(l.manager.ctx)
+	l.wanted = lazyctx.New(l.manager.cfg.Life)
 	if l.waiters.Len() == 0 {
 		l.unwanted()
 	}
@@ -178,7 +178,7 @@ func (l *localQueue) want() *lazyctx.Context {
 }
 
 // unwanted tells the local queue's goroutine that nobody is in the local queue any more who wants
-// what it waits for. Called with manager.mu held.
+// what it waits for. Called with Manager.mu held.
 func (l *localQueue) unwanted() {
 	if l.wanted != nil {
 		l.wanted.Cancel(errUnwanted)
@@ -213,11 +213,11 @@ func (l *localQueue) first(ls *lease.Lease) *waiter {
 func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
 	ls, w, e := a.lease, a.of, a.entry
 	enter := l.queue.Enter
-	if w.try {
+	if w.Try {
 		enter = l.queue.TryEnter
 	} else {
 		l.speakOf(w)
-		defer l.record.end()
+		defer l.info.end()
 	}
 	want := w.wants(ls, *slot)
 	if e == nil {
@@ -238,7 +238,7 @@ func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot)
 	switch {
 	case err != nil:
 		return e, 0, err
-	case w.try:
+	case w.Try:
 		granted, rev, err := l.queue.Granted(ls.Context(), e)
 		if err == nil && !granted && l.clearWay(wanted, ls, w, e) {
 			granted, rev, err = l.queue.Granted(ls.Context(), e)
@@ -259,7 +259,7 @@ func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot)
 	defer func() { calm() }()
 	for {
 		rev, err = l.wait(wanted, ls, w, e)
-		if err != nil || !w.candidate {
+		if err != nil || !w.Candidate {
 			return e, rev, err
 		}
 		lead, err := l.mayLead(wanted, ls, e)
@@ -287,11 +287,6 @@ func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot)
 	}
 }
 
-// wants is what is entered with for a waiter.
-func (w *waiter) wants(ls *lease.Lease, slot wire.Slot) queue.Want {
-	return queue.Want{Lease: ls.ID(), Slot: slot, Value: w.value(), Rule: w.rule, Candidate: w.candidate, Keeps: w.terms.retention > 0}
-}
-
 // mayLead asks whether a candidate whose turn it is leads by it.
 func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
 	waiting, cancel := context.WithCancelCause(ls.Context())
@@ -304,7 +299,7 @@ func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.
 func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
 	check := func(ctx context.Context) error { return l.manager.checkCycle(ctx, of, e) }
 	for {
-		waiting, cancel := l.record.wait(ls.Context())
+		waiting, cancel := l.info.wait(ls.Context())
 		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
 		if err = check(waiting); err == nil {
 			check = func(context.Context) error { return nil } // it was the last one to come
@@ -318,7 +313,7 @@ func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, 
 		l.manager.mu.Lock()
 		w := l.front()
 		l.manager.mu.Unlock()
-		if w == nil || !w.inherits(of) {
+		if w == nil || !w.inherits(&of.Request) {
 			return 0, errUnwanted
 		}
 		l.speakOf(w)
@@ -331,39 +326,37 @@ func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, 
 // speakOf has the record speak of a waiter; unless he has given up by now, of which the record
 // has been told too early.
 func (l *localQueue) speakOf(w *waiter) {
-	l.record.speaksOf(w)
+	l.info.speaksOf(w)
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
-	if next := l.front(); next != nil && next != w && (w.carried != nil || next.carried != nil) {
-		l.record.outdated()
+	if next := l.front(); next != nil && next != w && (w.Carried != nil || next.Carried != nil) {
+		l.info.outdated()
 	}
 }
 
 // rewrite gives an entry the value of a waiter.
 func (l *localQueue) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
-	if w.rule != nil { // on which the value may depend
-		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.rule})
+	if w.Rule != nil { // on which the value may depend
+		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.Rule})
 	}
 	return l.queue.Rewrite(ls.Context(), e, w.value())
 }
-
-var errUnwanted = errors.New("nobody waits any more")
 
 // grant gives the entry to the waiter whose turn it is; nil without an error if
 // there is none any more, or if he wants something else. of is for whom the key was
 // written: whoever inherits the place gets his own value into the key first.
 func (l *localQueue) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot wire.Slot) (*ownership, error) {
-	for as := of.as; ; {
+	for as := of.Identity; ; {
 		if err := ls.Err(); err != nil {
 			return nil, err
 		}
 		l.manager.mu.Lock()
 		w := l.front()
-		if w == nil || !w.inherits(of) {
+		if w == nil || !w.inherits(&of.Request) {
 			l.manager.mu.Unlock()
 			return nil, nil
 		}
-		if w.as == as {
+		if w.Identity == as {
 			t := l.begin(ls, e, rev, w, slot)
 			t.grantTo(w)
 			if t.mode == wire.Shared {
@@ -376,15 +369,8 @@ func (l *localQueue) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waite
 		if err := l.rewrite(ls, e, w); err != nil {
 			return nil, err
 		}
-		as = w.as
+		as = w.Identity
 	}
-}
-
-// inherits tells whether w can take the place of another waiter of its local queue. An entry
-// that shares must not become one that does not, as others may be in beside it already;
-// and of permits, how many they are decides about others too.
-func (w *waiter) inherits(of *waiter) bool {
-	return w.mode == of.mode && w.rank == of.rank && (w.mode != wire.Counted || w.as == of.as)
 }
 
 // leave deletes the key. The error is nil when that is confirmed; otherwise what was lost,
@@ -397,10 +383,10 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 		return false, nil
 	case ls.Err() != nil:
 		return false, notConfirmed(ls.Err())
-	case errors.Is(err, ErrEvicted):
+	case errors.Is(err, lockerr.ErrEvicted):
 		return false, whyGone(ls)
 	default:
-		l.manager.log.Error("etcd refuses to delete a key; trying again until its lease ends",
+		l.manager.cfg.Log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
 		return true, notConfirmed(err)
 	}
@@ -415,17 +401,17 @@ func whyGone(ls *lease.Lease) error {
 	if err := ls.Err(); err != nil {
 		return err
 	}
-	return lockerr.Lost(ErrEvicted)
+	return lockerr.Lost(lockerr.ErrEvicted)
 }
 
 // fail tells those concerned why nothing was granted.
 func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
 	switch {
-	case errors.Is(err, ErrEvicted):
+	case errors.Is(err, lockerr.ErrEvicted):
 		l.failAll(ls, whyGone(ls)) // the place is lost, and it was that of all
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		_ = whyGone(ls) // ends it, if etcd answers
-		ls.End(lockerr.Lost(ErrRevoked))
+		ls.End(lockerr.Lost(lockerr.ErrRevoked))
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
 		l.failAll(ls, ls.Err())
@@ -433,7 +419,7 @@ func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waite
 		// Nobody is there to be told.
 	default:
 		l.manager.mu.Lock()
-		l.tell(first, outcome{err: refusal(err)})
+		l.tell(first, outcome{err: err})
 		l.manager.mu.Unlock()
 	}
 }

@@ -1,0 +1,166 @@
+package lockmgr
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Acquire joins the local queue of a name and waits for the grant.
+func (m *Manager) Acquire(ctx context.Context, name string, r Request) (*Hold, error) {
+	w := &waiter{Request: r, values: ctx}
+	if h, err := w.nested(m, name); h != nil || err != nil {
+		return h, err
+	}
+	l, first, h, err := m.join(name, w)
+	if h != nil || err != nil {
+		return h, err
+	}
+	if first != nil {
+		if h := l.enterAlone(ctx, first); h != nil {
+			return h, nil
+		}
+	}
+	return l.await(ctx, w)
+}
+
+// AcquireAll waits for the grant of several names at once, in a private local queue.
+func (m *Manager) AcquireAll(ctx context.Context, names []string, r Request) (*Hold, error) {
+	w := &waiter{Request: r, values: ctx}
+	if h, err := w.nested(m, names...); h != nil || err != nil {
+		return h, err
+	}
+	l, err := m.joinAll(names, w)
+	if err != nil {
+		return nil, err
+	}
+	return l.await(ctx, w)
+}
+
+// await waits for the grant.
+func (l *localQueue) await(ctx context.Context, w *waiter) (*Hold, error) {
+	l.manager.mu.Lock()
+	told := w.told.Done()
+	l.manager.mu.Unlock()
+	select {
+	case <-told:
+		return w.given.hold, w.given.err
+	case <-ctx.Done():
+		given, locked := l.giveUp(w)
+		if !given && w.given.hold != nil {
+			// The grant came in the same instant, and the caller does not want it any more.
+			w.given.hold.Abandon()
+		}
+		return nil, waitError(ctx, locked)
+	}
+}
+
+// join puts w at the end of the local queue of a name, and makes the local queue if there is none.
+// It returns the hold at once if the session has the key and the local queue is empty. It returns
+// an attempt if w is to drive the local queue itself.
+func (m *Manager) join(name string, w *waiter) (*localQueue, *attempt, *Hold, error) {
+	m.look()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
+		return nil, nil, nil, err
+	}
+	l := m.locals[name]
+	if l == nil || l.waiters.Len() == 0 {
+		if h, ok := m.atOnce(l, name, w); ok {
+			return nil, nil, h, nil
+		}
+	}
+	if l != nil && w.Try && l.refuses(w) {
+		return nil, nil, nil, l.refusesHere()
+	}
+	switch {
+	case l == nil || l.resting && !l.counted:
+		if err := m.checkNesting(name); err != nil {
+			return nil, nil, nil, err
+		}
+		if l == nil {
+			l = m.addLocal(name, name)
+			l.enlist(w)
+			return l, l.attempt(w), nil, nil
+		}
+	case w.Cycle != nil && w.Carried != nil && l.taken():
+		l = m.addPrivate(name) // a wait in memory is not seen by other processes
+	}
+	l.enlist(w)
+	if l.free {
+		return l, l.attempt(w), nil, nil
+	}
+	l.wake()
+	return l, nil, nil, nil
+}
+
+// joinAll makes a local queue for w alone.
+func (m *Manager) joinAll(names []string, w *waiter) (*localQueue, error) {
+	m.look()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := m.checkNesting(name); err != nil {
+			return nil, err
+		}
+	}
+	l := m.addPrivate(names...)
+	l.enlist(w)
+	return l, nil
+}
+
+// atOnce gives w a hold under a key that the session has, if there is one for it. Called with m.mu
+// held.
+func (m *Manager) atOnce(l *localQueue, name string, w *waiter) (*Hold, bool) {
+	if l != nil && w.Rule != nil {
+		l.owned.giveUpKept() // a kept key is for an exclusive request
+	}
+	switch {
+	case w.Mode == wire.Shared:
+		return m.readers[name].share(w)
+	case l == nil || w.Rule != nil:
+		return nil, false
+	default:
+		return l.owned.take(w)
+	}
+}
+
+// addLine makes a local queue without a driver. Called with m.mu held.
+func (m *Manager) addLocal(id string, names ...string) *localQueue {
+	l := &localQueue{
+		manager: m,
+		id:      id,
+		name:    names[0],
+		names:   names,
+		counted: true,
+		joined:  make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1),
+	}
+	if l.private() {
+		for _, name := range names {
+			l.slots = append(l.slots, m.slots.take(name, wire.Slot{}))
+		}
+	}
+	if len(names) > 1 {
+		l.queue = m.cfg.Queues.Set(names, l.slots)
+	} else {
+		l.single = m.cfg.Queues.Queue(names[0])
+		l.queue = l.single
+	}
+	m.locals[id] = l
+	m.use(names, 1)
+	return l
+}
+
+// ownLine makes a private local queue, which no other call joins. Called with m.mu held.
+func (m *Manager) addPrivate(names ...string) *localQueue {
+	m.serial++
+	l := m.addLocal(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte
+	l.start()
+	return l
+}

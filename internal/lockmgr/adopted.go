@@ -1,0 +1,382 @@
+package lockmgr
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Under a lease that was taken over stand keys of the former process. A call adopts the oldest
+// of them that fits what it wants, under its name and in whatever slot; or it gives up those
+// that are in its way, as it would wait for a key of its own session. Whether a key is in
+// use is asked of the slot table: the owner of a key in this process has its slot.
+
+// Adopted lists the keys of the former process that nobody in this one uses.
+func (m *Manager) Adopted(ctx context.Context) ([]wire.Parsed, error) {
+	id := m.leaseID()
+	if err := m.err(); err != nil {
+		return nil, err
+	}
+	if id == clientv3.NoLease || id != m.heir {
+		return nil, nil
+	}
+	var resp *clientv3.LeaseTimeToLiveResponse
+	err := m.cfg.Insist(ctx, func(ctx context.Context) (err error) {
+		resp, err = m.cfg.Leases.TimeToLive(ctx, id, clientv3.WithAttachedKeys())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []wire.Parsed
+	for _, key := range resp.Keys {
+		if k, ok := wire.ParseKey(string(key)); ok && m.unused(k) {
+			all = append(all, k)
+		}
+	}
+	return all, nil
+}
+
+// DeleteAdoptedRequests deletes the requests of [Session.Ask] under the lease that was taken over, of
+// calls in which the former process was killed. Holders would be asked for as long as the session
+// lives.
+func (m *Manager) DeleteAdoptedRequests(ctx context.Context) error {
+	if id := m.leaseID(); id == clientv3.NoLease || id != m.heir {
+		return nil
+	}
+	return m.cfg.Insist(ctx, func(ctx context.Context) error {
+		resp, err := m.cfg.Leases.TimeToLive(ctx, m.heir, clientv3.WithAttachedKeys())
+		if err != nil {
+			return err
+		}
+		for _, key := range resp.Keys {
+			if m.othersRequest(string(key)) {
+				if _, err := m.cfg.KV.Delete(ctx, string(key)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// othersRequest tells whether a key is a request that no call of this process has posted, and sees
+// to it that none will.
+func (m *Manager) othersRequest(key string) bool {
+	_, by, ok := strings.Cut(key, AskPrefix(""))
+	number, ours := strings.CutPrefix(by, wire.Hex(m.heir)+".")
+	n, err := strconv.Atoi(number)
+	if !ok || !ours || err != nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asks[n] != nil {
+		return false
+	}
+	m.serial = max(m.serial, n)
+	return true
+}
+
+// AdoptedLease returns the lease that was adopted; NoLease for none.
+func (m *Manager) AdoptedLease() clientv3.LeaseID { return m.heir }
+
+// unused tells whether a key of the lease that was taken over has no owner in this process.
+// Called with m.mu held.
+func (m *Manager) unused(k wire.Parsed) bool {
+	return k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)
+}
+
+// DeleteAdopted deletes keys of the former process, unless they have an owner by now.
+func (m *Manager) DeleteAdopted(ctx context.Context, keys []wire.Parsed) error {
+	var swept []queue.Swept
+	var took []wire.Parsed
+	m.mu.Lock()
+	for _, k := range keys {
+		if m.unused(k) {
+			m.slots.hold(k.Name, k.Slot)
+			took = append(took, k)
+			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot)})
+		}
+	}
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, k := range took {
+			m.dropSlot(k.Name, k.Slot)
+		}
+	}()
+	for some := range slices.Chunk(swept, queue.MostSwept) {
+		if err := m.cfg.Insist(ctx, func(ctx context.Context) error { return m.cfg.Queues.Sweep(ctx, some) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayInherit tells whether a key of the former process may stand under a name. Called with m.mu
+// held.
+func (m *Manager) mayInherit(ls *lease.Lease, name string) bool {
+	return m.heir != clientv3.NoLease && ls != nil && ls.ID() == m.heir && (m.legacy == nil || m.legacy[name])
+}
+
+// mayInherit is that of any name of the local queue.
+func (l *localQueue) mayInherit(ls *lease.Lease) bool {
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	return slices.ContainsFunc(l.names, func(name string) bool { return l.manager.mayInherit(ls, name) })
+}
+
+// ownKeys reads the keys of the session under the names of the local queue, while anybody is in
+// that.
+func (l *localQueue) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
+	ctx, cancel := context.WithCancelCause(ls.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
+	return l.manager.cfg.Queues.OwnKeys(ctx, ls.ID(), l.names)
+}
+
+// legacy is what a local queue has found of the former process. It is for the local queue's
+// goroutine.
+type legacy struct {
+	adopted bool // keys, whose entry goes on as that of the present waiter
+	others  bool // keys that it has not adopted, older ones perhaps
+}
+
+// adopt finds, for each name of the local queue, a key of the former process that fits a waiter,
+// and takes its slot; nil if there is none.
+func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) []wire.Slot {
+	l.legacy = legacy{}
+	if !l.mayInherit(ls) {
+		return nil
+	}
+	all, err := l.ownKeys(wanted, ls)
+	if err != nil {
+		return nil // to enter tells why
+	}
+	value := w.value()
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fits := func(i int, kv *mvccpb.KeyValue) (wire.Slot, bool) {
+		k, ok := wire.ParseKey(string(kv.Key))
+		unused := m.unused(k) || l.private() && l.slots[i] == k.Slot // for this very waiter
+		return k.Slot, ok && unused && k.Slot.Ranked(w.Rank) && queue.Becomes(kv.Value, value)
+	}
+	unused := 0
+	for _, kv := range slices.Concat(all...) {
+		if k, _ := wire.ParseKey(string(kv.Key)); m.unused(k) {
+			unused++
+		}
+	}
+	l.legacy.others = unused > len(l.names)
+	for _, oldest := range all[0] {
+		var slots []wire.Slot
+		for i := range l.names {
+			for _, kv := range all[i] { // of the name l.names[i]
+				// Those of several names that were not written together are no entry of a set.
+				if slot, ok := fits(i, kv); ok && kv.CreateRevision == oldest.CreateRevision {
+					slots = append(slots, slot)
+					break
+				}
+			}
+		}
+		if len(slots) < len(l.names) {
+			continue
+		}
+		for i, slot := range slots {
+			m.slots.hold(l.names[i], slot)
+		}
+		l.legacy.adopted = true
+		return slots
+	}
+	return nil
+}
+
+// adoptOwn changes the slots of a local queue of one caller's own to those of an entry of the
+// former process that fits.
+func (l *localQueue) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
+	slots := l.adopt(wanted, ls, w)
+	if slots == nil {
+		return
+	}
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, slot := range l.slots {
+		if slot != slots[i] {
+			m.dropSlot(l.names[i], slot)
+		}
+	}
+	l.slots = slots
+	if set, ok := l.queue.(*queue.Set); ok {
+		set.Use(slots)
+	}
+}
+
+// clearWay gives up the keys of the former process that are in the way of a waiter, whose entry is
+// e; nil if it was refused. It tells whether there were any.
+func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
+	if !l.mayInherit(ls) || e != nil && l.legacy.adopted && !l.legacy.others {
+		return false // what has come since is younger than the entry
+	}
+	for _, name := range l.names {
+		cleared = l.manager.cfg.RevokeFormer(ls.Context(), name) || cleared
+	}
+	all, err := l.ownKeys(wanted, ls)
+	if err != nil {
+		return cleared // what waits for an answer of etcd goes on waiting
+	}
+	others := slices.Concat(all...)
+	if w.Rule != nil && e != nil {
+		if others, err = l.single.AwaitList(ls.Context()); err != nil {
+			return cleared
+		}
+	}
+	m := l.manager
+	m.mu.Lock()
+	var keys []wire.Parsed
+	var rest []*mvccpb.KeyValue
+	for _, kv := range others {
+		if k, ok := wire.ParseKey(string(kv.Key)); ok && m.unused(k) {
+			if e == nil || w.Candidate || kv.CreateRevision < e.CreateRevision {
+				keys = append(keys, k)
+			}
+		} else {
+			rest = append(rest, kv)
+		}
+	}
+	m.mu.Unlock()
+	if len(keys) == 0 {
+		return cleared
+	}
+	if w.Rule != nil && e != nil && (!e.Blocked(w.value(), others) || e.Blocked(w.value(), rest)) {
+		// They may be held beside this one, by calls that are still to come. Others are in the way.
+		keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return !l.excludes(k, w, others) })
+	}
+	if err := m.DeleteAdopted(ls.Context(), keys); err != nil {
+		if ls.Err() == nil {
+			m.cfg.Log.Error("cannot give up what the former process had, and wait for it",
+				zap.String("name", l.name), zap.String("lease", wire.Hex(ls.ID())), zap.Error(err))
+		}
+		return cleared
+	}
+	return cleared || len(keys) > 0
+}
+
+// clearName gives up all keys of the former process under a name: a reader that is becoming a
+// writer would wait for them.
+func (m *Manager) clearName(ctx context.Context, ls *lease.Lease, name string) error {
+	m.mu.Lock()
+	may := m.mayInherit(ls, name)
+	m.mu.Unlock()
+	if !may {
+		return nil
+	}
+	all, err := m.cfg.Queues.OwnKeys(ctx, ls.ID(), []string{name})
+	if err != nil {
+		return err
+	}
+	var keys []wire.Parsed
+	for _, kv := range all[0] {
+		k, _ := wire.ParseKey(string(kv.Key))
+		keys = append(keys, k)
+	}
+	return m.DeleteAdopted(ctx, keys)
+}
+
+// excludes tells whether a key keeps a waiter out in any case: it is of another kind.
+func (l *localQueue) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
+	key := wire.SlotKey(k.Name, k.Lease, k.Slot)
+	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
+		return string(kv.Key) == key && wire.Wants(kv.Value).Mode != w.Mode
+	})
+}
+
+// Adopt says that the first lease is that of a former process, and ends the time in which
+// keys of that process are looked for. With a lease file it gives up, after one TTL, what nobody
+// has asked for, and later what has come late. Otherwise those keys stay, and their names are
+// remembered.
+func (m *Manager) Adopt(l *lease.Lease) {
+	m.heir = l.ID()
+	began, ttl := time.Now(), l.TTL()
+	at := []time.Duration{max(ttl, LateEffect)}
+	if m.cfg.GivesUp {
+		at = []time.Duration{ttl}
+		for _, late := range slices.Concat([]time.Duration{LateEffect}, LateSweeps) {
+			if late > ttl {
+				at = append(at, late)
+			}
+		}
+	}
+	m.tasks.Go(func() {
+		for _, next := range at {
+			for after := time.Until(began.Add(next)); ; after = ttl / 3 {
+				if !sleep(m.cfg.Life, after) {
+					return
+				}
+				if m.leaseID() != m.heir {
+					return
+				}
+				err := m.settleLegacyOnce(time.Since(began) >= LateEffect)
+				if err == nil {
+					break
+				}
+				if m.cfg.Life.Err() == nil {
+					m.cfg.Log.Warn("cannot give up yet what the process before had", zap.Error(err))
+				}
+			}
+		}
+	})
+}
+
+func (m *Manager) settleLegacyOnce(last bool) error {
+	ctx, cancel := context.WithTimeout(m.cfg.Life, legacyTimeout)
+	defer cancel()
+	keys, err := m.Adopted(ctx)
+	if err == nil && m.cfg.GivesUp {
+		err = errors.Join(m.DeleteAdopted(ctx, keys), m.DeleteAdoptedRequests(ctx))
+		keys = nil
+	}
+	if err != nil || !last {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.legacy = make(map[string]bool)
+	for _, k := range keys {
+		m.legacy[k.Name] = true
+	}
+	return nil
+}
+
+// legacyTimeout bounds one try to find and delete the keys of the former process.
+const legacyTimeout = 5 * time.Second
+
+// sleep waits; false if ctx ends before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,371 @@
+package lockmgr
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/broadcast"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockorder"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
+	"github.com/etcdlock/etcdlock/internal/states"
+)
+
+// Manager is the lock manager of a session: the local queues of all names, what is held, and the
+// keys that may be left behind. The session reports, by calls, what becomes of the lease and of
+// the session: SetLease, Suspend, LeaseLost, Drain, Close. The manager calls the session only by
+// the functions of Config, without its mutex.
+//
+// Mutexes are taken in this order:
+//
+//	Session.mu -> Manager.mu -> Hold.mu -> those of holdInfo, lazyctx.Context and sharedtimer
+//
+// lease.Lease has a mutex too, and a question to a lease may end everything under it. A lease is
+// therefore asked before Manager.mu or Hold.mu is taken, see look. `make lockorder` checks that
+// (package lockorder). Manager.mu is never held across a request, and never together with the one
+// of another manager.
+type Manager struct {
+	cfg  Config
+	heir clientv3.LeaseID // the adopted lease, NoLease for none; not changed once a call can be made
+
+	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue with a driver, see fastpath.go
+	settle    *sharedtimer.Queue // when a hold has lasted for a while
+	restTimer *sharedtimer.Queue // when a local queue has been idle for long enough
+
+	lease atomic.Pointer[lease.Lease] // the present one; nil for none; stored with mu held
+
+	// mu guards the fields below, and the fields of local queues and ownerships that say so.
+	mu        lockorder.Manager
+	number    int              // of the last lease that the session has reported
+	suspended bool             // true: etcd does not answer renewals of the lease
+	news      broadcast.Signal // sent for another lease, for a loss, and for what Drain waits for
+	admission admissionState
+	drains    int // calls of Drain under way
+
+	locals  map[string]*localQueue          // by id
+	serial  int                             // numbers the private local queues, and the posted requests
+	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers map[string]*ownership           // by name: the one that further readers may share
+	beside  map[*ownership]struct{}         // those that have left their local queue, see shared.go
+	losses  []*ownership                    // that ended with the present lease, and are forgotten already
+	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
+	sweeper sweeper                         // of uncertain keys
+	names                                   // in use
+	resting int                             // idle local queues, ready for the next caller
+}
+
+// Config is what a manager is made with.
+type Config struct {
+	Life    context.Context  // ends with the session, with the cause
+	Client  *clientv3.Client // distinguishes managers on one etcd from those on another; nothing is sent by it
+	KV      clientv3.KV
+	Leases  clientv3.Lease // lists the keys of a lease
+	Writer  *etcdkv.Writer
+	Queues  *queue.Queues
+	Clock   func() time.Duration
+	Log     *zap.Logger
+	GivesUp bool // true: keys of the former process are deleted if no call asks for them in time
+
+	// Insist sends a request until etcd gives an answer that counts, or ctx ends.
+	Insist func(ctx context.Context, try func(context.Context) error) error
+	// RevokeFormer revokes the lease that a Run of the former process had for a name, if there is one.
+	RevokeFormer func(ctx context.Context, name string) (ended bool)
+	// Fail ends the session because of a bug. It may be called with any mutex held.
+	Fail func(bug error)
+}
+
+// New makes a manager without a lease.
+func New(cfg Config) *Manager {
+	return &Manager{
+		cfg:       cfg,
+		settle:    sharedtimer.New(queue.Settle),
+		restTimer: sharedtimer.New(queue.Resting),
+		locals:    make(map[string]*localQueue),
+		asks:      make(map[int]context.CancelCauseFunc),
+		readers:   make(map[string]*ownership),
+		beside:    make(map[*ownership]struct{}),
+		sweeper:   newSweeper(),
+		names:     newNames(),
+	}
+}
+
+// SetLease gives the manager a lease. Leases are numbered from 1.
+func (m *Manager) SetLease(l *lease.Lease, number int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if number > m.number {
+		m.number, m.suspended = number, false
+		m.lease.Store(l)
+		m.news.Broadcast()
+	}
+}
+
+// Suspend reports whether etcd leaves the renewals of a lease unanswered. No key is kept for later
+// callers meanwhile.
+func (m *Manager) Suspend(number int, suspended bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if number != m.number {
+		return
+	}
+	m.suspended = suspended
+	if suspended {
+		for _, l := range m.locals {
+			l.owned.giveUpKept()
+		}
+	}
+}
+
+// LeaseLost reports that a lease has ended. All holds and waits under it have ended already, by its
+// context. LeaseLost returns how many holds these were, and describes them for the log.
+func (m *Manager) LeaseLost(number int) (holds int, told []string) {
+	m.mu.Lock()
+	l := m.lease.Load()
+	if number != m.number || l == nil {
+		m.mu.Unlock()
+		return 0, nil
+	}
+	lost := m.lostWith(l)
+	m.lease.Store(nil)
+	m.forgetAll(l.ID())
+	m.attendAll()
+	m.news.Broadcast()
+	m.mu.Unlock()
+	return len(lost), describe(lost)
+}
+
+// Drain admits no further calls, fails those that wait, and blocks until nothing is left in etcd
+// but the keys of what is held. In that instant the manager is closed. After an error it continues
+// as before.
+func (m *Manager) Drain(ctx context.Context) error {
+	m.mu.Lock()
+	if m.drains++; m.admission == open {
+		m.admit(draining)
+	}
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.drains--; m.drains == 0 && m.admission == draining {
+			m.admit(open)
+		}
+	}()
+	for {
+		m.look()
+		m.mu.Lock()
+		pending := 0
+		if m.admission != closed {
+			if pending = m.pending(); pending == 0 {
+				m.admit(closed)
+			}
+		}
+		over, news := m.admission == closed, m.news.Changed()
+		m.mu.Unlock()
+		if over {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-m.cfg.Life.Done():
+			return m.err()
+		case <-ctx.Done():
+			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, lockerr.OfContext(ctx))
+		}
+	}
+}
+
+// pending ends what Drain does not wait for, and counts what it waits for. Called with m.mu held.
+func (m *Manager) pending() (n int) {
+	for _, l := range m.locals {
+		l.failWaiters(nil, errDrained)
+		l.owned.giveUpKept()
+		if l.owned.unmark(errDrained) || !l.owned.open() && !l.resting {
+			n++
+		}
+	}
+	for t := range m.beside {
+		if t.unmark(errDrained) || !t.open() {
+			n++
+		}
+	}
+	for _, cancel := range m.asks {
+		cancel(errDrained)
+		n++
+	}
+	return n + m.unsettled()
+}
+
+// Close lets nothing begin from now on.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.admit(closed)
+}
+
+// Wait blocks until every goroutine has ended. They end once the manager is closed and the context
+// of the session has ended.
+func (m *Manager) Wait() {
+	m.mu.Lock()
+	m.attendAll()
+	m.mu.Unlock()
+	m.tasks.Wait()
+}
+
+// errDrained is the error of calls and waits that a Drain ends: the lease goes to another process.
+var errDrained = lockerr.SessionEnded(lockerr.ErrOrphaned)
+
+// admissionState decides what may begin.
+type admissionState int
+
+const (
+	open     admissionState = iota
+	draining                // no call lines up, and nothing is kept or left idle
+	closed                  // nothing begins
+)
+
+func (a admissionState) String() string { return [...]string{"open", "draining", "closed"}[a] }
+
+// admissions are the legal edges between admissions. A manager is open at first:
+//
+//	from      to        when
+//	open      draining  the first of several calls of Drain has begun
+//	draining  open      the last of them has failed
+//	draining  closed    nothing is pending: a Drain has succeeded
+//	any       closed    the session has ended
+var admissions = states.Table[admissionState]{Of: "lock manager", Edges: map[admissionState][]admissionState{
+	open:     {draining, closed},
+	draining: {open, closed},
+}}
+
+// admit changes the admission. It is the one place where the admission changes. Called with m.mu
+// held.
+func (m *Manager) admit(to admissionState) {
+	if to == m.admission {
+		return
+	}
+	if err := admissions.Check(m.admission, to); err != nil {
+		m.cfg.Fail(err)
+		return
+	}
+	m.admission = to
+}
+
+// admits is the error of a call that is not admitted; nil if it is. Called with m.mu held.
+func (m *Manager) admits() error {
+	switch m.admission {
+	case closed:
+		return lockerr.ErrSessionClosed
+	case draining:
+		return errDrained
+	default:
+		return nil
+	}
+}
+
+// spawn starts a goroutine; false once the manager is closed.
+func (m *Manager) spawn(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.admission == closed {
+		return false
+	}
+	m.tasks.Go(f)
+	return true
+}
+
+// wakeDrain wakes Drain when something that it waits for may be over. Called with m.mu held.
+func (m *Manager) wakeDrain() {
+	if m.drains > 0 {
+		m.news.Broadcast()
+	}
+}
+
+// awaitLease blocks until there is a lease that can be relied on. It fails with the cause if within
+// or the session ends first.
+func (m *Manager) awaitLease(within *lazyctx.Context) (*lease.Lease, error) {
+	for {
+		m.mu.Lock()
+		l, news := m.lease.Load(), m.news.Changed()
+		m.mu.Unlock()
+		if l != nil && l.Err() == nil {
+			return l, nil
+		}
+		select {
+		case <-news:
+		case <-within.Context().Done():
+			return nil, within.Cause()
+		case <-m.cfg.Life.Done():
+			return nil, m.err()
+		}
+	}
+}
+
+// look ends the present lease if its time is over, as its timer may be late. Each function that
+// gives a caller a hold, or a place under the lease, calls it before it takes the mutex.
+func (m *Manager) look() {
+	if l := m.lease.Load(); l != nil {
+		_ = l.Err()
+	}
+}
+
+// leaseID is that of the present lease; NoLease for none.
+func (m *Manager) leaseID() clientv3.LeaseID {
+	l := m.lease.Load()
+	if l == nil || l.Err() != nil {
+		return clientv3.NoLease
+	}
+	return l.ID()
+}
+
+// err is why the session has ended; nil while it has not.
+func (m *Manager) err() error { return context.Cause(m.cfg.Life) }
+
+// AnyName returns a name that is in use; false if there is none.
+func (m *Manager) AnyName() (name string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(m.using)) {
+		return name, true
+	}
+	return "", false
+}
+
+// Snapshot is what a manager has in one instant. Tests of the root look at it.
+type Snapshot struct {
+	Admission string
+	Queues    int  // local queues
+	Idle      int  // those of them that are idle
+	Names     int  // names in use, and names that such a name lies inside
+	Uncertain int  // keys that the sweeper has not forgotten
+	Suspected int  // those of them that a request may still write
+	Sweeping  bool // true: the goroutine of the sweeper runs
+}
+
+// Snapshot returns what the manager has now.
+func (m *Manager) Snapshot() Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Snapshot{
+		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.resting, Names: len(m.using) + len(m.inside),
+		Uncertain: len(m.sweeper.keys), Sweeping: m.sweeper.running,
+	}
+	for _, d := range m.sweeper.keys {
+		if !d.watched {
+			s.Suspected++
+		}
+	}
+	return s
+}

@@ -1,0 +1,86 @@
+package etcdlock
+
+import (
+	"context"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// request is what a call asks of the queue of a name. kind is part of its identity in this session,
+// and want is what its key says to other sessions, nil for an exclusive lock.
+func (c *mutexConfig) request(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) lockmgr.Request {
+	r := lockmgr.Request{
+		Identity: kind + c.owner,
+		Try:      try,
+		Terms:    c.terms,
+		Want:     want,
+		Owner:    c.owner,
+		Host:     hostname(),
+		PID:      pid(),
+		Short:    c.short,
+		Carried:  lockmgr.CarriedBy(ctx),
+		Rule:     rule,
+		Cycle:    c.cycle,
+	}
+	if want != nil {
+		r.Mode, r.Permits = want.Mode, want.Permits
+	}
+	return r
+}
+
+// exclusive is the request of a caller that wants to hold exclusively.
+func (c *mutexConfig) exclusive(ctx context.Context, try bool) lockmgr.Request {
+	return c.request(ctx, try, "lock ", nil, nil)
+}
+
+// shared is the request of a reader.
+func (c *mutexConfig) shared(ctx context.Context, try bool) lockmgr.Request {
+	return c.request(ctx, try, "read ", &wantsToShare, queue.Shared())
+}
+
+// wantsToShare is what the value of a reader says; never changed.
+var wantsToShare = wire.Holder{Mode: wire.Shared}
+
+// acquire waits for the grant of a name.
+func (s *Session) acquire(ctx context.Context, name string, r lockmgr.Request) (hold, error) {
+	if ctx.Err() != nil {
+		return hold{}, lockerr.OfContext(ctx)
+	}
+	if err := s.usable(name); err != nil {
+		return hold{}, err
+	}
+	if r.Candidate {
+		r.Owner = s.cfg.owner
+	}
+	h, err := s.manager.Acquire(ctx, name, r)
+	if err != nil {
+		return hold{}, refusal(err)
+	}
+	s.granted(hold{h}, []string{name})
+	return hold{h}, nil
+}
+
+// granted reports a hold to a test.
+func (s *Session) granted(h hold, names []string) {
+	if granted := s.cfg.Hooks.Granted; granted != nil {
+		granted(h, names)
+	}
+}
+
+// usable is why a session cannot do anything under a name; nil if it can.
+func (s *Session) usable(name string) error {
+	if s == nil || s.engine == nil {
+		return errNotASession
+	}
+	check := wire.CheckName
+	if s.cfg.foreignNames {
+		check = wire.CheckForeignName
+	}
+	if err := check(name); err != nil {
+		return err
+	}
+	return s.Err()
+}
