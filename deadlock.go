@@ -43,8 +43,8 @@ func (d Deadlock) String() string {
 // cycle. It blocks until etcd has answered, or ctx or the session ends.
 //
 // The entry of a waiter lists what the context of its call carries, see [WithDeadlockDetection].
-// Deadlocks cannot see waits that are not recorded in etcd: those of other libraries, calls whose
-// context does not carry what the caller holds, candidates of an election, and a wait for another
+// Deadlocks cannot see waits that are not recorded in etcd: those of other libraries, calls with a
+// context that does not carry the caller's holds, candidates of an election, and a wait for another
 // goroutine of the same session unless it has WithDeadlockDetection.
 //
 // Errors:

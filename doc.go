@@ -57,15 +57,15 @@
 // next holder's token is a revision at or after this deletion. Tokens therefore increase strictly
 // from one session's turn to the next.
 //
-// Tokens also increase in a fleet mixed with etcd's own library, whose users take the revision from
-// the header of their acquisition. The header of that library's elections has the revision of the
+// Tokens also increase in a fleet mixed with etcd's own library. Its users take the revision from the
+// header of their acquisition. The header of that library's elections has the revision of the
 // key's creation. In an election that is shared with it the fence is [Lock.CreateRevision].
 // Goroutines of one session that hand over in memory share a token. Readers that hold together may
 // share one, which is between the tokens of the writers before and after them. [Lock.Guard] fences
 // writes to etcd itself.
 //
-// Nothing left behind. After any failure (a cancelled wait, an entry whose answer was lost, an
-// Unlock without a network) the session deletes its own keys in the background, guarded by their
+// Nothing left behind. After any failure (a cancelled wait, a lost answer to an entry, an Unlock
+// without a network) the session deletes its own keys in the background, guarded by their
 // revision. It continues until etcd has confirmed that the keys are gone, or until the lease is
 // dead and its keys with it.
 //
@@ -118,7 +118,7 @@
 // The deadline proves nothing behind "etcd grpc-proxy". The proxy renews leases by itself and
 // answers a renewal with the answer to one of its own, which may have been sent earlier.
 //
-// A clock whose rate is wrong by more than the margin's share of the TTL can do harm. The clocks of
+// A clock with a rate error above the margin's share of the TTL can do harm. The clocks of
 // two machines are never compared.
 //
 // A restore of etcd from a backup without the present locks breaks exclusion for a time. The first

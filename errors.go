@@ -15,7 +15,7 @@ import (
 // election and what to do.
 var (
 	// ErrLocked is returned by TryLock when another holder or waiter, of this session or of another
-	// one, is ahead. The error of a wait whose deadline passed in the queue matches it too. Both
+	// one, is ahead. The error of a wait that passed its deadline in the queue matches it too. Both
 	// are a [LockedError], which names the holder.
 	ErrLocked = lockerr.ErrLocked
 
@@ -114,9 +114,9 @@ var (
 	// inside "a". The two would wait for each other's keys.
 	ErrNestedName = lockerr.ErrNestedName
 
-	// ErrReentryLimit is returned by a call with [WithReentry] under the context of a hold whose
-	// turn has as many holds as that option allows. [WriteLock.Downgrade] returns it while the turn
-	// has another hold.
+	// ErrReentryLimit is returned by a call with [WithReentry] under the context of a hold, if the
+	// turn of this hold has as many holds as that option allows. [WriteLock.Downgrade] returns it
+	// while the turn has another hold.
 	ErrReentryLimit = lockerr.ErrReentryLimit
 
 	// ErrDeadlock is returned by a call that would wait for its own caller. The call would wait for

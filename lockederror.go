@@ -10,9 +10,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// LockedError is the error of a refused TryLock, and a part of the error of a wait whose
-// deadline passed in the queue. It names the entry that was in the way, as far as the requests of
-// the call have shown it. No further request is made to find out. It matches [ErrLocked].
+// LockedError is the error of a refused TryLock, and a part of the error of a wait that passed its
+// deadline in the queue. It names the entry that was in the way, as far as the requests of the call
+// have shown it. No further request is made to find out. It matches [ErrLocked].
 type LockedError struct {
 	// Holder is the entry that was in the way. It is a holder, or if its Holding is false an entry
 	// that is ahead in the queue.

@@ -17,9 +17,9 @@ const (
 	RoleObserver Role = iota + 1
 	// RoleCandidate is the role of a Run that is in the queue.
 	RoleCandidate
-	// RoleLeading is the role of a Run whose function runs.
+	// RoleLeading is the role of a Run while its function runs.
 	RoleLeading
-	// RoleStopping is the role of a Run whose function was told to stop, and has not returned yet.
+	// RoleStopping is the role of a Run while its function was told to stop and has not returned.
 	// No other process leads meanwhile, unless the term was lost or the function itself resigned.
 	RoleStopping
 )

@@ -54,9 +54,9 @@ type electionOptionFunc func(*electionConfig)
 
 func (f electionOptionFunc) applyElection(c *electionConfig) { f(c) }
 
-// WithOwner names the holder in the lock's value, for [Mutex.Queue] and for people who look at the
-// keys. A session's option is the default of all its locks. The owner is the program's name without
-// this option.
+// WithOwner names the holder in the lock's value, for [Mutex.Queue] and for operators that look at
+// the keys. A session's option is the default of all its locks. The owner is the program's name
+// without this option.
 func WithOwner(owner string) SharedOption {
 	return sharedOption{
 		func(c *sessionConfig) { c.owner = owner },
@@ -191,7 +191,7 @@ func WithPriority(priority int) ElectionOption {
 // waits in [Term.AwaitPreemption], and decides for itself.
 //
 // An unhealthy candidate ([WithHealthCheck]) does not preempt, because it is not in the queue.
-// Neither does a candidate whose lease was not renewed for half of its TTL. A candidate that dies
+// Neither does a candidate if its lease was not renewed for half of its TTL. A candidate that dies
 // later than that costs what the crash of a leader costs. A leader that was named by
 // [Term.Transfer] is not preempted, so that an operator can overrule priorities.
 func WithTakeover(after time.Duration) ElectionOption {

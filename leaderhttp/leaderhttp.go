@@ -22,9 +22,9 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// LeaderHeader is the header of an answer from /leader that tells who leads, with the
-// value that the leader proposed or proclaimed; as a Go string literal if it is not
-// plain ASCII. There is none while nobody leads as far as is known.
+// LeaderHeader is the header of an answer from /leader with the value that the leader
+// proposed or proclaimed. A value that is not plain ASCII is a Go string literal. The
+// header is absent while no leader is known.
 const LeaderHeader = "Etcdlock-Leader"
 
 // TokenHeader is the header of an answer of 200 from /leader with the fencing token of
@@ -48,7 +48,7 @@ const (
 //	/healthz   200 unless restarting the process would help: 503 when the function of
 //	           Run is stuck, or Run has ended with an error
 //	/readyz    200 while it takes part in the election: Run is under way, the session has
-//	           a lease, and the health check passes; else 503. It does not tell who leads.
+//	           a lease, and the health check passes; else 503. It does not name the leader.
 //	/status    all that is known, as JSON, with the candidates in order
 //
 // A leader that etcd cannot be reached from answers 200 until its deadline, and it is
@@ -162,7 +162,7 @@ func answer(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprintln(w, text) // whoever asked has gone
+	_, _ = fmt.Fprintln(w, text) // after an error the client has gone
 }
 
 // Status is the JSON object that /status answers with.
@@ -199,7 +199,7 @@ type Term struct {
 	Deadline time.Time `json:"deadline,omitzero"` // until then nobody else can lead
 }
 
-// Leader is who leads.
+// Leader is the leader as this process sees it.
 type Leader struct {
 	Candidate
 	// Unconfirmed says that it may have given up, see [etcdlock.Leader.Unconfirmed].
@@ -208,7 +208,7 @@ type Leader struct {
 	Age         float64   `json:"age_seconds"`
 }
 
-// Candidate is who leads or waits.
+// Candidate is a leader or a waiting candidate.
 type Candidate struct {
 	Value string `json:"value"`
 	Lease string `json:"lease"` // in hexadecimal, as etcdctl writes it
@@ -241,7 +241,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(out) // whoever asked has gone
+	_ = enc.Encode(out) // after an error the client has gone
 }
 
 func candidate(value string, lease, createRevision int64) Candidate {

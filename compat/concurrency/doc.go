@@ -9,8 +9,8 @@
 // fleet moves over one process at a time. The errors are etcd's own values, so that a
 // comparison with them holds in code that still has the old import.
 //
-// It is meant for the move. New code uses etcdlock itself, whose handles stand for one
-// acquisition each; [Mutex.Hold] and [Election.Term] give them for what was acquired here.
+// It is meant for the move. New code uses etcdlock itself, with a handle for each
+// acquisition. [Mutex.Hold] and [Election.Term] return these handles for acquisitions here.
 //
 // # What is better by itself
 //

@@ -37,10 +37,10 @@ func NewElection(s *Session, pfx string) *Election {
 	return &Election{session: s, name: pfx, inner: etcdlock.NewElection(s.inner, pfx)}
 }
 
-// ResumeElection is NewElection with a leadership that is there already: of a session
-// which has been left, and whose lease s has taken over with [WithLease]. pfx is that of
-// NewElection; etcd's package wants one with a slash at its end here, which works too.
-// Nothing is asked: what the leadership is worth is told by Proclaim and Resign.
+// ResumeElection is NewElection with an existing leadership: s has taken over the lease of a
+// former session with [WithLease]. pfx is that of NewElection. etcd's package wants a slash at
+// its end here, which works too. ResumeElection makes no request. Proclaim and Resign report
+// whether the leadership exists.
 func ResumeElection(s *Session, pfx string, leaderKey string, leaderRev int64) *Election {
 	if i := strings.LastIndexByte(leaderKey, '/'); i > 0 && strings.HasPrefix(leaderKey, pfx) {
 		pfx = leaderKey[:i] // the name is what stands before the last slash
@@ -162,7 +162,7 @@ func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, v
 			}
 			last = found[0].ModRevision
 			if tried && string(found[0].Value) == val {
-				return nil // an earlier try, whose answer was lost
+				return nil // an earlier try without an answer
 			}
 		}
 	})
@@ -247,7 +247,7 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 	case !unanswered: // else an earlier try may have deleted it
 		return ErrElectionNotLeader
 	}
-	if marked { // it may have been named by a Transfer, whose mark goes with the term
+	if marked { // it may have been named by a Transfer, and the successor key goes with the term
 		ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 		defer cancel()
 		_, _ = client.Delete(ctx, wire.SuccessorKey(e.name, e.session.id)) // or with the lease
@@ -255,8 +255,8 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 	return nil
 }
 
-// Leader returns the leader's key and value, whoever that is. [ErrElectionNoLeader] when
-// nobody leads.
+// Leader returns the key and value of the leader, in whichever session. The error is
+// [ErrElectionNoLeader] if there is none.
 func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
 	var resp *v3.GetResponse
 	_, err := insist(ctx, e.session.client, func(ctx context.Context) (err error) {
@@ -290,20 +290,20 @@ func (e *Election) Rev() int64 {
 	return rev
 }
 
-// Header tells the revision of the last campaign that was won: it is Rev. The other
-// fields of the header are not set. Nil before the first.
+// Header returns a header with the revision of the last campaign that was won, which is Rev.
+// The other fields of the header are not set. It is nil before the first campaign.
 //
-// In etcd's package it moves on with each Proclaim, so that it may be larger than that of
-// the next leader, who campaigned before.
+// In etcd's package it changes with each Proclaim, so it may be larger than the header of the
+// next leader, which campaigned before.
 func (e *Election) Header() *pb.ResponseHeader {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.hdr
 }
 
-// Term is etcdlock's handle of the leadership, whose context ends when it is lost; nil
-// without one, and for one that was resumed. End it through Resign. It is not in etcd's
-// package.
+// Term returns etcdlock's handle of the leadership, nil without one and for one that was
+// resumed. The context of the handle ends when the leadership is lost. End it through Resign.
+// Term is not in etcd's package.
 func (e *Election) Term() *etcdlock.Term {
 	term, _, _, _ := e.leadership()
 	return term

@@ -197,9 +197,9 @@ func (m *Mutex) Header() *pb.ResponseHeader {
 	return m.hdr
 }
 
-// Hold is etcdlock's handle of the acquisition, whose context ends when the lock is lost;
-// nil while unlocked. Release it through Unlock. To lock the name again under its context
-// is [etcdlock.ErrDeadlock]. It is not in etcd's package.
+// Hold returns etcdlock's handle of the acquisition, nil while unlocked. The context of the
+// handle ends when the lock is lost. Release it through Unlock. To lock the name again under
+// this context fails with [etcdlock.ErrDeadlock]. Hold is not in etcd's package.
 func (m *Mutex) Hold() *etcdlock.Lock {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -87,7 +87,7 @@ func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) 
 	}
 	var resp *v3.LeaseGrantResponse
 	_, err = insist(so.ctx, client, func(ctx context.Context) (err error) {
-		resp, err = client.Grant(ctx, int64(so.ttl)) // one whose answer is lost soon runs out, as its TTL is the least
+		resp, err = client.Grant(ctx, int64(so.ttl)) // after a lost answer the lease soon expires: its TTL is the least
 		return err
 	})
 	if err != nil {
@@ -120,8 +120,8 @@ func (s *Session) end(cause error, inEtcd func()) {
 	})
 }
 
-// closeLater ends what etcdlock's session has begun after the loss of the lease. It waits for
-// the margin, which is for those who held under the lease.
+// closeLater closes etcdlock's session after the loss of the lease. It first waits for the margin, in
+// which the work under the lease stops.
 func (s *Session) closeLater() {
 	margin := time.NewTimer(min(s.inner.TTL()/10, time.Second))
 	defer margin.Stop()
@@ -159,14 +159,14 @@ func (s *Session) within(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// ownsHolds tells whether what was just acquired is under the session's lease, and not under
-// another one that etcdlock's session got after the loss of that lease. It never gets a
-// lease a second time, so if it has the first one now, it had no other when it acquired. What
-// the key is called is etcdlock's affair: a candidate that stepped behind a preferred one, or
-// a lock whose first key is being swept, has another key under the same lease.
+// ownsHolds reports whether a new hold is under the session's lease, and not under another one
+// that etcdlock's session got after the loss of that lease. etcdlock's session never gets a
+// lease a second time, so if it has the first one now, it had no other when it acquired. The
+// key may have another name under the same lease: a candidate that stepped behind a preferred
+// one has one, and so does a lock while its first key is being swept.
 func (s *Session) ownsHolds() bool { return s.inner.Lease() == s.id }
 
-// deleteKey confirms a release whose answer had not come.
+// deleteKey confirms a release that had no answer.
 func (s *Session) deleteKey(ctx context.Context, guard v3.Cmp, key string) error {
 	_, err := insist(ctx, s.client, func(ctx context.Context) error {
 		_, err := s.client.Txn(ctx).If(guard).Then(v3.OpDelete(key)).Commit()

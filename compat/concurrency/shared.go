@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// shared is what a session holds, by name, for those of its users who share it. The zero
-// value is empty.
+// shared has the holds of a session, by name, for the users that share them. The zero value is
+// empty.
 type shared[H comparable] struct {
 	mu    sync.Mutex
 	slots map[string]*slot[H]
@@ -109,7 +109,7 @@ func (r *shared[H]) leave(name string) {
 	r.tidy(name, sl)
 }
 
-// put notes what the session holds, and tells those who wait for it.
+// put notes a hold of the session, and wakes its waiters.
 func (r *shared[H]) put(name string, h H) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -87,7 +87,7 @@ func (c *canvas) dot(class string, x, y, r float64) {
 	c.add(`<circle class="%s" cx="%s" cy="%s" r="%s"/>`, class, number(x), number(y), number(r))
 }
 
-// write writes a text whose start, middle or end lies at x.
+// write writes a text with its start, middle or end at x.
 func (c *canvas) write(class, anchor string, x, y float64, text string) {
 	c.add(`<text class="%s" text-anchor="%s" x="%s" y="%s">%s</text>`, class, anchor, number(x), number(y), html.EscapeString(text))
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// table returns the rows of the table in a page whose header begins with some cells.
+// table returns the rows of the table in a page that has a header beginning with some cells.
 func table(docs, page string, header ...string) ([][]string, error) {
 	text, err := os.ReadFile(filepath.Join(docs, page))
 	if err != nil {

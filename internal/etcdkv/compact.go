@@ -82,8 +82,8 @@ func (w *Writer) commit(ctx context.Context, all ...*Compact) (*clientv3.TxnResp
 	return (*clientv3.TxnResponse)(resp), nil
 }
 
-// sendCompact sends a batch whose transactions are compact where they can be. It returns nil without
-// an error if a comparison failed, and nothing was done.
+// sendCompact sends a batch with its transactions in their compact form where they have one. It
+// returns nil without an error if a comparison failed, and nothing was done.
 func (w *Writer) sendCompact(ctx context.Context, batch []*write) ([]*clientv3.TxnResponse, error) {
 	resp, err := w.commitCompact(ctx, batch)
 	if err != nil || !resp.Succeeded {

@@ -118,9 +118,9 @@ func (l *Lease) renew() renewal {
 // Verify asks etcd whether it still knows the lease, when a key under the lease is found to be gone.
 // If etcd does not, the lease ends, for that cause. Verify blocks until the answer or the end of ctx.
 //
-// Verify does not send a renewal: the leader of etcd 3.7 renews a lease whose revocation is committed,
-// and reported by another member, until the leader itself has applied the revocation. An answer about
-// the TTL waits until the leader has applied what is committed.
+// Verify does not send a renewal. After the revocation of a lease was committed, and reported by
+// another member, the leader of etcd 3.7 still renews the lease until it has applied the revocation
+// itself. An answer about the TTL waits until the leader has applied what is committed.
 func (l *Lease) Verify(ctx context.Context) {
 	answered := l.cfg.asking()
 	resp, err := l.cfg.Client.TimeToLive(ctx, l.id)

@@ -96,7 +96,7 @@ func Grant(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Leas
 	return begin(parent, cfg, resp.ID, cfg.countFrom(sent), time.Duration(resp.TTL)*time.Second), nil
 }
 
-// granted returns the lease that etcd granted to an earlier try whose answer did not arrive in time.
+// granted returns the lease that etcd granted to an earlier try without an answer in time.
 func granted(ctx, parent context.Context, cfg Config, id *clientv3.LeaseID) (*Lease, error) {
 	sent := cfg.Clock()
 	resp, err := cfg.Client.TimeToLive(ctx, *id)

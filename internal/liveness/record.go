@@ -239,7 +239,7 @@ func (r *Record) Replace(ctx context.Context, l Lease) error {
 	return nil
 }
 
-// errMarked is the error for a lease whose record a candidate has marked.
+// errMarked is the error for a lease after a candidate has marked its record.
 var errMarked = fmt.Errorf("%w: it was taken for that of a dead process", lockerr.ErrLeaseNotFound)
 
 // overwrite writes a record under a lease, over any other record, and returns the revision of the

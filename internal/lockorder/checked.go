@@ -20,7 +20,8 @@ type (
 	Lease   = checked[lease]
 )
 
-// owner has its name, and the names of the owners whose mutexes may be held when its own is taken.
+// owner has its name, and the names of the owners of the mutexes that may be held when its own is
+// taken.
 type owner interface {
 	order() (name string, after []string)
 }

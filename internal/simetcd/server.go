@@ -80,7 +80,7 @@ type Server struct {
 
 	cluster uint64 // its ID
 	term    uint64
-	picked  map[uint64]uint64 // leases whose ID was picked here, by the sequence
+	picked  map[uint64]uint64 // IDs of leases that were picked here, by the sequence
 	down    bool
 	epoch   int       // counts the stops; a message of an earlier epoch is lost
 	waiting []*waiter // callers that wait for the server to be back

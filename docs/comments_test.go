@@ -1,0 +1,159 @@
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mostPronouns is how many of the words of pronouns may be among 1,000 words of comments.
+const mostPronouns = 0.3
+
+// pronouns name no actor. A comment names the process, session, waiter or caller.
+var pronouns = regexp.MustCompile(`(?i)\b(who|whoever|whom|whose|he|him|his)\b`)
+
+// tooMany are the packages with more pronouns than mostPronouns, and how many they may have. The
+// list only shrinks: lower a number when a package has fewer, and remove it at the end.
+var tooMany = map[string]int{
+	".":                      71,
+	"internal/lockmgr":       71, // from the root
+	"internal/lockmgr tests": 20,
+	"internal/session":       20, // from the root
+	"internal/queue":         56,
+	"internal/queue tests":   26,
+	"internal/watch":         6,
+}
+
+// prosaic is a count of words, and of the pronouns among them.
+type prosaic struct{ words, pronouns int }
+
+func (p *prosaic) add(text string) {
+	p.words += len(strings.Fields(text))
+	p.pronouns += len(pronouns.FindAllString(text, -1))
+}
+
+// few reports whether there are so few pronouns that they do not matter. One is allowed anywhere.
+func (p *prosaic) few() bool {
+	return p.pronouns <= 1 || float64(p.pronouns) < mostPronouns*float64(p.words)/1000
+}
+
+// comments are the comments of the root module: of all code, by package, and of exported
+// declarations. Tests have a count of their own for each package.
+type comments struct {
+	packages map[string]*prosaic
+	exported prosaic
+}
+
+func countComments(t *testing.T) *comments {
+	c := &comments{packages: make(map[string]*prosaic)}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "..":
+			if name := d.Name(); strings.HasPrefix(name, ".") || name == "testdata" {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir // another module
+			}
+		case filepath.Ext(path) == ".go":
+			return c.addFile(path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return c
+}
+
+func (c *comments) addFile(path string) error {
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	rel, err := filepath.Rel("..", filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	name := filepath.ToSlash(rel)
+	test := strings.HasSuffix(path, "_test.go")
+	if test {
+		name += " tests"
+	}
+	if c.packages[name] == nil {
+		c.packages[name] = &prosaic{}
+	}
+	for _, group := range f.Comments {
+		c.packages[name].add(group.Text())
+	}
+	if test || strings.Contains(name, "internal/") {
+		return nil
+	}
+	c.exported.add(f.Doc.Text())
+	for _, d := range f.Decls {
+		c.addExported(d)
+	}
+	return nil
+}
+
+// addExported adds the comments that pkg.go.dev shows of a declaration.
+func (c *comments) addExported(d ast.Decl) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Name.IsExported() {
+			c.exported.add(d.Doc.Text())
+		}
+	case *ast.GenDecl:
+		shown := false
+		ast.Inspect(d, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.TypeSpec:
+				shown = shown || n.Name.IsExported()
+				if n.Name.IsExported() {
+					c.exported.add(n.Doc.Text())
+				}
+				return n.Name.IsExported()
+			case *ast.ValueSpec:
+				shown = shown || n.Names[0].IsExported()
+				if n.Names[0].IsExported() {
+					c.exported.add(n.Doc.Text() + n.Comment.Text())
+				}
+			case *ast.Field:
+				if len(n.Names) > 0 && n.Names[0].IsExported() {
+					c.exported.add(n.Doc.Text() + n.Comment.Text())
+				}
+			}
+			return true
+		})
+		if shown {
+			c.exported.add(d.Doc.Text())
+		}
+	}
+}
+
+// The comments of the code name the actor.
+func TestTheCommentsNameTheActor(t *testing.T) {
+	c := countComments(t)
+	require.Greater(t, c.exported.words, 10_000, "the exported comments are not found")
+	require.True(t, c.exported.few(), "exported comments: %d of %d words are who, he and the like", c.exported.pronouns, c.exported.words)
+	var all prosaic
+	for name, p := range c.packages {
+		all.words += p.words
+		allowed, listed := tooMany[name]
+		switch {
+		case listed && p.pronouns > allowed:
+			t.Errorf("%s: the comments have %d of who, he and the like, at most %d: name the actor", name, p.pronouns, allowed)
+		case !listed && !p.few():
+			t.Errorf("%s: %d of %d words of the comments are who, he and the like, at most %v in 1,000: name the actor", name, p.pronouns, p.words, mostPronouns)
+		}
+	}
+	require.Greater(t, all.words, 50_000, "the comments are not found")
+}
