@@ -4,8 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -54,23 +52,7 @@ type comments struct {
 
 func countComments(t *testing.T) *comments {
 	c := &comments{packages: make(map[string]*prosaic)}
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && path != "..":
-			if name := d.Name(); strings.HasPrefix(name, ".") || name == "testdata" {
-				return filepath.SkipDir
-			}
-			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
-				return filepath.SkipDir // another module
-			}
-		case filepath.Ext(path) == ".go":
-			return c.addFile(path)
-		}
-		return nil
-	})
-	require.NoError(t, err)
+	eachGoFile(t, func(path string) { require.NoError(t, c.addFile(path)) })
 	return c
 }
 
