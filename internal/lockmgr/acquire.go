@@ -76,7 +76,7 @@ func (m *Manager) join(name string, w *waiter) (*localQueue, *attempt, *Hold, er
 		return nil, nil, nil, l.refusesHere()
 	}
 	switch {
-	case l == nil || l.resting && !l.counted:
+	case l == nil || l.phase == idle && !l.counted:
 		if err := m.checkNesting(name); err != nil {
 			return nil, nil, nil, err
 		}
@@ -89,7 +89,7 @@ func (m *Manager) join(name string, w *waiter) (*localQueue, *attempt, *Hold, er
 		l = m.addPrivate(name) // a wait in memory is not seen by other processes
 	}
 	l.enlist(w)
-	if l.free {
+	if l.driver == undriven {
 		return l, l.attempt(w), nil, nil
 	}
 	l.wake()
@@ -154,6 +154,7 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 	}
 	m.locals[id] = l
 	m.use(names, 1)
+	m.undriven++
 	return l
 }
 
@@ -161,6 +162,6 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 func (m *Manager) addPrivate(names ...string) *localQueue {
 	m.serial++
 	l := m.addLocal(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte
-	l.start()
+	l.work(nil)
 	return l
 }

@@ -2,12 +2,10 @@ package lockmgr
 
 import (
 	"context"
-	"time"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -42,10 +40,10 @@ func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
 	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
 		m.slots.busy(l.name, w.Rank) || w.hurries() {
-		l.start()
+		l.work(nil)
 		return nil
 	}
-	l.take()
+	l.drive(callerActs)
 	m.slots.hold(l.name, w.Rank)
 	a := &attempt{lease: w.under, slot: w.Rank, of: w}
 	a.wanted.Within(m.cfg.Life)
@@ -71,7 +69,10 @@ func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *Hold {
 	case err != nil:
 		a.entry, a.unsure = nil, true
 	}
-	go l.run(a.resume)
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l.work(a.resume)
 	return nil
 }
 
@@ -88,7 +89,9 @@ func (l *localQueue) request(ctx context.Context, a *attempt) (err error) {
 		if !returned { // the client's code has panicked, or ended this goroutine
 			a.entry, a.unsure = nil, true
 			_, _ = l.giveUp(a.of)
-			go l.run(a.resume)
+			l.manager.mu.Lock()
+			defer l.manager.mu.Unlock()
+			l.work(a.resume)
 		}
 	}()
 	a.entry, err = once(bounded, a.of.wants(a.lease, a.slot))
@@ -105,15 +108,14 @@ func (l *localQueue) refused(a *attempt, err error) {
 	m.dropSlot(l.name, a.slot)
 	l.served, l.wanted = nil, nil
 	if l.waiters.Len() > 0 || m.admission != open {
-		go l.run(nil)
+		l.work(nil)
 		return
 	}
-	l.idle()
+	l.rest()
 }
 
 // resume goes on with an attempt, in the local queue's goroutine.
 func (a *attempt) resume(l *localQueue) {
-	defer l.done()
 	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
 			l.suspect(a.lease, a.slot, 1, soonSweep)
@@ -136,26 +138,26 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
 	t.grantTo(a.of)
 	l.wanted = nil
-	l.manager.mu.Unlock()
+	l.drive(holderActs)
 	l.manager.settle.Set(&l.settled, l)
-	l.young.Store(t)
-	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
-		l.attend() // whoever wanted that may have come before the ownership was there to be found
-	}
+	l.manager.mu.Unlock()
 	return a.of.given.hold
 }
 
-// attend has the local queue's goroutine look after an ownership that nobody has looked after so
-// far; false if there is none.
+// attend has the worker look after an ownership that its holder drives so far; false if there is
+// none. Called with Manager.mu held.
 func (l *localQueue) attend() bool {
-	t := l.young.Swap(nil)
-	if t == nil {
+	if l.driver != holderActs {
 		return false
 	}
-	go l.run(func(l *localQueue) {
-		l.settled.Stop()
+	l.settled.Stop()
+	t := l.owned
+	if t == nil { // its last holder has deleted the key, and another caller waits
+		l.work(nil)
+		return true
+	}
+	l.work(func(l *localQueue) {
 		l.want()
-		defer l.done()
 		l.watch(t)
 	})
 	return true
@@ -172,14 +174,12 @@ func (m *Manager) attendAll() {
 // at rest; false if there is more to do. Called with Manager.mu held.
 func (l *localQueue) leftAlone(t *ownership) bool {
 	m := l.manager
-	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || !l.young.CompareAndSwap(t, nil) {
+	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || l.driver != holderActs {
 		return false
 	}
 	l.settled.Stop()
-	l.owned, l.served, l.blocked, l.waiting = nil, nil, false, nil
-	t.life.Cancel(lockerr.ErrReleased)
-	t.settled.Set()
-	m.dropSlot(l.name, t.slot)
-	l.idle()
+	l.served, l.waiting = nil, nil
+	t.settleAs(gone, nil)
+	l.rest()
 	return true
 }

@@ -164,23 +164,23 @@ func (h *Hold) ReleaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 		ctx = wait
 	}
 	t := h.owned
+	m := t.local.manager
 	if successor != nil && !t.closeFor(h) {
 		return nil, ErrHeldWithin
 	}
 	if !h.giveBack() {
 		return nil, h.Err()
 	}
-	if !t.released(h) {
+	m.mu.Lock()
+	last := t.release(h)
+	m.mu.Unlock()
+	if !last {
 		return ErrNotHanded, nil // another caller of this session has it, or the key is kept
 	}
-	confirmed, handed := t.leaveAtOnce(ctx, successor)
-	if confirmed {
+	settled, handed := t.leaveAtOnce(ctx, successor)
+	if settled == nil {
 		return handed, nil
 	}
-	m := t.local.manager
-	m.mu.Lock()
-	settled := t.settled.Done()
-	m.mu.Unlock()
 	select {
 	case <-settled:
 		return handed, t.leftErr
@@ -199,7 +199,10 @@ func (h *Hold) Abandon() (released bool) {
 	if !h.giveBack() {
 		return false
 	}
-	if h.owned.released(h) {
+	m := h.owned.local.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h.owned.release(h) {
 		h.owned.leave()
 	}
 	return true

@@ -6,20 +6,13 @@ import (
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
-// A local queue that is out of use rests for a while, as the next caller often comes soon; with its
-// goroutine (serve.go) only while that has to hear what a watch tells.
+// An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
+// while that has to hear what a watch reports.
 
-// MaxIdle is how many local queues of a session may rest at a time.
+// MaxIdle is the most local queues of a session that are kept while they are idle.
 const MaxIdle = 512
 
-// rest notes whether the local queue is in use. Its names count as used for longer, as to count
-// takes time and mostly leads to nothing: see Session.checkNesting. Called with Manager.mu held.
-func (l *localQueue) rest(resting bool) {
-	l.resting = resting
-	l.count(l.counted || !resting)
-}
-
-// count counts the names of the local queue among those in use, or does not. Called with Manager.mu
+// count counts or discounts the names of the local queue among those in use. Called with Manager.mu
 // held.
 func (l *localQueue) count(counted bool) {
 	if counted != l.counted {
@@ -28,17 +21,20 @@ func (l *localQueue) count(counted bool) {
 	}
 }
 
-// forget takes the local queue out of the session. Called with Manager.mu held.
+// forget takes the local queue out of the manager. Called with Manager.mu held.
 func (l *localQueue) forget() {
+	if l.driver == undriven {
+		l.manager.undriven--
+	}
 	l.count(false)
 	delete(l.manager.locals, l.id)
 }
 
-// forgetResting counts no local queues that rest, and tells whether that makes a difference. Called
-// with m.mu held.
+// forgetResting discounts the names of idle local queues. It returns false if none was counted.
+// Called with m.mu held.
 func (m *Manager) forgetResting() (changed bool) {
 	for _, l := range m.locals {
-		if l.resting && l.counted {
+		if l.phase == idle && l.counted {
 			l.count(false)
 			changed = true
 		}
@@ -46,40 +42,25 @@ func (m *Manager) forgetResting() (changed bool) {
 	return changed
 }
 
-// idle leaves the local queue at rest, without a goroutine, for as long as a queue rests. Called
-// with Manager.mu held, by who has the local queue.
-func (l *localQueue) idle() {
+// rest leaves the local queue without a driver, for as long as an idle queue is kept. Called with
+// Manager.mu held, by the driver.
+func (l *localQueue) rest() {
 	m := l.manager
-	l.rest(true)
-	if m.resting >= MaxIdle {
+	l.become(idle)
+	l.drive(undriven)
+	switch {
+	case m.undriven > MaxIdle:
 		l.forget()
-	} else {
-		l.free, l.since = true, time.Now()
-		m.resting++
+	default:
+		l.since = time.Now()
 		if !l.ticks {
 			l.ticks = true
 			m.restTimer.Set(&l.tick, (*idleTimer)(l))
 		}
 	}
-	m.tasks.Done()
 }
 
-// take gives the local queue to who is going to do something about it. Called with Manager.mu held.
-func (l *localQueue) take() {
-	if l.free {
-		l.free = false
-		l.manager.resting--
-	}
-	l.manager.tasks.Add(1)
-}
-
-// start gives the local queue to its goroutine. Called with Manager.mu held.
-func (l *localQueue) start() {
-	l.take()
-	go l.run(nil)
-}
-
-// idleLine is a local queue that is rung for when it may have rested for long enough.
+// idleTimer is a local queue whose timer fires when it may have been idle for long enough.
 type idleTimer localQueue
 
 func (i *idleTimer) Fire() {
@@ -88,13 +69,11 @@ func (i *idleTimer) Fire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case !l.free: // it is set again when that is at rest
+	case l.driver != undriven || m.locals[l.id] != l: // rest sets it again
 		l.ticks = false
 	case time.Since(l.since) < queue.Resting:
 		m.restTimer.Set(&l.tick, i)
 	default:
-		l.free = false
-		m.resting--
 		l.forget()
 	}
 }

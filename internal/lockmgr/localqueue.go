@@ -3,7 +3,6 @@ package lockmgr
 import (
 	"container/list"
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -42,19 +41,17 @@ type localQueue struct {
 	waiters list.List         // of *waiter, in the order of their calls
 	wanted  *lazyctx.Context  // ends when no waiter is left for the wait in etcd; nil while there is none
 	served  *waiter           // the waiter that the present entry was written for; nil while there is none
-	blocked bool              // true: the present entry has to wait
 	waiting *queue.Entry      // the present entry, once it has to wait
 	owned   *ownership        // nil while the session does not own the lock
 	joined  chan struct{}     // holds one; sent when a waiter joins, or when an idle queue is to go on
-	resting bool              // true: it has no waiter, and nothing of it is left in etcd
+	phase   phase             // changed by become
+	driver  driver            // changed by drive
 	counted bool              // true: it is among the names in use; an idle queue is until that matters
-	free    bool              // true: it is idle without a driver, see fastpath.go
 	since   time.Time         // when it became idle
 	tick    sharedtimer.Timer // fires when it may have been idle for long enough
 	ticks   bool              // true: tick is set
 
-	stirred chan struct{}             // holds one; sent for the worker of an unwatched ownership
-	young   atomic.Pointer[ownership] // the one without a driver; nil for none
+	stirred chan struct{} // holds one; sent for the worker of an unwatched ownership
 
 	info    holdInfo          // of the entry that waits
 	settled sharedtimer.Timer // fires when its ownership has lasted for a while
@@ -81,7 +78,9 @@ func (l *localQueue) private() bool { return l.id != l.name }
 
 // enlist puts w at the end of the local queue. Called with Manager.mu held.
 func (l *localQueue) enlist(w *waiter) {
-	l.rest(false)
+	if l.phase == idle {
+		l.become(entering)
+	}
 	if ls := l.manager.lease.Load(); ls != nil && ls.Context().Err() == nil {
 		w.under = ls
 	}
@@ -96,7 +95,8 @@ func (l *localQueue) wake() {
 	}
 }
 
-// stir has the worker look after the ownership, if that is unwatched so far.
+// stir has the worker look after an ownership that is not watched so far. Called with Manager.mu
+// held.
 func (l *localQueue) stir() {
 	if l.attend() {
 		return
@@ -107,8 +107,12 @@ func (l *localQueue) stir() {
 	}
 }
 
-// Fire stirs it when the ownership has lasted for a while.
-func (l *localQueue) Fire() { l.stir() }
+// Fire has the worker watch an ownership that has lasted for a while.
+func (l *localQueue) Fire() {
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	l.stir()
+}
 
 // taken tells whether a goroutine of this session holds or waits. It is false while the worker only
 // deletes what an earlier caller left. Called with Manager.mu held.
@@ -133,7 +137,7 @@ func (l *localQueue) refuses(w *waiter) bool {
 			return true
 		}
 	}
-	return l.blocked && l.waiters.Len() > 0
+	return l.waiting != nil && l.waiters.Len() > 0
 }
 
 // refusesHere is the error of a waiter that is refused for another call of its session. Called with
@@ -156,7 +160,8 @@ func (l *localQueue) waitsWith(e *queue.Entry) {
 func (l *localQueue) block(e *queue.Entry) {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
-	l.blocked, l.waiting = true, e
+	l.waiting = e
+	l.become(waiting)
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {
 		next = e.Next()

@@ -79,15 +79,9 @@ func (t *ownership) names() string {
 // lasted is how long the ownership has lasted so far.
 func (t *ownership) lasted() time.Duration { return time.Since(t.since).Round(time.Millisecond) }
 
-// logEviction tells of an ownership whose key is gone while its lease lives.
+// logEviction reports an ownership whose key is gone while its lease lives.
 func (t *ownership) logEviction(cause error) {
-	m := t.local.manager
-	m.mu.Lock()
-	held := t.holders > 0
-	m.mu.Unlock()
-	if held && t.lease.Err() == nil {
-		m.cfg.Log.Warn("a hold is lost: another client has deleted its key",
-			zap.String(t.kind(), t.names()), zap.String("key", wire.Quote(t.entry.Key)), zap.Int64("token", t.token),
-			zap.Duration("held", t.lasted()), zap.Error(cause))
-	}
+	t.local.manager.cfg.Log.Warn("a hold is lost: another client has deleted its key",
+		zap.String(t.kind(), t.names()), zap.String("key", wire.Quote(t.entry.Key)), zap.Int64("token", t.token),
+		zap.Duration("held", t.lasted()), zap.Error(cause))
 }

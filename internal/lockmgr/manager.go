@@ -55,16 +55,16 @@ type Manager struct {
 	admission admissionState
 	drains    int // calls of Drain under way
 
-	locals  map[string]*localQueue          // by id
-	serial  int                             // numbers the private local queues, and the posted requests
-	asks    map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers map[string]*ownership           // by name: the one that further readers may share
-	beside  map[*ownership]struct{}         // those that have left their local queue, see shared.go
-	losses  []*ownership                    // that ended with the present lease, and are forgotten already
-	legacy  map[string]bool                 // names of the former process whose keys may stand; nil: any may
-	sweeper sweeper                         // of uncertain keys
-	names                                   // in use
-	resting int                             // idle local queues, ready for the next caller
+	locals   map[string]*localQueue          // by id
+	serial   int                             // numbers the private local queues, and the posted requests
+	asks     map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	readers  map[string]*ownership           // by name: the one that further readers may share
+	beside   map[*ownership]struct{}         // those that have left their local queue, see shared.go
+	losses   []*ownership                    // that ended with the present lease, and are forgotten already
+	legacy   map[string]bool                 // names of the former process whose keys may stand; nil: any may
+	sweeper  sweeper                         // of uncertain keys
+	names                                    // in use
+	undriven int                             // local queues without a driver, and those whose worker only listens
 }
 
 // Config is what a manager is made with.
@@ -192,7 +192,7 @@ func (m *Manager) pending() (n int) {
 	for _, l := range m.locals {
 		l.failWaiters(nil, errDrained)
 		l.owned.giveUpKept()
-		if l.owned.unmark(errDrained) || !l.owned.open() && !l.resting {
+		if l.owned.unmark(errDrained) || !l.owned.open() && l.phase != idle {
 			n++
 		}
 	}
@@ -359,7 +359,7 @@ func (m *Manager) Snapshot() Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := Snapshot{
-		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.resting, Names: len(m.using) + len(m.inside),
+		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.undriven, Names: len(m.using) + len(m.inside),
 		Uncertain: len(m.sweeper.keys), Sweeping: m.sweeper.running,
 	}
 	for _, d := range m.sweeper.keys {

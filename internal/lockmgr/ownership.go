@@ -46,19 +46,18 @@ type ownership struct {
 	began    time.Duration // by the session's clock
 	since    time.Time     // of the grant
 	mode     wire.Mode
-	permits  int  // of wire.Counted
-	holders  int  // none while the key is kept
-	ended    bool // nobody gets it any more
-	stranger bool // another session waits
+	permits  int            // of wire.Counted
+	holders  int            // none while the key is kept
+	state    ownershipState // changed by become
+	stranger bool           // another session waits
 
-	kept      lazyctx.Latch // the key is kept for the first time
+	retained  lazyctx.Latch // set when the key is kept for the first time
 	idle      time.Time     // since when it is, and
 	retention time.Duration // for how long
 	timer     *time.Timer   // ends the keeping; nil until it is first needed
 	running   bool          // the timer
 
-	left  bool // the last holder has deleted the key
-	tried bool // and this one got no answer to that
+	tried bool // the last holder got no answer when it deleted the key
 
 	asked     time.Duration // of readers: when nobody else is known to have waited, by the session's clock
 	upgrading *upgrade      // of readers: one of them is becoming a writer
@@ -83,6 +82,7 @@ func (l *localQueue) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter
 		t.goBeside()
 	} else {
 		l.owned = t
+		l.become(owned)
 	}
 	return t
 }
@@ -112,20 +112,11 @@ func (t *ownership) grantTo(w *waiter) {
 	t.local.tell(w, outcome{hold: t.newHolder(w)})
 }
 
-// open tells whether the ownership can have another holder: it goes on, and the lease has not been
-// ended. Before it gives a hold the lease was looked at, without the mutex. Called with Manager.mu
-// held.
-func (t *ownership) open() bool {
-	return t != nil && !t.ended && t.life.Cause() == nil
-}
-
-// released decides who is next, after h was given back. It is false if that is
-// somebody in this process, or nobody as yet; otherwise the ownership has ended, and the
-// key is to be deleted.
-func (t *ownership) released(h *Hold) (ended bool) {
+// release decides what follows after h was given back. It returns false if another caller of this
+// session has the ownership, or the key is kept. Otherwise the ownership has ended, and the key is to
+// be deleted. Called with Manager.mu held.
+func (t *ownership) release(h *Hold) (ended bool) {
 	m := t.local.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for r := range h.holder.infos {
 		r.outdated()
 	}
@@ -134,7 +125,7 @@ func (t *ownership) released(h *Hold) (ended bool) {
 	}
 	t.holders--
 	switch {
-	case t.ended:
+	case t.ended():
 		return true // it was lost in this instant
 	case t.holders > 0:
 		t.upgrading.left(t.holders)
@@ -169,31 +160,40 @@ func (t *ownership) closeFor(h *Hold) bool {
 	return true
 }
 
-// leaveAtOnce deletes the key in the goroutine of the holder who is the last one, once,
-// and tells whether that is confirmed. It spares the way through the local queue's goroutine
-// and back; which does the rest in any other case, and knows then that the key may be
-// gone by our own hand. handed is why the successor, if there is one, is not the next.
-func (t *ownership) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (confirmed bool, handed error) {
+// leaveAtOnce deletes the key in the goroutine of the last holder, by one request. It returns nil
+// if the deletion is confirmed, which spares the way through the worker. Otherwise the worker does
+// the rest, and knows that the key may be gone already; the channel is closed when it is through.
+// handed is why the successor, if there is one, is not the next holder.
+func (t *ownership) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue) (settled <-chan struct{}, handed error) {
+	m := t.local.manager
 	if ctx.Err() != nil || t.lease.Err() != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		t.leave()
 		if successor != nil {
 			handed = ErrNotHanded
 		}
-		return false, handed
+		return t.settled.Done(), handed
 	}
 	deleted, handed, err := t.leaveTo(ctx, successor)
-	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if deleted && t.local.leftAlone(t) {
-		return true, handed
+		return nil, handed
 	}
-	t.left, t.tried = deleted, err != nil
-	if deleted && t == t.local.owned && t.local.waiters.Len() == 0 {
-		t.local.rest(true)
+	t.tried = err != nil
+	defer t.leave()
+	if !deleted {
+		return t.settled.Done(), handed
 	}
-	t.leave() // wakes the local queue's goroutine
-	return deleted, handed
+	if t.state < gone {
+		alone := t == t.local.owned
+		t.settleAs(gone, nil)
+		if alone {
+			t.local.vacate()
+		}
+	}
+	return nil, handed
 }
 
 // leaveTo deletes the key, and makes the successor the next one, if there is one.
@@ -227,10 +227,11 @@ func (t *ownership) leaveOnce(ctx context.Context) (deleted bool, err error) {
 // as retention and nobody else wants it. Called with Manager.mu held.
 func (t *ownership) keep(retention time.Duration) {
 	running := t.running && retention >= t.retention // it looks at idle when it fires
+	t.become(kept)
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
-		t.kept.Set()
+		t.retained.Set()
 		t.local.attend() // from now on somebody has to listen for strangers
 		t.timer = time.AfterFunc(retention, t.expire)
 	case !running:
@@ -244,7 +245,7 @@ func (t *ownership) expire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch left := t.retention - time.Since(t.idle); {
-	case t.ended || t.holders > 0:
+	case t.state != kept:
 		t.running = false
 	case left > 0:
 		t.timer.Reset(left)
@@ -257,13 +258,14 @@ func (t *ownership) expire() {
 // if it is somebody else's by its value; then it is on its way out. Called with
 // Manager.mu held.
 func (t *ownership) take(w *waiter) (*Hold, bool) {
-	if t == nil || t.holders > 0 || !t.open() {
+	if !t.open() || t.state != kept {
 		return nil, false
 	}
 	if t.identity != w.Identity {
 		t.end()
 		return nil, false
 	}
+	t.become(held)
 	t.began = t.local.manager.cfg.Clock() // nobody else wanted it so far
 	return t.newHolder(w), true
 }
@@ -281,34 +283,23 @@ func (t *ownership) yield() {
 // giveUpKept ends the ownership if nobody holds; one that has ended may be in the middle of
 // leaveAtOnce. Called with Manager.mu held.
 func (t *ownership) giveUpKept() {
-	if t != nil && t.holders == 0 && !t.ended {
+	if t != nil && t.state == kept {
 		t.end()
-	}
-}
-
-// end lets nobody else have it, and wakes the local queue's goroutine to delete the key.
-// Called with Manager.mu held.
-func (t *ownership) end() {
-	t.close()
-	t.leave()
-}
-
-// close lets nobody else have it. Called with Manager.mu held.
-func (t *ownership) close() {
-	t.ended = true
-	if t.timer != nil {
-		t.timer.Stop()
 	}
 }
 
 // lose ends the ownership, and whatever is held under it, for a cause.
 func (t *ownership) lose(cause error) {
-	first := t.lostAt.CompareAndSwap(0, max(int64(t.local.manager.cfg.Clock()), 1))
+	m := t.local.manager
+	first := t.lostAt.CompareAndSwap(0, max(int64(m.cfg.Clock()), 1))
 	t.life.Cancel(cause)
-	if first {
+	m.mu.Lock()
+	held := t.holders > 0
+	t.local.stir()
+	m.mu.Unlock()
+	if first && held && t.lease.Err() == nil {
 		t.logEviction(cause)
 	}
-	t.local.stir()
 }
 
 // remaining is the time until the ownership ends unless its lease is renewed before; after its
@@ -321,7 +312,8 @@ func (t *ownership) remaining() time.Duration {
 	return left
 }
 
-// leave has the local queue's goroutine, or that of the ownership, look after it.
+// leave has the worker, or the goroutine of an ownership beside its local queue, look after the
+// ownership. Called with Manager.mu held.
 func (t *ownership) leave() {
 	t.stay.Cancel(errGiven)
 	t.local.stir()
@@ -331,7 +323,7 @@ func (t *ownership) leave() {
 func (l *localQueue) stays(t *ownership) error {
 	left := queue.Settle
 	l.manager.mu.Lock()
-	kept := t.kept.Done()
+	kept := t.retained.Done()
 	l.manager.mu.Unlock()
 	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the local queue
 		if left = l.quiet(t, kept); t.stay.Cause() != nil {
@@ -364,67 +356,101 @@ func (l *localQueue) quiet(t *ownership, kept <-chan struct{}) (left time.Durati
 	}
 }
 
-// watch watches over an ownership until it ends, and deletes the key; or until it leaves its
-// local queue.
+// watch watches over an ownership until it ends, and deletes the key; or until it leaves its local
+// queue.
 func (l *localQueue) watch(t *ownership) {
+	m := l.manager
 	err := l.stays(t)
-	if t.detached() {
+	m.mu.Lock()
+	switch evicted := errors.Is(err, lockerr.ErrEvicted); {
+	case t.detached():
+		m.mu.Unlock()
 		return
-	}
-	l.manager.mu.Lock()
-	given := t.ended && t.holders == 0
-	l.manager.mu.Unlock()
-	if errors.Is(err, lockerr.ErrEvicted) && given {
-		<-t.stay.Context().Done() // by our own hand, most likely; leaving tells
-	} else if errors.Is(err, lockerr.ErrEvicted) {
-		// Somebody else may have it already. The present holder goes on for as long as it
-		// takes to find out why, but nobody gets it any more.
-		l.manager.mu.Lock()
-		t.end()
-		l.manager.mu.Unlock()
-		t.lose(whyGone(t.lease))
-	} else if t.stay.Cause() == nil {
-		// We may not look at our own key any more; then the lease alone has to do.
-		l.manager.cfg.Log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
-		t.yield() // nor would we hear of strangers
+	case evicted && t.ended() && t.holders == 0: // deleted by the last holder, most likely; leaving tells
+		m.mu.Unlock()
 		<-t.stay.Context().Done()
+		if errors.Is(t.life.Cause(), lockerr.ErrReleased) {
+			return // the last holder has settled it
+		}
+		m.mu.Lock()
+	case evicted:
+		// Another session may have it already. The present holder goes on while the cause is found out,
+		// but no other caller gets it any more.
+		t.found()
+		m.mu.Unlock()
+		t.lose(whyGone(t.lease))
+		m.mu.Lock()
+	case t.stay.Cause() == nil:
+		// The session may not read its own key any more, so the lease alone has to do.
+		m.mu.Unlock()
+		m.cfg.Log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
+		t.yield() // nor is another session that lines up heard of
+		<-t.stay.Context().Done()
+		m.mu.Lock()
 		if t.detached() {
+			m.mu.Unlock()
 			return
 		}
 	}
-
-	l.manager.mu.Lock()
-	t.end() // before all else, lest a loss meet a new holder
-	lost, left, tried, beside := t.life.Cause() != nil, t.left, t.tried, t != l.owned
-	if !beside {
-		l.manager.noteLoss(t)
-		l.owned = nil
+	if t.state >= gone { // the last holder has settled it
+		m.mu.Unlock()
+		return
 	}
-	l.manager.mu.Unlock()
-	refused := false
+	t.end() // before all else, or a loss would meet a new holder
+	lost, tried := t.life.Cause(), t.tried
+	if t == l.owned {
+		m.noteLoss(t)
+		l.owned = nil
+		if lost == nil || t.lease.Context().Err() == nil && len(t.entry.Parts()) > 1 {
+			l.become(leaving)
+		}
+	}
+	m.mu.Unlock()
+	l.deleteOwned(t, lost, tried)
+}
+
+// deleteOwned deletes the key of an ownership that has ended. lost is the cause of a loss, and tried
+// says that the last holder has tried to delete the key.
+func (l *localQueue) deleteOwned(t *ownership, lost error, tried bool) {
+	var refused bool
+	var err error
 	switch {
-	case left:
-		t.life.Cancel(lockerr.ErrReleased)
-	case lost:
-		t.leftErr = notConfirmed(t.life.Cause())
-		if err := t.lease.Err(); err != nil {
-			l.failAll(t.lease, err)
+	case lost == nil:
+		refused, err = l.leave(t.lease, t.queue, t.entry, tried)
+	default:
+		err = notConfirmed(lost)
+		if ended := t.lease.Err(); ended != nil {
+			l.failAll(t.lease, ended)
 		} else if len(t.entry.Parts()) > 1 {
 			refused, _ = l.leave(t.lease, t.queue, t.entry, true) // one key is gone; the others must not stay
 		}
-	default:
-		refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)
-		t.life.Cancel(lockerr.ErrReleased)
 	}
-	l.manager.mu.Lock()
-	t.settled.Set()
-	l.manager.mu.Unlock()
-	switch {
-	case beside:
-		t.settle(refused)
-		return
-	case refused:
+	to := gone
+	if refused {
+		to = uncertain
 		l.suspect(t.lease, t.slot, 1, firstSweep)
 	}
-	l.dropSlot(t.slot)
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	t.settleAs(to, err)
+}
+
+// settleAs notes what has become of the key. Called with Manager.mu held.
+func (t *ownership) settleAs(to ownershipState, err error) {
+	l := t.local
+	if t.state != to {
+		t.become(to)
+	}
+	t.leftErr = err
+	t.life.Cancel(lockerr.ErrReleased)
+	t.settled.Set()
+	switch _, beside := l.manager.beside[t]; {
+	case beside:
+		t.forgetBeside()
+	case !l.private():
+		l.manager.dropSlot(l.name, t.slot)
+	}
+	if t == l.owned {
+		l.owned = nil
+	}
 }

@@ -40,12 +40,13 @@ type rig struct {
 // managed is a manager with what a session does for it.
 type managed struct {
 	*Manager
-	rig    *rig
-	client *simetcd.Client
-	end    context.CancelCauseFunc
-	keeper sync.WaitGroup
-	number int
-	bug    error // that the manager has failed with
+	rig     *rig
+	client  *simetcd.Client
+	end     context.CancelCauseFunc
+	keeper  sync.WaitGroup
+	number  int
+	present *lease.Lease // the last one that was lent
+	bug     error        // that the manager has failed with
 }
 
 // simulate runs a test, and ends all managers afterwards.
@@ -95,6 +96,7 @@ func (m *managed) lend() *lease.Lease {
 	l, err := lease.Grant(m.rig.Context(), m.cfg.Life, lease.Config{Client: m.client.Lease, TTL: ttl, Clock: m.cfg.Clock}, new(clientv3.LeaseID))
 	require.NoError(m.rig, err)
 	m.number++
+	m.present = l
 	number := m.number
 	m.SetLease(l, number)
 	m.keeper.Go(func() {

@@ -24,16 +24,10 @@ func (t *ownership) goBeside() {
 	m.tasks.Go(func() { l.watch(t) })
 }
 
-// settle forgets an ownership beside its local queue. Its key is gone; or etcd refuses to delete
-// it, and the sweeper tries again for as long as the lease lives.
-func (t *ownership) settle(refused bool) {
+// forgetBeside forgets an ownership beside its local queue. Called with Manager.mu held.
+func (t *ownership) forgetBeside() {
 	l := t.local
 	m := l.manager
-	if refused {
-		l.suspect(t.lease, t.slot, 1, firstSweep)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.noteLoss(t)
 	delete(m.beside, t)
 	if m.readers[l.name] == t {
@@ -44,13 +38,11 @@ func (t *ownership) settle(refused bool) {
 	m.wakeDrain()
 }
 
-// detached takes an ownership out of its local queue, if somebody asked for that: a writer who has
-// become a reader. Called by the local queue's goroutine.
+// detached takes an ownership out of its local queue if it is that of a writer that has become a
+// reader. Called by the worker, with Manager.mu held.
 func (t *ownership) detached() bool {
 	l := t.local
 	m := l.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if t.detach == nil {
 		return false
 	}
@@ -59,6 +51,7 @@ func (t *ownership) detached() bool {
 	if !t.open() {
 		return false
 	}
+	t.become(held)
 	t.stay = lazyctx.Context{}
 	t.stay.PartOf(&t.life)
 	l.owned = nil
@@ -83,7 +76,7 @@ func (t *ownership) share(w *waiter) (*Hold, bool) {
 // shareable tells whether further readers may come in, as far as the session knows. Called
 // with Manager.mu held.
 func (t *ownership) shareable() bool {
-	return t.open() && t.mode == wire.Shared && t.upgrading == nil
+	return t.open() && t.mode == wire.Shared && t.state == held
 }
 
 // grantReaders lets in all readers at the front of a local queue. Called with Manager.mu held.

@@ -88,6 +88,9 @@ func (t *ownership) becomeShared() (detached <-chan struct{}) {
 		m.readers[t.local.name] = t
 		return nil
 	}
+	if t.state == held { // else it is lost, and the worker is finding out why
+		t.become(converting)
+	}
 	t.detach = make(chan struct{})
 	t.leave()
 	return t.detach
@@ -170,6 +173,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 		u.become()
 		return u, nil, nil
 	}
+	t.become(converting)
 	t.upgrading = u
 	u.left(t.holders)
 	m.tasks.Go(func() {
@@ -230,6 +234,9 @@ func (u *upgrade) run(wait context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t.upgrading = nil
+	if t.state == converting {
+		t.become(held)
+	}
 	m.wakeDrain()
 }
 
@@ -280,6 +287,7 @@ func (u *upgrade) granted(rev int64) bool {
 		t.token = was
 		return false
 	}
+	t.become(held)
 	t.mode, t.upgrading = wire.Exclusive, nil
 	if m.readers[t.local.name] == t {
 		delete(m.readers, t.local.name)
@@ -331,10 +339,9 @@ func (u *upgrade) refuse(err error) {
 		t.lease.End(lockerr.Lost(lockerr.ErrRevoked))
 	case errors.Is(err, lockerr.ErrEvicted):
 		m.mu.Lock()
-		found := t.ended // by the ownership's watch, which will say why; or it was released
-		t.close()
+		first := t.found() // else its watch has found it, and reports why; or it was released
 		m.mu.Unlock()
-		if !found {
+		if first {
 			t.lose(whyGone(t.lease))
 		} else if h.Ended() == nil {
 			<-t.life.Context().Done()

@@ -27,36 +27,35 @@ func (l *localQueue) run(begun func(*localQueue)) {
 	}
 }
 
-// next blocks until somebody is in the local queue; false when the goroutine does not have it any
-// more: it has been closed, or rests. A local queue that is out of use rests for a moment first, as
-// the next caller often comes soon; with its goroutine while that has to hear what a watch tells.
+// next blocks until a waiter is in the local queue. It returns false when the worker does not drive
+// any more: the local queue is closed, or idle. With a watch that is kept, the worker first listens
+// for a while, for the next caller.
 func (l *localQueue) next() bool {
 	m := l.manager
-	for rested := false; ; {
+	for listened := false; ; {
 		if m.cfg.Life.Err() != nil {
 			l.failAll(nil, m.err())
 		}
 		m.mu.Lock()
+		l.done()
 		switch {
 		case l.waiters.Len() > 0:
 			m.mu.Unlock()
 			return true
-		case !rested && m.admission == open && !l.private() && m.resting < MaxIdle:
+		case !listened && m.admission == open && !l.private() && m.undriven < MaxIdle:
 			l.drain()
 			if !l.single.Watches() {
-				l.idle()
+				l.rest()
 				m.mu.Unlock()
 				return false
 			}
-			l.rest(true)
-			m.resting++
+			m.undriven++
 			m.mu.Unlock()
-			rested = !l.queue.Rest(l.joined)
+			listened = !l.queue.Rest(l.joined)
 			m.mu.Lock()
-			m.resting--
+			m.undriven--
 			m.mu.Unlock()
 		default:
-			l.rest(true)
 			l.forget()
 			for i, slot := range l.slots {
 				m.dropSlot(l.names[i], slot)
@@ -64,7 +63,9 @@ func (l *localQueue) next() bool {
 			m.wakeDrain()
 			m.mu.Unlock()
 			l.queue.Close()
-			m.tasks.Done()
+			m.mu.Lock()
+			l.drive(undriven)
+			m.mu.Unlock()
 			return false
 		}
 	}
@@ -82,7 +83,6 @@ func (l *localQueue) drain() {
 // error. On the way it may become another waiter's turn, if the first gives up.
 func (l *localQueue) serve() {
 	wanted := l.want()
-	defer l.done()
 
 	ls, err := l.manager.awaitLease(wanted)
 	if err != nil {
@@ -111,6 +111,9 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 	l.fail(wanted, ls, first, err)
 	// When the session has ended the key goes with the lease.
 	if entry != nil && ls.Err() == nil && l.manager.cfg.Life.Err() == nil {
+		l.manager.mu.Lock()
+		l.become(leaving)
+		l.manager.mu.Unlock()
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
 			l.suspect(ls, slot, 1, firstSweep)
 		}
@@ -185,12 +188,13 @@ func (l *localQueue) unwanted() {
 	}
 }
 
-// done ends what want began.
+// done ends what want began. Nothing of the local queue is left in etcd. Called with Manager.mu held.
 func (l *localQueue) done() {
-	l.manager.mu.Lock()
-	defer l.manager.mu.Unlock()
-	l.wanted.Release()
-	l.wanted, l.served, l.blocked, l.waiting = nil, nil, false, nil
+	if l.wanted != nil {
+		l.wanted.Release()
+	}
+	l.wanted, l.served, l.waiting = nil, nil, nil
+	l.vacate()
 }
 
 // first is the waiter whose turn it is, nil if there is none; all of them wait under

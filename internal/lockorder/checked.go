@@ -42,6 +42,9 @@ func (lease) order() (string, []string)   { return "lease", []string{"session"} 
 type checked[O owner] struct {
 	mu   sync.Mutex
 	held int64 // number of the goroutine that holds it; guarded by mu
+
+	// Taken is how often the mutex was taken. It is guarded by the mutex.
+	Taken int
 }
 
 func (c *checked[O]) Lock() {
@@ -51,6 +54,7 @@ func (c *checked[O]) Lock() {
 	all.check(id, name, after)
 	c.mu.Lock()
 	c.held = id
+	c.Taken++
 	all.add(id, name, 1)
 }
 

@@ -17,6 +17,7 @@ type Table[S comparable] struct {
 // and ends what the machine belongs to.
 func (t *Table[S]) Check(from, to S) error {
 	if slices.Contains(t.Edges[from], to) {
+		Taken(t.Of, from, to)
 		return nil
 	}
 	err := &EdgeError{Of: t.Of, From: fmt.Sprint(from), To: fmt.Sprint(to)}
@@ -30,6 +31,9 @@ type EdgeError struct{ Of, From, To string }
 func (e *EdgeError) Error() string {
 	return fmt.Sprintf("bug in etcdlock: illegal state change of the %s from %s to %s", e.Of, e.From, e.To)
 }
+
+// Taken is called with each legal edge that is taken. Tests record them.
+var Taken = func(of string, from, to any) {}
 
 // Refused is called with the error of each refused edge. Tests let it panic.
 var Refused = func(error) {}

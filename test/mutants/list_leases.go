@@ -146,7 +146,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
 		edits: []edit{
-			{"lockmgr.(*Manager).pending", "!l.owned.open() && !l.resting {", "!l.owned.open() && !l.resting && false {"},
+			{"lockmgr.(*Manager).pending", "!l.owned.open() && l.phase != idle {", "!l.owned.open() && l.phase != idle && false {"},
 		},
 		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},

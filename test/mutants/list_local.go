@@ -3,6 +3,20 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "an illegal phase, driver or ownership ends the session",
+		edits: []edit{
+			{"lockmgr.(*ownership).become", "t.local.manager.cfg.Fail(err)", "_ = err"},
+		},
+		tests: []string{"TestAnIllegalPhaseDriverOrOwnershipEndsTheSession"},
+	},
+	{
+		takesOut: "the idle timer of a local queue that was removed forgets no other one",
+		edits: []edit{
+			{"lockmgr.(*idleTimer).Fire", "case l.driver != undriven || m.locals[l.id] != l:", "case l.driver != undriven:"},
+		},
+		tests: []string{"TestAThousandNamesInOneManager"},
+	},
+	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits: []edit{
 			{"lockmgr.(*localQueue).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
@@ -152,7 +166,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).watch", "refused, t.leftErr = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
+			{"lockmgr.(*localQueue).deleteOwned", "refused, err = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
 		},
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
@@ -173,7 +187,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"lockmgr.(*ownership).released", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
+			{"lockmgr.(*ownership).release", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},
@@ -194,7 +208,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"lockmgr.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)\nl.young", "l.young"},
+			{"lockmgr.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)", ""},
 			{"lockmgr.(*localQueue).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},

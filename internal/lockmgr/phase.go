@@ -1,0 +1,116 @@
+package lockmgr
+
+import "github.com/etcdlock/etcdlock/internal/states"
+
+// phase is how far a local queue is with its entry in etcd.
+type phase int
+
+const (
+	idle     phase = iota // no waiter, and nothing of it is left in etcd
+	entering              // a waiter, and no entry that is known to wait
+	waiting               // the entry has to wait
+	owned                 // the session owns the lock by the entry
+	leaving               // the worker deletes the entry
+)
+
+func (p phase) String() string {
+	return [...]string{"idle", "entering", "waiting", "owned", "leaving"}[p]
+}
+
+// phases are the legal edges between the phases of a local queue. It is idle at first:
+//
+//	from               to        when
+//	idle               entering  a waiter joins
+//	entering           waiting   the entry has to wait
+//	entering, waiting  owned     the entry is granted, and stays in the local queue
+//	entering, waiting  leaving   no waiter is left, or etcd refuses the wait
+//	owned              leaving   the last hold has ended, and the worker deletes the key
+//	any but idle       idle      nothing is left in etcd, and no waiter
+//	any but idle       entering  nothing is left in etcd, and another waiter has joined
+var phases = states.Table[phase]{Of: "local queue", Edges: map[phase][]phase{
+	idle:     {entering},
+	entering: {waiting, owned, leaving, idle},
+	waiting:  {owned, leaving, idle, entering},
+	owned:    {leaving, idle, entering},
+	leaving:  {idle, entering},
+}}
+
+// become changes the phase. It is the one place where the phase changes. The names of an idle queue
+// are counted among those in use until that matters, see checkNesting. Called with Manager.mu held.
+func (l *localQueue) become(to phase) {
+	if to == l.phase {
+		return
+	}
+	if err := phases.Check(l.phase, to); err != nil {
+		l.manager.cfg.Fail(err)
+		return
+	}
+	l.phase = to
+	l.count(l.counted || to != idle)
+}
+
+// vacate notes that nothing of the local queue is left in etcd. Called with Manager.mu held.
+func (l *localQueue) vacate() {
+	if l.waiters.Len() > 0 {
+		l.become(entering)
+	} else {
+		l.become(idle)
+	}
+}
+
+// driver is what acts next for a local queue. There is one at a time.
+type driver int
+
+const (
+	undriven   driver = iota // nothing does, as there is nothing to do
+	callerActs               // a caller enters by one request
+	holderActs               // a holder, whose key nobody watches so far, deletes it
+	workerActs               // the goroutine of the local queue
+)
+
+func (d driver) String() string { return [...]string{"none", "caller", "holder", "worker"}[d] }
+
+// drivers are the legal edges between the drivers of a local queue. A new one has none:
+//
+//	from    to      when
+//	none    caller  a caller finds the local queue without a driver, and enters
+//	none    worker  the same, and the caller cannot enter by one request
+//	caller  holder  the request was the grant
+//	caller  worker  the request was no grant, or its outcome is unknown
+//	caller  none    etcd refuses the request, and no other caller waits
+//	holder  worker  the hold has lasted for a while, or there is something to wait for
+//	holder  none    the last holder has deleted the key, and no caller waits
+//	worker  none    no caller waits, and nothing is left in etcd
+var drivers = states.Table[driver]{Of: "driver of a local queue", Edges: map[driver][]driver{
+	undriven:   {callerActs, workerActs},
+	callerActs: {holderActs, workerActs, undriven},
+	holderActs: {workerActs, undriven},
+	workerActs: {undriven},
+}}
+
+// drive changes the driver. It is the one place where the driver changes, and it alone counts local
+// queues as tasks of the manager, and those without a driver. Called with Manager.mu held.
+func (l *localQueue) drive(by driver) {
+	m := l.manager
+	if err := drivers.Check(l.driver, by); err != nil {
+		m.cfg.Fail(err)
+		return
+	}
+	switch undriven {
+	case l.driver:
+		m.undriven--
+		m.tasks.Add(1)
+	case by:
+		if m.locals[l.id] == l {
+			m.undriven++
+		}
+		m.tasks.Done()
+	}
+	l.driver = by
+}
+
+// work makes the worker the driver. It begins with what is under way. Called with Manager.mu held.
+func (l *localQueue) work(begun func(*localQueue)) {
+	l.drive(workerActs)
+	go l.run(begun)
+}
