@@ -19,12 +19,12 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Under a lease that was taken over stand keys of the former process. A call adopts the oldest
-// of them that fits what it wants, under its name and in whatever slot; or it gives up those
-// that are in its way, as it would wait for a key of its own session. Whether a key is in
-// use is asked of the slot table: the owner of a key in this process has its slot.
+// Under an adopted lease stand keys of the former process. A call adopts the oldest of them that
+// fits what it wants, under its name and in any slot. It deletes keys that are in its way, because
+// it would wait for a key of its own session. The slot table shows whether a key is in use: the
+// owner of a key in this process has its slot.
 
-// Adopted lists the keys of the former process that nobody in this one uses.
+// Adopted lists the keys of the former process that this process does not use.
 func (m *Manager) Adopted(ctx context.Context) ([]wire.Parsed, error) {
 	id := m.leaseID()
 	if err := m.err(); err != nil {
@@ -52,9 +52,8 @@ func (m *Manager) Adopted(ctx context.Context) ([]wire.Parsed, error) {
 	return all, nil
 }
 
-// DeleteAdoptedRequests deletes the requests of [Session.Ask] under the lease that was taken over, of
-// calls in which the former process was killed. Holders would be asked for as long as the session
-// lives.
+// DeleteAdoptedRequests deletes the posted release requests under the adopted lease, of calls in
+// which the former process was killed. Holders would be asked for as long as the session lives.
 func (m *Manager) DeleteAdoptedRequests(ctx context.Context) error {
 	if id := m.leaseID(); id == clientv3.NoLease || id != m.heir {
 		return nil
@@ -75,8 +74,8 @@ func (m *Manager) DeleteAdoptedRequests(ctx context.Context) error {
 	})
 }
 
-// othersRequest tells whether a key is a request that no call of this process has posted, and sees
-// to it that none will.
+// othersRequest tells whether a key is a release request that no call of this process has posted.
+// No later call of this process gets its number.
 func (m *Manager) othersRequest(key string) bool {
 	_, by, ok := strings.Cut(key, AskPrefix(""))
 	number, ours := strings.CutPrefix(by, wire.Hex(m.heir)+".")
@@ -96,13 +95,14 @@ func (m *Manager) othersRequest(key string) bool {
 // AdoptedLease returns the lease that was adopted; NoLease for none.
 func (m *Manager) AdoptedLease() clientv3.LeaseID { return m.heir }
 
-// unused tells whether a key of the lease that was taken over has no owner in this process.
-// Called with m.mu held.
+// unused tells whether a key of the adopted lease has no owner in this process. Called with m.mu
+// held.
 func (m *Manager) unused(k wire.Parsed) bool {
 	return k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)
 }
 
-// DeleteAdopted deletes keys of the former process, unless they have an owner by now.
+// DeleteAdopted deletes keys of the former process, except for keys that have an owner in this
+// process by now.
 func (m *Manager) DeleteAdopted(ctx context.Context, keys []wire.Parsed) error {
 	var swept []queue.Swept
 	var took []wire.Parsed
@@ -136,15 +136,15 @@ func (m *Manager) mayInherit(ls *lease.Lease, name string) bool {
 	return m.heir != clientv3.NoLease && ls != nil && ls.ID() == m.heir && (m.legacy == nil || m.legacy[name])
 }
 
-// mayInherit is that of any name of the local queue.
+// mayInherit is Manager.mayInherit for any name of the local queue.
 func (l *localQueue) mayInherit(ls *lease.Lease) bool {
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()
 	return slices.ContainsFunc(l.names, func(name string) bool { return l.manager.mayInherit(ls, name) })
 }
 
-// ownKeys reads the keys of the session under the names of the local queue, while anybody is in
-// that.
+// ownKeys reads the keys of the session under the names of the local queue. It fails when the last
+// waiter has left.
 func (l *localQueue) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvccpb.KeyValue, error) {
 	ctx, cancel := context.WithCancelCause(ls.Context())
 	defer cancel(nil)
@@ -152,11 +152,10 @@ func (l *localQueue) ownKeys(wanted *lazyctx.Context, ls *lease.Lease) ([][]*mvc
 	return l.manager.cfg.Queues.OwnKeys(ctx, ls.ID(), l.names)
 }
 
-// legacy is what a local queue has found of the former process. It is for the local queue's
-// goroutine.
+// legacy is what a local queue has found of the former process. Only the worker uses it.
 type legacy struct {
-	adopted bool // keys, whose entry goes on as that of the present waiter
-	others  bool // keys that it has not adopted, older ones perhaps
+	adopted bool // true: keys were adopted, whose entry goes on as that of the present waiter
+	others  bool // true: there are keys that were not adopted, and may be older
 }
 
 // adopt finds, for each name of the local queue, a key of the former process that fits a waiter,
@@ -168,7 +167,7 @@ func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) 
 	}
 	all, err := l.ownKeys(wanted, ls)
 	if err != nil {
-		return nil // to enter tells why
+		return nil // the next request shows the error
 	}
 	value := w.value()
 	m := l.manager
@@ -176,7 +175,7 @@ func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) 
 	defer m.mu.Unlock()
 	fits := func(i int, kv *mvccpb.KeyValue) (wire.Slot, bool) {
 		k, ok := wire.ParseKey(string(kv.Key))
-		unused := m.unused(k) || l.private() && l.slots[i] == k.Slot // for this very waiter
+		unused := m.unused(k) || l.private() && l.slots[i] == k.Slot // taken for this waiter
 		return k.Slot, ok && unused && k.Slot.Ranked(w.Rank) && queue.Becomes(kv.Value, value)
 	}
 	unused := 0
@@ -190,7 +189,7 @@ func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) 
 		var slots []wire.Slot
 		for i := range l.names {
 			for _, kv := range all[i] { // of the name l.names[i]
-				// Those of several names that were not written together are no entry of a set.
+				// Keys of several names that were not written together are no entry of a set.
 				if slot, ok := fits(i, kv); ok && kv.CreateRevision == oldest.CreateRevision {
 					slots = append(slots, slot)
 					break
@@ -209,8 +208,8 @@ func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) 
 	return nil
 }
 
-// adoptOwn changes the slots of a local queue of one caller's own to those of an entry of the
-// former process that fits.
+// adoptOwn changes the slots of a private local queue to those of an entry of the former process
+// that fits.
 func (l *localQueue) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) {
 	slots := l.adopt(wanted, ls, w)
 	if slots == nil {
@@ -230,8 +229,8 @@ func (l *localQueue) adoptOwn(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	}
 }
 
-// clearWay gives up the keys of the former process that are in the way of a waiter, whose entry is
-// e; nil if it was refused. It tells whether there were any.
+// clearWay deletes the keys of the former process that are in the way of a waiter. e is its entry,
+// or nil if it was refused. clearWay returns false if there were no such keys.
 func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (cleared bool) {
 	if !l.mayInherit(ls) || e != nil && l.legacy.adopted && !l.legacy.others {
 		return false // what has come since is younger than the entry
@@ -267,7 +266,7 @@ func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 		return cleared
 	}
 	if w.Rule != nil && e != nil && (!e.Blocked(w.value(), others) || e.Blocked(w.value(), rest)) {
-		// They may be held beside this one, by calls that are still to come. Others are in the way.
+		// Later calls may hold them beside this one. Other entries are in the way.
 		keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return !l.excludes(k, w, others) })
 	}
 	if err := m.DeleteAdopted(ls.Context(), keys); err != nil {
@@ -280,8 +279,8 @@ func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	return cleared || len(keys) > 0
 }
 
-// clearName gives up all keys of the former process under a name: a reader that is becoming a
-// writer would wait for them.
+// clearName deletes all keys of the former process under a name. A reader that is becoming a writer
+// would wait for them.
 func (m *Manager) clearName(ctx context.Context, ls *lease.Lease, name string) error {
 	m.mu.Lock()
 	may := m.mayInherit(ls, name)
@@ -301,7 +300,7 @@ func (m *Manager) clearName(ctx context.Context, ls *lease.Lease, name string) e
 	return m.DeleteAdopted(ctx, keys)
 }
 
-// excludes tells whether a key keeps a waiter out in any case: it is of another kind.
+// excludes tells whether a key is of another mode, so that a waiter is never admitted beside it.
 func (l *localQueue) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) bool {
 	key := wire.SlotKey(k.Name, k.Lease, k.Slot)
 	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
@@ -309,9 +308,9 @@ func (l *localQueue) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) 
 	})
 }
 
-// Adopt says that the first lease is that of a former process, and ends the time in which
-// keys of that process are looked for. With a lease file it gives up, after one TTL, what nobody
-// has asked for, and later what has come late. Otherwise those keys stay, and their names are
+// Adopt notes that the first lease is that of a former process. It ends the time in which keys of
+// that process are looked for. With a lease file, keys that no call has asked for are deleted after
+// one TTL, and later again if they come late. Otherwise these keys stay, and their names are
 // remembered.
 func (m *Manager) Adopt(l *lease.Lease) {
 	m.heir = l.ID()

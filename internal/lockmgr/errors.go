@@ -93,7 +93,7 @@ var (
 	// ErrHeldWithin is why a hold goes on that was to be handed over: its caller has another one.
 	ErrHeldWithin = errors.New("another hold within this one goes on")
 
-	errUnwanted = errors.New("nobody waits any more")           // ends a wait that no waiter needs
+	errUnwanted = errors.New("no caller waits any more")        // ends a wait that no waiter needs
 	errGiven    = errors.New("the ownership is to end")         // ends ownership.stay
 	errOutdated = errors.New("what the entry says is outdated") // ends a wait, for the entry to be written again
 )

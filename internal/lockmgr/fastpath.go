@@ -10,35 +10,35 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// The fast path. A local queue has a goroutine only while there is something to wait for. Who finds
-// a local queue at rest enters for himself, by one request; if that is the grant, nobody looks
-// after the ownership while it is young; and if it is over by then, the last holder has deleted the
-// key, and leaves the local queue at rest again. A lock that nobody else wants needs no other
-// goroutine, and no switch to one.
+// The fast path. A local queue has a worker only while there is something to wait for. A caller
+// that finds a local queue without a driver enters by itself, by one request. If this request is
+// the grant, the ownership is not watched while it is young. If it is over by then, the last holder
+// deletes the key and leaves the local queue idle again. A free lock needs no other goroutine, and
+// no switch to one.
 //
-//	at rest ──▶ a caller enters ──▶ held, unattended ──▶ the last holder leaves ──▶ at rest
-//	                  │                     │                       │
-//	                  ▼                     ▼                       ▼
-//	           the local queue's goroutine (serve.go) goes on from wherever it is
+//	idle ──▶ a caller enters ──▶ held, unwatched ──▶ the last holder leaves ──▶ idle
+//	               │                   │                    │
+//	               ▼                   ▼                    ▼
+//	           the worker (worker.go) goes on from any of these steps
 //
-// Exactly one of them has the local queue at any time: the caller, the ownership, or the goroutine.
-// Who has it is counted in the session's tasks, and may hand it on by starting the goroutine.
+// Exactly one of them drives the local queue at any time: the caller, the holder or the worker; see
+// driver.
 
-// attempt is what a caller has begun.
+// attempt is a request that a caller has begun.
 type attempt struct {
 	lease  *lease.Lease
 	slot   wire.Slot
 	of     *waiter
 	entry  *queue.Entry    // nil: none is known to stand
-	unsure bool            // it may stand all the same, or may come yet
-	wanted lazyctx.Context // ends when nobody is left whom it serves
+	unsure bool            // true: an entry may stand, or may come later
+	wanted lazyctx.Context // ends when no waiter is left for it
 }
 
-// attempt gives the local queue, which nobody has, to a waiter who has just joined; nil if the
-// goroutine has to do it, which it starts. Called with Manager.mu held.
+// attempt makes a waiter that has just joined the driver of the local queue. It returns nil if the
+// worker has to act, which it starts. Called with Manager.mu held.
 func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
-	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // whose key may stand already
+	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // a key of it may stand already
 		m.slots.busy(l.name, w.Rank) || w.hurries() {
 		l.work(nil)
 		return nil
@@ -51,11 +51,11 @@ func (l *localQueue) attempt(w *waiter) *attempt {
 	return a
 }
 
-// enterAlone makes the attempt, and returns when etcd has answered, or ctx has ended; with the
-// hold if that was the grant, else the waiter has to wait.
+// enterAlone makes the attempt. It returns the hold if that was the grant, and nil if the waiter
+// has to wait.
 //
-// It is cut off when the caller cancels. Then it may have taken effect, or may yet, and the
-// local queue's goroutine finds out and takes it back (traps A4, B2).
+// The request is cut off when the caller cancels. Then it may have taken effect, or may later, and
+// the worker finds out and takes it back (traps A4, B2).
 func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *Hold {
 	err := l.request(ctx, a)
 	switch {
@@ -99,7 +99,7 @@ func (l *localQueue) request(ctx context.Context, a *attempt) (err error) {
 	return err
 }
 
-// refused tells whom it concerns that the attempt was refused.
+// refused fails the callers of an attempt that etcd has refused.
 func (l *localQueue) refused(a *attempt, err error) {
 	m := l.manager
 	l.fail(&a.wanted, a.lease, a.of, err)
@@ -114,7 +114,7 @@ func (l *localQueue) refused(a *attempt, err error) {
 	l.rest()
 }
 
-// resume goes on with an attempt, in the local queue's goroutine.
+// resume goes on with an attempt, in the worker.
 func (a *attempt) resume(l *localQueue) {
 	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
@@ -126,8 +126,8 @@ func (a *attempt) resume(l *localQueue) {
 	l.serveAttempt(&a.wanted, a)
 }
 
-// unattended grants the entry of an attempt, and leaves the ownership to itself; nil if the
-// local queue's goroutine has to see to it.
+// unattended grants the entry of an attempt, and makes the holder the driver. It returns nil if the
+// worker has to act.
 func (l *localQueue) unattended(a *attempt) *Hold {
 	_ = a.lease.Err() // ends it if its time is over
 	l.manager.mu.Lock()
@@ -163,15 +163,16 @@ func (l *localQueue) attend() bool {
 	return true
 }
 
-// attendAll is attend for all local queues, as their lease has ended. Called with m.mu held.
+// attendAll calls attend for all local queues. Their lease has ended. Called with m.mu held.
 func (m *Manager) attendAll() {
 	for _, l := range m.locals {
 		l.attend()
 	}
 }
 
-// leftAlone takes note that the key of an unattended ownership is gone, and leaves the local queue
-// at rest; false if there is more to do. Called with Manager.mu held.
+// leftAlone notes that the last holder has deleted the key of an ownership that it drives, and
+// leaves the local queue idle. It returns false if there is more to do. Called with Manager.mu
+// held.
 func (l *localQueue) leftAlone(t *ownership) bool {
 	m := l.manager
 	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || l.driver != holderActs {

@@ -15,8 +15,8 @@ import (
 // MostLost is how many lost holds are named in one line of the log.
 const MostLost = 10
 
-// noteLoss takes note of an ownership that ended with the session's lease, and is about to be
-// forgotten, before leaseLost has told of it. Called with m.mu held.
+// noteLoss notes an ownership that ended with the present lease, and is about to be forgotten
+// before LeaseLost is called. Called with m.mu held.
 func (m *Manager) noteLoss(t *ownership) {
 	if t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
 		m.losses = append(m.losses, t)
@@ -43,7 +43,7 @@ func (m *Manager) lostWith(l *lease.Lease) []*ownership {
 	return all
 }
 
-// describe tells of lost ownerships, for the log.
+// describe describes lost ownerships for the log.
 func describe(all []*ownership) []string {
 	var told []string
 	for i, t := range all {

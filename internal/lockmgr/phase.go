@@ -64,7 +64,7 @@ type driver int
 const (
 	undriven   driver = iota // nothing does, as there is nothing to do
 	callerActs               // a caller enters by one request
-	holderActs               // a holder, whose key nobody watches so far, deletes it
+	holderActs               // a holder, whose key is not watched so far, deletes it
 	workerActs               // the goroutine of the local queue
 )
 

@@ -10,9 +10,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Go does not tell which goroutine calls, and a call may go on in others. So the context of a
-// hold carries the hold: a call under this context that asks for the same name would wait for
-// its own caller.
+// A Go function cannot know which goroutine calls it, and a call may go on in other goroutines. The
+// context of a hold therefore carries the hold. A call under this context that asks for the same
+// name would wait for its own caller.
 
 // Carried is a hold that a context carries, and those around it.
 type Carried struct {
@@ -56,7 +56,7 @@ func (c *Carried) elsewhere(m *Manager, w *waiter, names []string) *Hold {
 	return nil
 }
 
-// excludes tells whether w can hold beside the ownership under no circumstances.
+// excludes tells whether w can never hold beside the ownership.
 func (t *ownership) excludes(w *waiter) bool {
 	t.local.manager.mu.Lock()
 	defer t.local.manager.mu.Unlock()
@@ -107,7 +107,7 @@ func (w *waiter) nested(m *Manager, names ...string) (*Hold, error) {
 }
 
 // reenter decides what a call under the context of other holds of its names gets: another hold of
-// their turn, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
+// their holder, ErrReentryLimit, or a hint of what to do instead, with the hold that is in the way.
 // All are zero if none of the holds lasts any more.
 func (w *waiter) reenter(m *Manager, outer []*Hold, names []string) (h *Hold, hint string, err error) {
 	m.mu.Lock()
@@ -151,8 +151,8 @@ func (c *Carried) deadlock(h *Hold, hint string) *CarriedError {
 	return &CarriedError{Holds: c.keys(), For: h.entry.KV(), Hint: hint}
 }
 
-// besides finds a hold of the same name and client as h that is not of the turn of h; nil if the
-// context carries none.
+// besides finds a hold of the same name and client as h that is of another holder than h. It
+// returns nil if the context carries none.
 func (c *Carried) besides(h *Hold) *Hold {
 	l := h.owned.local
 	for ; c != nil; c = c.outer {

@@ -7,14 +7,14 @@ import (
 )
 
 // An ownership that does not exclude all others, as that of readers or of permits, leaves its local
-// queue as soon as it is granted: the local queue goes on with the next waiter, and a goroutine of
-// the ownership's own watches over it.
+// queue as soon as it is granted. The local queue goes on with the next waiter, and a goroutine of
+// the ownership watches over it.
 
 // goBeside takes an ownership out of its local queue. Called with Manager.mu held.
 func (t *ownership) goBeside() {
 	l := t.local
 	m := l.manager
-	t.queue = m.cfg.Queues.Queue(l.name) // that of the local queue keeps a view, and is for the local queue's goroutine
+	t.queue = m.cfg.Queues.Queue(l.name) // the queue of the local queue has a range cache, and is for the worker
 	m.beside[t] = struct{}{}
 	m.use(l.names, 1)
 	if t.mode == wire.Shared {
@@ -64,8 +64,8 @@ func (t *ownership) detached() bool {
 	return true
 }
 
-// share gives w a hold beside the other readers, without a request: for a time slice from
-// when nobody but readers is known to have waited. Called with Manager.mu held.
+// share gives w a hold beside the other readers, without a request. It does so for a time slice
+// from when no writer was known to wait. Called with Manager.mu held.
 func (t *ownership) share(w *waiter) (*Hold, bool) {
 	if !t.shareable() || t.local.manager.cfg.Clock()-t.asked >= w.Terms.Slice {
 		return nil, false
@@ -73,23 +73,23 @@ func (t *ownership) share(w *waiter) (*Hold, bool) {
 	return t.newHolder(w), true
 }
 
-// shareable tells whether further readers may come in, as far as the session knows. Called
-// with Manager.mu held.
+// shareable tells whether further readers can be admitted, as far as the session knows. Called with
+// Manager.mu held.
 func (t *ownership) shareable() bool {
 	return t.open() && t.mode == wire.Shared && t.state == held
 }
 
-// grantReaders lets in all readers at the front of a local queue. Called with Manager.mu held.
+// grantReaders admits all readers at the front of a local queue. Called with Manager.mu held.
 func (t *ownership) grantReaders(l *localQueue) {
 	for w := l.front(); w != nil && w.Mode == wire.Shared; w = l.front() {
 		l.tell(w, outcome{hold: t.newHolder(w)})
 	}
 }
 
-// shareAgain asks etcd whether nobody waits behind the readers of this session but other
-// readers. Then those in the local queue come in beside them, and more can for another time slice.
-// So a session of many readers has one key, and asks once in a slice; and a writer waits
-// for no reader who came more than a slice after him.
+// shareAgain asks etcd whether only readers wait behind the readers of this session. Then the
+// readers in the local queue are admitted beside them, and further ones for another time slice. A
+// session with many readers therefore has one key, and asks once in a slice. A writer waits for no
+// reader that came more than a slice later.
 func (l *localQueue) shareAgain(ls *lease.Lease) bool {
 	m := l.manager
 	m.mu.Lock()

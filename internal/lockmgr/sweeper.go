@@ -12,25 +12,25 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// A write that got no answer may take effect later, when no caller wants it any more. Its key
-// would block all other sessions for as long as this session lives. Such a key is uncertain.
-// The sweeper of the session deletes it, again and again until no such write can come any
-// more: one goroutine for all keys of a session, which runs only while one is due.
+// A write that got no answer may take effect later, when no caller wants it any more. Its key would
+// block all other sessions for as long as this session lives. Such a key is uncertain. The sweeper
+// of the manager deletes it again and again until no such write can come any more. It is one
+// goroutine for all keys, which runs only while one is due.
 //
 //	suspected ──▶ watched ──▶ forgotten
 //
-// A key is suspected for LateEffect after the last doubt about it, and is looked at soon and
-// then after pauses that double, so that what comes late does not stand for longer than it
-// took to come. Afterwards it is watched: looked at a few times more. A key whose slot is in
-// use is left alone, as its owner has taken over what stands there; it is looked at when
-// the owner drops the slot.
+// A key is suspected for LateEffect after the last doubt about it. It is swept soon, and then after
+// pauses that double, so that a late write does not stand for longer than it took to come.
+// Afterwards the key is watched: it is swept a few times more. A key whose slot is in use is left
+// alone, because the owner of the slot has taken over the entry there. It is swept when the owner
+// drops the slot.
 
 const (
 	// LateEffect is how long a request that was not answered can still be applied:
 	// etcd's own bound for a proposal is 5 s plus two election timeouts.
 	LateEffect = 10 * time.Second
-	// soonSweep is when a key is looked at whose request was cut off with its caller: mostly it
-	// has arrived by then.
+	// soonSweep is the first pause for a request that was cut off with its caller: mostly it has
+	// arrived by then.
 	soonSweep = 5 * time.Millisecond
 	// firstSweep is the first pause between two sweeps of a suspected key.
 	firstSweep = 50 * time.Millisecond
@@ -128,9 +128,8 @@ func (m *Manager) doubt(ls *lease.Lease, key, name string, slot *wire.Slot, requ
 	m.schedule(d, first)
 }
 
-// certain tells whether an entry that was found standing shows that the one request that was not
-// answered has taken effect, so that it cannot do so any more. It does if no earlier request
-// can have written it.
+// certain tells whether an entry that was found proves that the one unanswered request has taken
+// effect, so that it cannot do so later. It does if no earlier request can have written the entry.
 func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
 	if e == nil || !e.Adopted() {
 		return false
@@ -141,8 +140,8 @@ func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bo
 	return m.sweeper.keys[uncertainKey{wire.SlotKey(l.name, ls.ID(), slot), ls.ID()}] == nil
 }
 
-// urge has a suspected key swept often, as an entry of this session waits behind it: a candidate
-// that has left the key for another one, which the late effect would stand ahead of. calm ends it.
+// urge has a suspected key swept often while an entry of this session waits behind it: a candidate
+// has left the key for another one, and a late write would stand ahead of it. calm ends that.
 func (l *localQueue) urge(ls *lease.Lease, slot wire.Slot) (calm func()) {
 	m := l.manager
 	m.mu.Lock()
@@ -184,8 +183,8 @@ func (m *Manager) schedule(d *doubt, after time.Duration) {
 	}
 }
 
-// dropSlot gives a slot up, of which nothing is left in etcd, or nothing that is certain; so it is
-// time to look for what is not. Called with m.mu held.
+// dropSlot gives up a slot of which nothing is left in etcd, or only an uncertain key, which is due
+// now. Called with m.mu held.
 func (m *Manager) dropSlot(name string, slot wire.Slot) {
 	m.slots.drop(name, slot)
 	if len(m.sweeper.keys) == 0 {
@@ -211,7 +210,7 @@ func (m *Manager) forget(d *doubt) {
 	delete(m.sweeper.keys, d.uncertainKey)
 }
 
-// settled takes note that nothing about a key is left to come. Called with m.mu held.
+// settled notes that no write of a key can come any more. Called with m.mu held.
 func (m *Manager) settled(d *doubt) {
 	if !d.watched {
 		d.watched = true
@@ -220,8 +219,8 @@ func (m *Manager) settled(d *doubt) {
 	}
 }
 
-// forgetAll ends the doubts about all keys of a lease that has ended: they go with it. Called with
-// m.mu held.
+// forgetAll ends the doubts about all keys of a lease that has ended. They go with the lease.
+// Called with m.mu held.
 func (m *Manager) forgetAll(id clientv3.LeaseID) {
 	for k, d := range m.sweeper.keys {
 		if k.lease == id && !d.sweeping {
@@ -286,7 +285,8 @@ func (m *Manager) sweep() {
 	}
 }
 
-// takeDue takes the keys that are due, no two of one name, and their slots. Called with m.mu held.
+// takeDue takes the keys that are due, with their slots, and no two of one name. Called with m.mu
+// held.
 func (m *Manager) takeDue() (batch []*doubt) {
 	w, now := &m.sweeper, time.Now()
 	var again []*doubt
@@ -341,7 +341,7 @@ func (m *Manager) sweepBatch(batch []*doubt) {
 	m.sweeper.swept = make(chan struct{})
 }
 
-// wasSwept takes note of a sweep that began then. Called with m.mu held.
+// wasSwept notes the result of a sweep, and when it began. Called with m.mu held.
 func (m *Manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	d.sweeping = false
 	if d.slot != nil {
@@ -379,28 +379,4 @@ func (m *Manager) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 		next = min(next, urgentSweep)
 	}
 	m.schedule(d, next)
-}
-
-// dueKeys is a heap of the keys by when they are due.
-type dueKeys []*doubt
-
-func (h dueKeys) Len() int           { return len(h) }
-func (h dueKeys) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueKeys) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *dueKeys) Push(x any) {
-	d := x.(*doubt)
-	d.index = len(*h)
-	*h = append(*h, d)
-}
-
-func (h *dueKeys) Pop() any {
-	old := *h
-	d := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h, d.index = old[:len(old)-1], parked
-	return d
 }

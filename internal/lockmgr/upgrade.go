@@ -43,8 +43,8 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	m.mu.Unlock()
 	if detached != nil {
 		select {
-		case <-detached: // by the line's goroutine, which waits for nothing
-		case <-settled: // it was just about to find out that the key is gone
+		case <-detached: // by the worker, which waits for nothing
+		case <-settled: // it was about to find the key gone
 		}
 	}
 	select {
@@ -55,7 +55,7 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	return reading, nil
 }
 
-// tellShared writes to the key that it shares, in the background; the channel is closed when
+// tellShared writes to the key that it is shared, in the background. The channel is closed when
 // that is done, or pointless. Called with Manager.mu held.
 func (t *ownership) tellShared() <-chan struct{} {
 	m := t.local.manager
@@ -79,8 +79,8 @@ func (t *ownership) rewriteShared(q *queue.Queue) {
 	}
 }
 
-// becomeShared lets further readers of the session in; the channel is closed when the
-// line goes on, nil if it does not stand still. Called with Manager.mu held.
+// becomeShared admits further readers of the session. The channel is closed when the ownership has
+// left its local queue. It is nil if it had left before. Called with Manager.mu held.
 func (t *ownership) becomeShared() (detached <-chan struct{}) {
 	m := t.local.manager
 	if t != t.local.owned {
@@ -96,21 +96,20 @@ func (t *ownership) becomeShared() (detached <-chan struct{}) {
 	return t.detach
 }
 
-// succeeded makes the hold that takes the place of h in its turn. Called with Manager.mu
-// held.
+// succeeded makes the hold that takes the place of h. Called with Manager.mu held.
 func (h *Hold) succeeded() *Hold {
 	return &Hold{owned: h.owned, holder: h.holder, entry: h.entry, token: h.owned.token, values: h.values, terms: h.terms}
 }
 
-// upgrade is a reader that is becoming a writer. Its goroutine does the requests, under the
-// lease; so that what a caller does not wait for is still taken back.
+// upgrade is a reader that is becoming a writer. Its goroutine makes the requests, under the lease,
+// so that a mark which the caller does not wait for is still taken back.
 type upgrade struct {
 	hold  *Hold
 	alone chan struct{} // closed when no other reader of the session is left
 
 	outcome chan outcome            // holds one
-	waiting *queue.Entry            // by which others are waited for; nil until it is marked; guarded by Manager.mu
-	over    bool                    // it has its outcome, or no caller waits for it; guarded by Manager.mu
+	waiting *queue.Entry            // the marked entry; nil before; guarded by Manager.mu
+	over    bool                    // true: it has its outcome, or no caller waits for it; guarded by Manager.mu
 	cancel  context.CancelCauseFunc // ends the wait
 	done    chan struct{}           // closed when the mark is taken back, or pointless
 }
@@ -129,7 +128,7 @@ func (h *Hold) Upgrade(ctx context.Context) (*Hold, error) {
 		carried.Upgrades = h.entry.KV()
 		return nil, carried
 	}
-	for { // at most twice, but for who comes in between
+	for { // at most twice, unless another upgrade comes in between
 		u, earlier, err := h.startUpgrade()
 		switch {
 		case err != nil:
@@ -147,9 +146,9 @@ func (h *Hold) Upgrade(ctx context.Context) (*Hold, error) {
 	}
 }
 
-// startUpgrade starts an upgrade. If an earlier one has come to nothing, and its mark is
-// still being taken back, or one cannot be started, the channel is closed when that is done,
-// or the reason is known.
+// startUpgrade starts an upgrade. If it cannot be started yet, because the mark of an earlier one
+// is still being taken back or because the cause of a loss is not known, the channel is closed when
+// that is over.
 func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	t := h.owned
 	m := t.local.manager
@@ -159,7 +158,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	switch {
 	case m.admits() != nil:
 		return nil, nil, h.endedOr(m.admits())
-	case !t.open(): // the key is gone, and the cause is told as soon as it is found out
+	case !t.open(): // the key is gone, and the cause is known soon
 		return nil, t.life.Context().Done(), h.Ended()
 	case t.upgrading != nil && t.upgrading.over:
 		return nil, t.upgrading.done, nil
@@ -209,7 +208,7 @@ func (u *upgrade) await(ctx context.Context) (*Hold, error) {
 	}
 }
 
-// left takes note of how many readers of the session are left. Called with Manager.mu held.
+// left notes how many readers of the session are left. Called with Manager.mu held.
 func (u *upgrade) left(readers int) {
 	if u != nil && readers == 1 {
 		close(u.alone) // once, because no reader is admitted meanwhile
@@ -244,7 +243,7 @@ func (u *upgrade) run(wait context.Context) {
 func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err error) {
 	t := u.hold.owned
 	if t.shared != nil {
-		<-t.shared // lest the mark be overwritten; this ends with the lease at the latest
+		<-t.shared // the mark would be overwritten; this ends with the lease at the latest
 	}
 	if err := t.local.manager.clearName(ctx, t.lease, t.local.name); err != nil {
 		return 0, err
@@ -279,7 +278,7 @@ func (u *upgrade) granted(rev int64) bool {
 	case u.over:
 		return false
 	case !t.open():
-		return false // its watch tells
+		return false // its watch reports the cause
 	}
 	was := t.token
 	t.token = rev
@@ -307,8 +306,7 @@ func (u *upgrade) become() bool {
 	return true
 }
 
-// fail tells the caller why it came to nothing, and ends the wait. Called with Manager.mu
-// held.
+// fail gives the caller the error, and ends the wait. Called with Manager.mu held.
 func (u *upgrade) fail(err error) {
 	if u != nil && !u.over {
 		u.over = true
@@ -317,8 +315,8 @@ func (u *upgrade) fail(err error) {
 	}
 }
 
-// unmark ends the upgrade that may be under way, for a cause, and tells whether its mark is
-// still to be taken back. Called with Manager.mu held.
+// unmark ends an upgrade that is under way, for a cause. It returns false if there is none whose
+// mark has to be taken back. Called with Manager.mu held.
 func (t *ownership) unmark(cause error) bool {
 	if t == nil || t.upgrading == nil {
 		return false
@@ -327,7 +325,7 @@ func (t *ownership) unmark(cause error) bool {
 	return true
 }
 
-// refuse tells the caller why it came to nothing.
+// refuse gives the caller the reason of a failure.
 func (u *upgrade) refuse(err error) {
 	h := u.hold
 	t := h.owned

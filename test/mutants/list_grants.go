@@ -47,7 +47,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "TryLock writes only if the queue is empty (A13)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).enter", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"},
+			{"lockmgr.(*localQueue).write", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"},
 			{"lockmgr.(*localQueue).request", "once = l.single.TryEnterOnce", "_ = l.single.TryEnterOnce"},
 		},
 		tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},

@@ -19,7 +19,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).enter", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
+			{"lockmgr.(*localQueue).write", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},

@@ -1,0 +1,209 @@
+package lockmgr
+
+import (
+	"context"
+	"errors"
+
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// takeSlot chooses the key for a waiter: the first one of the session, unless the waiter can hold
+// beside that. It waits for the sweeper, which may have that key: an entry with another key would
+// wait for it in etcd.
+func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
+	if l.private() {
+		l.adoptOwn(wanted, ls, w)
+		return l.slots[0]
+	}
+	if slots := l.adopt(wanted, ls, w); slots != nil {
+		return slots[0]
+	}
+	m := l.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	slot := w.Rank
+	for swept := m.underSweep(ls, l.name, slot); w.Rule == nil && swept != nil && wanted.Cause() == nil; swept = m.underSweep(ls, l.name, slot) {
+		m.mu.Unlock()
+		select {
+		case <-swept:
+		case <-wanted.Context().Done():
+		}
+		m.mu.Lock()
+	}
+	if w.Rule != nil || l.manager.slots.busy(l.name, slot) {
+		slot = l.manager.slots.take(l.name, w.Rank)
+	} else {
+		l.manager.slots.hold(l.name, slot)
+	}
+	return slot
+}
+
+// nextSlot chooses another key for a waiter that has one.
+func (l *localQueue) nextSlot(has wire.Slot) wire.Slot {
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	return l.manager.slots.take(l.name, has)
+}
+
+// dropSlot gives up a key of which nothing is left in etcd, or which is uncertain. A private local
+// queue keeps its keys for as long as it lives.
+func (l *localQueue) dropSlot(slot wire.Slot) {
+	if !l.private() {
+		l.manager.mu.Lock()
+		defer l.manager.mu.Unlock()
+		l.manager.dropSlot(l.name, slot)
+	}
+}
+
+// enter puts the key of the session into the queue, and waits until the entry is granted. rev is
+// the proof. The requests run under the lease, and not under the context of a caller: a cancelled
+// one could still be applied after it was looked for (traps A4, B2). An entry that is returned with
+// an error stands in etcd. The entry of an attempt was written before.
+func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
+	ls, w, e := a.lease, a.of, a.entry
+	if !w.Try {
+		l.speakOf(w)
+		defer l.info.end()
+	}
+	want := w.wants(ls, *slot)
+	if e == nil {
+		e, err = l.write(wanted, a, want)
+	}
+	switch {
+	case err != nil:
+		return e, 0, err
+	case w.Try:
+		rev, err = l.tried(wanted, ls, w, e)
+		return e, rev, err
+	case e.First():
+		return e, e.CreateRevision, nil
+	}
+	if wanted.Cause() != nil {
+		return e, 0, errUnwanted // while the key was written
+	}
+	l.clearWay(wanted, ls, w, e)
+	l.block(e)
+	calm := func() {}
+	defer func() { calm() }()
+	for {
+		rev, err = l.wait(wanted, ls, w, e)
+		if err != nil || !w.Candidate {
+			return e, rev, err
+		}
+		lead, err := l.mayLead(wanted, ls, e)
+		if err != nil || lead {
+			return e, rev, err
+		}
+		l.legacy = legacy{} // the preferred one may have come since
+		if l.clearWay(wanted, ls, w, e) {
+			continue // no other candidate may be preferred now
+		}
+		want.Slot = l.nextSlot(*slot)
+		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)
+		if unsure {
+			l.suspect(ls, want.Slot, manyRequests, firstSweep)
+		}
+		if err != nil {
+			l.dropSlot(want.Slot)
+			return e, 0, err
+		}
+		l.dropSlot(*slot)
+		before, now := calm, l.urge(ls, *slot)
+		calm = func() { before(); now() }
+		e, *slot = behind, want.Slot
+		l.waitsWith(e)
+	}
+}
+
+// tried looks whether the entry of a try is granted.
+func (l *localQueue) tried(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (rev int64, err error) {
+	granted, rev, err := l.queue.Granted(ls.Context(), e)
+	if err == nil && !granted && l.clearWay(wanted, ls, w, e) {
+		granted, rev, err = l.queue.Granted(ls.Context(), e)
+	}
+	if err == nil && !granted {
+		err = &queue.TakenError{Obstacle: e.Obstacle()}
+	}
+	return rev, err
+}
+
+// write writes the entry of an attempt. The sweeper looks for what an unanswered request may leave.
+func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queue.Entry, error) {
+	ls := a.lease
+	enter := l.queue.Enter
+	if a.of.Try {
+		enter = l.queue.TryEnter
+	}
+	e, unsure, err := enter(ls.Context(), want)
+	if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, ls, a.of, nil) {
+		var again bool
+		e, again, err = enter(ls.Context(), want)
+		unsure = unsure || again
+	}
+	switch {
+	case unsure:
+		l.suspect(ls, want.Slot, manyRequests, firstSweep)
+	case a.unsure && !l.certain(ls, want.Slot, e):
+		l.suspect(ls, want.Slot, 1, firstSweep)
+	}
+	return e, err
+}
+
+// mayLead asks whether a candidate at the front of the queue leads.
+func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
+	waiting, cancel := context.WithCancelCause(ls.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
+	return l.single.MayLead(waiting, e)
+}
+
+// wait waits until the entry is granted. The holds that its value names are kept up to date, see
+// holdInfo.
+func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+	check := func(ctx context.Context) error { return l.manager.checkCycle(ctx, of, e) }
+	for {
+		waiting, cancel := l.info.wait(ls.Context())
+		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
+		if err = check(waiting); err == nil {
+			check = func(context.Context) error { return nil } // it was the last one to come
+			rev, err = l.queue.Await(waiting, e)
+		}
+		stop()
+		cancel(nil)
+		if !errors.Is(err, errOutdated) {
+			return rev, err
+		}
+		l.manager.mu.Lock()
+		w := l.front()
+		l.manager.mu.Unlock()
+		if w == nil || !w.inherits(&of.Request) {
+			return 0, errUnwanted
+		}
+		l.speakOf(w)
+		if err := l.rewrite(ls, e, w); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// speakOf makes the entry name the holds of a waiter. If the waiter has given up by now, the entry
+// is outdated at once.
+func (l *localQueue) speakOf(w *waiter) {
+	l.info.speaksOf(w)
+	l.manager.mu.Lock()
+	defer l.manager.mu.Unlock()
+	if next := l.front(); next != nil && next != w && (w.Carried != nil || next.Carried != nil) {
+		l.info.outdated()
+	}
+}
+
+// rewrite gives an entry the value of a waiter.
+func (l *localQueue) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
+	if w.Rule != nil { // on which the value may depend
+		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.Rule})
+	}
+	return l.queue.Rewrite(ls.Context(), e, w.value())
+}
