@@ -107,7 +107,9 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
 	}
-	m.session.granted(h, m.Names())
+	if granted := m.session.cfg.Hooks.Granted; granted != nil {
+		granted(h, m.Names())
+	}
 	return &LockSet{hold: h, names: m.names}, nil
 }
 

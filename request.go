@@ -59,15 +59,10 @@ func (s *Session) acquire(ctx context.Context, name string, r lockmgr.Request) (
 	if err != nil {
 		return hold{}, refusal(err)
 	}
-	s.granted(hold{h}, []string{name})
-	return hold{h}, nil
-}
-
-// granted reports a hold to a test.
-func (s *Session) granted(h hold, names []string) {
 	if granted := s.cfg.Hooks.Granted; granted != nil {
-		granted(h, names)
+		granted(hold{h}, []string{name})
 	}
+	return hold{h}, nil
 }
 
 // usable is why a session cannot do anything under a name; nil if it can.
