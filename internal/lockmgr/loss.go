@@ -3,6 +3,7 @@ package lockmgr
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,29 +24,23 @@ func (m *Manager) noteLoss(t *ownership) {
 	}
 }
 
-// lostWith are the ownerships that were held when a lease ended, the oldest first. Called with
-// m.mu held.
+// lostWith are the ownerships that were held when a lease ended. Called with m.mu held.
 func (m *Manager) lostWith(l *lease.Lease) []*ownership {
 	all := m.losses
 	m.losses = nil
-	for _, line := range m.locals {
-		if line.owned != nil {
-			all = append(all, line.owned)
+	for _, local := range m.locals {
+		if local.owned != nil {
+			all = append(all, local.owned)
 		}
 	}
-	for t := range m.beside {
-		if !slices.Contains(all, t) {
-			all = append(all, t)
-		}
-	}
-	all = slices.DeleteFunc(all, func(t *ownership) bool { return t.lease != l || t.holders == 0 })
-	slices.SortFunc(all, func(a, b *ownership) int { return cmp.Compare(a.token, b.token) })
-	return all
+	all = slices.AppendSeq(all, maps.Keys(m.beside))
+	return slices.DeleteFunc(all, func(t *ownership) bool { return t.lease != l || t.holders == 0 })
 }
 
-// describe describes lost ownerships for the log.
+// describe describes lost ownerships for the log, the oldest first.
 func describe(all []*ownership) []string {
 	var told []string
+	slices.SortFunc(all, func(a, b *ownership) int { return cmp.Compare(a.token, b.token) })
 	for i, t := range all {
 		if i == MostLost {
 			return append(told, fmt.Sprintf("and %d more", len(all)-i))
