@@ -242,6 +242,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestAnotherTTLOrLockDelayThanTheFormerProcessHadIsInForce"},
 	},
 	{
+		takesOut: "a lease of another TTL is revoked until etcd has answered",
+		edits: []edit{
+			{"session.(*Session).giveUpFormer", "s.Insist(ctx, func(ctx context.Context) error { return l.Revoke(ctx) })", "l.Revoke(ctx)"},
+		},
+		tests: []string{"TestALeaseOfAnotherTTLIsRevokedUntilEtcdHasAnswered"},
+	},
+	{
+		takesOut: "a refusal of a lease does not end the session's search for one",
+		edits: []edit{
+			{"session.(*Session).nextLease", "Persist: true", "Persist: false"},
+		},
+		tests: []string{"TestARefusedLeaseIsAskedForAgainAndLoggedOnce"},
+	},
+	{
 		takesOut: "two processes never share a lease file",
 		edits: []edit{
 			{"leasefile.flock", "return false, nil", "return true, nil"},
