@@ -3,10 +3,6 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -138,18 +134,4 @@ func newQueueEntry(kv *mvccpb.KeyValue, holding bool) QueueEntry {
 
 var modes = map[wire.Mode]Mode{
 	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
-}
-
-var pid = sync.OnceValue(os.Getpid) // each call of Getpid is a system call
-
-var hostname = sync.OnceValue(func() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return ""
-	}
-	return name
-})
-
-func baseName(path string) string {
-	return strings.TrimSuffix(filepath.Base(path), ".exe")
 }

@@ -8,14 +8,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// DefaultTTL is the TTL of a session that is made without [WithTTL]. It is short enough that a
-// crash is over soon. It is long enough for a new raft leader (1 to 2 s), and for twice the restart
-// of one member.
-const DefaultTTL = 10 * time.Second
-
-// SessionOption changes what [NewSession] does by default.
-type SessionOption interface{ applySession(*sessionConfig) }
-
 // MutexOption changes what [NewMutex], [NewRWMutex] and [NewStriped] do by default. Each
 // [LockOption] is one.
 type MutexOption interface{ applyMutex(*mutexConfig) }

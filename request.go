@@ -64,18 +64,3 @@ func (s *Session) acquire(ctx context.Context, name string, r lockmgr.Request) (
 	}
 	return hold{h}, nil
 }
-
-// usable is why a session cannot do anything under a name; nil if it can.
-func (s *Session) usable(name string) error {
-	if s == nil || s.engine == nil {
-		return errNotASession
-	}
-	check := wire.CheckName
-	if s.cfg.foreignNames {
-		check = wire.CheckForeignName
-	}
-	if err := check(name); err != nil {
-		return err
-	}
-	return s.Err()
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/compathook"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/session"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Session keeps a lease in etcd alive, under which it has all keys of its locks and elections. One
@@ -184,4 +185,19 @@ func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	return id, nil
+}
+
+// usable is why a session cannot do anything under a name; nil if it can.
+func (s *Session) usable(name string) error {
+	if s == nil || s.engine == nil {
+		return errNotASession
+	}
+	check := wire.CheckName
+	if s.cfg.foreignNames {
+		check = wire.CheckForeignName
+	}
+	if err := check(name); err != nil {
+		return err
+	}
+	return s.Err()
 }

@@ -2,7 +2,6 @@ package etcdlock
 
 import (
 	"log/slog"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +12,14 @@ import (
 	"github.com/etcdlock/etcdlock/internal/slogcore"
 	"github.com/etcdlock/etcdlock/internal/testhook"
 )
+
+// DefaultTTL is the TTL of a session that is made without [WithTTL]. It is short enough that a
+// crash is over soon. It is long enough for a new raft leader (1 to 2 s), and for twice the restart
+// of one member.
+const DefaultTTL = 10 * time.Second
+
+// SessionOption changes what [NewSession] does by default.
+type SessionOption interface{ applySession(*sessionConfig) }
 
 // sessionConfig has the options of NewSession. defaultSessionConfig has every default, and
 // session.Config.Validate every bound.
@@ -27,14 +34,6 @@ func defaultSessionConfig(client *clientv3.Client) sessionConfig {
 	return sessionConfig{owner: defaultOwner(), Config: session.Config{
 		Client: client, TTL: DefaultTTL, Host: hostname(), Hooks: testhook.Of(client),
 	}}
-}
-
-// defaultOwner is the name of the program. The value of a lock also has the host and the process ID.
-func defaultOwner() string {
-	if exe, err := os.Executable(); err == nil {
-		return baseName(exe)
-	}
-	return "unknown"
 }
 
 type sessionOptionFunc func(*sessionConfig)
