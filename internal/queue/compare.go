@@ -9,5 +9,5 @@ import (
 // created holds if a key has this CreateRevision.
 func created(key string, rev int64) clientv3.Cmp { return etcdkv.Created(key, "", rev) }
 
-// nobody holds for an empty queue.
-func (q *Queue) nobody() clientv3.Cmp { return etcdkv.Created(q.from, q.end, 0) }
+// empty holds if the queue has no entry.
+func (q *Queue) empty() clientv3.Cmp { return etcdkv.Created(q.from, q.end, 0) }

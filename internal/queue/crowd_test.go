@@ -13,7 +13,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// inCrowd runs a test for an entry behind n older ones of a foreign lease.
+// inCrowd runs a test for an entry behind n older entries of another lease.
 func inCrowd(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID)) {
 	simulate(t, func(r *rig) {
 		crowd := r.GrantLease(time.Hour)
@@ -25,7 +25,7 @@ func inCrowd(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, crowd cl
 	})
 }
 
-// trap A6: the read at the handover looks at the own key too.
+// trap A6: the read at the handover reads our own key, too.
 func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 	for _, n := range []int{ShortQueue + 4, peek + 1} {
 		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
@@ -53,7 +53,7 @@ func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 				require.Equal(r, 2, c.Count(simetcd.TxnReadOnly, simetcd.Range))
 			}
 			c.ResetCounts()
-			for i := range n - 1 { // those further ahead concern nobody
+			for i := range n - 1 { // entries further ahead do not matter
 				r.DeleteKey(fmt.Sprintf("q/%x", 0x1000+i))
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -66,7 +66,7 @@ func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 	}
 }
 
-// A queue that grows under a view goes on by watching the one ahead, with its place.
+// A wait whose queue becomes too long for a cache goes on behind its predecessor, and keeps its place.
 func TestAViewThatBecomesACrowdKeepsThePlace(t *testing.T) {
 	inCrowd(t, 2, func(r *rig, q *Queue, e *Entry, old clientv3.LeaseID) {
 		got := r.await(q, e)

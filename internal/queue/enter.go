@@ -209,7 +209,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 	q.renew()
 	adopted := false
 	unsure, err = q.retry(ctx, int64(w.Lease), func(ctx context.Context) error {
-		still := q.nobody()
+		still := q.empty()
 		for n := 1; ; n++ {
 			if n > tries {
 				still = created(q.key(w), 0)

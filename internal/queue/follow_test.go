@@ -22,17 +22,17 @@ import (
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
-// follower is a Follow under way on the queue "q".
+// follower is a call of FollowHeads on the queue "q".
 type follower struct {
 	*simetcd.Server
 	client *simetcd.Client
-	told   chan string // "key=value@revision", "-" for nobody
+	told   chan string // "key=value@revision", "-" for an empty queue
 	since  atomic.Int64
 	ended  chan error
 	cancel context.CancelCauseFunc
 }
 
-// follow runs a test with a follower, which tells at this pace, and has begun to.
+// follow runs a test with a follower whose callback takes pace, after the first report.
 func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *follower)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *followe
 	})
 }
 
-// hears asserts what is told, in order and nothing else, within a time.
+// hears asserts what is reported within a time, in order.
 func (f *follower) hears(t *testing.T, within time.Duration, want ...string) {
 	t.Helper()
 	time.Sleep(within)
@@ -91,7 +91,7 @@ func TestFollowTellsEveryChangeOfWhoIsFirstWithItsRevision(t *testing.T) {
 	})
 }
 
-// A number that every token of the present first one reaches, and as few as possible of an earlier one.
+// Since is a number that no token of the oldest entry is below, and that few tokens of earlier ones reach.
 func TestFollowTellsSinceWhenTheFirstOneCanBeFirst(t *testing.T) {
 	follow(t, 0, func(t *testing.T, f *follower) {
 		since := func(want int64) {
@@ -111,7 +111,7 @@ func TestFollowTellsSinceWhenTheFirstOneCanBeFirst(t *testing.T) {
 		since(6) // by the deletion
 		f.PutKey("other", "", clientv3.NoLease)
 
-		// What nobody told: not before the last reading.
+		// What no watch has reported happened after the last reading.
 		time.Sleep(12 * time.Second)
 		f.MissDelete("q/b")
 		f.DeleteKey("q/b")

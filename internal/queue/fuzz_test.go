@@ -17,12 +17,11 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// FuzzFollow lets keys with any suffix and any value come and go, several in one
-// revision too, while watches break and the history is compacted. What Follow tells is
-// then the history of who was first, each at his revision and in order, with nobody
-// who was not first and at last the one who is.
+// FuzzFollow creates and deletes keys with any suffix and any value, several in one revision too, while
+// watches break and the history is compacted. Follow reports the history of the oldest entry, each one at
+// its revision and in order. It reports no entry that was not the oldest, and in the end the one that is.
 //
-// A script is a list of steps, a byte each: what is done, and to which key.
+// A script is a list of steps. Each is a byte, which says what is done, and to which key.
 func FuzzFollow(f *testing.F) {
 	f.Add("1f", []byte("v"), []byte{0, 7, 14, 1, 8, 15, 2, 9})
 	f.Add("", []byte{}, []byte{0, 1, 0, 1, 0, 3, 1, 0})
@@ -94,7 +93,7 @@ func FuzzFollow(f *testing.F) {
 
 var errEnough = errors.New("enough")
 
-// history is who was first, revision by revision.
+// history is the oldest entry at each revision.
 type history struct {
 	mu    sync.Mutex
 	keys  map[string]*mvccpb.KeyValue
@@ -119,7 +118,7 @@ func (h *history) changed(rev int64, ev *mvccpb.Event) {
 	h.rev, h.first[rev] = rev, describe(first) // the last event of a revision counts
 }
 
-// at is who was first at a revision, which may be one of the time in between changes.
+// at returns the oldest entry at a revision, at which nothing need have changed.
 func (h *history) at(rev int64) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

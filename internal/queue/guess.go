@@ -38,7 +38,7 @@ func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 // TryEnterOnce is for TryEnter what EnterOnce is for Enter.
 func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
-	resp, err := q.tryEnter(ctx, w, q.nobody())
+	resp, err := q.tryEnter(ctx, w, q.empty())
 	switch {
 	case err != nil:
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// What a wrong guess has led to is for the Enter that follows it, and for no later one.
+// A wrong guess changes the Enter that follows it, and no later one.
 func TestASurpriseIsForgotten(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -34,7 +34,7 @@ func TestASurpriseIsForgotten(t *testing.T) {
 	})
 }
 
-// A view that was opened ahead of an entry which does not come shows nothing, and is closed.
+// A cache that was opened before an entry that is not written shows nothing, and is closed.
 func TestAViewWithoutAnEntryIsClosed(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -60,7 +60,7 @@ func TestAViewWithoutAnEntryIsClosed(t *testing.T) {
 	})
 }
 
-// Who has got in beside others has not found the queue empty.
+// A try that was admitted beside others did not find the queue empty.
 func TestATryBesideOthersFoundSomebody(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -76,7 +76,7 @@ func TestATryBesideOthersFoundSomebody(t *testing.T) {
 	})
 }
 
-// A watch that hangs keeps nobody for long from lining up.
+// A watch that hangs delays the entry only for a moment.
 func TestAWatchThatHangsCostsNoPlace(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")

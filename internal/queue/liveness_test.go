@@ -19,11 +19,11 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// promptly is the most that a grant may come after its turn: less than all times after which
-// somebody looks for himself, which would hide that he was not told.
+// promptly is the longest delay of a grant. It is less than each time after which a wait reads by itself,
+// which would hide that its watch reported nothing.
 const promptly = 400 * time.Millisecond
 
-// throng is a queue that many want to be in, each in his own way.
+// throng is a queue with many contenders of different kinds.
 type throng struct {
 	*rig
 	until time.Time
@@ -77,8 +77,8 @@ func (th *throng) over() {
 	th.holder = 0
 }
 
-// take enters and leaves again and again: with pauses and without, with waits that are broken
-// off and begun again, or given up; mixed, as several kinds of entries by turns.
+// take enters and leaves again and again, with and without pauses. Waits are broken off and begun again, or
+// given up. If mixed, the entries are of several kinds.
 func (th *throng) take(q *Queue, rnd *rand.Rand) {
 	defer q.Close()
 	lease, mixed := th.GrantLease(time.Hour), rnd.IntN(3) == 0
@@ -116,7 +116,7 @@ func (th *throng) take(q *Queue, rnd *rand.Rand) {
 	}
 }
 
-// in enters; nil when it was only tried.
+// in enters. It returns nil if a try was refused.
 func (th *throng) in(q *Queue, w Want, try bool) *Entry {
 	enter := q.Enter
 	if try {
@@ -130,7 +130,7 @@ func (th *throng) in(q *Queue, w Want, try bool) *Entry {
 	return e
 }
 
-// wait is false when it was given up.
+// wait returns false if the wait was given up.
 func (th *throng) wait(q *Queue, e *Entry, rnd *rand.Rand) bool {
 	for {
 		ctx, cancel := context.WithCancel(th.ctx)
@@ -165,7 +165,7 @@ func (th *throng) disturb(rnd *rand.Rand) {
 	}
 }
 
-// pass has foreign keys come and go.
+// pass creates and deletes keys of another client.
 func (th *throng) pass(rnd *rand.Rand) {
 	lease := th.GrantLease(time.Hour)
 	for i := 0; time.Now().Before(th.until); i++ {
@@ -177,8 +177,8 @@ func (th *throng) pass(rnd *rand.Rand) {
 	}
 }
 
-// Whatever is kept from wait to wait, and however waits follow each other: whose turn it is gets
-// it, he alone, and hears of it when it is, not when he looks for himself.
+// An entry is granted when it is admitted, no other one is, and its watch reports this before a reading
+// would. This holds whatever is kept from wait to wait.
 func TestWhoseTurnItIsHearsOfIt(t *testing.T) {
 	grants := 0
 	for seed := range uint64(12) {

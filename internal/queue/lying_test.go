@@ -168,8 +168,10 @@ func TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent(t *testing.T) {
 				require.NoError(r, c.Leave(r.ctx, third, false))
 				first = r.enter(a)
 				got = r.await(c, r.enter(c))
+				time.Sleep(waitResync / 2) // before its first reading
+			} else {
+				time.Sleep(waitResync)
 			}
-			time.Sleep(waitResync)
 			require.Empty(r, got)
 			require.NoError(r, a.Leave(r.ctx, first, false))
 			time.Sleep(100 * time.Millisecond)

@@ -164,9 +164,9 @@ func (q *Queue) takeTheirs(e *Entry) *follower {
 	return f
 }
 
-// keepTheirs keeps a watch for the next wait.
+// keepTheirs keeps a watch for the next wait, unless it is late.
 func (q *Queue) keepTheirs(e *Entry, f *follower) {
-	if f.watch == nil || e.rule != nil {
+	if f.watch == nil || f.late || e.rule != nil {
 		f.close()
 		return
 	}
@@ -188,7 +188,7 @@ func (q *Queue) closeTheirs() {
 func (q *Queue) warn(ahead *mvccpb.KeyValue) {
 	if ahead.Lease == 0 && q.warned != ahead.CreateRevision {
 		q.warned = ahead.CreateRevision
-		q.log.Warn("waiting for a key that has no lease: it stays until somebody deletes it",
+		q.log.Warn("waiting for a key that has no lease: it stays until it is deleted",
 			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))
 	}
 }

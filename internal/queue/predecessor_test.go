@@ -15,7 +15,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// again puts the key of a lease into the queue.
+// again enters under a lease.
 func (r *rig) again(q *Queue, lease clientv3.LeaseID) *Entry {
 	r.Helper()
 	e, _, err := q.Enter(r.ctx, Want{Lease: lease, Value: "v"})
@@ -23,13 +23,13 @@ func (r *rig) again(q *Queue, lease clientv3.LeaseID) *Entry {
 	return e
 }
 
-// round has two sessions in a crowd go round: b waits behind a, as it did before.
+// round makes b wait behind a, as in the round before.
 func round(r *rig, a, b *Queue, la, lb clientv3.LeaseID) (*Entry, chan awaited) {
 	held := r.again(a, la)
 	return held, r.await(b, r.again(b, lb))
 }
 
-// goRound has them do so once, to the end.
+// goRound is a whole round.
 func goRound(r *rig, a, b *Queue, la, lb clientv3.LeaseID) {
 	held, got := round(r, a, b, la, lb)
 	time.Sleep(100 * time.Millisecond)
@@ -38,8 +38,8 @@ func goRound(r *rig, a, b *Queue, la, lb clientv3.LeaseID) {
 	r.DeleteKey(fmt.Sprintf("q/%x", lb))
 }
 
-// Who comes again behind the same one asks for nothing while he waits, and reads once in the
-// end: the watch of the last wait tells of the one ahead.
+// A session that enters again behind the same one sends nothing during its wait, and reads once at its end.
+// The watch of the last wait reports on the predecessor.
 func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -68,9 +68,8 @@ func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
 	})
 }
 
-// What happened to the one ahead between two waits, or between our entry and our wait, is known
-// from the kept watch too; and an end of an earlier stay of his is not taken for that of the
-// present one.
+// The kept watch also shows what happened to the predecessor between two waits, or between our entry and our
+// wait. The end of an earlier entry is not taken for that of the present one.
 func TestTheKeptWatchTellsOneStayFromAnother(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -79,7 +78,7 @@ func TestTheKeptWatchTellsOneStayFromAnother(t *testing.T) {
 		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
 		goRound(r, a, b, la, lb)
 
-		for range 3 { // comes and goes while nobody listens
+		for range 3 { // it enters and leaves while the watch is not read
 			require.NoError(r, a.Leave(r.ctx, r.again(a, la), false))
 		}
 		held, got := round(r, a, b, la, lb)
@@ -99,8 +98,8 @@ func TestTheKeptWatchTellsOneStayFromAnother(t *testing.T) {
 	})
 }
 
-// A kept watch may break (trap A7), or say nothing of what it should (trap A21): the wait opens
-// another one, or looks by itself.
+// A kept watch may break (trap A7), or may not report what it should (trap A21). The wait opens another one,
+// or reads.
 func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
 	for what, fail := range map[string]func(r *rig, key string){
 		"cut":       func(r *rig, _ string) { r.CutWatches() },
@@ -138,7 +137,7 @@ func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
 	}
 }
 
-// The watch that is kept ends with the rest, and before that when a hold lasts.
+// The kept watch ends with the rest.
 func TestTheKeptWatchEnds(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -154,8 +153,7 @@ func TestTheKeptWatchEnds(t *testing.T) {
 	})
 }
 
-// It ends, too, when a view takes its place: nobody reads it any more, and the client would
-// keep for ever what it tells.
+// The kept watch ends when a cache takes its place, because it is not read any more.
 func TestAViewTakesThePlaceOfTheKeptWatch(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -173,7 +171,7 @@ func TestAViewTakesThePlaceOfTheKeptWatch(t *testing.T) {
 	})
 }
 
-// A view for the plain rule hears of nobody who comes.
+// The cache of an exclusive entry receives no writes.
 func TestAViewHearsOnlyOfThoseWhoGo(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b, c := r.queue("a"), r.queue("b"), r.queue("c")
@@ -194,8 +192,8 @@ func TestAViewHearsOnlyOfThoseWhoGo(t *testing.T) {
 	})
 }
 
-// A view that does not hear of who comes knows who is ahead from the transaction that entered;
-// where that does not tell, as for a key that was there before, it is read.
+// A cache that receives deletions only knows the older entries from the transaction that entered. If that
+// did not read them, as for a key that existed before, the queue is read.
 func TestAViewIsRightForKeysThatWereThereBefore(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -214,7 +212,7 @@ func TestAViewIsRightForKeysThatWereThereBefore(t *testing.T) {
 		r.DeleteKey(fmt.Sprintf("q/%x", lb))
 
 		r.PutKey(fmt.Sprintf("q/%x", lb), "from an unanswered try", lb)
-		select { // nobody is ahead
+		select { // no entry is ahead
 		case granted := <-r.await(b, r.again(b, lb)):
 			require.NoError(r, granted.err)
 		case <-time.After(100 * time.Millisecond):
@@ -223,7 +221,7 @@ func TestAViewIsRightForKeysThatWereThereBefore(t *testing.T) {
 	})
 }
 
-// With a view, who comes again asks for nothing at all but to enter.
+// With a cache, a session that enters again sends nothing else.
 func TestAViewIsKeptFromWaitToWait(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -244,8 +242,8 @@ func TestAViewIsKeptFromWaitToWait(t *testing.T) {
 	})
 }
 
-// A wait that is broken off in the read that follows the watch's word, and begun again, does not
-// wait for that word a second time.
+// A wait that is broken off in the read after an event, and begun again, does not wait for that event
+// a second time.
 func TestAWaitThatIsBegunAgainKnowsWhatTheFirstOneHeard(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -277,7 +275,7 @@ func TestAWaitThatIsBegunAgainKnowsWhatTheFirstOneHeard(t *testing.T) {
 	})
 }
 
-// A key that shows that names nest is refused each time, by whom a watch on it was kept too.
+// A key that shows that names nest is refused each time, also if a watch on it was kept.
 func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 	simulate(t, func(r *rig) {
 		b := r.queue("b")
@@ -297,8 +295,7 @@ func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 	})
 }
 
-// laggingKV is that of a client whose member is a revision behind in what it answers without
-// asking the others.
+// laggingKV is a KV whose member lags by a revision in its serializable answers.
 type laggingKV struct {
 	clientv3.KV
 	asked int
@@ -320,7 +317,7 @@ func (l *laggingKV) Get(ctx context.Context, key string, opts ...clientv3.OpOpti
 	return resp, err
 }
 
-// What a member that is behind says is no proof of anything, and costs no more than another read.
+// The answer of a member that lags proves nothing, and costs one more read.
 func TestAMemberThatIsBehindIsNotBelieved(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a := r.queue("a")

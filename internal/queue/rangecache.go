@@ -24,18 +24,16 @@ import (
 type rangeCache struct {
 	follower
 	*snapshot
-	queue       *Queue
-	key, end    string // the range; end is empty for a single key
 	read        func(ctx context.Context) (*snapshot, error)
 	deletesOnly bool // the watch reports deletions only
 	keysOnly    bool // the snapshot has keys without values and leases
 	early       bool // the watch was opened before the entry was written, and nothing was read
 }
 
-// newCache returns a cache of a range. Its first next opens the watch and reads the range. The watch
-// lasts longer than the call that opens it.
+// newCache returns a cache of a range, or of a single key if end is empty. Its first next opens the
+// watch and reads the range. The watch lasts longer than the call that opens it.
 func (q *Queue) newCache(key, end string, deletesOnly bool, r rules) *rangeCache {
-	c := &rangeCache{snapshot: &snapshot{}, queue: q, key: key, end: end, deletesOnly: deletesOnly}
+	c := &rangeCache{snapshot: &snapshot{}, deletesOnly: deletesOnly}
 	c.read = func(ctx context.Context) (*snapshot, error) { return q.readRange(ctx, key, end) }
 	c.follower = newFollower(r, 0, func(ctx context.Context, from int64) *watch {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(from)}

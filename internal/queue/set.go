@@ -62,7 +62,7 @@ func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
 	var empty []clientv3.Cmp
 	var then, othw []clientv3.Op
 	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
-		empty = append(empty, q.nobody())
+		empty = append(empty, q.empty())
 		then = append(then, clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})

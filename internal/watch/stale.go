@@ -6,8 +6,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// stale tells whether a refusal is for the token that the stream was opened with, which it has
-// for good (trap E1): another stream gets another one.
+// stale tells whether etcd refused the token with which the stream was opened. A stream keeps its token
+// (trap E1), and another stream gets another one.
 func stale(reason string) bool {
 	for _, err := range []error{rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrGRPCAuthOldRevision, rpctypes.ErrGRPCUserEmpty} {
 		if strings.Contains(reason, rpctypes.ErrorDesc(err)) {

@@ -16,8 +16,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/backoff"
 )
 
-// stream is one stream to etcd with the watches on it. What follows cancel is guarded by the
-// watcher's mu; so is each method that says so.
+// stream is one stream to etcd with its watches. The fields from idle on are guarded by the watcher's mu.
 type stream struct {
 	of     *Watcher
 	ctx    context.Context // ends with the stream
@@ -26,13 +25,13 @@ type stream struct {
 
 	idle    *time.Timer      // ends a stream without watches
 	live    int              // watches that have not ended, created or not
-	waiting []*asked         // those that etcd is to be asked for
-	asked   []*asked         // those that it was asked for, in this order
-	told    map[int64]*Watch // those that it has, by ID
-	cancels []int64          // IDs of watches that it is to cancel
-	answers int              // to those that it was asked for
-	lastID  int64            // that was given
-	obeys   bool             // the server takes the IDs that it is given
+	waiting []*asked         // creations that are to be sent
+	asked   []*asked         // creations that were sent and not answered, in this order
+	told    map[int64]*Watch // watches that etcd has, by ID
+	cancels []int64          // IDs of watches that etcd is to cancel
+	answers int              // number of creations that etcd has answered
+	lastID  int64            // last ID that was given to a watch
+	obeys   bool             // true if the server takes the IDs that it is given
 	ended   bool
 }
 
@@ -40,31 +39,30 @@ type stream struct {
 type asked struct {
 	watch    *Watch
 	req      *pb.WatchCreateRequest
-	answered chan struct{} // closed when it is, or the stream has ended
+	answered chan struct{} // closed when it is answered, or the stream has ended
 }
 
 const (
-	// linger is for how long a stream without a watch is kept for the next one. To a client with
-	// a user and a password each stream costs an Authenticate request.
+	// linger is the time for which a stream without watches is kept. Each new stream of a client with a user
+	// and a password costs an Authenticate request.
 	linger = 30 * time.Second
 
-	// window is how many creations may be under way at once. A server that picks the IDs by
-	// itself, as etcd's proxy does, may answer in another order than it was asked in, and is
-	// asked for one at a time.
+	// window is the number of creations that may be without an answer. A server that picks the IDs by
+	// itself, as etcd's proxy does, may answer in another order. It gets one at a time.
 	window = 64
 
-	// firstID is beyond what a server picks by itself at first.
+	// firstID is larger than the IDs that a server picks by itself at first.
 	firstID = 1 << 16
 
-	// firstPause and lastPause bound the time before a stream is opened after others that broke
-	// before they answered anything.
+	// firstPause and lastPause bound the pause before a stream is opened after streams that broke before
+	// they answered anything.
 	firstPause = 20 * time.Millisecond
 	lastPause  = 500 * time.Millisecond
 )
 
 func newStream(of *Watcher) *stream {
 	st := &stream{of: of, wake: make(chan struct{}, 1), told: make(map[int64]*Watch), lastID: firstID}
-	// Without the leader a member hears nothing more, and would say nothing (trap A22).
+	// A member without a leader learns of no changes, and would report none (trap A22).
 	st.ctx, st.cancel = context.WithCancel(clientv3.WithRequireLeader(of.life))
 	st.idle = time.AfterFunc(linger, st.rest)
 	st.idle.Stop()
@@ -77,8 +75,7 @@ func (st *stream) run() {
 	if !st.pause() {
 		return
 	}
-	// As clientv3 opens it, but for a limit that its user may have set: what etcd sends it has
-	// let in before.
+	// clientv3 opens it like this, too, but heeds a limit of its user. etcd let in what it sends here.
 	remote, err := st.of.remote.Watch(st.ctx, grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(math.MaxInt32))
 	if err != nil {
 		return
@@ -95,8 +92,8 @@ func (st *stream) run() {
 	sender.Wait()
 }
 
-// pause spreads the streams that are opened after those that broke; false when the stream has
-// ended meanwhile.
+// pause waits before a stream that follows others that broke. It returns false if the stream has ended
+// meanwhile.
 func (st *stream) pause() bool {
 	st.of.mu.Lock()
 	failed := st.of.failed
@@ -114,13 +111,13 @@ func (st *stream) pause() bool {
 	}
 }
 
-// send sends what is to be sent, until the stream ends. Only it does, so that a stream that
-// takes nothing more blocks nobody else.
+// send sends requests until the stream ends. No other goroutine sends, so a stream that hangs blocks this
+// one only.
 func (st *stream) send(remote pb.Watch_WatchClient) {
 	for {
 		for req := st.next(); req != nil; req = st.next() {
 			if remote.Send(req) != nil {
-				return // Recv tells what went wrong
+				return // Recv returns the error
 			}
 		}
 		select {
@@ -131,7 +128,7 @@ func (st *stream) send(remote pb.Watch_WatchClient) {
 	}
 }
 
-// next is what is to be sent now; nil when that is nothing.
+// next returns the request that is to be sent now, or nil.
 func (st *stream) next() *pb.WatchRequest {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()
@@ -163,7 +160,7 @@ func (st *stream) poke() {
 	}
 }
 
-// hear takes in what etcd says; false when it makes no sense.
+// hear takes in a response. It returns false if the response makes no sense.
 func (st *stream) hear(resp *pb.WatchResponse) bool {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()
@@ -172,12 +169,12 @@ func (st *stream) hear(resp *pb.WatchResponse) bool {
 	}
 	w := st.told[resp.WatchId]
 	switch {
-	case w == nil: // it has been stopped
+	case w == nil: // it was stopped
 	case resp.Canceled || resp.CompactRevision != 0: // trap A7
 		delete(st.told, w.id)
 		w.refused = true
 		if resp.CompactRevision != 0 {
-			// etcd has stopped serving the watch, and keeps it until it is cancelled. So does clientv3.
+			// etcd no longer serves the watch, and keeps it until it is cancelled. clientv3 does this, too.
 			st.cancels = append(st.cancels, w.id)
 			st.poke()
 		}
@@ -189,7 +186,7 @@ func (st *stream) hear(resp *pb.WatchResponse) bool {
 	return true
 }
 
-// created takes in the answer to the first of those that were asked for. Called with mu held.
+// created takes in the answer to the first creation that was sent. Called with mu held.
 func (st *stream) created(resp *pb.WatchResponse) bool {
 	if len(st.asked) == 0 {
 		return false
@@ -238,7 +235,7 @@ func (st *stream) take(a *asked) {
 	st.poke()
 }
 
-// drop ends a watch that nobody wants any more. Called with mu held.
+// drop ends a watch that was stopped, or whose reader is too slow. Called with mu held.
 func (st *stream) drop(w *Watch) {
 	if w.ended {
 		return
@@ -247,19 +244,19 @@ func (st *stream) drop(w *Watch) {
 		delete(st.told, w.id)
 		st.cancels = append(st.cancels, w.id)
 		st.poke()
-	} // else when its creation is answered, or it is not asked for
+	} // otherwise it is cancelled when its creation is answered, or its creation is not sent
 	st.finish(w)
 	st.settle()
 }
 
-// finish takes note that a watch has ended. Called with mu held.
+// finish marks a watch as ended. Called with mu held.
 func (st *stream) finish(w *Watch) {
 	w.ended = true
 	close(w.events)
 	st.live--
 }
 
-// settle looks what becomes of a stream that a watch has left. Called with mu held.
+// settle ends a stream that the last watch has left, at once or after linger. Called with mu held.
 func (st *stream) settle() {
 	switch {
 	case st.live > 0:
@@ -270,7 +267,7 @@ func (st *stream) settle() {
 	}
 }
 
-// retire has the watches to come take another stream. Called with mu held.
+// retire makes later watches take another stream. Called with mu held.
 func (st *stream) retire() {
 	if st.of.current == st {
 		st.of.current = nil
@@ -295,7 +292,7 @@ func (st *stream) rest() {
 	}
 }
 
-// heard is how many creations were answered.
+// heard returns the number of creations that were answered.
 func (st *stream) heard() int {
 	st.of.mu.Lock()
 	defer st.of.mu.Unlock()

@@ -10,38 +10,38 @@ import (
 // Watch is one watch.
 type Watch struct {
 	stream *stream
-	detach func() bool // from the context
+	detach func() bool // detaches it from the context
 	since  int64
-	header *pb.ResponseHeader // of the answer to its creation
+	header *pb.ResponseHeader // of the answer to the creation
 
-	// Guarded by the watcher's mu, but for reading from events.
+	// The fields below are guarded by the watcher's mu, except for receiving from events.
 	events  chan clientv3.WatchResponse
 	id      int64
 	created bool
 	ended   bool
-	refused bool // by etcd
+	refused bool // true if etcd has ended the watch
 }
 
-// most is how many events a watch holds for a reader who is slow, unless etcd sends more of
-// them at once.
+// most is the number of events that a watch keeps for a slow reader. It keeps more if etcd sends more in
+// one response.
 const most = 1024
 
-// Events tells what happens, and is closed when the watch has ended: by Stop, with its context,
-// or because nothing more will come, as after a compaction, with the stream, or when the reader
-// is too slow. What came together, or before the reader looked, is told together.
+// Events returns the channel of events. It is closed when the watch has ended: by Stop, with its context or
+// its stream, when etcd has ended it, as after a compaction, or when the reader is too slow. Events that
+// came before the reader was ready are in one response.
 func (w *Watch) Events() clientv3.WatchChan { return w.events }
 
-// Since is a revision: of whatever comes after it the watch tells. It may tell of what came
-// before, too, where it was told from which revision to start.
+// Since returns a revision after which the watch reports everything. A watch with a start revision may also
+// report events before it.
 func (w *Watch) Since() int64 { return w.since }
 
-// Header is that of the answer to its creation, by the member that has the watch.
+// Header returns the header of the answer to the creation, by the member that has the watch.
 func (w *Watch) Header() *pb.ResponseHeader { return w.header }
 
-// SinceOf is what Since is, by the revision in the answer to the watch's creation, and that from
-// which it was to start; 0 for none. etcd reads its revision after it has begun to watch, so that
-// nothing falls between them. A watch on the future begins later than that. Of one whose answer
-// has no revision, as something between us and etcd may leave it out, nothing is known.
+// SinceOf returns what Since returns, by the revision in the answer to the creation and by the start
+// revision, which is 0 if there is none. etcd reads its revision after it has begun to watch, so no event
+// falls between them. A watch that starts in the future begins later. If the answer has no revision, which
+// a proxy may leave out, nothing is known, and the result is the largest number.
 func SinceOf(created, start int64) int64 {
 	if created == 0 && start == 0 {
 		return math.MaxInt64
@@ -49,22 +49,22 @@ func SinceOf(created, start int64) int64 {
 	return max(created, start-1)
 }
 
-// Cancelled tells whether etcd has ended the watch, as after a compaction: it cannot be taken up
-// where it ended.
+// Cancelled tells whether etcd has ended the watch, as it does after a compaction. Then no watch can go on
+// where this one ended.
 func (w *Watch) Cancelled() bool {
 	w.stream.of.mu.Lock()
 	defer w.stream.of.mu.Unlock()
 	return w.refused
 }
 
-// Stop ends the watch. It blocks on nothing, and may be called again.
+// Stop ends the watch. It does not block, and may be called again.
 func (w *Watch) Stop() {
 	w.detach()
 	w.stop()
 }
 
-// MoveOn says that the watch does not tell what it should have told: the watches to come go on
-// another stream. Those that are on this one stay there.
+// MoveOn makes later watches take another stream, because this watch did not report what it should have.
+// The watches on its stream stay there.
 func (w *Watch) MoveOn() {
 	w.stream.of.mu.Lock()
 	defer w.stream.of.mu.Unlock()
@@ -77,8 +77,8 @@ func (w *Watch) stop() {
 	w.stream.drop(w)
 }
 
-// put puts events into the mailbox; false when it is full. Called with mu held: nobody else
-// writes.
+// put puts events into the channel. It returns false if too many are in it. Called with mu held, which
+// every sender has.
 func (w *Watch) put(resp *pb.WatchResponse) bool {
 	next := clientv3.WatchResponse{Header: resp.Header, Events: resp.Events}
 	select {
@@ -94,7 +94,7 @@ func (w *Watch) put(resp *pb.WatchResponse) bool {
 		} else {
 			next = last
 		}
-	default: // the reader was faster
+	default: // the reader has taken them
 	}
 	w.events <- next
 	return fits

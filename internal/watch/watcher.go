@@ -1,13 +1,12 @@
 // Package watch opens watches on streams of its own.
 //
-// clientv3's Watcher serves each watch with a goroutine and takes each event through two
-// more, so that a watch goes on by itself when its stream breaks, and for as long as its
-// reader likes to be slow. Whoever reads again after each end of a watch needs neither: here
-// a watch is a mailbox, one goroutine fills those of a whole stream, and a watch whose stream
-// breaks, or whose reader is too slow, ends.
+// clientv3's Watcher has a goroutine for each watch, and passes each event through two more. So its
+// watches go on when their stream breaks, and wait for a slow reader. A caller that reads again after the
+// end of a watch needs neither. Here a watch is a channel, and one goroutine serves all watches of a
+// stream. A watch ends when its stream breaks or its reader is too slow.
 //
-// All watches share a stream, until one of them finds that it may hang: those that come later
-// get another one, which the client's balancer may put on another member.
+// All watches share one stream. If one of them finds that the stream may hang, later watches take another
+// one, which the client's balancer may put on another member.
 package watch
 
 import (
@@ -19,42 +18,41 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Watcher is a client's Watcher that opens leaner watches besides.
+// Watcher is a client's Watcher that also opens watches of this package.
 type Watcher struct {
 	clientv3.Watcher
 
 	life   context.Context // no stream outlives it
 	remote pb.WatchClient
-	spawn  func(func()) bool // starts a goroutine, and owns it; false when it is too late for that
+	spawn  func(func()) bool // starts a goroutine and owns it; false after the end of the owner
 
-	// mu guards what follows, and all of the streams and the watches. It is never held across a
-	// request.
+	// mu guards the fields below, and those of all streams and watches. It is never held across a request.
 	mu      sync.Mutex
-	current *stream   // takes the watches to come; nil: there is none yet
-	retired []*stream // those that do not any more, and still have watches; oldest first
+	current *stream   // takes new watches; nil if there is none
+	retired []*stream // streams that take no new watches and still have some; oldest first
 	failed  int       // streams in a row that broke before they answered anything
 }
 
-// New makes a watcher that speaks to remote. It asks for nothing before the first watch. Its
-// goroutines are started by spawn: two for each stream. There is one stream while any watch is
-// open, and a few more after some of them hung.
+// New returns a watcher that sends by remote. It sends nothing before the first watch. spawn starts its
+// goroutines, two for each stream. There is one stream while any watch is open, and there are a few more
+// after streams hung.
 func New(life context.Context, of clientv3.Watcher, remote pb.WatchClient, spawn func(func()) bool) *Watcher {
 	return &Watcher{Watcher: of, life: life, remote: remote, spawn: spawn}
 }
 
-// mostRetired is how many streams that were left for another one are kept for the watches that they
-// have. With one more the oldest ends, and its watches are opened again on the current one. So the
-// number of streams does not grow with the faults that a long life meets.
+// mostRetired is the number of retired streams that are kept for their watches. When there is one more, the
+// oldest ends, and the users of its watches open them again on the current stream. So a long life with
+// many faults does not end with many streams.
 const mostRetired = 3
 
-// turns is how many times the bound a watch waits for its creation while those before it are
-// answered, as when all of a stream that broke are opened anew.
+// turns is how many times the bound a creation waits while etcd answers those before it, as when all watches
+// of a stream that broke are opened again.
 const turns = 5
 
-// Open watches a key, or a range, until Stop or the end of ctx, and returns once etcd has the
-// watch. It returns nil when etcd refuses it, the stream breaks, ctx ends, or the stream
-// answers nothing for as long as bound; then the next watch gets another stream. Of the
-// options those count that are about what to watch, and from which revision on.
+// Open opens a watch on a key or a range, which lasts until Stop or the end of ctx. It blocks until etcd has
+// created the watch. It returns nil if etcd refuses it, the stream breaks, ctx ends, or the stream answers
+// nothing for as long as bound. In the last case the next watch takes another stream. Of the options it
+// heeds those that say what to watch, and from which revision.
 func (c *Watcher) Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *Watch {
 	w := &Watch{events: make(chan clientv3.WatchResponse, 1)}
 	a := &asked{watch: w, answered: make(chan struct{}), req: request(clientv3.OpWatch(key, opts...))}
@@ -87,7 +85,8 @@ func (c *Watcher) Open(ctx context.Context, bound time.Duration, key string, opt
 	}
 }
 
-// ask puts a watch on the current stream, or on a new one, which has answered so many before.
+// ask puts a watch on the current stream, or on a new one. answers is the number of creations that the
+// stream has answered before.
 func (c *Watcher) ask(a *asked) (st *stream, answers int) {
 	c.mu.Lock()
 	fresh := c.current == nil

@@ -349,7 +349,7 @@ func (r *rig) crowd(n int) {
 	}
 }
 
-// All of a session's watches are opened anew at once when their stream breaks: they wait for
+// All watches of a session are opened again at once when their stream breaks. They wait for
 // their turn, for longer than one has to be answered, and do not take the stream for dead.
 func TestFewCreationsAreUnderWayAtOnce(t *testing.T) {
 	simulate(t, func(r *rig) {

@@ -61,7 +61,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a stream that is silent is given up, also if the wait ends",
 		edits: []edit{
-			{"queue.(*follower).close", "if f.late {", "if false {"},
+			{"queue.(*Queue).keepTheirs", "|| f.late ", ""},
 		},
 		tests: []string{"TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent"},
 	},
