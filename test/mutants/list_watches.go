@@ -14,7 +14,7 @@ var watchMutations = []mutation{
 		edits: []edit{
 			{"queue.deleted", "string(ev.Kv.Key) == e.Key &&", ""},
 		},
-		tests: []string{"TestKeptKeysDoNotMakeADeadlock"},
+		tests: []string{"TestACacheThatMissesOurKeyIsNotBelieved"},
 	},
 	{
 		takesOut: "watches require a leader (A22)",
