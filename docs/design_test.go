@@ -73,7 +73,7 @@ func state(t *testing.T, e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.Ident:
 		name := e.Name
-		for _, prefix := range []string{"State", "Role"} {
+		for _, prefix := range []string{"State", "Role", "driver"} {
 			name = strings.TrimPrefix(name, prefix)
 		}
 		return strings.ToLower(name)

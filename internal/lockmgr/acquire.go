@@ -89,7 +89,7 @@ func (m *Manager) join(name string, w *waiter) (*localQueue, *attempt, *Hold, er
 		l = m.addPrivate(name) // a wait in memory is not seen by other processes
 	}
 	l.enlist(w)
-	if l.driver == undriven {
+	if l.driver == driverNone {
 		return l, l.attempt(w), nil, nil
 	}
 	l.wake()

@@ -43,7 +43,7 @@ func (l *localQueue) attempt(w *waiter) *attempt {
 		l.work(nil)
 		return nil
 	}
-	l.drive(callerActs)
+	l.drive(driverCaller)
 	m.slots.hold(l.name, w.Rank)
 	a := &attempt{lease: w.under, slot: w.Rank, of: w}
 	a.wanted.Within(m.cfg.Life)
@@ -138,7 +138,7 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
 	t.grantTo(a.of)
 	l.wanted = nil
-	l.drive(holderActs)
+	l.drive(driverHolder)
 	l.manager.settle.Set(&l.settled, l)
 	l.manager.mu.Unlock()
 	return a.of.given.hold
@@ -147,7 +147,7 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 // attend has the worker look after an ownership that its holder drives so far; false if there is
 // none. Called with Manager.mu held.
 func (l *localQueue) attend() bool {
-	if l.driver != holderActs {
+	if l.driver != driverHolder {
 		return false
 	}
 	l.settled.Stop()
@@ -175,7 +175,7 @@ func (m *Manager) attendAll() {
 // held.
 func (l *localQueue) leftAlone(t *ownership) bool {
 	m := l.manager
-	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || l.driver != holderActs {
+	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || l.driver != driverHolder {
 		return false
 	}
 	l.settled.Stop()

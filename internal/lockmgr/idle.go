@@ -23,7 +23,7 @@ func (l *localQueue) count(counted bool) {
 
 // forget takes the local queue out of the manager. Called with Manager.mu held.
 func (l *localQueue) forget() {
-	if l.driver == undriven {
+	if l.driver == driverNone {
 		l.manager.undriven--
 	}
 	l.count(false)
@@ -47,7 +47,7 @@ func (m *Manager) forgetResting() (changed bool) {
 func (l *localQueue) rest() {
 	m := l.manager
 	l.become(idle)
-	l.drive(undriven)
+	l.drive(driverNone)
 	switch {
 	case m.undriven > MaxIdle:
 		l.forget()
@@ -69,7 +69,7 @@ func (i *idleTimer) Fire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case l.driver != undriven || m.locals[l.id] != l: // rest sets it again
+	case l.driver != driverNone || m.locals[l.id] != l: // rest sets it again
 		l.ticks = false
 	case time.Since(l.since) < queue.Resting:
 		m.restTimer.Set(&l.tick, i)

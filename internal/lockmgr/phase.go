@@ -62,10 +62,10 @@ func (l *localQueue) vacate() {
 type driver int
 
 const (
-	undriven   driver = iota // nothing does, as there is nothing to do
-	callerActs               // a caller enters by one request
-	holderActs               // a holder, whose key is not watched so far, deletes it
-	workerActs               // the goroutine of the local queue
+	driverNone   driver = iota // nothing does, as there is nothing to do
+	driverCaller               // a caller enters by one request
+	driverHolder               // a holder, whose key is not watched so far, deletes it
+	driverWorker               // the goroutine of the local queue
 )
 
 func (d driver) String() string { return [...]string{"none", "caller", "holder", "worker"}[d] }
@@ -82,10 +82,10 @@ func (d driver) String() string { return [...]string{"none", "caller", "holder",
 //	holder  none    the last holder has deleted the key, and no caller waits
 //	worker  none    no caller waits, and nothing is left in etcd
 var drivers = states.Table[driver]{Of: "driver of a local queue", Edges: map[driver][]driver{
-	undriven:   {callerActs, workerActs},
-	callerActs: {holderActs, workerActs, undriven},
-	holderActs: {workerActs, undriven},
-	workerActs: {undriven},
+	driverNone:   {driverCaller, driverWorker},
+	driverCaller: {driverHolder, driverWorker, driverNone},
+	driverHolder: {driverWorker, driverNone},
+	driverWorker: {driverNone},
 }}
 
 // drive changes the driver. It is the one place where the driver changes, and it alone counts local
@@ -96,7 +96,7 @@ func (l *localQueue) drive(by driver) {
 		m.cfg.Fail(err)
 		return
 	}
-	switch undriven {
+	switch driverNone {
 	case l.driver:
 		m.undriven--
 		m.tasks.Add(1)
@@ -111,6 +111,6 @@ func (l *localQueue) drive(by driver) {
 
 // work makes the worker the driver. It begins with what is under way. Called with Manager.mu held.
 func (l *localQueue) work(begun func(*localQueue)) {
-	l.drive(workerActs)
+	l.drive(driverWorker)
 	go l.run(begun)
 }

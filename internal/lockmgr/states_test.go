@@ -222,7 +222,7 @@ func TestAnIllegalPhaseDriverOrOwnershipEndsTheSession(t *testing.T) {
 	defer func() { states.Refused = refused }()
 	for want, change := range map[string]func(h *Hold){
 		"local queue from owned to waiting":      func(h *Hold) { h.owned.local.become(waiting) },
-		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(callerActs) },
+		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(driverCaller) },
 		"ownership from held to gone":            func(h *Hold) { h.owned.become(gone) },
 	} {
 		simulate(t, func(r *rig) {

@@ -63,7 +63,7 @@ func (l *localQueue) next() bool {
 			m.mu.Unlock()
 			l.queue.Close()
 			m.mu.Lock()
-			l.drive(undriven)
+			l.drive(driverNone)
 			m.mu.Unlock()
 			return false
 		}

@@ -12,7 +12,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the idle timer of a local queue that was removed forgets no other one",
 		edits: []edit{
-			{"lockmgr.(*idleTimer).Fire", "case l.driver != undriven || m.locals[l.id] != l:", "case l.driver != undriven:"},
+			{"lockmgr.(*idleTimer).Fire", "case l.driver != driverNone || m.locals[l.id] != l:", "case l.driver != driverNone:"},
 		},
 		tests: []string{"TestAThousandNamesInOneManager"},
 	},
