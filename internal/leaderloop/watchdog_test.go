@@ -124,7 +124,7 @@ func TestTheShareOfTheWorkIsToldBefore(t *testing.T) {
 	for stop, want := range map[time.Duration]time.Duration{0: 6 * time.Second, time.Second: time.Second, time.Minute: 6 * time.Second} {
 		play(t, func(s *stage) { s.cfg.StopTimeout = stop }, func(s *stage) {
 			require.Equal(s, want, s.seen().StopAfterLoss)
-			require.Equal(s, min(1, int(stop)), s.logs.FilterField(zap.Duration("timeout-after-loss", want)).Len())
+			require.EqualValues(s, min(1, stop), s.logs.FilterField(zap.Duration("timeout-after-loss", want)).Len())
 		})
 	}
 }
