@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The modules are those of go.work; an empty list would pass every check.
 MODULES = $(or $(shell GOWORK= go list -m -f '{{.Dir}}'),$(error no modules: go or go.work does not work here))
@@ -19,7 +21,7 @@ each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (
 .PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed fence servers bench bench-quick bench-pair pictures failover outlive wrappers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## For every change
 
@@ -29,7 +31,7 @@ TEST_PARTS = test-root test-command test-cluster
 test: fmt ## the tests that show that a checkout works, without the race detector: about 3 minutes
 	@$(MAKE) --no-print-directory -j3 -O $(TEST_PARTS)
 
-.PHONY: $(TEST_PARTS)
+.PHONY: $(TEST_PARTS) test-386
 
 # Everything in virtual time: the primitives, the simulations, the parts of the engine.
 test-root:
@@ -38,6 +40,9 @@ test-root:
 # The command, the examples and the adapters, each on an etcd of its own.
 test-command:
 	@set -e; for dir in cmd/etcdlock examples adapters/gocron adapters/certmagic; do (cd $$dir && go test -p 4 ./...); done
+
+test-386: ## the tests of the root and of the command with pointers of 32 bits
+	@for dir in . cmd/etcdlock; do (cd $$dir && GOARCH=386 CGO_ENABLED=0 go test -p 4 -timeout 30m ./...) || exit 1; done
 
 # Clusters of three real members with faults.
 test-cluster:
@@ -64,8 +69,11 @@ fmt: ## fail if a file is not in gofmt's form
 vet: ## go vet in every module
 	@$(call each, go vet -race ./...)
 
-lint: ## golangci-lint in every module; the first run builds it (about a minute)
+lint: actionlint ## golangci-lint in every module, and actionlint; the first run builds them (about a minute)
 	@$(call each, go run $(GOLANGCI_LINT) run ./...)
+
+actionlint:
+	@go run $(ACTIONLINT)
 
 tidy: ## fail if a go.mod or go.sum is not tidy
 	@$(call each, go mod tidy -diff)
@@ -95,9 +103,13 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 
 ## To prove more than the tests do
 
+NIGHTLY = repeat sim model mutants fuzz chaos mixed fence servers failover outlive wrappers release-check
 nightly: ## all that is too heavy for every change, one after the other: hours
-	@$(MAKE) --no-print-directory repeat sim SEEDS=20000
-	@$(MAKE) --no-print-directory model mutants fuzz chaos mixed fence servers failover outlive wrappers
+	@$(MAKE) --no-print-directory $(NIGHTLY) SEEDS=20000
+
+# The workflow of each night runs these beside each other.
+nightly-list:
+	@printf '["%s"]\n' "$$(echo $(NIGHTLY) | sed 's/ /", "/g')"
 
 # A test that fails now and then fails here: other programs want the processors too.
 COUNT ?= 10
@@ -165,3 +177,29 @@ wrappers: ## a table: how a command fares under "etcdlock lock", flock, timeout 
 
 outlive: ## a table: for how long a command outlives its lock, under "etcdlock lock" and "etcdctl lock"
 	@cd cmd/etcdlock && go run ./internal/outlive
+
+## To release
+
+.PHONY: actionlint nightly-list release release-check release-artifacts vuln package-files
+
+release-check: ## makes a release of HEAD in a clone, checks all of it, publishes nothing: VERSION=n, or the next one
+	@.ci/release-check $(VERSION)
+
+NAMED = $(or $(VERSION),$(error which version? VERSION=v0.1.0))
+release: ## a branch with the two commits of a release: VERSION=v0.1.0; docs/releasing.md says what is left
+	@git switch --create release-$(NAMED) && cd release && go run . prepare $(NAMED)
+
+release-artifacts: ## what a release has for download, into dist/: VERSION=v0.1.0, in a checkout of its tags
+	@.ci/release-artifacts $(NAMED)
+
+vuln: ## known vulnerabilities in what each module calls; needs vuln.go.dev
+	@$(call each, go run $(GOVULNCHECK) ./...)
+
+# For packages: compressed manual pages, completions, the changelog. goreleaser calls it.
+package-files:
+	@rm -rf build/package && mkdir -p build/package/man build/package/completions
+	@for page in docs/man/*.1; do gzip -9nc $$page > build/package/man/$${page##*/}.gz; done
+	@gzip -9nc CHANGELOG.md > build/package/changelog.gz
+	@cd cmd/etcdlock && CGO_ENABLED=0 go build -trimpath -o ../../build/package/etcdlock .
+	@cd build/package && ./etcdlock completion bash > completions/etcdlock.bash && \
+	  ./etcdlock completion zsh > completions/_etcdlock && ./etcdlock completion fish > completions/etcdlock.fish
