@@ -1,3 +1,15 @@
+// Package lockmgr is the lock manager of a session: every name that the session locks, and what it
+// holds. It imports neither the session nor the root.
+//
+//	Request    what a call asks of the queue of a name
+//	Manager    the local queues by name; which calls are admitted; the lease
+//	localQueue the waiters of this process on one name: phase and driver (phase.go)
+//	ownership  one key, from its grant to its deletion (ownershipstate.go)
+//	Hold       one acquisition, which the handles of the API embed
+//	sweeper    deletes keys that an unanswered request may have left
+//
+// A free lock is one request by its caller (fastpath.go). Everything that waits is done by one worker
+// for each local queue (worker.go, enter.go). docs/design.md has the tables of the state machines.
 package lockmgr
 
 import (

@@ -96,7 +96,7 @@ func (l *localQueue) drive(by driver) {
 		m.cfg.Fail(err)
 		return
 	}
-	switch driverNone {
+	switch driverNone { //nolint:exhaustive // the cases are the two ends of the edge
 	case l.driver:
 		m.undriven--
 		m.tasks.Add(1)

@@ -133,7 +133,7 @@ func (t *ownership) leave() {
 func (l *localQueue) deleteOwned(t *ownership, lost error, tried bool) {
 	var refused bool
 	var err error
-	switch {
+	switch { //nolint:staticcheck // a switch on an error would compare errors
 	case lost == nil:
 		refused, err = l.leave(t.lease, t.queue, t.entry, tried)
 	default:
