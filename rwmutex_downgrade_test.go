@@ -185,7 +185,7 @@ func TestADowngradeWithoutAWatch(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := NewRWMutex(w.session("a"), "m"), NewRWMutex(w.session("b"), "m")
 		l := w.write(a)
-		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Watch, simetcd.TxnReadOnly)
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}, simetcd.Watch, simetcd.Range, simetcd.TxnReadOnly)
 		w.pass(2 * time.Minute)
 		require.NoError(w, l.Err())
 		r := start(w, l.Downgrade).get()
