@@ -257,8 +257,8 @@ func TestTheLossOfAKeptKeyThatNoWatchToldIsFoundLater(t *testing.T) {
 // Faults of the watches cost neither the kept key nor the stranger.
 func TestAKeptKeyOutlivesItsWatches(t *testing.T) {
 	for what, fault := range map[string]func(w *world){
-		"they break":        func(w *world) { w.CutWatches() },
-		"they are canceled": func(w *world) { w.CancelWatches("made for a test") },
+		"they break":         func(w *world) { w.CutWatches() },
+		"they are cancelled": func(w *world) { w.CancelWatches("made for a test") },
 		"compaction": func(w *world) {
 			w.CutWatches()
 			w.PutKey("other", "", 0)

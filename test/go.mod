@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/etcdlock/etcdlock v0.0.0
+	github.com/golangci/misspell v0.8.0
 	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/stretchr/testify v1.12.1
 	go.etcd.io/bbolt v1.5.0

@@ -180,7 +180,7 @@ func dial(target string) (net.Conn, error) {
 }
 
 // serve forwards one connection. If the proxy closes or refuses meanwhile, the link is closed
-// here: Close or Drop may have looked at the links while the server was dialed.
+// here: Close or Drop may have looked at the links while the server was dialled.
 func (p *Proxy) serve(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

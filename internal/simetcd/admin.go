@@ -86,7 +86,7 @@ func (s *Server) eachStream(f func(*stream)) {
 }
 
 // Compact compacts the history before revision rev, the current one when rev is 0. Watches from before rev that have
-// not caught up yet, or come later, are canceled with a CompactRevision, and reads before rev fail.
+// not caught up yet, or come later, are cancelled with a CompactRevision, and reads before rev fail.
 func (s *Server) Compact(rev int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

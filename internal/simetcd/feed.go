@@ -49,7 +49,7 @@ func authError(err error) bool {
 	return false
 }
 
-// create answers a watch request. A refused one is created and canceled in one response.
+// create answers a watch request. A refused one is created and cancelled in one response.
 func (f *feed) create(r *pb.WatchCreateRequest, refused error, answer func(any)) {
 	w := &watch{
 		id: r.WatchId, key: string(r.Key), end: string(r.RangeEnd), start: r.StartRevision, next: r.StartRevision,
