@@ -1,11 +1,11 @@
-// Package leaderhttp serves over HTTP what an [etcdlock.Election.Run] is at: for load
-// balancers, Kubernetes probes and people.
+// Package leaderhttp serves the state of an [etcdlock.Election.Run] over HTTP, for load balancers,
+// Kubernetes probes and people.
 //
 //	var monitor etcdlock.Monitor
 //	go func() { log.Println(http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))) }()
 //	err := election.Run(ctx, value, fn, etcdlock.WithMonitor(&monitor))
 //
-// It needs the standard library only, and programs that do not import it carry none of it.
+// It imports only the standard library and etcdlock.
 package leaderhttp
 
 import (
@@ -22,21 +22,20 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// LeaderHeader is the header of an answer from /leader with the value that the leader
-// proposed or proclaimed. A value that is not plain ASCII is a Go string literal. The
-// header is absent while no leader is known.
+// LeaderHeader is the header of an answer from /leader with the value of the leader, as it was
+// proposed or proclaimed. A value that is not plain ASCII is sent as a Go string literal. The
+// header is missing while no leader is known.
 const LeaderHeader = "Etcdlock-Leader"
 
-// TokenHeader is the header of an answer of 200 from /leader with the fencing token of
-// the term.
+// TokenHeader is the header of an answer of 200 from /leader with the fencing token of the term.
 const TokenHeader = "Etcdlock-Token"
 
-// UnconfirmedHeader is the header beside LeaderHeader that is "true" while that leader may have
-// given up, see [etcdlock.Leader.Unconfirmed].
+// UnconfirmedHeader is the header that is "true" while the leader of LeaderHeader may have given up,
+// see [etcdlock.Leader.Unconfirmed].
 const UnconfirmedHeader = "Etcdlock-Leader-Unconfirmed"
 
 const (
-	// fresh is for how long the list of candidates is told again before etcd is asked.
+	// fresh is for how long a list of candidates is reused before etcd is asked again.
 	fresh = time.Second
 	// patience is how long the status waits for etcd.
 	patience = time.Second
@@ -45,21 +44,21 @@ const (
 // Handler answers GET, HEAD and, as HEAD, OPTIONS of
 //
 //	/leader    200 while this process leads, else 503; the body is the leader's value
-//	/healthz   200 unless restarting the process would help: 503 when the function of
+//	/healthz   200 unless a restart of the process would help: 503 when the function of
 //	           Run is stuck, or Run has ended with an error
-//	/readyz    200 while it takes part in the election: Run is under way, the session has
-//	           a lease, and the health check passes; else 503. It does not name the leader.
-//	/status    all that is known, as JSON, with the candidates in order
+//	/readyz    200 while the process takes part in the election: Run is under way, the
+//	           session has a lease, and the health check passes; else 503. It does not
+//	           say which process leads.
+//	/status    the whole state, as JSON, with the candidates in order
 //
-// A leader that etcd cannot be reached from answers 200 until its deadline, and it is
-// the function's context and the fencing token, never this answer, by which work is
-// protected: an answer may be out of date when it arrives.
+// A leader that cannot reach etcd answers 200 until its deadline. An answer may be out of date when
+// it arrives. Only the context of the function and the fencing token protect work.
 //
 // OPTIONS is the method of HAProxy's default check. Any other method is answered with 405.
 //
-// Only /status asks etcd, for the candidates, once a second at most, and for a second at most.
-// A client that disconnects meanwhile ends no request that others wait for. To mount the handler
-// elsewhere wrap it in [http.StripPrefix].
+// Only /status asks etcd, for the candidates, at most once a second and for at most a second. A
+// client that disconnects does not end a request for which other clients wait. To mount the handler
+// under another path, wrap it in [http.StripPrefix].
 func Handler(m *etcdlock.Monitor) http.Handler {
 	h := &handler{monitor: m}
 	mux := http.NewServeMux()
@@ -77,7 +76,7 @@ func Handler(m *etcdlock.Monitor) http.Handler {
 	})
 }
 
-// headOnly drops the body, as net/http does of an answer to HEAD and not to OPTIONS.
+// headOnly drops the body. net/http does this for an answer to HEAD, but not to OPTIONS.
 type headOnly struct{ http.ResponseWriter }
 
 func (headOnly) Write(b []byte) (int, error) { return len(b), nil }
@@ -86,10 +85,10 @@ type handler struct {
 	monitor *etcdlock.Monitor
 
 	mu    sync.Mutex
-	asked *listing // the last question to etcd; nil before the first one
+	asked *listing // the last request to etcd; nil before the first one
 }
 
-// listing is one question to etcd for the candidates, which any number of requests share.
+// listing is one request to etcd for the candidates. Any number of HTTP requests share it.
 type listing struct {
 	at time.Time // when it was answered
 
@@ -116,7 +115,7 @@ func (h *handler) leader(w http.ResponseWriter, _ *http.Request) {
 	answer(w, code, value)
 }
 
-// headerValue writes a value so that it can stand in a header.
+// headerValue is a value in a form that a header can have.
 func headerValue(value string) string {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(value) != value {
 		return strconv.QuoteToASCII(value)
@@ -144,7 +143,7 @@ func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, "ok")
 }
 
-// notReady tells why a process does not take part.
+// notReady is the reason why a process does not take part, and nil if it does.
 func notReady(s etcdlock.ElectionStatus) error {
 	switch {
 	case !s.Running:
@@ -162,7 +161,7 @@ func answer(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprintln(w, text) // after an error the client has gone
+	_, _ = fmt.Fprintln(w, text) // after an error the client has disconnected
 }
 
 // Status is the JSON object that /status answers with.
@@ -173,7 +172,7 @@ type Status struct {
 	Since    time.Time `json:"since,omitzero"` // when it got the role
 	Leading  bool      `json:"leading"`
 	Term     *Term     `json:"term,omitempty"`   // of this process
-	Leader   *Leader   `json:"leader,omitempty"` // none while nobody leads as far as is known
+	Leader   *Leader   `json:"leader,omitempty"` // nil while no leader is known
 
 	Candidates      []Candidate `json:"candidates"` // in order, the leader first
 	CandidatesError string      `json:"candidates_error,omitempty"`
@@ -190,30 +189,30 @@ type Status struct {
 
 // Term is the term of the process that answers.
 type Term struct {
-	// CreateRevision is the number of the term: that of the Leader that all observers see.
+	// CreateRevision is the number of the term, which all observers see in their Leader.
 	CreateRevision int64 `json:"create_revision"`
-	// Token is the fencing token, which is as large or larger. Observers do not know it.
+	// Token is the fencing token, which is at least as large. Observers do not know it.
 	Token    int64     `json:"token"`
 	Since    time.Time `json:"since"`
 	Age      float64   `json:"age_seconds"`
-	Deadline time.Time `json:"deadline,omitzero"` // until then nobody else can lead
+	Deadline time.Time `json:"deadline,omitzero"` // no other candidate can lead before
 }
 
-// Leader is the leader as this process sees it.
+// Leader is the leader that this process sees.
 type Leader struct {
 	Candidate
-	// Unconfirmed says that it may have given up, see [etcdlock.Leader.Unconfirmed].
+	// Unconfirmed is true while the leader may have given up, see [etcdlock.Leader.Unconfirmed].
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
 	Since       time.Time `json:"since"` // when the process that answers saw it first
 	Age         float64   `json:"age_seconds"`
 }
 
-// Candidate is a leader or a waiting candidate.
+// Candidate is the leader or a waiting candidate.
 type Candidate struct {
 	Value string `json:"value"`
 	Lease string `json:"lease"` // in hexadecimal, as etcdctl writes it
-	// CreateRevision is the revision at which it lined up: the number of its term, which
-	// grows from leader to leader and is the same for all observers.
+	// CreateRevision is the revision at which the candidate entered the queue. It is the number of its
+	// term, which grows from leader to leader and is the same for all observers.
 	CreateRevision int64 `json:"create_revision"`
 }
 
@@ -241,7 +240,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(out) // after an error the client has gone
+	_ = enc.Encode(out) // after an error the client has disconnected
 }
 
 func candidate(value string, lease, createRevision int64) Candidate {
@@ -255,8 +254,8 @@ func text(err error) string {
 	return err.Error()
 }
 
-// candidates asks etcd, or tells what it answered a moment ago. The question is asked under a
-// context of its own: a client that disconnects ends its own wait only.
+// candidates asks etcd, or returns the last answer if it is fresh. The request to etcd does not use
+// the context of the HTTP request, so a client that disconnects ends its own wait only.
 func (h *handler) candidates(ctx context.Context) ([]etcdlock.Candidate, error) {
 	l := h.listing()
 	select {
@@ -267,7 +266,7 @@ func (h *handler) candidates(ctx context.Context) ([]etcdlock.Candidate, error) 
 	}
 }
 
-// listing is the question under way, or the last one if its answer is fresh, or a new one.
+// listing is the request under way, or the last one if its answer is fresh, or a new one.
 func (h *handler) listing() *listing {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -25,14 +25,13 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// DefaultPrefix is what stands in front of a lock's name in etcd, unless told otherwise.
-// Nothing else may lie under it: a Storage that keeps its data in etcd needs another one.
+// DefaultPrefix is the prefix of the names of locks in etcd without [WithPrefix]. No other keys may
+// have this prefix, so a Storage that keeps its data in etcd needs another one.
 const DefaultPrefix = "certmagic-locks"
 
-// Locker is a [certmagic.Locker], a [certmagic.TryLocker] and a
-// [certmagic.LockLeaseRenewer]. A lock lives under the session's lease, which is renewed
-// for as long as the process lives; when it dies, its locks are free after the session's
-// TTL. It is safe for concurrent use.
+// Locker is a [certmagic.Locker], a [certmagic.TryLocker] and a [certmagic.LockLeaseRenewer]. Its
+// locks have the session's lease, which is renewed while the process runs. After a crash the locks are
+// free within the session's TTL. It is safe for concurrent use.
 type Locker struct {
 	session *etcdlock.Session
 	prefix  string
@@ -53,11 +52,10 @@ var (
 // Option changes what [New] does by default.
 type Option func(*Locker)
 
-// WithPrefix sets what stands in front of a lock's name in etcd; see [DefaultPrefix].
+// WithPrefix sets the prefix of the names of locks in etcd; see [DefaultPrefix].
 func WithPrefix(prefix string) Option { return func(l *Locker) { l.prefix = prefix } }
 
-// New makes a Locker. One session serves all locks of a process; close it after certmagic
-// has done its work.
+// New creates a Locker. One session serves all locks of a process. Close it after certmagic has ended.
 func New(session *etcdlock.Session, opts ...Option) *Locker {
 	l := &Locker{
 		session: session,
@@ -78,9 +76,9 @@ func (l *Locker) mutex(name string) *etcdlock.Mutex {
 	return etcdlock.NewMutex(l.session, l.prefix+"/"+url.PathEscape(name))
 }
 
-// Lock waits in line until nobody older holds or waits, in this process or another. It
-// blocks until then, until ctx ends, or the session does. When the session loses its lease
-// it lines up again with the next one.
+// Lock waits in the queue until no earlier goroutine, of this process or another, holds or waits. It
+// blocks until then, or until ctx or the session ends. If the session loses its lease, Lock enters the
+// queue again with the next lease.
 func (l *Locker) Lock(ctx context.Context, name string) error {
 	mutex := l.mutex(name)
 	for {
@@ -95,7 +93,7 @@ func (l *Locker) Lock(ctx context.Context, name string) error {
 	}
 }
 
-// TryLock is Lock without the wait: false when anybody holds or waits. It makes one
+// TryLock is Lock without the wait. It returns false if there is a holder or a waiter. It makes one
 // request.
 func (l *Locker) TryLock(ctx context.Context, name string) (bool, error) {
 	lock, err := l.mutex(name).TryLock(ctx)
@@ -114,18 +112,20 @@ func (l *Locker) add(name string, lock *etcdlock.Lock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held[name] = append(l.held[name], lock)
-	delete(l.unconfirmed, name) // its key is gone, or the name could not have been locked
+	delete(l.unconfirmed, name) // its key is gone, because the name could be locked
 }
 
 // ErrNotLocked is returned by Unlock and RenewLockLease for a name that is not locked by
 // this process.
 var ErrNotLocked = errors.New("not locked by this process")
 
-// Unlock releases the lock of a name, also if ctx has ended. It blocks until etcd has
-// confirmed that, or ctx ends. After the error of ctx the name is not locked any more and
-// the key is deleted in the background; until the next Lock, Unlock can be called again to
-// wait for that. An Unlock after the next Lock releases what that has locked. certmagic
-// wants no error for a lock that was lost meanwhile, as that is released; it is logged.
+// Unlock releases the lock of a name, even if ctx has ended. It blocks until etcd has confirmed the
+// release, or ctx ends.
+//
+// After the error of ctx the name is no longer locked, and the key is deleted in the background.
+// Until the next Lock, Unlock can be called again to wait for the deletion. An Unlock after the next
+// Lock releases the new lock. Unlock returns no error for a lock that was lost, because certmagic
+// treats a lost lock as released. It logs the loss.
 func (l *Locker) Unlock(ctx context.Context, name string) error {
 	lock, again := l.take(name)
 	switch {
@@ -141,7 +141,7 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 		unconfirmed := errors.Is(err, etcdlock.ErrUnconfirmed)
 		switch {
 		case errors.Is(err, etcdlock.ErrLost) && unconfirmed:
-			// It was held until this Unlock, and its key goes with the lease.
+			// The lock was held until this Unlock, and its key is deleted with the lease.
 		case errors.Is(err, etcdlock.ErrLost):
 			l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
 				zap.String("name", name), zap.Error(err))
@@ -160,9 +160,9 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 	return nil
 }
 
-// take removes the lock that an Unlock releases from those that are held: so each lock is
-// released by one Unlock, whatever comes of it. again is true for one that was released
-// before, without an answer; nil if there is neither.
+// take removes the lock that an Unlock releases from the held locks, so that one Unlock releases each
+// lock, even if it fails. again is true for a lock whose earlier release has no answer. take returns
+// nil if there is no such lock.
 func (l *Locker) take(name string) (lock *etcdlock.Lock, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,18 +171,17 @@ func (l *Locker) take(name string) (lock *etcdlock.Lock, again bool) {
 		lock = l.unconfirmed[name]
 		return lock, lock != nil
 	}
-	// The oldest one. If it was lost, and another goroutine has got the lock since, then
-	// either of them may be calling; that one's lock is not released too early so.
+	// The oldest lock. If it was lost and another goroutine has acquired the lock since, either of the
+	// two may be calling. The later lock is thus not released too early.
 	if l.held[name] = locks[1:]; len(locks) == 1 {
 		delete(l.held, name)
 	}
 	return locks[0], false
 }
 
-// RenewLockLease tells whether the lock is still held: certmagic calls it before every
-// attempt of a long operation, and gives the operation up on an error. The error matches
-// [etcdlock.ErrLost] or [ErrNotLocked]. There is nothing to renew, and leaseDuration does
-// not matter: the session renews its lease for as long as the process lives.
+// RenewLockLease returns nil while the lock is held. certmagic calls it before every attempt of a long
+// operation, and gives up the operation after an error. The error matches [etcdlock.ErrLost] or
+// [ErrNotLocked]. leaseDuration is ignored, because the session renews its lease by itself.
 func (l *Locker) RenewLockLease(_ context.Context, lockKey string, _ time.Duration) error {
 	lock := l.Held(lockKey)
 	if lock == nil {
@@ -194,8 +193,8 @@ func (l *Locker) RenewLockLease(_ context.Context, lockKey string, _ time.Durati
 	return nil
 }
 
-// Held is this process's lock of a name, for a Storage that fences its writes: with its
-// token, or in etcd with its guard. Nil if there is none.
+// Held returns the lock of a name that this process holds, or nil. A Storage fences its writes with
+// the token of the lock, or in etcd with its guard.
 func (l *Locker) Held(name string) *etcdlock.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()

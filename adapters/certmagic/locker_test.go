@@ -46,7 +46,7 @@ func (w *world) session(client string) *etcdlock.Session {
 func (w *world) lock(ctx context.Context, l *Locker, name string) <-chan error {
 	locked := make(chan error, 1)
 	go func() { locked <- l.Lock(ctx, name) }()
-	time.Sleep(10 * time.Millisecond) // it is in line now
+	time.Sleep(10 * time.Millisecond) // it waits now
 	synctest.Wait()
 	return locked
 }
@@ -110,7 +110,7 @@ func TestNamesMayHaveSlashes(t *testing.T) {
 	})
 }
 
-// A server that dies must not keep the others from renewing for ever.
+// A server that dies must not keep the others from renewing.
 func TestTheLockOfADeadProcessIsFreeAfterTheTTL(t *testing.T) {
 	simulate(t, func(w *world) {
 		ctx := w.Context()
@@ -121,7 +121,7 @@ func TestTheLockOfADeadProcessIsFreeAfterTheTTL(t *testing.T) {
 		require.NoError(w, b.Lock(ctx, name))
 		require.LessOrEqual(w, time.Since(began), etcdlock.DefaultTTL+time.Second)
 
-		// Before that, the dead one knew: it gives up at its next attempt.
+		// The stopped server notices the loss at its next attempt, and gives up.
 		require.ErrorIs(w, a.RenewLockLease(ctx, name, time.Hour), etcdlock.ErrExpired)
 		require.NoError(w, a.Unlock(ctx, name), "there is nothing to release")
 		require.Len(w, w.logs.FilterMessageSnippet("a lock was lost").All(), 1)
@@ -156,7 +156,7 @@ func TestALateUnlockDoesNotReleaseALaterLock(t *testing.T) {
 	simulate(t, func(w *world) {
 		ctx := w.Context()
 		l, stranger := New(w.session("a")), New(w.session("b"))
-		require.NoError(w, l.Lock(ctx, name)) // by one goroutine, who loses it
+		require.NoError(w, l.Lock(ctx, name)) // by one goroutine, which loses it
 		w.DeleteKey(l.Held(name).Key())
 		time.Sleep(time.Second)
 		require.NoError(w, l.Lock(ctx, name)) // by another

@@ -12,8 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// ErrNotLeader is returned by [Elector.IsLeader] when another process leads, or nobody as
-// yet.
+// ErrNotLeader is returned by [Elector.IsLeader] when another process leads, or none.
 var ErrNotLeader = errors.New("not the leader")
 
 // Elector is a [gocron.Elector]: the process that leads runs all jobs.
@@ -22,15 +21,15 @@ type Elector struct {
 	done chan struct{} // closed when the campaign has ended
 
 	mu   sync.Mutex
-	term *etcdlock.Term // guarded by mu, as is
-	err  error          // why there is none
+	term *etcdlock.Term // nil while this process does not lead; guarded by mu
+	err  error          // why term is nil; guarded by mu
 }
 
 var _ gocron.Elector = (*Elector)(nil)
 
-// NewElector campaigns in the election of that name until ctx or the session ends, or
-// Close is called, and again after every loss. value is what observers of the election
-// see, such as the host's name. It does not wait for anything.
+// NewElector starts to campaign in the election of that name, and campaigns again after every loss.
+// The campaign ends with ctx, with the session, or with Close. Observers of the election see value,
+// such as the host's name. NewElector does not block.
 func NewElector(ctx context.Context, session *etcdlock.Session, name, value string) *Elector {
 	ctx, cancel := context.WithCancel(ctx)
 	e := &Elector{stop: cancel, done: make(chan struct{}), err: ErrNotLeader}
@@ -51,7 +50,7 @@ func (e *Elector) run(ctx context.Context, session *etcdlock.Session, election *
 		if ctx.Err() != nil || errors.Is(err, etcdlock.ErrSessionClosed) {
 			return
 		}
-		// etcd refuses the campaign, as for want of permission. It may be put right.
+		// etcd refuses the campaign, for example because of a missing permission. The next try may succeed.
 		select {
 		case <-time.After(session.TTL()):
 		case <-ctx.Done():
@@ -65,10 +64,10 @@ func (e *Elector) set(term *etcdlock.Term, err error) {
 	e.term, e.err = term, err
 }
 
-// IsLeader is nil while this process leads. It asks nobody: it looks at the term's
-// deadline itself, so that it is right also when the process has just woken up. Otherwise
-// the error matches [ErrNotLeader], and tells why if etcd refuses the campaign or the
-// session has ended.
+// IsLeader returns nil while this process leads. It makes no request, and compares the clock with the
+// deadline of the term, so that the result is right even if the process was just resumed. Otherwise
+// the error matches [ErrNotLeader]. It has the reason if etcd refuses the campaign or the session has
+// ended.
 func (e *Elector) IsLeader(context.Context) error {
 	e.mu.Lock()
 	term, err := e.term, e.err
@@ -82,24 +81,24 @@ func (e *Elector) IsLeader(context.Context) error {
 	return nil
 }
 
-// Term is the leadership of this process, for the jobs: its context ends with it, and its
-// token can be sent along with what they write. Nil while it does not lead.
+// Term returns the term of this process, or nil while another process leads. Jobs use its context,
+// which ends with the term, and send its token with their writes.
 func (e *Elector) Term() *etcdlock.Term {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.term
 }
 
-// Close ends the campaign and resigns, so that another process takes over at once. Shut the
-// scheduler down first: jobs that still run would overlap with the next leader's. It
-// blocks until etcd has confirmed, or ctx ends, but for up to a second if ctx has ended
-// already; the rest goes on in the background then.
+// Close ends the campaign and resigns, so that another process can lead at once. Shut down the
+// scheduler first, because running jobs would overlap with the jobs of the next leader. Close blocks
+// until etcd has confirmed, or ctx ends. If ctx has already ended, it blocks for up to a second. After
+// that the resignation continues in the background.
 func (e *Elector) Close(ctx context.Context) error {
 	e.stop()
 	ended := ctx.Done()
 	if ctx.Err() != nil {
-		// A process that is told to stop often closes under a context that has ended, and exits
-		// right afterwards.
+		// A process that shuts down often calls Close with a context that has ended, and exits right
+		// afterwards.
 		last, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		ended = last.Done()

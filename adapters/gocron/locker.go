@@ -12,11 +12,11 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// DefaultSplay is the splay of a Locker that is made without [WithSplay].
+// DefaultSplay is the splay of a Locker without [WithSplay].
 const DefaultSplay = 200 * time.Millisecond
 
-// Locker is a [gocron.Locker]: of all processes, the first one to come runs the job, and
-// the others skip this run.
+// Locker is a [gocron.Locker]. The first process that locks a run of a job executes it, and the other
+// processes skip this run.
 type Locker struct {
 	session *etcdlock.Session
 	prefix  string
@@ -28,22 +28,22 @@ type Locker struct {
 
 var _ gocron.Locker = (*Locker)(nil)
 
-// LockerOption changes what [NewLocker] does by default.
+// LockerOption is an option of [NewLocker].
 type LockerOption func(*Locker)
 
-// WithPrefix sets what stands in front of the job's name in etcd; "gocron" by default.
-// Schedulers share jobs when they use one prefix.
+// WithPrefix sets the prefix of the jobs' names in etcd. The default is "gocron". Schedulers with the
+// same prefix share jobs.
 func WithPrefix(prefix string) LockerOption { return func(l *Locker) { l.prefix = prefix } }
 
-// WithSplay sets for how long a run keeps the lock at least, from when it got it. It
-// has to be longer than the schedulers' clocks differ, or a job that is done in no time is
-// run again by the next one, whose clock is late; and shorter than the time between two
-// runs, or every other run is skipped. The default is [DefaultSplay].
+// WithSplay sets for how long a run keeps the lock at least, beginning with the acquisition. The splay
+// must be longer than the difference of the schedulers' clocks. Otherwise a scheduler with a late
+// clock runs a short job again. The splay must be shorter than the time between two runs. Otherwise
+// every second run is skipped. The default is [DefaultSplay].
 func WithSplay(splay time.Duration) LockerOption { return func(l *Locker) { l.splay = splay } }
 
-// NewLocker makes a Locker for [gocron.WithDistributedLocker] or
-// [gocron.WithDistributedJobLocker]. One session serves all jobs of a process; close it
-// after the scheduler.
+// NewLocker creates a Locker for [gocron.WithDistributedLocker] or
+// [gocron.WithDistributedJobLocker]. One session serves all jobs of a process. Close it after the
+// scheduler.
 func NewLocker(session *etcdlock.Session, opts ...LockerOption) *Locker {
 	l := &Locker{session: session, prefix: "gocron", splay: DefaultSplay, held: make(map[string]*etcdlock.Lock)}
 	for _, opt := range opts {
@@ -52,9 +52,9 @@ func NewLocker(session *etcdlock.Session, opts ...LockerOption) *Locker {
 	return l
 }
 
-// Lock makes one request, and does not wait for others: an error that matches
-// [etcdlock.ErrLocked] says that this run is somebody else's. Any error makes gocron skip
-// the run; while etcd is away nobody runs the job.
+// Lock makes one request, and does not wait for another holder. If another process has locked this
+// run, the error matches [etcdlock.ErrLocked]. After any error gocron skips the run, so no process
+// runs the job while etcd does not answer.
 func (l *Locker) Lock(ctx context.Context, key string) (gocron.Lock, error) {
 	lock, err := etcdlock.NewMutex(l.session, l.name(key)).TryLock(ctx)
 	if err != nil {
@@ -66,13 +66,12 @@ func (l *Locker) Lock(ctx context.Context, key string) (gocron.Lock, error) {
 	return &run{locker: l, key: key, lock: lock, until: time.Now().Add(l.splay)}, nil
 }
 
-// name is the lock of a job. A job's name may have slashes; escaped, no name lies inside
-// another.
+// name is the name of the lock of a job. Slashes of the job's name are escaped, so that no name is
+// inside another.
 func (l *Locker) name(key string) string { return l.prefix + "/" + url.PathEscape(key) }
 
-// Held is the lock of the run that is under way in this process, for the job itself: its
-// context ends when the run is not this process's any more, and its token can be sent
-// along with what the job writes. Nil if no run is under way.
+// Held returns the lock of the job's run in this process, or nil if there is no run. The job uses the
+// context of the lock, which ends when the lock is lost, and sends its token with the writes.
 func (l *Locker) Held(key string) *etcdlock.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,12 +86,12 @@ type run struct {
 	until  time.Time
 }
 
-// unlockTimeout bounds an Unlock that nobody waits for. The key goes on being deleted in
-// the background after it.
+// unlockTimeout bounds an Unlock for which no caller waits. After it, the key is deleted in the
+// background.
 const unlockTimeout = 5 * time.Second
 
-// Unlock ends the run. The lock is released when the splay is over, by a timer if it is
-// not yet. [etcdlock.ErrLost]: the run was not exclusive to its end.
+// Unlock ends the run. The lock is released after the splay, by a timer if the splay has not passed.
+// An error that matches [etcdlock.ErrLost] means that the run was not exclusive until its end.
 func (r *run) Unlock(ctx context.Context) error {
 	r.locker.mu.Lock()
 	if r.locker.held[r.key] == r.lock {
@@ -106,7 +105,7 @@ func (r *run) Unlock(ctx context.Context) error {
 	time.AfterFunc(left, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
 		defer cancel()
-		_ = r.lock.Unlock(ctx) // or it was lost, and is nobody's business any more
+		_ = r.lock.Unlock(ctx) // after an error the lock was lost, or its key is deleted in the background
 	})
 	if err := r.lock.Err(); errors.Is(err, etcdlock.ErrLost) {
 		return err

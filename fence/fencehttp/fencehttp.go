@@ -55,7 +55,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 func Stale(resp *http.Response) error {
 	seen := resp.Header.Get(SeenHeader)
 	if resp.StatusCode != http.StatusPreconditionFailed || seen == "" {
-		return nil // a 412 of another kind, for an If-Match say
+		return nil // another 412, such as one for an If-Match
 	}
 	stale := &fence.Stale{Resource: resp.Header.Get(ResourceHeader)}
 	stale.Seen, _ = fence.Parse(seen)

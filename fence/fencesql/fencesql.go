@@ -6,8 +6,8 @@
 //	})
 //
 // The table etcdlock_fence has a row for each resource with the newest token that claimed it. A
-// check locks this row until its transaction ends, so a claim and the writes after it are one step:
-// no newer token can come between them, at any isolation level.
+// check locks this row until its transaction ends, so a claim and the writes after it are one step. No
+// newer token can come between them, at any isolation level.
 //
 // Rows of the table are never deleted, because a deleted row lets every old token in again. This
 // package imports no driver.
@@ -129,9 +129,9 @@ func raise(ctx context.Context, tx *sql.Tx, resource string, token fence.Token) 
 }
 
 // Tx runs fn in a transaction that has claimed the resource for the token, and commits it. If the
-// database ends the transaction because of a conflict, Tx begins another one with the same token
-// and calls fn again, so fn must not have effects outside of its transaction. ctx is that of the
-// hold: Tx tries again until ctx ends. opts may be nil.
+// database ends the transaction because of a conflict, Tx begins another one with the same token and
+// calls fn again. Therefore fn must not have effects outside of its transaction. ctx is the context of
+// the hold: Tx tries again until ctx ends. opts may be nil.
 //
 // Tx returns what fn returns, after a rollback, or
 //
