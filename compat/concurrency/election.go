@@ -15,8 +15,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Election lets one of the sessions that campaign on its prefix lead at a time. The
-// candidate is the session: what it leads through one Election it leads through all.
+// Election lets one session at a time lead, of all that campaign on its prefix. The candidate is the
+// session, so a leadership through one Election counts for all Elections of the session.
 type Election struct {
 	session *Session
 	name    string
@@ -24,38 +24,39 @@ type Election struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	term    *etcdlock.Term // nil without a leadership, or with one that was resumed
+	term    *etcdlock.Term // nil without a leadership, or after ResumeElection
 	resumed bool
 	key     string
 	rev     int64
-	written int64 // the last write known of to the key of a leadership that was resumed
+	written int64 // revision of the last known write to the key of a resumed leadership
 	hdr     *pb.ResponseHeader
 }
 
-// NewElection names an election; for the prefix see [NewMutex].
+// NewElection creates a handle of an election. For the prefix see [NewMutex].
 func NewElection(s *Session, pfx string) *Election {
 	return &Election{session: s, name: pfx, inner: etcdlock.NewElection(s.inner, pfx)}
 }
 
-// ResumeElection is NewElection with an existing leadership: s has taken over the lease of a
-// former session with [WithLease]. pfx is that of NewElection. etcd's package wants a slash at
-// its end here, which works too. ResumeElection makes no request. Proclaim and Resign report
-// whether the leadership exists.
+// ResumeElection is NewElection with an existing leadership of an orphaned session, whose lease s has
+// taken over with [WithLease]. pfx is the prefix of NewElection. etcd's package requires a slash at
+// its end here, which is accepted too. No request is made. Proclaim and Resign return an error if the
+// leadership has ended.
 func ResumeElection(s *Session, pfx string, leaderKey string, leaderRev int64) *Election {
 	if i := strings.LastIndexByte(leaderKey, '/'); i > 0 && strings.HasPrefix(leaderKey, pfx) {
-		pfx = leaderKey[:i] // the name is what stands before the last slash
+		pfx = leaderKey[:i] // the name is the part before the last slash
 	}
 	e := NewElection(s, pfx)
 	e.resumed, e.key, e.rev = true, leaderKey, leaderRev
 	return e
 }
 
-// Campaign waits in line to lead, with a value that observers see. It blocks until it
-// leads, ctx ends, or the session does ([ErrElectionNotLeader] with the reason). It keeps
-// its place over compactions and lost watches. After an error nothing of it stays in etcd.
+// Campaign waits in the queue until the session leads, with a value that observers see. It blocks
+// until then, or until ctx ends. If the session ends, the error matches [ErrElectionNotLeader] and the
+// reason. It keeps its place over compactions and lost watches. After an error it leaves nothing in
+// etcd.
 //
-// When the session leads already, or comes to lead through another Election, Campaign
-// proclaims the value and returns, as in etcd's package.
+// If the session already leads, or begins to lead through another Election, Campaign proclaims the
+// value and returns, as in etcd's package.
 func (e *Election) Campaign(ctx context.Context, val string) error {
 	s := e.session
 	wait, done := s.within(ctx)
@@ -67,7 +68,7 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 		if err == nil && joined && term.Value() != val {
 			err = term.Proclaim(wait, val)
 			if errors.Is(err, etcdlock.ErrReleased) {
-				continue // it was resigned meanwhile
+				continue // the leadership was resigned meanwhile
 			}
 		}
 		switch {
@@ -96,24 +97,24 @@ func (e *Election) lead(term *etcdlock.Term) {
 	e.hdr = &pb.ResponseHeader{Revision: e.rev}
 }
 
-// leadership is what the election stands for: a term of this process, or the key of a
-// resumed one; nothing if ok is false.
+// leadership returns the term of this process, or the key of a resumed leadership. ok is false if there
+// is neither.
 func (e *Election) leadership() (term *etcdlock.Term, key string, rev int64, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.term, e.key, e.rev, e.term != nil || e.resumed
 }
 
-// forget ends what the election stands for. Rev stays, as in etcd's package.
+// forget drops the leadership. Rev stays, as in etcd's package.
 func (e *Election) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.term, e.resumed, e.key = nil, false, ""
 }
 
-// Proclaim lets the leader announce a new value without another election. It blocks until
-// etcd has confirmed it or ctx ends. [ErrElectionNotLeader]: the leadership is over, and
-// nothing was written.
+// Proclaim changes the value of the leader without another election. It blocks until etcd has confirmed
+// the write, or ctx ends. After [ErrElectionNotLeader] the leadership has ended, and nothing was
+// written.
 func (e *Election) Proclaim(ctx context.Context, val string) error {
 	term, key, rev, ok := e.leadership()
 	if !ok {
@@ -129,9 +130,8 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 	return err
 }
 
-// proclaimResumed writes the value of a key that no Term of this process stands for. Each try is
-// guarded by the last write that is known of, so that one that arrives late does not undo a later
-// Proclaim.
+// proclaimResumed writes the value of a key that has no Term in this process. Each try is guarded by
+// the last known write, so that a try that arrives late does not undo a later Proclaim.
 func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, val string) error {
 	s := e.session
 	if s.ctx.Err() != nil {
@@ -162,7 +162,7 @@ func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, v
 			}
 			last = found[0].ModRevision
 			if tried && string(found[0].Value) == val {
-				return nil // an earlier try without an answer
+				return nil // an earlier try succeeded, and its answer was lost
 			}
 		}
 	})
@@ -181,12 +181,12 @@ func (e *Election) proclaimResumed(ctx context.Context, key string, rev int64, v
 	return nil
 }
 
-// Resign ends the leadership, so that the next candidate can lead. For what it blocks on,
-// and what it does without an answer, see [Mutex.Unlock]. Nil without a leadership, and
-// after Close of the session, which has resigned.
+// Resign ends the leadership, so that the next candidate can lead. It blocks like [Mutex.Unlock], and
+// does the same if etcd does not answer. It returns nil without a leadership, and after Close of the
+// session, which resigns.
 //
-// [ErrElectionNotLeader]: the leadership was lost before, so that somebody else may lead
-// already; the error matches the reason too. In etcd's package it is nil then.
+// If the leadership was lost before, the error matches [ErrElectionNotLeader] and the reason, because
+// another session may already lead. etcd's package then returns nil.
 func (e *Election) Resign(ctx context.Context) error {
 	term, key, rev, ok := e.leadership()
 	if !ok {
@@ -194,16 +194,16 @@ func (e *Election) Resign(ctx context.Context) error {
 	}
 	s := e.session
 	if t, own := live(&s.terms, e.name); term == nil && own && t.Key() == key {
-		term = t // it was resumed in the very session that leads
+		term = t // the resumed leadership is that of this session
 	}
 	if term == nil {
 		return e.resignResumed(ctx, key, rev)
 	}
 	err := term.Resign(ctx)
-	s.terms.drop(e.name, term) // it is over here, confirmed or not
+	s.terms.drop(e.name, term) // the term has ended here, confirmed or not
 	switch {
 	case errors.Is(err, etcdlock.ErrReleased):
-		// By a Resign that was not answered, or through another Election.
+		// An unanswered Resign, or a Resign of another Election, has ended it.
 		if err = s.deleteKey(ctx, term.Guard(), term.Key()); err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 	case closedByOwner(context.Cause(s.ctx)):
 		e.forget()
 		return nil
-	default: // it may be a successor's
+	default: // the key may be a successor's
 		e.forget()
 		return ErrElectionNotLeader
 	}
@@ -247,16 +247,16 @@ func (e *Election) resignResumed(ctx context.Context, key string, rev int64) err
 	case !unanswered: // else an earlier try may have deleted it
 		return ErrElectionNotLeader
 	}
-	if marked { // it may have been named by a Transfer, and the successor key goes with the term
+	if marked { // a Transfer may have named it, and its mark ends with the term
 		ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 		defer cancel()
-		_, _ = client.Delete(ctx, wire.SuccessorKey(e.name, e.session.id)) // or with the lease
+		_, _ = client.Delete(ctx, wire.SuccessorKey(e.name, e.session.id)) // after an error it is deleted with the lease
 	}
 	return nil
 }
 
-// Leader returns the key and value of the leader, in whichever session. The error is
-// [ErrElectionNoLeader] if there is none.
+// Leader returns the leader's key and value, for any leader. It returns [ErrElectionNoLeader] if there
+// is no leader.
 func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
 	var resp *v3.GetResponse
 	_, err := insist(ctx, e.session.client, func(ctx context.Context) (err error) {
@@ -273,8 +273,8 @@ func (e *Election) Leader(ctx context.Context) (*v3.GetResponse, error) {
 	}
 }
 
-// Key is the leader key while this Election leads, as far as is known here; empty
-// otherwise.
+// Key returns the leader key while this Election leads, as far as this process knows. Otherwise it is
+// empty.
 func (e *Election) Key() string {
 	term, key, _, _ := e.leadership()
 	if term != nil && term.Err() != nil {
@@ -283,27 +283,27 @@ func (e *Election) Key() string {
 	return key
 }
 
-// Rev is the leader key's creation revision. It grows strictly from leader to leader, also
-// in a fleet mixed with etcd's package, and so serves as a fencing token.
+// Rev returns the leader key's creation revision. It grows strictly from leader to leader, also in a
+// fleet that uses etcd's package too, so it can be a fencing token.
 func (e *Election) Rev() int64 {
 	_, _, rev, _ := e.leadership()
 	return rev
 }
 
-// Header returns a header with the revision of the last campaign that was won, which is Rev.
-// The other fields of the header are not set. It is nil before the first campaign.
+// Header has the revision of the last successful campaign, which is Rev. The other fields of the header
+// are not set. Header returns nil before the first campaign.
 //
-// In etcd's package it changes with each Proclaim, so it may be larger than the header of the
-// next leader, which campaigned before.
+// In etcd's package the revision grows with each Proclaim, so it may be larger than the revision of
+// the next leader, which campaigned before.
 func (e *Election) Header() *pb.ResponseHeader {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.hdr
 }
 
-// Term returns etcdlock's handle of the leadership, nil without one and for one that was
-// resumed. The context of the handle ends when the leadership is lost. End it through Resign.
-// Term is not in etcd's package.
+// Term returns etcdlock's handle of the leadership, whose context ends when the leadership is lost. It
+// is nil without a leadership and after ResumeElection. End the leadership with Resign. etcd's package
+// has no Term.
 func (e *Election) Term() *etcdlock.Term {
 	term, _, _, _ := e.leadership()
 	return term

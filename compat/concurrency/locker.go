@@ -13,10 +13,9 @@ import (
 
 // NewLocker creates a [sync.Locker] backed by a [Mutex].
 //
-// Its Lock panics, with the name and the reason, when the lock cannot be had: above all
-// when the session has ended. Its Unlock panics when it is not locked. A lock that was
-// lost meanwhile is logged, and an Unlock that etcd does not confirm goes on in the
-// background; etcd's package panics for the latter.
+// Lock panics, with the name and the reason, if it cannot acquire the lock, above all after the end of
+// the session. Unlock panics if the Locker is not locked. Unlock logs a lock that was lost. If etcd
+// does not confirm the release, Unlock continues in the background, whereas etcd's package panics.
 func NewLocker(s *Session, pfx string) sync.Locker { return &locker{NewMutex(s, pfx)} }
 
 type locker struct{ mutex *Mutex }

@@ -14,9 +14,9 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// Mutex is a lock among all sessions that use its prefix. It stands for at most one
-// acquisition at a time; goroutines that share a Mutex take turns, but Unlock releases
-// whatever it holds, so each had better make its own.
+// Mutex is a lock among all sessions that use its prefix. It has at most one acquisition at a time.
+// Goroutines that share a Mutex take turns, but Unlock releases the acquisition of any of them, so
+// each goroutine should create its own Mutex.
 type Mutex struct {
 	session *Session
 	name    string
@@ -24,25 +24,25 @@ type Mutex struct {
 
 	mu   sync.Mutex
 	held *etcdlock.Lock // nil while unlocked; guarded by mu
-	used bool           // it was locked, or tried to be; guarded by mu
+	used bool           // true after the first Lock or TryLock; guarded by mu
 	hdr  *pb.ResponseHeader
 }
 
-// NewMutex names a mutex: its keys are pfx, a slash and the lease in hexadecimal, also
-// when pfx ends in a slash itself. A prefix that cannot be used ([etcdlock.ErrInvalidName],
-// [etcdlock.ErrNestedName]) is told by the first call.
+// NewMutex creates a handle of a mutex. Its keys are pfx, a slash and the lease in hexadecimal, even if
+// pfx ends in a slash. The first call returns an error for a prefix that cannot be used
+// ([etcdlock.ErrInvalidName], [etcdlock.ErrNestedName]).
 func NewMutex(s *Session, pfx string) *Mutex {
-	// Without a time slice every acquisition has a key of its own: IsOwner tells two of
-	// one session apart, and the revision in Header grows from each to the next.
+	// Without a time slice every acquisition has another key. IsOwner can thus distinguish two
+	// acquisitions of one session, and the revision in Header grows from each to the next.
 	inner := etcdlock.NewMutex(s.inner, pfx, etcdlock.WithTimeSlice(0))
 	return &Mutex{session: s, name: pfx, inner: inner}
 }
 
-// TryLock locks the mutex if nobody holds or waits, else returns [ErrLocked] at once. It
-// makes one request, which writes only if the lock is free.
+// TryLock locks the mutex if there is no holder and no waiter. Otherwise it returns [ErrLocked] at
+// once. It makes one request, which writes only if the lock is free.
 //
-// A session that holds the name itself gets ErrLocked too, unless it has [WithReentry];
-// in etcd's package it succeeds.
+// If the session itself holds the name, TryLock also returns ErrLocked, unless the session has
+// [WithReentry]. In etcd's package it succeeds.
 func (m *Mutex) TryLock(ctx context.Context) error {
 	err := m.acquire(ctx, func(ctx context.Context) (*etcdlock.Lock, error) {
 		if lock, ok := live(&m.session.locks, m.name); ok && m.session.opts.reentry {
@@ -60,13 +60,14 @@ func (m *Mutex) TryLock(ctx context.Context) error {
 	return err
 }
 
-// Lock waits in line until nobody older holds or waits. It blocks until then, until ctx
-// ends, or the session does ([ErrSessionExpired]; at once, where etcd's package goes on
-// waiting). After an error nothing is held, and nothing of the call stays in etcd.
+// Lock waits in the queue until no earlier entry holds or waits. It blocks until then, until ctx ends,
+// or until the session ends ([ErrSessionExpired]). At the end of the session it returns at once,
+// whereas etcd's package continues to wait. After an error nothing is held, and the call leaves nothing
+// in etcd.
 //
-// If the session holds the name already, through this Mutex or another one, Lock waits
-// until that is unlocked: a goroutine that locks twice waits for itself. In etcd's package
-// it returns nil, and two goroutines are inside. See [WithReentry].
+// If the session already holds the name, through this Mutex or another one, Lock waits for the Unlock.
+// A goroutine that locks twice waits for itself. In etcd's package Lock returns nil, and two goroutines
+// hold the lock at once. See [WithReentry].
 func (m *Mutex) Lock(ctx context.Context) error {
 	s := m.session
 	return m.acquire(ctx, func(ctx context.Context) (*etcdlock.Lock, error) {
@@ -85,7 +86,7 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	})
 }
 
-// acquire notes what lock gets, or tells why it got nothing in the words of etcd's package.
+// acquire records the result of lock, or returns its error as an error of etcd's package.
 func (m *Mutex) acquire(ctx context.Context, lock func(context.Context) (*etcdlock.Lock, error)) error {
 	s := m.session
 	wait, done := s.within(ctx)
@@ -99,7 +100,7 @@ func (m *Mutex) acquire(ctx context.Context, lock func(context.Context) (*etcdlo
 		m.held = got
 		m.hdr = &pb.ResponseHeader{Revision: got.Token()}
 		return nil
-	case err == nil: // under a later lease, which ends with the session in a moment
+	case err == nil: // under a later lease, which soon ends with the session
 		return ErrSessionExpired
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -110,7 +111,7 @@ func (m *Mutex) acquire(ctx context.Context, lock func(context.Context) (*etcdlo
 	}
 }
 
-// warn tells, once, of what a program may hang on that was written for etcd's package.
+// warn logs once a wait on which a program hangs that was written for etcd's package.
 func (s *Session) warn(name string) {
 	s.warned.Do(func() {
 		s.client.GetLogger().Warn("Lock waits for its own session, which holds the name already; "+
@@ -119,14 +120,16 @@ func (s *Session) warn(name string) {
 	})
 }
 
-// Unlock releases the lock. It is over here at once, also if ctx has ended; Unlock then
-// blocks until etcd has confirmed that the next one may go in, or ctx ends: the key is
-// deleted in the background in that case, and Unlock can be called again to wait for it.
+// Unlock releases the lock. In this process the hold ends at once, even if ctx has ended. Unlock then
+// blocks until etcd has confirmed the deletion of the key, or ctx ends. After the end of ctx the key is
+// deleted in the background, and Unlock can be called again to wait for the deletion.
 //
-// [ErrLockReleased]: it is not locked. [etcdlock.ErrLost] with its reason, and
-// [ErrSessionExpired] if the session has ended: the lock was lost before, so that somebody
-// else may have been inside; etcd's package returns nil then. Nil after Close of the
-// session, which has released it.
+// Errors:
+//   - [ErrLockReleased] if the mutex is not locked
+//   - [etcdlock.ErrLost] with its reason, and [ErrSessionExpired] if the session has ended: the lock was
+//     lost before, and another session may have held it. etcd's package then returns nil.
+//
+// Unlock returns nil after Close of the session, which has released the lock.
 func (m *Mutex) Unlock(ctx context.Context) error {
 	m.mu.Lock()
 	lock := m.held
@@ -135,10 +138,10 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 		return ErrLockReleased
 	}
 	err := lock.Unlock(ctx)
-	m.session.locks.drop(m.name, lock) // it is over here, confirmed or not
+	m.session.locks.drop(m.name, lock) // the hold has ended here, confirmed or not
 	switch {
 	case errors.Is(err, etcdlock.ErrReleased):
-		// By an Unlock that was not answered, or through another Mutex.
+		// An unanswered Unlock, or an Unlock of another Mutex, has released it.
 		if err = m.session.deleteKey(ctx, lock.Guard(), lock.Key()); err != nil {
 			return err
 		}
@@ -159,12 +162,11 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	return err
 }
 
-// noKey is what a mutex has for a key that was locked and is not any more; there never is
-// such a key.
+// noKey is the key of a mutex that was locked before and is not locked now. Such a key never exists.
 const noKey = "\x00"
 
-// IsOwner is a comparison that holds in a transaction only while this acquisition's key
-// stands.
+// IsOwner returns a comparison that is true in a transaction only while the key of this acquisition
+// exists.
 func (m *Mutex) IsOwner() v3.Cmp {
 	if lock := m.Hold(); lock != nil {
 		return lock.Guard()
@@ -172,8 +174,8 @@ func (m *Mutex) IsOwner() v3.Cmp {
 	return v3.Compare(v3.CreateRevision(m.Key()), "=", -1)
 }
 
-// Key is the key in etcd by which the lock is held. Without a lock it is empty at first,
-// and a key that never exists afterwards.
+// Key returns the key in etcd that holds the lock. Before the first Lock it is empty. After an Unlock it
+// is a key that never exists.
 func (m *Mutex) Key() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,19 +189,18 @@ func (m *Mutex) Key() string {
 	}
 }
 
-// Header tells the revision of the last acquisition: one at which nobody older was left.
-// It grows strictly from holder to holder, also in a fleet mixed with etcd's package, and
-// so serves as a fencing token. The other fields of the header are not set. Nil before
-// the first acquisition.
+// Header has the revision of the last acquisition, at which no older entry remained. It grows strictly
+// from holder to holder, also in a fleet that uses etcd's package too, so it can be a fencing token. The
+// other fields of the header are not set. Header returns nil before the first acquisition.
 func (m *Mutex) Header() *pb.ResponseHeader {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.hdr
 }
 
-// Hold returns etcdlock's handle of the acquisition, nil while unlocked. The context of the
-// handle ends when the lock is lost. Release it through Unlock. To lock the name again under
-// this context fails with [etcdlock.ErrDeadlock]. Hold is not in etcd's package.
+// Hold returns etcdlock's handle of the acquisition, whose context ends when the lock is lost. It is nil
+// while the mutex is not locked. Release the lock with Unlock. Locking the name again under the context
+// of the handle returns [etcdlock.ErrDeadlock]. etcd's package has no Hold.
 func (m *Mutex) Hold() *etcdlock.Lock {
 	m.mu.Lock()
 	defer m.mu.Unlock()

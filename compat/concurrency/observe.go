@@ -14,14 +14,13 @@ import (
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
-// Observe returns a channel on which the leader's key and value are sent, at once and
-// after every change, in order, each with the revision at which that was so. (The other
-// fields of the header are not set.) A time without a leader is not sent. It does not
-// depend on the session, only on its client.
+// Observe returns a channel that receives the leader's key and value, at once and after every change,
+// in order. Each has the revision at which it was read. The other fields of the header are not set. A
+// time without a leader is not sent. Observe needs only the client of the session, not its lease.
 //
-// The channel closes when ctx or the client ends, or etcd refuses to go on, as for want of
-// permission. Over lost watches and compactions it takes up again, where etcd's package
-// closes the channel.
+// The channel is closed when ctx or the client ends, or when etcd refuses the observation, for example
+// because of a missing permission. It continues over lost watches and compactions, after which etcd's
+// package closes the channel.
 func (e *Election) Observe(ctx context.Context) <-chan *v3.GetResponse {
 	out := make(chan *v3.GetResponse)
 	go e.observe(ctx, out)
@@ -36,7 +35,7 @@ func (e *Election) observe(ctx context.Context, out chan<- *v3.GetResponse) {
 	defer context.AfterFunc(client.Ctx(), cancel)()
 
 	kv := etcdkv.KV(client)
-	reader := etcdkv.NewWriter(etcdkv.WriterConfig{}) // which has the policy of requests, and writes nothing
+	reader := etcdkv.NewWriter(etcdkv.WriterConfig{}) // for its policy of requests; it writes nothing
 	queues := queue.NewQueues(queue.Config{Life: life, KV: kv, Writer: reader, Watcher: client.Watcher, Log: client.GetLogger()})
 	q := queues.Queue(e.name)
 	err := q.Follow(life, func(first *mvccpb.KeyValue, rev int64) bool {

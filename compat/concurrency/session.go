@@ -19,34 +19,33 @@ import (
 
 const defaultSessionTTL = 60
 
-// Session is one lease that is kept alive, as in etcd's package: it ends with the lease.
-// (An [etcdlock.Session] goes on with another one.)
+// Session is one lease that is kept alive. As in etcd's package, it ends with the lease. An
+// [etcdlock.Session] continues with another lease.
 type Session struct {
 	client *v3.Client
 	opts   *sessionOptions
 	inner  *etcdlock.Session
 	id     v3.LeaseID
 
-	ctx    context.Context // ends with the session, with the cause
+	ctx    context.Context // cancelled at the end of the session, with the cause
 	cancel context.CancelCauseFunc
 
 	ending sync.Once
-	inEtcd func()        // what the session's goroutine does at last; set in ending
-	gone   chan struct{} // closed when that has been done
-	orphan bool          // the lease was left behind; set before gone is closed
+	inEtcd func()        // the last action of the session's goroutine; set in ending
+	gone   chan struct{} // closed after inEtcd
+	orphan bool          // true if the lease was left; set before gone is closed
 
 	locks  shared[*etcdlock.Lock]
 	terms  shared[*etcdlock.Term]
 	warned sync.Once
 }
 
-// NewSession grants a lease, or takes over the one of [WithLease], and keeps it alive.
-// It blocks until etcd has answered, or the context of [WithContext] ends, which is the
-// client's unless told otherwise; while etcd is away it goes on trying, where etcd's
-// package may fail instead.
+// NewSession requests a lease, or takes over the one of [WithLease], and keeps it alive. It blocks until
+// etcd has answered, or the context of [WithContext] ends. The default is the client's context. While
+// etcd does not answer, NewSession tries again, whereas etcd's package may return an error.
 //
-// A lease that etcd does not know is an error ([rpctypes.ErrLeaseNotFound]); etcd's
-// package returns a session then that is over after a moment.
+// For a lease that etcd does not know, the error matches [rpctypes.ErrLeaseNotFound]. etcd's package
+// then returns a session that soon ends.
 func NewSession(client *v3.Client, opts ...SessionOption) (*Session, error) {
 	if client == nil {
 		return nil, etcdlock.ErrNilClient
@@ -72,14 +71,14 @@ func NewSession(client *v3.Client, opts ...SessionOption) (*Session, error) {
 	return s, nil
 }
 
-// newInner makes the session that does the work. A TTL below the server's minimum is
-// raised to that, as etcd's package has it raised by the server; etcdlock would refuse it.
+// newInner creates the session of etcdlock. A TTL below the server's minimum is raised to it, as the
+// server does for etcd's package. etcdlock would refuse such a TTL.
 func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) {
 	opts := append([]etcdlock.SessionOption{etcdlock.WithForeignNames()}, so.inner...)
 	if so.leaseID != v3.NoLease {
 		return etcdlock.NewSession(so.ctx, client, append(opts, etcdlock.WithLease(so.leaseID))...)
 	}
-	// No longer than a Duration can be; etcd refuses it long before.
+	// The largest Duration. etcd refuses it anyway.
 	ttl := time.Duration(min(int64(so.ttl), math.MaxInt64/int64(time.Second))) * time.Second
 	s, err := etcdlock.NewSession(so.ctx, client, append(opts, etcdlock.WithTTL(ttl))...)
 	if !errors.Is(err, etcdlock.ErrInvalidTTL) {
@@ -87,7 +86,7 @@ func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) 
 	}
 	var resp *v3.LeaseGrantResponse
 	_, err = insist(so.ctx, client, func(ctx context.Context) (err error) {
-		resp, err = client.Grant(ctx, int64(so.ttl)) // after a lost answer the lease soon expires: its TTL is the least
+		resp, err = client.Grant(ctx, int64(so.ttl)) // a lease whose answer is lost expires soon, because its TTL is the minimum
 		return err
 	})
 	if err != nil {
@@ -96,8 +95,8 @@ func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) 
 	return etcdlock.NewSession(so.ctx, client, append(opts, etcdlock.WithLease(resp.ID))...)
 }
 
-// run waits for the end of the lease, of the client, of the session's context, or for
-// Orphan or Close; and then does in etcd what is to be done about it.
+// run waits for the end of the lease, of the client or of the session's context, or for Orphan or Close.
+// It then ends the session in etcd.
 func (s *Session) run() {
 	defer close(s.gone)
 	for state := range s.inner.States(s.ctx) {
@@ -112,7 +111,7 @@ func (s *Session) run() {
 	s.inEtcd()
 }
 
-// end ends the session for its users, for a cause. The first one counts.
+// end ends the session in this process, with a cause. The first cause counts.
 func (s *Session) end(cause error, inEtcd func()) {
 	s.ending.Do(func() {
 		s.inEtcd = inEtcd
@@ -120,8 +119,8 @@ func (s *Session) end(cause error, inEtcd func()) {
 	})
 }
 
-// closeLater closes etcdlock's session after the loss of the lease. It first waits for the margin, in
-// which the work under the lease stops.
+// closeLater closes etcdlock's session, which may have a new lease, after the loss of the lease. It
+// waits for the margin, which belongs to the holders of the lost lease.
 func (s *Session) closeLater() {
 	margin := time.NewTimer(min(s.inner.TTL()/10, time.Second))
 	defer margin.Stop()
@@ -131,21 +130,21 @@ func (s *Session) closeLater() {
 	}
 	ctx, cancel := context.WithTimeout(s.opts.ctx, s.inner.TTL())
 	defer cancel()
-	_ = s.inner.Close(ctx) // the lease has expired, or will
+	_ = s.inner.Close(ctx) // the lease has expired, or will expire
 }
 
 // leaveTimeout bounds Orphan when etcd does not answer.
 const leaveTimeout = time.Second
 
-// leave stops renewing, and leaves the lease and the keys of all that is held in etcd;
-// those of waits as well, if they cannot be cleared away in time.
+// leave stops the renewals, and leaves the lease and the keys of all holds in etcd. It also leaves the
+// keys of waits if they cannot be deleted in time.
 func (s *Session) leave() {
 	s.orphan = true
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if _, err := s.inner.Orphan(ctx); err != nil {
 		cancel()
-		_ = compathook.CloseWithin(ctx, s.inner) // too late to revoke anything
+		_ = compathook.CloseWithin(ctx, s.inner) // does not revoke the lease
 	}
 }
 
@@ -159,14 +158,13 @@ func (s *Session) within(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// ownsHolds reports whether a new hold is under the session's lease, and not under another one
-// that etcdlock's session got after the loss of that lease. etcdlock's session never gets a
-// lease a second time, so if it has the first one now, it had no other when it acquired. The
-// key may have another name under the same lease: a candidate that stepped behind a preferred
-// one has one, and so does a lock while its first key is being swept.
+// ownsHolds reports whether a new hold has the session's lease, and not a later lease of etcdlock's
+// session. etcdlock's session never gets a lease twice. If it has the first lease now, it had no other
+// lease at the acquisition. The name of the key proves nothing. A candidate that stepped behind a
+// preferred one has another key under the same lease, and so has a lock whose first key is being swept.
 func (s *Session) ownsHolds() bool { return s.inner.Lease() == s.id }
 
-// deleteKey confirms a release that had no answer.
+// deleteKey confirms a release that has no answer yet.
 func (s *Session) deleteKey(ctx context.Context, guard v3.Cmp, key string) error {
 	_, err := insist(ctx, s.client, func(ctx context.Context) error {
 		_, err := s.client.Txn(ctx).If(guard).Then(v3.OpDelete(key)).Commit()
@@ -175,42 +173,41 @@ func (s *Session) deleteKey(ctx context.Context, guard v3.Cmp, key string) error
 	return err
 }
 
-// Client is the etcd client that is attached to the session.
+// Client returns the etcd client of the session.
 func (s *Session) Client() *v3.Client { return s.client }
 
-// Lease is the lease ID for keys bound to the session.
+// Lease returns the lease ID of the session's keys.
 func (s *Session) Lease() v3.LeaseID { return s.id }
 
-// Ctx is the context attached to the session: a child of the one of [WithContext] that is
-// cancelled when the session is closed or orphaned, or its lease lost. [context.Cause]
-// tells which: it matches [ErrSessionExpired], and [etcdlock.ErrLost],
-// [etcdlock.ErrOrphaned] or [etcdlock.ErrSessionClosed], unless it is that of the parent.
+// Ctx returns the context of the session, a child of the one of [WithContext]. It is cancelled when the
+// session is closed or orphaned, or its lease is lost. Its [context.Cause] matches [ErrSessionExpired],
+// and one of [etcdlock.ErrLost], [etcdlock.ErrOrphaned] and [etcdlock.ErrSessionClosed]. If the parent
+// was cancelled, the cause is the parent's.
 //
-// It is cancelled before anybody else can have what was held, unless this process or its
-// machine stands still at that time. In etcd's package that comes up to seconds after
-// somebody else has got it. It is not told here when a key of the session is deleted by
-// an administrator while the lease lives on; [Mutex.Hold] and [Election.Term] tell that.
+// Ctx is cancelled before another process can acquire the locks of the session, unless this process or
+// its machine is stopped at that time. In etcd's package it can be cancelled seconds later. Ctx is not
+// cancelled when an administrator deletes a key of the session. The contexts of [Mutex.Hold] and
+// [Election.Term] are.
 func (s *Session) Ctx() context.Context { return s.ctx }
 
-// Done returns a channel that closes when the session ends: that of Ctx.
+// Done returns the channel of Ctx, which is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 
-// Orphan ends the session, but leaves the lease and the keys of all that is held in etcd,
-// for another session that takes them over with [WithLease] before the lease runs out.
-// It blocks until the keys of what was only waited for are gone, but no longer than a
-// second: they are left as well then.
+// Orphan ends the session, but leaves the lease and the keys of its holds in etcd. Another session can
+// take them over with [WithLease] before the lease expires. Orphan blocks until the keys of waits are
+// deleted, for at most a second. After that it leaves them too.
 //
-// Locks and leaderships of this session are over here, and cannot be released by it any
-// more; in etcd's package an Unlock after Orphan still deletes the key.
+// Locks and leaderships of this session end in this process, and the session cannot release them. In
+// etcd's package an Unlock after Orphan still deletes the key.
 func (s *Session) Orphan() {
 	s.end(errOrphaned, s.leave)
 	<-s.gone
 }
 
-// Close ends the session and revokes the lease, which releases everything it holds. It
-// blocks until etcd has confirmed that, but no longer than one TTL or the context of
-// [WithContext]; on an error the lease is left to expire. Nil if the lease is gone
-// already, where etcd's package returns an error.
+// Close ends the session and revokes the lease, which releases all holds. It blocks until etcd has
+// confirmed, for at most one TTL, or until the context of [WithContext] ends. After an error the lease
+// expires by itself. Close returns nil if the lease no longer exists, whereas etcd's package returns an
+// error.
 func (s *Session) Close() error {
 	ctx, cancel := context.WithTimeout(s.opts.ctx, s.inner.TTL())
 	defer cancel()
@@ -237,7 +234,7 @@ type sessionOptions struct {
 	inner []etcdlock.SessionOption // for tests
 }
 
-// SessionOption configures Session.
+// SessionOption is an option of [NewSession].
 type SessionOption func(*sessionOptions, *zap.Logger)
 
 // WithTTL configures the session's TTL in seconds. If TTL is <= 0, the default of 60
@@ -252,24 +249,23 @@ func WithTTL(ttl int) SessionOption {
 	}
 }
 
-// WithLease makes the session take over a lease that exists, with the keys under it: a
-// process that restarts goes on where [Session.Orphan] left off. See [etcdlock.WithLease].
+// WithLease makes the session take over an existing lease and its keys, so that a restarted process
+// continues after [Session.Orphan]. See [etcdlock.WithLease].
 func WithLease(leaseID v3.LeaseID) SessionOption {
 	return func(so *sessionOptions, _ *zap.Logger) { so.leaseID = leaseID }
 }
 
-// WithContext gives the session a context to live under in place of the client's. When it
-// ends, so does the session, and its lease is left to expire; NewSession and Close return
-// then.
+// WithContext sets the parent of the session's context, instead of the client's context. When it ends,
+// the session ends and its lease is left to expire. NewSession and Close then return.
 func WithContext(ctx context.Context) SessionOption {
 	return func(so *sessionOptions, _ *zap.Logger) { so.ctx = ctx }
 }
 
-// WithReentry makes Lock and TryLock succeed at once when the session holds the name
-// already, through whatever Mutex, as they do in etcd's package; all of these share one
-// lock, and the first Unlock of any releases it. It is for programs that count on that,
-// as those that repeat a Lock which may have succeeded. Goroutines of such a session do
-// not exclude each other. It is not in etcd's package.
+// WithReentry makes Lock and TryLock succeed at once if the session already holds the name, through any
+// Mutex, as in etcd's package. All of these Mutexes share one lock, and the first Unlock of any of them
+// releases it. The option is for programs that need this behaviour, for example because they repeat a
+// Lock that may have succeeded. Goroutines of such a session do not exclude each other. etcd's package
+// has no WithReentry.
 func WithReentry() SessionOption {
 	return func(so *sessionOptions, _ *zap.Logger) { so.reentry = true }
 }

@@ -5,28 +5,27 @@ import (
 	"sync"
 )
 
-// shared has the holds of a session, by name, for the users that share them. The zero value is
-// empty.
+// shared has the holds of a session by name, for the handles that share them. The zero value is empty.
 type shared[H comparable] struct {
 	mu    sync.Mutex
 	slots map[string]*slot[H]
 }
 
-// slot is one name. It lives while somebody holds or waits.
+// slot is one name. It exists while there is a holder or a waiter.
 type slot[H comparable] struct {
-	held    H // the zero value for none
+	held    H // the zero value if there is none
 	waiting int
-	granted context.Context // ends when somebody gets it
+	granted context.Context // ends at the next grant
 	grant   context.CancelFunc
 }
 
-// hold is what can be shared.
+// hold is a hold that can be shared.
 type hold interface {
 	comparable
 	Err() error
 }
 
-// live is what the session holds under a name.
+// live returns the session's hold of a name.
 func live[H hold](r *shared[H], name string) (held H, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,9 +36,9 @@ func live[H hold](r *shared[H], name string) (held H, ok bool) {
 	return held, held != none && held.Err() == nil
 }
 
-// join waits until the session holds the name, by the caller's own acquire or by that of
-// another user of the session, whichever comes first. All of them wait in line, so that
-// the end of one wait does not cost the others the session's place (trap A3).
+// join waits until the session holds the name, by the acquire of this caller or of another caller of
+// the session, whichever succeeds first. Each caller waits in the queue, so that the end of one wait
+// does not cost the others the session's place (trap A3).
 func join[H hold](ctx context.Context, r *shared[H], name string, acquire func(context.Context) (H, error)) (h H, joined bool, err error) {
 	granted := r.enter(name)
 	defer func() { r.leave(name) }()
@@ -59,11 +58,11 @@ func join[H hold](ctx context.Context, r *shared[H], name string, acquire func(c
 		if ctx.Err() != nil || granted.Err() == nil {
 			return h, false, err
 		}
-		granted = r.next(name) //nolint:fatcontext // another one, not one within the last
+		granted = r.next(name) //nolint:fatcontext // the next context, not a child of the last one
 	}
 }
 
-// slot is that of a name. Called with mu held.
+// slot returns the slot of a name. Called with mu held.
 func (r *shared[H]) slot(name string) *slot[H] {
 	sl := r.slots[name]
 	if sl == nil {
@@ -77,7 +76,7 @@ func (r *shared[H]) slot(name string) *slot[H] {
 	return sl
 }
 
-// tidy drops a slot that nobody needs. Called with mu held.
+// tidy drops a slot without a holder and a waiter. Called with mu held.
 func (r *shared[H]) tidy(name string, sl *slot[H]) {
 	var none H
 	if sl.held == none && sl.waiting == 0 {
@@ -94,7 +93,7 @@ func (r *shared[H]) enter(name string) (granted context.Context) {
 	return sl.granted
 }
 
-// next is the context that ends with the next grant.
+// next returns the context that ends with the next grant.
 func (r *shared[H]) next(name string) (granted context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +108,7 @@ func (r *shared[H]) leave(name string) {
 	r.tidy(name, sl)
 }
 
-// put notes a hold of the session, and wakes its waiters.
+// put records a hold of the session, and wakes its waiters.
 func (r *shared[H]) put(name string, h H) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +118,7 @@ func (r *shared[H]) put(name string, h H) {
 	sl.granted, sl.grant = context.WithCancel(context.Background())
 }
 
-// drop forgets what was held, unless it is something else by now.
+// drop forgets a hold, unless there is a newer one.
 func (r *shared[H]) drop(name string, h H) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
