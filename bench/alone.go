@@ -23,9 +23,9 @@ const (
 	campaignPair = "campaign + resign"
 )
 
-// alone times single acts with nobody in the way. The contestants alternate in blocks
-// of a few acts: close enough that they meet the same disturbances, and in blocks, so
-// that what one leaves for the background is mostly paid by itself.
+// alone times single acts without contention. The contestants alternate in blocks of a
+// few acts, so that they meet the same disturbances. Within a block, the background work
+// of a contestant mostly falls on the contestant itself.
 func alone(ctx context.Context, b *bench) error {
 	client, err := newClient(b.where.Etcd)
 	if err != nil {

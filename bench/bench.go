@@ -45,7 +45,7 @@ func suites() []suite {
 	}
 }
 
-// contestants are those that take part in what every lock can do.
+// contestants take part in the measurements that every lock allows.
 func (b *bench) contestants() []contestant {
 	list := onEtcd()
 	if b.nodes == b.plan.nodes[0] {
@@ -57,7 +57,7 @@ func (b *bench) contestants() []contestant {
 	return list
 }
 
-// onEtcdOnly are those that keep their locks in etcd.
+// onEtcdOnly are the contestants with locks in etcd.
 func (b *bench) onEtcdOnly() []contestant { return onEtcd() }
 
 // name is a lock's name that nobody has used.

@@ -28,20 +28,20 @@ const (
 	inOther    bucket = "other"
 )
 
-// buckets in the order of the tables: down from who locks to the disk of the server.
+// buckets in the order of the tables, from the caller of a lock down to the server's disk.
 var buckets = []bucket{
 	inLibrary, inClient, inGRPC, inProtobuf, inNetwork, inSwitches, inTimers, inMemory,
 	inRequests, inKeys, inDatabase, inRaft, inDisk, inBench, inOther,
 }
 
-// bucketOf tells to which bucket a sample belongs. The stack is walked from the innermost
-// function outwards, and the first that is known decides; one that is not known, as in
-// the standard library or in a package of helpers, works for its caller. So
+// bucketOf returns the bucket of a sample. It walks the stack from the innermost function
+// outwards, and the first known function decides. An unknown function, such as one of the
+// standard library, works for its caller. Therefore
 //
 //   - every sample is in one bucket, and the buckets are all of the profile;
-//   - what the runtime does counts as the runtime's, whoever made it necessary: an
-//     allocation in protobuf is memory, the send to a channel in gRPC a switch. But
-//     copying, hashing and comparing, which the runtime does too, are the caller's;
+//   - work of the runtime counts as the runtime's, for any caller: an allocation in
+//     protobuf is memory, the send to a channel in gRPC a switch. But copying, hashing and
+//     comparing, which the runtime does too, are the caller's;
 //   - switches are also the channels, locks and goroutines' starts that lead to them,
 //     and a processor's search for work;
 //   - a system call is the network's or the disk's, as the functions around it tell. On
@@ -135,8 +135,8 @@ func systemCall(stack []string) bucket {
 	return inOther
 }
 
-// shares tells how much of the processor time of some profiles is in which bucket, in
-// nanoseconds, and the number of samples that say so.
+// shares returns the processor time of profiles in each bucket, in nanoseconds, and the
+// number of samples.
 func shares(profiles []*profile.Profile) (in map[bucket]float64, total float64, samples int64) {
 	in = map[bucket]float64{}
 	for _, p := range profiles {

@@ -42,7 +42,7 @@ func TestInnermostFunctionThatIsKnownDecides(t *testing.T) {
 		{inGRPC, "runtime.mapaccess1_faststr golang.org/x/net/http2/hpack.(*Encoder).WriteField google.golang.org/grpc.(*clientStream).SendMsg"},
 		{inProtobuf, "google.golang.org/protobuf/proto.Marshal google.golang.org/grpc/encoding/proto.(*codecV2).Marshal"},
 		{inProtobuf, "go.etcd.io/raft/v3/raftpb.(*Entry).GetIndex go.etcd.io/raft/v3.(*raft).Step"},
-		// The runtime's part is the runtime's, whoever asked for it.
+		// The work of the runtime is the runtime's, for any caller.
 		{inMemory, "runtime.nextFreeFast runtime.mallocgcSmallNoscan runtime.mallocgc google.golang.org/protobuf/proto.Unmarshal"},
 		{inMemory, "runtime.scanobject runtime.gcDrain runtime.gcBgMarkWorker.func2 runtime.systemstack runtime.gcBgMarkWorker runtime.goexit"},
 		{inMemory, "runtime.adjustframe runtime.copystack runtime.newstack runtime.morestack github.com/etcdlock/etcdlock.(*line).serve"},
@@ -93,8 +93,8 @@ func TestRulesDoNotContradictEachOther(t *testing.T) {
 	}
 }
 
-// Whatever is in a profile is in the table: the buckets are all of it, and their
-// microseconds are what the processes' clocks say.
+// The whole profile is in the table: the buckets are all of it, and their
+// microseconds are those of the processes' clocks.
 func TestBucketsAreAllOfTheProcessorTime(t *testing.T) {
 	clients := usage{processor: 80 * time.Millisecond, profiles: []*profile.Profile{
 		synthetic([]string{"runtime.futex"}, []string{"no.such/package.F"}),

@@ -25,7 +25,7 @@ func (c *checks) add(where string, v verdict) {
 	c.All = append(c.All, check{where, v})
 }
 
-// sum is over all, and failed those that the referee objected to.
+// sum covers all checks, and failed has the ones that the referee refused.
 func (c *checks) sum() (v verdict, failed []check) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

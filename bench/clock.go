@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sharedClock reads CLOCK_MONOTONIC, which all processes of a machine share, at the
-// price of a time.Now: the system call costs ten times as much, and a handover in
-// memory is over in a microsecond.
+// sharedClock reads CLOCK_MONOTONIC, which all processes of a machine share. It costs as
+// much as time.Now. The system call would cost ten times as much, and a handover in memory
+// takes only a microsecond.
 type sharedClock struct {
 	base time.Time
 	at   int64         // CLOCK_MONOTONIC at base, in nanoseconds

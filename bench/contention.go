@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// crowd is who contends for one name.
+// crowd is a set of processes that contend for one name.
 type crowd struct {
 	processes, callers int
 	work               time.Duration
@@ -41,7 +41,7 @@ func processes(ctx context.Context, b *bench) error {
 		crowds = append(crowds, crowd{processes: n, callers: 1})
 	}
 	if b.everything {
-		// Who does something while he holds gives the referee more to see.
+		// Work under the lock gives the referee more to see.
 		crowds = append(crowds, crowd{processes: 8, callers: 1, work: time.Millisecond})
 	}
 	return contend(ctx, b, "processes", crowds, b.contestants())

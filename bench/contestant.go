@@ -29,7 +29,7 @@ type contestant struct {
 	sessionEach bool
 	// tokens: its holds have fencing tokens, which the referee checks.
 	tokens bool
-	// asks: who waits asks again and again.
+	// asks is true if a waiter polls.
 	asks bool
 	dial func(ctx context.Context, where servers) (link, error)
 }
@@ -123,7 +123,7 @@ const (
 	retentionIdle = 10 * time.Second
 )
 
-// everybody is all that a worker can be asked to run.
+// everybody has all contestants that a worker can run.
 func everybody() map[string]contestant {
 	all := map[string]contestant{}
 	for _, list := range [][]contestant{onEtcd(), variants(), onOthers(servers{}, true)} {

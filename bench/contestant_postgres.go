@@ -56,7 +56,7 @@ func (l postgresLink) session(context.Context, time.Duration) (session, error) {
 	return postgresSession(l), nil
 }
 
-// close does not wait for ever for a lock that somebody has not given back.
+// close bounds the wait for a lock that was not released.
 func (l postgresLink) close() {
 	closed := make(chan struct{})
 	go func() { l.pool.Close(); close(closed) }()

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Neither of Redis' libraries has a queue: who waits asks again and again, here every
-// millisecond, the shortest that is sensible, and who asks first gets it.
+// Neither of Redis' libraries has a queue. A waiter polls, here every millisecond, which is
+// the shortest sensible time, and the first to poll acquires the lock.
 const redisRetry = time.Millisecond
 
 func redisContestants(mode, durable string, address func(servers) string) []contestant {

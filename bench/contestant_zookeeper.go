@@ -8,9 +8,9 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// zookeeperContestant is the lock recipe of ZooKeeper's Go client. It has a queue, in
-// which everybody watches the one ahead. The number of his node would do as a token, but
-// the library keeps that to itself.
+// zookeeperContestant is the lock recipe of ZooKeeper's Go client. It has a queue, in which
+// each waiter watches the entry ahead. The number of the holder's node could be a token, but
+// the library does not export it.
 func zookeeperContestant() contestant {
 	return contestant{
 		key: "zookeeper", about: "github.com/go-zookeeper/zk, its Lock",
@@ -59,8 +59,8 @@ type zookeeperMutex struct {
 	path string
 }
 
-// lock leaves at the end of ctx, of which the library knows nothing: who is in line then
-// stays there until it is his turn, which he passes on, or until the session ends.
+// lock returns at the end of ctx, which the library does not know. The waiter's entry stays
+// in the queue until its turn, and is then released, or until the session ends.
 func (m zookeeperMutex) lock(ctx context.Context) (hold, error) {
 	l := zk.NewLock(m.conn, m.path, zk.WorldACL(zk.PermAll))
 	locked := make(chan error, 1)

@@ -11,9 +11,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// deep measures how long it takes to be in line: from the call of Lock until the
-// write that enters is answered, behind nobody and behind thousands. A listener on
-// the client's connection sees the answer.
+// deep measures the time to enter the queue, from the call of Lock until the write that
+// enters is answered, for an empty queue and behind thousands. A listener on the client's
+// connection sees the answer.
 func deep(ctx context.Context, b *bench) error {
 	client, err := newClient(b.where.Etcd)
 	if err != nil {
@@ -75,7 +75,7 @@ const inLine = "in line"
 
 func depthName(n int) string { return fmt.Sprintf("behind %d", n) }
 
-// entrant gets in line again and again.
+// entrant enters the queue repeatedly.
 type entrant struct {
 	*member
 	name    string
@@ -106,7 +106,7 @@ func newEntrant(ctx context.Context, b *bench, c contestant, name string) (*entr
 // quiet is how long no answer means that a waiter has settled.
 const quiet = 6 * time.Millisecond
 
-// enter gets in line once, and out again.
+// enter enters the queue once, and leaves it.
 func (e *entrant) enter(ctx context.Context, client *clientv3.Client, depth int) error {
 	waits, stop := context.WithCancel(ctx)
 	defer stop()

@@ -19,9 +19,9 @@ import (
 	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
-// How long an election is without a leader, measured from outside: a leader and a
-// candidate are processes, a third one ends the leader, and the candidate notes when its
-// work begins, on the clock that all processes share.
+// The time without a leader is measured from outside. A leader and a candidate are
+// processes, and a third process ends the leader. The candidate records when its work
+// begins, on the clock that all processes share.
 
 // takeover is one way for a leader to go.
 type takeover struct {

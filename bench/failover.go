@@ -90,7 +90,7 @@ func crash(ctx context.Context, b *bench, c contestant, name string, ttl, after 
 			_ = h.unlock(ctx)
 		}
 	}()
-	time.Sleep(time.Until(began.Add(after))) // in line, and the victim has renewed meanwhile
+	time.Sleep(time.Until(began.Add(after))) // the candidate waits, and the victim has renewed meanwhile
 	select {
 	case o := <-held:
 		return 0, errors.Join(o.err, errors.New("the heir did not wait for the holder"))

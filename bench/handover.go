@@ -16,8 +16,7 @@ import (
 // one's Lock has returned. Holder and waiter have a client each, and every handover a
 // name of its own, so that no watch is older than its waiter.
 func handover(ctx context.Context, b *bench) error {
-	// Those that wait by asking again and again would disturb the others while they
-	// wait; they come after them.
+	// Waiters that poll would disturb the others, so they are measured afterwards.
 	var quiet, asking []handoverWay
 	defer func() {
 		for _, w := range slices.Concat(quiet, asking) {
@@ -133,9 +132,9 @@ func lockHandover(ctx context.Context, holder, waiter mutex, age time.Duration, 
 	return took, errors.Join(err, <-released)
 }
 
-// handoverRound does the handovers of one age and one round, the ways in turns. For
-// waiters that are old there are many at a time, in lanes, so that it does not take
-// for ever; the stage sees to it that no two hand over at once.
+// handoverRound does the handovers of one age and one round, with the ways in turns. Old
+// waiters wait in parallel lanes, to save time. The stage lets only one lane hand over at a
+// time.
 func handoverRound(ctx context.Context, b *bench, ways []handoverWay, age time.Duration, round int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -190,7 +189,7 @@ const (
 // stage lets one lane at a time hand over.
 type stage struct{ mu sync.Mutex }
 
-// aside is for how long a lane keeps the stage; who is told late waits on his own.
+// aside is for how long a lane keeps the stage. A waiter that is notified later waits outside of it.
 const aside = 8 * time.Millisecond
 
 // handover waits until it is due, calls unlock, and returns the time from then until

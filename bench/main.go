@@ -145,7 +145,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 	defer os.RemoveAll(dir)
 	var kids procs.Children
 	defer kids.EndAll()
-	// Whoever waits for a child when the run is interrupted is told by its end.
+	// After an interrupt, the end of each child ends the wait for it.
 	defer context.AfterFunc(ctx, kids.EndAll)()
 
 	b := &bench{plan: p, dir: dir, book: newBook(), checks: &checks{}, run: strings.ToLower(rand.Text()[:6])}

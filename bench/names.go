@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// manyNames measures callers of one process, on one session, each with a name of its
-// own, so that nobody waits for anybody: what is left is how many requests a client
-// gets through.
+// manyNames measures callers of one process and session, each with another name, so that no
+// caller waits for another one. The limit is the number of requests of a client.
 func manyNames(ctx context.Context, b *bench) error {
 	list := b.onEtcdOnly()
 	what := fmt.Sprintf("%d callers, a name each", b.callers)

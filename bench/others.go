@@ -20,9 +20,9 @@ import (
 )
 
 // Servers of other kinds take part where they are installed. Each is one server, which
-// is less than three etcd nodes in what it survives; the contestants say so.
+// survives less than three etcd nodes do. The names of the contestants show it.
 
-// onOthers are the contestants whose server is there, or all of them.
+// onOthers are the contestants with an installed server, or all of them.
 func onOthers(where servers, all bool) []contestant {
 	var out []contestant
 	if all || where.RedisSafe != "" {
@@ -174,7 +174,7 @@ func startPostgres(ctx context.Context, kids *procs.Children, initdb, postgres, 
 	return where, answers(ctx, p, "postgres", func(ctx context.Context) error { return ownPostgres(ctx, where, db) })
 }
 
-// unprivileged is nil if this program is not root; else another user, who gets dir.
+// unprivileged is another user, which gets dir. It is nil if this program is not root.
 func unprivileged(dir string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil

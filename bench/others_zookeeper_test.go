@@ -12,8 +12,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/procs"
 )
 
-// Its library knows no contexts: who leaves at the end of his must not be given the lock
-// and keep it.
+// Its library has no contexts. A caller that leaves at the end of its context must not get
+// the lock later and keep it.
 func TestWhoLeavesTheLineInZooKeeperHoldsUpNobody(t *testing.T) {
 	java, err := exec.LookPath("java")
 	jars := zookeeperJars()

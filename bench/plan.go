@@ -13,7 +13,7 @@ type plan struct {
 	span       time.Duration // of one contention
 	callers    int           // with a name each
 	queue      int           // entries in the deep queue
-	entries    int           // times to get in line, of each contestant and depth
+	entries    int           // entries into the queue, of each contestant and depth
 	kept       int           // pairs under retention
 	strangers  int
 	atRest     int // sessions, locks, waiters

@@ -14,13 +14,12 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdproc"
 )
 
-// profiler takes CPU profiles while the suites run, of those who measure or contend and
-// of etcd, over the same spans: those that are measured, and nothing before and after. A
-// nil one takes none.
+// profiler takes CPU profiles of the measuring and contending processes and of etcd, for
+// exactly the measured times. A nil profiler takes none.
 //
-// What one contestant uses cannot be told from another's in one span of etcd's. So with
-// profiles contestants do not alternate, and everything lasts longer than is needed for a
-// figure; the figures of such a run are worth less than its shares.
+// A profile of etcd does not show which contestant caused the work. With profiles the
+// contestants therefore do not alternate, and each runs longer than a figure needs. The
+// figures of such a run are worth less than its shares.
 type profiler struct {
 	dir   string // where they are written
 	tmp   string // where workers leave theirs

@@ -39,10 +39,10 @@ func (v verdict) add(w verdict) verdict {
 	return v
 }
 
-// judge checks the stays in one lock. No two may overlap, but between processes by
-// less than blur, which their readings of the clock can be apart. Where there are
-// tokens, each must be above those of all earlier holders in other processes; holders
-// in one process may share theirs, but it must not fall.
+// judge checks the holds of one lock. No two may overlap, except between processes by less
+// than blur, because their clock readings can differ by that much. A token must be larger
+// than the tokens of all earlier holders in other processes. Holders in one process may
+// share a token, but it must not decrease.
 func judge(stays []stay, blur time.Duration, tokens bool) verdict {
 	slices.SortFunc(stays, func(a, b stay) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End))
@@ -51,7 +51,7 @@ func judge(stays []stay, blur time.Duration, tokens bool) verdict {
 	if len(stays) == 0 {
 		return v
 	}
-	last := stays[0] // of those that have begun, the one that ends last
+	last := stays[0] // the stay with the latest end among all that have begun
 	var high marks
 	for i, s := range stays {
 		if i > 0 {

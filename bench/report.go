@@ -19,7 +19,7 @@ type results struct {
 	Checks      []check       `json:"checks"`
 }
 
-// participant says who took part, and what his locks are made of.
+// participant describes a contestant and its locks.
 type participant struct {
 	Key     string `json:"key"`
 	About   string `json:"about"`

@@ -14,9 +14,9 @@ const (
 	plainHandoverA = 30 * time.Millisecond // the age of its waiter
 )
 
-// retention measures what a kept key is worth to its process, and what it costs the
-// first stranger: from the stranger's call of Lock, with the key kept, until it holds.
-// Beside it stands the plain handover of etcdlock without retention.
+// retention measures the gain of a kept key for its process, and the cost for the first
+// other process. The cost is the time from its call of Lock until it holds. The plain
+// handover of etcdlock without retention is measured for comparison.
 func retention(ctx context.Context, b *bench) error {
 	all := everybody()
 	plain := all[theLibrary]

@@ -19,7 +19,7 @@ type target struct {
 // measure finds its value in the book; false when it was not measured.
 type measure func(b *book) (float64, bool)
 
-// targets are those of the issue, on one node.
+// targets are the targets of the issue, on one node.
 func targets() []target {
 	ts := []target{
 		{what: "control: Mutex's lock + unlock over itself, the noise", measure: ratio(aloneSpot(lockPair, theControl), aloneSpot(lockPair, theMutex)), bound: 1.03},

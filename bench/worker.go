@@ -25,9 +25,9 @@ type worker struct {
 	stood    *candidacy
 }
 
-// linger makes a hold now and then long enough for the referee to see who else is
-// there: an empty one is shorter than two processes' clocks can tell. It costs every
-// contestant the same, a hundredth of its time at most.
+// linger makes some holds long enough for the referee to see an overlap. An empty hold is
+// shorter than the difference of two processes' clocks. It costs every contestant the same,
+// at most a hundredth of its time.
 type linger struct{ next atomic.Int64 }
 
 const (

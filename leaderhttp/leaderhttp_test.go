@@ -284,7 +284,7 @@ func (s *service) ask(ctx context.Context, method, path string) *httptest.Respon
 	return w
 }
 
-// report E11: neither clients at the same time nor clients a moment later get it.
+// report E11: neither concurrent clients nor clients shortly afterwards.
 func TestAClientThatDisconnectsSpoilsTheAnswerForNobody(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server) {
 		a := newService(t, srv, "a")

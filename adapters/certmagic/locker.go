@@ -161,7 +161,7 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 }
 
 // take removes the lock that an Unlock releases from the held locks, so that one Unlock releases each
-// lock, even if it fails. again is true for a lock whose earlier release has no answer. take returns
+// lock, even if it fails. again is true for a lock with an unanswered earlier release. take returns
 // nil if there is no such lock.
 func (l *Locker) take(name string) (lock *etcdlock.Lock, again bool) {
 	l.mu.Lock()

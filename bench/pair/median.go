@@ -12,9 +12,9 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// interval covers the median with a probability of at least 95 %, whatever the distribution of
-// the values is: that the median lies outside of two order statistics is as probable as that
-// so many of n fair coins, or fewer, fall on one side. It needs six values.
+// interval covers the median with a probability of at least 95 %, for any distribution of the values.
+// The probability that the median is outside of two order statistics is that of a number of heads
+// among n fair coins. It needs six values.
 func interval(values []float64) (low, high float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)

@@ -223,7 +223,7 @@ func (t *terms) pause(term *etcdlock.Term, code int, ran time.Duration) error {
 	return nil
 }
 
-// resign ends a term whose command has ended. If etcd does not confirm it in time, the session
+// resign ends a term after its command has ended. If etcd does not confirm it in time, the session
 // continues in the background.
 func (t *terms) resign(term *etcdlock.Term) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.ttl)

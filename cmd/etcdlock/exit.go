@@ -47,7 +47,7 @@ Otherwise it is:
   128+ the number of the signal that ended the wait`
 }
 
-// exitError is an exit code whose reason has been printed.
+// exitError is an exit code after its reason was printed.
 type exitError int
 
 func (c exitError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

@@ -67,7 +67,7 @@ type request struct {
 type requestKey struct{} // a *request in a context
 type beatKey struct{}    // set in the context of a beat
 
-// options returns the options of a client whose requests the silence watches. probe is called while
+// options returns the options of a client, so that the silence watches its requests. probe is called while
 // etcd is silent.
 func (w *silence) options(probe func(context.Context) []string) []grpc.DialOption {
 	w.mu.Lock()

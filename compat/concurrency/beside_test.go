@@ -139,7 +139,7 @@ func (b *beside) run() {
 	cancel()
 	b.Intercept(nil)
 	workers.Wait()
-	b.pass(2 * time.Minute) // for leases with an unanswered grant
+	b.pass(2 * time.Minute) // leases with an unanswered grant
 	for _, kv := range b.Keys("") {
 		b.violation("left behind: %s", kv.Key)
 	}

@@ -9,7 +9,7 @@
 // fleet can be migrated one process at a time. The errors are etcd's own values, so that code with the
 // old import can compare with them.
 //
-// This package is for the migration. New code uses etcdlock itself, whose handles each represent one
+// This package is for the migration. New code uses etcdlock itself. Its handles each represent one
 // acquisition. [Mutex.Hold] and [Election.Term] return these handles.
 //
 // # What is better without a change of code

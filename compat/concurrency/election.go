@@ -37,8 +37,8 @@ func NewElection(s *Session, pfx string) *Election {
 	return &Election{session: s, name: pfx, inner: etcdlock.NewElection(s.inner, pfx)}
 }
 
-// ResumeElection is NewElection with an existing leadership of an orphaned session, whose lease s has
-// taken over with [WithLease]. pfx is the prefix of NewElection. etcd's package requires a slash at
+// ResumeElection is NewElection with an existing leadership of an orphaned session, if s has taken
+// over its lease with [WithLease]. pfx is the prefix of NewElection. etcd's package requires a slash at
 // its end here, which is accepted too. No request is made. Proclaim and Resign return an error if the
 // leadership has ended.
 func ResumeElection(s *Session, pfx string, leaderKey string, leaderRev int64) *Election {
@@ -301,7 +301,7 @@ func (e *Election) Header() *pb.ResponseHeader {
 	return e.hdr
 }
 
-// Term returns etcdlock's handle of the leadership, whose context ends when the leadership is lost. It
+// Term returns etcdlock's handle of the leadership. Its context ends when the leadership is lost. It
 // is nil without a leadership and after ResumeElection. End the leadership with Resign. etcd's package
 // has no Term.
 func (e *Election) Term() *etcdlock.Term {

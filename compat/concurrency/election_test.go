@@ -21,7 +21,7 @@ func campaign(e *Election, val string) func(context.Context) error {
 	return func(ctx context.Context) error { return e.Campaign(ctx, val) }
 }
 
-// leader returns the value of the leader.
+// leader is the value of the leader.
 func (w *world) leader(e *Election) string {
 	w.Helper()
 	resp, err := e.Leader(w.ctx)

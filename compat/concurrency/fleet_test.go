@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// referee has the process that believes to hold.
+// referee knows which programs believe to hold.
 type referee struct {
 	mu     sync.Mutex
 	inside map[*Session]bool
@@ -50,7 +50,7 @@ func (r *referee) enter(s *Session, rev int64) (leave func()) {
 	}
 }
 
-// Programs as they are written for etcd's package: a process that loses its session makes a new one.
+// Programs as they are written for etcd's package: a program that loses its session creates a new one.
 // Their connections fail in every way, and raft leaders change, which lets leases live on.
 func TestAFleetIsExclusiveUnderFaults(t *testing.T) {
 	for seed := range uint64(10) {

@@ -198,7 +198,7 @@ func (m *Mutex) Header() *pb.ResponseHeader {
 	return m.hdr
 }
 
-// Hold returns etcdlock's handle of the acquisition, whose context ends when the lock is lost. It is nil
+// Hold returns etcdlock's handle of the acquisition. Its context ends when the lock is lost. Hold is nil
 // while the mutex is not locked. Release the lock with Unlock. Locking the name again under the context
 // of the handle returns [etcdlock.ErrDeadlock]. etcd's package has no Hold.
 func (m *Mutex) Hold() *etcdlock.Lock {

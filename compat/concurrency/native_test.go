@@ -98,8 +98,8 @@ func TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept(t *testing.T) {
 	})
 }
 
-// report C2: a lock has another key than its session's first one where it goes on with a place of the
-// former process, as one of a lock on several names.
+// report C2: a lock that continues with a place of the previous process, such as a lock on several
+// names, has another key than its session's first one.
 func TestALockIsHeldByWhateverKeyOfItsLease(t *testing.T) {
 	simulate(t, func(w *world) {
 		former := w.native("x")

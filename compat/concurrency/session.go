@@ -86,7 +86,7 @@ func newInner(client *v3.Client, so *sessionOptions) (*etcdlock.Session, error) 
 	}
 	var resp *v3.LeaseGrantResponse
 	_, err = insist(so.ctx, client, func(ctx context.Context) (err error) {
-		resp, err = client.Grant(ctx, int64(so.ttl)) // a lease whose answer is lost expires soon, because its TTL is the minimum
+		resp, err = client.Grant(ctx, int64(so.ttl)) // after a lost answer the lease soon expires, because its TTL is the minimum
 		return err
 	})
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *Session) within(ctx context.Context) (context.Context, func()) {
 // ownsHolds reports whether a new hold has the session's lease, and not a later lease of etcdlock's
 // session. etcdlock's session never gets a lease twice. If it has the first lease now, it had no other
 // lease at the acquisition. The name of the key proves nothing. A candidate that stepped behind a
-// preferred one has another key under the same lease, and so has a lock whose first key is being swept.
+// preferred one has another key under the same lease, and so has a lock while its first key is swept.
 func (s *Session) ownsHolds() bool { return s.inner.Lease() == s.id }
 
 // deleteKey confirms a release that has no answer yet.

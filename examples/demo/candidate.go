@@ -45,8 +45,8 @@ func (s *stage) election(ctx context.Context) error {
 			return err
 		}
 		hosts[name] = a
-		// One after the other, so that it is known who is next in line.
-		if err := s.inLine(ctx, electionName, i+1); err != nil {
+		// One after the other, so that the order of the queue is known.
+		if err := s.queued(ctx, electionName, i+1); err != nil {
 			return err
 		}
 	}
@@ -159,9 +159,9 @@ func (s *stage) newLeader(ctx context.Context, hosts map[string]*actor, sighting
 	}
 }
 
-// inLine returns when n are in line for a lock or an election, its holder
-// included: each has one key under the name.
-func (s *stage) inLine(ctx context.Context, name string, n int) error {
+// queued returns when n processes hold or wait for a lock or an election. Each
+// has one key under the name.
+func (s *stage) queued(ctx context.Context, name string, n int) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {

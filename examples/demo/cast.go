@@ -155,7 +155,7 @@ func dismiss(ctx context.Context, actors ...*actor) error {
 // until they are gone.
 func (c *cast) kill() {
 	for _, a := range c.members {
-		_ = a.signal(os.Kill) // fails for those that have ended
+		_ = a.signal(os.Kill) // fails for an ended process
 	}
 	for _, a := range c.members {
 		<-a.gone

@@ -107,7 +107,7 @@ func (s *stage) fencing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.inLine(ctx, holderLock, 2); err != nil {
+	if err := s.queued(ctx, holderLock, 2); err != nil {
 		return err
 	}
 	if err := s.showQueue(ctx); err != nil {
@@ -198,7 +198,7 @@ func (s *stage) write(ctx context.Context, a *actor, expected string) error {
 	return nil
 }
 
-// showQueue tells who holds the lock and who waits for it.
+// showQueue prints the holder of the lock and its waiters.
 func (s *stage) showQueue(ctx context.Context) error {
 	queue, err := etcdlock.NewMutex(s.session, holderLock).Queue(ctx)
 	if err != nil {

@@ -28,9 +28,9 @@ var (
 	// ttl is the lease of the candidates and holders: the least that an etcd
 	// with default settings grants, so that nobody waits for long.
 	ttl = 2 * time.Second
-	// expirySlack is what etcd may take on top of the TTL until a dead
-	// process' key is gone (it looks twice a second), and what a busy machine
-	// may take on top of that.
+	// expirySlack is the time, in addition to the TTL, until etcd deletes the
+	// key of a dead process. etcd looks for expired leases twice a second, and
+	// a busy machine needs more time.
 	expirySlack = 2 * time.Second
 	// patience bounds the whole demo, which takes about 7 seconds.
 	patience = time.Minute
@@ -70,8 +70,8 @@ type stage struct {
 }
 
 // tell plays the scenes one after the other and leaves nothing behind. A scene
-// whose promise was broken says so to the report; an error means that the
-// story could not go on.
+// writes a broken promise to the report. An error means that the demo could not
+// continue.
 func tell(ctx context.Context, r *report) (err error) {
 	r.printf("etcdlock demo: an etcd, and separate processes that contend on it.")
 	etcd, err := devetcd.Start(ctx)

@@ -12,18 +12,18 @@ import (
 	"sync"
 )
 
-// resource is what the locks of the demo protect, and their judge: a small HTTP
-// server in the parent process, which knows nothing of etcd.
+// resource is protected by the locks of the demo, and judges them. It is a small
+// HTTP server in the parent process, and does not use etcd.
 //
-// It is a referee for critical sections: who enters must find nobody inside,
-// and must bring a larger token than everybody before. And it is a register
-// that is fenced: it refuses a write whose token is older than one it has seen.
+// It is a referee for critical sections: a process that enters must be the only
+// one inside, and its token must be larger than all earlier ones. It is also a
+// fenced register: it refuses a write with a token older than one it has seen.
 type resource struct {
 	server   *http.Server
 	listener net.Listener
 
 	mu       sync.Mutex
-	inside   string // who is in the critical section; empty: nobody
+	inside   string // the process in the critical section; empty if there is none
 	sections int
 	first    int64 // tokens of the first and of the latest section
 	latest   int64
@@ -127,8 +127,8 @@ type refusedError struct{ why string }
 
 func (e *refusedError) Error() string { return "refused: " + e.why }
 
-// ask sends a request to the resource at base, as who with token. It is the
-// processes' side; a *refusedError is the resource's no.
+// ask sends a request of a process, with its token, to the resource at base.
+// The processes call it. If the resource refuses, the error is a *refusedError.
 func ask(ctx context.Context, base, act, who string, token int64, value string) error {
 	form := url.Values{"who": {who}, "token": {strconv.FormatInt(token, 10)}, "value": {value}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/"+act, strings.NewReader(form.Encode()))

@@ -14,7 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock/examples/internal/devetcd"
 )
 
-// player is what every role has: who it is and whom it talks to.
+// player has the name of a role and the addresses that it uses.
 type player struct {
 	name     string
 	client   *clientv3.Client

@@ -16,8 +16,8 @@ var (
 	resume    os.Signal = syscall.SIGCONT
 )
 
-// ownGroup puts a process into a process group of its own. So Ctrl-C reaches
-// the parent alone, which then ends the others; and should the parent be killed
-// while one of them is suspended, the system wakes and ends that one (POSIX:
-// stopped members of an orphaned group get SIGHUP and SIGCONT).
+// ownGroup puts a process into a new process group. Ctrl-C then reaches only
+// the parent, which ends the others. If the parent is killed while a child is
+// stopped, the system continues and ends the child: in POSIX, stopped members
+// of an orphaned group get SIGHUP and SIGCONT.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

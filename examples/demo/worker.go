@@ -57,8 +57,8 @@ func worker(ctx context.Context, p *player) error {
 	return nil
 }
 
-// raise adds one to the counter in the careless way, without a transaction:
-// whoever writes between the read and the write loses the update.
+// raise adds one to the counter without a transaction, so that a write between
+// the read and the write is lost.
 func (p *player) raise(ctx context.Context) error {
 	n, err := readCounter(ctx, p.client)
 	if err != nil {

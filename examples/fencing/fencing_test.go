@@ -27,8 +27,8 @@ func TestTheProgramWithdraws(t *testing.T) {
 	p.LeavesNothing()
 }
 
-// network keeps the first PUT to itself until it is told to deliver it, as a queue of a proxy does.
-// The sender can give up in between; the request arrives all the same.
+// network keeps the first PUT until deliver is closed, like the queue of a proxy. The request arrives
+// even if the sender has given up.
 type network struct {
 	ledger  http.Handler
 	token   string        // if not "", the late request arrives with this token

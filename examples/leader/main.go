@@ -67,8 +67,8 @@ func run(ctx context.Context, endpoints, name, id string, every time.Duration) e
 	}()
 
 	fmt.Printf("%s is a candidate for %s\n", id, name)
-	// Run waits in line, calls the function while this candidate leads, and
-	// lines up again after a loss. It resigns only when the function has
+	// Run waits in the queue, calls the function while this candidate leads,
+	// and campaigns again after a loss. It resigns only after the function has
 	// returned, so that two leaders never work at once.
 	err = etcdlock.NewElection(session, name).Run(ctx, id, func(ctx context.Context, term *etcdlock.Term) error {
 		return lead(ctx, term, every)

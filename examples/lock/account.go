@@ -6,15 +6,15 @@ import (
 	"sync"
 )
 
-// account is the resource that the lock protects. It stands for anything that
+// account is the resource that the lock protects. It represents any store that
 // can remember one number: a table with a column for it, a file, a storage
 // service with conditional writes.
 //
-// The lock alone cannot protect it from a holder that stood still: a process
-// that was suspended, or a virtual machine that was moved, goes on exactly
-// where it stopped, although its lock went to somebody else in the meantime.
-// The account can: it remembers the highest fencing token that it has seen, and
-// refuses writes with an older one.
+// The lock alone cannot protect the account from a holder that was stopped. A
+// process that was suspended, or a virtual machine that was moved, continues
+// where it stopped, even if another process holds the lock by then. The account
+// therefore remembers the highest fencing token that it has seen, and refuses
+// writes with an older one.
 type account struct {
 	mu      sync.Mutex
 	balance int

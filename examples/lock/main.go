@@ -20,7 +20,7 @@ import (
 	"github.com/etcdlock/etcdlock/examples/internal/devetcd"
 )
 
-// The data does not lie under the lock's name: what is there waits in line.
+// The data is not under the lock's name, because every key there is an entry of the queue.
 const (
 	lockName   = "examples/account"
 	balanceKey = "examples/balance"

@@ -1,10 +1,10 @@
-// Command observer follows who leads without being a candidate: what a proxy, a
-// dashboard or a client of the leader does.
+// Command observer follows the leader of an election without being a candidate,
+// like a proxy, a dashboard or a client of the leader.
 //
 //	go run ./observer
 //	go run ./observer -endpoints localhost:2379 -name examples/leader
 //
-// Without endpoints it has nobody to follow, so two candidates in the
+// Without endpoints there would be no leader, so two candidates in the
 // background take turns.
 package main
 

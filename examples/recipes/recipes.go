@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/fence"
 )
 
-// sortable has the order of tokens as a string, for stores whose numbers are not 64-bit integers.
+// sortable has the order of tokens as a string, for stores without 64-bit integers.
 func sortable(t fence.Token) string { return fmt.Sprintf("%019d.%019d", t.Epoch, t.Value) }
 
 // fromSortable is the inverse of sortable; zero for anything else.

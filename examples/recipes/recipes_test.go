@@ -59,8 +59,9 @@ func TestKafka(t *testing.T) {
 	require.ErrorIs(t, filter.Keep(t.Context(), record), fence.ErrInvalid)
 }
 
-// bucket is what PutS3 needs of S3, an ETag that is a hash of the content and conditions on it, and
-// what PutGCS needs of Cloud Storage, a generation and a condition on it.
+// bucket is a store with the features of S3 that PutS3 needs, and of Cloud Storage that PutGCS
+// needs. The former is an ETag, a hash of the content, with conditions. The latter is a generation
+// with a condition.
 type bucket struct {
 	mu     sync.Mutex
 	body   []byte

@@ -79,13 +79,13 @@ func run(ctx context.Context, set settings) error {
 	err = etcdlock.NewElection(session, set.name).Run(ctx, set.id, s.lead,
 		etcdlock.WithMonitor(&monitor),
 		etcdlock.WithOnRole(func(r etcdlock.Role) { fmt.Printf("%s is %v\n", set.id, r) }),
-		// A job that hangs must not keep the leadership for ever.
+		// A job that hangs must not keep the leadership.
 		etcdlock.WithProgress(10*(set.every+set.takes)),
-		// Nor one that does not stop when it is told to. The process ends after this time, and
-		// after 3 s if the term is lost.
+		// A job that does not stop after the end of its context must not keep it either. The process
+		// ends after this time, or after 3 s if the term is lost.
 		etcdlock.WithStopTimeout(30*time.Second),
 		etcdlock.WithOnStuck(func(stuck etcdlock.StuckTerm) {
-			fmt.Fprintf(os.Stderr, "still at work %v after it was told to stop (%v):\n", stuck.After, stuck.Cause)
+			fmt.Fprintf(os.Stderr, "still at work %v after its context ended (%v):\n", stuck.After, stuck.Cause)
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		}),
 		etcdlock.WithExitWhenStuck(),
@@ -119,8 +119,8 @@ func (s *scheduler) lead(ctx context.Context, term *etcdlock.Term) error {
 	}
 }
 
-// job is one run of the job. It ends early only when the term is lost: then somebody else
-// may be about to begin.
+// job is one run of the job. It ends early only when the term is lost, because another process may
+// be about to begin.
 func (s *scheduler) job(term *etcdlock.Term, n int) error {
 	fmt.Printf("%s begins job %d under token %d\n", s.id, n, term.Token())
 	select {

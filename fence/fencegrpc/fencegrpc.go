@@ -35,8 +35,8 @@ const (
 )
 
 // Resource names what a message writes to, from facts that the server knows, and never from a name
-// that the client chose for the check. A message with the resource "" is not checked: one that only
-// reads. method is the full name of the method, as in "/ledger.Ledger/Put".
+// that the client chose for the check. A message with the resource "" only reads, and is not
+// checked. method is the full name of the method, as in "/ledger.Ledger/Put".
 type Resource func(ctx context.Context, method string, message any) string
 
 // UnaryClient is a [grpc.UnaryClientInterceptor]. It sends the token that the context carries, see

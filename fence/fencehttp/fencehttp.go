@@ -67,7 +67,7 @@ func Stale(resp *http.Response) error {
 
 // Middleware checks the token of each request before the handler. resource names what a request
 // writes to, from facts that the server knows, and never from a name that the client chose for the
-// check. A request with the resource "" is not checked: one that only reads.
+// check. A request with the resource "" only reads, and is not checked.
 //
 // The handler gets the token by [fence.FromContext]. It is not called if there is no token or the
 // checker returns an error, which [Refuse] answers.

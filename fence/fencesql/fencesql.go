@@ -174,9 +174,9 @@ func (d Dialect) try(ctx context.Context, db *sql.DB, opts *sql.TxOptions, resou
 	return tx.Commit()
 }
 
-// Checker returns a [fence.Checker] that claims in a transaction of its own. It is for a server with
-// effects outside this database: the claims outlive the server and are shared by its replicas. A
-// newer token can come between the check and the effect.
+// Checker returns a [fence.Checker] that claims in a transaction of its own. It is for a server
+// with effects outside of this database: the claims outlive the server and are shared by its
+// replicas. A newer token can come between the check and the effect.
 func (d Dialect) Checker(db *sql.DB) fence.Checker { return checker{d, db} }
 
 type checker struct {

@@ -202,7 +202,7 @@ func (s *subject) handover(ctx context.Context, name string, age, span time.Dura
 			lock, err := theirs.Lock(ctx)
 			granted <- grant{lock, time.Now(), err}
 		}()
-		// In line first: the age counts from then on.
+		// The age counts from the entry into the queue.
 		for entries := 0; entries < 2; {
 			queue, err := mine.Queue(ctx)
 			if err != nil {

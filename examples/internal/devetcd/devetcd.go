@@ -71,7 +71,7 @@ func config(dir string) *embed.Config {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	cfg.EnableGRPCGateway = false // it would dial the port as configured, which is 0
-	cfg.UnsafeNoFsync = true      // the data is thrown away, so a slow disk need not hold anybody up
+	cfg.UnsafeNoFsync = true      // the data is deleted at the end, so it need not survive a crash
 	return cfg
 }
 
@@ -128,9 +128,9 @@ func Dial(endpoints string) (*clientv3.Client, error) {
 	return client, nil
 }
 
-// NewSession returns a session, and a function that closes it and says so when
-// that fails. Both are bounded in time: a program with a wrong address should
-// say so instead of waiting for ever.
+// NewSession returns a session, and a function that closes the session and
+// prints an error. Both have a timeout, so that a program with a wrong address
+// ends with an error.
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...etcdlock.SessionOption) (*etcdlock.Session, func(), error) {
 	// The context bounds the creation only; the session lives until Close.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -148,7 +148,7 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...etcdlock.S
 	}, nil
 }
 
-// warn is for clean-up whose failure does not change the outcome.
+// warn prints an error of a clean-up, which does not change the outcome.
 func warn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "warning:", err)

@@ -22,7 +22,7 @@ const limit = 5 * time.Minute
 // play in the environment makes the test binary the program.
 const play = "ETCDLOCK_EXAMPLES_PLAY"
 
-// Main is the TestMain of an example whose main function is program.
+// Main is the TestMain of an example with the main function program.
 func Main(m *testing.M, program func()) {
 	if os.Getenv(play) != "" {
 		program()
@@ -39,7 +39,7 @@ type Process struct {
 	lines   chan string
 	told    strings.Builder // standard output so far
 	errors  bytes.Buffer    // standard error; read after drained
-	drained chan struct{}   // closed when nobody is left who could write to standard error
+	drained chan struct{}   // closed when no process can write to standard error any more
 }
 
 // Start starts the program. It is killed at the end of the test if it still

@@ -1,4 +1,4 @@
-// Package dbserver runs the databases that the fence is tested on: Debian's PostgreSQL and MariaDB
+// Package dbserver runs the databases of the tests of the fence. They are Debian's PostgreSQL and MariaDB
 // as processes of the caller, each on a socket in a directory of its own, and SQLite in a file.
 package dbserver
 

@@ -96,7 +96,7 @@ func (t *Trial) shell(script string) *exec.Cmd {
 	return cmd
 }
 
-// start starts a wrapper whose command first prints "up" and its number. It returns the process of the
+// start starts a wrapper, and its command first prints "up" and its number. It returns the process of the
 // wrapper.
 func (t *Trial) start(command string) (wrapper *exec.Cmd, pid int, err error) {
 	out := filepath.Join(t.dir, "out-"+strconv.FormatInt(serial.Add(1), 10))

@@ -133,8 +133,8 @@ func newEntry(kv *mvccpb.KeyValue) Entry {
 	return e
 }
 
-// nameOf is the name of the queue of a key that has the form of a queue entry: a name, a slash and a
-// lease in hexadecimal, perhaps with a dot and a slot. alive has all leases, or is nil if they are not
+// nameOf is the name of the queue of a key in the form of a queue entry. This form is a name, a slash
+// and a lease in hexadecimal, perhaps with a dot and a slot. alive has all leases, or is nil if they are not
 // known. A lease must then be as long as the IDs that etcd assigns.
 func nameOf(key string, alive map[clientv3.LeaseID]bool) (name string, ok bool) {
 	p, ok := wire.ParseKey(key)

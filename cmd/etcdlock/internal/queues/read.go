@@ -98,7 +98,7 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 	return s, nil
 }
 
-// blocks reports whether a key would block a lock whose name begins with a prefix, see Store.Others.
+// blocks reports whether a key would block a lock under a prefix, see Store.Others.
 func blocks(key, prefix string) bool {
 	if prefix == "" {
 		_, entry := nameOf(key, nil)
