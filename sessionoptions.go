@@ -145,7 +145,7 @@ func WithLockDelay(delay time.Duration) SessionOption {
 
 // WithForeignNames lets the session use names that [NewMutex] otherwise refuses, because other
 // programs use them through etcd's own package, its commands or its services. Such a name ends in a
-// slash, as in etcd's examples ("/my-lock/", whose keys are "/my-lock//1f"), or has an empty part
+// slash, as in etcd's examples ("/my-lock/", with keys like "/my-lock//1f"), or has an empty part
 // between slashes. The name has to be exactly the one that the other programs use. etcd's package
 // adds the last slash of the key by itself, and so does this package.
 //

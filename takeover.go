@@ -47,8 +47,8 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	}
 }
 
-// lives tells whether a lease was renewed in the last half of its TTL, so that whoever has
-// it is there, most likely. A session renews at a third.
+// lives reports whether a lease was renewed in the last half of its TTL, so that its process most
+// likely lives. A session renews after a third of the TTL.
 func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
 	defer cancel()
