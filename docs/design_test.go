@@ -86,10 +86,10 @@ func state(t *testing.T, e ast.Expr) string {
 	return ""
 }
 
-// tablesOfThePage reads the tables below the headings of the third level.
+// tablesOfThePage reads the table below each heading "The states of the ...".
 func tablesOfThePage(page string) map[string]machine {
 	found := make(map[string]machine)
-	for _, section := range strings.Split(page, "\n### ")[1:] {
+	for _, section := range strings.Split(page, "\n### The states of the ")[1:] {
 		name, text, _ := strings.Cut(section, "\n")
 		var edges machine
 		for line := range strings.Lines(text) {
@@ -143,9 +143,11 @@ func design(t *testing.T) string {
 func TestTheStateMachinesOfTheDesignAreThoseOfTheCode(t *testing.T) {
 	code, page := tablesOfTheCode(t), tablesOfThePage(design(t))
 	require.GreaterOrEqual(t, len(code), 3)
-	for name, edges := range page {
+	for name, edges := range code {
+		require.Equal(t, edges, page[name], "docs/design.md, the states of the %s", name)
+	}
+	for name := range page {
 		require.Contains(t, code, name, "docs/design.md has a state machine that the code does not have")
-		require.Equal(t, code[name], edges, "docs/design.md, state machine of the %s", name)
 	}
 }
 
@@ -184,5 +186,30 @@ func TestTheDesignNamesWhatExists(t *testing.T) {
 	require.Greater(t, len(named), 10)
 	for _, match := range named {
 		require.True(t, declared[match[1]], "docs/design.md: there is no %s", match[1])
+	}
+}
+
+// The file map names each file of the engine, and no other.
+func TestTheFileMapOfTheDesignIsComplete(t *testing.T) {
+	_, text, _ := strings.Cut(design(t), "\n## File map\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	for dir, heading := range map[string]string{
+		"..": "Root", "../internal/session": "internal/session", "../internal/lockmgr": "internal/lockmgr", "../internal/queue": "internal/queue",
+	} {
+		_, section, found := strings.Cut(text, "\n### "+heading+": ")
+		require.True(t, found, heading)
+		section, _, _ = strings.Cut(section, "\n### ")
+		var named, files []string
+		for _, match := range regexp.MustCompile("`([a-z]+\\.go)`").FindAllStringSubmatch(section, -1) {
+			named = append(named, match[1])
+		}
+		all, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*.go"))
+		require.NoError(t, err)
+		for _, path := range all {
+			if !strings.HasSuffix(path, "_test.go") {
+				files = append(files, filepath.Base(path))
+			}
+		}
+		require.ElementsMatch(t, files, named, "docs/design.md, file map of %s", heading)
 	}
 }
