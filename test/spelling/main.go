@@ -70,8 +70,8 @@ func check(dir string) (found []string, files int, err error) {
 	return found, files, err
 }
 
-// terms are words of other programs: of SQL and of gRPC's errors.
-var terms = []string{"serialization", "dialing"}
+// terms are words of other programs: of SQL, of gRPC's errors, and of goreleaser.
+var terms = []string{"serialization", "dialing", "artifact", "artifacts"}
 
 type speller struct{ *misspell.Replacer }
 
