@@ -69,7 +69,7 @@ fmt: ## fail if a file is not in gofmt's form
 vet: ## go vet in every module
 	@$(call each, go vet -race ./...)
 
-lint: ## golangci-lint in every module, and the spelling of all texts; the first run builds it (about a minute)
+lint: actionlint ## golangci-lint in every module, actionlint, and the spelling of all texts; the first run builds them (about a minute)
 	@$(call each, go run $(GOLANGCI_LINT) run ./...)
 	@cd test && go run ./spelling
 
