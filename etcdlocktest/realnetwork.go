@@ -153,16 +153,21 @@ func (s *realStream) SendMsg(m any) error {
 	return s.ClientStream.SendMsg(m)
 }
 
+// end ends the stream, and returns the fault that a test gave it, or else err.
+func (s *realStream) end(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel()
+	if s.err != nil {
+		return s.err
+	}
+	return err
+}
+
 func (s *realStream) RecvMsg(m any) error {
 	for {
 		if err := s.ClientStream.RecvMsg(m); err != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.cancel()
-			if s.err != nil {
-				return s.err
-			}
-			return err
+			return s.end(err)
 		}
 		if _, ok := m.(*pb.LeaseKeepAliveResponse); !ok {
 			return nil

@@ -262,10 +262,10 @@ func TestAwaitGoneFindsADeletionThatItsWatchDidNotReport(t *testing.T) {
 		gone := make(chan error, 1)
 		r.during(func(ctx context.Context) { gone <- q.AwaitGone(ctx, held.KV()) }, func() {
 			time.Sleep(time.Second)
-			r.PutKey(held.Key, "another value", clientv3.LeaseID(held.Lease))
+			r.PutKey(held.Key, "another value", held.Lease)
 			streams.mute()
 			r.DeleteKey(held.Key)
-			r.PutKey(held.Key, "another entry", clientv3.LeaseID(held.Lease))
+			r.PutKey(held.Key, "another entry", held.Lease)
 			time.Sleep(time.Second)
 			require.Empty(r, gone)
 			time.Sleep(waitResync)

@@ -33,7 +33,7 @@ func (r *rig) inherit(ctx context.Context, faults func(n int) simetcd.Action) (f
 		n++
 		return faults(n)
 	})
-	defer r.Intercept(nil)
+	defer func() { r.Intercept(nil) }()
 	cfg.TTL = 2 * ttl
 	s, err = Open(ctx, cfg, func(*Session) Manager { return &r.manager })
 	return former, s, err

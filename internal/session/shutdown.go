@@ -38,9 +38,9 @@ var (
 	endClosed       = &ending{cause: lockerr.ErrSessionClosed}
 	endClosedWithin = &ending{cause: lockerr.ErrSessionClosed, within: true}
 
-	clientClosed       = lockerr.SessionEnded(lockerr.ErrClientClosed)
-	endWithClient      = &ending{cause: clientClosed, expires: lockerr.ErrClientClosed}
-	endDedicatedClient = &ending{cause: clientClosed, expires: lockerr.ErrClientClosed, keeps: true}
+	errClientClosed    = lockerr.SessionEnded(lockerr.ErrClientClosed)
+	endWithClient      = &ending{cause: errClientClosed, expires: lockerr.ErrClientClosed}
+	endDedicatedClient = &ending{cause: errClientClosed, expires: lockerr.ErrClientClosed, keeps: true}
 )
 
 // endOrphaned leaves a lease to a successor.
