@@ -13,7 +13,7 @@ func TestMisspellingsAreFoundAndCodeIsNotRead(t *testing.T) {
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	write("page.md", "# A page\n\nIts behavior is recieved.\n\n```go\nvar behavior int\n```\n\nThe `behavior` of context.Canceled and a [color](color.md).\n") //nolint:misspell // a fault to be found
+	write("page.md", "# A page\n\nIts behavior is recieved.\n\n```go\nvar behavior int\n```\n\nThe `behavior` of context.Canceled and a [color](color.md).\n")                                           //nolint:misspell // a fault to be found
 	write("code.go", "package code\n\nimport \"colors\"\n\n// A wait that is [color] cancelled by http.StatusCanceled.\nvar behavior = \"color\"\n\n// The color.\nvar text = \"a recieved request\"\n") //nolint:misspell // a fault to be found
 	found, files, err := check(dir)
 	require.NoError(t, err)
