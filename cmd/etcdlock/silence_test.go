@@ -116,7 +116,12 @@ func TestWithOneGoodEndpointNothingIsSaid(t *testing.T) {
 	for _, args := range [][]string{{"show", name}, {"lock", name, "--", "sleep", "4"}} {
 		p := startOn(t, all, args...)
 		p.wait()
-		require.NotContains(t, p.stderr.String(), "answer", "%v", args)
+		if args[0] == "show" { // it says that the name is free
+			require.NotContains(t, p.stderr.String(), "answer")
+			require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "%s", &p.stderr)
+			continue
+		}
+		require.Empty(t, p.stderr.String(), "%v", args)
 	}
 }
 
