@@ -18,7 +18,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed fence servers bench bench-quick bench-pair pictures failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair pictures failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,7 +104,7 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 
 ## To prove more than the tests do
 
-NIGHTLY = repeat sim model mutants fuzz chaos mixed fence servers failover outlive wrappers release-check
+NIGHTLY = repeat sim model mutants fuzz chaos mixed kit fence servers failover outlive wrappers release-check
 nightly: ## all that is too heavy for every change, one after the other: hours
 	@$(MAKE) --no-print-directory $(NIGHTLY) SEEDS=20000
 
@@ -146,6 +146,10 @@ chaos: ## real faults on real processes, etcd's own sessions beside: ROUNDS=n of
 OPS ?= 1000
 mixed: ## a table: etcdlock beside each of etcd's own clients on one name, OPS=n operations each, and beside the revision BASE of itself
 	@set -o pipefail; cd test && ETCDLOCK_MIXED_OPS=$(OPS) ETCDLOCK_MIXED_BASE=$(BASE) go test -race -count 1 -timeout 0 -v -run 'TestFleets|TestRevisions' ./mixed | grep -v '^=== '
+
+SCHEDULES ?= 1000
+kit: ## SCHEDULES=n on the etcd in memory of etcdlocktest and on a real one: the same grants in the same order, the same losses
+	@cd test && ETCDLOCK_KIT_SCHEDULES=$(SCHEDULES) go test -count 1 -timeout 0 -v ./kit
 
 WRITES ?= 1000000
 fence: ## a table: stale writes on PostgreSQL, MariaDB and SQLite with the fence and without, WRITES=n of each (half an hour)

@@ -53,5 +53,8 @@ func (s *Session) Ask(ctx context.Context, name, reason string) error {
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold.
 // Earlier requests that still stand are received too. A request waits until it is received.
 func (h hold) Asked() <-chan ReleaseRequest {
+	if h.of == nil {
+		return nil
+	}
 	return lockmgr.Asked(h.of, func(r lockmgr.ReleaseRequest) ReleaseRequest { return ReleaseRequest(r) })
 }

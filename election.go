@@ -67,7 +67,12 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 
 // Value returns the value that the leader proposed, or the last one that it proclaimed with
 // success.
-func (t *Term) Value() string { return *t.value.Load() }
+func (t *Term) Value() string {
+	if v := t.value.Load(); v != nil {
+		return *v
+	}
+	return ""
+}
 
 // Proclaim changes the leader's value for observers. The term and its place in the queue stay. It
 // blocks until etcd has confirmed the value, ctx ends or the term ends.

@@ -83,7 +83,12 @@ func (h hold) Err() error {
 //
 // Goroutines of one session that hand the lock over among themselves, see [WithTimeSlice], share a
 // token. The token fences between processes.
-func (h hold) Token() int64 { return h.of.Token() }
+func (h hold) Token() int64 {
+	if h.of == nil {
+		return 0
+	}
+	return h.of.Token()
+}
 
 // CreateRevision returns the revision at which the hold's key was created. It is the place of the
 // hold in the queue, and it also grows strictly from holder to holder. It is smaller than Token
@@ -97,7 +102,12 @@ func (h hold) Token() int64 { return h.of.Token() }
 // take part. Their Rev, and the revision of their Header, are those of the creation of their key.
 // Such a leader can lead after this one and still have a smaller revision than the Token of this
 // one. A mutex of etcd's own package has the revision of its turn, which is comparable with Token.
-func (h hold) CreateRevision() int64 { return h.of.Entry().CreateRevision }
+func (h hold) CreateRevision() int64 {
+	if h.of == nil {
+		return 0
+	}
+	return h.of.Entry().CreateRevision
+}
 
 // Deadline returns the instant until which no other session can hold, whatever happens, as far as
 // this process knows without a request. Each answered renewal moves it. It is the zero time once
@@ -114,7 +124,15 @@ func (h hold) Deadline() time.Time {
 // exists. A write to etcd under it is refused once the key is gone, however late the write arrives.
 // Holds of one session that hand over in memory, or share a key, have the same Guard. The Guard of
 // a write lock stays true while the lock continues as a read lock, see [WriteLock.Downgrade].
-func (h hold) Guard() clientv3.Cmp { return h.of.Entry().Guard() }
+func (h hold) Guard() clientv3.Cmp {
+	if h.of == nil {
+		return never
+	}
+	return h.of.Entry().Guard()
+}
+
+// never is a comparison that no state of etcd fulfils.
+var never = clientv3.Compare(clientv3.CreateRevision("etcdlock"), "=", -1)
 
 // Name returns the name that is held.
 func (h hold) Name() string {
@@ -125,7 +143,12 @@ func (h hold) Name() string {
 }
 
 // Key returns the key in etcd by which the name is held.
-func (h hold) Key() string { return h.of.Entry().Key }
+func (h hold) Key() string {
+	if h.of == nil {
+		return ""
+	}
+	return h.of.Entry().Key
+}
 
 func (h hold) held() *lockmgr.Hold { return h.of }
 

@@ -2,6 +2,7 @@ package etcdlock
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -18,6 +19,9 @@ import (
 // as this session lives. Adopted blocks until etcd has answered or ctx ends. The list is empty
 // once the adopted lease is lost.
 func (s *Session) Adopted(ctx context.Context) ([]string, error) {
+	if err := s.valid(); err != nil {
+		return nil, fmt.Errorf("etcdlock: list what was adopted: %w", err)
+	}
 	keys, err := s.manager.Adopted(ctx)
 	var names []string
 	for _, k := range keys {
@@ -33,6 +37,9 @@ func (s *Session) Adopted(ctx context.Context) ([]string, error) {
 // the deletion or ctx ends. After an error it is unknown which of the keys are gone: call it
 // again.
 func (s *Session) ReleaseAdopted(ctx context.Context, names ...string) error {
+	if err := s.valid(); err != nil {
+		return fmt.Errorf("etcdlock: release what was adopted: %w", err)
+	}
 	keys, err := s.manager.Adopted(ctx)
 	keys = slices.DeleteFunc(keys, func(k wire.Parsed) bool { return len(names) > 0 && !slices.Contains(names, k.Name) })
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
+	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
 // Role is the part that an [Election.Run] has in its election.
@@ -105,6 +106,16 @@ func (m *Monitor) Candidates(ctx context.Context) ([]Candidate, error) {
 		return nil, ErrNoLeader
 	}
 	return e.Candidates(ctx)
+}
+
+func init() {
+	testhook.Root.SetMonitor = func(monitor, status, term any) {
+		m, t := monitor.(*Monitor), term.(*Term)
+		m.update(func(s *ElectionStatus) {
+			*s = status.(ElectionStatus)
+			s.term, m.termAt = t, s.Since
+		})
+	}
 }
 
 // update changes the status, of a monitor that is not nil.

@@ -79,30 +79,60 @@ func newSession(ctx context.Context, cfg sessionConfig) (*Session, error) {
 }
 
 // Client returns the etcd client that the session was made with.
-func (s *Session) Client() *clientv3.Client { return s.etcd.Client }
+func (s *Session) Client() *clientv3.Client {
+	if s.valid() != nil {
+		return nil
+	}
+	return s.etcd.Client
+}
 
 // Lease returns the current lease. It returns [clientv3.NoLease] while there is none, between two
 // leases or after the end of the session.
-func (s *Session) Lease() clientv3.LeaseID { return s.engine.Lease() }
+func (s *Session) Lease() clientv3.LeaseID {
+	if s.valid() != nil {
+		return clientv3.NoLease
+	}
+	return s.engine.Lease()
+}
 
 // TTL returns the TTL of the current lease, or of the last one: the TTL of [WithTTL], or of the
 // lease given to [WithLease], as etcd granted it. It does not include the delay of [WithLockDelay],
 // so that a program can derive deadlines from it. A hold ends at most one TTL after the last
 // answered renewal. TTL makes no request.
-func (s *Session) TTL() time.Duration { return s.engine.LastLease().TTL() }
+func (s *Session) TTL() time.Duration {
+	if s.valid() != nil {
+		return 0
+	}
+	return s.engine.LastLease().TTL()
+}
 
 // LeaseTTL returns the TTL that etcd granted for the current lease, or for the last one: TTL and
 // the delay of [WithLockDelay]. After a crash etcd keeps the session's keys for that long.
-func (s *Session) LeaseTTL() time.Duration { return s.engine.LastLease().Granted() }
+func (s *Session) LeaseTTL() time.Duration {
+	if s.valid() != nil {
+		return 0
+	}
+	return s.engine.LastLease().Granted()
+}
 
 // Done returns a channel that is closed when the session has ended for good. The loss of a lease
 // does not end the session.
-func (s *Session) Done() <-chan struct{} { return s.engine.Context().Done() }
+func (s *Session) Done() <-chan struct{} {
+	if s.valid() != nil {
+		return endedForNoHold.Done()
+	}
+	return s.engine.Context().Done()
+}
 
 // Err returns nil until the session has ended, and then the reason. The reason always matches
 // [ErrSessionClosed]. It also matches [ErrClientClosed] or [ErrOrphaned] if one of these ended the
 // session.
-func (s *Session) Err() error { return s.engine.Err() }
+func (s *Session) Err() error {
+	if err := s.valid(); err != nil {
+		return err
+	}
+	return s.engine.Err()
+}
 
 // State is the state of a session. The package documentation has the transitions between states.
 type State int
@@ -124,12 +154,21 @@ const (
 func (s State) String() string { return session.State(s).String() }
 
 // State returns the present state.
-func (s *Session) State() State { return State(s.engine.State()) }
+func (s *Session) State() State {
+	if s.valid() != nil {
+		return StateClosed
+	}
+	return State(s.engine.State())
+}
 
 // States yields the present state and then every change, in order, until ctx ends or StateClosed
 // was yielded. A slow consumer misses none.
 func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
+		if s.valid() != nil {
+			yield(StateClosed)
+			return
+		}
 		for state := range s.engine.States(ctx) {
 			if !yield(State(state)) {
 				return
@@ -151,6 +190,9 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 // A second Close returns nil. A Close after the client was closed returns [ErrClientClosed],
 // because it can revoke nothing.
 func (s *Session) Close(ctx context.Context) error {
+	if err := s.valid(); err != nil {
+		return closeError(err)
+	}
 	return closeError(s.engine.Close(ctx))
 }
 
@@ -180,17 +222,29 @@ func closeError(err error) error {
 //   - the error of ctx
 //   - [ErrLost] if there is no lease to leave; the session has ended nevertheless
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
-	id, err := s.engine.Orphan(ctx)
+	err := s.valid()
+	var id clientv3.LeaseID
+	if err == nil {
+		id, err = s.engine.Orphan(ctx)
+	}
 	if err != nil {
 		return clientv3.NoLease, fmt.Errorf("etcdlock: orphan session: %w", err)
 	}
 	return id, nil
 }
 
-// usable is why a session cannot do anything under a name; nil if it can.
-func (s *Session) usable(name string) error {
+// valid returns an error if NewSession has not made the session.
+func (s *Session) valid() error {
 	if s == nil || s.engine == nil {
 		return errNotASession
+	}
+	return nil
+}
+
+// usable is why a session cannot do anything under a name; nil if it can.
+func (s *Session) usable(name string) error {
+	if err := s.valid(); err != nil {
+		return err
 	}
 	check := wire.CheckName
 	if s.cfg.foreignNames {

@@ -11,7 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// A release whose caller has given up goes on in the background, for as long as this.
+// The bounds of a release that goes on in the background after its caller has given up.
 const (
 	virtualGrace = 10 * time.Minute
 	wallGrace    = 5 * time.Second
@@ -40,7 +40,7 @@ func (e *Etcd) NothingLeft() {
 func (e *Etcd) entries() (all []entry) {
 	names := make(map[string]bool)
 	for _, kv := range e.server.keys("") {
-		if name, _, isEntry := cutKey(string(kv.Key), clientv3.LeaseID(kv.Lease)); isEntry && !names[name] {
+		if name, isEntry := nameOf(string(kv.Key), clientv3.LeaseID(kv.Lease)); isEntry && !names[name] {
 			names[name] = true
 			all = append(all, e.queue(name)...)
 		}

@@ -148,12 +148,14 @@ func (s *lockerTest) taken() {
 	go func() { got <- s.must(b, "key") }()
 	time.Sleep(time.Second)
 	select {
-	case <-got:
+	case second := <-got:
 		s.Error("two have the key")
+		s.release(second)
+		s.release(unlock)
 	default:
+		s.release(unlock)
+		s.release(<-got)
 	}
-	s.release(unlock)
-	s.release(<-got)
 }
 
 func (s *lockerTest) wait() {

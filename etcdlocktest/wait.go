@@ -102,20 +102,12 @@ func (e *Etcd) Holder(name string) string {
 func (e *Etcd) Dump() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "in etcd:\n")
-	for _, kv := range e.server.keys("") {
-		name, _, isEntry := cutKey(string(kv.Key), clientv3.LeaseID(kv.Lease))
-		if !isEntry {
-			continue
-		}
-		i := slices.IndexFunc(e.queue(name), func(n entry) bool { return n.created == kv.CreateRevision && n.key == string(kv.Key) })
-		if i < 0 {
-			continue // it has just gone
-		}
-		n, what := e.queue(name)[i], "waits"
+	for _, n := range e.entries() {
+		what := "waits"
 		if n.holding {
 			what = "holds"
 		}
-		fmt.Fprintf(&b, "\t%q: %s %s, key %q since revision %d\n", name, n.owner(), what, n.key, n.created)
+		fmt.Fprintf(&b, "\t%q: %s %s, key %q since revision %d\n", n.name, n.owner(), what, n.key, n.created)
 	}
 	for _, h := range e.live() {
 		fmt.Fprintf(&b, "%s", h)
@@ -123,16 +115,13 @@ func (e *Etcd) Dump() string {
 	return b.String()
 }
 
-// cutKey cuts the key of an entry into the name and the rest.
-func cutKey(key string, lease clientv3.LeaseID) (name, rest string, isEntry bool) {
-	if lease == clientv3.NoLease {
-		return "", "", false
-	}
+// nameOf is the name of the queue that a key belongs to.
+func nameOf(key string, lease clientv3.LeaseID) (name string, isEntry bool) {
 	i := strings.LastIndex(key, fmt.Sprintf("/%x", int64(lease)))
-	if i < 0 {
-		return "", "", false
+	if i < 0 || lease == clientv3.NoLease {
+		return "", false
 	}
-	return key[:i], key[i+1:], true
+	return key[:i], true
 }
 
 // change wakes those that wait for a change.

@@ -53,6 +53,12 @@ type Transactor interface {
 	Txn(ctx context.Context, req *pb.TxnRequest, options ...grpc.CallOption) (*pb.TxnResponse, error)
 }
 
+// Root is what the root offers to etcdlocktest. The root sets it when it is initialised.
+var Root struct {
+	// SetMonitor gives an *etcdlock.Monitor an etcdlock.ElectionStatus and an *etcdlock.Term.
+	SetMonitor func(monitor, status, term any)
+}
+
 var clients sync.Map // the Hooks of a *clientv3.Client
 
 // For gives hooks to the sessions that are made on a client from now on, until the client is closed.
