@@ -75,6 +75,26 @@ func TestAHolderIsToldSoonOfWhatAnAdministratorDid(t *testing.T) {
 	}
 }
 
+// The key is gone, and etcd does not answer in time whether the lease is gone too. The holder is not
+// kept waiting for the answer.
+func TestALossSaysThatEtcdHasNotToldItsReason(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.session("a")
+		l := w.lock(NewMutex(s, "m"))
+		w.pass(time.Second)
+		w.next("a", simetcd.LeaseTimeToLive, simetcd.Action{DelayReply: time.Second})
+		began := time.Now()
+		w.RevokeLease(s.Lease())
+		<-l.Done()
+		require.LessOrEqual(w, time.Since(began), 510*time.Millisecond)
+		require.ErrorIs(w, l.Err(), ErrEvicted)
+		require.ErrorContains(w, l.Err(), "or its lease was revoked: etcd has not answered in time which")
+		w.pass(ttl)
+		require.NoError(w, w.lock(NewMutex(s, "m")).Unlock(w.ctx))
+		w.allGone()
+	})
+}
+
 // settled is the time that a hold which began that long ago still goes unwatched: the
 // watch is opened late, and etcd takes up to 100 ms for a watch on the past.
 func settled(held time.Duration) time.Duration {

@@ -117,21 +117,23 @@ func (l *Lease) renew() renewal {
 
 // Verify asks etcd whether it still knows the lease, when a key under the lease is found to be gone.
 // If etcd does not, the lease ends, for that cause. Verify blocks until the answer or the end of ctx.
+// It returns an error if there was no answer.
 //
 // Verify does not send a renewal. After the revocation of a lease was committed, and reported by
 // another member, the leader of etcd 3.7 still renews the lease until it has applied the revocation
 // itself. An answer about the TTL waits until the leader has applied what is committed.
-func (l *Lease) Verify(ctx context.Context) {
+func (l *Lease) Verify(ctx context.Context) error {
 	answered := l.cfg.asking()
 	resp, err := l.cfg.Client.TimeToLive(ctx, l.id)
 	if err != nil {
-		return
+		return err
 	}
 	known := resp.TTL >= 0
 	answered(resp.ResponseHeader, known)
 	if !known {
 		l.endUnknown()
 	}
+	return nil
 }
 
 // endUnknown ends a lease that etcd does not know any more. Before the deadline here,

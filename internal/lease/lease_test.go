@@ -168,10 +168,10 @@ func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
-		l.Verify(t.Context())
+		require.NoError(t, l.Verify(t.Context()))
 		require.NoError(t, l.Err())
 		srv.RevokeLease(l.ID())
-		l.Verify(t.Context())
+		require.NoError(t, l.Verify(t.Context()))
 		require.ErrorIs(t, l.Err(), lockerr.ErrRevoked)
 		require.NoError(t, l.Revoke(t.Context()), "it is gone, as was wanted")
 
@@ -198,10 +198,10 @@ func TestARevocationIsFoundThoughALateLeaderStillRenewsTheLease(t *testing.T) {
 		cfg.Client = fastRenewals{cfg.Client}
 		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
 		require.NoError(t, err)
-		l.Verify(t.Context())
+		require.NoError(t, l.Verify(t.Context()))
 		require.NoError(t, l.Err())
 		srv.RevokeLease(l.ID())
-		l.Verify(t.Context())
+		require.NoError(t, l.Verify(t.Context()))
 		require.ErrorIs(t, l.Err(), lockerr.ErrRevoked)
 	})
 }

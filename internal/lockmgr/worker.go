@@ -3,6 +3,7 @@ package lockmgr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -214,12 +215,18 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 func whyGone(ls *lease.Lease) error {
 	ctx, cancel := context.WithTimeout(ls.Context(), 500*time.Millisecond)
 	defer cancel()
-	ls.Verify(ctx)
-	if err := ls.Err(); err != nil {
+	unanswered := ls.Verify(ctx)
+	switch err := ls.Err(); {
+	case err != nil:
 		return err
+	case unanswered != nil:
+		return lockerr.Lost(errEvictedOrRevoked)
+	default:
+		return lockerr.Lost(lockerr.ErrEvicted)
 	}
-	return lockerr.Lost(lockerr.ErrEvicted)
 }
+
+var errEvictedOrRevoked = fmt.Errorf("%w, or its lease was revoked: etcd has not answered in time which", lockerr.ErrEvicted)
 
 // fail gives the error to each waiter that it concerns.
 func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
