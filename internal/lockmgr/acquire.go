@@ -130,7 +130,7 @@ func (m *Manager) atOnce(l *localQueue, name string, w *waiter) (*Hold, bool) {
 	}
 }
 
-// addLine makes a local queue without a driver. Called with m.mu held.
+// addLocal makes a local queue without a driver. Called with m.mu held.
 func (m *Manager) addLocal(id string, names ...string) *localQueue {
 	l := &localQueue{
 		manager: m,
@@ -158,7 +158,7 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 	return l
 }
 
-// ownLine makes a private local queue, which no other call joins. Called with m.mu held.
+// addPrivate makes a private local queue, which no other call joins. Called with m.mu held.
 func (m *Manager) addPrivate(names ...string) *localQueue {
 	m.serial++
 	l := m.addLocal(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte

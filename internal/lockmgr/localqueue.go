@@ -30,7 +30,7 @@ import (
 // local queue, which no other call joins.
 type localQueue struct {
 	manager *Manager
-	id      string // in Manager.lines: the name, or for a private local queue something that is no name
+	id      string // in Manager.locals: the name, or for a private local queue something that is no name
 	name    string
 	names   []string    // the one, or all that are held at once
 	slots   []wire.Slot // of a private local queue: those of the keys under the names

@@ -34,7 +34,7 @@ func add(counts map[string]int, name string, by int) {
 	}
 }
 
-// checkNesting is that of the names in use. Lines at rest do not count when it comes to that.
+// checkNesting is that of the names in use. Local queues at rest do not count when it comes to that.
 // Called with m.mu held.
 func (m *Manager) checkNesting(name string) error {
 	err := m.names.checkNesting(name)
