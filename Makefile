@@ -121,8 +121,16 @@ repeat: ## each package COUNT times while four programs keep the processors busy
 # A failing schedule prints its seed: make sim SEED=n runs that one again. The control
 # is the same schedules with etcd's own package.
 SEEDS ?= 10000
-sim: ## simulated schedules with faults and a control: SEEDS=n of them, or SEED=n for that one only
-	$(if $(SEED),ETCDLOCK_SEED=$(SEED),ETCDLOCK_SEEDS=$(SEEDS)) go test -run '^TestSimulation$(if $(SEED),$$)' -v -count 1 -timeout 0 .
+# A fleet of processes with all options takes about twenty times as long as another schedule.
+FLEETS ?= $(shell expr $(SEEDS) / 20)
+
+sim: ## simulated schedules with faults and a control: SEEDS=n of each kind and FLEETS=n fleets, or SEED=n for that one only
+ifdef SEED
+	ETCDLOCK_SEED=$(SEED) go test -run '^TestSimulation$$' -v -count 1 -timeout 0 .
+else
+	ETCDLOCK_SEEDS=$(SEEDS) go test -run '^TestSimulation' -skip '^TestSimulationFleet$$' -v -count 1 -timeout 0 .
+	ETCDLOCK_SEEDS=$(FLEETS) go test -run '^TestSimulationFleet$$' -v -count 1 -timeout 0 .
+endif
 
 model: ## the model of the protocol in every configuration (needs spin and gcc): NAME=n for one
 	@model/check $(NAME)
