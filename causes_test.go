@@ -61,7 +61,7 @@ func TestTheEndOfALeaseIsLoggedAsWhatItWas(t *testing.T) {
 		"the work does not stop": {
 			opts:    []RunOption{WithStopTimeout(3 * time.Second)},
 			happens: func(_ *world, _ *fakeNet, r *running, _ *Term) { r.cancel() },
-			cause:   ErrExpired, logged: []string{onOwn + ": its work has not returned 3s after it was told to stop (context canceled)"},
+			cause:   ErrExpired, logged: []string{onOwn + ": the function of Run has not returned 3s after its context ended (context canceled)"},
 		},
 		"the session is closed": {
 			happens: func(w *world, _ *fakeNet, _ *running, _ *Term) { require.NoError(w, w.sessions[0].Close(w.ctx)) },

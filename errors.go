@@ -126,7 +126,7 @@ var (
 	// waits for the caller. The error is a [DeadlockError], which has the cycle.
 	ErrDeadlock = lockerr.ErrDeadlock
 
-	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is being upgraded.
+	// ErrUpgradeConflict is returned by [ReadLock.Upgrade] when another reader is already upgrading.
 	// Each of the two would wait for the other to stop reading. Release the read lock, and lock for
 	// writing.
 	ErrUpgradeConflict = lockerr.ErrUpgradeConflict
@@ -163,8 +163,8 @@ var (
 // Errors of a Session that is nil or not made by NewSession, and of a handle that no call has
 // returned.
 var (
-	errNotASession = fmt.Errorf("%w: the session is nil, or none of NewSession (%w)", ErrInvalidArgument, ErrSessionClosed)
-	errNoHold      = fmt.Errorf("%w: the zero value of a handle, which holds nothing", ErrInvalidArgument)
+	errNotASession = fmt.Errorf("%w: the session is nil, or was not created by NewSession (%w)", ErrInvalidArgument, ErrSessionClosed)
+	errNoHold      = fmt.Errorf("%w: the zero value of a handle holds nothing", ErrInvalidArgument)
 )
 
 // opError prefixes err with the operation and the name, once. To a missing permission it
@@ -174,8 +174,8 @@ func opError(op, name string, err error) error {
 		return nil
 	}
 	if errors.Is(err, rpctypes.ErrPermissionDenied) {
-		return fmt.Errorf("etcdlock: %s %s: %w: to look on, the client's user in etcd needs to read all keys "+
-			"that begin with %s; to take part, to write them too; for semaphores and requests, also those that begin with %s",
+		return fmt.Errorf("etcdlock: %s %s: %w: grant the client's user in etcd readwrite to all keys that begin with %s (read to observe only), "+
+			"and for semaphores and release requests also to keys that begin with %s",
 			op, wire.Quote(name), err, wire.Quote(wire.Prefix(name)), wire.Quote(wire.Side(name, "")))
 	}
 	return fmt.Errorf("etcdlock: %s %s: %w", op, wire.Quote(name), err)

@@ -145,7 +145,7 @@ type excludedUse struct {
 }
 
 var exclusions = []excludedUse{
-	{a: "session.WithLease", b: "session.WithLeaseFile", reason: "a lease to take over is given both by its ID and by a file"},
+	{a: "session.WithLease", b: "session.WithLeaseFile", reason: "WithLease and WithLeaseFile exclude each other"},
 	{a: "session.WithLogger", b: "session.WithSlog", idle: true, reason: "the later one of the two counts, and the other one does nothing"},
 	{a: "run.WithOnStuck", b: "run.WithStopTimeout", without: true, reason: "nothing tells from when on a function is stuck"},
 	{a: "run.WithExitWhenStuck", b: "run.WithStopTimeout", without: true, reason: "nothing tells from when on a function is stuck"},

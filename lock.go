@@ -160,9 +160,9 @@ func (l *locker) Unlock() {
 		panic(opError("unlock", l.mutex.name, errNotLocked))
 	}
 	if !lock.of.Abandon() {
-		l.mutex.session.etcd.Log.Error("a lock was lost before it was unlocked",
+		l.mutex.session.etcd.Log.Error("a lock was lost before Unlock; another process may have worked at the same time",
 			zap.String("name", l.mutex.name), zap.Error(lock.Err()))
 	}
 }
 
-var errNotLocked = errors.New("it is not locked through this Locker")
+var errNotLocked = errors.New("this Locker does not hold the lock: call Lock first")

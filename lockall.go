@@ -124,9 +124,9 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool) (hold, error) {
 	h, err := s.manager.AcquireAll(ctx, names, m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil))
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
-		err = fmt.Errorf("%w: %d, and this etcd allows fewer (see its --max-txn-ops): %w", ErrTooManyNames, len(names), err)
+		err = fmt.Errorf("%w: %d, but this etcd allows fewer: raise its --max-txn-ops: %w", ErrTooManyNames, len(names), err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge):
-		err = fmt.Errorf("%w: %d with %d bytes, and this etcd takes smaller requests (see its --max-request-bytes): %w",
+		err = fmt.Errorf("%w: %d with %d bytes, but this etcd allows smaller requests only: raise its --max-request-bytes: %w",
 			ErrTooManyNames, len(names), size(names), err)
 	}
 	if err != nil {
@@ -164,9 +164,9 @@ func size(names []string) (bytes int) {
 func checkTogether(s *Session, names []string) error {
 	switch {
 	case len(names) == 0:
-		return fmt.Errorf("%w: there is none", ErrInvalidName)
+		return fmt.Errorf("%w: the list of names is empty", ErrInvalidName)
 	case len(names) > queue.MostTogether:
-		return fmt.Errorf("%w: %d, and at most %d are possible", ErrTooManyNames, len(names), queue.MostTogether)
+		return fmt.Errorf("%w: %d, but at most %d are allowed", ErrTooManyNames, len(names), queue.MostTogether)
 	}
 	given := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -181,7 +181,7 @@ func checkTogether(s *Session, names []string) error {
 	for name := range given {
 		for outer := range wire.Ancestors(name) {
 			if given[outer] {
-				return fmt.Errorf("%w: %s lies inside %s", ErrNestedName, wire.Quote(name), wire.Quote(outer))
+				return fmt.Errorf("%w: %s is inside %s", ErrNestedName, wire.Quote(name), wire.Quote(outer))
 			}
 		}
 	}

@@ -252,15 +252,15 @@ func TestNamesThatCannotBeLockedTogether(t *testing.T) {
 			want  error
 			says  string
 		}{
-			{nil, ErrInvalidName, "none"},
+			{nil, ErrInvalidName, "the list of names is empty"},
 			{[]string{""}, ErrInvalidName, "empty"},
 			{[]string{"a", "b/"}, ErrInvalidName, `"b/"`},
 			{[]string{"a", "b", "a"}, ErrInvalidName, `"a" is given twice`},
-			{[]string{"a/b", "c", "a"}, ErrNestedName, `"a/b" lies inside "a"`},
-			{[]string{"a/b/c", "a"}, ErrNestedName, `"a/b/c" lies inside "a"`},
+			{[]string{"a/b", "c", "a"}, ErrNestedName, `"a/b" is inside "a"`},
+			{[]string{"a/b/c", "a"}, ErrNestedName, `"a/b/c" is inside "a"`},
 			{[]string{"c", "used"}, ErrNestedName, `"used/inner"`},
 			{[]string{"c", "used/inner/more"}, ErrNestedName, `"used/inner"`},
-			{many, ErrTooManyNames, "65, and at most 64"},
+			{many, ErrTooManyNames, "65, but at most 64"},
 		} {
 			for _, lock := range waitOrTry {
 				_, err := lock(NewMultiMutex(s, c.names), w.ctx)

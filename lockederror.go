@@ -42,13 +42,13 @@ func (e *LockedError) Error() string {
 	case !e.Known && h.Key == "":
 		return text
 	case e.Known && h.stray():
-		return text + fmt.Sprintf(": the key %s has no lease, and stays until it is deleted by hand", wire.Quote(h.Key))
+		return text + fmt.Sprintf(": the key %s has no lease, so it blocks the lock until it is deleted: see etcdlock doctor", wire.Quote(h.Key))
 	}
 	who := h.describe()
 	if h.Holding {
 		return text + ": " + who
 	}
-	return text + ": " + who + ", which is ahead in line"
+	return text + ": " + who + ", which is ahead in the queue"
 }
 
 // Is reports whether target is ErrLocked.
@@ -81,8 +81,8 @@ type LimitError struct {
 
 // Error says what to do.
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("%v: the limit is %d for this process, and %d for an entry that is in the queue: "+
-		"give all processes the same one; while they are being replaced, set one for all with SetLimit", ErrLimitMismatch, e.Ours, e.Theirs)
+	return fmt.Sprintf("%v: the limit is %d for this process, and %d for an entry in the queue: "+
+		"give all processes one limit; in a rolling deploy use SetLimit", ErrLimitMismatch, e.Ours, e.Theirs)
 }
 
 // Is reports whether target is ErrLimitMismatch.

@@ -93,7 +93,7 @@ func TestATryThatIsRefusedByReadersAndPermitsNamesWhoIsInTheWay(t *testing.T) {
 		locked = w.locked(err)
 		require.Equal(w, b.Lease(), locked.Holder.Lease, "the writer that waits, and not the reader that holds")
 		require.False(w, locked.Holder.Holding)
-		require.ErrorContains(w, err, "ahead in line")
+		require.ErrorContains(w, err, "ahead in the queue")
 		require.NoError(w, reader.Unlock(w.ctx))
 		require.NoError(w, writer.get().Unlock(w.ctx))
 
@@ -181,7 +181,7 @@ func TestAWaitInALongLineNamesTheOneNextAhead(t *testing.T) {
 		require.Equal(w, "s7", locked.Holder.Owner)
 		require.False(w, locked.Holder.Holding)
 		require.NotEqual(w, held.Key(), locked.Holder.Key)
-		require.ErrorContains(w, err, "ahead in line")
+		require.ErrorContains(w, err, "ahead in the queue")
 	})
 }
 
@@ -261,7 +261,7 @@ func TestTheErrorOfAnotherLimitSaysBothAndTheFleetChangesItsLimitByTheRecipe(t *
 		var limit *LimitError
 		require.ErrorAs(w, err, &limit)
 		require.Equal(w, LimitError{Ours: 3, Theirs: 5}, *limit)
-		require.ErrorContains(w, err, "set one for all with SetLimit")
+		require.ErrorContains(w, err, "in a rolling deploy use SetLimit")
 
 		// The recipe: the smaller limit for all, then the new processes, then back to what each has.
 		require.NoError(w, NewSemaphore(old, "s", 5).SetLimit(w.ctx, 3))

@@ -110,7 +110,7 @@ func TestALockerPanicsOnlyWhenItCanNeverLock(t *testing.T) {
 		w.Intercept(nil)
 
 		l := NewMutex(s, "m").Locker()
-		require.PanicsWithError(w, `etcdlock: unlock "m": it is not locked through this Locker`, l.Unlock)
+		require.PanicsWithError(w, `etcdlock: unlock "m": this Locker does not hold the lock: call Lock first`, l.Unlock)
 		l.Lock()
 		l.Unlock() //nolint:staticcheck // nothing to do in between
 		require.Panics(w, l.Unlock, "a second time")

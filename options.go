@@ -37,7 +37,7 @@ type electionConfig struct {
 
 func (c *electionConfig) validate() error {
 	if c.patience < 0 {
-		return fmt.Errorf("%w: %v until a takeover is negative", ErrInvalidOption, c.patience)
+		return fmt.Errorf("%w: WithTakeover: the delay %v is negative", ErrInvalidOption, c.patience)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
 			if !errors.Is(err, ErrSessionClosed) {
-				e.session.etcd.Log.Warn("cannot observe who leads", zap.String("name", e.name), zap.Error(err))
+				e.session.etcd.Log.Warn("cannot observe the leader; the status and the callback of Run are out of date", zap.String("name", e.name), zap.Error(err))
 			}
 			return
 		}
@@ -124,7 +124,7 @@ func (s *Session) newDedicated(ctx context.Context, name string) (*Session, erro
 		return nil, err
 	}
 	if err := s.ReleaseAdopted(ctx, name); err != nil { // the former process had it on this lease
-		s.etcd.Log.Warn("cannot give up yet what the former process had", zap.String("name", name), zap.Error(err))
+		s.etcd.Log.Warn("cannot release yet what the previous process held", zap.String("name", name), zap.Error(err))
 	}
 	return own, nil
 }

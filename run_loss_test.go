@@ -173,7 +173,7 @@ func TestWorkThatStopsInItsShareOfTheMarginIsNotStuck(t *testing.T) {
 				require.Greater(w, next.Token(), term.Token())
 				run.end()
 
-				told := logs.FilterMessageSnippet("has to return in time").All()
+				told := logs.FilterMessageSnippet("must return in time").All()
 				require.Len(w, told, 1, "once for each Run")
 				require.Equal(w, zapcore.InfoLevel, told[0].Level)
 				require.Equal(w, c.told, told[0].ContextMap()["timeout-after-loss"])

@@ -46,7 +46,7 @@ func (c *runConfig) validate() error {
 	case c.progress < 0:
 		return fmt.Errorf("%w: time without progress %v is negative", ErrInvalidOption, c.progress)
 	case c.stop == 0 && (c.exits || c.stuck != nil):
-		return fmt.Errorf("%w: from when on is a function stuck? Add WithStopTimeout", ErrInvalidOption)
+		return fmt.Errorf("%w: WithOnStuck and WithExitWhenStuck need WithStopTimeout", ErrInvalidOption)
 	case c.health != nil && (c.health.Check == nil || c.health.Interval <= 0 || c.health.Failures <= 0):
 		return fmt.Errorf("%w: WithHealthCheck needs a Check, and an Interval and Failures above 0", ErrInvalidOption)
 	}

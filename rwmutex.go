@@ -135,7 +135,7 @@ func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 //
 // Errors:
 //   - the error of ctx
-//   - [ErrUpgradeConflict] at once, if another reader is being upgraded, of this session or of
+//   - [ErrUpgradeConflict] at once, if another reader is already upgrading, of this session or of
 //     another. Each of the two would wait for the other, so the caller has to release for the other
 //     to go on.
 //   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client

@@ -132,7 +132,7 @@ func (m *Semaphore) explain(err error) error {
 		return err
 	}
 	_, end := wire.Range(m.name)
-	return fmt.Errorf("%w: a semaphore has a key beside its queue; permit the range from %s to %s", err, wire.Quote(m.name), wire.Quote(end))
+	return fmt.Errorf("%w: a semaphore also has a key outside of its queue: grant the user readwrite to the range from %s to %s", err, wire.Quote(m.name), wire.Quote(end))
 }
 
 // Do acquires n permits, calls fn, and releases them when fn has returned or panicked; see
@@ -254,7 +254,7 @@ func (m *Semaphore) SetLimit(ctx context.Context, limit int) error {
 
 func (m *Semaphore) setLimit(ctx context.Context, limit int) error {
 	if limit < 0 || limit > wire.MostPermits {
-		return fmt.Errorf("%w: a limit of %d", ErrInvalidPermits, limit)
+		return fmt.Errorf("%w: a limit of %d: it must be from 0 to %d", ErrInvalidPermits, limit, wire.MostPermits)
 	}
 	if ctx.Err() != nil {
 		return lockerr.OfContext(ctx)

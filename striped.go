@@ -35,7 +35,7 @@ func NewStriped(s *Session, name string, n int, opts ...MutexOption) *Striped {
 // 14695981039346656037, prime 1099511628211; "orders/42" of 16 is 15.)
 func (s *Striped) For(key string) *Mutex {
 	if s.n < 1 {
-		return &Mutex{session: s.session, invalid: fmt.Errorf("%w: %s is spread over %d mutexes, give NewStriped at least one",
+		return &Mutex{session: s.session, invalid: fmt.Errorf("%w: %s is spread over %d mutexes: give NewStriped at least 1",
 			ErrInvalidArgument, wire.Quote(s.name), s.n)}
 	}
 	h := fnv.New64a()

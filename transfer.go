@@ -63,12 +63,12 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	case err != nil, handed == nil:
 		return err
 	case errors.Is(handed, queue.ErrNoTarget):
-		return fmt.Errorf("the term has ended, and who is next in line leads: %w", ErrNoCandidate)
+		return fmt.Errorf("the term has ended, and the next candidate in the queue leads: %w", ErrNoCandidate)
 	case ctx.Err() != nil:
-		return fmt.Errorf("the term has ended, and it is not known whether the candidate is next: %w", lockerr.OfContext(ctx))
+		return fmt.Errorf("the term has ended, but etcd has not confirmed that the candidate leads next: %w", lockerr.OfContext(ctx))
 	default:
-		return fmt.Errorf("the term has ended, and who is next in line leads: %w", handed)
+		return fmt.Errorf("the term has ended, and the next candidate in the queue leads: %w", handed)
 	}
 }
 
-var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term, which goes on: unlock it first", ErrLocked)
+var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term: unlock it first; the term continues", ErrLocked)

@@ -225,7 +225,7 @@ func TestDoAndRunReturnNoErrorForAnUnconfirmedRelease(t *testing.T) {
 						ctx := w.timeout(bound)
 						err := do(ctx, s, func() error { w.Client("a").Cut(); return returns })
 						if what == "Election.Run" {
-							require.Equal(w, 1, logs.FilterMessage("resigned, but not confirmed by etcd").Len())
+							require.Equal(w, 1, logs.FilterMessage("etcd has not confirmed a resignation; the key is deleted in the background").Len())
 						}
 						require.Equal(w, returns, err)
 					})

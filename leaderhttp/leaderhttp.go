@@ -147,7 +147,7 @@ func (h *handler) readyz(w http.ResponseWriter, _ *http.Request) {
 func notReady(s etcdlock.ElectionStatus) error {
 	switch {
 	case !s.Running:
-		return errors.Join(errors.New("it does not campaign"), s.Err)
+		return errors.Join(errors.New("the election does not campaign"), s.Err)
 	case s.Unhealthy != nil:
 		return s.Unhealthy
 	case s.Session != etcdlock.StateConnected && s.Session != etcdlock.StateSuspended:

@@ -143,7 +143,7 @@ func (l *Locker) Unlock(ctx context.Context, name string) error {
 		case errors.Is(err, etcdlock.ErrLost) && unconfirmed:
 			// The lock was held until this Unlock, and its key is deleted with the lease.
 		case errors.Is(err, etcdlock.ErrLost):
-			l.log.Warn("a lock was lost before it was unlocked; another process may have done the same work",
+			l.log.Warn("a lock was lost before Unlock; another process may have done the same work",
 				zap.String("name", name), zap.Error(err))
 		case unconfirmed && !errors.Is(err, etcdlock.ErrSessionClosed):
 			l.mu.Lock()

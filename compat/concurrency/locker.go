@@ -32,8 +32,8 @@ func (l *locker) Unlock() {
 	case errors.Is(err, ErrLockReleased):
 		panic(fmt.Errorf("unlock %s: %w", wire.Quote(l.mutex.name), err))
 	case errors.Is(err, etcdlock.ErrLost) && !errors.Is(err, etcdlock.ErrUnconfirmed):
-		s.client.GetLogger().Error("a lock was lost before it was unlocked", zap.String("name", l.mutex.name), zap.Error(err))
+		s.client.GetLogger().Error("a lock was lost before Unlock; another process may have worked at the same time", zap.String("name", l.mutex.name), zap.Error(err))
 	case err != nil:
-		s.client.GetLogger().Warn("unlocked, but not confirmed by etcd", zap.String("name", l.mutex.name), zap.Error(err))
+		s.client.GetLogger().Warn("etcd has not confirmed an Unlock; the key is deleted in the background", zap.String("name", l.mutex.name), zap.Error(err))
 	}
 }

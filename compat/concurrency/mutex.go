@@ -114,8 +114,8 @@ func (m *Mutex) acquire(ctx context.Context, lock func(context.Context) (*etcdlo
 // warn logs once a wait on which a program hangs that was written for etcd's package.
 func (s *Session) warn(name string) {
 	s.warned.Do(func() {
-		s.client.GetLogger().Warn("Lock waits for its own session, which holds the name already; "+
-			"etcd's package would have let both in. If the caller is the holder, it waits for itself: see WithReentry",
+		s.client.GetLogger().Warn("Lock waits for another goroutine of its session, which holds the lock; "+
+			"etcd's package would have admitted both. If the caller is the holder, it waits for itself: see WithReentry",
 			zap.String("name", name))
 	})
 }

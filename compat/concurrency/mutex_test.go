@@ -151,7 +151,7 @@ func TestASessionThatLocksTwiceTakesTurnsAndIsWarned(t *testing.T) {
 		w.pass(time.Minute)
 		waiting.isWaiting()
 		again.isWaiting()
-		require.Len(w, w.logs.FilterMessageSnippet("waits for its own session").All(), 1)
+		require.Len(w, w.logs.FilterMessageSnippet("waits for another goroutine of its session").All(), 1)
 
 		require.NoError(w, m.Unlock(w.ctx))
 		require.NoError(w, waiting.result())
@@ -324,7 +324,7 @@ func TestALockerPanicsOnlyWhenItCannotLock(t *testing.T) {
 		w.RevokeLease(s.Lease())
 		<-s.Done()
 		l.Unlock() // trap A17
-		logged := w.logs.FilterMessage("a lock was lost before it was unlocked").All()
+		logged := w.logs.FilterMessage("a lock was lost before Unlock; another process may have worked at the same time").All()
 		require.Len(w, logged, 1)
 		require.Equal(w, "m", logged[0].ContextMap()["name"])
 		require.PanicsWithError(w, `lock "m": mutex: session is expired`, l.Lock)

@@ -51,6 +51,6 @@ func (e *Election) observe(ctx context.Context, out chan<- *v3.GetResponse) {
 		}
 	})
 	if err != nil && life.Err() == nil {
-		client.GetLogger().Error("cannot observe the election any longer", zap.String("name", e.name), zap.Error(err))
+		client.GetLogger().Error("observation of the election has ended", zap.String("name", e.name), zap.Error(err))
 	}
 }

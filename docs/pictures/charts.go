@@ -16,7 +16,7 @@ func drawFailover(docs string) (*canvas, error) {
 	height := top + step*float64(len(rows)) + 62
 	c := newCanvas(880, int(height), "Time without a leader, in seconds",
 		"For each way in which a leader goes: the median time until the next leader works, with the shortest and the longest, "+
-			"for etcdlock and for etcd's Election. The figures are those of the table beside the picture.")
+			"for etcdlock and for etcd's Election. The table beside the picture has the figures.")
 	legend(c, 20, 50, "etcdlock", "etcd's Election")
 	bottom := height - 50
 	for t := 0.0; t <= 10; t += 2 {
@@ -75,7 +75,7 @@ func drawChaos(docs string) (*canvas, error) {
 	height := top + step*float64(len(rows)) + 54
 	c := newCanvas(880, int(height), "Longest time with two holders, in milliseconds",
 		"For each injected fault: the longest time for which two processes held the lock at once. It is never more than zero "+
-			"for etcdlock, and up to 1.5 seconds for etcd's own session. The figures are those of the table beside the picture.")
+			"for etcdlock, and up to 1.5 seconds for etcd's own session. The table beside the picture has the figures.")
 	legend(c, 20, 52, "etcdlock", "etcd's own session")
 	bottom := height - 46
 	for ms := 0.0; ms <= 1500; ms += 250 {
@@ -112,7 +112,7 @@ func drawBench(docs string) (*canvas, error) {
 	}
 	c := newCanvas(880, 372, "Contention and handover, beside etcd's Mutex",
 		"Left: acquisitions a second of one name by 2 to 128 processes. Right: time of a handover to a waiter that is "+
-			"5, 30 or 250 ms old. etcdlock and etcd's Mutex, on one and on three nodes. The figures are those of the table beside the picture.")
+			"5, 30 or 250 ms old. etcdlock and etcd's Mutex, on one and on three nodes. The table beside the picture has the figures.")
 	processes := panel{x: 70, title: "acquisitions a second of one name (more is better)", low: 10, high: 10_000, axis: "processes", oursAbove: true}
 	handover := panel{x: 520, title: "handover to a waiter, µs (less is better)", low: 100, high: 100_000, axis: "age of the waiter"}
 	for _, row := range rows {

@@ -175,7 +175,7 @@ func (s *stage) queued(ctx context.Context, name string, n int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d in line for %s: %w", n, name, context.Cause(ctx))
+			return fmt.Errorf("waiting for %d entries in the queue of %s: %w", n, name, context.Cause(ctx))
 		}
 	}
 }

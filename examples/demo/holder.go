@@ -88,8 +88,8 @@ func (p *player) write(ctx context.Context, token int64) error {
 // fencing is the scene of the holders.
 func (s *stage) fencing(ctx context.Context) error {
 	s.report.scene("Fencing: a holder is stopped in its critical section",
-		`   A process that stands still cannot be told that its lock is over. When it goes on, it may
-   write once more: only the resource can refuse that, by the token, which is then too old.`)
+		`   A stopped process cannot be notified that its lock is lost. After it continues, it may write
+   once more: only the resource can refuse that write, by the token, which is then too old.`)
 
 	sleeper, err := s.cast.start("holder", "sleeper")
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *stage) fencing(ctx context.Context) error {
 	}
 	waited := time.Since(began)
 	s.report.line("other holds the lock (token %d), %s later: the lease of sleeper had to run out first", has.Token, took(waited))
-	s.report.promise(waited <= ttl+expirySlack && has.Token > had.Token, "a stopped holder does not keep the lock for ever",
+	s.report.promise(waited <= ttl+expirySlack && has.Token > had.Token, "a stopped holder loses the lock after its lease",
 		"the next one held it after %s, token %d after %d", took(waited), has.Token, had.Token)
 	if err := s.write(ctx, other, written); err != nil {
 		return err

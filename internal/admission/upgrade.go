@@ -18,7 +18,7 @@ import (
 // because it was found to be the older one.
 
 // ErrUpgrading is the error of an upgrade while another reader is becoming a writer.
-var ErrUpgrading = errors.New("another reader is being upgraded")
+var ErrUpgrading = errors.New("another reader is already upgrading")
 
 // bound is the bound of an upgrading entry.
 func (e *Entry) bound() int64 {

@@ -36,7 +36,7 @@ func newHealth(check HealthCheck, publish func(error)) *health {
 var (
 	errUnchecked = errors.New("no health check has passed yet")
 	errHangs     = errors.New("the health check does not return")
-	errNoResult  = errors.New("the health check has ended its goroutine by runtime.Goexit")
+	errNoResult  = errors.New("the health check ended its goroutine with runtime.Goexit")
 )
 
 // run checks until ctx ends, and returns when the last check has.

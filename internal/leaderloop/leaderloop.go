@@ -93,7 +93,7 @@ type loop struct {
 }
 
 // errWorkEnded is the status of a Run that did not return.
-var errWorkEnded = errors.New("the function of Run has ended its goroutine, by runtime.Goexit or a panic")
+var errWorkEnded = errors.New("the function of Run ended its goroutine with runtime.Goexit or a panic")
 
 // Run campaigns and leads until there is a reason to return: its context has ended, the work of a
 // term has returned although it was not told to stop, or no term is to be had.
@@ -144,7 +144,7 @@ func (l *loop) announceLimits() {
 	}
 	l.state.setStopAfterLoss(afterLoss)
 	if l.cfg.StopTimeout > 0 {
-		l.cfg.Log.Info("campaigning; the work has to return in time when it is told to stop", zap.String("name", l.cfg.Name),
+		l.cfg.Log.Info("campaigning; the function of Run must return in time when its context ends", zap.String("name", l.cfg.Name),
 			zap.Duration("timeout", l.cfg.StopTimeout), zap.Duration("timeout-after-loss", afterLoss),
 			zap.Duration("ttl", lease.TTL), zap.Duration("margin", lease.Margin-lease.Delay), zap.Bool("exits", l.cfg.Exit != nil))
 	}

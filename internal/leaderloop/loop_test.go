@@ -58,7 +58,7 @@ func TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards(t *testing.T) {
 			setup: func(s *stage) { s.cfg.StepDown = true },
 			stop:  func(_ *stage, term *fakeTerm) { term.preempt <- "B" },
 			roles: again,
-			deeds: []string{"1s told: a candidate of a higher priority takes over: B", "21s returns", "21s resign"},
+			deeds: []string{"1s told: a candidate of higher priority takes over: B", "21s returns", "21s resign"},
 		},
 		"the process is unhealthy": {
 			setup: func(s *stage) {
@@ -83,7 +83,7 @@ func TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards(t *testing.T) {
 		"the term is lost": {
 			stop:  func(_ *stage, term *fakeTerm) { term.lose(evicted) },
 			roles: again,
-			deeds: []string{"1s told: lost: its key was deleted by somebody else", "21s returns"},
+			deeds: []string{"1s told: lost: another client deleted its key", "21s returns"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestTheWorkIsToldWhenItsTermExpires(t *testing.T) {
 		(<-s.terms).cut()
 		s.at(time.Minute)
 		s.require([]string{"0s observer", "0s candidate", "0s leading", "53s stopping", "53s observer", "53s candidate", "53s leading"},
-			[]string{"53s told: lost: the lease expired, as no renewal was answered in time", "53s returns"})
+			[]string{"53s told: lost: the lease expired, because no renewal was answered in time", "53s returns"})
 	})
 }
 
@@ -339,7 +339,7 @@ func TestAFailedLookoutEndsNoTerm(t *testing.T) {
 		s.at(time.Second)
 		require.NoError(s, term.Err())
 		require.Equal(s, RoleLeading, s.seen().Role)
-		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot look out").Len())
+		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot watch for candidates").Len())
 	})
 	play(t, func(s *stage) {
 		s.cfg.StepDown = true
@@ -364,7 +364,7 @@ func TestWhatTheWorkOfATermThatWasOverReturnsIsLogged(t *testing.T) {
 			(<-s.terms).lose(evicted)
 			s.at(time.Second)
 			require.True(s, s.goesOn())
-			require.Equal(s, logged, s.logs.FilterMessageSnippet("ended with an error").Len(), "%v", err)
+			require.Equal(s, logged, s.logs.FilterMessageSnippet("returned an error after its term").Len(), "%v", err)
 		})
 	}
 }

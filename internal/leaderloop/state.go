@@ -87,7 +87,7 @@ func (s *state) enter(to Role, term Term) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := roles.Check(s.status.Role, to); err != nil {
-		s.log.Error("a Run ends because of a bug", zap.String("name", s.name), zap.Error(err))
+		s.log.Error("Run ends because of a bug of etcdlock; please report it", zap.String("name", s.name), zap.Error(err))
 		s.fail(err)
 		return
 	}

@@ -97,7 +97,7 @@ type ending struct {
 // judge decides what comes after a term. The results are those of lead.
 func (l *loop) judge(ctx context.Context, e ending) (over bool, err error) {
 	if e.stood && e.resign != nil {
-		l.cfg.Log.Warn("resigned, but not confirmed by etcd", zap.String("name", l.cfg.Name), zap.Error(e.resign))
+		l.cfg.Log.Warn("etcd has not confirmed a resignation; the key is deleted in the background", zap.String("name", l.cfg.Name), zap.Error(e.resign))
 	}
 	ended := l.ended(ctx)
 	switch {
@@ -112,7 +112,7 @@ func (l *loop) judge(ctx context.Context, e ending) (over bool, err error) {
 		return e.work != nil, e.work
 	}
 	if e.work != nil && !errors.Is(e.work, context.Canceled) && !errors.Is(e.work, lockerr.ErrLost) && !errors.Is(e.work, e.told) {
-		l.cfg.Log.Warn("the work of a term that was over ended with an error", zap.String("name", l.cfg.Name), zap.Error(e.work))
+		l.cfg.Log.Warn("the function of Run returned an error after its term had ended", zap.String("name", l.cfg.Name), zap.Error(e.work))
 	}
 	if e.stood {
 		return false, e.told
@@ -127,7 +127,7 @@ func (l *loop) stepDown(work context.Context, stop context.CancelCauseFunc, term
 	case err == nil:
 		stop(fmt.Errorf("%w: %s", lockerr.ErrPreempted, challenger))
 	case term.Err() == nil && work.Err() == nil: // otherwise the work has given the term away
-		l.cfg.Log.Warn("cannot look out for candidates of a higher priority; leading on",
+		l.cfg.Log.Warn("cannot watch for candidates of higher priority; the leader is not preempted",
 			zap.String("name", l.cfg.Name), zap.Error(err))
 	}
 }

@@ -130,9 +130,9 @@ func (w *watchdog) awaitReturn() {
 		return
 	}
 	cause, after := context.Cause(w.work), time.Since(told)
-	w.stopRenewing(fmt.Errorf("its work has not returned %v after it was told to stop (%v)", after, cause)) //nolint:errorlint // the lease does not end by that cause
+	w.stopRenewing(fmt.Errorf("the function of Run has not returned %v after its context ended (%v)", after, cause)) //nolint:errorlint // the lease does not end by that cause
 	w.state.setStuck()
-	w.cfg.Log.Error("the work of a term has not stopped in time; its lease is renewed no more",
+	w.cfg.Log.Error("the work of a term has not stopped in time; its lease is no longer renewed",
 		zap.String("name", w.cfg.Name), zap.Int64("token", w.term.Token()),
 		zap.NamedError("told", cause), zap.Duration("after", after), zap.Bool("exits", w.cfg.Exit != nil))
 	reported := make(chan struct{})

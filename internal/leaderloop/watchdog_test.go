@@ -51,7 +51,7 @@ func TestTheTermOfStuckWorkIsLeftToItsLease(t *testing.T) {
 		require.True(s, s.goesOn(), "it waits for its work")
 		<-s.over
 		s.require([]string{"0s observer", "0s candidate", "0s leading", "1s stopping", "1h0m0s observer"}, []string{
-			"4s renewed no more: its work has not returned 3s after it was told to stop (the work failed)",
+			"4s renewed no more: the function of Run has not returned 3s after its context ended (the work failed)",
 			"4s stuck for 3s: the work failed", "1h0m0s returns", "1h0m0s end lease", "1h0m0s close",
 		})
 		require.False(s, s.seen().Stuck)

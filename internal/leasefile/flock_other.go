@@ -9,5 +9,5 @@ import (
 )
 
 func flock(*os.File) (bool, error) {
-	return false, fmt.Errorf("%w: lease files need flock, which this system has not", errors.ErrUnsupported)
+	return false, fmt.Errorf("%w: lease files need flock, which this system lacks", errors.ErrUnsupported)
 }

@@ -98,7 +98,7 @@ func (d *Detector) watch(ctx context.Context, election string) {
 		return true
 	})
 	if err != nil && d.Context.Err() == nil && ctx.Err() == nil {
-		d.Log.Warn("crash detection is off: cannot observe who leads", zap.String("name", election), zap.Error(err))
+		d.Log.Warn("crash detection is off: cannot observe the leader", zap.String("name", election), zap.Error(err))
 	}
 }
 
@@ -110,7 +110,7 @@ func (d *Detector) probeLoop(ctx context.Context, election string, l Leader) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			d.Log.Warn("crash detection is off for a leader", zap.String("name", election), zap.Error(err))
+			d.Log.Warn("crash detection is off for a leader: cannot read its record", zap.String("name", election), zap.Error(err))
 			return
 		case record.Dead:
 			// The mark is by another candidate, which may have died since, or by an earlier try
@@ -219,7 +219,7 @@ func (d *Detector) revoke(election string, l Leader, record wire.Liveness) {
 }
 
 func (d *Detector) warnDead(election string, l Leader, record wire.Liveness, err error) {
-	d.Log.Warn("the leader's process is dead, but its lease cannot be revoked, and has to run out",
+	d.Log.Warn("the leader's process is dead, but its lease cannot be revoked; it must expire",
 		append(deadLeader(election, l, record), zap.Error(err))...)
 }
 

@@ -207,7 +207,7 @@ func (r *Record) runPublication(p *publication) {
 	}
 	r.mu.Unlock()
 	if err != nil && current && p.ctx.Err() == nil {
-		r.Log.Error("crash detection is off: cannot tell where to find this process", zap.Error(err))
+		r.Log.Error("crash detection is off: cannot publish the address of this process", zap.Error(err))
 	}
 }
 
@@ -240,7 +240,7 @@ func (r *Record) Replace(ctx context.Context, l Lease) error {
 }
 
 // errMarked is the error for a lease after a candidate has marked its record.
-var errMarked = fmt.Errorf("%w: it was taken for that of a dead process", lockerr.ErrLeaseNotFound)
+var errMarked = fmt.Errorf("%w: a candidate has marked its process as dead", lockerr.ErrLeaseNotFound)
 
 // overwrite writes a record under a lease, over any other record, and returns the revision of the
 // record. Unless write is true, it writes nothing if etcd has an equal record.
@@ -282,8 +282,8 @@ func (r *Record) logIfMarked(id clientv3.LeaseID, written int64) {
 		}
 		record := wire.ParseLiveness(ev.Kv.Value)
 		if record.Dead {
-			r.Log.Warn("a candidate took this process for dead, and had its lease revoked: "+
-				"connections to the address of crash detection are refused on the way from there",
+			r.Log.Warn("a candidate took this process for dead and revoked its lease: "+
+				"a host or firewall between the two refuses connections to the address of crash detection",
 				zap.String("lease", wire.Hex(id)), zap.String("address", record.Address), zap.String("by", record.By))
 		}
 		return !record.Dead

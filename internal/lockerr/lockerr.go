@@ -13,21 +13,21 @@ var (
 	ErrLocked          = errors.New("locked by another holder")
 	ErrDeadlock        = errors.New("deadlock")
 	ErrReentryLimit    = errors.New("too many holds of one turn")
-	ErrUpgradeConflict = errors.New("another reader is being upgraded")
+	ErrUpgradeConflict = errors.New("another reader is already upgrading")
 	ErrLimitMismatch   = errors.New("different limits for one semaphore")
 	ErrNoLeader        = errors.New("no leader")
-	ErrNoCandidate     = errors.New("no such candidate")
+	ErrNoCandidate     = errors.New("no candidate with this value waits")
 )
 
 // Causes of the end of a hold, a wait or a session. Lost wraps those that are the reason of a loss.
 var (
 	ErrLost          = errors.New("lost")
-	ErrExpired       = errors.New("the lease expired, as no renewal was answered in time")
+	ErrExpired       = errors.New("the lease expired, because no renewal was answered in time")
 	ErrRevoked       = errors.New("the lease was revoked in etcd")
 	ErrRolledBack    = errors.New("etcd was rolled back: its data is older than before, or that of another cluster")
-	ErrEvicted       = errors.New("its key was deleted by somebody else")
-	ErrOrphaned      = errors.New("left behind for a successor")
-	ErrClientClosed  = errors.New("etcd client closed")
+	ErrEvicted       = errors.New("another client deleted its key")
+	ErrOrphaned      = errors.New("the session was orphaned: its lease is left to the next process")
+	ErrClientClosed  = errors.New("the etcd client was closed before the session")
 	ErrReleased      = errors.New("already released")
 	ErrUnconfirmed   = errors.New("released, but etcd has not confirmed that the key is gone")
 	ErrSessionClosed = errors.New("session closed")
@@ -37,7 +37,7 @@ var (
 var (
 	ErrUnhealthy  = errors.New("unhealthy")
 	ErrNoProgress = errors.New("no progress reported")
-	ErrPreempted  = errors.New("a candidate of a higher priority takes over")
+	ErrPreempted  = errors.New("a candidate of higher priority takes over")
 )
 
 // Of arguments and options that cannot work, and of sessions that cannot begin. The errors of one

@@ -21,5 +21,5 @@ func TestALossMatchesItsReason(t *testing.T) {
 	require.ErrorIs(t, err, ErrLost)
 	require.ErrorIs(t, err, ErrEvicted)
 	require.NotErrorIs(t, err, ErrExpired)
-	require.EqualError(t, err, "lost: its key was deleted by somebody else")
+	require.EqualError(t, err, "lost: another client deleted its key")
 }

@@ -271,7 +271,7 @@ func (l *localQueue) clearWay(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	}
 	if err := m.DeleteAdopted(ls.Context(), keys); err != nil {
 		if ls.Err() == nil {
-			m.cfg.Log.Error("cannot give up what the former process had, and wait for it",
+			m.cfg.Log.Error("cannot release what the previous process held; calls wait until its lease ends",
 				zap.String("name", l.name), zap.String("lease", wire.Hex(ls.ID())), zap.Error(err))
 		}
 		return cleared
@@ -338,7 +338,7 @@ func (m *Manager) Adopt(l *lease.Lease) {
 					break
 				}
 				if m.cfg.Life.Err() == nil {
-					m.cfg.Log.Warn("cannot give up yet what the process before had", zap.Error(err))
+					m.cfg.Log.Warn("cannot release yet what the previous process held", zap.Error(err))
 				}
 			}
 		}

@@ -159,7 +159,7 @@ func (m *Manager) takeBack(ls *lease.Lease, key string, unsure bool) {
 		m.doubt(ls, key, key, nil, manyRequests, firstSweep)
 	}
 	if err != nil && ls.Err() == nil {
-		m.cfg.Log.Warn("a request is left to expire with its lease", zap.String("key", key), zap.Error(err))
+		m.cfg.Log.Warn("cannot delete a release request; it expires with its lease", zap.String("key", key), zap.Error(err))
 	}
 }
 
@@ -216,7 +216,7 @@ func (h *Hold) listenFor(ctx context.Context, e *queue.Entry, tell func(ReleaseR
 		tell(ReleaseRequest{Name: name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since})
 	})
 	if ctx.Err() == nil {
-		m.cfg.Log.Warn("cannot hear of requests to let go", zap.String("name", name), zap.Error(err))
+		m.cfg.Log.Warn("cannot listen for release requests; Asked receives none any more", zap.String("name", name), zap.Error(err))
 		<-ctx.Done() // a channel that closes before would look like the end of the hold
 	}
 }

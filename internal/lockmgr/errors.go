@@ -89,11 +89,11 @@ func notConfirmed(cause error) error {
 
 var (
 	// ErrNotHanded is why a successor was not named: the hold ended by a loss before.
-	ErrNotHanded = errors.New("it ended before it was handed over")
+	ErrNotHanded = errors.New("the hold ended before it was handed over")
 	// ErrHeldWithin is why a hold goes on that was to be handed over: its caller has another one.
-	ErrHeldWithin = errors.New("another hold within this one goes on")
+	ErrHeldWithin = errors.New("another hold under the context of this one has not ended")
 
-	errUnwanted = errors.New("no caller waits any more")        // ends a wait that no waiter needs
-	errGiven    = errors.New("the ownership is to end")         // ends ownership.stay
-	errOutdated = errors.New("what the entry says is outdated") // ends a wait, for the entry to be written again
+	errUnwanted = errors.New("no caller waits any more")      // ends a wait that no waiter needs
+	errGiven    = errors.New("the ownership is to end")       // ends ownership.stay
+	errOutdated = errors.New("the entry in etcd is outdated") // ends a wait, for the entry to be written again
 )

@@ -194,7 +194,7 @@ func (m *Manager) Drain(ctx context.Context) error {
 		case <-m.cfg.Life.Done():
 			return m.err()
 		case <-ctx.Done():
-			return fmt.Errorf("%d releases are not confirmed yet, and the session goes on: %w", pending, lockerr.OfContext(ctx))
+			return fmt.Errorf("%d releases are not confirmed yet, and the session stays open: %w", pending, lockerr.OfContext(ctx))
 		}
 	}
 }

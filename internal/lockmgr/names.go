@@ -49,13 +49,13 @@ func (m *Manager) checkNesting(name string) error {
 func (n *names) checkNesting(name string) error {
 	for outer := range wire.Ancestors(name) {
 		if n.using[outer] > 0 {
-			return fmt.Errorf("%w: this session uses %s, and %s lies inside it", lockerr.ErrNestedName, wire.Quote(outer), wire.Quote(name))
+			return fmt.Errorf("%w: this session uses %s, and %s is inside it: rename one of the two", lockerr.ErrNestedName, wire.Quote(outer), wire.Quote(name))
 		}
 	}
 	if n.inside[name] > 0 {
 		for inner := range n.using {
 			if _, nested := wire.Nested(name, inner+"/"); nested {
-				return fmt.Errorf("%w: this session uses %s, and it lies inside %s", lockerr.ErrNestedName, wire.Quote(inner), wire.Quote(name))
+				return fmt.Errorf("%w: this session uses %s, which is inside %s: rename one of the two", lockerr.ErrNestedName, wire.Quote(inner), wire.Quote(name))
 			}
 		}
 	}

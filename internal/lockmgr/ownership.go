@@ -255,7 +255,7 @@ func (l *localQueue) watch(t *ownership) {
 	case t.stay.Cause() == nil:
 		// The session may not read its own key any more, so the lease alone has to do.
 		m.mu.Unlock()
-		m.cfg.Log.Error("cannot watch the key of a hold", zap.String("name", l.name), zap.Error(err))
+		m.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", l.name), zap.Error(err))
 		t.yield() // nor is another session that lines up heard of
 		<-t.stay.Context().Done()
 		m.mu.Lock()

@@ -95,7 +95,7 @@ func (w *waiter) nested(m *Manager, names ...string) (*Hold, error) {
 	h, hint, err := w.reenter(m, outer, names)
 	if h == nil && err == nil {
 		if h = w.Carried.elsewhere(m, w, names); h != nil {
-			hint = "another session of this client holds it, release it first"
+			hint = "another session of this client holds it: release it first"
 		}
 	}
 	if hint == "" {

@@ -27,11 +27,11 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	m.mu.Lock()
 	if len(t.entry.Parts()) > 1 {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("%w: what a MultiMutex has locked is held alone to its end", lockerr.ErrReentryLimit)
+		return nil, fmt.Errorf("%w: a lock of a MultiMutex cannot be downgraded: unlock it", lockerr.ErrReentryLimit)
 	}
 	if h.holder.holds > 1 {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("%w: release the others of this turn first", lockerr.ErrReentryLimit)
+		return nil, fmt.Errorf("%w: release the other holds of this turn first", lockerr.ErrReentryLimit)
 	}
 	if !h.end() {
 		m.mu.Unlock()
@@ -75,7 +75,7 @@ func (t *ownership) tellShared() <-chan struct{} {
 func (t *ownership) rewriteShared(q *queue.Queue) {
 	err := q.Rewrite(t.life.Context(), t.entry, t.restate(wire.Holder{Mode: wire.Shared}))
 	if err != nil && t.life.Cause() == nil && !errors.Is(err, lockerr.ErrEvicted) {
-		t.local.manager.cfg.Log.Error("etcd refuses to let other readers in", zap.String("name", t.local.name), zap.Error(err))
+		t.local.manager.cfg.Log.Error("etcd refuses a downgrade; other sessions cannot read until the lock is released", zap.String("name", t.local.name), zap.Error(err))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 var (
 	// ErrOverwritten is the error of an entry whose key has another value, by another client.
-	ErrOverwritten = fmt.Errorf("%w: it says something else now", lockerr.ErrEvicted)
+	ErrOverwritten = fmt.Errorf("%w: its value was overwritten", lockerr.ErrEvicted)
 	// ErrTaken is the error of TryEnter if other entries block ours.
 	ErrTaken = errors.New("queue not empty")
 )

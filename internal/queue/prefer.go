@@ -22,7 +22,7 @@ import (
 // decides which candidate leads next, and never lets two lead.
 
 // ErrNoTarget is the error of a transfer to a candidate that has left.
-var ErrNoTarget = errors.New("the candidate is not there any more")
+var ErrNoTarget = errors.New("the candidate no longer waits")
 
 // successor is the value of a successor key: the candidate that a leader has named. It has only the end
 // of that candidate's key, because clients with different namespaces see different beginnings.

@@ -234,7 +234,7 @@ func (q *Queue) AwaitList(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 // otherwise in any other case.
 func (q *Queue) nested(kv *mvccpb.KeyValue, otherwise error) error {
 	if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {
-		return fmt.Errorf("%w: %s is in use (key %s) and lies inside %s: choose names of which none is the other's beginning up to a slash",
+		return fmt.Errorf("%w: %s is in use (key %s) and is inside %s: rename one of the two",
 			lockerr.ErrNestedName, wire.Quote(inner), wire.Quote(string(kv.Key)), wire.Quote(q.name))
 	}
 	return otherwise

@@ -44,11 +44,11 @@ func (s *Session) adoptGiven(ctx context.Context) (*lease.Lease, error) {
 func (c *Config) useTTLOf(l *lease.Lease, log *zap.Logger) error {
 	ttl := l.Granted() - c.Delay
 	if ttl <= 0 {
-		return fmt.Errorf("%w: %w: lock-delay %v: the lease was granted for %v, and the delay is a part of that",
+		return fmt.Errorf("%w: %w: lock-delay %v: the lease was granted for %v, which must be longer than the delay",
 			lockerr.ErrInvalidOption, lockerr.ErrInvalidTTL, c.Delay, l.Granted())
 	}
 	if c.TTLSet && c.TTL != ttl {
-		log.Warn("the TTL is that of the lease that was taken over, and not the one of WithTTL",
+		log.Warn("the session uses the TTL of the lease that it has taken over, not the one of WithTTL",
 			zap.Duration("ttl", ttl), zap.Duration("WithTTL", c.TTL))
 	}
 	c.TTL = ttl
@@ -79,7 +79,7 @@ func (s *Session) adoptFromFile(ctx context.Context) (*lease.Lease, error) {
 	}
 	switch {
 	case err == nil:
-		s.Log.Info("goes on with the lease of the process before", zap.String("lease", wire.Hex(id)))
+		s.Log.Info("the session continues with the lease of the previous process", zap.String("lease", wire.Hex(id)))
 		return l, nil
 	case errors.Is(err, lockerr.ErrLeaseNotFound):
 		return nil, nil
@@ -113,18 +113,18 @@ func (s *Session) replaceRecord(ctx context.Context, l *lease.Lease) error {
 // giveUpFormer revokes a lease of the former process, which had another TTL.
 func (s *Session) giveUpFormer(ctx context.Context, l *lease.Lease) error {
 	l.End(lockerr.ErrInvalidTTL)
-	s.Log.Warn("the former process had another TTL or lock-delay: what it held is given up", zap.String("file", s.cfg.LeaseFile),
-		zap.String("lease", wire.Hex(l.ID())), zap.Duration("former TTL with lock-delay", l.Granted()),
+	s.Log.Warn("the previous process had another TTL or lock-delay: its holds are released", zap.String("file", s.cfg.LeaseFile),
+		zap.String("lease", wire.Hex(l.ID())), zap.Duration("previous TTL with lock-delay", l.Granted()),
 		zap.Duration("TTL with lock-delay", s.cfg.TTL+s.cfg.Delay))
 	switch err := s.Insist(ctx, func(ctx context.Context) error { return l.Revoke(ctx) }); {
 	case err == nil:
 		return nil
 	case answer.Final(err) && !errors.Is(err, lockerr.ErrClientClosed):
-		s.Log.Error("etcd refuses to revoke the lease of the former process: what it held stays until that expires",
+		s.Log.Error("etcd refuses to revoke the lease of the previous process; its keys stay until the lease expires",
 			zap.String("lease", wire.Hex(l.ID())), zap.Error(err))
 		return nil
 	default:
-		return fmt.Errorf("revoke lease %s of the former process, which had another TTL: %w", wire.Hex(l.ID()), err)
+		return fmt.Errorf("revoke lease %s of the previous process, which had another TTL: %w", wire.Hex(l.ID()), err)
 	}
 }
 
@@ -180,7 +180,7 @@ func (s *Session) RevokeFormer(ctx context.Context, name string) (revoked bool) 
 		err = former.Write(int64(clientv3.NoLease))
 	}
 	if err != nil && ctx.Err() == nil {
-		s.Log.Warn("the lease that the former process had for an election is left to expire",
+		s.Log.Warn("cannot revoke the lease of the previous process for an election; it is left to expire",
 			zap.String("name", name), zap.String("lease", wire.Hex(id)), zap.Error(err))
 	}
 	return err == nil

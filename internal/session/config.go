@@ -42,7 +42,7 @@ type Config struct {
 func (c *Config) Validate() error {
 	switch {
 	case c.TTL < time.Second || c.TTL%time.Second != 0:
-		return fmt.Errorf("%w: %v: etcd counts a TTL in whole seconds, from 1s", lockerr.ErrInvalidTTL, c.TTL)
+		return fmt.Errorf("%w: %v: a TTL must be in whole seconds, and at least 1s", lockerr.ErrInvalidTTL, c.TTL)
 	case c.Margin < 0:
 		return fmt.Errorf("%w: margin %v is negative", lockerr.ErrInvalidOption, c.Margin)
 	case c.Margin > c.TTL/2:
@@ -50,9 +50,9 @@ func (c *Config) Validate() error {
 		// every hold.
 		return fmt.Errorf("%w: margin %v is more than half of the TTL %v", lockerr.ErrInvalidOption, c.Margin, c.TTL)
 	case c.Delay < 0 || c.Delay%time.Second != 0:
-		return fmt.Errorf("%w: lock-delay %v: etcd counts in whole seconds", lockerr.ErrInvalidOption, c.Delay)
+		return fmt.Errorf("%w: lock-delay %v: it must be in whole seconds", lockerr.ErrInvalidOption, c.Delay)
 	case c.LeaseFile != "" && c.Lease != clientv3.NoLease:
-		return fmt.Errorf("%w: a lease to take over is given both by its ID and by a file", lockerr.ErrInvalidOption)
+		return fmt.Errorf("%w: WithLease and WithLeaseFile exclude each other: use one of them", lockerr.ErrInvalidOption)
 	case c.ListenAt != nil:
 		return validateListenAddress(*c.ListenAt)
 	}

@@ -100,7 +100,7 @@ func (e *Etcd) Insist(ctx context.Context, try func(context.Context) error) erro
 	case ctx.Err() == nil:
 		return err
 	default:
-		return fmt.Errorf("%w; the last try: %w", lockerr.OfContext(ctx), unanswered(last))
+		return fmt.Errorf("%w; the last attempt: %w", lockerr.OfContext(ctx), unanswered(last))
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *Session) grantFirst(ctx context.Context) (l *lease.Lease, err error) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		defer cancel()
 		_ = l.Revoke(try) // it runs out by itself otherwise
-		return nil, fmt.Errorf("%w: %v is below the minimum of this etcd, which is %v", lockerr.ErrInvalidTTL, s.cfg.TTL, l.Granted())
+		return nil, fmt.Errorf("%w: %v is below the minimum TTL of this etcd, which is %v", lockerr.ErrInvalidTTL, s.cfg.TTL, l.Granted())
 	}
 	return l, nil
 }
@@ -132,14 +132,14 @@ func (s *Session) nextLease(last *lease.Lease, number, failed int) (l *lease.Lea
 			s.Log.Debug("no new lease yet", zap.Error(err))
 		case err.Error() != refused:
 			refused = err.Error()
-			s.Log.Error("etcd refuses a new lease, without which nothing can be locked; trying again until it is put right", zap.Error(err))
+			s.Log.Error("etcd refuses a new lease, and no lock can be acquired without one; trying again until etcd grants it", zap.Error(err))
 		}
 		return err
 	})
 	if err != nil || !s.begin(l, number) {
 		return nil
 	}
-	s.Log.Info("new lease granted; what was held under the lost one stays lost",
+	s.Log.Info("new lease granted; the holds of the lost lease stay lost",
 		zap.String("lease", wire.Hex(l.ID())), zap.String("lost", wire.Hex(last.ID())))
 	return l
 }
@@ -180,7 +180,7 @@ func (s *Session) answered(number int, ok bool, err error) {
 	case ok:
 		s.Log.Info("etcd answers renewals of the lease again")
 	default:
-		s.Log.Warn("etcd does not answer renewals of the lease; what is held stays held until its deadline",
+		s.Log.Warn("etcd does not answer renewals of the lease; holds stay valid until their deadline",
 			zap.Strings("endpoints", s.Client.Endpoints()), zap.Error(err))
 	}
 }
@@ -201,7 +201,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	}
 	s.mu.Unlock()
 	holds, lost := s.manager.LeaseLost(number)
-	s.Log.Warn("lease lost, and with it everything held under it; granting another",
+	s.Log.Warn("lease lost, and with it everything held under it; requesting a new lease",
 		zap.String("lease", wire.Hex(l.ID())), zap.Error(cause), zap.Int("holds", holds), zap.Strings("lost", lost))
 	if pending {
 		s.tasks.Go(func() { s.revokeLater(l) })
@@ -216,7 +216,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 
 // rolledBack ends a lease of an earlier timeline.
 func (s *Session) rolledBack(c timeline.Change) {
-	s.Log.Error("etcd was rolled back: it goes on with other data than before, and all locks and terms from before are lost. "+
+	s.Log.Error("etcd was rolled back: it continues with other data than before, and all earlier locks and terms are lost. "+
 		"Fencing tokens may be smaller than before: give fenced resources a new epoch (docs/operating.md)",
 		zap.Int64("revision", c.Revision), zap.Int64("revision-before", c.LastRevision),
 		zap.Uint64("cluster", c.Cluster), zap.Uint64("cluster-before", c.LastCluster))

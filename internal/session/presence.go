@@ -40,7 +40,7 @@ func (p *presence) listen(cfg *Config) (err error) {
 // lockFile locks the lease file. It blocks until no other process has the file, or ctx ends.
 func (p *presence) lockFile(ctx context.Context) (err error) {
 	p.file, err = leasefile.Lock(ctx, p.path, func() {
-		p.log.Info("another process has the lease file; waiting until it ends", zap.String("file", p.path))
+		p.log.Info("another process has the lease file; waiting until that process ends", zap.String("file", p.path))
 	})
 	switch {
 	case errors.Is(err, leasefile.ErrInUse):
@@ -57,7 +57,7 @@ func (p *presence) record(id clientv3.LeaseID) {
 		return
 	}
 	if err := p.file.Write(int64(id)); err != nil {
-		p.log.Error("cannot write the lease file; a restart will begin anew",
+		p.log.Error("cannot write the lease file; a restart will begin with a new lease",
 			zap.String("file", p.path), zap.Error(err))
 	}
 }

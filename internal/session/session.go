@@ -89,7 +89,7 @@ func Open(ctx context.Context, cfg Config, manager func(*Session) Manager) (*Ses
 	s, err := open(ctx, cfg, manager)
 	if err != nil && ctx.Err() != nil && !answer.Final(err) && !errors.Is(err, lockerr.ErrLeaseFileInUse) {
 		if !errors.Is(err, ctx.Err()) {
-			err = fmt.Errorf("%w; the last try: %w", lockerr.OfContext(ctx), unanswered(err))
+			err = fmt.Errorf("%w; the last attempt: %w", lockerr.OfContext(ctx), unanswered(err))
 		}
 		err = fmt.Errorf("etcd at %v has not answered: %w", cfg.Client.Endpoints(), err)
 	}

@@ -167,7 +167,7 @@ func (s *Session) awaitEnd(ctx context.Context, how *ending) error {
 		select {
 		case <-s.closed:
 		default:
-			return fmt.Errorf("another Close is under way: %w", lockerr.OfContext(ctx))
+			return fmt.Errorf("another Close has not finished: %w", lockerr.OfContext(ctx))
 		}
 	}
 	if !how.keeps {

@@ -20,8 +20,8 @@ import (
 func CheckName(name string) error {
 	switch {
 	case strings.HasSuffix(name, "/") && strings.Trim(name, "/") != "":
-		return fmt.Errorf("%w: %s ends in a slash, and would share keys with %s: leave the slash out, or "+
-			"allow foreign names to meet others who have it", lockerr.ErrInvalidName, Quote(name), Quote(strings.TrimRight(name, "/")))
+		return fmt.Errorf("%w: %s ends in a slash, and would share keys with %s: remove the slash, or "+
+			"use WithForeignNames to share the lock with a program that has the slash", lockerr.ErrInvalidName, Quote(name), Quote(strings.TrimRight(name, "/")))
 	case strings.HasSuffix(name, "/") || strings.Contains(name, "//"):
 		return fmt.Errorf("%w: %s has an empty part before or between slashes", lockerr.ErrInvalidName, Quote(name))
 	}
@@ -38,9 +38,9 @@ func CheckName(name string) error {
 func CheckForeignName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: it is empty", lockerr.ErrInvalidName)
+		return fmt.Errorf("%w: the name is empty", lockerr.ErrInvalidName)
 	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("%w: %s has a zero byte in it", lockerr.ErrInvalidName, Quote(name))
+		return fmt.Errorf("%w: %s contains a zero byte", lockerr.ErrInvalidName, Quote(name))
 	}
 	return nil
 }

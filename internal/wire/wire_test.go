@@ -29,7 +29,7 @@ func TestForeignNamesNeedOnlyBeNames(t *testing.T) {
 		require.ErrorIs(t, CheckForeignName(bad), lockerr.ErrInvalidName, bad)
 	}
 	require.ErrorContains(t, CheckName("/a/"), `"/a"`, "the name that was meant, as a rule")
-	require.ErrorContains(t, CheckName("/a/"), "foreign names")
+	require.ErrorContains(t, CheckName("/a/"), "WithForeignNames")
 }
 
 // trap A14: a key lies in the range of a name that is not its own exactly where one name

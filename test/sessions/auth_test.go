@@ -152,7 +152,7 @@ func TestASemaphoreNeedsTheRangeFromItsNameOn(t *testing.T) {
 	m := etcdlock.NewSemaphore(s, "jobs", 3)
 	_, err = m.Acquire(f.Within(20*time.Second), 1)
 	require.ErrorIs(t, err, rpctypes.ErrPermissionDenied)
-	require.ErrorContains(t, err, `permit the range from "jobs" to "jobs0"`)
+	require.ErrorContains(t, err, `grant the user readwrite to the range from "jobs" to "jobs0"`)
 	grant("jobs", "jobs0")
 	p, err := m.Acquire(f.Ctx(), 1)
 	require.NoError(t, err)

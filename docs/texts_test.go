@@ -1,0 +1,87 @@
+package docs
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hardTexts are the words of hardWords, and further ones that an error, a log line or a help text has
+// another word for: the queue, to release, to enter the queue.
+var hardTexts = regexp.MustCompile(hardWords.String() + `|(?i)\b(everybody|nobody else|in line|lin(es?|ed|ing) up|let go|lets go|of ours)\b`)
+
+// notTexts are directories without texts for users.
+var notTexts = map[string]bool{"testdata": true, "results": true, "test": true, "bench": true}
+
+// texts calls f for each string literal of a Go file that is a text, because it has a space.
+func texts(t *testing.T, path string, f func(line int, text string)) {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ImportSpec:
+			return false
+		case *ast.Field:
+			if n.Tag != nil {
+				ast.Inspect(n.Type, func(ast.Node) bool { return false })
+				return false
+			}
+		case *ast.BasicLit:
+			if text, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil && strings.Contains(strings.TrimSpace(text), " ") {
+				f(set.Position(n.Pos()).Line, text)
+			}
+		}
+		return true
+	})
+}
+
+// hardTextsOf are the hard words in the texts of a file, each with its line.
+func hardTextsOf(t *testing.T, path string) (found []string) {
+	texts(t, path, func(line int, text string) {
+		for _, word := range hardTexts.FindAllString(text, -1) {
+			found = append(found, fmt.Sprintf("%s:%d: %q in %q", path, line, word, text))
+		}
+	})
+	return found
+}
+
+// Errors, log lines and help texts name the holder, the waiter and the candidate.
+func TestTheTextsOfProgramsArePlain(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		name := d.Name()
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && (strings.HasPrefix(name, ".") || notTexts[name]):
+			return filepath.SkipDir
+		case filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		files++
+		for _, fault := range hardTextsOf(t, path) {
+			t.Error(fault)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, files, 200)
+}
+
+func TestAHardTextIsFound(t *testing.T) {
+	found := hardTextsOf(t, filepath.Join("testdata", "texts.go"))
+	require.Len(t, found, 3, "%v", found)
+	require.Contains(t, found[0], `texts.go:8: "somebody" in "locked by somebody"`)
+	require.Contains(t, found[1], `texts.go:9: "in line" in "place %d in line"`)
+	require.Contains(t, found[2], `texts.go:12: "who" in`)
+}
