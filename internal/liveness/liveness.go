@@ -41,6 +41,8 @@ type Config struct {
 	Observe func(ctx context.Context, name string, tell func(Leader) (more bool)) error
 	// OwnLease is the session's present lease.
 	OwnLease func() clientv3.LeaseID
+	// Fail ends the session because of a bug.
+	Fail func(bug error)
 }
 
 // New returns the record and the detector of a session. Without a listener the detector is nil, and

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/states"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -43,35 +43,49 @@ type Record struct {
 }
 
 // phase is what is known of the record under the present lease.
-type phase string
+type phase int
 
 const (
-	absent      phase = ""            // there is no lease, or no listener
-	publishing  phase = "publishing"  // the address is being written
-	published   phase = "published"   // etcd confirmed the address
-	refused     phase = "refused"     // etcd refused the address; a try that was not answered may have written it
-	withdrawing phase = "withdrawing" // the address is being overwritten
-	withdrawn   phase = "withdrawn"   // the record has no address, and no late write can change it
+	absent      phase = iota // there is no lease, or no listener
+	publishing               // the address is being written
+	published                // etcd confirmed the address
+	refused                  // etcd refused the address; a try that was not answered may have written it
+	withdrawing              // the address is being overwritten
+	withdrawn                // the record has no address, and no late write can change it
 )
 
-// edges are the legal changes of the phase.
-var edges = map[phase][]phase{
-	absent:      {publishing, published, withdrawn}, // a lease is granted; taken over; granted during a withdrawal
+func (p phase) String() string {
+	return [...]string{"absent", "publishing", "published", "refused", "withdrawing", "withdrawn"}[p]
+}
+
+// phases are the legal edges between the phases of the record. It is absent at first:
+//
+//	from                            to           when
+//	absent                          publishing   a lease is granted
+//	absent                          published    a lease is taken over with its record
+//	absent                          withdrawn    a lease is granted during a withdrawal
+//	publishing                      published    etcd confirmed the address
+//	publishing                      refused      etcd refused the address
+//	publishing, published, refused  withdrawing  the session is to be left to a successor
+//	withdrawing                     withdrawn    etcd confirmed the record without an address
+//	withdrawing, withdrawn          publishing   the session is not left after all
+//	any but absent                  absent       the lease has ended
+var phases = states.Table[phase]{Of: "liveness record", Edges: map[phase][]phase{
+	absent:      {publishing, published, withdrawn},
 	publishing:  {published, refused, withdrawing, absent},
 	published:   {withdrawing, absent},
 	refused:     {withdrawing, absent},
 	withdrawing: {withdrawn, publishing, absent},
 	withdrawn:   {publishing, absent},
-}
+}}
 
-// become changes the phase. Called with mu held.
-func (r *Record) become(next phase) {
-	if !slices.Contains(edges[r.phase], next) {
-		r.Log.DPanic("a fault in crash detection: the liveness record cannot change like this",
-			zap.String("from", string(r.phase)), zap.String("to", string(next)))
+// become changes the phase. It is the one place where the phase changes. Called with mu held.
+func (r *Record) become(to phase) {
+	if err := phases.Check(r.phase, to); err != nil {
+		r.Fail(err)
 		return
 	}
-	r.phase = next
+	r.phase = to
 }
 
 // SetLease sets the present lease, and publishes the address under it. It does nothing if Replace has

@@ -158,6 +158,7 @@ func (s *Session) newLiveness() (*liveness.Record, *liveness.Detector) {
 			return s.Followers.Observe(ctx, election, func(head queue.Head) bool { return tell(leaderOf(head)) })
 		},
 		OwnLease: s.Lease,
+		Fail:     s.Fail,
 	}, s.presence.listener)
 }
 
