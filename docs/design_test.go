@@ -189,6 +189,49 @@ func TestTheDesignNamesWhatExists(t *testing.T) {
 	}
 }
 
+// Each function of the traces is declared in its file. That they are what a run does is a test of the
+// root, with the tag lockorder.
+func TestTheFunctionsOfTheTracesExist(t *testing.T) {
+	declared, anywhere := make(map[string]bool), make(map[string]bool)
+	eachGoFile(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		file := strings.TrimPrefix(strings.TrimPrefix(filepath.ToSlash(path), "../"), "internal/")
+		for _, d := range f.Decls {
+			if d, ok := d.(*ast.FuncDecl); ok {
+				declared[file+" "+functionName(d)] = true
+				anywhere[functionName(d)] = true
+			}
+		}
+	})
+	_, text, _ := strings.Cut(design(t), "\n## Traces\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| \\w+: `([\\w.]+)`(?: \\d+)? \\| `([\\w.]+)` \\| `([\\w./]+)` \\| [^|]+ \\|$").FindAllStringSubmatch(text, -1)
+	require.Greater(t, len(rows), 40)
+	for _, row := range rows {
+		require.True(t, anywhere[row[1]], "docs/design.md, traces: there is no %s", row[1])
+		require.True(t, declared[row[3]+" "+row[2]], "docs/design.md, traces: there is no %s in %s", row[2], row[3])
+	}
+}
+
+// functionName is the name of a function, with the type of its receiver.
+func functionName(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return d.Name.Name
+	}
+	of := d.Recv.List[0].Type
+	if star, ok := of.(*ast.StarExpr); ok {
+		of = star.X
+	}
+	if generic, ok := of.(*ast.IndexExpr); ok {
+		of = generic.X
+	}
+	return of.(*ast.Ident).Name + "." + d.Name.Name
+}
+
 // The file map names each file of the engine, and no other.
 func TestTheFileMapOfTheDesignIsComplete(t *testing.T) {
 	_, text, _ := strings.Cut(design(t), "\n## File map\n")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // The mutexes of the owners that they are named after.
@@ -56,6 +57,9 @@ func (c *checked[O]) Lock() {
 	c.held = id
 	c.Taken++
 	all.add(id, name, 1)
+	if see := observer.Load(); see != nil {
+		(*see)(name, c)
+	}
 }
 
 func (c *checked[O]) Unlock() {
@@ -65,6 +69,14 @@ func (c *checked[O]) Unlock() {
 	c.held = 0
 	c.mu.Unlock()
 	all.add(id, name, -1)
+}
+
+var observer atomic.Pointer[func(owner string, mutex any)]
+
+// Observe calls see with each mutex that is taken, which is held meanwhile, until stop is called.
+func Observe(see func(owner string, mutex any)) (stop func()) {
+	observer.Store(&see)
+	return func() { observer.Store(nil) }
 }
 
 // held has the mutexes that each goroutine holds, by the names of their owners.
