@@ -144,8 +144,8 @@ type electorate struct {
 	dir   string
 }
 
-// takeOver has one election, and returns for how long nobody led. The leader goes when
-// both have stood for so long.
+// takeOver runs one election, and returns how long there was no leader. The leader leaves when both
+// candidates have waited or led for the time after.
 func (e electorate) takeOver(t takeover, row, n int, after time.Duration) (time.Duration, error) {
 	name := fmt.Sprintf("bench/elections/%d/%d", row, n)
 	o := order{Do: doStand, Contestant: t.contestant, Where: e.where, Name: name, TTL: t.ttl, Detect: t.detect}

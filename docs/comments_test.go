@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,8 +41,8 @@ func (p *prosaic) few() bool {
 	return p.pronouns <= 1 || float64(p.pronouns) < mostPronouns*float64(p.words)/1000
 }
 
-// comments are the comments of the root module: of all code, by package, and of exported
-// declarations. Tests have a count of their own for each package.
+// comments are the comments of all code, by package, and of the exported declarations of the root
+// module. Tests have a count of their own for each package. The other modules have one count each.
 type comments struct {
 	packages map[string]*prosaic
 	exported prosaic
@@ -50,7 +51,29 @@ type comments struct {
 func countComments(t *testing.T) *comments {
 	c := &comments{packages: make(map[string]*prosaic)}
 	eachGoFile(t, func(path string) { require.NoError(t, c.addFile(path)) })
+	for _, module := range []string{"adapters", "bench", "cmd", "examples", "release", "test"} {
+		require.NoError(t, filepath.WalkDir(filepath.Join("..", module), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+				return err
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			c.count(module+"/...", f)
+			return nil
+		}))
+	}
 	return c
+}
+
+func (c *comments) count(name string, f *ast.File) {
+	if c.packages[name] == nil {
+		c.packages[name] = &prosaic{}
+	}
+	for _, group := range f.Comments {
+		c.packages[name].add(group.Text())
+	}
 }
 
 func (c *comments) addFile(path string) error {
@@ -67,12 +90,7 @@ func (c *comments) addFile(path string) error {
 	if test {
 		name += " tests"
 	}
-	if c.packages[name] == nil {
-		c.packages[name] = &prosaic{}
-	}
-	for _, group := range f.Comments {
-		c.packages[name].add(group.Text())
-	}
+	c.count(name, f)
 	if test || strings.Contains(name, "internal/") {
 		return nil
 	}

@@ -94,8 +94,7 @@ func (s *stage) counter(ctx context.Context) error {
 		return err
 	}
 
-	// First without the lock: otherwise nobody would know that updates can get
-	// lost here at all.
+	// First without the lock, to show that updates can get lost here at all.
 	const want = workers * increments
 	for _, how := range []string{withoutLock, withLock} {
 		if _, err := s.client.Delete(ctx, counterKey); err != nil {

@@ -61,7 +61,7 @@ func newEtcd(t *testing.T) *etcd {
 
 func (e *etcd) start(first bool) {
 	e.t.Helper()
-	// Nobody connects to it. A name would be looked up when it starts again, on channels
+	// No client connects to it. A name would be looked up when it starts again, on channels
 	// that belong to no bubble.
 	self := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
 	log := zap.NewNop()

@@ -215,8 +215,8 @@ func (s *schedule) run() (ops []history.Op) {
 	return ops
 }
 
-// aftermath sees to it that nobody waits for ever once the faults have stopped, and that
-// nothing is left when all have closed.
+// aftermath checks that no wait lasts without end once the faults have stopped, and that nothing is
+// left when all sessions are closed.
 func (s *schedule) aftermath() {
 	for i, session := range s.sessions {
 		for _, name := range names {
@@ -252,7 +252,7 @@ func (s *schedule) aftermath() {
 	}
 }
 
-// worker is one goroutine of a process: it locks, tries, campaigns and asks who leads.
+// worker is one goroutine of a process: it locks, tries, campaigns and asks for the leader.
 type worker struct {
 	*schedule
 	who     string

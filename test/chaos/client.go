@@ -208,8 +208,8 @@ func (c *client) repeat(ctx context.Context, name string, weight func() int, use
 	}
 }
 
-// pass takes names that nobody has used before and nobody will use again, as one lock for
-// each order does: what is forgotten under one of them nobody comes across.
+// pass locks names that are used only once, as with one lock for each order. A key that is left behind
+// under such a name blocks no later call, so no wait shows it.
 func (c *client) pass(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		c.attempt(ctx, fmt.Sprintf("%s-once-%d-%d", c.set.Shared, os.Getpid(), n), c.whole(), c.moment)

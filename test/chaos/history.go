@@ -19,12 +19,12 @@ const (
 
 // check has the model of the kind judge the holds of a group. A release takes effect
 // between the holder's last moment of belief and what proves that the key is gone:
-// etcd's answer to the release or the watch. So no operation is open for ever; only a key
+// etcd's answer to the release or the watch. So no operation stays open; only a key
 // that is still there leaves it open. The error says where the history breaks.
 //
 // An acquire that failed, or that its process did not live to tell of, is left out with
-// its release: whatever it did in etcd, nobody ever believed to hold, and an order
-// without the pair is allowed if one with it is.
+// its release. Whatever it did in etcd, no client believed to hold, and an order without the pair is
+// allowed if one with it is.
 func check(k kind, holds []*holding, seen *history.Evidence) (verdict, error) {
 	var ops []history.Op
 	for i, h := range holds {

@@ -11,7 +11,7 @@ import (
 
 // leftover is what a group left in etcd.
 type leftover struct {
-	Idle   int `json:"idle"`   // keys, while its sessions live on and nobody wants or has anything
+	Idle   int `json:"idle"`   // keys, while its sessions live on without a call or a hold
 	Keys   int `json:"keys"`   // after its sessions were closed
 	Leases int `json:"leases"` // the same
 }

@@ -43,7 +43,7 @@ func smallDisk(s *scene) (*disks, error) {
 	}, nil
 }
 
-// slowDisks gives each member a file system whose fsync can be slowed down.
+// slowDisks gives each member a file system with an fsync that can be slowed down.
 func slowDisks(s *scene) (*disks, error) {
 	d := &disks{dir: func(i int) string { return filepath.Join(s.dir, fmt.Sprintf("slow-%d", i), "data") }}
 	var mounted []*slowdisk.Disk

@@ -19,7 +19,7 @@ type nemesis struct {
 	single bool
 	// impatient: callers often give up after a short time.
 	impatient bool
-	// through: whoever holds goes on through the fault, so nobody is to follow.
+	// through: the holder continues to hold through the fault, so there is no next holder.
 	through bool
 }
 

@@ -49,8 +49,8 @@ func stopHolder(ctx context.Context, s *scene) error {
 	return nil
 }
 
-// told waits until those who were stopped have been told what they lost: an order to
-// release must not come before.
+// told waits until the clients that were stopped have reported what they lost. An order to release
+// must not come before that report.
 func (s *scene) told(ctx context.Context, stopped []*peer) {
 	ctx, cancel := context.WithTimeout(ctx, s.ttl)
 	defer cancel()

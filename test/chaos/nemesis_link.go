@@ -45,9 +45,9 @@ func (s *scene) mend(peers []*peer) {
 	}
 }
 
-// lateRenewal lets a renewal take effect, keeps its answer back for a while, delivers
-// it, and is silent from then on. Who counts from the receipt of the answer believes
-// too long by as much as it was late.
+// lateRenewal lets a renewal take effect, holds its answer back for a while, delivers it, and is
+// silent from then on. A client that counts from the receipt of the answer believes too long, by as
+// much as the answer was late.
 func lateRenewal(ctx context.Context, s *scene) error {
 	holders := s.keepers(ctx)
 	late := s.ttl * 60 / 100 // before the deadline of one that counts from the sending
@@ -78,9 +78,8 @@ func lateRenewal(ctx context.Context, s *scene) error {
 	return nil
 }
 
-// loseAnswers cuts all clients off from their answers, for a time that leases survive, and
-// then drops the connections. A caller who gives up meanwhile leaves an entry behind that
-// nobody told him of.
+// loseAnswers cuts all clients off from their answers, for a time that leases survive, and then drops
+// the connections. A caller that gives up meanwhile leaves an entry behind, of which it has no answer.
 func loseAnswers(ctx context.Context, s *scene) error {
 	s.begin()
 	for now().sub(s.began) < s.ttl+2*time.Second && ctx.Err() == nil {

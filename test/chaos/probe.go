@@ -9,8 +9,8 @@ import (
 )
 
 // probe asks every member, by itself and without any proxy, to renew a lease and to
-// write, ten times a second. It tells when etcd answered nobody: what is lost or late
-// then is neither library's doing.
+// write, ten times a second. It records when no member answered. A loss or
+// a delay in that time is due to neither library.
 type probe struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup

@@ -75,8 +75,8 @@ func names(holds []*holding) map[string][]*holding {
 	return all
 }
 
-// successions are the times from the begin of each fault until somebody whom it did not
-// hit was granted.
+// successions are the times from the start of each fault until a client that it did not hit was
+// granted.
 func successions(events []event, spans []span, shared string) (all []time.Duration) {
 	marked := marksOf(events)
 	for _, s := range spans {

@@ -8,17 +8,17 @@ import (
 	"sync"
 )
 
-// resource is what the locks protect: it refuses what comes with a token smaller than one
-// that it has seen under that name. Of those who share a lock, as readers do, none is ahead
-// of the other: they are refused only after one who had it alone. The clients reach it
-// without the faults that stand between them and etcd.
+// resource is what the locks protect. It refuses a write with a token smaller than one that it has
+// seen under that name. Holders that share a lock, such as readers, have no order among themselves.
+// A write of theirs is refused only after one of an exclusive holder. The faults between the clients
+// and etcd do not affect the way to the resource.
 type resource struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu      sync.Mutex
 	all     map[string]int64 // the largest token
-	sole    map[string]int64 // the largest of those who had the lock alone
+	sole    map[string]int64 // the largest of exclusive holders
 	refused map[string]int
 	conns   map[net.Conn]bool
 }

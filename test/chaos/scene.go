@@ -27,7 +27,7 @@ type scene struct {
 	round    int
 
 	began  instant  // of the present round's fault
-	struck []*peer  // whom it hits
+	struck []*peer  // the clients that it hits
 	spans  []span   // of the faults, one for each round
 	stuck  []string // clients that were not granted in time
 	notes  []string
@@ -98,8 +98,8 @@ func (g *group) slot(n int) *peer {
 	return nil
 }
 
-// begin marks the begin of the fault, and whom it hits by itself or its links. What
-// these lose is the fault's doing.
+// begin marks the start of the fault, and the clients that it hits by themselves or their links. A
+// loss of these clients is due to the fault.
 func (s *scene) begin(struck ...*peer) {
 	s.began, s.struck = now(), struck
 	for _, p := range struck {
@@ -146,8 +146,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// calm lets keepers go on after a fault, and waits until everybody was granted once
-// more.
+// calm lets keepers continue after a fault, and waits until each client was granted once more.
 func (s *scene) calm(ctx context.Context) {
 	since := now()
 	for _, g := range s.groups {
@@ -158,8 +157,8 @@ func (s *scene) calm(ctx context.Context) {
 	s.stuck = append(s.stuck, s.everybody(ctx, since, 10*s.ttl)...)
 }
 
-// everybody waits until each client was granted the shared name since; it returns those
-// who were not.
+// everybody waits until each client was granted the shared name since an instant, and returns the
+// clients that were not granted.
 func (s *scene) everybody(ctx context.Context, since instant, within time.Duration) (stuck []string) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -14,8 +14,7 @@ import (
 // each library that has it; a new primitive is an entry in kinds and one in the kinds
 // of its library.
 
-// kind is a primitive with its rule: the weights of those who hold at one time are
-// at most the capacity.
+// kind is a primitive with its rule: the weights of all holders at one time are at most the capacity.
 type kind struct {
 	name     string
 	capacity int

@@ -115,8 +115,7 @@ func TestTheLeaderIsOverthrownWhenItsConnectionIsCutAndKnowsItBefore(t *testing.
 	require.NoError(t, second.Handle.Resign(f.Ctx()))
 }
 
-// The place of a lease that was left behind is its own, and not that of whoever
-// stands under a name that begins alike.
+// An adopted lease continues with its own key, not with a key under a name that begins alike.
 // trap B11
 func TestAnElectionOnALeaseThatWasTakenOverGoesOnWithItsOwnKey(t *testing.T) {
 	f := newFixture(t)

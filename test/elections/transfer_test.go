@@ -11,7 +11,7 @@ import (
 	"github.com/etcdlock/etcdlock/test/internal/cluster"
 )
 
-// Who leads next, when it is not simply the one who came first.
+// The next leader, when it is not the oldest candidate.
 
 func TestALeaderHandsOverPastThoseAhead(t *testing.T) {
 	f := newFixture(t)

@@ -44,7 +44,7 @@ func TestASessionIsNotCreatedBeyondItsContextWhileEtcdIsAway(t *testing.T) {
 		s := f.Session(client, 2*time.Second)
 		require.NoError(t, s.Close(f.Ctx()))
 	}
-	// A grant that went out may have taken effect: it has nobody to renew it.
+	// A grant that was sent may have taken effect, and no session renews its lease.
 	f.Patience = 2*time.Second + cluster.ExpirySlack + 2*time.Second
 }
 

@@ -45,8 +45,8 @@ func weather(p *faultproxy.Proxy, r *rand.Rand, ttl, during time.Duration) {
 
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
 
-// Each of several clients has bad weather of its own; whoever holds writes under
-// no guard. trap A4, A6, A11, C4
+// Each of several clients has faults of its own, and each holder writes without a guard.
+// trap A4, A6, A11, C4
 func TestNoLockIsHeldTwiceInAnyWeather(t *testing.T) {
 	f := newFixture(t)
 	const (

@@ -44,7 +44,7 @@ func TestAnEtcdThatWasRolledBack(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			f := newFixtureOf(t, &integration.ClusterConfig{Size: 1})
 			const ttl = 10 * time.Second
-			f.Patience = ttl + 2*time.Second // leases that the restored data has, and nobody knows of
+			f.Patience = ttl + 2*time.Second // for leases of the restored data, which no session knows
 			a := f.Session(f.Client(), ttl)
 			b := f.Session(f.Client(), ttl)
 			o := f.Session(f.Client(), ttl)

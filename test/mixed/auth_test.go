@@ -278,7 +278,7 @@ func TestAUserWhoIsDeletedIsToldSo(t *testing.T) {
 	w.waitForKeys("orders/42", 0)
 }
 
-// trap E1: nobody hears of a token that expired.
+// trap E1: a token that expires is noticed by no caller.
 func TestWaitsAndHoldsOutliveTheToken(t *testing.T) {
 	if p, err := programs(); err == nil && strings.HasPrefix(p.Version, "v3.4.") {
 		t.Skip("etcd 3.4 refuses to authenticate a request that comes with an expired token, as those of today's client do")

@@ -23,7 +23,7 @@ type contender interface {
 	die()
 }
 
-// hold is one acquisition, by anybody.
+// hold is one acquisition, by any library.
 type hold struct {
 	key   string
 	lease clientv3.LeaseID
@@ -54,7 +54,7 @@ type kind struct {
 	elect func(w *world, name, value string) contender
 }
 
-// foreign are all who are not us.
+// foreign are all other libraries and programs.
 var foreign = []kind{
 	{name: "concurrency", orderOnly: true, lock: newTheirMutex, elect: newTheirElection},
 	{name: "etcdctl", slow: true, lock: newCtlLock, elect: newCtlElect},
@@ -139,8 +139,8 @@ func (o *ours) die() {
 	o.session = o.w.session(o.session.Client())
 }
 
-// theirs is a session of etcd's own package; it is made anew after every failure, as
-// what failed may have left its key behind (trap A4).
+// theirs is a session of etcd's own package. It is replaced after every failure, because the failed one
+// may have left its key behind (trap A4).
 type theirs struct {
 	client  *clientv3.Client
 	session *concurrency.Session
@@ -261,7 +261,7 @@ func (w *world) inLine(name string, n int) bool {
 	}, 10*time.Second, 5*time.Millisecond, "not %d keys under %q", n, name)
 }
 
-// revokeSecond is an operator who sees to it that the one behind the holder goes.
+// revokeSecond is an operator that revokes the lease of the first waiter.
 func (w *world) revokeSecond(name string) {
 	resp, err := w.admin.Get(w.ctx(), name+"/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if assert.NoError(w.t, err) && assert.Greater(w.t, len(resp.Kvs), 1) {

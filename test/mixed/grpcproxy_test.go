@@ -25,7 +25,7 @@ func (w *world) grpcProxy(endpoints []string) (endpoint string) {
 	endpoint = "http://" + address
 	proxy, err := p.Serve(&kids, endpoint, filepath.Join(w.tempDir(), "proxy.log"),
 		"grpc-proxy", "start", "--endpoints", strings.Join(endpoints, ","), "--listen-addr", address,
-		"--advertise-client-url", address) // which it visits, and ends if nobody is there
+		"--advertise-client-url", address) // it connects to this address, and ends if there is no listener
 	require.NoError(w.t, err)
 	w.t.Cleanup(proxy.Kill)
 	c := w.clientOf(clientv3.Config{Endpoints: []string{endpoint}})
@@ -104,8 +104,8 @@ func newHolder(w *world, endpoint, name string, ttl time.Duration) *ours {
 	return o
 }
 
-// excess is how much longer a holder believes in his lease than etcd does: 0 unless that is
-// certain, as etcd tells whole seconds.
+// excess is how much longer a holder relies on its lease than etcd keeps it. It is 0 unless that is
+// certain, because etcd reports whole seconds.
 func (w *world) excess(h *hold) time.Duration {
 	w.t.Helper()
 	resp, err := w.admin.TimeToLive(w.ctx(), h.lease)

@@ -191,8 +191,8 @@ func TestWhatTheyHeldWhenTheyDiedGoesToUs(t *testing.T) {
 	})
 }
 
-// Of the waiters between us some die, and their leases expire while the first holds: who
-// is behind them gets his turn at once, and nobody gets it early.
+// Some of the waiters in between die, and their leases expire while the first session holds. The waiter
+// behind them is granted at once, and no waiter is granted early.
 func TestWaitersOfTheirsThatDieDoNotHoldUpTheLine(t *testing.T) {
 	eachAtOnce(t, func(w *world, k kind, name string, election bool) {
 		a, err := us(w, name, election).acquire(w.ctx())
@@ -201,7 +201,7 @@ func TestWaitersOfTheirsThatDieDoNotHoldUpTheLine(t *testing.T) {
 		}
 		them := k.theirs(w, name, election)
 		if u, ok := them.(*leased); ok {
-			u.ttl = ttl // which nobody renews
+			u.ttl = ttl // of a lease that is not renewed
 		}
 		dying := start(w.ctx(), them)
 		if !w.inLine(name, 2) {

@@ -13,7 +13,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// in returns a client whose keys lie behind a prefix.
+// in returns a client that adds a prefix to all keys.
 func (w *world) in(prefix string) *clientv3.Client {
 	c := w.client()
 	c.KV = namespace.NewKV(c.KV, prefix)
@@ -92,7 +92,7 @@ func TestEverythingWorksInsideANamespace(t *testing.T) {
 	resp, err := ours.Client().Txn(w.ctx()).If(term.Guard()).Then(clientv3.OpGet("any")).Commit()
 	require.NoError(t, err)
 	require.True(t, resp.Succeeded)
-	// An operator who deletes the key.
+	// An operator deletes the key.
 	_, err = w.admin.Delete(w.ctx(), prefix+term.Key())
 	require.NoError(t, err)
 	receiveClosed(t, term.Done(), "the end of the term")

@@ -99,8 +99,8 @@ type jsonBytes struct {
 	Value []byte `json:"value"`
 }
 
-// Everybody sees what everybody proclaims, and who resigns: our observer theirs, their
-// observers ours. Those of theirs tell no vacancy.
+// Each observer sees all proclamations and resignations: our observer those of the other libraries, and
+// their observers ours. Their observers report no vacancy.
 func TestProclaimingAndResigningIsSeenByAll(t *testing.T) {
 	kinds := append([]kind{{name: "etcdlock", elect: func(w *world, name, value string) contender {
 		return newOurElection(w, w.client(), name, value)

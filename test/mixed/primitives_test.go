@@ -10,8 +10,8 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// Readers and permits, of which several hold at a time, are one for those who know nothing
-// of them: a lock of theirs waits for all of them, and keeps all of them out.
+// Several readers and permits hold at one time. A lock of another library does not know them: it waits
+// for all of them, and keeps all of them out.
 func TestReadersAndPermitsExcludeThemAndAreExcluded(t *testing.T) {
 	forEach(t, func(t *testing.T, k kind) {
 		w := newWorld(t)

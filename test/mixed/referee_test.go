@@ -14,7 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// referee knows who believed when that he holds a name, and from etcd what was so.
+// referee knows when each process believed that it held a name, and the truth from etcd.
 type referee struct {
 	w    *world
 	name string
@@ -102,8 +102,8 @@ func (r *referee) begin(h *hold, k *kind) (end func()) {
 	}
 }
 
-// hurts notes that an operator is about to revoke a lease: from now on its holder may be
-// wrong, as nobody can tell him in time.
+// hurts notes that an operator is about to revoke a lease. From now on its holder may be wrong, because
+// it cannot be notified in time.
 func (r *referee) hurts(id clientv3.LeaseID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,7 +147,7 @@ func (h history) incarnations() []*incarnation {
 	return all
 }
 
-// firstAt is who was first at a revision, with his value then; nil for nobody.
+// firstAt is the first entry at a revision, with its value then; nil if there was none.
 func (h history) firstAt(rev int64) (first *change) {
 	live := make(map[string]*change)
 	for i, c := range h {

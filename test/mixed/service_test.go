@@ -27,7 +27,7 @@ type leased struct {
 	ttl    time.Duration
 }
 
-// unkept is the TTL of the leases of those who do not renew them here.
+// unkept is the TTL of leases that are not renewed here.
 const unkept = 60 * time.Second
 
 func (c *leased) acquire(ctx context.Context) (*hold, error) {

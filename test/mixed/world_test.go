@@ -28,8 +28,8 @@ import (
 // long is far more than anything here should take: it turns a hang into a failure.
 const long = 30 * time.Second
 
-// ttl is that of all sessions: short, as a killed process stops everybody for as long, but
-// not so short that a machine under load ends them.
+// ttl is the TTL of all sessions. It is short, because a killed process blocks all others for as long,
+// but not so short that a machine under load ends them.
 const ttl = 3 * time.Second
 
 // waitABit is long enough for a grant that should not be.
@@ -280,7 +280,7 @@ func (w *world) assertClean() {
 	assert.Fail(w.t, "left behind in etcd", strings.Join(left, "\n"))
 }
 
-// receive waits for a value, but not for ever.
+// receive waits for a value, for a limited time.
 func receive[T any](t *testing.T, from <-chan T, what string) T {
 	t.Helper()
 	select {

@@ -11,8 +11,8 @@ import (
 
 // To build the tests once for each mutation takes most of the time. Most mutations are in
 // functions that can be called from themselves, so these go into one build: beside each
-// function stands a copy for each of its mutations, and the function calls the copy whose
-// number the environment has:
+// function stands a copy for each of its mutations, and the function calls the copy with
+// the number that the environment has:
 //
 //	func (q *Queue) Enter(ctx context.Context, w Want) (*Entry, error) {
 //		switch mutationNumber {

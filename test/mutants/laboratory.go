@@ -269,7 +269,7 @@ const (
 	hung     verdict = "hung"
 )
 
-// test runs tests, whose names are joined by bars, with the mutation of a number.
+// test runs tests, with their names joined by bars, with the mutation of a number.
 func (l *laboratory) test(ctx context.Context, binary, pkg, names, number string, timeout time.Duration) (verdict, string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()

@@ -2,13 +2,13 @@
 // which are there for them fail:
 //
 //	go run ./mutants                  all of them; `make mutants` in the root
-//	go run ./mutants -only 'token'    those whose rule matches
+//	go run ./mutants -only 'token'    those with a rule that matches
 //	go run ./mutants -v -only 'token' and what the tests said
 //
 // Nothing is written into the checkout: the go command is given the mutated files by its
 // -overlay flag. Most mutations are in one build, which the environment chooses from; see
 // combined.go. The tests must pass without a mutation. A mutation that does not compile, or
-// whose piece of source is not found, is an error.
+// that does not find its piece of source, is an error.
 //
 // The files list_*.go have the mutations by area. A mutation names the declarations that it
 // changes and the tests that have to fail. It does not name files, so that code and tests

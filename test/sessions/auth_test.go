@@ -135,8 +135,8 @@ func TestWhoHasNoPermissionIsToldSoAtOnce(t *testing.T) {
 	cluster.Release(t, held)
 }
 
-// A role for the queue alone does not permit a semaphore, whose limit stands beside it; the
-// error says what does.
+// A role for the queue alone does not permit a semaphore, because its limit is a key beside the queue.
+// The error says which range to grant.
 func TestASemaphoreNeedsTheRangeFromItsNameOn(t *testing.T) {
 	f := newAuthFixture(t)
 	grant := func(from, end string) {

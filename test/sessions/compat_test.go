@@ -165,8 +165,7 @@ func TestBothPackagesShareAnElection(t *testing.T) {
 	require.ErrorIs(t, a.Resign(f.Ctx()), etcdlock.ErrEvicted)
 }
 
-// A session tells the loss before somebody else has the lock, when its connection falls
-// silent (trap C4).
+// A session reports the loss before another one holds, when its connection falls silent (trap C4).
 func TestCompatIsDoneBeforeTheNextOneHolds(t *testing.T) {
 	f := newFixture(t)
 	const ttl = 6                                      // to be lost by the silence alone

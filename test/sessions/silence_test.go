@@ -25,7 +25,7 @@ import (
 
 // report L1: a fleet that contends on a healthy etcd logs nothing at WARN, neither by etcd's client
 // nor by the sessions, which use its logger. Every primitive is in it, and what is cancelled while
-// all is well: waits and attempts whose callers give up, observers that leave, candidates that go.
+// all is well: waits and attempts that callers give up, observers that leave, candidates that go.
 func TestHealthyContentionIsSilent(t *testing.T) {
 	f := newFixtureOf(t, &integration.ClusterConfig{Size: 1})
 	core, logs := observer.New(zapcore.WarnLevel)

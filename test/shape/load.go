@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// module is a Go module whose packages have been parsed and type-checked.
+// module is a Go module, with its packages parsed and type-checked.
 type module struct {
 	dir      string
 	fset     *token.FileSet

@@ -89,7 +89,7 @@ func isMutex(t types.Type) bool {
 }
 
 // inFile counts the uses in a file. Composite literals are not uses: they make a struct
-// that nobody else knows yet.
+// that no other code knows yet.
 func (u *fieldUses) inFile(p *pkg, file *ast.File) {
 	name := u.m.file(file.Pos())
 	count := func(of *owner, in map[string]int) {
@@ -113,7 +113,7 @@ func (u *fieldUses) inFile(p *pkg, file *ast.File) {
 		for _, f := range path {
 			count(f.owner, f.uses)
 		}
-		// A method of an embedded mutex, or x.mu.Lock, whose x is a selector of its own.
+		// A method of an embedded mutex, or x.mu.Lock, in which x is a selector of its own.
 		if s := p.info.Selections[sel]; s != nil && s.Kind() == types.MethodVal && isLock(s) {
 			if len(path) == 0 {
 				if x, ok := ast.Unparen(sel.X).(*ast.SelectorExpr); ok {

@@ -128,7 +128,7 @@ func (f *Fixture) ClientOf(cfg clientv3.Config) *clientv3.Client {
 }
 
 // noteGrant counts the requests for a lease that were not answered. On a machine under load a request
-// for a lease is sent again after a second, and what the first one was granted nobody knows of.
+// for a lease is sent again after a second, and no session knows the lease of the first one.
 func (f *Fixture) noteGrant(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 	invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {

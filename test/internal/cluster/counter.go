@@ -112,7 +112,7 @@ type Cost struct {
 // one that is not answered in time is sent again, and a queue is read again in case its watch does
 // not tell. So may each request that fails. Each watch beyond those that are expected may cost one
 // request, as what happened before it is read: the key of a hold that lasts is watched, and a watch
-// whose stream broke is opened again. Time and watches between two calls of Costs count too.
+// on a broken stream is opened again. Time and watches between two calls of Costs count too.
 func (c *Counter) Costs(t *testing.T, want Cost, call func(), what ...any) {
 	t.Helper()
 	c.mu.Lock()

@@ -30,7 +30,7 @@ func MomentOf(done <-chan struct{}) <-chan time.Time {
 	return at
 }
 
-// Receive waits for a value, but not for ever.
+// Receive waits for a value, for a limited time.
 func Receive[T any](t *testing.T, from <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -145,7 +145,7 @@ func NothingComes[T any](t *testing.T, from <-chan T, during time.Duration) {
 	}
 }
 
-// History is who held when, with which token.
+// History is the holds with their times and tokens.
 type History struct {
 	mu    sync.Mutex
 	holds []*span
@@ -158,8 +158,8 @@ type span struct {
 	from, to time.Time
 }
 
-// Begin notes a hold, whose own account of itself is err. The returned function is called right
-// before its release. A hold that gave no error when the next one began has overlapped with it: a
+// Begin notes a hold. err is the error by which the hold itself says that it is over. The returned
+// function is called right before its release. A hold that gave no error when the next one began has overlapped with it: a
 // hold looks at the clock itself, so that a machine under load makes no overlap of a late timer.
 func (h *History) Begin(err func() error, session any, token int64) (end func()) {
 	h.mu.Lock()

@@ -11,8 +11,8 @@ import (
 // Vacancy stands for a vacancy among values.
 const Vacancy = "(vacant)"
 
-// Observe follows an election; the channel is closed at the end, whose error, if
-// any, is sent to the second one.
+// Observe follows an election. The first channel is closed at the end. If the end is an error, it is
+// sent to the second channel.
 func (f *Fixture) Observe(ctx context.Context, e *etcdlock.Election) (<-chan etcdlock.Leader, <-chan error) {
 	leaders, end := make(chan etcdlock.Leader, 100), make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
