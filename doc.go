@@ -76,8 +76,8 @@
 // Order. Waiters are served first come, first served: sessions by the revision at which a key was
 // created, goroutines of one session by the order of their calls. A session that has its turn hands
 // the lock over among its goroutines, in memory, for a time slice ([WithTimeSlice]). After the
-// slice it lines up again behind all others. A waiter of another session at the head of the queue
-// therefore waits for a slice and one critical section.
+// slice it enters the queue again, behind all others. A waiter of another session at the head of
+// the queue therefore waits for a slice and one critical section.
 //
 // A session outlives its lease. See the states below.
 //
@@ -97,7 +97,7 @@
 //
 // The entry of a waiter lists what the context of its call carries, and the list is kept true while
 // the call waits. [Session.Deadlocks] and [WithDeadlockDetection] find cycles of waits in these
-// lists. Of the waiters in a cycle only the last one to line up gets an error.
+// lists. Of the waiters in a cycle only the last one to enter its queue gets an error.
 //
 // # What is not guaranteed
 //

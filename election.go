@@ -24,8 +24,8 @@ type Term struct {
 	value    atomic.Pointer[string]
 	progress leaderloop.Progress
 
-	session  *Session
-	patience time.Duration // the takeover delay, see WithTakeover
+	session       *Session
+	takeoverDelay time.Duration // the takeover delay, see WithTakeover
 }
 
 // NewElection names an election. For names see [NewMutex].
@@ -60,7 +60,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	t := &Term{hold: h, session: e.session, patience: e.cfg.patience}
+	t := &Term{hold: h, session: e.session, takeoverDelay: e.cfg.takeoverDelay}
 	t.value.Store(&value)
 	return t, nil
 }

@@ -20,7 +20,7 @@ import (
 // MultiMutex locks several names at once, all or none, as a [Mutex] of each does. Like Mutex it has
 // no state of its own.
 //
-// It lines up in all queues in one transaction of etcd, at one revision. Of two MultiMutexes with
+// It enters all queues in one transaction of etcd, at one revision. Of two MultiMutexes with
 // some names in common, one is therefore behind the other under all of these names, in whatever
 // order the names are written. The two cannot wait for each other. A caller that holds a lock and
 // locks others with a MultiMutex can still be in a deadlock; see [WithDeadlockDetection].

@@ -93,7 +93,7 @@ func (e *LimitError) Is(target error) bool { return target == ErrLimitMismatch }
 type DeadlockError struct {
 	// Cycle is the cycle of waits that was found in etcd, see [WithDeadlockDetection]. It has one
 	// edge if the call would wait for a hold that its own context carries. The Waiter of this edge
-	// is the call, which has no key because it did not line up, and For is the hold's entry.
+	// is the call, which has no key because it did not enter the queue, and For is the hold's entry.
 	Cycle Deadlock
 
 	hint string // what to do, if the context carries the hold

@@ -30,14 +30,14 @@ type ElectionOption interface{ applyElection(*electionConfig) }
 
 // electionConfig holds the options of NewElection.
 type electionConfig struct {
-	priority int
-	takeover bool
-	patience time.Duration // the takeover delay of a leader
+	priority      int
+	takeover      bool
+	takeoverDelay time.Duration // the takeover delay of a leader
 }
 
 func (c *electionConfig) validate() error {
-	if c.patience < 0 {
-		return fmt.Errorf("%w: WithTakeover: the delay %v is negative", ErrInvalidOption, c.patience)
+	if c.takeoverDelay < 0 {
+		return fmt.Errorf("%w: WithTakeover: the delay %v is negative", ErrInvalidOption, c.takeoverDelay)
 	}
 	return nil
 }
@@ -108,9 +108,9 @@ func WithTimeSlice(slice time.Duration) MutexOption {
 }
 
 // WithRetention makes Unlock keep the key in etcd while no other session wants it, so that this
-// session locks again without a request. The key is given up at once when another session lines up,
-// when it was not used for as long as idle, when renewals of the lease are not answered, and when
-// the session ends. The default, 0, is no retention.
+// session locks again without a request. The key is given up at once when another session enters
+// the queue, when it was not used for as long as idle, when renewals of the lease are not answered,
+// and when the session ends. The default, 0, is no retention.
 //
 // Use it if one process locks the same name again and again and others rarely do. The next waiter
 // of another session pays for it. It waits for one notification and one deletion, about twice as
@@ -149,9 +149,9 @@ func WithReentry(max int) LockOption {
 // the queue costs one read of everything under prefix. Choose the prefix so that it includes all
 // locks that are acquired together. See [Session.Deadlocks].
 //
-// In a cycle the waiter that lined up last gets the error, if it has the option. Callers of one
-// session that hold something else line up in etcd with a key each, where other sessions can see
-// them, and do not hand over to each other in memory any more.
+// In a cycle the last waiter to enter its queue gets the error, if it has the option. Callers of
+// one session that hold something else enter the queue with a key each, where other sessions can
+// see them, and no longer hand over to each other in memory.
 //
 // A session's option is the default of all its locks.
 func WithDeadlockDetection(prefix string) SharedOption {
@@ -187,5 +187,5 @@ func WithPriority(priority int) ElectionOption {
 // later than that costs what the crash of a leader costs. A leader that was named by
 // [Term.Transfer] is not preempted, so that an operator can overrule priorities.
 func WithTakeover(after time.Duration) ElectionOption {
-	return electionOptionFunc(func(c *electionConfig) { c.takeover, c.patience = true, after })
+	return electionOptionFunc(func(c *electionConfig) { c.takeover, c.takeoverDelay = true, after })
 }

@@ -36,8 +36,8 @@ type ReadLock struct{ hold }
 // [WithTimeSlice] also sets for how long further readers of a session join its present ones without
 // a request. This time begins when the present readers were admitted, or when etcd last reported
 // that no writer waits. A waiting writer of another session is therefore overtaken only by readers
-// that come within a slice, and the one request that may be under way, after the writer lined up. 0
-// makes a request each time. [WithRetention] is for writers only.
+// that come within a slice, and the one request that may be under way, after the writer entered the
+// queue. 0 makes a request each time. [WithRetention] is for writers only.
 func NewRWMutex(s *Session, name string, opts ...MutexOption) *RWMutex {
 	return &RWMutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
 }
@@ -62,8 +62,8 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // writer waits behind it. A reader that joins them makes no request, or one that only reads.
 //
 // RLock fails with [ErrDeadlock] under the context of a write lock of the same name, or of a read
-// lock, without [WithReentry]. A writer that lines up between two reads of one caller would wait
-// for the first read, and the second read would wait for this writer.
+// lock, without [WithReentry]. A writer that enters the queue between two reads of one caller would
+// wait for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
 }
@@ -71,7 +71,7 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 // TryRLock is RLock without the wait in the queue. It returns [ErrLocked] at once when a writer
 // holds or waits, in this session or in another. It writes only if it gets the lock. Beside readers
 // of other sessions it makes two requests, and more while other entries come in between. If that
-// happens eight times, it lines up, and leaves the queue again if it has to wait.
+// happens eight times, it enters the queue, and leaves it again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
 	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
 }

@@ -75,7 +75,7 @@ func (m *Semaphore) Acquire(ctx context.Context, n int) (*Permit, error) {
 // TryAcquire is Acquire without the wait in the queue. It returns [ErrLocked] at once when there
 // are too few free permits, or another entry waits, in this session or in another. It writes only
 // if it gets the permits. Beside other holders it makes two requests, and more while other entries
-// come in between. If that happens eight times, it lines up, and leaves the queue again if it has
+// come in between. If that happens eight times, it enters the queue, and leaves it again if it has
 // to wait.
 func (m *Semaphore) TryAcquire(ctx context.Context, n int) (*Permit, error) {
 	return m.acquire(ctx, n, true, "try to acquire")
@@ -107,8 +107,8 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	return &Permit{h, n}, nil
 }
 
-// check refuses a number of permits that exceeds the limit. It first reads a limit that may have been
-// raised.
+// check refuses a number of permits that exceeds the limit. It first reads a limit that may have
+// been raised.
 func (m *Semaphore) check(ctx context.Context, n int) error {
 	if n < 1 || m.limit < 1 || m.limit > wire.MostPermits {
 		return fmt.Errorf("%w: %d of %d", ErrInvalidPermits, n, m.limit)

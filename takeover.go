@@ -34,7 +34,7 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	within, stop := t.of.Within(ctx)
 	defer stop()
 	s := t.session
-	kv, err := s.etcd.Queues.Queue(t.Name()).AwaitChallenger(within, t.of.Entry(), t.patience, s.lives)
+	kv, err := s.etcd.Queues.Queue(t.Name()).AwaitChallenger(within, t.of.Entry(), t.takeoverDelay, s.lives)
 	switch {
 	case err == nil:
 		return newCandidate(kv, false, false), nil
