@@ -32,7 +32,7 @@ type ReleaseRequest struct {
 // session. It is withdrawn when Ask returns, in the background if etcd does not answer.
 //
 // Errors:
-//   - the error of ctx: the holders may go on
+//   - the error of ctx: the holders may continue
 //   - [ErrLost] if the lease was lost
 //   - [ErrSessionClosed]
 //   - [ErrInvalidName]
@@ -48,7 +48,7 @@ func (s *Session) Ask(ctx context.Context, name, reason string) error {
 }
 
 // Asked returns a channel with each request to release this hold, by [Session.Ask]. The holder
-// decides whether to end soon or to go on. The channel is closed when the hold ends.
+// decides whether to end soon or to continue. The channel is closed when the hold ends.
 //
 // The first call starts to listen, with a goroutine and a watch in etcd that end with the hold.
 // Earlier requests that still stand are received too. A request waits until it is received.

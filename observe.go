@@ -82,7 +82,7 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 // vacancy, see [Leader.Vacant]. Each observation is the state at one revision, and observations
 // come in order. After a lost connection, a compaction or a restart of etcd, Observe continues with
 // the present state if it differs from the last observation. After an outage it may yield the same
-// leader again, as [Leader.Unconfirmed], and once more when the leader is known to go on. After
+// leader again, as [Leader.Unconfirmed], and once more when the leader is known to continue. After
 // etcd was restored from a backup, revisions may be smaller than before, see [ErrRolledBack].
 //
 // Observe blocks between two observations. It ends when ctx ends or the loop is left. If it cannot

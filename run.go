@@ -182,7 +182,7 @@ func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err e
 }
 
 // Resign resigns. If the session that Run was called on was orphaned, its dedicated session is
-// orphaned too, so that the next process goes on with the term.
+// orphaned too, so that the next process continues with the term.
 func (t *runTerm) Resign(ctx context.Context) error {
 	c := t.candidate
 	if s := c.election.session; c.parent != nil && s.cfg.LeaseFile != "" && errors.Is(c.parent.Err(), ErrOrphaned) {
@@ -204,6 +204,6 @@ func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 	}
 }
 
-// Progress reports that the work of the term goes on, for [WithProgress]. It does nothing without
+// Progress reports that the work of the term continues, for [WithProgress]. It does nothing without
 // that option. It is cheap, never blocks, and may be called by any goroutine.
 func (t *Term) Progress() { t.progress.Report() }

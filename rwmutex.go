@@ -137,7 +137,7 @@ func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 //   - the error of ctx
 //   - [ErrUpgradeConflict] at once, if another reader is already upgrading, of this session or of
 //     another. Each of the two would wait for the other, so the caller has to release for the other
-//     to go on.
+//     to continue.
 //   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client
 //   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
 //   - what etcd refuses

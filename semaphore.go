@@ -239,7 +239,7 @@ func (m *Semaphore) readLimit(ctx context.Context) (int, error) {
 }
 
 // SetLimit changes the limit while the semaphore is in use, for all processes, whatever limit they
-// were given. Present holders go on, and permits are granted by the new limit from when SetLimit
+// were given. Present holders continue, and permits are granted by the new limit from when SetLimit
 // returns. A request that waits for more than a smaller limit ends with [ErrInvalidPermits]. The
 // change stays in etcd, as one key beside the queue and without a lease, until SetLimit with 0
 // takes it back. Each process then uses the limit that it was given, as soon as the earlier entries

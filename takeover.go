@@ -16,7 +16,7 @@ import (
 // candidate of the highest priority leads, which may be another one by that time. [Election.Run]
 // does all of this by itself.
 //
-// It watches the whole queue while it blocks. The term goes on after an error of ctx or of etcd.
+// It watches the whole queue while it blocks. The term continues after an error of ctx or of etcd.
 //
 // Errors:
 //   - the error of ctx

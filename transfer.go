@@ -23,12 +23,12 @@ import (
 // must not overlap with the work of the next leader has to end before the call.
 //
 // Errors:
-//   - [ErrNoCandidate]: no candidate with that value waits. The term goes on, unless the error says
-//     that the term has ended because the candidate left in that instant.
-//   - [ErrLocked]: a lock of the same name is held under the context of the term. The term goes on.
+//   - [ErrNoCandidate]: no candidate with that value waits. The term continues, unless the error
+//     says that the term has ended because the candidate left in that instant.
+//   - [ErrLocked]: a lock of the same name is held under the context of the term, which continues.
 //   - [ErrReleased]: a Resign or another Transfer came first, and decides which candidate is next.
 //   - [ErrUnconfirmed]: the term is over, and it is unknown whether the candidate is next.
-//   - the error of ctx alone: [Held.Err] says whether the term goes on.
+//   - the error of ctx alone: [Held.Err] says whether the term continues.
 //   - for other errors see [Lock.Unlock]
 func (t *Term) Transfer(ctx context.Context, candidate string) error {
 	return opError(fmt.Sprintf("transfer to %s in", wire.Quote(candidate)), t.Name(), t.transfer(ctx, candidate))

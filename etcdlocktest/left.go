@@ -11,7 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// The bounds of a release that goes on in the background after its caller has given up.
+// The bounds of a release that continues in the background after its caller has given up.
 const (
 	virtualGrace = 10 * time.Minute
 	wallGrace    = 5 * time.Second
@@ -25,7 +25,7 @@ func (e *Etcd) grace() time.Duration {
 }
 
 // NothingLeft fails the test if a process still holds or waits for anything, with the stack of the
-// call that took it. It waits for releases that go on in the background. Sessions may be open.
+// call that took it. It waits for releases that continue in the background. Sessions may be open.
 //
 // The end of the test checks this by itself. By then the code under test must have closed its own
 // sessions, and no lease and no goroutine may be left.

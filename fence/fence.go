@@ -56,7 +56,7 @@ func (t Token) Compare(u Token) int {
 	return cmp.Or(cmp.Compare(t.Epoch, u.Epoch), cmp.Compare(t.Value, u.Value))
 }
 
-// Less tells whether t is older than u.
+// Less reports whether t is older than u.
 func (t Token) Less(u Token) bool { return t.Compare(u) < 0 }
 
 // String returns the epoch and the value with a dot between them: "0.4711".
@@ -126,7 +126,7 @@ func (e *Stale) Error() string {
 		ErrStale, e.Resource, e.Seen, e.Token)
 }
 
-// Is tells whether target is [ErrStale].
+// Is reports whether target is [ErrStale].
 func (e *Stale) Is(target error) bool { return target == ErrStale }
 
 // Valid returns nil if every Checker can take the resource and the token. The zero value of a

@@ -37,8 +37,8 @@ const UnconfirmedHeader = "Etcdlock-Leader-Unconfirmed"
 const (
 	// fresh is for how long a list of candidates is reused before etcd is asked again.
 	fresh = time.Second
-	// patience is how long the status waits for etcd.
-	patience = time.Second
+	// statusTimeout is how long the status waits for etcd.
+	statusTimeout = time.Second
 )
 
 // Handler answers GET, HEAD and, as HEAD, OPTIONS of
@@ -284,7 +284,7 @@ func (h *handler) listing() *listing {
 	h.asked = l
 	go func() {
 		defer close(l.done)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
 		defer cancel()
 		l.list, l.err = h.monitor.Candidates(ctx)
 		l.at = time.Now()

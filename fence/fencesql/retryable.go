@@ -5,7 +5,7 @@ import (
 	"reflect"
 )
 
-// Retryable tells whether err, or an error that it wraps, says that the database has ended the
+// Retryable reports whether err, or an error that it wraps, says that the database has ended the
 // transaction because of a conflict with another one. Nothing was written, and the same transaction
 // may succeed later: a serialization failure, a deadlock, a lock that was not granted in time, a
 // busy SQLite.

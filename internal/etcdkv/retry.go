@@ -129,7 +129,7 @@ func Pause(n int, seed int64) time.Duration {
 // bounded bounds try n.
 func (w *Writer) bounded(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	if Bound(n) == FirstBound {
-		return w.patience.Context(ctx)
+		return w.firstTries.Context(ctx)
 	}
 	return WithBound(ctx, n)
 }

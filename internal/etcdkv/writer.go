@@ -19,11 +19,11 @@ import (
 // transaction together with the others that wait. Each part keeps its own comparisons and its own
 // outcome, and etcd commits all of them to disk at once. Nothing waits for a batch to fill.
 type Writer struct {
-	config   WriterConfig
-	patience *sharedtimer.Queue // of the first tries of a request
-	contexts *sharedtimer.Pool  // of requests that a caller sends by itself
-	slow     *sharedtimer.Queue // of transactions that may hold up others
-	bound    func(context.Context, int) (context.Context, context.CancelFunc)
+	config     WriterConfig
+	firstTries *sharedtimer.Queue // of the first tries of a request
+	contexts   *sharedtimer.Pool  // of requests that a caller sends by itself
+	slow       *sharedtimer.Queue // of transactions that may hold up others
+	bound      func(context.Context, int) (context.Context, context.CancelFunc)
 
 	mu       sync.Mutex
 	inFlight []*slot  // the slots that are taken
@@ -94,10 +94,10 @@ func NewWriter(c WriterConfig) *Writer {
 	if c.Slots == 0 {
 		c.Slots = Slots
 	}
-	patience := sharedtimer.New(FirstBound)
+	firstTries := sharedtimer.New(FirstBound)
 	w := &Writer{
 		config: c, most: mostTogether,
-		patience: patience, contexts: sharedtimer.NewPool(patience), slow: sharedtimer.New(slowAfter),
+		firstTries: firstTries, contexts: sharedtimer.NewPool(firstTries), slow: sharedtimer.New(slowAfter),
 	}
 	w.bound = w.bounded
 	return w

@@ -220,14 +220,14 @@ func (p *Proxy) pump(l *link, dst, src net.Conn, d Direction) {
 	}
 }
 
-// hold returns when bytes that came in at the given time may go on, or false
+// hold returns when bytes that came in at the given time may be sent, or false
 // when the link is gone.
 func (p *Proxy) hold(l *link, at time.Time, d Direction) bool {
 	for {
 		p.mu.Lock()
 		f, changed := p.faults[d], p.changed
 		p.mu.Unlock()
-		var due <-chan time.Time // nil: only a change lets the bytes go on
+		var due <-chan time.Time // nil: only a change lets the bytes continue
 		if !f.held {
 			wait := time.Until(at.Add(f.delay))
 			if wait <= 0 {

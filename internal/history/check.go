@@ -17,8 +17,8 @@ var ErrIllegal = errors.New("illegal history")
 // ErrUndecided is the error of a history that could not be checked in time. Callers treat it as a failure.
 var ErrUndecided = errors.New("undecided history")
 
-// patience is how long the check of one name may take. Ten thousand operations need less than a tenth of a second.
-const patience = time.Minute
+// checkTimeout is how long the check of one name may take. Ten thousand operations need less than a tenth of a second.
+const checkTimeout = time.Minute
 
 // Check checks the operations on each name separately against a model. The evidence may be nil if the history has no
 // unknown outcome and no Read.
@@ -59,11 +59,11 @@ func (m Model) check(ops []Op) error {
 	for i := range ops {
 		in[i] = porcupine.Operation{Input: &ops[i], Call: ops[i].Call, Return: ops[i].Return}
 	}
-	switch porcupine.CheckOperationsTimeout(m.porcupine(), in, patience) {
+	switch porcupine.CheckOperationsTimeout(m.porcupine(), in, checkTimeout) {
 	case porcupine.Ok:
 		return nil
 	case porcupine.Unknown:
-		return fmt.Errorf("%w: %d operations in %v", ErrUndecided, len(ops), patience)
+		return fmt.Errorf("%w: %d operations in %v", ErrUndecided, len(ops), checkTimeout)
 	default:
 		return fmt.Errorf("%w:\n%s", ErrIllegal, m.explain(in))
 	}
@@ -71,7 +71,7 @@ func (m Model) check(ops []Op) error {
 
 // explain shows where the longest legal sequence of operations ends.
 func (m Model) explain(in []porcupine.Operation) string {
-	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), in, patience)
+	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), in, checkTimeout)
 	var longest []porcupine.Operation
 	for _, part := range info.PartialLinearizationsOperations() {
 		for _, run := range part {

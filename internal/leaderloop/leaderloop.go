@@ -110,7 +110,7 @@ func Run(ctx context.Context, cfg Config) error {
 	return err
 }
 
-// run starts what goes on beside the campaigns, and ends it.
+// run starts the goroutines that run beside the campaigns, and ends them.
 func (l *loop) run(ctx context.Context) (err error) {
 	if l.candidate, err = l.cfg.Open(ctx); err != nil {
 		if ended := l.ended(ctx); ended != nil {

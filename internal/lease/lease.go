@@ -43,7 +43,7 @@ type Config struct {
 	// Delay is the lock-delay: the lease ends here earlier by this time, while its keys stay in
 	// etcd.
 	Delay time.Duration
-	// Clock is the time since any fixed point; it goes on while the machine
+	// Clock is the time since any fixed point; it also advances while the machine
 	// sleeps.
 	Clock func() time.Duration
 	// Answered is called with false when a renewal failed or is overdue, and with
@@ -117,7 +117,7 @@ var errNotOurs = status.Error(codes.Aborted, "the lease that was asked for has e
 // Resume takes over an existing lease by renewing it. It fails with ErrLeaseNotFound
 // if etcd does not know the lease (trap C7).
 func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Lease, error) {
-	ttl, sent, err := cfg.renewOnce(ctx, id, patience)
+	ttl, sent, err := cfg.renewOnce(ctx, id, resumeWait)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return nil, lockerr.ErrLeaseNotFound
@@ -127,8 +127,8 @@ func Resume(ctx, parent context.Context, cfg Config, id clientv3.LeaseID) (*Leas
 	return begin(parent, cfg, id, sent, ttl), nil
 }
 
-// patience is how long the renewal of Resume delays another renewal of the lease.
-const patience = time.Second
+// resumeWait is how long the renewal of Resume delays another renewal of the lease.
+const resumeWait = time.Second
 
 func (c *Config) countFrom(sent time.Duration) time.Duration {
 	if c.FromReceipt {

@@ -13,18 +13,18 @@ import (
 type Renewer interface {
 	// Renew sends one renewal. It returns etcd's answer, with a TTL of 0 for a lease that etcd does
 	// not know, and when the answered renewal was sent, by clock. If renewals of a lease share a
-	// stream, the next one waits at most patience for the answer to this one.
-	Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error)
+	// stream, the next one waits at most longestWait for the answer to this one.
+	Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, longestWait time.Duration) (resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error)
 }
 
 // renewOnce sends one renewal. It returns an error if etcd does not know the lease.
-func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, patience time.Duration) (ttl, sent time.Duration, err error) {
+func (c *Config) renewOnce(ctx context.Context, id clientv3.LeaseID, longestWait time.Duration) (ttl, sent time.Duration, err error) {
 	r := c.Renewer
 	if r == nil {
 		r = once{c.Client}
 	}
 	answered := c.asking()
-	resp, sent, err := r.Renew(ctx, id, c.Clock, patience)
+	resp, sent, err := r.Renew(ctx, id, c.Clock, longestWait)
 	if err != nil {
 		return 0, 0, err
 	}

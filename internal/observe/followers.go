@@ -45,7 +45,7 @@ type follower struct {
 	stop      context.CancelFunc
 	observers int
 	history   history
-	err       error            // the reason why no change will follow; nil while the follower goes on
+	err       error            // the reason why no change will follow; nil while the follower continues
 	news      broadcast.Signal // of changes of history and err
 }
 

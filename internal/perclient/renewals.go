@@ -52,11 +52,11 @@ var (
 
 // Renew renews a lease. It returns etcd's answer, with a TTL of 0 for a lease that etcd does not know,
 // and when the answered renewal was sent, by clock. It blocks until the answer, an error or the end
-// of ctx. It waits for an earlier renewal of the lease that is unanswered, until that one is patience
-// old. Then another stream usually takes the place of the present one.
-func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (
+// of ctx. It waits for an earlier renewal of the lease that is unanswered, until that one is as old as
+// longestWait. Then another stream usually takes the place of the present one.
+func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, longestWait time.Duration) (
 	resp *pb.LeaseKeepAliveResponse, sent time.Duration, err error) {
-	q, err := r.ask(ctx, id, clock, patience)
+	q, err := r.ask(ctx, id, clock, longestWait)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -75,7 +75,7 @@ func (r *Renewals) Renew(ctx context.Context, id clientv3.LeaseID, clock func() 
 }
 
 // ask puts a renewal on the current stream, or a new one; nil if the lease is to be renewed alone.
-func (r *Renewals) ask(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, patience time.Duration) (*renewal, error) {
+func (r *Renewals) ask(ctx context.Context, id clientv3.LeaseID, clock func() time.Duration, longestWait time.Duration) (*renewal, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -89,15 +89,15 @@ func (r *Renewals) ask(ctx context.Context, id clientv3.LeaseID, clock func() ti
 		if r.current != nil {
 			earlier = r.current.asked[id]
 		}
-		if earlier == nil || time.Since(earlier.began) >= patience && r.replace() {
-			q := &renewal{id: id, clock: clock, patience: patience, done: make(chan struct{})}
+		if earlier == nil || time.Since(earlier.began) >= longestWait && r.replace() {
+			q := &renewal{id: id, clock: clock, longestWait: longestWait, done: make(chan struct{})}
 			r.put(q)
 			r.mu.Unlock()
 			return q, nil
 		}
-		left := patience - time.Since(earlier.began)
+		left := longestWait - time.Since(earlier.began)
 		if left <= 0 {
-			left = patience
+			left = longestWait
 		}
 		r.mu.Unlock()
 		due := time.NewTimer(left)
@@ -190,14 +190,14 @@ func (r *Renewals) renewAlone(ctx context.Context, id clientv3.LeaseID, clock fu
 
 // renewal is one renewal on a stream. Its fields are guarded by mu until done is closed.
 type renewal struct {
-	id       clientv3.LeaseID
-	clock    func() time.Duration
-	patience time.Duration // after which the next one of the lease may take another stream
-	stream   *stream
-	began    time.Time // on that stream
-	fresh    bool      // the stream had not answered anything before
-	moved    bool      // it was on another stream before, which broke
-	settled  bool      // true once no caller waits for it
+	id          clientv3.LeaseID
+	clock       func() time.Duration
+	longestWait time.Duration // after which the next one of the lease may take another stream
+	stream      *stream
+	began       time.Time // on that stream
+	fresh       bool      // the stream had not answered anything before
+	moved       bool      // it was on another stream before, which broke
+	settled     bool      // true once no caller waits for it
 
 	done    chan struct{} // closed when it is answered or has failed, and what follows is set
 	sent    time.Duration // set before the request is sent

@@ -179,11 +179,11 @@ func (st *stream) left() {
 	}
 }
 
-// late reports whether each renewal on the stream is older than its patience, so that its lease has
+// late reports whether each renewal on the stream is older than its longestWait, so that its lease has
 // sent the next one or is about to. Called with mu held.
 func (st *stream) late() bool {
 	for _, q := range st.asked {
-		if !q.settled && time.Since(q.began) < q.patience {
+		if !q.settled && time.Since(q.began) < q.longestWait {
 			return false
 		}
 	}

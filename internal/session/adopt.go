@@ -28,7 +28,7 @@ func (s *Session) adoptGiven(ctx context.Context) (*lease.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The TTL is checked before the liveness record is replaced. If this session cannot go on, the
+	// The TTL is checked before the liveness record is replaced. If this session cannot continue, the
 	// record must not have the address of its process.
 	if err := s.cfg.useTTLOf(l, s.Log); err != nil {
 		l.End(err)

@@ -39,13 +39,13 @@ type Manager interface {
 	SetLease(l *lease.Lease, number int)
 	// Adopt says that the first lease has keys of a former process.
 	Adopt(l *lease.Lease)
-	// Suspend tells whether etcd leaves the renewals of a lease unanswered.
+	// Suspend reports whether etcd leaves the renewals of a lease unanswered.
 	Suspend(number int, suspended bool)
 	// LeaseLost tells that a lease has ended. It returns how many holds were lost with it, and
 	// describes some of them for the log.
 	LeaseLost(number int) (holds int, lost []string)
 	// Drain closes the manager in the instant in which nothing is left in etcd but the keys of what
-	// is held. After an error the manager goes on as before.
+	// is held. After an error the manager continues as before.
 	Drain(ctx context.Context) error
 	// Close lets nothing begin any more.
 	Close()

@@ -66,7 +66,7 @@ func (s *Session) EndDedicated() {
 
 // Orphan ends the session, and leaves the lease and the keys of all holds in etcd to a successor. It
 // blocks until everything else that the session had in etcd is known to be gone, or ctx ends. After
-// an error that does not match ErrLost the session goes on.
+// an error that does not match ErrLost the session continues.
 func (s *Session) Orphan(ctx context.Context) (clientv3.LeaseID, error) {
 	ctx, cancel := lastTry(ctx)
 	defer cancel()
@@ -226,7 +226,7 @@ var errUnreachable = errors.New("etcd did not answer for a whole TTL")
 // revokeLater revokes a lease that was given up here and may live on in etcd: a new raft leader
 // grants every lease its full TTL again, and so does an etcd that was restored from a backup. The keys
 // under the lease would stand in the way of every other session. revokeLater leaves the margin to the
-// work that was done under the lease. It goes on until etcd has answered, because no lease runs out
+// work that was done under the lease. It continues until etcd has answered, because no lease runs out
 // while etcd is away.
 func (s *Session) revokeLater(l *lease.Lease) {
 	select {

@@ -92,7 +92,7 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	}
 }
 
-// enter goes on to another state, and returns false if the session is in that state already. It is
+// enter changes to another state, and returns false if the session is in that state already. It is
 // the one place where the state changes. Called with s.mu held.
 func (s *Session) enter(to State) (changed bool) {
 	from := s.state

@@ -152,7 +152,7 @@ func (l *link) finish(c *call, resp any, err error) {
 }
 
 // roundTrip sends a request, has it applied when it arrives, and waits for the answer. When the context ends first, the
-// request goes on without its caller.
+// request continues without its caller.
 func (l *link) roundTrip(ctx context.Context, kind Kind, req proto.Message, apply func() (any, error)) (any, error) {
 	if err := l.ready(ctx); err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func early(r *pb.RangeRequest, all int) int {
 	return int(r.Limit) + 1 // one more, to know whether there is more
 }
 
-// readable tells whether revision rev can be read when the present one is current; 0 stands for the present one.
+// readable reports whether revision rev can be read when the present one is current; 0 stands for the present one.
 func (st *store) readable(rev, current int64) error {
 	switch {
 	case rev > current:

@@ -74,7 +74,7 @@ func (st *store) scan(key, end []byte, rev int64) []*mvccpb.KeyValue {
 // fromKey is the range end that means "all keys from here on".
 const fromKey = "\x00"
 
-// inRange tells whether a key lies in a range as requests write it.
+// inRange reports whether a key lies in a range as requests write it.
 func inRange(k, key, end string) bool {
 	switch end {
 	case "":

@@ -182,7 +182,7 @@ func compareKV(c *pb.Compare, kv *mvccpb.KeyValue) bool {
 	}
 }
 
-// readOnly tells whether a transaction holds nothing but ranges.
+// readOnly reports whether a transaction holds nothing but ranges.
 func readOnly(r *pb.TxnRequest) bool {
 	for _, ops := range [][]*pb.RequestOp{r.Success, r.Failure} {
 		for _, op := range ops {

@@ -19,7 +19,7 @@ import (
 // Hooks are what the sessions of a client take from a test. A zero field changes nothing.
 type Hooks struct {
 	// Clock is the clock by which deadlines are counted: the time since any fixed point. It never
-	// goes back, and goes on while the machine sleeps.
+	// goes back, and advances while the machine sleeps.
 	Clock func() time.Duration
 	// FromReceipt makes a session count its deadline from the receipt of an answer; see lease.Config.
 	FromReceipt bool

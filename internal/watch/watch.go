@@ -49,7 +49,7 @@ func SinceOf(created, start int64) int64 {
 	return max(created, start-1)
 }
 
-// Cancelled tells whether etcd has ended the watch, as it does after a compaction. Then no watch can go on
+// Cancelled reports whether etcd has ended the watch, as it does after a compaction. Then no watch can continue
 // where this one ended.
 func (w *Watch) Cancelled() bool {
 	w.stream.of.mu.Lock()

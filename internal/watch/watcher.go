@@ -1,7 +1,7 @@
 // Package watch opens watches on streams of its own.
 //
 // clientv3's Watcher has a goroutine for each watch, and passes each event through two more. So its
-// watches go on when their stream breaks, and wait for a slow reader. A caller that reads again after the
+// watches continue when their stream breaks, and wait for a slow reader. A caller that reads again after the
 // end of a watch needs neither. Here a watch is a channel, and one goroutine serves all watches of a
 // stream. A watch ends when its stream breaks or its reader is too slow.
 //

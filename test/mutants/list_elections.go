@@ -40,7 +40,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the lease of work that does not stop is not renewed (E7)",
 		edits: []edit{
-			{"leaderloop.(*watchdog).awaitReturn", `w.stopRenewing(fmt.Errorf("the function of Run`, `_ = (fmt.Errorf("its work`},
+			{"leaderloop.(*watchdog).awaitReturn", `w.stopRenewing(fmt.Errorf("the function of Run`, `_ = (fmt.Errorf("the function of Run`},
 		},
 		tests: []string{"TestTheTermOfWorkThatDoesNotStopIsLeftToItsLease", "TestTheTermOfStuckWorkIsLeftToItsLease"},
 	},

@@ -166,7 +166,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "short leases do not end the renewals of long ones",
 		edits: []edit{
-			{"perclient.(*stream).late", "time.Since(q.began) < q.patience", "time.Since(q.began) < 0"},
+			{"perclient.(*stream).late", "time.Since(q.began) < q.longestWait", "time.Since(q.began) < 0"},
 		},
 		tests: []string{"TestSessionsOfShortLeasesDoNotEndTheLongLeasesOfOthers"},
 	},
