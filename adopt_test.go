@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // acquisition is what a process has, or asks for, under the name "m". It returns when it has that.
@@ -340,7 +340,7 @@ func TestAProcessThatTookALeaseOverIsAsFastAsAnyOther(t *testing.T) {
 				again = file
 			}
 			s := w.session("a2", again)
-			w.pass(lockmgr.LateEffect + time.Second)
+			w.pass(sweeper.LateEffect + time.Second)
 			require.Equal(w, "1 Txn", requests(w.Client("a2"), func() { w.lock(NewMutex(s, "n")) }))
 			l := w.lock(NewMutex(s, "m"))
 			require.NoError(w, l.Unlock(w.ctx))

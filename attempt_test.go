@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // A cancelled attempt continues for the callers that have joined, with their request. A reader
@@ -175,8 +175,8 @@ func TestAKeyOfSomebodyElseLeavesTheDoubt(t *testing.T) {
 	simulate(t, func(w *world) {
 		m := NewMutex(w.session("a"), "m")
 		cancelled(w, m, 5*time.Millisecond, 40*time.Millisecond)
-		cancelled(w, m, 30*time.Millisecond, lockmgr.LateEffect+10*time.Millisecond)
-		w.pass(lockmgr.LateEffect)
+		cancelled(w, m, 30*time.Millisecond, sweeper.LateEffect+10*time.Millisecond)
+		w.pass(sweeper.LateEffect)
 		w.empty("m")
 		w.allGone()
 	})

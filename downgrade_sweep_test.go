@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // What may be left of an unanswered enter is cleared away by the line that lined up by
@@ -29,13 +29,13 @@ func TestADowngradedHoldIsNotTakenForAKeyThatWasLeftBehind(t *testing.T) {
 		w.unlock(first.Unlock)
 		r := start(w, wait.get().Downgrade).get()
 		writer := start(w, NewRWMutex(w.session("b"), "m").Lock)
-		w.pass(3 * lockmgr.LateEffect)
+		w.pass(3 * sweeper.LateEffect)
 		require.NoError(w, r.Err())
 		writer.isWaiting()
 		w.unlock(r.Unlock)
 		w.unlock(writer.get().Unlock)
 		w.unlock(other.Unlock)
-		w.pass(3 * lockmgr.LateEffect)
+		w.pass(3 * sweeper.LateEffect)
 		require.Zero(w, s.manager.Snapshot().Queues)
 		require.Zero(w, suspected(s))
 		w.empty("m")

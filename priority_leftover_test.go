@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // What an unanswered candidacy of one priority leaves behind is cleared away while one of
@@ -35,9 +35,9 @@ func TestALeftoverOfAnotherPriorityIsClearedAway(t *testing.T) {
 		second := start(w, func(ctx context.Context) (*Term, error) {
 			return NewElection(s, "e").Campaign(ctx, "second")
 		})
-		w.pass(2 * lockmgr.LateEffect)
+		w.pass(2 * sweeper.LateEffect)
 		require.NoError(w, second.get().Resign(w.ctx))
-		w.pass(2 * lockmgr.LateEffect)
+		w.pass(2 * sweeper.LateEffect)
 		require.Zero(w, suspected(s))
 		w.allGone()
 	})

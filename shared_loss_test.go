@@ -11,8 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // What ends a session's lease or key ends every hold that shares it, with the reason, and
@@ -340,7 +340,7 @@ func TestALatePhantomDoesNotBlockItsOwnSession(t *testing.T) {
 			require.Len(w, w.Keys("m/"), 1)
 			began := time.Now()
 			release := start(w, other).get()
-			require.Less(w, time.Since(began), 2*lockmgr.LateEffect)
+			require.Less(w, time.Since(began), 2*sweeper.LateEffect)
 			w.unlock(release)
 			w.pass(time.Minute)
 			w.empty("m")

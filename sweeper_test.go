@@ -15,8 +15,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // trap A4: a request may lie in a connection that hangs for longer than etcd itself would keep
@@ -37,14 +37,14 @@ func TestARequestThatArrivesAfterItWasLookedForLeavesNothing(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			simulate(t, func(w *world) {
 				a, b := w.session("a"), w.session("b")
-				w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: lockmgr.LateEffect + 5*time.Second})
+				w.next("a", simetcd.Txn, simetcd.Action{DelayRequest: sweeper.LateEffect + 5*time.Second})
 				require.ErrorIs(w, acquire(w.timeout(100*time.Millisecond), a), context.DeadlineExceeded)
-				w.pass(lockmgr.LateEffect + 6*time.Second)
+				w.pass(sweeper.LateEffect + 6*time.Second)
 				require.NotEmpty(w, w.Keys("m/"), "this is what the test is about")
 				began := time.Now()
 				l, err := NewMultiMutex(b, []string{"m", "n"}).Lock(w.timeout(time.Minute))
 				require.NoError(w, err)
-				require.Less(w, time.Since(began), lockmgr.LateSweeps[0])
+				require.Less(w, time.Since(began), sweeper.LateSweeps[0])
 				require.NoError(w, l.Unlock(w.ctx))
 				w.pass(time.Minute)
 				w.allGone()
@@ -73,7 +73,7 @@ func TestLeftoversOfABusyKeyDoNotPileUp(t *testing.T) {
 		}
 		require.LessOrEqual(w, suspected(s), 2)
 		w.Intercept(nil)
-		w.pass(3 * lockmgr.LateEffect)
+		w.pass(3 * sweeper.LateEffect)
 		require.Zero(w, suspected(s))
 		w.empty("m")
 		w.allGone()
@@ -91,7 +91,7 @@ func TestALeftoverAfterAnotherIsClearedAway(t *testing.T) {
 			w.unlock(l.Unlock)
 			w.pass(5 * time.Second)
 		}
-		w.pass(2 * lockmgr.LateEffect)
+		w.pass(2 * sweeper.LateEffect)
 		require.Zero(w, suspected(s))
 		w.empty("m")
 		w.allGone()
@@ -99,7 +99,7 @@ func TestALeftoverAfterAnotherIsClearedAway(t *testing.T) {
 }
 
 // suspected is how many keys of a session may be written yet.
-func suspected(s *Session) int { return s.manager.Snapshot().Suspected }
+func suspected(s *Session) int { return s.manager.Snapshot().Keys.Suspected }
 
 // puts tells whether a request is to write a key.
 func puts(c simetcd.Call) bool {
@@ -156,8 +156,8 @@ func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testin
 				few() // the sweeper, and what the simulated etcd has for its requests
 				w.pass(3 * time.Minute)
 				require.Empty(w, w.Keys("m"))
-				require.Zero(w, s.manager.Snapshot().Uncertain)
-				require.False(w, s.manager.Snapshot().Sweeping)
+				require.Zero(w, s.manager.Snapshot().Keys.Uncertain)
+				require.False(w, s.manager.Snapshot().Keys.Running)
 				few()
 				more := w.Client("a").Count(simetcd.Txn) - txns - calls
 				require.Less(w, more, calls, "they are read together")

@@ -143,7 +143,7 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 	}
 	if l.private() {
 		for _, name := range names {
-			l.slots = append(l.slots, m.slots.take(name, wire.Slot{}))
+			l.slots = append(l.slots, m.names.Take(name, wire.Slot{}))
 		}
 	}
 	if len(names) > 1 {
@@ -153,7 +153,7 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 		l.queue = l.single
 	}
 	m.locals[id] = l
-	m.use(names, 1)
+	m.names.Use(names, 1)
 	m.undriven++
 	return l
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -98,7 +99,7 @@ func (m *Manager) AdoptedLease() clientv3.LeaseID { return m.heir }
 // unused tells whether a key of the adopted lease has no owner in this process. Called with m.mu
 // held.
 func (m *Manager) unused(k wire.Parsed) bool {
-	return k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)
+	return k.Lease == m.heir && !m.names.Busy(k.Name, k.Slot)
 }
 
 // DeleteAdopted deletes keys of the former process, except for keys that have an owner in this
@@ -106,18 +107,13 @@ func (m *Manager) unused(k wire.Parsed) bool {
 func (m *Manager) DeleteAdopted(ctx context.Context, keys []wire.Parsed) error {
 	var swept []queue.Swept
 	var took []wire.Parsed
-	m.mu.Lock()
 	for _, k := range keys {
-		if m.unused(k) {
-			m.slots.hold(k.Name, k.Slot)
+		if k.Lease == m.heir && m.names.HoldAll([]string{k.Name}, []wire.Slot{k.Slot}) {
 			took = append(took, k)
 			swept = append(swept, queue.Swept{Name: k.Name, Key: wire.SlotKey(k.Name, k.Lease, k.Slot)})
 		}
 	}
-	m.mu.Unlock()
 	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
 		for _, k := range took {
 			m.dropSlot(k.Name, k.Slot)
 		}
@@ -200,7 +196,7 @@ func (l *localQueue) adopt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) 
 			continue
 		}
 		for i, slot := range slots {
-			m.slots.hold(l.names[i], slot)
+			_, _ = m.names.Hold(l.names[i], slot)
 		}
 		l.legacy.adopted = true
 		return slots
@@ -315,10 +311,10 @@ func (l *localQueue) excludes(k wire.Parsed, w *waiter, all []*mvccpb.KeyValue) 
 func (m *Manager) Adopt(l *lease.Lease) {
 	m.heir = l.ID()
 	began, ttl := time.Now(), l.TTL()
-	at := []time.Duration{max(ttl, LateEffect)}
+	at := []time.Duration{max(ttl, sweeper.LateEffect)}
 	if m.cfg.GivesUp {
 		at = []time.Duration{ttl}
-		for _, late := range slices.Concat([]time.Duration{LateEffect}, LateSweeps) {
+		for _, late := range slices.Concat([]time.Duration{sweeper.LateEffect}, sweeper.LateSweeps) {
 			if late > ttl {
 				at = append(at, late)
 			}
@@ -333,7 +329,7 @@ func (m *Manager) Adopt(l *lease.Lease) {
 				if m.leaseID() != m.heir {
 					return
 				}
-				err := m.settleLegacyOnce(time.Since(began) >= LateEffect)
+				err := m.settleLegacyOnce(time.Since(began) >= sweeper.LateEffect)
 				if err == nil {
 					break
 				}

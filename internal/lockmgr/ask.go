@@ -154,9 +154,7 @@ func (m *Manager) post(ctx context.Context, cancel context.CancelCauseFunc, ls *
 func (m *Manager) takeBack(ls *lease.Lease, key string, unsure bool) {
 	err := queue.Delete(ls.Context(), m.cfg.KV, key)
 	if err == nil && unsure {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.doubt(ls, key, key, nil, manyRequests, firstSweep)
+		m.sweeper.SuspectBeside(ls, key)
 	}
 	if err != nil && ls.Err() == nil {
 		m.cfg.Log.Warn("cannot delete a release request; it expires with its lease", zap.String("key", key), zap.Error(err))

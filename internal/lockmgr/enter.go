@@ -3,10 +3,12 @@ package lockmgr
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -21,41 +23,54 @@ func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 	if slots := l.adopt(wanted, ls, w); slots != nil {
 		return slots[0]
 	}
-	m := l.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	slot := w.Rank
-	for swept := m.underSweep(ls, l.name, slot); w.Rule == nil && swept != nil && wanted.Cause() == nil; swept = m.underSweep(ls, l.name, slot) {
-		m.mu.Unlock()
+	names := l.manager.names
+	for w.Rule == nil {
+		held, swept := names.Hold(l.name, w.Rank)
+		switch {
+		case held:
+			return w.Rank
+		case swept == nil || wanted.Cause() != nil:
+			return names.Take(l.name, w.Rank)
+		}
 		select {
 		case <-swept:
 		case <-wanted.Context().Done():
 		}
-		m.mu.Lock()
 	}
-	if w.Rule != nil || l.manager.slots.busy(l.name, slot) {
-		slot = l.manager.slots.take(l.name, w.Rank)
-	} else {
-		l.manager.slots.hold(l.name, slot)
-	}
-	return slot
-}
-
-// nextSlot chooses another key for a waiter that has one.
-func (l *localQueue) nextSlot(has wire.Slot) wire.Slot {
-	l.manager.mu.Lock()
-	defer l.manager.mu.Unlock()
-	return l.manager.slots.take(l.name, has)
+	return names.Take(l.name, w.Rank)
 }
 
 // dropSlot gives up a key of which nothing is left in etcd, or which is uncertain. A private local
 // queue keeps its keys for as long as it lives.
 func (l *localQueue) dropSlot(slot wire.Slot) {
 	if !l.private() {
-		l.manager.mu.Lock()
-		defer l.manager.mu.Unlock()
 		l.manager.dropSlot(l.name, slot)
 	}
+}
+
+// dropSlot gives up a slot of which nothing is left in etcd, or only an uncertain key. Another owner may
+// take it at once.
+func (m *Manager) dropSlot(name string, slot wire.Slot) {
+	m.names.Drop(name, slot)
+	m.sweeper.Dropped(name, slot)
+}
+
+// suspect makes the key of a slot uncertain, or the keys of a local queue for several names; see
+// Sweeper.Suspect.
+func (l *localQueue) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
+	slots := []wire.Slot{slot}
+	if l.single == nil {
+		slots = l.slots
+	}
+	for i, name := range l.names {
+		l.manager.sweeper.Suspect(ls, name, slots[i], requests, first)
+	}
+}
+
+// certain tells whether an entry that was found proves that the one unanswered request has taken
+// effect, so that it cannot do so later. It does if no earlier request can have written the entry.
+func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
+	return e != nil && e.Adopted() && !l.manager.sweeper.Uncertain(ls, l.name, slot)
 }
 
 // enter puts the key of the session into the queue, and waits until the entry is granted. rev is
@@ -101,17 +116,17 @@ func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot)
 		if l.clearWay(wanted, ls, w, e) {
 			continue // no other candidate may be preferred now
 		}
-		want.Slot = l.nextSlot(*slot)
+		want.Slot = l.manager.names.Take(l.name, *slot)
 		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)
 		if unsure {
-			l.suspect(ls, want.Slot, manyRequests, firstSweep)
+			l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
 		}
 		if err != nil {
 			l.dropSlot(want.Slot)
 			return e, 0, err
 		}
 		l.dropSlot(*slot)
-		before, now := calm, l.urge(ls, *slot)
+		before, now := calm, l.manager.sweeper.Urge(ls, l.name, *slot)
 		calm = func() { before(); now() }
 		e, *slot = behind, want.Slot
 		l.waitsWith(e)
@@ -145,9 +160,9 @@ func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want)
 	}
 	switch {
 	case unsure:
-		l.suspect(ls, want.Slot, manyRequests, firstSweep)
+		l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
 	case a.unsure && !l.certain(ls, want.Slot, e):
-		l.suspect(ls, want.Slot, 1, firstSweep)
+		l.suspect(ls, want.Slot, 1, sweeper.First)
 	}
 	return e, err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -39,12 +40,15 @@ type attempt struct {
 func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
 	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // a key of it may stand already
-		m.slots.busy(l.name, w.Rank) || w.hurries() {
+		w.hurries() {
+		l.work(nil)
+		return nil
+	}
+	if held, _ := m.names.Hold(l.name, w.Rank); !held {
 		l.work(nil)
 		return nil
 	}
 	l.drive(driverCaller)
-	m.slots.hold(l.name, w.Rank)
 	a := &attempt{lease: w.under, slot: w.Rank, of: w}
 	a.wanted.Within(m.cfg.Life)
 	l.served, l.wanted = w, &a.wanted
@@ -118,7 +122,7 @@ func (l *localQueue) refused(a *attempt, err error) {
 func (a *attempt) resume(l *localQueue) {
 	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
-			l.suspect(a.lease, a.slot, 1, soonSweep)
+			l.suspect(a.lease, a.slot, 1, sweeper.Soon)
 		}
 		l.dropSlot(a.slot)
 		return

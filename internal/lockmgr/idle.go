@@ -17,7 +17,7 @@ const MaxIdle = 512
 func (l *localQueue) count(counted bool) {
 	if counted != l.counted {
 		l.counted = counted
-		l.manager.use(l.names, map[bool]int{false: -1, true: 1}[counted])
+		l.manager.names.Use(l.names, map[bool]int{false: -1, true: 1}[counted])
 	}
 }
 
@@ -30,16 +30,16 @@ func (l *localQueue) forget() {
 	delete(l.manager.locals, l.id)
 }
 
-// forgetResting discounts the names of idle local queues. It returns false if none was counted.
-// Called with m.mu held.
-func (m *Manager) forgetResting() (changed bool) {
-	for _, l := range m.locals {
-		if l.phase == idle && l.counted {
-			l.count(false)
-			changed = true
+// checkNesting refuses a name that lies inside another one in use, or around one. The name of an idle
+// local queue does not count when it comes to that. Called with m.mu held.
+func (m *Manager) checkNesting(name string) error {
+	for {
+		other, err := m.names.CheckNesting(name)
+		if l := m.locals[other]; err == nil || l == nil || l.phase != idle || !l.counted {
+			return err
 		}
+		m.locals[other].count(false)
 	}
-	return changed
 }
 
 // rest leaves the local queue without a driver, for as long as an idle queue is kept. Called with

@@ -6,7 +6,6 @@
 //	localQueue the waiters of this process on one name: phase and driver (phase.go)
 //	ownership  one key, from its grant to its deletion (ownershipstate.go)
 //	Hold       one acquisition, which the handles of the API embed
-//	sweeper    deletes keys that an unanswered request may have left
 //
 // A free lock is one request by its caller (fastpath.go). Everything that waits is done by one worker
 // for each local queue (worker.go, enter.go). docs/design.md has the tables of the state machines.
@@ -15,8 +14,6 @@ package lockmgr
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,9 +28,11 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockorder"
+	"github.com/etcdlock/etcdlock/internal/names"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/states"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // Manager is the lock manager of a session: the local queues of all names, what is held, and the
@@ -50,8 +49,10 @@ import (
 // (package lockorder). Manager.mu is never held across a request, and never together with the one
 // of another manager.
 type Manager struct {
-	cfg  Config
-	heir clientv3.LeaseID // the adopted lease, NoLease for none; not changed once a call can be made
+	cfg     Config
+	names   *names.Table
+	sweeper *sweeper.Sweeper
+	heir    clientv3.LeaseID // the adopted lease, NoLease for none; not changed once a call can be made
 
 	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue with a driver, see fastpath.go
 	settle    *sharedtimer.Queue // when a hold has lasted for a while
@@ -74,8 +75,6 @@ type Manager struct {
 	beside   map[*ownership]struct{}         // those that have left their local queue, see shared.go
 	losses   []*ownership                    // that ended with the present lease, and are forgotten already
 	legacy   map[string]bool                 // names of the former process whose keys may stand; nil: any may
-	sweeper  sweeper                         // of uncertain keys
-	names                                    // in use
 	undriven int                             // local queues without a driver, and those whose worker only listens
 }
 
@@ -101,17 +100,18 @@ type Config struct {
 
 // New makes a manager without a lease.
 func New(cfg Config) *Manager {
-	return &Manager{
+	m := &Manager{
 		cfg:       cfg,
+		names:     names.New(),
 		settle:    sharedtimer.New(queue.Settle),
 		restTimer: sharedtimer.New(queue.Resting),
 		locals:    make(map[string]*localQueue),
 		asks:      make(map[int]context.CancelCauseFunc),
 		readers:   make(map[string]*ownership),
 		beside:    make(map[*ownership]struct{}),
-		sweeper:   newSweeper(),
-		names:     newNames(),
 	}
+	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled})
+	return m
 }
 
 // SetLease gives the manager a lease. Leases are numbered from 1.
@@ -150,9 +150,9 @@ func (m *Manager) LeaseLost(number int) (holds int, told []string) {
 		m.mu.Unlock()
 		return 0, nil
 	}
+	m.sweeper.LeaseEnded(l.ID())
 	lost := m.lostWith(l)
 	m.lease.Store(nil)
-	m.forgetAll(l.ID())
 	m.attendAll()
 	m.news.Broadcast()
 	m.mu.Unlock()
@@ -217,7 +217,7 @@ func (m *Manager) pending() (n int) {
 		cancel(errDrained)
 		n++
 	}
-	return n + m.unsettled()
+	return n + m.sweeper.Unsettled()
 }
 
 // Close lets nothing begin from now on.
@@ -234,6 +234,7 @@ func (m *Manager) Wait() {
 	m.attendAll()
 	m.mu.Unlock()
 	m.tasks.Wait()
+	m.sweeper.Wait()
 }
 
 // errDrained is the error of calls and waits that a Drain ends: the lease goes to another process.
@@ -273,6 +274,9 @@ func (m *Manager) admit(to admissionState) {
 		return
 	}
 	m.admission = to
+	if to == closed {
+		m.sweeper.Close()
+	}
 }
 
 // admits is the error of a call that is not admitted; nil if it is. Called with m.mu held.
@@ -296,6 +300,13 @@ func (m *Manager) spawn(f func()) bool {
 	}
 	m.tasks.Go(f)
 	return true
+}
+
+// settled is called when an uncertain key can be written no more.
+func (m *Manager) settled() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wakeDrain()
 }
 
 // wakeDrain wakes Drain when something that it waits for may be over. Called with m.mu held.
@@ -347,37 +358,24 @@ func (m *Manager) err() error { return context.Cause(m.cfg.Life) }
 
 // AnyName returns a name that is in use; false if there is none.
 func (m *Manager) AnyName() (name string, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(m.using)) {
-		return name, true
-	}
-	return "", false
+	return m.names.Any()
 }
 
 // Snapshot is what a manager has in one instant. Tests of the root look at it.
 type Snapshot struct {
 	Admission string
-	Queues    int  // local queues
-	Idle      int  // those of them that are idle
-	Names     int  // names in use, and names that such a name lies inside
-	Uncertain int  // keys that the sweeper has not forgotten
-	Suspected int  // those of them that a request may still write
-	Sweeping  bool // true: the goroutine of the sweeper runs
+	Queues    int // local queues
+	Idle      int // those of them that are idle
+	Names     int // names in use, and names that such a name lies inside
+	Keys      sweeper.Counts
 }
 
 // Snapshot returns what the manager has now.
 func (m *Manager) Snapshot() Snapshot {
+	used, outer := m.names.Len()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Snapshot{
-		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.undriven, Names: len(m.using) + len(m.inside),
-		Uncertain: len(m.sweeper.keys), Sweeping: m.sweeper.running,
+	return Snapshot{
+		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.undriven, Names: used + outer, Keys: m.sweeper.Counts(),
 	}
-	for _, d := range m.sweeper.keys {
-		if !d.watched {
-			s.Suspected++
-		}
-	}
-	return s
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 )
 
 // release decides what follows after h was given back. It returns false if another caller of this
@@ -147,7 +148,7 @@ func (l *localQueue) deleteOwned(t *ownership, lost error, tried bool) {
 	to := gone
 	if refused {
 		to = uncertain
-		l.suspect(t.lease, t.slot, 1, firstSweep)
+		l.suspect(t.lease, t.slot, 1, sweeper.First)
 	}
 	l.manager.mu.Lock()
 	defer l.manager.mu.Unlock()

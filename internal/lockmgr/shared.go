@@ -16,7 +16,7 @@ func (t *ownership) goBeside() {
 	m := l.manager
 	t.queue = m.cfg.Queues.Queue(l.name) // the queue of the local queue has a range cache, and is for the worker
 	m.beside[t] = struct{}{}
-	m.use(l.names, 1)
+	m.names.Use(l.names, 1)
 	if t.mode == wire.Shared {
 		t.asked = m.cfg.Clock()
 		m.readers[l.name] = t
@@ -33,7 +33,7 @@ func (t *ownership) forgetBeside() {
 	if m.readers[l.name] == t {
 		delete(m.readers, l.name)
 	}
-	m.use(l.names, -1)
+	m.names.Use(l.names, -1)
 	m.dropSlot(l.name, t.slot)
 	m.wakeDrain()
 }
@@ -42,7 +42,6 @@ func (t *ownership) forgetBeside() {
 // reader. Called by the worker, with Manager.mu held.
 func (t *ownership) detached() bool {
 	l := t.local
-	m := l.manager
 	if t.detach == nil {
 		return false
 	}
@@ -57,8 +56,6 @@ func (t *ownership) detached() bool {
 	l.owned = nil
 	if l.private() {
 		l.slots = nil // it is the ownership's from now on
-	} else {
-		m.slots.hold(l.name, t.slot)
 	}
 	t.goBeside()
 	return true

@@ -14,6 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sweeper"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -115,7 +116,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 		l.become(leaving)
 		l.manager.mu.Unlock()
 		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
-			l.suspect(ls, slot, 1, firstSweep)
+			l.suspect(ls, slot, 1, sweeper.First)
 		}
 	}
 	l.dropSlot(slot)

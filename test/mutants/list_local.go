@@ -33,7 +33,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first request that arrives late does not stand for long",
 		edits: []edit{
-			{"lockmgr.(*Manager).doubt", "d.at, d.watched, d.pause = time.Now(), false, firstSweep", "d.at, d.watched, d.pause = time.Now(), false, LateEffect"},
+			{"sweeper.(*Sweeper).suspect", "d.at, d.watched, d.pause = time.Now(), false, First", "d.at, d.watched, d.pause = time.Now(), false, LateEffect"},
 		},
 		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
@@ -68,14 +68,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key that was found proves the outcome of a request only if no other can have written it",
 		edits: []edit{
-			{"lockmgr.(*Manager).doubt", "d.requests = min(d.requests+requests, manyRequests)", "d.requests = requests"},
+			{"sweeper.(*Sweeper).suspect", "d.requests = min(d.requests+requests, Many)", "d.requests = requests"},
 		},
 		tests: []string{"TestAKeyOfSomebodyElseLeavesTheDoubt"},
 	},
 	{
 		takesOut: "a waiter does not line up behind a key of its own session that is being swept (C2)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).takeSlot", "w.Rule == nil && swept != nil &&", "w.Rule == nil && swept != nil && false &&"},
+			{"lockmgr.(*localQueue).takeSlot", "case swept == nil || wanted", "case true || wanted"},
 		},
 		tests: []string{"TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept"},
 	},
@@ -110,14 +110,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
 		edits: []edit{
-			{"lockmgr.(*Manager).unused", "k.Lease == m.heir && !m.slots.busy(k.Name, k.Slot)", "k.Lease == m.heir && !m.slots.busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+			{"lockmgr.(*Manager).unused", "!m.names.Busy(k.Name, k.Slot)", "!m.names.Busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
 		},
 		tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
 	},
 	{
 		takesOut: "a request that may arrive much later is looked for once more (A4)",
 		edits: []edit{
-			{"lockmgr.(*Manager).wasSwept", "for _, late := range LateSweeps {", "for _, late := range LateSweeps[:0] {"},
+			{"sweeper.(*leased).wasSwept", "for _, late := range LateSweeps {", "for _, late := range LateSweeps[:0] {"},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
@@ -216,7 +216,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "idle names are not in use",
 		edits: []edit{
-			{"lockmgr.(*Manager).checkNesting", "if err != nil && m.forgetResting() {", "if err != nil && false {"},
+			{"lockmgr.(*Manager).checkNesting", "|| !l.counted {", "|| true {"},
 		},
 		tests: []string{"TestNamesAtRestMayNest"},
 	},

@@ -1,4 +1,7 @@
-package lockmgr
+package sweeper
+
+// parked is the index of a key that is not in the heap.
+const parked = -1
 
 // dueKeys is a heap of the keys by when they are due.
 type dueKeys []*doubt
