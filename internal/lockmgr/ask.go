@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
@@ -159,6 +161,24 @@ func (m *Manager) takeBack(ls *lease.Lease, key string, unsure bool) {
 	if err != nil && ls.Err() == nil {
 		m.cfg.Log.Warn("cannot delete a release request; it expires with its lease", zap.String("key", key), zap.Error(err))
 	}
+}
+
+// othersRequest tells whether a key is a release request under a lease that no call of this process has
+// posted. No later call of this process gets its number.
+func (m *Manager) othersRequest(key string, under clientv3.LeaseID) bool {
+	_, by, ok := strings.Cut(key, AskPrefix(""))
+	number, ours := strings.CutPrefix(by, wire.Hex(under)+".")
+	n, err := strconv.Atoi(number)
+	if !ok || !ours || err != nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asks[n] != nil {
+		return false
+	}
+	m.serial = max(m.serial, n)
+	return true
 }
 
 // Asked returns a channel with each request to release the hold. It is closed when the hold ends.

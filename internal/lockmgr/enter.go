@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/adoption"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -12,17 +13,32 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
+// newAttempt begins to enter for a waiter. It takes over the key of a former process, if one fits.
+func (l *localQueue) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) *attempt {
+	a := &attempt{lease: ls, of: w}
+	if l.mayInherit(ls) {
+		ctx, stop := until(wanted, ls)
+		defer stop()
+		a.found = l.manager.Fit(ctx, adoption.Entry{Names: l.names, Slots: l.slots, Want: w.wants(ls, w.Rank)})
+	}
+	switch {
+	case l.private():
+		if a.found.Slots != nil {
+			l.changeSlots(a.found.Slots)
+		}
+		a.slot = l.slots[0]
+	case a.found.Slots != nil:
+		a.slot = a.found.Slots[0]
+	default:
+		a.slot = l.takeSlot(wanted, w)
+	}
+	return a
+}
+
 // takeSlot chooses the key for a waiter: the first one of the session, unless the waiter can hold
 // beside that. It waits for the sweeper, which may have that key: an entry with another key would
 // wait for it in etcd.
-func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) wire.Slot {
-	if l.private() {
-		l.adoptOwn(wanted, ls, w)
-		return l.slots[0]
-	}
-	if slots := l.adopt(wanted, ls, w); slots != nil {
-		return slots[0]
-	}
+func (l *localQueue) takeSlot(wanted *lazyctx.Context, w *waiter) wire.Slot {
 	names := l.manager.names
 	for w.Rule == nil {
 		held, swept := names.Hold(l.name, w.Rank)
@@ -38,6 +54,45 @@ func (l *localQueue) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *waite
 		}
 	}
 	return names.Take(l.name, w.Rank)
+}
+
+// changeSlots changes the slots of a private local queue to those of an entry that it has taken over.
+func (l *localQueue) changeSlots(to []wire.Slot) {
+	for i, slot := range l.slots {
+		if slot != to[i] {
+			l.manager.dropSlot(l.names[i], slot)
+		}
+	}
+	l.slots = to
+	if set, ok := l.queue.(*queue.Set); ok {
+		set.Use(to)
+	}
+}
+
+// mayInherit tells whether a key of the former process may stand under a name of the local queue.
+func (l *localQueue) mayInherit(ls *lease.Lease) bool {
+	return l.manager.MayStand(ls.ID(), l.names...)
+}
+
+// clearWay deletes the keys of the former process that are in the way of an attempt. e is its entry, or
+// nil if it was refused. clearWay returns false if there were no such keys.
+func (l *localQueue) clearWay(wanted *lazyctx.Context, a *attempt, want queue.Want, e *queue.Entry) (cleared bool) {
+	if !l.mayInherit(a.lease) {
+		return false
+	}
+	ctx, stop := until(wanted, a.lease)
+	defer stop()
+	return l.manager.Clear(ctx, a.lease, adoption.Entry{Names: l.names, Want: want, Entry: e, List: l.single.AwaitList}, a.found)
+}
+
+// until returns a context that ends with a lease, and when no waiter is left.
+func until(wanted *lazyctx.Context, ls *lease.Lease) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ls.Context())
+	stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // dropSlot gives up a key of which nothing is left in etcd, or which is uncertain. A private local
@@ -75,72 +130,71 @@ func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bo
 
 // enter puts the key of the session into the queue, and waits until the entry is granted. rev is
 // the proof. The requests run under the lease, and not under the context of a caller: a cancelled
-// one could still be applied after it was looked for (traps A4, B2). An entry that is returned with
-// an error stands in etcd. The entry of an attempt was written before.
-func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt, slot *wire.Slot) (e *queue.Entry, rev int64, err error) {
-	ls, w, e := a.lease, a.of, a.entry
+// one could still be applied after it was looked for (traps A4, B2). After an error the entry that the
+// attempt has then stands in etcd. The entry of a first attempt was written before.
+func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) {
+	ls, w := a.lease, a.of
 	if !w.Try {
 		l.speakOf(w)
 		defer l.info.end()
 	}
-	want := w.wants(ls, *slot)
-	if e == nil {
-		e, err = l.write(wanted, a, want)
+	want := w.wants(ls, a.slot)
+	if a.entry == nil {
+		a.entry, err = l.write(wanted, a, want)
 	}
 	switch {
 	case err != nil:
-		return e, 0, err
+		return 0, err
 	case w.Try:
-		rev, err = l.tried(wanted, ls, w, e)
-		return e, rev, err
-	case e.First():
-		return e, e.CreateRevision, nil
+		return l.tried(wanted, a, want)
+	case a.entry.First():
+		return a.entry.CreateRevision, nil
 	}
 	if wanted.Cause() != nil {
-		return e, 0, errUnwanted // while the key was written
+		return 0, errUnwanted // while the key was written
 	}
-	l.clearWay(wanted, ls, w, e)
-	l.block(e)
+	l.clearWay(wanted, a, want, a.entry)
+	l.block(a.entry)
 	calm := func() {}
 	defer func() { calm() }()
 	for {
-		rev, err = l.wait(wanted, ls, w, e)
+		rev, err = l.wait(wanted, ls, w, a.entry)
 		if err != nil || !w.Candidate {
-			return e, rev, err
+			return rev, err
 		}
-		lead, err := l.mayLead(wanted, ls, e)
+		lead, err := l.mayLead(wanted, ls, a.entry)
 		if err != nil || lead {
-			return e, rev, err
+			return rev, err
 		}
-		l.legacy = legacy{} // the preferred one may have come since
-		if l.clearWay(wanted, ls, w, e) {
+		a.found = adoption.Found{} // the preferred one may have come since
+		if l.clearWay(wanted, a, want, a.entry) {
 			continue // no other candidate may be preferred now
 		}
-		want.Slot = l.manager.names.Take(l.name, *slot)
-		behind, unsure, err := l.single.StepBehind(ls.Context(), e, want)
+		want.Slot = l.manager.names.Take(l.name, a.slot)
+		behind, unsure, err := l.single.StepBehind(ls.Context(), a.entry, want)
 		if unsure {
 			l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
 		}
 		if err != nil {
 			l.dropSlot(want.Slot)
-			return e, 0, err
+			return 0, err
 		}
-		l.dropSlot(*slot)
-		before, now := calm, l.manager.sweeper.Urge(ls, l.name, *slot)
+		l.dropSlot(a.slot)
+		before, now := calm, l.manager.sweeper.Urge(ls, l.name, a.slot)
 		calm = func() { before(); now() }
-		e, *slot = behind, want.Slot
-		l.waitsWith(e)
+		a.entry, a.slot = behind, want.Slot
+		l.waitsWith(behind)
 	}
 }
 
 // tried looks whether the entry of a try is granted.
-func (l *localQueue) tried(wanted *lazyctx.Context, ls *lease.Lease, w *waiter, e *queue.Entry) (rev int64, err error) {
-	granted, rev, err := l.queue.Granted(ls.Context(), e)
-	if err == nil && !granted && l.clearWay(wanted, ls, w, e) {
-		granted, rev, err = l.queue.Granted(ls.Context(), e)
+func (l *localQueue) tried(wanted *lazyctx.Context, a *attempt, want queue.Want) (rev int64, err error) {
+	granted, rev, err := l.queue.Granted(a.lease.Context(), a.entry)
+	if err == nil && !granted && l.clearWay(wanted, a, want, a.entry) {
+		granted, rev, err = l.queue.Granted(a.lease.Context(), a.entry)
 	}
 	if err == nil && !granted {
-		err = &queue.TakenError{Obstacle: e.Obstacle()}
+		err = &queue.TakenError{Obstacle: a.entry.Obstacle()}
 	}
 	return rev, err
 }
@@ -153,7 +207,7 @@ func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want)
 		enter = l.queue.TryEnter
 	}
 	e, unsure, err := enter(ls.Context(), want)
-	if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, ls, a.of, nil) {
+	if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, a, want, nil) {
 		var again bool
 		e, again, err = enter(ls.Context(), want)
 		unsure = unsure || again
@@ -169,10 +223,9 @@ func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want)
 
 // mayLead asks whether a candidate at the front of the queue leads.
 func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
-	waiting, cancel := context.WithCancelCause(ls.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })()
-	return l.single.MayLead(waiting, e)
+	ctx, stop := until(wanted, ls)
+	defer stop()
+	return l.single.MayLead(ctx, e)
 }
 
 // wait waits until the entry is granted. The holds that its value names are kept up to date, see

@@ -3,6 +3,7 @@ package lockmgr
 import (
 	"context"
 
+	"github.com/etcdlock/etcdlock/internal/adoption"
 	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
@@ -30,6 +31,7 @@ type attempt struct {
 	lease  *lease.Lease
 	slot   wire.Slot
 	of     *waiter
+	found  adoption.Found  // of the former process, when the slot was taken
 	entry  *queue.Entry    // nil: none is known to stand
 	unsure bool            // true: an entry may stand, or may come later
 	wanted lazyctx.Context // ends when no waiter is left for it
@@ -39,7 +41,7 @@ type attempt struct {
 // worker has to act, which it starts. Called with Manager.mu held.
 func (l *localQueue) attempt(w *waiter) *attempt {
 	m := l.manager
-	if w.Rule != nil || w.Carried != nil || w.under == nil || m.mayInherit(w.under, l.name) || // a key of it may stand already
+	if w.Rule != nil || w.Carried != nil || w.under == nil || m.MayStand(w.under.ID(), l.name) || // a key of it may stand already
 		w.hurries() {
 		l.work(nil)
 		return nil
@@ -139,7 +141,7 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 		l.manager.mu.Unlock()
 		return nil // the session is about to end
 	}
-	t := l.begin(a.lease, a.entry, a.entry.CreateRevision, a.of, a.slot)
+	t := l.begin(a, a.entry.CreateRevision, a.of)
 	t.grantTo(a.of)
 	l.wanted = nil
 	l.drive(driverHolder)

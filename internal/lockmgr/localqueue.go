@@ -55,8 +55,6 @@ type localQueue struct {
 
 	info    holdInfo          // of the entry that waits
 	settled sharedtimer.Timer // fires when its ownership has lasted for a while
-
-	legacy legacy // what was found of the former process when the present entry was written
 }
 
 // place is a queue in etcd, or several that are entered at once.

@@ -22,6 +22,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/adoption"
 	"github.com/etcdlock/etcdlock/internal/broadcast"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -52,7 +53,7 @@ type Manager struct {
 	cfg     Config
 	names   *names.Table
 	sweeper *sweeper.Sweeper
-	heir    clientv3.LeaseID // the adopted lease, NoLease for none; not changed once a call can be made
+	*adoption.Former
 
 	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue with a driver, see fastpath.go
 	settle    *sharedtimer.Queue // when a hold has lasted for a while
@@ -74,7 +75,6 @@ type Manager struct {
 	readers  map[string]*ownership           // by name: the one that further readers may share
 	beside   map[*ownership]struct{}         // those that have left their local queue, see shared.go
 	losses   []*ownership                    // that ended with the present lease, and are forgotten already
-	legacy   map[string]bool                 // names of the former process whose keys may stand; nil: any may
 	undriven int                             // local queues without a driver, and those whose worker only listens
 }
 
@@ -111,6 +111,10 @@ func New(cfg Config) *Manager {
 		beside:    make(map[*ownership]struct{}),
 	}
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled})
+	m.Former = adoption.New(adoption.Config{
+		Life: cfg.Life, Names: m.names, KV: cfg.KV, Leases: cfg.Leases, Queues: cfg.Queues, Log: cfg.Log, GivesUp: cfg.GivesUp,
+		Insist: cfg.Insist, Revoke: cfg.RevokeFormer, Present: m.leaseID, Drop: m.dropSlot, Posted: m.othersRequest,
+	})
 	return m
 }
 
@@ -235,6 +239,7 @@ func (m *Manager) Wait() {
 	m.mu.Unlock()
 	m.tasks.Wait()
 	m.sweeper.Wait()
+	m.Former.Wait()
 }
 
 // errDrained is the error of calls and waits that a Drain ends: the lease goes to another process.

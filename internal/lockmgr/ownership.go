@@ -63,13 +63,13 @@ type ownership struct {
 	leftErr error         // why the deletion is not confirmed; set before settled
 }
 
-// begin starts an ownership on a granted entry. Called with Manager.mu held.
-func (l *localQueue) begin(ls *lease.Lease, e *queue.Entry, rev int64, w *waiter, slot wire.Slot) *ownership {
+// begin starts an ownership on the granted entry of an attempt. Called with Manager.mu held.
+func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
 	t := &ownership{
-		local: l, lease: ls, entry: e, queue: l.queue, slot: slot, token: rev, identity: w.Identity, candidate: w.Candidate, restate: w.Restate, mode: w.Mode, permits: w.Permits,
+		local: l, lease: a.lease, entry: a.entry, queue: l.queue, slot: a.slot, token: rev, identity: w.Identity, candidate: w.Candidate, restate: w.Restate, mode: w.Mode, permits: w.Permits,
 		began: l.manager.cfg.Clock(), since: time.Now(),
 	}
-	t.life.Within(ls.Context())
+	t.life.Within(a.lease.Context())
 	t.stay.PartOf(&t.life)
 	if w.Rule != nil && !l.private() {
 		t.goBeside()

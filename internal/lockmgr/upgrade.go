@@ -245,7 +245,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 	if t.shared != nil {
 		<-t.shared // the mark would be overwritten; this ends with the lease at the latest
 	}
-	if err := t.local.manager.clearName(ctx, t.lease, t.local.name); err != nil {
+	if err := t.local.manager.ClearName(ctx, t.lease, t.local.name); err != nil {
 		return 0, err
 	}
 	marked, err := q.Upgrade(t.life.Context(), t.entry, func(bound int64) string {

@@ -93,33 +93,33 @@ func (l *localQueue) serve() {
 	if first == nil || first.Mode == wire.Shared && l.shareAgain(ls) {
 		return
 	}
-	l.serveAttempt(wanted, &attempt{lease: ls, slot: l.takeSlot(wanted, ls, first), of: first})
+	l.serveAttempt(wanted, l.newAttempt(wanted, ls, first))
 }
 
 // serveAttempt is serve for a waiter, a lease and a key.
 func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
-	ls, first, slot := a.lease, a.of, a.slot
-	entry, rev, err := l.enter(wanted, a, &slot)
+	ls := a.lease
+	rev, err := l.enter(wanted, a)
 	if err == nil {
 		var t *ownership
-		if t, err = l.grant(ls, entry, rev, first, slot); t != nil {
+		if t, err = l.grant(a, rev); t != nil {
 			if t == l.owned {
 				l.watch(t)
 			}
 			return
 		}
 	}
-	l.fail(wanted, ls, first, err)
+	l.fail(wanted, ls, a.of, err)
 	// When the session has ended the key goes with the lease.
-	if entry != nil && ls.Err() == nil && l.manager.cfg.Life.Err() == nil {
+	if a.entry != nil && ls.Err() == nil && l.manager.cfg.Life.Err() == nil {
 		l.manager.mu.Lock()
 		l.become(leaving)
 		l.manager.mu.Unlock()
-		if refused, _ := l.leave(ls, l.queue, entry, false); refused {
-			l.suspect(ls, slot, 1, sweeper.First)
+		if refused, _ := l.leave(ls, l.queue, a.entry, false); refused {
+			l.suspect(ls, a.slot, 1, sweeper.First)
 		}
 	}
-	l.dropSlot(slot)
+	l.dropSlot(a.slot)
 }
 
 // want begins the time in which a waiter is in the local queue.
@@ -161,22 +161,22 @@ func (l *localQueue) first(ls *lease.Lease) *waiter {
 	return l.served
 }
 
-// grant gives the entry to the first waiter. It returns nil without an error if there is none any
-// more, or if it cannot use the entry. of is the waiter that the key was written for. Another
-// waiter gets its own value into the key first.
-func (l *localQueue) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waiter, slot wire.Slot) (*ownership, error) {
-	for as := of.Identity; ; {
-		if err := ls.Err(); err != nil {
+// grant gives the entry of an attempt to the first waiter. It returns nil without an error if there is
+// none any more, or if it cannot use the entry. Another waiter than the one that the key was written
+// for gets its own value into the key first.
+func (l *localQueue) grant(a *attempt, rev int64) (*ownership, error) {
+	for as := a.of.Identity; ; {
+		if err := a.lease.Err(); err != nil {
 			return nil, err
 		}
 		l.manager.mu.Lock()
 		w := l.front()
-		if w == nil || !w.inherits(&of.Request) {
+		if w == nil || !w.inherits(&a.of.Request) {
 			l.manager.mu.Unlock()
 			return nil, nil
 		}
 		if w.Identity == as {
-			t := l.begin(ls, e, rev, w, slot)
+			t := l.begin(a, rev, w)
 			t.grantTo(w)
 			if t.mode == wire.Shared {
 				t.grantReaders(l)
@@ -185,7 +185,7 @@ func (l *localQueue) grant(ls *lease.Lease, e *queue.Entry, rev int64, of *waite
 			return t, nil
 		}
 		l.manager.mu.Unlock()
-		if err := l.rewrite(ls, e, w); err != nil {
+		if err := l.rewrite(a.lease, a.entry, w); err != nil {
 			return nil, err
 		}
 		as = w.Identity

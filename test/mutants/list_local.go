@@ -82,7 +82,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"lockmgr.(*localQueue).attempt", "|| m.mayInherit(w.under, l.name) ||", "||"},
+			{"lockmgr.(*localQueue).attempt", "|| m.MayStand(w.under.ID(), l.name) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -96,21 +96,22 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).adopt", "l.legacy = legacy{}\nif !l.mayInherit(ls) {", "l.legacy = legacy{}\nif true {"},
+			{"lockmgr.(*localQueue).newAttempt", "if l.mayInherit(ls) {", "if false {"},
 		},
 		tests: []string{"TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).clearWay", "if !l.mayInherit(ls) || e != nil &&", "if true || e != nil &&"},
+			{"lockmgr.(*localQueue).clearWay", "if !l.mayInherit(a.lease) {", "if true {"},
 		},
 		tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
 	},
 	{
 		takesOut: "a session never gives up a key that it uses (R2)",
 		edits: []edit{
-			{"lockmgr.(*Manager).unused", "!m.names.Busy(k.Name, k.Slot)", "!m.names.Busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+			{"adoption.(*Former).unused", "Busy(k.Name, k.Slot)", "Busy(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
+			{"adoption.(*Former).DeleteAdopted", "Hold(k.Name, k.Slot)", "Hold(k.Name, wire.Slot{N: k.Slot.N, Priority: k.Slot.Priority})"},
 		},
 		tests: []string{"TestASessionNeverGivesUpAKeyThatItUses"},
 	},
