@@ -66,7 +66,7 @@ func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 	}
 }
 
-// A wait whose queue becomes too long for a cache goes on behind its predecessor, and keeps its place.
+// A wait in a queue that becomes too long for a cache continues behind its predecessor, and keeps its place.
 func TestAViewThatBecomesACrowdKeepsThePlace(t *testing.T) {
 	inCrowd(t, 2, func(r *rig, q *Queue, e *Entry, old clientv3.LeaseID) {
 		got := r.await(q, e)

@@ -21,8 +21,8 @@ import (
 // entries are read in the order of their keys, because sorting by revision would read the whole queue
 // (trap A16). If all older entries are among them, the first look is saved.
 //
-// If the queue was longer than that the last time, more entries are read, up to mostPeeked, whose keys
-// etcd has in memory. Of a longer queue nothing is read, because etcd would count all of it.
+// If the queue was longer than that the last time, more entries are read, up to mostPeeked. etcd has
+// their keys in memory. Of a longer queue nothing is read, because etcd would count all of it.
 const (
 	peek       = 33
 	mostPeeked = 8 * peek
@@ -170,8 +170,8 @@ func (e *Entry) kv(value string) *mvccpb.KeyValue {
 	}
 }
 
-// adopt makes an entry of our own key that exists already, by an earlier try whose answer was lost or
-// by a lease that was taken over. Its place in the queue is ours. The key is rewritten afterwards, for
+// adopt makes an entry of our own key that exists already, by an earlier try without an answer or by a
+// lease that was taken over. Its place in the queue is ours. The key is rewritten afterwards, for
 // its value. The revision of this write also gives a hold that was taken over a larger token.
 func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
 	e := newEntry(key, w, kvs[0].CreateRevision)

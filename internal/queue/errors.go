@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	// ErrOverwritten is the error of an entry whose key has another value, by another client.
+	// ErrOverwritten is the error of an entry when another client has changed the value of its key.
 	ErrOverwritten = fmt.Errorf("%w: its value was overwritten", lockerr.ErrEvicted)
 	// ErrTaken is the error of TryEnter if other entries block ours.
 	ErrTaken = errors.New("queue not empty")

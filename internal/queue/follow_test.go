@@ -32,7 +32,7 @@ type follower struct {
 	cancel context.CancelCauseFunc
 }
 
-// follow runs a test with a follower whose callback takes pace, after the first report.
+// follow runs a test with a follower with a callback that takes pace, after the first report.
 func follow(t *testing.T, pace time.Duration, test func(t *testing.T, f *follower)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

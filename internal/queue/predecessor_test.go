@@ -295,7 +295,7 @@ func TestAKeptWatchHidesNoNestedName(t *testing.T) {
 	})
 }
 
-// laggingKV is a KV whose member lags by a revision in its serializable answers.
+// laggingKV is a KV of a member that lags by a revision in its serializable answers.
 type laggingKV struct {
 	clientv3.KV
 	asked int

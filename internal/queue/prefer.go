@@ -29,7 +29,7 @@ var ErrNoTarget = errors.New("the candidate no longer waits")
 //
 // A successor key stands beside the queue, and no watch of the queue reports it. So the transaction that
 // writes it also writes the entry that it names, unchanged. Successor keys are read if an entry was
-// written again. A successor key whose entry is gone has no effect.
+// written again. A successor key without its entry has no effect.
 type successor struct {
 	Tail           string `json:"next"`
 	CreateRevision int64  `json:"rev"`
@@ -41,7 +41,7 @@ func newSuccessor(of *mvccpb.KeyValue) string {
 }
 
 // candidates returns the entries of an election for the rules, in the order of kvs, with the successor
-// keys that name them. gone are the successor keys whose entry is gone.
+// keys that name them. gone are the successor keys without their entry.
 func (q *Queue) candidates(kvs, successors []*mvccpb.KeyValue) (all []admission.Entry, gone []*mvccpb.KeyValue) {
 	all = make([]admission.Entry, len(kvs))
 	for i, kv := range kvs {
@@ -152,7 +152,7 @@ func (q *Queue) StepBehind(ctx context.Context, e *Entry, w Want) (moved *Entry,
 		case !tried || len(there) == 0:
 			return lockerr.ErrEvicted
 		}
-		moved = adopt(key, w, there) // by an earlier try, whose answer was lost
+		moved = adopt(key, w, there) // by an earlier try without an answer
 		return nil
 	})
 	return moved, unsure, err
@@ -190,7 +190,7 @@ func (q *Queue) HandTo(ctx context.Context, e *Entry, to *mvccpb.KeyValue) error
 		stands, there := own != nil && own.CreateRevision == e.CreateRevision, target != nil && same(target, to)
 		switch {
 		case !stands && tried && (!there || named != nil && string(named.Value) == value):
-			return nil // by an earlier try, whose answer was lost: the candidate waits, leads, or has left
+			return nil // by an earlier try without an answer: the candidate waits, leads, or has left
 		case !stands:
 			return lockerr.ErrEvicted
 		case !there:
@@ -224,7 +224,7 @@ func (q *Queue) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err err
 	return true, nil
 }
 
-// clearSuccessor deletes a successor key whose candidate is gone. The candidate was of another library, or
+// clearSuccessor deletes a successor key without its candidate. The candidate was of another library, or
 // could not delete this key.
 func (q *Queue) clearSuccessor(ctx context.Context, by *mvccpb.KeyValue) {
 	q.tryTxn(ctx, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))

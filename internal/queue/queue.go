@@ -172,7 +172,7 @@ func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 			e.wrote(own[0].ModRevision)
 			e.touched.Store(true)
 			if tried && string(own[0].Value) == w.Value {
-				return nil // by an earlier try, whose answer was lost
+				return nil // by an earlier try without an answer
 			}
 			w.heed(resp)
 		}

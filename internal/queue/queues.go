@@ -82,7 +82,7 @@ func (s *shared) retry(ctx context.Context, seed int64, try func(context.Context
 	return etcdkv.Retry(ctx, s.writer.Requests(seed), try)
 }
 
-// ask is retry for a request whose answer is a value.
+// ask is retry for a request that has a value for an answer.
 func ask[T any](ctx context.Context, s *shared, seed int64, try func(context.Context) (T, error)) (answer T, err error) {
 	_, err = s.retry(ctx, seed, func(ctx context.Context) (err error) {
 		answer, err = try(ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Whose turn it is is asked for each change in the queue.
+// The rule is asked for each change in the queue, so it must not allocate.
 func TestALookAtAViewDoesNotAllocate(t *testing.T) {
 	m := &snapshot{entries: map[string]*mvccpb.KeyValue{}}
 	for i := range fewEntries {

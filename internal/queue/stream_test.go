@@ -30,7 +30,7 @@ func (s *streams) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_
 	return s.WatchClient.Watch(ctx, opts...)
 }
 
-// leanQueue is a queue whose watches are lean.
+// leanQueue is a queue with lean watches.
 func (r *rig) leanQueue(client string) (*Queue, *streams) {
 	c := r.Client(client)
 	remote := &streams{WatchClient: c.Remote()}
