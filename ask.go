@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 )
 
@@ -40,7 +41,7 @@ type ReleaseRequest struct {
 func (s *Session) Ask(ctx context.Context, name, reason string) error {
 	err := s.usable(name)
 	if err == nil {
-		err = s.manager.Ask(ctx, lockmgr.ReleaseRequest{
+		err = s.manager.Ask(ctx, ask.Request{
 			Name: name, Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: pid(), Since: time.Now().UTC(),
 		})
 	}
@@ -56,5 +57,5 @@ func (h hold) Asked() <-chan ReleaseRequest {
 	if h.of == nil {
 		return nil
 	}
-	return lockmgr.Asked(h.of, func(r lockmgr.ReleaseRequest) ReleaseRequest { return ReleaseRequest(r) })
+	return lockmgr.Asked(h.of, func(r ask.Request) ReleaseRequest { return ReleaseRequest(r) })
 }

@@ -11,7 +11,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -249,18 +249,18 @@ func TestARequestOfAKilledProcessIsGivenUp(t *testing.T) {
 		for range 2 {
 			w.askLater(a, "m", "why not")
 		}
-		require.Len(w, w.Keys(lockmgr.AskPrefix("m")), 2)
+		require.Len(w, w.Keys(ask.Prefix("m")), 2)
 		w.killed("a", a)
 		again := w.session("again", file)
 		asking := w.askLater(again, "m", "I am back")
 		w.pass(ttl + 5*time.Second)
-		kvs := w.Keys(lockmgr.AskPrefix("m"))
+		kvs := w.Keys(ask.Prefix("m"))
 		require.Len(w, kvs, 1, "the request of the process that lives")
 		require.Contains(w, string(kvs[0].Value), "I am back")
 		require.NoError(w, held.Unlock(w.ctx))
 		asking.get()
 		w.pass(time.Second)
-		require.Empty(w, w.Keys(lockmgr.AskPrefix("m")))
+		require.Empty(w, w.Keys(ask.Prefix("m")))
 		w.Client("a").Heal()
 	})
 }

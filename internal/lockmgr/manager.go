@@ -23,6 +23,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/adoption"
+	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/broadcast"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -50,9 +51,10 @@ import (
 // (package lockorder). Manager.mu is never held across a request, and never together with the one
 // of another manager.
 type Manager struct {
-	cfg     Config
-	names   *names.Table
-	sweeper *sweeper.Sweeper
+	cfg      Config
+	names    *names.Table
+	sweeper  *sweeper.Sweeper
+	requests *ask.Requests
 	*adoption.Former
 
 	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue with a driver, see fastpath.go
@@ -69,13 +71,12 @@ type Manager struct {
 	admission admissionState
 	drains    int // calls of Drain under way
 
-	locals   map[string]*localQueue          // by id
-	serial   int                             // numbers the private local queues, and the posted requests
-	asks     map[int]context.CancelCauseFunc // ends the calls of Ask under way
-	readers  map[string]*ownership           // by name: the one that further readers may share
-	beside   map[*ownership]struct{}         // those that have left their local queue, see shared.go
-	losses   []*ownership                    // that ended with the present lease, and are forgotten already
-	undriven int                             // local queues without a driver, and those whose worker only listens
+	locals   map[string]*localQueue  // by id
+	serial   int                     // numbers the private local queues
+	readers  map[string]*ownership   // by name: the one that further readers may share
+	beside   map[*ownership]struct{} // those that have left their local queue, see shared.go
+	losses   []*ownership            // that ended with the present lease, and are forgotten already
+	undriven int                     // local queues without a driver, and those whose worker only listens
 }
 
 // Config is what a manager is made with.
@@ -106,14 +107,16 @@ func New(cfg Config) *Manager {
 		settle:    sharedtimer.New(queue.Settle),
 		restTimer: sharedtimer.New(queue.Resting),
 		locals:    make(map[string]*localQueue),
-		asks:      make(map[int]context.CancelCauseFunc),
 		readers:   make(map[string]*ownership),
 		beside:    make(map[*ownership]struct{}),
 	}
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled})
+	m.requests = ask.New(ask.Config{
+		KV: cfg.KV, Queues: cfg.Queues, Log: cfg.Log, Begin: m.begin, Suspect: m.sweeper.SuspectBeside, Gone: m.settled,
+	})
 	m.Former = adoption.New(adoption.Config{
 		Life: cfg.Life, Names: m.names, KV: cfg.KV, Leases: cfg.Leases, Queues: cfg.Queues, Log: cfg.Log, GivesUp: cfg.GivesUp,
-		Insist: cfg.Insist, Revoke: cfg.RevokeFormer, Present: m.leaseID, Drop: m.dropSlot, Posted: m.othersRequest,
+		Insist: cfg.Insist, Revoke: cfg.RevokeFormer, Present: m.leaseID, Drop: m.dropSlot, Posted: m.requests.OfOthers,
 	})
 	return m
 }
@@ -217,11 +220,7 @@ func (m *Manager) pending() (n int) {
 			n++
 		}
 	}
-	for _, cancel := range m.asks {
-		cancel(errDrained)
-		n++
-	}
-	return n + m.sweeper.Unsettled()
+	return n + m.requests.Cancel(errDrained) + m.sweeper.Unsettled()
 }
 
 // Close lets nothing begin from now on.
@@ -296,6 +295,18 @@ func (m *Manager) admits() error {
 	}
 }
 
+// begin calls note and starts a goroutine, if a call is admitted.
+func (m *Manager) begin(note, run func()) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.admits(); err != nil {
+		return err
+	}
+	note()
+	m.tasks.Go(run)
+	return nil
+}
+
 // spawn starts a goroutine; false once the manager is closed.
 func (m *Manager) spawn(f func()) bool {
 	m.mu.Lock()
@@ -307,7 +318,7 @@ func (m *Manager) spawn(f func()) bool {
 	return true
 }
 
-// settled is called when an uncertain key can be written no more.
+// settled is called when an uncertain key can be written no more, or a posted request is gone.
 func (m *Manager) settled() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,0 +1,248 @@
+// Package ask has the requests to release a lock, which stand beside its queue in etcd: those that the
+// calls of a session have posted, and those that its holds hear of.
+package ask
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Request asks the holder of a name to release it.
+type Request struct {
+	Name   string
+	Reason string
+
+	// The session that asks, as it describes itself.
+	Owner string
+	Host  string
+	PID   int
+	Since time.Time // by the clock of Host
+}
+
+// posted is a Request as it stands in etcd.
+type posted struct {
+	Reason string    `json:"reason,omitempty"`
+	Owner  string    `json:"owner,omitempty"`
+	Host   string    `json:"host,omitempty"`
+	PID    int       `json:"pid,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Of     []asked   `json:"of"`
+}
+
+// asked is one entry whose holder is asked.
+type asked struct {
+	Key            string `json:"key"` // as wire.Text has it
+	CreateRevision int64  `json:"rev"`
+}
+
+// Prefix is the prefix of the requests beside the queue of a name.
+func Prefix(name string) string { return wire.Side(name, "ask/") }
+
+// Config is what Requests are made with.
+type Config struct {
+	KV     clientv3.KV
+	Queues *queue.Queues
+	Log    *zap.Logger
+
+	// Begin calls note and starts a goroutine with run, unless calls are not admitted.
+	Begin func(note, run func()) error
+	// Suspect makes a key uncertain.
+	Suspect func(ls *lease.Lease, key string)
+	// Gone is called when a posted request is gone, or is left to its lease.
+	Gone func()
+}
+
+// Requests are the requests of one session. Their mutex is a leaf.
+type Requests struct {
+	cfg Config
+
+	mu     sync.Mutex
+	serial int                             // numbers the posted requests
+	calls  map[int]context.CancelCauseFunc // ends the calls of Ask under way
+}
+
+// New returns Requests without any.
+func New(cfg Config) *Requests {
+	return &Requests{cfg: cfg, calls: make(map[int]context.CancelCauseFunc)}
+}
+
+// Ask asks all present holders of r.Name to release it. It blocks until all of them have released,
+// or ctx or the lease ends.
+func (s *Requests) Ask(ctx context.Context, ls *lease.Lease, r Request) error {
+	q := s.cfg.Queues.Queue(r.Name)
+	under, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
+	all, _, err := q.List(under)
+	if err != nil {
+		return err
+	}
+	p := posted{Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since}
+	var holders []*mvccpb.KeyValue
+	for _, c := range queue.Contenders(r.Name, all) {
+		if len(c.Ahead) == 0 {
+			holders = append(holders, c.KeyValue)
+			p.Of = append(p.Of, asked{wire.Text(string(c.Key)), c.CreateRevision})
+		}
+	}
+	if len(holders) == 0 {
+		return nil
+	}
+	stands, err := s.post(under, cancel, ls, r.Name, p)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-stands:
+		switch {
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			ls.End(lockerr.Lost(lockerr.ErrRevoked))
+			return ls.Err()
+		case err != nil:
+			return err
+		}
+	case <-under.Done():
+		return ended(ctx, under)
+	}
+	for _, kv := range holders {
+		if err := q.AwaitGone(under, kv); err != nil {
+			if under.Err() != nil {
+				return ended(ctx, under)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// ended is why a call has ended: by its own context, or by the end of the session or its lease.
+func ended(ctx, under context.Context) error {
+	if ctx.Err() != nil {
+		return lockerr.OfContext(ctx)
+	}
+	return context.Cause(under)
+}
+
+// post writes a request, and deletes it when ctx ends. Both happen in the background, as a write
+// that is not answered may take effect later. The channel reports when the request is written.
+// Cancel ends ctx by cancel.
+func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, name string, p posted) (<-chan error, error) {
+	value, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	var id int
+	stands := make(chan error, 1)
+	return stands, s.cfg.Begin(func() {
+		id = s.add(cancel)
+	}, func() {
+		key := Prefix(name) + wire.Hex(ls.ID()) + "." + strconv.Itoa(id)
+		unsure, err := queue.Put(ls.Context(), s.cfg.KV, key, string(value), ls.ID())
+		stands <- err
+		if err == nil {
+			<-ctx.Done() // or the lease's end, with which ctx ends too
+		}
+		if err == nil || unsure {
+			s.takeBack(ls, key, unsure)
+		}
+		s.remove(id)
+		s.cfg.Gone()
+	})
+}
+
+func (s *Requests) add(cancel context.CancelCauseFunc) (id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	s.calls[s.serial] = cancel
+	return s.serial
+}
+
+func (s *Requests) remove(id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, id)
+}
+
+// takeBack deletes a request of this session; with the lease it goes anyway. If unsure, a write may
+// take effect later.
+func (s *Requests) takeBack(ls *lease.Lease, key string, unsure bool) {
+	err := queue.Delete(ls.Context(), s.cfg.KV, key)
+	if err == nil && unsure {
+		s.cfg.Suspect(ls, key)
+	}
+	if err != nil && ls.Err() == nil {
+		s.cfg.Log.Warn("cannot delete a release request; it expires with its lease", zap.String("key", key), zap.Error(err))
+	}
+}
+
+// Cancel ends all calls of Ask, for a cause, and returns how many requests are not gone yet.
+func (s *Requests) Cancel(cause error) (pending int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cancel := range s.calls {
+		cancel(cause)
+	}
+	return len(s.calls)
+}
+
+// OfOthers reports whether a key is a request under a lease that no call of this process has posted. No
+// later call of this process gets its number.
+func (s *Requests) OfOthers(key string, under clientv3.LeaseID) bool {
+	_, by, ok := strings.Cut(key, Prefix(""))
+	number, ours := strings.CutPrefix(by, wire.Hex(under)+".")
+	n, err := strconv.Atoi(number)
+	if !ok || !ours || err != nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls[n] != nil {
+		return false
+	}
+	s.serial = max(s.serial, n)
+	return true
+}
+
+// Hear reports the requests that concern an entry until ctx ends.
+func (s *Requests) Hear(ctx context.Context, e *queue.Entry, tell func(Request)) {
+	name, _ := wire.NameOf(e.Key)
+	before := make(map[string]int64) // keys of received requests, and their revisions
+	err := s.cfg.Queues.Queue(name).Each(ctx, Prefix(name), func(kv *mvccpb.KeyValue) {
+		var p posted
+		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &p) != nil || !p.concerns(e) {
+			return
+		}
+		before[string(kv.Key)] = kv.CreateRevision
+		tell(Request{Name: name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since})
+	})
+	if ctx.Err() == nil {
+		s.cfg.Log.Warn("cannot listen for release requests; Asked receives none any more", zap.String("name", name), zap.Error(err))
+		<-ctx.Done() // a caller that goes on before would take this for the end of the hold
+	}
+}
+
+func (p *posted) concerns(e *queue.Entry) bool {
+	for _, a := range p.Of {
+		if wire.FromText(a.Key) == e.Key && a.CreateRevision == e.CreateRevision {
+			return true
+		}
+	}
+	return false
+}
