@@ -348,7 +348,7 @@ func TestAProcessThatTookALeaseOverIsAsFastAsAnyOther(t *testing.T) {
 	}
 }
 
-// What the former process has sent, and etcd hears late, is in nobody's way either.
+// A late request of the former process blocks no other session either.
 // report R1
 func TestALateRequestOfTheFormerProcessIsNotWaitedFor(t *testing.T) {
 	for name, ask := range acquisitions {

@@ -178,7 +178,7 @@ func countOf(c *simetcd.Client, f func()) int {
 	return c.Count(simetcd.Txn)
 }
 
-// Two writes that hang, on a connection that is dead perhaps, hold up nobody else.
+// Two writes that hang, perhaps on a dead connection, delay no other write.
 func TestWritesThatHangDoNotHoldUpOthers(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

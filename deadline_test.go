@@ -188,7 +188,7 @@ func TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp(t *testing.T) {
 
 			clock.sleep(2 * ttl)
 			woken := time.Now()
-			<-again.Done() // nobody asks
+			<-again.Done() // no caller asks
 			require.LessOrEqual(w, time.Since(woken), 500*time.Millisecond)
 			require.ErrorIs(w, context.Cause(again.Context()), ErrExpired)
 			w.pass(2 * time.Second)

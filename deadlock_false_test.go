@@ -14,7 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// What stands in etcd may be anybody's, by mistake or on purpose.
+// Any client may have written a value in etcd, by mistake or on purpose.
 func TestValuesThatMakeNoSenseHarmNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := w.session("a"), w.session("b")

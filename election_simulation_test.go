@@ -20,7 +20,7 @@ import (
 // TestElectionsInFoulWeather runs services with priorities and takeovers, which hand over to each other, resign and work
 // on for a while when they are told to stop, under the faults of TestSimulation. No two work at one time, tokens grow,
 // a process leads within a TTL and 2 s when the faults are over (and 10 s for
-// each deletion that etcd goes on to tell nobody), the highest one in the end, and nothing is left behind.
+// each deletion that etcd still reports to no watch), the highest one in the end, and nothing is left behind.
 //
 //	ETCDLOCK_SEEDS=5000 go test -v -run TestElectionsInFoulWeather .
 func TestElectionsInFoulWeather(t *testing.T) {
@@ -140,7 +140,7 @@ func (c *cabinet) run() {
 		c.pass(50 * time.Millisecond)
 	}
 	bound := simTTL + 2*time.Second
-	// Each deletion that etcd tells nobody, even now, is found by looking.
+	// Each deletion that etcd reports to no watch, even now, is found by a read.
 	bound += time.Duration(len(c.missing)) * 10 * time.Second
 	if c.vacant = time.Since(began); c.vacant > bound {
 		c.violation(progress, "nobody leads for %v after the faults", c.vacant)

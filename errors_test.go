@@ -208,8 +208,8 @@ func TestAContextThatIsOverMakesNoRequest(t *testing.T) {
 	})
 }
 
-// A context that ends in the very instant of the grant: whichever is first, the lock
-// is the caller's or nobody's.
+// A context that ends in the very instant of the grant: either the caller
+// gets the lock, or it is released.
 func TestAContextThatEndsWithTheGrantLeaksNoLock(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		// The world is the same each time, so the grant comes after the same time.

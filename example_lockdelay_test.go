@@ -9,7 +9,7 @@ import (
 )
 
 // What is written under the lock goes to a system that checks no tokens, and may take up to
-// 15 s to arrive. If this process is cut off, nobody else holds before that is over.
+// 15 s to arrive. If this process is cut off, no other process holds before these are over.
 func ExampleWithLockDelay() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

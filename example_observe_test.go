@@ -9,7 +9,7 @@ import (
 )
 
 // An observer follows the leader without being a candidate: a proxy that sends its
-// requests there. That nobody leads is an observation too.
+// requests there. A vacancy is an observation too.
 func ExampleElection_Observe() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)
@@ -50,5 +50,5 @@ func ExampleElection_Observe() {
 	// Output:
 	// send to host-a
 	// send to host-a:8080
-	// nobody leads
+	// there is no leader
 }

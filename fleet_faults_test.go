@@ -119,7 +119,7 @@ func (f *deployment) restore(_ *process, away time.Duration) {
 	f.Start()
 }
 
-// isMissing tells whether the deletion of a key that ends like this will be told to nobody; see simulation.isMissing.
+// isMissing reports whether no watch will see the deletion of a key that ends like this; see simulation.isMissing.
 func (f *deployment) isMissing(end string) bool {
 	for _, key := range f.missing {
 		if strings.Contains(key, end) {

@@ -335,8 +335,8 @@ func (p *process) kill(how string) {
 	p.die(how)
 	p.ending.Store(true)
 	if p.file != "" {
-		// The kernel frees the lock of the file, and what is written stays. What the remains of
-		// the process write while they are cleared away is nobody's.
+		// The kernel frees the lock of the file, and what is written stays. A file that the
+		// remains of the process write while they are cleared away is not used.
 		p.inst.file = p.saveLeaseFiles()
 	}
 	if p.address != "" {

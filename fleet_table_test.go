@@ -50,7 +50,7 @@ func receiver(f *ast.FuncDecl) string {
 	return "Lock."
 }
 
-// An option that nobody has entered in the fleet's table is one that no simulation draws. // report T2
+// An option that is not in the fleet's table is one that no simulation draws. // report T2
 func TestEveryOptionIsAFactorOfTheFleet(t *testing.T) {
 	drawn := map[string]bool{}
 	for i := range factors {
@@ -93,7 +93,7 @@ func TestEveryOperationIsOneOfTheFleet(t *testing.T) {
 	}
 }
 
-// What the fleet does not combine is refused where it is given, so that nobody else combines it either.
+// A combination that the fleet does not draw is refused where it is given, so that no user has it either.
 func TestWhatTheFleetDoesNotCombineIsRefused(t *testing.T) {
 	for _, x := range exclusions {
 		if x.idle {

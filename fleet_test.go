@@ -89,7 +89,7 @@ type deployment struct {
 	leases     atomic.Int64   // that were asked for
 	missing    []string       // keys with a next deletion that no watch is told
 	finished   chan struct{}  // closed when the processes may go
-	calming    atomic.Bool    // nothing goes wrong by itself any more, and nobody locks
+	calming    atomic.Bool    // no further fault happens by itself, and no process locks
 	well       atomic.Bool    // no faults any more
 	crowd      sync.WaitGroup // strangers
 	goroutines int            // before the schedule
@@ -310,7 +310,7 @@ func (f *deployment) rest() {
 	f.cover.atMost("MB of stacks", float64(mem.StackInuse>>20))
 }
 
-// nothingIsKept checks, when nobody has locked or waited for long, that no key stands but those of the election: one for
+// nothingIsKept checks, when no process has locked or waited for long, that no key stands but those of the election: one for
 // each Run.
 func (f *deployment) nothingIsKept() {
 	runs := map[string]int{}

@@ -104,7 +104,7 @@ func settled(held time.Duration) time.Duration {
 	return 0
 }
 
-// trap A9: the loss that nobody has noticed yet is noticed by the Unlock.
+// trap A9: Unlock notices a loss that was not noticed before.
 func TestAnUnlockAfterAnEvictionSaysSo(t *testing.T) {
 	simulate(t, func(w *world) {
 		l := w.lock(NewMutex(w.session("a"), "m"))

@@ -144,7 +144,7 @@ func TestForeignKeysWithHostileNamesAreNeverPassed(t *testing.T) {
 	}
 }
 
-// Keys that only look alike are nobody's business.
+// Keys that only look alike are no entries.
 func TestKeysOutsideTheNameAreNotWaitedFor(t *testing.T) {
 	simulate(t, func(w *world) {
 		for _, key := range []string{"m", "m0", "m.", "m-/1", "mm/1", "l/m/1", "m0/1", "M/1"} {

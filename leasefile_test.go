@@ -165,7 +165,7 @@ func TestALeaseInAFileIsTakenOverThoughEtcdIsAwayForAMoment(t *testing.T) {
 	})
 }
 
-// What a crash has left of locks and places that the next process does not want stands in nobody's way for long.
+// Keys that a crash has left, and that the next process does not want, block no other session for long.
 func TestWhatWasInheritedAndIsNotAskedForIsGivenUp(t *testing.T) {
 	simulate(t, func(w *world) {
 		file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))

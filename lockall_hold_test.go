@@ -128,7 +128,7 @@ func TestDoAll(t *testing.T) {
 	})
 }
 
-// A MultiMutex is in nobody's way in memory: its session hands over, and keeps, as without it.
+// A MultiMutex blocks no other caller in memory: its session hands over, and keeps, as without it.
 func TestLockAllWaitsForASliceOfItsOwnSessionAtMost(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")

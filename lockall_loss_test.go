@@ -208,7 +208,7 @@ func TestALockAllThatWasTakenOverHasALargerToken(t *testing.T) {
 	for _, lock := range waitOrTry {
 		simulate(t, func(w *world) {
 			a := w.session("a")
-			set := w.lockAll(a, "x", "y") // and nobody writes anything meanwhile
+			set := w.lockAll(a, "x", "y") // and no session writes meanwhile
 			b := w.session("b", WithLease(w.orphan(a)))
 			again, err := lock(NewMultiMutex(b, []string{"x", "y"}), w.ctx)
 			require.NoError(w, err)
@@ -252,7 +252,7 @@ func TestLockAllDoesNotBuildOnKeysThatWereNotWrittenTogether(t *testing.T) {
 	})
 }
 
-// TestKeptKeysDoNotMakeADeadlock, with MultiMutex: what a session keeps is in nobody's way for
+// TestKeptKeysDoNotMakeADeadlock, with MultiMutex: a key that a session keeps blocks no other session for
 // longer than a notification takes, and a MultiMutex does not build on it.
 func TestLockAllDoesNotBuildOnWhatIsKept(t *testing.T) {
 	for seed := range uint64(20) {

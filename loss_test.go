@@ -92,7 +92,7 @@ func TestOfManyLostHoldsAFewAreNamed(t *testing.T) {
 	})
 }
 
-// report L2: nor is the loss of one key alone silent. Of one that nobody held nothing is said.
+// report L2: nor is the loss of one key alone silent. The loss of a key without a holder is not logged.
 func TestAnEvictionIsLoggedOnce(t *testing.T) {
 	simulate(t, func(w *world) {
 		core, logs := logged.New(zapcore.WarnLevel)

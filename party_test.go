@@ -17,7 +17,7 @@ type party interface {
 	lock(ctx context.Context, name string, opts ...MutexOption) (claim claimed, err error)
 	tryLock(ctx context.Context, name string, opts ...MutexOption) (claimed, error)
 	campaign(ctx context.Context, name, value string) (claimed, error)
-	// leader is the CreateRevision of the leader's key, 0 for nobody.
+	// leader is the CreateRevision of the leader's key, 0 for no leader.
 	leader(ctx context.Context, name string) (int64, error)
 	close(ctx context.Context) error
 }

@@ -176,7 +176,7 @@ func (r *referee) changed(rev int64, ev *mvccpb.Event) {
 // entryOf names one life of a key.
 func entryOf(key string, created int64) string { return fmt.Sprintf("%s@%d", key, created) }
 
-// asAdmin does something that ends holds from outside, which is nobody's fault.
+// asAdmin does something that ends holds from outside, which no rule forbids.
 func (r *referee) asAdmin(do func()) {
 	r.mu.Lock()
 	r.admin = true

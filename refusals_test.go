@@ -130,7 +130,7 @@ func TestATokenThatRanOutCostsNothing(t *testing.T) {
 	}
 }
 
-// A server that comes back within the TTL costs nobody anything, waiting or holding;
+// A server that comes back within the TTL costs no holder and no waiter anything;
 // an Unlock meanwhile waits for it.
 func TestARestartOfEtcdIsSatOut(t *testing.T) {
 	simulate(t, func(w *world) {

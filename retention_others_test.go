@@ -152,7 +152,7 @@ func (w *world) lockBoth(mutexes []*Mutex, r *rand.Rand, inside *[2]atomic.Int32
 }
 
 // As before, but what each keeps at the start is what the other needs: with Lock
-// alone, and nobody gives up.
+// alone, and no caller gives up.
 func TestAKeptKeyIsNoReasonToWaitForEver(t *testing.T) {
 	simulateEven(t, func(w *world) {
 		sa, sb := w.session("a"), w.session("b")
@@ -239,7 +239,7 @@ func TestALockerHandsOverInMemoryAndKeeps(t *testing.T) {
 	})
 }
 
-// The limit that WithRetention tells of: nobody hears of a TryLock that is refused. A
+// The limit that WithRetention documents: no session notices a TryLock that is refused. A
 // Lock gets at once what any number of them did not.
 func TestAKeptKeyIsNotGivenUpForATryLock(t *testing.T) {
 	simulateEven(t, func(w *world) {

@@ -433,7 +433,7 @@ func TestARunWithALeaseOfItsOwnEndsWithinATTLWhileEtcdIsAway(t *testing.T) {
 		run.end()
 		require.LessOrEqual(w, run.at.Sub(asked), ttl+time.Second)
 		w.Start()
-		w.pass(ttl + time.Second) // nobody is left to revoke it
+		w.pass(ttl + time.Second) // no process is left to revoke it
 		w.empty("e")
 	})
 }

@@ -250,7 +250,7 @@ func TestAnUpgradeAndTheWritersAndReadersInLine(t *testing.T) {
 		w.pass(time.Second)
 		behind := start(w, c.RLock)
 		w.pass(time.Second)
-		// Nobody else is in: those behind the writer are not waited for.
+		// There is no other holder: readers behind the writer are not waited for.
 		l := start(w, r.Upgrade).get()
 		// The writer gives up. The readers behind it are not admitted beside the upgraded one.
 		writer.cancel()

@@ -42,7 +42,7 @@ func TestTwoProcessesWithDifferentLimitsAreTold(t *testing.T) {
 		})
 		require.Len(w, w.Keys("s/"), 1, "nothing is left of it")
 		w.unlock(p.Release)
-		w.unlock(w.acquire(b, 20).Release) // nobody is there to say otherwise
+		w.unlock(w.acquire(b, 20).Release) // no other entry says otherwise
 		w.allGone()
 	})
 }
@@ -62,7 +62,7 @@ func TestTheLimitIsRaisedForThoseWhoWait(t *testing.T) {
 		require.ErrorIs(w, err, ErrLocked)
 		w.unlock(p.Release)
 		w.unlock(q.Release)
-		// For all, whatever they were given, and with nobody in the queue.
+		// For all, whatever they were given, and with an empty queue.
 		w.unlock(w.acquire(a, 4).Release)
 		w.unlock(w.acquire(NewSemaphore(w.session("c"), "s", 1), 4).Release)
 		_, err = a.Acquire(w.ctx, 5)
@@ -158,7 +158,7 @@ func TestTheLimitIsChangedInACrowd(t *testing.T) {
 	})
 }
 
-// An order that nobody understands is none.
+// An order that no client understands is none.
 func TestAnOrderThatIsNotOurs(t *testing.T) {
 	simulate(t, func(w *world) {
 		a := NewSemaphore(w.session("a"), "s", 2)

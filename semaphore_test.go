@@ -198,7 +198,7 @@ func TestALargeRequestDoesNotStarveBehindSmallOnes(t *testing.T) {
 	})
 }
 
-// A large request that is given up is in nobody's way, of its own session neither (trap A3).
+// A large request that is given up blocks no other one, not even of its own session (trap A3).
 func TestALargeRequestThatIsGivenUpLetsSmallOnesIn(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := NewSemaphore(w.session("a"), "s", 3), NewSemaphore(w.session("b"), "s", 3)

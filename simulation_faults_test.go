@@ -216,7 +216,7 @@ func (s *simulation) rescue(stop <-chan struct{}) {
 
 // perturb delays and loses single requests: a renewal answered late and then
 // silence, an enqueue that took effect and was not answered, a delete that arrives
-// when everybody has forgotten it.
+// when all clients have forgotten it.
 func (s *simulation) perturb(c simetcd.Call) simetcd.Action {
 	r := rand.New(rand.NewPCG(s.seed, uint64(c.N)<<16|uint64(c.Kind)<<8|uint64(c.Client[len(c.Client)-1])))
 	what := fmt.Sprintf("%s: %v %d %s", c.Client, c.Kind, c.N, about(c.Req))

@@ -25,7 +25,7 @@ import (
 // TestSimulation runs many schedules: sessions of several processes that lock and
 // campaign in virtual time, while a network and an etcd made from the seed do the worst
 // they can. A referee checks the promises at every change in etcd and at every grant,
-// and what everybody did is checked against a model.
+// and the operations of all processes are checked against a model.
 //
 //	make sim SEEDS=2000      this many schedules, of this library and of etcd's own
 //	make sim SEED=17         this one, with its transcript

@@ -46,7 +46,7 @@ func TestKeysAreSpreadEvenly(t *testing.T) {
 	}
 }
 
-// One that is counted wrong would be found by nobody, if it had one mutex instead.
+// A wrong count would not be found if there were one mutex instead.
 func TestAStripedLockOfNoMutexIsRefused(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a", WithForeignNames()) // which forbids the fewest names

@@ -76,7 +76,7 @@ func TestNobodyMakesWayWhoNeedNot(t *testing.T) {
 	}
 }
 
-// A candidate that is unhealthy, that comes and goes, or that died, disturbs nobody.
+// A candidate that is unhealthy, that comes and goes, or that died, preempts no leader.
 func TestACandidateThatCannotLeadDisturbsNobody(t *testing.T) {
 	simulate(t, func(w *world) {
 		run := w.run(w.takingOver("low", 0, 5*time.Second), nil)

@@ -173,7 +173,7 @@ func TestALeaderProclaimsWithoutAnAnswerUntilItGetsOne(t *testing.T) {
 	})
 }
 
-// What was proclaimed with success stays until the next proclamation: a request that nobody waits for any more must not
+// What was proclaimed with success stays until the next proclamation: a request without a caller must not
 // put an older value back when it arrives at last.
 func TestALeadersProclamationIsNotOvertakenByAnOlderOne(t *testing.T) {
 	for name, given := range map[string]time.Duration{

@@ -15,7 +15,7 @@ import (
 )
 
 // skips lists the files with tests that may skip, with the reason. A test that skips for any other
-// reason would run nowhere, and nobody would know.
+// reason would run nowhere, without a notice.
 var skips = map[string]string{
 	"api_test.go":                                  "a module archive holds the root module alone",
 	"bench/others_zookeeper_test.go":               "ZooKeeper is no module; `make bench` names what is missing",

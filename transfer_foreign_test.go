@@ -158,7 +158,7 @@ func TestATransferMeetsAKeyThatIsWrittenAgain(t *testing.T) {
 	})
 }
 
-// report E3: nobody else needs to come upon the mark of a leader that has gone, whether it proclaimed or not.
+// report E3: no other candidate finds the mark of a leader that has gone, whether it proclaimed or not.
 func TestAMarkGoesWithItsLeader(t *testing.T) {
 	for _, proclaims := range []int{0, 1, 2} {
 		t.Run(fmt.Sprint(proclaims), func(t *testing.T) {

@@ -272,7 +272,7 @@ func TestATransferAmongOthersDoesWhatItSays(t *testing.T) {
 			outcomes[fmt.Sprint(others, err != nil)]++
 			w.Intercept(nil)
 			if others == 3 && err != nil {
-				return // the lease is left to nobody
+				return // the lease is left to no process
 			}
 			if err == nil {
 				s.leads(s.target, s.next)

@@ -244,7 +244,7 @@ func TestAMarkIsNobody(t *testing.T) {
 			require.NotContains(w, l.Value, "next")
 		}
 		require.Empty(w, w.marks("e"), "it went with the term")
-		// Where only a mark is left, nobody leads.
+		// If only a mark is left, there is no leader.
 		w.PutKey(wire.SuccessorKey("e", 1), `{"next":"1","rev":5}`, clientv3.NoLease)
 		_, err = NewElection(a, "e").Leader(w.ctx)
 		require.ErrorIs(w, err, ErrNoLeader)
@@ -321,7 +321,7 @@ func TestATransferThatMayNotHaveHappenedSaysSo(t *testing.T) {
 	})
 }
 
-// In a crowd nobody has a view of the whole queue; a transfer to the last one works the same, and so does a second one.
+// In a long queue no candidate has a cache of it. A transfer to the last one works the same, and so does a second one.
 func TestTransfersInACrowd(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.stands(NewElection(w.session("a"), "e"), "a").get()

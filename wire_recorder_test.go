@@ -211,7 +211,7 @@ func (w *Wire) changed(rev int64, ev *mvccpb.Event) {
 	default:
 		text += "rewrite " + key
 	}
-	// What has to be so for a new key is a matter of speed: that it is not there, or that nobody is.
+	// The conditions for a new key are a matter of speed: that it does not exist, or that the queue is empty.
 	if ev.Type == mvccpb.Event_DELETE || ev.PrevKv != nil {
 		for _, g := range guards {
 			text += w.condition(g, string(ev.Kv.Key))

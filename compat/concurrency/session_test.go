@@ -36,7 +36,7 @@ func TestASessionIsOverBeforeAnybodyElseHolds(t *testing.T) {
 	})
 }
 
-// The session below goes on with another lease, of which nobody may hear.
+// The session below continues with another lease, which no caller may see.
 func TestASessionThatLostItsLeaseDoesNothingAnyMore(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
@@ -238,8 +238,8 @@ func TestASessionOnADeadLeaseIsRefused(t *testing.T) {
 	})
 }
 
-// A lease that was cut off lives on in etcd when there is a new raft leader. Its keys are
-// in everybody's way until it is revoked.
+// A lease that was cut off lives on in etcd when there is a new raft leader. Its keys
+// block all other sessions until it is revoked.
 func TestALostLeaseIsRevokedWhenEtcdIsBack(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
