@@ -24,21 +24,35 @@ type Process struct {
 
 	// Guarded by etcd.mu.
 	sessions []*etcdlock.Session // of Session
+	looks    []*func()           // to be called after Sleep, in virtual time
 	faults   faults
 	requests [kinds]int
 }
 
 // hooks are those of the sessions of the process.
 func (p *Process) hooks() testhook.Hooks {
-	now := clock.Now
+	now, jumps := clock.Now, (func(func()) func())(nil)
 	if p.etcd.cfg.bubble {
 		start := time.Now()
-		now = func() time.Duration { return time.Since(start) }
+		now, jumps = func() time.Duration { return time.Since(start) }, p.jumps
 	}
 	return testhook.Hooks{
 		Clock:   func() time.Duration { return now() + time.Duration(p.slept.Load()) },
+		Jumps:   jumps,
 		Opened:  p.opened,
 		Granted: p.granted,
+	}
+}
+
+// jumps calls look after each Sleep, until remove is called.
+func (p *Process) jumps(look func()) (remove func()) {
+	p.etcd.mu.Lock()
+	defer p.etcd.mu.Unlock()
+	p.looks = append(p.looks, &look)
+	return func() {
+		p.etcd.mu.Lock()
+		defer p.etcd.mu.Unlock()
+		p.looks = slices.DeleteFunc(p.looks, func(l *func()) bool { return l == &look })
 	}
 }
 
@@ -132,7 +146,11 @@ func (p *Process) Sleep(d time.Duration) {
 			leases = append(leases, id)
 		}
 	}
+	looks := slices.Clone(p.looks)
 	p.etcd.mu.Unlock()
+	for _, look := range looks {
+		(*look)()
+	}
 	slices.Sort(leases)
 	for _, id := range leases {
 		p.etcd.server.age(id, d)

@@ -46,6 +46,9 @@ type Config struct {
 	// Clock is the time since any fixed point; it also advances while the machine
 	// sleeps.
 	Clock func() time.Duration
+	// Jumps calls look after each jump of Clock, until remove is called. It is nil for a clock that
+	// jumps unnoticed, when the machine sleeps. Then a timer looks at the clock once in a Slice.
+	Jumps func(look func()) (remove func())
 	// Answered is called with false when a renewal failed or is overdue, and with
 	// true when one was answered again. It is not called after the lease's end.
 	// It may be nil.
@@ -69,6 +72,7 @@ type Lease struct {
 	id      clientv3.LeaseID
 	granted time.Duration // may exceed Config.TTL (trap C6)
 	margin  time.Duration
+	began   time.Time
 
 	ctx    context.Context // ends with the lease, with the cause of its death
 	cancel context.CancelCauseFunc
@@ -140,7 +144,7 @@ func (c *Config) countFrom(sent time.Duration) time.Duration {
 // begin starts the life of a lease that etcd granted or renewed by a request sent
 // at sent.
 func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl time.Duration) *Lease {
-	l := &Lease{cfg: cfg, id: id, granted: ttl, margin: cfg.Margin}
+	l := &Lease{cfg: cfg, id: id, granted: ttl, margin: cfg.Margin, began: time.Now()}
 	if l.margin == 0 {
 		l.margin = defaultMargin(l.TTL())
 	}
@@ -150,6 +154,9 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 	defer l.mu.Unlock()
 	l.validUntil = l.validFrom(sent)
 	l.deadline = time.AfterFunc(l.untilLook(), l.look)
+	if cfg.Jumps != nil {
+		context.AfterFunc(l.ctx, cfg.Jumps(l.jumped))
+	}
 	return l
 }
 
@@ -288,7 +295,24 @@ func (l *Lease) look() {
 // while the machine sleeps, and the lease in etcd does not. Within one Slice after the
 // machine wakes up, the end is noticed.
 func (l *Lease) untilLook() time.Duration {
-	return min(max(l.validUntil-l.cfg.Clock(), 0), l.Slice())
+	left := max(l.validUntil-l.cfg.Clock(), 0)
+	if l.cfg.Jumps != nil {
+		return left
+	}
+	return min(left, l.Slice())
+}
+
+// jumped looks at the clock when a timer that is set once in a Slice would do so.
+func (l *Lease) jumped() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in := l.Slice() - time.Since(l.began)%l.Slice()
+	if left := l.untilLook(); left > 0 {
+		in = min(in, left)
+	}
+	if l.ctx.Err() == nil {
+		l.deadline.Reset(in)
+	}
 }
 
 // Slice is the longest time for which one timer is set: a quarter of the margin without the delay, at

@@ -164,6 +164,49 @@ func TestTheGrantedTTLCounts(t *testing.T) {
 	})
 }
 
+// A clock that reports its jumps costs no timers. The end is noticed at the same time as with a clock
+// that does not.
+func TestAClockThatReportsItsJumpsEndsALeaseAtTheSameTime(t *testing.T) {
+	end := func(reports bool, jumpsAt, by time.Duration) (after time.Duration, readings int64) {
+		simulate(t, func(t *testing.T, _ *simetcd.Server, cfg Config, _ *time.Duration) {
+			start, slept, read := time.Now(), atomic.Int64{}, atomic.Int64{}
+			cfg.Clock = func() time.Duration {
+				read.Add(1)
+				return time.Since(start) + time.Duration(slept.Load())
+			}
+			report := func() {}
+			if reports {
+				cfg.Jumps = func(look func()) (remove func()) {
+					report = look
+					return func() { report = func() {} }
+				}
+			}
+			l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))
+			require.NoError(t, err)
+			time.Sleep(jumpsAt)
+			synctest.Wait()
+			slept.Add(int64(by))
+			report()
+			<-l.Context().Done()
+			after = time.Since(start)
+			require.ErrorIs(t, l.Err(), lockerr.ErrExpired)
+			synctest.Wait()
+			report() // too late
+			readings = read.Load()
+		})
+		return after, readings
+	}
+	for _, by := range []time.Duration{0, time.Second, time.Minute} {
+		for _, jumpsAt := range []time.Duration{0, 100 * time.Millisecond, 3333 * time.Millisecond, 8800 * time.Millisecond} {
+			without, _ := end(false, jumpsAt, by)
+			with, seldom := end(true, jumpsAt, by)
+			// The grid of the looks begins with the answer to the grant.
+			require.InDelta(t, without, with, float64(5*time.Millisecond), "a jump by %v after %v", by, jumpsAt)
+			require.LessOrEqual(t, seldom, int64(12), "readings of the clock")
+		}
+	}
+}
+
 func TestARevokedLeaseIsToldApartFromAnExpiredOne(t *testing.T) {
 	simulate(t, func(t *testing.T, srv *simetcd.Server, cfg Config, _ *time.Duration) {
 		l, err := Grant(t.Context(), context.Background(), cfg, new(clientv3.LeaseID))

@@ -75,6 +75,7 @@ func (s *Session) leaseConfig(number int) lease.Config {
 		Delay:       s.cfg.Delay,
 		Margin:      s.cfg.Margin,
 		Clock:       s.cfg.Hooks.Clock,
+		Jumps:       s.cfg.Hooks.Jumps,
 		Answered:    func(ok bool, err error) { s.answered(number, ok, err) },
 		Asking:      s.asking,
 		Reconnect:   s.reconnect,

@@ -24,6 +24,7 @@ type schedule struct {
 	taken map[int64]struct{}
 	timer *time.Timer // one for all events: it is set to the earliest
 	set   int64       // the instant that timer is set to
+	done  int         // counts the events that have happened
 	wake  func()
 }
 
@@ -65,6 +66,7 @@ func (q *schedule) due() *event {
 	}
 	ev := heap.Pop(&q.queue).(*event)
 	delete(q.taken, ev.at)
+	q.done++
 	return ev
 }
 

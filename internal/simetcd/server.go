@@ -133,6 +133,13 @@ func (s *Server) Close() {
 	}
 }
 
+// Events returns how many events have happened: what a run costs.
+func (s *Server) Events() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sched.done
+}
+
 // work does what is due; the schedule's timer calls it.
 func (s *Server) work() {
 	s.mu.Lock()

@@ -21,6 +21,9 @@ type Hooks struct {
 	// Clock is the clock by which deadlines are counted: the time since any fixed point. It never
 	// goes back, and advances while the machine sleeps.
 	Clock func() time.Duration
+	// Jumps calls look after each jump of Clock, until remove is called. nil means that Clock jumps
+	// when the machine sleeps; see lease.Config.
+	Jumps func(look func()) (remove func())
 	// FromReceipt makes a session count its deadline from the receipt of an answer; see lease.Config.
 	FromReceipt bool
 
