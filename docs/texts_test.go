@@ -6,8 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,7 +35,6 @@ func texts(t *testing.T, path string, f func(line int, text string)) {
 			return false
 		case *ast.Field:
 			if n.Tag != nil {
-				ast.Inspect(n.Type, func(ast.Node) bool { return false })
 				return false
 			}
 		case *ast.BasicLit:
@@ -76,6 +77,24 @@ func TestTheTextsOfProgramsArePlain(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Greater(t, files, 200)
+}
+
+// The log lines that docs/operating.md alerts on are those of the code.
+func TestTheLogLinesToAlertOnAreWritten(t *testing.T) {
+	page, err := os.ReadFile("operating.md")
+	require.NoError(t, err)
+	var all []string
+	eachGoFile(t, func(path string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			texts(t, path, func(_ int, text string) { all = append(all, text) })
+		}
+	})
+	lines := regexp.MustCompile("log `([^`]+)`").FindAllStringSubmatch(string(page), -1)
+	require.Greater(t, len(lines), 4)
+	for _, line := range lines {
+		require.True(t, slices.ContainsFunc(all, func(text string) bool { return strings.HasPrefix(text, line[1]) }),
+			"docs/operating.md: no log line begins with %q", line[1])
+	}
 }
 
 func TestAHardTextIsFound(t *testing.T) {
