@@ -19,7 +19,7 @@ import (
 // evictFlags are the flags of the evict command.
 type evictFlags struct {
 	yes    bool
-	key    string
+	entry  string
 	revoke bool
 }
 
@@ -35,12 +35,12 @@ It prints what will happen, and asks for confirmation. The evicted process usual
 within milliseconds, and may work on until then or longer. Only a fencing token protects the
 resource from that work. To ask a holder to release by itself, use "etcdlock ask".
 
-If there are several holders, as of a semaphore, --key says which. --key also removes a waiter or
-a key without a lease. --revoke revokes the holder's lease, which ends everything that its process
-holds under it.`,
+If there are several holders, as of a semaphore, --entry says which. --entry also removes a waiter
+or a key without a lease. --revoke revokes the holder's lease, which ends everything that its
+process holds under it.`,
 		Example: `  etcdlock evict jobs/nightly
   etcdlock evict --yes --revoke jobs/nightly
-  etcdlock evict --key jobs/nightly/old jobs/nightly`,
+  etcdlock evict --entry jobs/nightly/old jobs/nightly`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client(cmd.Context())
@@ -53,7 +53,7 @@ holds under it.`,
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask for confirmation")
-	fl.StringVar(&f.key, "key", "", "key to delete, as show prints it, with or without the name before it")
+	fl.StringVar(&f.entry, "entry", "", "key to delete, as show prints it, with or without the name before it")
 	fl.BoolVar(&f.revoke, "revoke", false, "revoke the lease of the key")
 	return cmd
 }
@@ -113,8 +113,8 @@ func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry
 
 // choose finds the entry to evict.
 func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
-	if f.key != "" {
-		key := fromArg(f.key)
+	if f.entry != "" {
+		key := fromArg(f.entry)
 		for i := range q.Entries {
 			if q.Entries[i].Key == key || q.Entries[i].Key == wire.Prefix(q.Name)+key {
 				return &q.Entries[i], nil
@@ -127,7 +127,7 @@ func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
 		e := &q.Entries[i]
 		switch {
 		case e.Holds && found != nil:
-			return nil, usagef("%s has several holders: choose one with --key; etcdlock show %s prints the keys", wire.Quote(q.Name), named(q.Name))
+			return nil, usagef("%s has several holders: choose one with --entry; etcdlock show %s prints the keys", wire.Quote(q.Name), named(q.Name))
 		case e.Holds:
 			found = e
 		}
@@ -164,14 +164,24 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 	} else {
 		b.WriteString("This key will be deleted. ")
 	}
+	b.WriteString(effect(q, e))
+	return b.String()
+}
+
+// effect says what the eviction means for the process of the entry and for the waiters.
+func effect(q *queues.Queue, e *queues.Entry) string {
 	waiters := q.Waiters()
 	switch {
+	case !e.Holds && e.Stray():
+		return "The entries behind it no longer wait for it."
 	case !e.Holds:
-		b.WriteString("The waiter loses its place in the queue.")
+		return "The waiter loses its place in the queue."
 	case len(waiters) == 0:
-		b.WriteString("No process waits, so the lock will be free.")
-	default:
-		fmt.Fprintf(&b, "The next waiter, %s, can then hold at once.\nThe evicted process is notified, but its work may still run.", printable(holder(waiters[0]).text))
+		return "No process waits, so the lock will be free."
 	}
-	return b.String()
+	next := fmt.Sprintf("The next waiter, %s, can then hold at once.", printable(holder(waiters[0]).text))
+	if e.Stray() {
+		return next
+	}
+	return next + "\nThe evicted process is notified, but its work may still run."
 }

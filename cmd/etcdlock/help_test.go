@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 )
 
@@ -104,4 +105,15 @@ func TestAnExampleWithAnUnknownFlagIsFound(t *testing.T) {
 	cmd, rest, err := newRoot().Find(args[0][1:])
 	require.NoError(t, err)
 	require.Error(t, cmd.ParseFlags(rest))
+}
+
+// A flag of a command with the name of a connection flag would hide it, and etcdctl's flags work in
+// every command.
+func TestNoFlagHidesAConnectionFlag(t *testing.T) {
+	root := newRoot()
+	for _, cmd := range commandsOf(root)[1:] {
+		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			require.Nil(t, root.PersistentFlags().Lookup(f.Name), "etcdlock %s --%s", cmd.Name(), f.Name)
+		})
+	}
 }

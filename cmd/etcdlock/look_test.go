@@ -204,6 +204,21 @@ func TestEvictAsksAndThenTakesOnlyTheOneThatItShowed(t *testing.T) {
 	require.Equal(t, exitFailure, runToEnd(t, "evict", "--yes", name+"-nobody").code)
 }
 
+// A key without a lease belongs to no process that could be notified.
+func TestEvictOfAKeyWithoutALeaseSpeaksOfNoProcess(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	key := name + "/stray"
+	_, err := dev.client.Put(t.Context(), key, "")
+	require.NoError(t, err)
+	waitBehind(t, name)
+	p := runToEnd(t, "evict", "--entry", key, name)
+	require.Equal(t, exitUsage, p.code)
+	require.Contains(t, p.stderr.String(), "The next waiter, the test, can then hold at once.")
+	require.NotContains(t, p.stderr.String(), "notified")
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--entry", key, name).code)
+}
+
 func TestEvictNeedsToBeToldWhichOfSeveral(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
@@ -215,7 +230,7 @@ func TestEvictNeedsToBeToldWhichOfSeveral(t *testing.T) {
 		keys, permits = append(keys, p.Key()), append(permits, p)
 	}
 	require.Equal(t, exitUsage, runToEnd(t, "evict", "--yes", name).code)
-	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", keys[1], name).code)
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--entry", keys[1], name).code)
 	receive(t, permits[1].Done(), "the loss")
 	require.NoError(t, permits[0].Err())
 }
@@ -280,7 +295,7 @@ func TestDoctorFindsStrayKeysAndNestedNames(t *testing.T) {
 	_, err = dev.client.Put(t.Context(), prefix+"a/stray", "")
 	require.NoError(t, err)
 	require.Equal(t, []string{"stray key"}, findings(t, exitFailure, prefix, doctor.Wrong))
-	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", prefix+"a/stray", prefix+"a").code)
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--entry", prefix+"a/stray", prefix+"a").code)
 	require.Empty(t, findings(t, 0, prefix, doctor.Wrong))
 
 	other, err := dev.client.Grant(t.Context(), 120)
@@ -322,10 +337,10 @@ func TestDoctorWithoutAPrefixFindsStrayKeysWhereNoProcessWaits(t *testing.T) {
 		}
 	}
 	require.Len(t, stray, 2, "%v", stray)
-	require.Contains(t, stray[0], `etcdlock evict --key "jobs/nightly/37e4a1ff0049b805" "jobs/nightly"`)
-	require.Contains(t, stray[1], `etcdlock evict --key "jobs/weekly/37e4a1ff0049b805.2" "jobs/weekly"`)
+	require.Contains(t, stray[0], `etcdlock evict --entry "jobs/nightly/37e4a1ff0049b805" "jobs/nightly"`)
+	require.Contains(t, stray[1], `etcdlock evict --entry "jobs/weekly/37e4a1ff0049b805.2" "jobs/weekly"`)
 
-	require.Zero(t, startOn(t, endpoint, "evict", "--yes", "--key", "jobs/nightly/37e4a1ff0049b805", "jobs/nightly").wait())
+	require.Zero(t, startOn(t, endpoint, "evict", "--yes", "--entry", "jobs/nightly/37e4a1ff0049b805", "jobs/nightly").wait())
 	p = startOn(t, endpoint, "doctor", "jobs/")
 	require.Equal(t, exitFailure, p.wait(), "with a prefix it is certain")
 	require.NotContains(t, p.output(), "nightly")

@@ -170,7 +170,7 @@ func (n *narrator) warnings(q *queues.Queue, own int) (all []string) {
 		e := &q.Entries[i]
 		switch {
 		case e.Stray():
-			all = append(all, fmt.Sprintf("the key %s has no lease, so it blocks the lock until it is deleted: etcdlock evict --key %s %s",
+			all = append(all, fmt.Sprintf("the key %s has no lease, so it blocks the lock until it is deleted: etcdlock evict --entry %s %s",
 				wire.Quote(e.Key), wire.Quote(e.Key), wire.Quote(q.Name)))
 		case slices.Contains(around, e.Key):
 			all = append(all, nestedHint)

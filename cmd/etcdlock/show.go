@@ -29,7 +29,8 @@ func newShow(c *connection) *cobra.Command {
 		Short:                 "Show the queue of a name: holders, waiters and their leases",
 		Long: `Shows the holders and waiters of a name in their order, at one revision.
 
-LEASE is the rest of the TTL in etcd. A holder that renews keeps it above two thirds of the TTL.
+LEASE is the rest of the TTL in etcd, rounded down to seconds. While the process renews, the rest
+rises again every third of the TTL. If it only falls, the process is dead, stopped or cut off.
 QUEUED is how long ago an entry entered the queue, and HELD how long ago it was granted, if that is
 known; see "etcdlock ls --help". Of a long queue the table has the first entries. The exit code
 is 1 if the queue is empty.`,
@@ -82,7 +83,7 @@ is 1 if the queue is empty.`,
 func (o *output) show(s *shown, more int) error {
 	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), s.Kind, s.Revision)
 	if len(s.Entries) == 0 {
-		fmt.Fprintln(os.Stderr, "etcdlock: the queue is empty")
+		fmt.Fprintf(os.Stderr, "etcdlock: the queue is empty; to list the names that begin with it: etcdlock ls %s\n", named(s.Name))
 		return nil
 	}
 	t := o.newTable("", "STATE", "OWNER", "HOST", "PID", "QUEUED", "HELD", "LEASE", "REVISION", "WANTS", "KEY")

@@ -139,6 +139,6 @@ func TestNamesThatAreNotUTF8CanBeAskedForAgain(t *testing.T) {
 	}
 	rawKey := struct{ Entries []struct{ Key string } }{}
 	require.NoError(t, json.Unmarshal([]byte(runToEnd(t, "show", "-o", "json", name).out.String()), &rawKey))
-	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", rawKey.Entries[0].Key, raw[0].Name).code)
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--entry", rawKey.Entries[0].Key, raw[0].Name).code)
 	receive(t, lock.Done(), "the loss")
 }

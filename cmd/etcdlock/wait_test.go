@@ -79,7 +79,7 @@ func TestAStrayKeyIsNamedWhileWaitingAndByDoctorWithoutAWaiter(t *testing.T) {
 	require.Contains(t, try.stderr.String(), key)
 
 	require.Equal(t, []string{"stray key"}, findings(t, exitFailure, name, doctor.Wrong))
-	require.Zero(t, runToEnd(t, "evict", "--yes", "--key", key, name).code)
+	require.Zero(t, runToEnd(t, "evict", "--yes", "--entry", key, name).code)
 	require.Empty(t, findings(t, 0, name, doctor.Wrong))
 }
 

@@ -267,7 +267,7 @@ func (d *Doctor) strays(ctx context.Context, keys []string) {
 }
 
 func (d *Doctor) stray(l Level, key, name string) {
-	d.say(l, "stray key", "%[1]s has no lease, so it blocks a lock named %[2]s until it is deleted. If no program needs the key: etcdlock evict --key %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
+	d.say(l, "stray key", "%[1]s has no lease, so it blocks a lock named %[2]s until it is deleted. If no program needs the key: etcdlock evict --entry %[1]s %[2]s", wire.Quote(key), wire.Quote(name))
 }
 
 func (d *Doctor) requests(ctx context.Context, q *queues.Queue) {
