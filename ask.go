@@ -57,5 +57,8 @@ func (h hold) Asked() <-chan ReleaseRequest {
 	if h.of == nil {
 		return nil
 	}
-	return lockmgr.Asked(h.of, func(r ask.Request) ReleaseRequest { return ReleaseRequest(r) })
+	return lockmgr.Asked(h.of, func(r ask.Request) ReleaseRequest {
+		h.traced.asked(ReleaseRequest(r))
+		return ReleaseRequest(r)
+	})
 }

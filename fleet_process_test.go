@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -33,6 +34,7 @@ type process struct {
 	client  *simetcd.Client
 	session *Session
 	monitor Monitor
+	trace   traceLog
 
 	life    context.Context // of the workers
 	end     context.CancelFunc
@@ -114,6 +116,7 @@ func (f *deployment) startProcess(in *instance, n int) *process {
 		return nil
 	}
 	p.session = s
+	p.trace.session.Store(s)
 	in.left = clientv3.NoLease
 	p.started()
 	return p
@@ -234,6 +237,16 @@ func (p *process) withSlog(level slog.Level) SessionOption {
 	lines := &lineCount{}
 	p.logs, p.logsBy = func() int { return int(lines.n.Load()) }, "session.WithSlog"
 	return WithSlog(slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level})))
+}
+
+// withTrace sets all hooks. Each of them takes the mutexes of the engine.
+func (p *process) withTrace(string) SessionOption {
+	p.trace.heard = func() {
+		p.effect("session.WithTrace")
+		p.op("Session.Stats", "Kind.String", "Path.String", "ErrorType", "LogTrace")
+	}
+	p.traces.Store(p, &p.trace)
+	return WithTrace(p.trace.trace(), LogTrace(slog.New(slog.NewTextHandler(io.Discard, nil))))
 }
 
 // withClock is the clock of the process's machine, which is set and has any origin.

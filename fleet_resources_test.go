@@ -164,6 +164,9 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 // frugality is the promise that what is used stays under the bounds that are stated.
 const frugality = "nothing grows"
 
+// telling is the promise that a trace hears of each hold once, and of its end once.
+const telling = "each hold and its end are told once"
+
 // goroutinesAtRest is what a process, with its client and the server's part, has at rest. 27 were measured.
 const goroutinesAtRest = 36
 

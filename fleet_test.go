@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -86,6 +87,7 @@ type deployment struct {
 	late       sync.Map       // ids of processes that hear late
 	clientOf   sync.Map       // the process of a client, by name
 	leaseOf    sync.Map       // the process of a lease
+	traces     sync.Map       // the traceLog of a process, if it has one
 	leases     atomic.Int64   // that were asked for
 	missing    []string       // keys with a next deletion that no watch is told
 	finished   chan struct{}  // closed when the processes may go
@@ -254,6 +256,14 @@ func (f *deployment) closeAll() {
 	for _, kv := range f.Keys("") {
 		f.violation(cleanness, "left behind: %q", kv.Key)
 	}
+	synctest.Wait() // the ends of the last holds are told
+	f.traces.Range(func(of, trace any) bool {
+		p, l := of.(*process), trace.(*traceLog)
+		for _, what := range l.wrong() {
+			f.violation(telling, "%s: %s", p.id, what)
+		}
+		return true
+	})
 }
 
 // dropInherited gives up what the process has not asked for. Without a lease file the library leaves that to its user.

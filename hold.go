@@ -36,7 +36,10 @@ type Held interface {
 
 // hold is what the handles embed. Its exported methods are theirs. of is nil in the zero value of a
 // handle: methods that return an error or a context report that, by Err and Context.
-type hold struct{ of *lockmgr.Hold }
+type hold struct {
+	of     *lockmgr.Hold
+	traced *tracedHold // nil without a Trace
+}
 
 // endedForNoHold is the context of the zero value of a handle.
 var endedForNoHold = func() context.Context {
@@ -157,7 +160,15 @@ func (h hold) release(ctx context.Context) error {
 	if h.of == nil {
 		return errNoHold
 	}
-	return h.of.Release(ctx)
+	return h.releaseBy(func() error { return h.of.Release(ctx) })
+}
+
+// releaseBy releases by a function, and reports the release.
+func (h hold) releaseBy(by func() error) error {
+	if h.traced == nil {
+		return by()
+	}
+	return h.traced.release(by)
 }
 
 // do calls fn, and releases when fn has returned or panicked. The context that fn gets

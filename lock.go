@@ -85,7 +85,7 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if m.invalid != nil {
 		return hold{}, m.invalid
 	}
-	return m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, try))
+	return m.session.acquire(ctx, KindMutex, m.name, m.cfg.exclusive(ctx, try))
 }
 
 // Unlock releases the lock. The hold ends in this process at once, whatever follows. Then Unlock

@@ -103,7 +103,13 @@ func (m *MultiMutex) Queue(ctx context.Context) ([]QueueEntry, error) {
 }
 
 func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, error) {
-	h, err := m.acquire(ctx, try)
+	if m.session == nil {
+		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), errNotASession)
+	}
+	c, ctx := m.session.cfg.tracer.start(ctx, AcquireStartInfo{Kind: KindSet, Name: firstName(m.names), Names: m.names, Try: try})
+	h, err := m.acquire(ctx, try, c.waiting())
+	m.session.refused.count(err)
+	h, err = c.end(h, err)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
 	}
@@ -113,7 +119,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	return &LockSet{hold: h, names: m.names}, nil
 }
 
-func (m *MultiMutex) acquire(ctx context.Context, try bool) (hold, error) {
+func (m *MultiMutex) acquire(ctx context.Context, try bool, waiting *lockmgr.Waiting) (hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)
@@ -121,7 +127,9 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if err := checkTogether(s, names); err != nil {
 		return hold{}, err
 	}
-	h, err := s.manager.AcquireAll(ctx, names, m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil))
+	r := m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil)
+	r.Waiting = waiting
+	h, err := s.manager.AcquireAll(ctx, names, r)
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
 		err = fmt.Errorf("%w: %d, but this etcd allows fewer: raise its --max-txn-ops: %w", ErrTooManyNames, len(names), err)
@@ -132,7 +140,15 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if err != nil {
 		return hold{}, refusal(err)
 	}
-	return hold{h}, nil
+	return hold{of: h}, nil
+}
+
+// firstName is the first name; "" for none.
+func firstName(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
 }
 
 // together is what each entry of a set says of the others: all names, by which a reader tells

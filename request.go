@@ -44,8 +44,20 @@ func (c *mutexConfig) shared(ctx context.Context, try bool) lockmgr.Request {
 // wantsToShare is what the value of a reader says; never changed.
 var wantsToShare = wire.Holder{Mode: wire.Shared}
 
-// acquire waits for the grant of a name.
-func (s *Session) acquire(ctx context.Context, name string, r lockmgr.Request) (hold, error) {
+// acquire waits for the grant of a name, and reports the call.
+func (s *Session) acquire(ctx context.Context, kind Kind, name string, r lockmgr.Request) (hold, error) {
+	if s == nil {
+		return hold{}, errNotASession
+	}
+	c, ctx := s.cfg.tracer.start(ctx, AcquireStartInfo{Kind: kind, Name: name, Try: r.Try})
+	r.Waiting = c.waiting()
+	h, err := s.grant(ctx, name, r)
+	s.refused.count(err)
+	return c.end(h, err)
+}
+
+// grant waits for the grant of a name.
+func (s *Session) grant(ctx context.Context, name string, r lockmgr.Request) (hold, error) {
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)
 	}
@@ -60,7 +72,7 @@ func (s *Session) acquire(ctx context.Context, name string, r lockmgr.Request) (
 		return hold{}, refusal(err)
 	}
 	if granted := s.cfg.Hooks.Granted; granted != nil {
-		granted(hold{h}, []string{name})
+		granted(hold{of: h}, []string{name})
 	}
-	return hold{h}, nil
+	return hold{of: h}, nil
 }

@@ -52,7 +52,9 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	defer end(nil)
 	defer context.AfterFunc(session.engine.Context(), func() { end(session.Err()) })()
 
+	hooks := session.cfg.tracer.with(cfg.trace())
 	loop := cfg.loop()
+	hooks.reportRun(e.name, &loop)
 	loop.Name, loop.Log, loop.StepDown = e.name, session.etcd.Log, e.cfg.takeover
 	loop.Ended = func() error {
 		switch {
@@ -67,15 +69,15 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 		return e.openRun(ctx, value, cfg.ownLease())
 	}
 	loop.Work = func(ctx context.Context, t leaderloop.Term) error { return fn(ctx, termOf(t)) }
-	if cfg.onLeader != nil || cfg.monitor != nil {
-		loop.Observe = func(ctx context.Context, callback func(func())) { e.observeRun(ctx, &cfg, callback) }
+	if hooks.LeaderSeen != nil || cfg.monitor != nil {
+		loop.Observe = func(ctx context.Context, callback func(func())) { e.observeRun(ctx, cfg.monitor, hooks, callback) }
 	}
 	cfg.monitor.begin(e)
 	return leaderloop.Run(either, loop)
 }
 
-// observeRun reports each leader to the monitor and the callback of a Run, until ctx ends.
-func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func(func())) {
+// observeRun reports each leader to the monitor and the hooks of a Run, until ctx ends.
+func (e *Election) observeRun(ctx context.Context, monitor *Monitor, hooks *tracer, callback func(func())) {
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
 			if !errors.Is(err, ErrSessionClosed) {
@@ -83,9 +85,9 @@ func (e *Election) observeRun(ctx context.Context, cfg *runConfig, callback func
 			}
 			return
 		}
-		cfg.monitor.leader(leader)
-		if cfg.onLeader != nil {
-			callback(func() { cfg.onLeader(leader) })
+		monitor.leader(leader)
+		if hooks.LeaderSeen != nil {
+			callback(func() { hooks.LeaderSeen(ctx, LeaderSeenInfo{e.name, leader}) })
 		}
 	}
 }

@@ -57,22 +57,29 @@ func (c *runConfig) validate() error {
 // must not share its lease.
 func (c *runConfig) ownLease() bool { return c.stop > 0 || c.progress > 0 }
 
+// trace returns the callbacks as hooks, so that a Run has one source of events for both.
+func (c *runConfig) trace() *Trace {
+	t := &Trace{}
+	if c.onRole != nil {
+		t.Role = func(_ context.Context, r RoleInfo) { c.onRole(r.Role) }
+	}
+	if c.onLeader != nil {
+		t.LeaderSeen = func(_ context.Context, l LeaderSeenInfo) { c.onLeader(l.Leader) }
+	}
+	if c.stuck != nil {
+		t.Stuck = func(_ context.Context, s StuckTerm) { c.stuck(s) }
+	}
+	return t
+}
+
 // loop returns the part of a loop's configuration that the options decide.
 func (c *runConfig) loop() leaderloop.Config {
 	l := leaderloop.Config{StopTimeout: c.stop, ProgressEvery: c.progress}
-	if c.stuck != nil {
-		l.OnStuck = func(t leaderloop.Term, cause error, after time.Duration) {
-			c.stuck(StuckTerm{Term: termOf(t), Cause: cause, After: after})
-		}
-	}
 	if c.exits {
 		l.Exit = func() { c.exit(StuckExitCode) }
 	}
 	if h := c.health; h != nil {
 		l.Health = &leaderloop.HealthCheck{Interval: h.Interval, Failures: h.Failures, Check: h.Check}
-	}
-	if c.onRole != nil {
-		l.OnRole = func(r leaderloop.Role) { c.onRole(Role(r)) }
 	}
 	if c.monitor != nil {
 		l.Monitor = c.monitor.set

@@ -49,12 +49,12 @@ func (m *RWMutex) Name() string { return m.name }
 // returns the hold. It blocks, and fails, as [Mutex.Lock] does. It fails with [ErrDeadlock] under
 // the context of a read lock of the same name, also with [WithReentry]; see [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
-	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
 }
 
 // TryLock is Lock without the wait in the queue; see [Mutex.TryLock].
 func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
-	return writeLock(m.session.acquire(ctx, m.name, m.cfg.exclusive(ctx, true)))("try to lock", m.name)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, m.cfg.exclusive(ctx, true)))("try to lock", m.name)
 }
 
 // RLock waits in the queue until no older writer holds or waits, and returns the hold. It blocks,
@@ -65,7 +65,7 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // lock, without [WithReentry]. A writer that enters the queue between two reads of one caller would
 // wait for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
-	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
 }
 
 // TryRLock is RLock without the wait in the queue. It returns [ErrLocked] at once when a writer
@@ -73,7 +73,7 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 // of other sessions it makes two requests, and more while other entries come in between. If that
 // happens eight times, it enters the queue, and leaves it again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
-	return readLock(m.session.acquire(ctx, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
 }
 
 // Do locks for writing, calls fn, and unlocks when fn has returned or panicked; see
@@ -125,7 +125,7 @@ func (l *ReadLock) Unlock(ctx context.Context) error {
 //   - [ErrReentryLimit] while another hold within this one is still held, because that hold would
 //     not be exclusive any more
 func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
-	return readLock(l.convert(ctx, (*lockmgr.Hold).Downgrade))("downgrade", l.Name())
+	return readLock(l.convert(ctx, KindRead, (*lockmgr.Hold).Downgrade))("downgrade", l.Name())
 }
 
 // Upgrade makes the read lock a write lock, before any waiting writer. It blocks until all other
@@ -142,19 +142,21 @@ func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 //   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
 //   - what etcd refuses
 func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
-	return writeLock(l.convert(ctx, (*lockmgr.Hold).Upgrade))("upgrade", l.Name())
+	return writeLock(l.convert(ctx, KindWrite, (*lockmgr.Hold).Upgrade))("upgrade", l.Name())
 }
 
 // convert makes the hold one of the other mode.
-func (h hold) convert(ctx context.Context, to func(*lockmgr.Hold, context.Context) (*lockmgr.Hold, error)) (hold, error) {
+func (h hold) convert(ctx context.Context, kind Kind, to func(*lockmgr.Hold, context.Context) (*lockmgr.Hold, error)) (hold, error) {
 	if h.of == nil {
 		return hold{}, errNoHold
 	}
+	c, ctx, ended := h.traced.convert(ctx, kind)
 	other, err := to(h.of, ctx)
+	ended()
 	if err != nil {
-		return hold{}, refusal(err)
+		err = refusal(err)
 	}
-	return hold{other}, nil
+	return c.end(hold{of: other}, err)
 }
 
 func writeLock(h hold, err error) func(op, name string) (*WriteLock, error) {

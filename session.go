@@ -26,6 +26,7 @@ type Session struct {
 	engine  *session.Session // nil if NewSession has not made this session
 	etcd    *session.Etcd    // of the engine
 	manager *lockmgr.Manager
+	refused refusals // counts of calls that have failed
 }
 
 // NewSession grants a lease and keeps it alive. It blocks until etcd has answered or ctx ends. ctx
@@ -50,6 +51,8 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOpt
 	for _, o := range opts {
 		o.applySession(&cfg)
 	}
+	cfg.tracer = newTracer(cfg.traces)
+	cfg.tracer.report(&cfg.Config)
 	s, err := newSession(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: new session: %w", err)
@@ -64,7 +67,7 @@ func newSession(ctx context.Context, cfg sessionConfig) (*Session, error) {
 		s.etcd = &e.Etcd
 		s.manager = lockmgr.New(lockmgr.Config{
 			Life: e.Context(), Client: e.Client, KV: e.KV, Leases: e.Leases, Writer: e.Writer, Queues: e.Queues, Clock: cfg.Hooks.Clock, Log: e.Log,
-			GivesUp: cfg.LeaseFile != "", Insist: e.Insist, RevokeFormer: e.RevokeFormer, Fail: e.Fail,
+			GivesUp: cfg.LeaseFile != "", Insist: e.Insist, RevokeFormer: e.RevokeFormer, LeftBehind: cfg.tracer.leftBehind(), Fail: e.Fail,
 		})
 		return s.manager
 	})

@@ -28,6 +28,8 @@ type sessionConfig struct {
 	owner        string
 	cycle        *string // the default of mutexConfig.cycle
 	foreignNames bool
+	traces       []*Trace
+	tracer       *tracer // of all traces; nil if there is none
 }
 
 func defaultSessionConfig(client *clientv3.Client) sessionConfig {

@@ -56,7 +56,11 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	if to == nil {
 		return ErrNoCandidate
 	}
-	handed, err := t.of.ReleaseTo(ctx, to)
+	var handed error
+	err = t.releaseBy(func() (err error) {
+		handed, err = t.of.ReleaseTo(ctx, to)
+		return err
+	})
 	switch {
 	case errors.Is(err, lockmgr.ErrHeldWithin):
 		return errHeldWithin

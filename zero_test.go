@@ -27,7 +27,7 @@ var handles = []any{
 // values are types without state of their own. Errors are made by this package alone.
 var values = []any{
 	etcdlock.Deadlock{}, new(etcdlock.DeadlockError), new(etcdlock.LimitError), new(etcdlock.LockedError), etcdlock.ElectionStatus{},
-	etcdlock.Leader{}, etcdlock.Mode(""), etcdlock.Role(0), etcdlock.State(0),
+	etcdlock.Kind(0), etcdlock.Leader{}, etcdlock.Mode(""), etcdlock.Path(0), etcdlock.Role(0), etcdlock.State(0),
 }
 
 // otherErrors are what methods of a zero value return in place of ErrInvalidArgument.

@@ -56,7 +56,11 @@ type Config struct {
 
 	Health *HealthCheck // nil if the process is always healthy
 
-	OnRole func(Role) // a user's callback, called from the callback queue
+	// OnRole, OnTermEnd and OnHealth are called from the callback queue. OnHealth is given each change,
+	// nil when the process is healthy.
+	OnRole    func(Role)
+	OnTermEnd func(Term, TermEnd)
+	OnHealth  func(error)
 	// Monitor is given every new status, in order. It is called with a mutex held and must return at
 	// once.
 	Monitor func(Status)

@@ -67,6 +67,7 @@ type state struct {
 	log       *zap.Logger
 	monitor   func(Status) // nil if there is none
 	onRole    func(Role)   // nil if there is none
+	onHealth  func(error)  // nil if there is none
 	callbacks *callbackQueue
 	fail      context.CancelCauseFunc // ends the loop
 
@@ -76,7 +77,7 @@ type state struct {
 
 func newState(cfg Config, callbacks *callbackQueue, fail context.CancelCauseFunc) *state {
 	return &state{
-		name: cfg.Name, log: cfg.Log, monitor: cfg.Monitor, onRole: cfg.OnRole, callbacks: callbacks, fail: fail,
+		name: cfg.Name, log: cfg.Log, monitor: cfg.Monitor, onRole: cfg.OnRole, onHealth: cfg.OnHealth, callbacks: callbacks, fail: fail,
 		status: Status{Running: true},
 	}
 }
@@ -118,7 +119,13 @@ func (s *state) update(change func(*Status)) {
 	s.publish()
 }
 
-func (s *state) setHealth(err error) { s.update(func(st *Status) { st.Unhealthy = err }) }
+// setHealth is called with each change, nil when the process is healthy.
+func (s *state) setHealth(err error) {
+	s.update(func(st *Status) { st.Unhealthy = err })
+	if s.onHealth != nil {
+		s.callbacks.put(func() { s.onHealth(err) })
+	}
+}
 
 func (s *state) setStopAfterLoss(d time.Duration) {
 	s.update(func(st *Status) { st.StopAfterLoss = d })

@@ -56,6 +56,14 @@ func (left TimeLeft) through(eighths int) time.Duration {
 	return left.ToEnd + share(left.Margin, eighths)
 }
 
+// TermEnd is how a term has ended.
+type TermEnd struct {
+	Led  time.Duration // from the grant until the work returned
+	Told error         // why the work was told to stop; nil if it was not
+	Stop time.Duration // from when it was told until it returned; 0 if it was not told
+	Lost error         // why the term had ended before the work returned; nil if it stood
+}
+
 // lead leads for one term. over is true if Run ends with err. Otherwise err is why the term ended,
 // and nil if the work stepped down.
 func (l *loop) lead(ctx, standing context.Context, term Term) (over bool, err error) {
@@ -76,14 +84,31 @@ func (l *loop) lead(ctx, standing context.Context, term Term) (over bool, err er
 		dog.endLease()
 	}()
 
-	var e ending
-	e.work = l.cfg.Work(work, term)
-	e.told, e.stood = context.Cause(work), term.Err() == nil
-	dog.workReturned() // before the resignation: etcd may take longer than the work was allowed to
+	e := l.do(work, term, dog)
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.TTL())
 	defer cancel()
 	e.resign = term.Resign(bound)
 	return l.judge(ctx, e)
+}
+
+// do does the work of a term, and reports its end, also if it panics or calls runtime.Goexit.
+func (l *loop) do(work context.Context, term Term, dog *watchdog) (e ending) {
+	began := time.Now()
+	defer func() {
+		lost := term.Err()
+		e.told, e.stood = context.Cause(work), lost == nil
+		dog.workReturned() // before the resignation: etcd may take longer than the work was allowed to
+		if l.cfg.OnTermEnd == nil {
+			return
+		}
+		end := TermEnd{Led: time.Since(began), Told: e.told, Lost: lost}
+		if !dog.told.IsZero() {
+			end.Stop = time.Since(dog.told)
+		}
+		l.callbacks.put(func() { l.cfg.OnTermEnd(term, end) })
+	}()
+	e.work = l.cfg.Work(work, term)
+	return e
 }
 
 // ending is how the work of a term has ended.

@@ -58,6 +58,7 @@ type watchdog struct {
 	returned  chan struct{} // closed when the work has returned
 	done      chan struct{} // closed when nothing is watched any more
 	unrenewed bool          // the lease is renewed no more; read after done
+	told      time.Time     // when the work was told to stop; zero if it was not; read after done
 }
 
 // startWatchdog watches until workReturned is called.
@@ -124,12 +125,12 @@ func (w *watchdog) awaitStop() bool {
 
 // awaitReturn waits until the work has returned, and raises the alarm when that takes too long.
 func (w *watchdog) awaitReturn() {
-	told := time.Now()
+	w.told = time.Now()
 	w.state.enter(RoleStopping, w.term)
 	if w.cfg.StopTimeout == 0 || w.inTime(w.returned, w.cfg.StopTimeout, workEighths) {
 		return
 	}
-	cause, after := context.Cause(w.work), time.Since(told)
+	cause, after := context.Cause(w.work), time.Since(w.told)
 	w.stopRenewing(fmt.Errorf("the function of Run has not returned %v after its context ended (%v)", after, cause)) //nolint:errorlint // the lease does not end by that cause
 	w.state.setStuck()
 	w.cfg.Log.Error("the work of a term has not stopped in time; its lease is no longer renewed",

@@ -58,6 +58,7 @@ func (l *Lease) Keep() error {
 			case !owing:
 				owing, owed = true, now
 			case now-owed >= again:
+				l.renewed(renewal{began: owed, err: errOverdue})
 				l.answered(false, errOverdue)
 				if l.cfg.Reconnect != nil {
 					l.cfg.Reconnect()
@@ -73,6 +74,7 @@ func (l *Lease) Keep() error {
 			next.Reset(again)
 
 		case r := <-answers:
+			l.renewed(r)
 			switch {
 			case r.err == nil:
 				failures, owing, latest = 0, false, max(latest, r.sent)
@@ -142,6 +144,18 @@ func (l *Lease) endUnknown() {
 	if l.Err() == nil {
 		l.End(lockerr.Lost(lockerr.ErrRevoked))
 	}
+}
+
+// renewed reports a renewal before it counts.
+func (l *Lease) renewed(r renewal) {
+	if l.cfg.Renewed == nil {
+		return
+	}
+	since := r.began
+	if r.err == nil {
+		since = r.sent
+	}
+	l.cfg.Renewed(l.cfg.Clock()-since, l.Remaining(), r.err)
 }
 
 func (l *Lease) answered(ok bool, err error) {

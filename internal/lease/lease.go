@@ -53,6 +53,10 @@ type Config struct {
 	// true when one was answered again. It is not called after the lease's end.
 	// It may be nil.
 	Answered func(ok bool, err error)
+	// Renewed is called for each renewal that was answered, failed or is overdue: how long that took so
+	// far, and how long the lease was still valid, before this answer counted. It does not block. It
+	// may be nil.
+	Renewed func(rtt, left time.Duration, err error)
 	// Asking is called before each renewal is sent, and before Verify asks. The function that it
 	// returns is called before the answer is used, with the answer's header and whether etcd knows the
 	// lease. If etcd does not, this call may block to end the lease for another reason. Asking may be

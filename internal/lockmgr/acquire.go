@@ -43,17 +43,39 @@ func (l *localQueue) await(ctx context.Context, w *waiter) (*Hold, error) {
 	l.manager.mu.Lock()
 	told := w.told.Done()
 	l.manager.mu.Unlock()
+	if w.Waiting != nil {
+		l.report(ctx, w, told)
+	}
 	select {
 	case <-told:
 		return w.given.hold, w.given.err
 	case <-ctx.Done():
-		given, locked := l.giveUp(w)
-		if !given && w.given.hold != nil {
-			// The grant came in the same instant, and the caller does not want it any more.
-			w.given.hold.Abandon()
-		}
-		return nil, waitError(ctx, locked)
+		return nil, waitError(ctx, l.withdraw(w))
 	}
+}
+
+// withdraw takes w out of the local queue, as its caller does not wait any more. It returns the entry
+// that was ahead, nil if none is known.
+func (l *localQueue) withdraw(w *waiter) *LockedError {
+	given, locked := l.giveUp(w)
+	if !given && w.given.hold != nil {
+		// The grant came in the same instant, and the caller does not want it any more.
+		w.given.hold.Abandon()
+	}
+	return locked
+}
+
+// report tells the caller of w that it has to wait. If the caller's function panics, or ends the
+// goroutine, w is withdrawn.
+func (l *localQueue) report(ctx context.Context, w *waiter, told <-chan struct{}) {
+	returned := false
+	defer func() {
+		if !returned {
+			l.withdraw(w)
+		}
+	}()
+	w.Waiting.report(told, ctx.Done())
+	returned = true
 }
 
 // join puts w at the end of the local queue of a name, and makes the local queue if there is none.

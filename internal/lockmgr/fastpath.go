@@ -142,7 +142,7 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 		return nil // the session is about to end
 	}
 	t := l.begin(a, a.entry.CreateRevision, a.of)
-	t.grantTo(a.of)
+	t.grantTo(a.of, PathFree)
 	l.wanted = nil
 	l.drive(driverHolder)
 	l.manager.settle.Set(&l.settled, l)

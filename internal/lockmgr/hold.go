@@ -23,6 +23,7 @@ type Hold struct {
 	token  int64
 	values context.Context // that of the caller; only its values are used
 	terms  Terms
+	path   Path // set before the caller has the hold
 
 	mu     lockorder.Hold
 	err    error           // why it is over, once that is known

@@ -82,6 +82,9 @@ func (l *localQueue) enlist(w *waiter) {
 	if ls := l.manager.lease.Load(); ls != nil && ls.Context().Err() == nil {
 		w.under = ls
 	}
+	if w.Waiting != nil && l.taken() {
+		w.Waiting.post(l.aheadHere())
+	}
 	w.place = l.waiters.PushBack(w)
 }
 
@@ -160,6 +163,9 @@ func (l *localQueue) block(e *queue.Entry) {
 	defer l.manager.mu.Unlock()
 	l.waiting = e
 	l.become(waiting)
+	if first := l.front(); first != nil {
+		first.Waiting.post(e.Ahead())
+	}
 	var next *list.Element
 	for e := l.waiters.Front(); e != nil; e = next {
 		next = e.Next()

@@ -76,6 +76,7 @@ type Manager struct {
 	readers  map[string]*ownership   // by name: the one that further readers may share
 	beside   map[*ownership]struct{} // those that have left their local queue, see shared.go
 	losses   []*ownership            // that ended with the present lease, and are forgotten already
+	counts   counts                  // since the manager was made
 	undriven int                     // local queues without a driver, and those whose worker only listens
 }
 
@@ -95,6 +96,9 @@ type Config struct {
 	Insist func(ctx context.Context, try func(context.Context) error) error
 	// RevokeFormer revokes the lease that a Run of the former process had for a name, if there is one.
 	RevokeFormer func(ctx context.Context, name string) (ended bool)
+	// LeftBehind reports a key that a request without an answer may have left. It is called with the
+	// mutex held, and does not block. It may be nil.
+	LeftBehind func(name, key string)
 	// Fail ends the session because of a bug. It may be called with any mutex held.
 	Fail func(bug error)
 }
@@ -110,7 +114,7 @@ func New(cfg Config) *Manager {
 		readers:   make(map[string]*ownership),
 		beside:    make(map[*ownership]struct{}),
 	}
-	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled})
+	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled, Suspected: cfg.LeftBehind})
 	m.requests = ask.New(ask.Config{
 		KV: cfg.KV, Queues: cfg.Queues, Log: cfg.Log, Begin: m.begin, Suspect: m.sweeper.SuspectBeside, Gone: m.settled,
 	})
@@ -159,6 +163,7 @@ func (m *Manager) LeaseLost(number int) (holds int, told []string) {
 	}
 	m.sweeper.LeaseEnded(l.ID())
 	lost := m.lostWith(l)
+	m.counts.lost += holders(lost)
 	m.lease.Store(nil)
 	m.attendAll()
 	m.news.Broadcast()

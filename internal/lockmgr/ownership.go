@@ -89,20 +89,21 @@ type holder struct {
 }
 
 // newHolder makes w a holder. Called with Manager.mu held.
-func (t *ownership) newHolder(w *waiter) *Hold {
+func (t *ownership) newHolder(w *waiter, by Path) *Hold {
 	t.holders++
-	return (&holder{}).hold(w.values, t, t.entry, w.Terms)
+	return (&holder{}).hold(w.values, t, t.entry, w.Terms, by)
 }
 
 // hold makes another hold of the holder. Called with Manager.mu held.
-func (u *holder) hold(values context.Context, t *ownership, e *queue.Entry, terms Terms) *Hold {
+func (u *holder) hold(values context.Context, t *ownership, e *queue.Entry, terms Terms, by Path) *Hold {
 	u.holds++
-	return &Hold{owned: t, holder: u, entry: e, token: t.token, values: values, terms: terms}
+	t.local.manager.counts.grants[by]++
+	return &Hold{owned: t, holder: u, entry: e, token: t.token, values: values, terms: terms, path: by}
 }
 
 // grantTo makes a waiter of the local queue a holder. Called with Manager.mu held.
-func (t *ownership) grantTo(w *waiter) {
-	t.local.tell(w, outcome{hold: t.newHolder(w)})
+func (t *ownership) grantTo(w *waiter, by Path) {
+	t.local.tell(w, outcome{hold: t.newHolder(w, by)})
 }
 
 // keep leaves the key where it is for the next caller of the session, for as long as retention,
@@ -148,7 +149,7 @@ func (t *ownership) take(w *waiter) (*Hold, bool) {
 	}
 	t.become(held)
 	t.began = t.local.manager.cfg.Clock() // no other session wanted it so far
-	return t.newHolder(w), true
+	return t.newHolder(w, PathRetained), true
 }
 
 // yield is called when another session has lined up. A kept key is given up at once, and a held one
@@ -175,6 +176,9 @@ func (t *ownership) lose(cause error) {
 	t.life.Cancel(cause)
 	m.mu.Lock()
 	held := t.holders > 0
+	if first && t.lease.Context().Err() == nil {
+		m.counts.lost += int64(t.holders)
+	}
 	t.local.stir()
 	m.mu.Unlock()
 	if first && held && t.lease.Err() == nil {

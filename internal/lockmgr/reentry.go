@@ -128,7 +128,7 @@ func (w *waiter) reenter(m *Manager, outer []*Hold, names []string) (h *Hold, hi
 	case h.holder.holds >= w.Terms.Reentry:
 		return nil, "", fmt.Errorf("%w: %d", lockerr.ErrReentryLimit, h.holder.holds)
 	}
-	return h.holder.hold(w.values, t, t.entryOf(names[0]), w.Terms), "", nil
+	return h.holder.hold(w.values, t, t.entryOf(names[0]), w.Terms, PathLocal), "", nil
 }
 
 // covers tells whether a hold of the ownership is all that w asks for. Called with Manager.mu held.

@@ -16,6 +16,7 @@ import (
 // be deleted. Called with Manager.mu held.
 func (t *ownership) release(h *Hold) (ended bool) {
 	m := t.local.manager
+	m.counts.released++
 	for r := range h.holder.infos {
 		r.outdated()
 	}
@@ -33,7 +34,7 @@ func (t *ownership) release(h *Hold) (ended bool) {
 		front := t.local.front()
 		switch {
 		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:
-			t.grantTo(front)
+			t.grantTo(front, PathLocal)
 			return false
 		case front == nil && h.terms.Retention > 0 && !t.local.private() && !t.stranger && !m.suspended && m.admission == open:
 			t.keep(h.terms.Retention)

@@ -34,6 +34,8 @@ type Request struct {
 	Rank      wire.Slot   // of a candidate: its priority
 
 	Cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
+
+	Waiting *Waiting // told when the request has to wait; nil: nothing is
 }
 
 // Terms bound for how long a session may keep to itself what it holds.

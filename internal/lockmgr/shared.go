@@ -67,7 +67,7 @@ func (t *ownership) share(w *waiter) (*Hold, bool) {
 	if !t.shareable() || t.local.manager.cfg.Clock()-t.asked >= w.Terms.Slice {
 		return nil, false
 	}
-	return t.newHolder(w), true
+	return t.newHolder(w, PathLocal), true
 }
 
 // shareable tells whether further readers can be admitted, as far as the session knows. Called with
@@ -79,7 +79,7 @@ func (t *ownership) shareable() bool {
 // grantReaders admits all readers at the front of a local queue. Called with Manager.mu held.
 func (t *ownership) grantReaders(l *localQueue) {
 	for w := l.front(); w != nil && w.Mode == wire.Shared; w = l.front() {
-		l.tell(w, outcome{hold: t.newHolder(w)})
+		l.tell(w, outcome{hold: t.newHolder(w, PathLocal)})
 	}
 }
 

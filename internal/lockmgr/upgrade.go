@@ -38,7 +38,7 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 		return nil, h.Err()
 	}
 	t.mode = wire.Shared // from here on no holder has it exclusively
-	reading := h.succeeded()
+	reading := h.succeeded(PathLocal)
 	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.Done()
 	m.mu.Unlock()
 	if detached != nil {
@@ -97,8 +97,8 @@ func (t *ownership) becomeShared() (detached <-chan struct{}) {
 }
 
 // succeeded makes the hold that takes the place of h. Called with Manager.mu held.
-func (h *Hold) succeeded() *Hold {
-	return &Hold{owned: h.owned, holder: h.holder, entry: h.entry, token: h.owned.token, values: h.values, terms: h.terms}
+func (h *Hold) succeeded(by Path) *Hold {
+	return &Hold{owned: h.owned, holder: h.holder, entry: h.entry, token: h.owned.token, values: h.values, terms: h.terms, path: by}
 }
 
 // upgrade is a reader that is becoming a writer. Its goroutine makes the requests, under the lease,
@@ -169,7 +169,7 @@ func (h *Hold) startUpgrade() (u *upgrade, earlier <-chan struct{}, err error) {
 	var wait context.Context
 	wait, u.cancel = context.WithCancelCause(t.life.Context())
 	if t.mode != wire.Shared { // a read lock within a write lock
-		u.become()
+		u.become(PathLocal)
 		return u, nil, nil
 	}
 	t.become(converting)
@@ -282,7 +282,7 @@ func (u *upgrade) granted(rev int64) bool {
 	}
 	was := t.token
 	t.token = rev
-	if !u.become() {
+	if !u.become(PathQueued) {
 		t.token = was
 		return false
 	}
@@ -296,13 +296,13 @@ func (u *upgrade) granted(rev int64) bool {
 
 // become makes the caller's hold one for writing; false if it is over. Called with
 // Manager.mu held.
-func (u *upgrade) become() bool {
+func (u *upgrade) become(by Path) bool {
 	if !u.hold.end() {
 		u.fail(u.hold.Ended())
 		return false
 	}
 	u.over = true
-	u.outcome <- outcome{hold: u.hold.succeeded()}
+	u.outcome <- outcome{hold: u.hold.succeeded(by)}
 	return true
 }
 

@@ -176,8 +176,12 @@ func (l *localQueue) grant(a *attempt, rev int64) (*ownership, error) {
 			return nil, nil
 		}
 		if w.Identity == as {
+			by := PathFree
+			if l.phase == waiting {
+				by = PathQueued
+			}
 			t := l.begin(a, rev, w)
-			t.grantTo(w)
+			t.grantTo(w, by)
 			if t.mode == wire.Shared {
 				t.grantReaders(l)
 			}

@@ -120,6 +120,7 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 		return nil
 	}
 	q.size.Store(older.Count)
+	e.count = older.Count
 	q.emptied = time.Time{}
 	if older.Count == 0 {
 		q.emptied = time.Now()

@@ -82,6 +82,7 @@ type Entry struct {
 	// wrote the key saw all of them.
 	ahead *mvccpb.KeyValue
 	older int
+	count int64 // of the older entries, also if only a part of them was read; 0 if none was
 
 	rule  *Rule    // nil for an exclusive entry
 	parts []*Entry // of an entry in several queues, one for each; nil for an entry in one
@@ -108,6 +109,14 @@ type Want struct {
 
 // First tells whether no older entry was there when the key was written.
 func (e *Entry) First() bool { return e.first }
+
+// Ahead returns how many older entries were there when the key was written, as far as that is known.
+func (e *Entry) Ahead() (n int) {
+	for _, part := range e.Parts() {
+		n = max(n, int(part.count))
+	}
+	return n
+}
 
 // Adopted tells whether the key existed before it was to be written.
 func (e *Entry) Adopted() bool { return e.adopted }

@@ -35,6 +35,12 @@ type Config struct {
 	// Dedicated is true for the session of one Run, see Session.Dedicated.
 	Dedicated bool
 
+	// OnState is told each state, the one before it (0 for the first one), and the reason. It is called with the session's mutex
+	// held, and does not block. It may be nil.
+	OnState func(from, to State, why error)
+	// OnRenewal is the Renewed of each lease, see lease.Config.
+	OnRenewal func(rtt, left time.Duration, err error)
+
 	Hooks testhook.Hooks // what tests replace, and the clock
 }
 

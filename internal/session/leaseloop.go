@@ -77,6 +77,7 @@ func (s *Session) leaseConfig(number int) lease.Config {
 		Clock:       s.cfg.Hooks.Clock,
 		Jumps:       s.cfg.Hooks.Jumps,
 		Answered:    func(ok bool, err error) { s.answered(number, ok, err) },
+		Renewed:     s.cfg.OnRenewal,
 		Asking:      s.asking,
 		Reconnect:   s.reconnect,
 		FromReceipt: s.cfg.Hooks.FromReceipt,
@@ -154,7 +155,7 @@ func (s *Session) begin(l *lease.Lease, number int) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.enter(StateConnected)
+	s.enter(StateConnected, nil)
 	s.mu.Unlock()
 	s.manager.SetLease(l, number)
 	s.liveness.SetLease(l)
@@ -173,7 +174,7 @@ func (s *Session) answered(number int, ok bool, err error) {
 		s.mu.Unlock()
 		return
 	}
-	changed := s.enter(state)
+	changed := s.enter(state, err)
 	s.mu.Unlock()
 	s.manager.Suspend(number, !ok)
 	switch {
@@ -195,7 +196,7 @@ func (s *Session) lose(l *lease.Lease, cause error) {
 	}
 	s.current.leased = false
 	number := s.current.number
-	s.enter(StateLost)
+	s.enter(StateLost, cause)
 	pending := errors.Is(cause, lockerr.ErrExpired) || errors.Is(cause, lockerr.ErrRolledBack)
 	if pending {
 		s.pendingRevokes = append(s.pendingRevokes, l)

@@ -124,6 +124,9 @@ func open(ctx context.Context, cfg Config, manager func(*Session) Manager) (*Ses
 		s.presence.close()
 		return nil, err
 	}
+	if s.cfg.OnState != nil {
+		s.cfg.OnState(0, StateConnected, nil)
+	}
 	s.begin(first, 1)
 	if adopted {
 		s.manager.Adopt(first)
@@ -219,6 +222,13 @@ func (s *Session) Lease() clientv3.LeaseID {
 		return clientv3.NoLease
 	}
 	return now.lease.ID()
+}
+
+// LeaseCount returns how many leases the session has had.
+func (s *Session) LeaseCount() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.current.number)
 }
 
 // LastLease returns the present lease, or the last one while there is none.

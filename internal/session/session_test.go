@@ -111,7 +111,7 @@ func TestAnIllegalChangeOfStateEndsTheSession(t *testing.T) {
 		s.mu.Lock()
 		s.state.state = StateLost // as a bug would
 		for range 2 {
-			require.False(r, s.enter(StateSuspended))
+			require.False(r, s.enter(StateSuspended, nil))
 		}
 		s.mu.Unlock()
 		require.ErrorIs(r, s.Err(), lockerr.ErrSessionClosed)

@@ -123,7 +123,7 @@ func (s *Session) end(how *ending) (first bool) {
 		return false
 	}
 	s.ending = how
-	s.enter(StateClosed)
+	s.enter(StateClosed, how.cause)
 	return true
 }
 

@@ -92,9 +92,9 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	}
 }
 
-// enter changes to another state, and returns false if the session is in that state already. It is
-// the one place where the state changes. Called with s.mu held.
-func (s *Session) enter(to State) (changed bool) {
+// enter changes to another state for a reason, which is nil for StateConnected. It returns false if the
+// session is in that state already. It is the one place where the state changes. Called with s.mu held.
+func (s *Session) enter(to State, why error) (changed bool) {
 	from := s.state
 	if from.state == to {
 		return false
@@ -106,6 +106,9 @@ func (s *Session) enter(to State) (changed bool) {
 	s.state = newStateNode(to)
 	from.next = s.state
 	close(from.over)
+	if s.cfg.OnState != nil {
+		s.cfg.OnState(from.state, to, why)
+	}
 	return true
 }
 

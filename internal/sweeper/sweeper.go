@@ -56,6 +56,9 @@ type Config struct {
 	Sweep func(context.Context, []queue.Swept) error
 	// Settled is called, without a mutex, when a key is no longer suspected.
 	Settled func()
+	// Suspected is called with each key that becomes uncertain. It is called with a mutex held, and
+	// does not block. It may be nil.
+	Suspected func(name, key string)
 }
 
 // Sweeper has the uncertain keys of a session. Its mutex may be taken while that of a manager is held,
@@ -136,6 +139,9 @@ func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, re
 		l.keys[key] = d
 		l.all.Add(d, &d.member)
 		s.cfg.Names.Use([]string{name}, 1)
+		if s.cfg.Suspected != nil {
+			s.cfg.Suspected(name, key)
+		}
 	case d.watched:
 		s.cfg.Names.Use([]string{name}, 1)
 	}

@@ -12,7 +12,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "Run resigns only when the work has returned (B13)",
 		edits: []edit{
-			{"leaderloop.(*loop).lead", "e.work = l.cfg.Work(work, term)", "context.AfterFunc(ctx, func() { term.Abandon() })\ne.work = l.cfg.Work(work, term)"},
+			{"leaderloop.(*loop).do", "e.work = l.cfg.Work(work, term)", "context.AfterFunc(work, func() { term.Abandon() })\ne.work = l.cfg.Work(work, term)"},
 		},
 		tests: []string{"TestRunResignsOnlyAfterTheWorkHasReturned", "TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards"},
 	},
