@@ -32,7 +32,7 @@ func ExampleElection_Observe() {
 			log.Fatal(err) // it cannot go on; all that passes, it sits out
 		}
 		if leader.Vacant() {
-			fmt.Println("nobody leads")
+			fmt.Println("there is no leader")
 			break
 		}
 		fmt.Println("send to", leader.Value)
