@@ -18,10 +18,13 @@ func (l *Latch) Done() <-chan struct{} {
 	return l.ch
 }
 
-// Set sets the latch. It may be called once only.
+// Set sets the latch, which may be set already.
 func (l *Latch) Set() {
-	l.set = true
-	if l.ch != nil {
+	if !l.set && l.ch != nil {
 		close(l.ch)
 	}
+	l.set = true
 }
+
+// IsSet tells whether the latch is set.
+func (l *Latch) IsSet() bool { return l.set }

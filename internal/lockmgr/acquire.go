@@ -161,7 +161,6 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 		names:   names,
 		counted: true,
 		joined:  make(chan struct{}, 1),
-		stirred: make(chan struct{}, 1),
 	}
 	if l.private() {
 		for _, name := range names {

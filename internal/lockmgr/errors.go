@@ -94,6 +94,5 @@ var (
 	ErrHeldWithin = errors.New("another hold under the context of this one has not ended")
 
 	errUnwanted = errors.New("no caller waits any more")      // ends a wait that no waiter needs
-	errGiven    = errors.New("the ownership is to end")       // ends ownership.stay
 	errOutdated = errors.New("the entry in etcd is outdated") // ends a wait, for the entry to be written again
 )

@@ -14,17 +14,17 @@ import (
 
 // The fast path. A local queue has a worker only while there is something to wait for. A caller
 // that finds a local queue without a driver enters by itself, by one request. If this request is
-// the grant, the ownership is not watched while it is young. If it is over by then, the last holder
-// deletes the key and leaves the local queue idle again. A free lock needs no other goroutine, and
-// no switch to one.
+// the grant, the ownership is not watched while it is young, and then by the keeper of the session.
+// The last holder deletes the key and leaves the local queue idle again. A free lock needs no other
+// goroutine, and no switch to one.
 //
-//	idle ──▶ a caller enters ──▶ held, unwatched ──▶ the last holder leaves ──▶ idle
-//	               │                   │                    │
-//	               ▼                   ▼                    ▼
-//	           the worker (worker.go) goes on from any of these steps
+//	idle ──▶ a caller enters ──▶ held, unwatched ──▶ held, guarded ──▶ the last holder leaves ──▶ idle
+//	               │                   │                   │                    │
+//	               ▼                   ▼                   ▼                    ▼
+//	                the worker (worker.go) goes on from any of these steps
 //
-// Exactly one of them drives the local queue at any time: the caller, the holder or the worker; see
-// driver.
+// Exactly one of them drives the local queue at any time: the caller, the holder, the keeper or the
+// worker; see driver.
 
 // attempt is a request that a caller has begun.
 type attempt struct {
@@ -112,8 +112,8 @@ func (l *localQueue) refused(a *attempt, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dropSlot(l.name, a.slot)
-	l.served, l.wanted = nil, nil
-	if l.waiters.Len() > 0 || m.admission != open {
+	l.wanted = nil
+	if l.waiters.Len() > 0 {
 		l.work(nil)
 		return
 	}
@@ -121,15 +121,15 @@ func (l *localQueue) refused(a *attempt, err error) {
 }
 
 // resume goes on with an attempt, in the worker.
-func (a *attempt) resume(l *localQueue) {
+func (a *attempt) resume(l *localQueue) (drives bool) {
 	if a.entry == nil && a.wanted.Cause() != nil {
 		if a.unsure {
 			l.suspect(a.lease, a.slot, 1, sweeper.Soon)
 		}
 		l.dropSlot(a.slot)
-		return
+		return true
 	}
-	l.serveAttempt(&a.wanted, a)
+	return l.serveAttempt(&a.wanted, a)
 }
 
 // unattended grants the entry of an attempt, and makes the holder the driver. It returns nil if the
@@ -143,50 +143,7 @@ func (l *localQueue) unattended(a *attempt) *Hold {
 	}
 	t := l.begin(a, a.entry.CreateRevision, a.of)
 	t.grantTo(a.of, PathFree)
-	l.wanted = nil
-	l.drive(driverHolder)
-	l.manager.settle.Set(&l.settled, l)
+	t.unattended()
 	l.manager.mu.Unlock()
 	return a.of.given.hold
-}
-
-// attend has the worker look after an ownership that its holder drives so far; false if there is
-// none. Called with Manager.mu held.
-func (l *localQueue) attend() bool {
-	if l.driver != driverHolder {
-		return false
-	}
-	l.settled.Stop()
-	t := l.owned
-	if t == nil { // its last holder has deleted the key, and another caller waits
-		l.work(nil)
-		return true
-	}
-	l.work(func(l *localQueue) {
-		l.want()
-		l.watch(t)
-	})
-	return true
-}
-
-// attendAll calls attend for all local queues. Their lease has ended. Called with m.mu held.
-func (m *Manager) attendAll() {
-	for _, l := range m.locals {
-		l.attend()
-	}
-}
-
-// leftAlone notes that the last holder has deleted the key of an ownership that it drives, and
-// leaves the local queue idle. It returns false if there is more to do. Called with Manager.mu
-// held.
-func (l *localQueue) leftAlone(t *ownership) bool {
-	m := l.manager
-	if t != l.owned || l.waiters.Len() > 0 || m.admission != open || l.driver != driverHolder {
-		return false
-	}
-	l.settled.Stop()
-	l.served, l.waiting = nil, nil
-	t.settleAs(gone, nil)
-	l.rest()
-	return true
 }

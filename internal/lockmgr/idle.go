@@ -46,11 +46,13 @@ func (m *Manager) checkNesting(name string) error {
 // Manager.mu held, by the driver.
 func (l *localQueue) rest() {
 	m := l.manager
+	l.served, l.waiting = nil, nil
 	l.become(idle)
 	l.drive(driverNone)
 	switch {
-	case m.undriven > MaxIdle:
+	case m.undriven > MaxIdle || m.admission != open:
 		l.forget()
+		m.wakeDrain()
 	default:
 		l.since = time.Now()
 		if !l.ticks {

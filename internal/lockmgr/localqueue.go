@@ -16,15 +16,16 @@ import (
 // session has in etcd's queue (trap A1). It lives while a caller is in it, or a key of it may stand,
 // and for a moment longer, see idle.go.
 //
-// The worker does everything that concerns the key, one step after the other: enter, await, watch,
-// leave (worker.go). Callers only join the local queue, and give up or get a grant. A caller that
-// gives up therefore never costs the next one its place (trap A3), and an answer or a deletion that
-// a caller does not wait for is still waited for. While there is nothing to wait for, there is no
-// worker, and the next caller drives the local queue itself (fastpath.go).
+// The worker does everything that concerns the key and has to be waited for, one step after the other:
+// enter, await, leave (worker.go). Callers only join the local queue, and give up or get a grant. A
+// caller that gives up therefore never costs the next one its place (trap A3), and an answer or a
+// deletion that a caller does not wait for is still waited for. While there is nothing to wait for,
+// there is no worker: the next caller drives the local queue itself (fastpath.go), and the keeper of
+// the session watches the keys of all holds (guarded.go).
 //
 // A request that can be held beside others (a reader, permits) has a key of its own, in another
-// slot. The local queue waits for one of them after the other. A granted one leaves the local queue,
-// and a goroutine of its ownership watches over it (shared.go).
+// slot. The local queue waits for one of them after the other. A granted one leaves the local queue
+// (shared.go).
 //
 // A call that needs a place of its own in etcd, such as one for several names at once, has a private
 // local queue, which no other call joins.
@@ -51,10 +52,7 @@ type localQueue struct {
 	tick    sharedtimer.Timer // fires when it may have been idle for long enough
 	ticks   bool              // true: tick is set
 
-	stirred chan struct{} // holds one; sent for the worker of an unwatched ownership
-
-	info    holdInfo          // of the entry that waits
-	settled sharedtimer.Timer // fires when its ownership has lasted for a while
+	info holdInfo // of the entry that waits
 }
 
 // place is a queue in etcd, or several that are entered at once.
@@ -63,7 +61,7 @@ type place interface {
 	TryEnter(context.Context, queue.Want) (e *queue.Entry, unsure bool, err error)
 	Granted(context.Context, *queue.Entry) (granted bool, rev int64, err error)
 	Await(context.Context, *queue.Entry) (rev int64, err error)
-	Stay(ctx context.Context, e *queue.Entry, settle time.Duration, kept <-chan struct{}, company func()) error
+	Guard(*queue.Keeper, *queue.Entry, queue.Owner) *queue.Guard
 	Rewrite(ctx context.Context, e *queue.Entry, value string) error
 	Leave(ctx context.Context, e *queue.Entry, tried bool) error
 	LeaveOnce(context.Context, *queue.Entry) (deleted bool, err error)
@@ -94,25 +92,6 @@ func (l *localQueue) wake() {
 	case l.joined <- struct{}{}:
 	default:
 	}
-}
-
-// stir has the worker look after an ownership that is not watched so far. Called with Manager.mu
-// held.
-func (l *localQueue) stir() {
-	if l.attend() {
-		return
-	}
-	select {
-	case l.stirred <- struct{}{}:
-	default:
-	}
-}
-
-// Fire has the worker watch an ownership that has lasted for a while.
-func (l *localQueue) Fire() {
-	l.manager.mu.Lock()
-	defer l.manager.mu.Unlock()
-	l.stir()
 }
 
 // taken tells whether a goroutine of this session holds or waits. It is false while the worker only

@@ -58,6 +58,7 @@ type Manager struct {
 	*adoption.Former
 
 	tasks     sync.WaitGroup     // every goroutine of the manager, and every local queue with a driver, see fastpath.go
+	guards    *queue.Keeper      // of the keys of holds that have lasted for a while
 	settle    *sharedtimer.Queue // when a hold has lasted for a while
 	restTimer *sharedtimer.Queue // when a local queue has been idle for long enough
 
@@ -77,6 +78,8 @@ type Manager struct {
 	beside   map[*ownership]struct{} // those that have left their local queue, see shared.go
 	losses   []*ownership            // that ended with the present lease, and are forgotten already
 	counts   counts                  // since the manager was made
+	evicted  []*ownership            // whose keys were found deleted, for explain
+	explains bool                    // true: explain runs
 	undriven int                     // local queues without a driver, and those whose worker only listens
 }
 
@@ -122,6 +125,7 @@ func New(cfg Config) *Manager {
 		Life: cfg.Life, Names: m.names, KV: cfg.KV, Leases: cfg.Leases, Queues: cfg.Queues, Log: cfg.Log, GivesUp: cfg.GivesUp,
 		Insist: cfg.Insist, Revoke: cfg.RevokeFormer, Present: m.leaseID, Drop: m.dropSlot, Posted: m.requests.OfOthers,
 	})
+	m.guards = cfg.Queues.Keeper(func(run func()) { m.tasks.Go(run) })
 	return m
 }
 
@@ -165,7 +169,7 @@ func (m *Manager) LeaseLost(number int) (holds int, told []string) {
 	lost := m.lostWith(l)
 	m.counts.lost += holders(lost)
 	m.lease.Store(nil)
-	m.attendAll()
+	m.finishLost()
 	m.news.Broadcast()
 	m.mu.Unlock()
 	return len(lost), describe(lost)
@@ -239,7 +243,7 @@ func (m *Manager) Close() {
 // of the session has ended.
 func (m *Manager) Wait() {
 	m.mu.Lock()
-	m.attendAll()
+	m.finishLost()
 	m.mu.Unlock()
 	m.tasks.Wait()
 	m.sweeper.Wait()

@@ -2,16 +2,13 @@ package lockmgr
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -33,7 +30,6 @@ type ownership struct {
 	restate func(want wire.Holder) string // makes the value of the key for another mode
 
 	life lazyctx.Context // ends with the lease; all holds of the ownership end with it
-	stay lazyctx.Context // ends with life, or when the worker is to look after the ownership
 
 	// Guarded by Manager.mu.
 	began    time.Duration // by the session's clock
@@ -43,6 +39,11 @@ type ownership struct {
 	holders  int            // 0 while the key is kept
 	state    ownershipState // changed by become
 	stranger bool           // true: another session waits
+
+	young    sharedtimer.Timer // fires when it has lasted for a while
+	guard    *queue.Guard      // watches the key; nil before
+	left     lazyctx.Latch     // set when a goroutine is to finish the ownership
+	attended bool              // true, beside the local queue: this goroutine runs
 
 	retained  lazyctx.Latch // set when the key is kept for the first time
 	idle      time.Time     // since when it is kept
@@ -70,7 +71,6 @@ func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
 		began: l.manager.cfg.Clock(), since: time.Now(),
 	}
 	t.life.Within(a.lease.Context())
-	t.stay.PartOf(&t.life)
 	if w.Rule != nil && !l.private() {
 		t.goBeside()
 	} else {
@@ -114,9 +114,9 @@ func (t *ownership) keep(retention time.Duration) {
 	t.idle, t.retention, t.running = time.Now(), retention, true
 	switch {
 	case t.timer == nil:
-		t.retained.Set()
-		t.local.attend() // from now on the worker listens for other sessions
 		t.timer = time.AfterFunc(retention, t.expire)
+		t.retained.Set()
+		t.listen() // for other sessions, from now on
 	case !running:
 		t.timer.Reset(retention)
 	}
@@ -152,9 +152,9 @@ func (t *ownership) take(w *waiter) (*Hold, bool) {
 	return t.newHolder(w, PathRetained), true
 }
 
-// yield is called when another session has lined up. A kept key is given up at once, and a held one
+// Company is called when another session has lined up. A kept key is given up at once, and a held one
 // is not kept afterwards.
-func (t *ownership) yield() {
+func (t *ownership) Company() {
 	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,7 +179,7 @@ func (t *ownership) lose(cause error) {
 	if first && t.lease.Context().Err() == nil {
 		m.counts.lost += int64(t.holders)
 	}
-	t.local.stir()
+	t.leave()
 	m.mu.Unlock()
 	if first && held && t.lease.Err() == nil {
 		t.logEviction(cause)
@@ -194,93 +194,4 @@ func (t *ownership) remaining() time.Duration {
 		left = min(left, time.Duration(at)-t.local.manager.cfg.Clock())
 	}
 	return left
-}
-
-// stays blocks until an ownership is to end, or its key is gone; see queue.Stay.
-func (l *localQueue) stays(t *ownership) error {
-	left := queue.Settle
-	l.manager.mu.Lock()
-	kept := t.retained.Done()
-	l.manager.mu.Unlock()
-	if l.single != nil && t.queue == place(l.single) && !l.single.Viewed() { // else it is beside the local queue
-		if left = l.quiet(t, kept); t.stay.Cause() != nil {
-			return t.stay.Cause()
-		}
-	}
-	return t.queue.Stay(t.stay.Context(), t.entry, left, kept, t.yield)
-}
-
-// quiet is how most ownerships pass: they are over before their key needs to be watched. It returns
-// when this one is to end, or is kept, or is to be watched after the time left.
-func (l *localQueue) quiet(t *ownership, kept <-chan struct{}) (left time.Duration) {
-	if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
-		return 0
-	}
-	l.manager.settle.Set(&l.settled, l)
-	defer l.settled.Stop()
-	for {
-		select {
-		case <-l.stirred:
-		case <-kept:
-			return max(0, queue.Settle-time.Since(t.since))
-		case <-t.lease.Context().Done():
-			return 0
-		}
-		if t.stay.Cause() != nil || time.Since(t.since) >= queue.Settle {
-			return 0
-		}
-	}
-}
-
-// watch watches over an ownership until it ends, and deletes the key; or until it leaves its local
-// queue.
-func (l *localQueue) watch(t *ownership) {
-	m := l.manager
-	err := l.stays(t)
-	m.mu.Lock()
-	switch evicted := errors.Is(err, lockerr.ErrEvicted); {
-	case t.detached():
-		m.mu.Unlock()
-		return
-	case evicted && t.ended() && t.holders == 0: // deleted by the last holder, most likely
-		m.mu.Unlock()
-		<-t.stay.Context().Done()
-		if errors.Is(t.life.Cause(), lockerr.ErrReleased) {
-			return // the last holder has settled it
-		}
-		m.mu.Lock()
-	case evicted:
-		// Another session may have it already. The present holder goes on while the cause is found out,
-		// but no other caller gets it any more.
-		t.found()
-		m.mu.Unlock()
-		t.lose(whyGone(t.lease))
-		m.mu.Lock()
-	case t.stay.Cause() == nil:
-		// The session may not read its own key any more, so the lease alone has to do.
-		m.mu.Unlock()
-		m.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", l.name), zap.Error(err))
-		t.yield() // nor is another session that lines up heard of
-		<-t.stay.Context().Done()
-		m.mu.Lock()
-		if t.detached() {
-			m.mu.Unlock()
-			return
-		}
-	}
-	if t.state >= gone { // the last holder has settled it
-		m.mu.Unlock()
-		return
-	}
-	t.end() // before all else, or a loss would meet a new holder
-	lost, tried := t.life.Cause(), t.tried
-	if t == l.owned {
-		m.noteLoss(t)
-		l.owned = nil
-		if lost == nil || t.lease.Context().Err() == nil && len(t.entry.Parts()) > 1 {
-			l.become(leaving)
-		}
-	}
-	m.mu.Unlock()
-	l.deleteOwned(t, lost, tried)
 }

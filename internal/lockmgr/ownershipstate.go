@@ -68,6 +68,8 @@ func (t *ownership) close() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+	t.young.Stop()
+	t.guard.Stop()
 }
 
 // end is close, and has the key deleted. Called with Manager.mu held.

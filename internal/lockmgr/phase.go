@@ -65,10 +65,16 @@ const (
 	driverNone   driver = iota // nothing does, as there is nothing to do
 	driverCaller               // a caller enters by one request
 	driverHolder               // a holder, whose key is not watched so far, deletes it
+	driverKeeper               // a holder deletes its key, which the keeper of the session watches
 	driverWorker               // the goroutine of the local queue
 )
 
-func (d driver) String() string { return [...]string{"none", "caller", "holder", "worker"}[d] }
+func (d driver) String() string {
+	return [...]string{"none", "caller", "holder", "keeper", "worker"}[d]
+}
+
+// holds tells whether a holder deletes its key, unless there is more to do.
+func (d driver) holds() bool { return d == driverHolder || d == driverKeeper }
 
 // drivers are the legal edges between the drivers of a local queue. A new one has none:
 //
@@ -78,14 +84,20 @@ func (d driver) String() string { return [...]string{"none", "caller", "holder",
 //	caller  holder  the request was the grant
 //	caller  worker  the request was no grant, or its outcome is unknown
 //	caller  none    etcd refuses the request, and no other caller waits
-//	holder  worker  the hold has lasted for a while, or there is something to wait for
-//	holder  none    the last holder has deleted the key, and no caller waits
-//	worker  none    no caller waits, and nothing is left in etcd
+//	holder  keeper  the hold has lasted for a while
+//	holder  worker  there is something to wait for
+//	holder  none    nothing is left in etcd, and no caller waits
+//	keeper  worker  there is something to wait for
+//	keeper  none    nothing is left in etcd, and no caller waits
+//	worker  holder  the request was the grant, and no watch is to be listened to
+//	worker  keeper  the worker has listened to the watch of its queue for a while during a hold
+//	worker  none    nothing is left in etcd, and no caller waits
 var drivers = states.Table[driver]{Of: "driver of a local queue", Edges: map[driver][]driver{
 	driverNone:   {driverCaller, driverWorker},
 	driverCaller: {driverHolder, driverWorker, driverNone},
-	driverHolder: {driverWorker, driverNone},
-	driverWorker: {driverNone},
+	driverHolder: {driverKeeper, driverWorker, driverNone},
+	driverKeeper: {driverWorker, driverNone},
+	driverWorker: {driverHolder, driverKeeper, driverNone},
 }}
 
 // drive changes the driver. It is the one place where the driver changes, and it alone counts local
@@ -110,7 +122,7 @@ func (l *localQueue) drive(by driver) {
 }
 
 // work makes the worker the driver. It begins with what is under way. Called with Manager.mu held.
-func (l *localQueue) work(begun func(*localQueue)) {
+func (l *localQueue) work(begun func(*localQueue) (drives bool)) {
 	l.drive(driverWorker)
 	go l.run(begun)
 }

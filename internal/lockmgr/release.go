@@ -82,15 +82,17 @@ func (t *ownership) leaveAtOnce(ctx context.Context, successor *mvccpb.KeyValue)
 		return nil, handed
 	}
 	t.tried = err != nil
-	defer t.leave()
 	if !deleted {
+		t.leave()
 		return t.settled.Done(), handed
 	}
 	if t.state < gone {
 		alone := t == t.local.owned
+		t.left.Set()
 		t.settleAs(gone, nil)
 		if alone {
 			t.local.vacate()
+			t.local.attend()
 		}
 	}
 	return nil, handed
@@ -123,11 +125,21 @@ func (t *ownership) leaveOnce(ctx context.Context) (deleted bool, err error) {
 	return t.queue.LeaveOnce(ctx, t.entry)
 }
 
-// leave has the worker, or the goroutine of an ownership beside its local queue, look after the
-// ownership. Called with Manager.mu held.
+// leave has the worker, or a goroutine of an ownership beside its local queue, finish the ownership.
+// Called with Manager.mu held.
 func (t *ownership) leave() {
-	t.stay.Cancel(errGiven)
-	t.local.stir()
+	l := t.local
+	if t.state >= gone {
+		return
+	}
+	t.left.Set()
+	switch _, beside := l.manager.beside[t]; {
+	case t == l.owned:
+		l.attend()
+	case beside && !t.attended:
+		t.attended = true
+		l.manager.tasks.Go(func() { l.finish(t) })
+	}
 }
 
 // deleteOwned deletes the key of an ownership that has ended. lost is the cause of a loss, and tried

@@ -7,8 +7,7 @@ import (
 )
 
 // An ownership that does not exclude all others, as that of readers or of permits, leaves its local
-// queue as soon as it is granted. The local queue goes on with the next waiter, and a goroutine of
-// the ownership watches over it.
+// queue as soon as it is granted. The local queue goes on with the next waiter.
 
 // goBeside takes an ownership out of its local queue. Called with Manager.mu held.
 func (t *ownership) goBeside() {
@@ -21,7 +20,7 @@ func (t *ownership) goBeside() {
 		t.asked = m.cfg.Clock()
 		m.readers[l.name] = t
 	}
-	m.tasks.Go(func() { l.watch(t) })
+	m.settle.Set(&t.young, t)
 }
 
 // forgetBeside forgets an ownership beside its local queue. Called with Manager.mu held.
@@ -51,8 +50,9 @@ func (t *ownership) detached() bool {
 		return false
 	}
 	t.become(held)
-	t.stay = lazyctx.Context{}
-	t.stay.PartOf(&t.life)
+	t.young.Stop()
+	t.guard.Stop()
+	t.guard, t.left = nil, lazyctx.Latch{}
 	l.owned = nil
 	if l.private() {
 		l.slots = nil // it is the ownership's from now on

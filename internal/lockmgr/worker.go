@@ -19,12 +19,13 @@ import (
 )
 
 // run goes on with what has begun, and serves the local queue until it is idle.
-func (l *localQueue) run(begun func(*localQueue)) {
+func (l *localQueue) run(begun func(*localQueue) (drives bool)) {
+	drives := true
 	if begun != nil {
-		begun(l)
+		drives = begun(l)
 	}
-	for l.next() {
-		l.serve()
+	for drives && l.next() {
+		drives = l.serve()
 	}
 }
 
@@ -80,33 +81,30 @@ func (l *localQueue) drain() {
 	}
 }
 
-// serve brings one waiter to its end: to a grant that is over, or that has left the local queue, or
-// to an error. If the waiter gives up, its entry may go to the next one.
-func (l *localQueue) serve() {
+// serve brings one waiter to its end: to a grant or to an error. If the waiter gives up, its entry may
+// go to the next one. It returns false if the worker does not drive any more.
+func (l *localQueue) serve() (drives bool) {
 	wanted := l.want()
 
 	ls, err := l.manager.awaitLease(wanted)
 	if err != nil {
-		return // no waiter is left, or the session has ended
+		return true // no waiter is left, or the session has ended
 	}
 	first := l.first(ls)
 	if first == nil || first.Mode == wire.Shared && l.shareAgain(ls) {
-		return
+		return true
 	}
-	l.serveAttempt(wanted, l.newAttempt(wanted, ls, first))
+	return l.serveAttempt(wanted, l.newAttempt(wanted, ls, first))
 }
 
 // serveAttempt is serve for a waiter, a lease and a key.
-func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
+func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) (drives bool) {
 	ls := a.lease
 	rev, err := l.enter(wanted, a)
 	if err == nil {
 		var t *ownership
 		if t, err = l.grant(a, rev); t != nil {
-			if t == l.owned {
-				l.watch(t)
-			}
-			return
+			return t != l.owned || l.watch(t)
 		}
 	}
 	l.fail(wanted, ls, a.of, err)
@@ -120,6 +118,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) {
 		}
 	}
 	l.dropSlot(a.slot)
+	return true
 }
 
 // want begins the time in which a waiter is in the local queue.
@@ -140,13 +139,19 @@ func (l *localQueue) unwanted() {
 	}
 }
 
-// done ends what want began. Nothing of the local queue is left in etcd. Called with Manager.mu held.
+// done ends the wait. Nothing of the local queue is left in etcd. Called with Manager.mu held.
 func (l *localQueue) done() {
+	l.endWait()
+	l.waiting = nil
+	l.vacate()
+}
+
+// endWait ends what want began. Called with Manager.mu held.
+func (l *localQueue) endWait() {
 	if l.wanted != nil {
 		l.wanted.Release()
 	}
-	l.wanted, l.served, l.waiting = nil, nil, nil
-	l.vacate()
+	l.wanted, l.served = nil, nil
 }
 
 // first returns the first waiter, nil if there is none. All waiters wait under this lease from now
@@ -184,6 +189,9 @@ func (l *localQueue) grant(a *attempt, rev int64) (*ownership, error) {
 			t.grantTo(w, by)
 			if t.mode == wire.Shared {
 				t.grantReaders(l)
+			}
+			if t != l.owned && t.life.Cause() != nil { // since the look at the lease, and nothing else tells
+				t.leave()
 			}
 			l.manager.mu.Unlock()
 			return t, nil

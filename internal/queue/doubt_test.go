@@ -84,7 +84,7 @@ func TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows(t *testing.T) {
 			e := s.enter(s.q)
 			ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 			defer cancel()
-			require.ErrorIs(s, s.q.Stay(ctx, e, Settle, nil, func() {}), context.DeadlineExceeded)
+			require.ErrorIs(s, s.q.stay(ctx, e, nil, func() {}), context.DeadlineExceeded)
 		}},
 		"the keys under a prefix": {run: func(s *scene) {
 			ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)

@@ -23,7 +23,8 @@ type follower struct {
 	*watch // nil while there is none
 	// open opens the watch, from a revision on. The revision is 0 for a watch on the future.
 	open  func(ctx context.Context, from int64) *watch
-	timer *time.Timer
+	timer alarm
+	c     <-chan time.Time // of the timer; nil if a keeper fires the follower
 	rules
 
 	pause  time.Duration // before the next reading
@@ -34,6 +35,12 @@ type follower struct {
 	until  time.Time // until when that is tried
 
 	events []*clientv3.Event // what was reported last
+}
+
+// alarm is the timer of a follower.
+type alarm interface {
+	Reset(d time.Duration) bool
+	Stop() bool
 }
 
 // rules are the times of a follower.
@@ -73,7 +80,8 @@ func (r rules) seeded(lease clientv3.LeaseID) rules {
 
 // newFollower returns a follower that opens its watch after a delay.
 func newFollower(r rules, delay time.Duration, open func(ctx context.Context, from int64) *watch) follower {
-	return follower{rules: r, open: open, timer: time.NewTimer(delay)}
+	t := time.NewTimer(delay)
+	return follower{rules: r, open: open, timer: t, c: t.C}
 }
 
 // begin begins another wait, by other rules, with a watch that may be open already.
@@ -97,6 +105,7 @@ const (
 	opened             // a watch was opened, or could not be: what happened before is to be read
 	due                // a reading is due, which checked takes note of
 	silent             // the watch has reported nothing of what a reading has shown
+	absent             // there is no watch, and one is to be opened
 	woken              // wake was closed
 )
 
@@ -105,7 +114,7 @@ func (f *follower) next(ctx context.Context, wake <-chan struct{}) (news, error)
 	select {
 	case resp, ok := <-f.ch():
 		return f.heard(resp, ok), nil
-	case <-f.timer.C:
+	case <-f.c:
 		return f.fired(ctx), nil
 	case <-wake:
 		return woken, nil
@@ -136,7 +145,7 @@ func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
 // has not refused that, as it does after a compaction.
 func (f *follower) ended() {
 	f.resume = 0
-	if f.resumes && f.cancelled != nil && !f.cancelled() {
+	if f.resumes && !f.Cancelled() {
 		f.resume, f.until = max(0, f.since+1), time.Now().Add(waitResync) // since may be the largest number
 	}
 	f.stop()
@@ -151,16 +160,32 @@ func (f *follower) tryAgain() {
 
 // fired does what the timer was set for.
 func (f *follower) fired(ctx context.Context) news {
+	what := f.expired()
+	if what == absent {
+		began := time.Now()
+		what = f.opens(f.open(ctx, f.resume), began)
+	}
+	return what
+}
+
+// expired tells what the timer was set for: silent, due or absent.
+func (f *follower) expired() news {
 	f.events = nil
 	switch {
 	case f.late:
 		return silent
-	case f.watch != nil:
+	case f.watch == nil:
+		return absent
+	default:
 		f.failed = 0
 		return due
 	}
-	from, began := f.resume, time.Now()
-	if f.watch = f.open(ctx, from); f.watch == nil {
+}
+
+// opens takes in the watch that was to be opened, from resume on; nil if it could not be.
+func (f *follower) opens(w *watch, began time.Time) news {
+	from := f.resume
+	if f.watch = w; w == nil {
 		f.tryAgain()
 		if from > 0 && began.Before(f.until) {
 			return told
@@ -197,7 +222,7 @@ func (f *follower) checked(behind bool) {
 // leave gives up a watch that does not report, and the stream that it is on. The next one takes
 // another stream, which may lead to another member.
 func (f *follower) leave() {
-	f.moveOn()
+	f.MoveOn()
 	f.drop()
 }
 
@@ -218,7 +243,7 @@ func (f *follower) stop() {
 // with the reading that shows this.
 func (f *follower) close() {
 	if f.late {
-		f.moveOn()
+		f.MoveOn()
 	}
 	f.stop()
 	f.timer.Stop()

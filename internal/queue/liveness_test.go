@@ -108,7 +108,7 @@ func (th *throng) take(q *Queue, rnd *rand.Rand) {
 				close(kept)
 			}
 			ctx, cancel := within(10 * time.Millisecond)
-			require.ErrorIs(th, q.Stay(ctx, e, Settle, kept, func() {}), context.DeadlineExceeded)
+			require.ErrorIs(th, q.stay(ctx, e, kept, func() {}), context.DeadlineExceeded)
 			cancel()
 			th.over()
 		}

@@ -205,7 +205,7 @@ func TestAKeptKeyFindsCompanyThatItsWatchDidNotReport(t *testing.T) {
 				kept, company := make(chan struct{}), make(chan struct{}, 100)
 				close(kept)
 				r.during(func(ctx context.Context) {
-					require.ErrorIs(r, q.Stay(ctx, e, Settle, kept, func() { company <- struct{}{} }), context.Canceled)
+					require.ErrorIs(r, q.stay(ctx, e, kept, func() { company <- struct{}{} }), context.Canceled)
 				}, func() {
 					time.Sleep(time.Second)
 					streams.mute()

@@ -127,7 +127,7 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		if w.theirs.watch != nil && !w.theirs.on(w.before.KeyValue) && !w.before.reportedBy(w.theirs.watch) {
 			return opened, nil // it was late, and is on the one before this predecessor
 		}
-	case <-w.theirs.timer.C:
+	case <-w.theirs.c:
 		what := w.theirs.fired(ctx)
 		if what == silent {
 			w.theirs.leave()
@@ -139,7 +139,7 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		if deleted(w.own.events, w.entry) {
 			return told, lockerr.ErrEvicted
 		}
-	case <-w.own.timer.C:
+	case <-w.own.c:
 		what := w.own.fired(ctx)
 		if w.own.watch != nil {
 			w.own.timer.Stop() // each look reads our own key, too

@@ -217,7 +217,7 @@ func TestLeavingIsGuardedByTheRevision(t *testing.T) {
 		require.NoError(r, err)
 		require.ErrorIs(r, q.Leave(r.ctx, e, false), lockerr.ErrEvicted, "trap A8")
 		require.ErrorIs(r, q.Rewrite(r.ctx, e, "x"), lockerr.ErrEvicted)
-		require.ErrorIs(r, q.Stay(r.ctx, e, Settle, nil, func() {}), lockerr.ErrEvicted)
+		require.ErrorIs(r, q.stay(r.ctx, e, nil, func() {}), lockerr.ErrEvicted)
 		require.NoError(r, q.Rewrite(r.ctx, again, "y"))
 		kv := r.Get(again.Key)
 		require.Equal(r, "y", string(kv.Value))
@@ -238,7 +238,7 @@ func TestEveryWatchRequiresALeader(t *testing.T) {
 		held := r.enter(a)
 		ctx, cancel := context.WithCancel(r.ctx)
 		stay := make(chan error, 1)
-		go func() { stay <- a.Stay(ctx, held, Settle, nil, func() {}) }()
+		go func() { stay <- a.stay(ctx, held, nil, func() {}) }()
 		got := r.await(b, r.enter(b))
 		time.Sleep(time.Second)
 		for _, c := range []string{"a", "b"} {

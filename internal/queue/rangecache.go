@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -200,36 +199,4 @@ func (q *Queue) Watches() bool { return q.cache != nil || q.theirs != nil }
 func (q *Queue) Close() {
 	q.closeTheirs()
 	q.closeCache()
-}
-
-// Resting is how long a queue keeps its watch for the next wait or hold.
-const Resting = time.Second
-
-// Rest keeps the watch of the queue until wake, for Resting at most. If it returns false, nothing
-// woke it, and the watch is closed.
-func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
-	f := q.theirs
-	if q.cache != nil {
-		f = &q.cache.follower
-	}
-	if f == nil || f.late {
-		q.Close()
-		return false
-	}
-	for f.timer.Reset(Resting); ; {
-		select {
-		case resp, ok := <-f.ch():
-			f.heard(resp, ok)
-			if q.cache != nil {
-				q.cache.apply(f.events)
-			}
-			continue
-		case <-wake:
-			return true
-		case <-f.timer.C:
-		case <-q.life.Done():
-		}
-		q.Close()
-		return false
-	}
 }

@@ -2,8 +2,6 @@ package queue
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -210,19 +208,6 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 		}
 	}
 	return resp.Header.Revision, nil
-}
-
-// Stay blocks until one of our keys is gone, or ctx ends. The keys of a set are never kept, so it does not
-// look for other entries.
-func (s *Set) Stay(ctx context.Context, e *Entry, settle time.Duration, _ <-chan struct{}, _ func()) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var stays sync.WaitGroup
-	for i, q := range s.queues {
-		stays.Go(func() { cancel(q.Stay(ctx, e.parts[i], settle, nil, func() {})) })
-	}
-	stays.Wait()
-	return context.Cause(ctx)
 }
 
 // Rewrite gives all our keys another value, in one transaction.

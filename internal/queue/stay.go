@@ -3,90 +3,76 @@ package queue
 import (
 	"context"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Settle is how long a hold lasts before our own key is watched. Most holds are shorter, and are
-// spared the watch.
-const Settle = 250 * time.Millisecond
+// Resting is how long a queue keeps its watch for the next wait or hold.
+const Resting = time.Second
 
-// Stay blocks until our own key is gone, and returns ErrEvicted, or until ctx ends, and returns its
-// cause. A lease that is renewed proves nothing about the key (trap C12). The key is watched once
-// settle has passed, which is Settle for a hold that has just begun.
+// Stay keeps the watch of the queue while we hold, until left is closed or ctx ends, for Resting at
+// most. Then a Guard is to watch our key. The error is ErrEvicted if our own key is gone, or what etcd
+// refuses.
 //
 // Once kept is closed, company is called when another entry is in the queue: at least once, soon
 // after that entry came, whether it came before or after.
-func (q *Queue) Stay(ctx context.Context, e *Entry, settle time.Duration, kept <-chan struct{}, company func()) error {
+func (q *Queue) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, company func()) error {
 	c := q.cache
-	if c != nil && c.serves(e) {
-		c.begin(holding.seeded(e.Lease))
-	} else {
-		q.closeCache()
-		c = q.ownKey(e, settle)
+	if c == nil || !c.serves(e) || c.late {
+		return nil
 	}
-	instead := func(next *rangeCache) {
-		q.closeCache()
-		c.close()
-		c = next
-	}
-	defer func() {
-		if c != q.cache {
-			c.close()
-		}
-	}()
-	for keeping := false; ; {
+	keeping := false
+	for c.timer.Reset(Resting); c.watch != nil && !q.crowded(len(c.entries)); {
 		shown, err := c.shows(ctx, e)
 		switch {
 		case err != nil:
 			return err
 		case shown && keeping && len(c.entries) > 1:
 			company()
-			if c != q.cache && !c.late {
-				instead(q.ownKey(e, Settle))
+		}
+		select {
+		case resp, ok := <-c.ch():
+			c.heard(resp, ok)
+			c.apply(c.events)
+			q.closeTheirs()
+		case <-kept:
+			if kept, keeping = nil, true; c.deletesOnly {
+				return nil
 			}
-		case c == q.cache && q.crowded(len(c.entries)):
-			instead(q.ownKey(e, Settle))
+		case <-c.c:
+			return nil
+		case <-left:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		what, err := c.next(ctx, kept)
-		if err != nil {
-			return err
-		}
-		if what == woken {
-			kept, keeping = nil, true
-			if c.deletesOnly {
-				instead(q.others(e))
-			}
-		}
-		q.closeTheirs()
 	}
+	return nil
 }
 
-// ownKey returns a cache of our own key, which is watched once settle has passed. The watch starts
-// from the key's creation, and needs no read: it reports what happened since within the 100 ms that
-// etcd takes for a watch on the past. Once that past is compacted, or after the watch has ended,
-// another one starts from now, and a reading follows.
-func (q *Queue) ownKey(e *Entry, settle time.Duration) *rangeCache {
-	c := q.newCache(e.Key, "", true, holding.seeded(e.Lease))
-	c.snapshot = newSnapshot(e.CreateRevision, e.KV())
-	c.resume = e.CreateRevision + 1
-	c.timer.Reset(settle)
-	return c
-}
-
-// others returns a cache that shows whether the queue has other entries. It does not read all of
-// them.
-func (q *Queue) others(e *Entry) *rangeCache {
-	c := q.newCache(q.from, q.end, false, holding.seeded(e.Lease))
-	c.read = func(ctx context.Context) (*snapshot, error) {
-		return ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (*snapshot, error) {
-			own, others, rev, err := q.besides(ctx, e, clientv3.OpGet(e.Key, clientv3.WithKeysOnly()),
-				clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
-			if err != nil {
-				return nil, err
-			}
-			return newSnapshot(rev, append(others, own)...), nil
-		})
+// Rest keeps the watch of the queue until wake, for Resting at most. If it returns false, nothing
+// woke it, and the watch is closed.
+func (q *Queue) Rest(wake <-chan struct{}) (woken bool) {
+	f := q.theirs
+	if q.cache != nil {
+		f = &q.cache.follower
 	}
-	return c
+	if f == nil || f.late {
+		q.Close()
+		return false
+	}
+	for f.timer.Reset(Resting); ; {
+		select {
+		case resp, ok := <-f.ch():
+			f.heard(resp, ok)
+			if q.cache != nil {
+				q.cache.apply(f.events)
+			}
+			continue
+		case <-wake:
+			return true
+		case <-f.c:
+		case <-q.life.Done():
+		}
+		q.Close()
+		return false
+	}
 }

@@ -19,13 +19,9 @@ import (
 // Most watches have no start revision. etcd serves a watch that starts at a revision of the past by
 // a tick of 100 ms. So the state before a watch is read after the watch was created.
 type watch struct {
-	of     *mvccpb.KeyValue // the entry that is watched; nil for a range
-	events clientv3.WatchChan
-	cancel context.CancelFunc
-	moveOn func() // makes the next watches take another stream
-	// cancelled tells whether etcd has ended the watch, as it does after a compaction. It is nil for a
-	// watch by etcd's client.
-	cancelled func() bool
+	handle
+	of     *mvccpb.KeyValue   // the entry that is watched; nil for a range
+	events clientv3.WatchChan // nil for a watch that reports to a sink
 	// since is a revision after which the watch reports everything. An entry that stood at since or
 	// later stands until the watch reports otherwise.
 	since int64
@@ -34,6 +30,13 @@ type watch struct {
 	doubtful bool
 
 	header *pb.ResponseHeader // of the answer to the creation
+}
+
+// handle is a watch of package watch, or of etcd's client.
+type handle interface {
+	Stop()
+	MoveOn()         // makes the next watches take another stream
+	Cancelled() bool // true if no other watch can go on where this one ended, as after a compaction
 }
 
 // watchTimeout bounds the creation of a watch, for which etcd needs memory only. A member that hangs
@@ -47,6 +50,7 @@ const mostGivenUp = 16
 // clientv3 go on by themselves.
 type lean interface {
 	Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *lw.Watch
+	OpenTo(ctx context.Context, bound time.Duration, sink lw.Sink, key string, opts ...clientv3.OpOption) *lw.Watch
 }
 
 // open opens a watch on a key or a range. It blocks until etcd has created the watch. It returns nil
@@ -55,24 +59,34 @@ type lean interface {
 // If the watch is doubtful, the caller sends a linearizable request afterwards. The answer shows
 // whether the member lags or is in another timeline.
 func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	return q.openTo(ctx, nil, key, opts...)
+}
+
+// openTo is open for a watch that reports to a sink. A watch by etcd's client has a channel all the same.
+func (q *Queue) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
 	known := q.tracker.Ask()
-	w := q.openEither(ctx, key, opts...)
+	w := q.openEither(ctx, sink, key, opts...)
 	if w != nil {
 		w.doubtful = q.tracker.Doubts(known, w.header)
 	}
 	return w
 }
 
-func (q *Queue) openEither(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
 	own, ok := q.watcher.(lean)
 	if !ok || carries(ctx) {
 		return q.openByClient(ctx, key, opts...)
 	}
-	w := own.Open(ctx, watchTimeout, key, opts...)
+	var w *lw.Watch
+	if sink != nil {
+		w = own.OpenTo(ctx, watchTimeout, sink, key, opts...)
+	} else {
+		w = own.Open(ctx, watchTimeout, key, opts...)
+	}
 	if w == nil {
 		return nil
 	}
-	return &watch{events: w.Events(), cancel: w.Stop, moveOn: w.MoveOn, cancelled: w.Cancelled, since: w.Since(), header: w.Header()}
+	return &watch{handle: w, events: w.Events(), since: w.Since(), header: w.Header()}
 }
 
 // openByClient is open by etcd's client, whose watches go on when their stream breaks.
@@ -100,10 +114,7 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 			return nil
 		}
 		stop := context.AfterFunc(ctx, cancel)
-		w.cancel = func() {
-			stop()
-			cancel()
-		}
+		w.handle = &clientWatch{queue: q, cancel: func() { stop(); cancel() }}
 		return w
 	case <-ctx.Done():
 		if q.givenUp.Add(1) > mostGivenUp {
@@ -116,7 +127,6 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 // create creates a watch that ends with life. It blocks until etcd has answered. It returns nil, and
 // ends life, if etcd refuses or has not answered within watchTimeout, or if the life of the queue ends.
 func (q *Queue) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
-	moveOn := func() { q.stream.Add(1) }
 	if n := q.stream.Load(); n > 0 {
 		// clientv3 has one stream for all watches with the same metadata.
 		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(n)))
@@ -129,14 +139,24 @@ func (q *Queue) create(life context.Context, cancel context.CancelFunc, key stri
 	late := !bound.Stop()
 	if !ok || !created.Created || created.Err() != nil || late {
 		if late && q.life.Err() == nil {
-			moveOn() // the stream may lead to a member that hangs
+			q.stream.Add(1) // the stream may lead to a member that hangs
 		}
 		cancel()
 		return nil
 	}
 	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
-	return &watch{events: events, moveOn: moveOn, since: since, header: created.Header}
+	return &watch{events: events, since: since, header: created.Header}
 }
+
+// clientWatch is a watch by etcd's client, which tells no reason of an end.
+type clientWatch struct {
+	queue  *Queue
+	cancel context.CancelFunc
+}
+
+func (w *clientWatch) Stop()         { w.cancel() }
+func (w *clientWatch) MoveOn()       { w.queue.stream.Add(1) }
+func (*clientWatch) Cancelled() bool { return true }
 
 // carries tells whether a context has metadata for its requests. A shared stream cannot have them.
 func carries(ctx context.Context) bool {
@@ -162,12 +182,19 @@ func (q *Queue) openLasting(ctx context.Context, open func(life context.Context)
 		cancel()
 		return nil
 	}
-	end := w.cancel
-	w.cancel = func() {
-		end()
-		cancel()
-	}
+	w.handle = &lasting{w.handle, cancel}
 	return w
+}
+
+// lasting is a watch with a context of its own, which ends with it.
+type lasting struct {
+	handle
+	cancel context.CancelFunc
+}
+
+func (w *lasting) Stop() {
+	w.handle.Stop()
+	w.cancel()
 }
 
 // on tells whether the watch was opened for this entry, and not for another one with the same key.
@@ -185,7 +212,7 @@ func (w *watch) ch() clientv3.WatchChan {
 
 func (w *watch) stop() {
 	if w != nil {
-		w.cancel()
+		w.Stop()
 	}
 }
 

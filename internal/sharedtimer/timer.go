@@ -58,8 +58,11 @@ func (q *Queue) Set(t *Timer, c Callback) {
 	}
 }
 
-// Stop returns false if the timer is not set any more. Its callback may then be running.
+// Stop returns false if the timer is not set, or not any more. Its callback may then be running.
 func (t *Timer) Stop() bool {
+	if t.queue == nil {
+		return false
+	}
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()
 	if !t.set {

@@ -178,7 +178,7 @@ func (st *stream) hear(resp *pb.WatchResponse) bool {
 			st.cancels = append(st.cancels, w.id)
 			st.poke()
 		}
-		st.finish(w)
+		st.broken(w)
 		st.settle()
 	case len(resp.Events) > 0 && !w.put(resp):
 		st.drop(w)
@@ -252,8 +252,18 @@ func (st *stream) drop(w *Watch) {
 // finish marks a watch as ended. Called with mu held.
 func (st *stream) finish(w *Watch) {
 	w.ended = true
-	close(w.events)
 	st.live--
+	if w.sink == nil {
+		close(w.events)
+	}
+}
+
+// broken is finish for a watch that etcd had, and that was not stopped. Called with mu held.
+func (st *stream) broken(w *Watch) {
+	st.finish(w)
+	if w.sink != nil {
+		w.sink.Ended()
+	}
 }
 
 // settle ends a stream that the last watch has left, at once or after linger. Called with mu held.
@@ -322,7 +332,7 @@ func (st *stream) end() {
 	st.cancel()
 	st.idle.Stop()
 	for _, w := range st.told {
-		st.finish(w)
+		st.broken(w)
 	}
 	for _, left := range [][]*asked{st.asked, st.waiting} {
 		for _, a := range left {

@@ -10,7 +10,8 @@ import (
 // Watch is one watch.
 type Watch struct {
 	stream *stream
-	detach func() bool // detaches it from the context
+	sink   Sink        // takes what is reported; nil if the channel does
+	detach func() bool // detaches it from the context; nil with a sink
 	since  int64
 	header *pb.ResponseHeader // of the answer to the creation
 
@@ -20,6 +21,14 @@ type Watch struct {
 	created bool
 	ended   bool
 	refused bool // true if etcd has ended the watch
+}
+
+// Sink takes what a watch reports, in place of the channel. Its methods are called with the watcher's mutex
+// held: they do not block, and do not call the watcher.
+type Sink interface {
+	Heard(clientv3.WatchResponse)
+	// Ended tells that the watch has ended, other than by Stop.
+	Ended()
 }
 
 // most is the number of events that a watch keeps for a slow reader. It keeps more if etcd sends more in
@@ -59,7 +68,9 @@ func (w *Watch) Cancelled() bool {
 
 // Stop ends the watch. It does not block, and may be called again.
 func (w *Watch) Stop() {
-	w.detach()
+	if w.detach != nil {
+		w.detach()
+	}
 	w.stop()
 }
 
@@ -77,10 +88,14 @@ func (w *Watch) stop() {
 	w.stream.drop(w)
 }
 
-// put puts events into the channel. It returns false if too many are in it. Called with mu held, which
+// put passes events on to the sink, or puts them into the channel. It returns false if too many are in it. Called with mu held, which
 // every sender has.
 func (w *Watch) put(resp *pb.WatchResponse) bool {
 	next := clientv3.WatchResponse{Header: resp.Header, Events: resp.Events}
+	if w.sink != nil {
+		w.sink.Heard(next)
+		return true
+	}
 	select {
 	case w.events <- next:
 		return true

@@ -153,7 +153,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a young hold is looked after when its lease ends",
 		edits: []edit{
-			{"lockmgr.(*Manager).Wait", "m.attendAll()", ""},
+			{"lockmgr.(*Manager).Wait", "m.finishLost()", ""},
 		},
 		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
 	},
@@ -223,7 +223,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a watch that begins too early makes the session ask (R5)",
 		edits: []edit{
-			{"queue.(*follower).fired", "if f.doubtful || ", "if "},
+			{"queue.(*follower).opens", "if f.doubtful || ", "if "},
 		},
 		tests: []string{"TestTheFirstWatchAfterARollbackShowsIt"},
 	},

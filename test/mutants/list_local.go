@@ -195,22 +195,21 @@ var localMutations = []mutation{
 	{
 		takesOut: "a kept key is given up when another session lines up",
 		edits: []edit{
-			{"lockmgr.(*ownership).yield", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
+			{"lockmgr.(*ownership).Company", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
 		},
 		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
 	},
 	{
 		takesOut: "a session that keeps a key watches for other sessions from then on",
 		edits: []edit{
-			{"lockmgr.(*ownership).keep", "t.local.attend() // from now", "// from now"},
+			{"lockmgr.(*ownership).keep", "t.listen() // for", "// for"},
 		},
 		tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
 	},
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"lockmgr.(*localQueue).unattended", "l.manager.settle.Set(&l.settled, l)", ""},
-			{"lockmgr.(*localQueue).quiet", "l.manager.settle.Set(&l.settled, l)", ""},
+			{"lockmgr.(*ownership).unattended", "l.manager.settle.Set(&t.young, t)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},

@@ -187,7 +187,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a downgrade without a watch goes on",
 		edits: []edit{
-			{"lockmgr.(*localQueue).watch", "m.mu.Lock()\nif t.detached() {", "m.mu.Lock()\nif false {"},
+			{"lockmgr.(*localQueue).finish", "t.detached() || ", ""},
 		},
 		tests: []string{"TestADowngradeWithoutAWatch"},
 	},

@@ -6,8 +6,51 @@ var watchMutations = []mutation{
 		takesOut: "a session that keeps its key busy hears of another one",
 		edits: []edit{
 			{"queue.(*Queue).Stay", "case shown && keeping && len(c.entries) > 1:", "case shown && keeping && len(c.entries) > 1 && false:"},
+			{"queue.(*Guard).hear", "case g.keeping && g.others(resp.Events):", "case g.keeping && g.others(resp.Events) && false:"},
 		},
 		tests: []string{"TestAStrangerIsNotStarvedByOneWhoKeepsItsKeyBusy"},
+	},
+	{
+		takesOut: "the keys of holds are read from time to time, and a stream that hid a deletion is left (A21, C12)",
+		edits: []edit{
+			{"queue.(*reading).done", "g.checked(behind)", "g.checked(false)"},
+		},
+		tests: []string{"TestAGuardFindsADeletionThatItsWatchDidNotReport"},
+	},
+	{
+		takesOut: "the keys of many holds are read by few requests",
+		edits: []edit{
+			{"queue.(*Keeper).startJobs", "n := min(len(k.unread), mostRead)", "n := 1"},
+		},
+		tests: []string{"TestAKeeperSendsFewRequestsForManyHolds"},
+	},
+	{
+		takesOut: "a bounded number of watches is opened at a time",
+		edits: []edit{
+			{"queue.(*Keeper).startJobs", "k.opening < mostOpening", "true"},
+		},
+		tests: []string{"TestAKeeperSendsFewRequestsForManyHolds"},
+	},
+	{
+		takesOut: "one key that may not be read does not keep others from being read",
+		edits: []edit{
+			{"queue.(*Keeper).readInParts", "half > 0 &&", "half < 0 &&"},
+		},
+		tests: []string{"TestAKeyThatMayNotBeReadConcernsItsHoldOnly"},
+	},
+	{
+		takesOut: "a watch that ends while it is being opened is opened again",
+		edits: []edit{
+			{"queue.(*Guard).opened", "} else if g.broken {", "} else if false {"},
+		},
+		tests: []string{"TestAGuardHearsOfTheEndOfAWatchThatIsBeingOpened"},
+	},
+	{
+		takesOut: "etcd is asked once why many keys are gone",
+		edits: []edit{
+			{"lockmgr.(*Manager).explain", "if causes[t.lease] == nil {", "if true {"},
+		},
+		tests: []string{"TestManyKeysThatAreGoneAreAskedForOnce"},
 	},
 	{
 		takesOut: "the deletion of another key is not taken for that of the own one",
@@ -26,7 +69,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch on the own key that is had by a member that lags, or of another timeline, is followed by a look (R5)",
 		edits: []edit{
-			{"queue.(*follower).fired", "if f.doubtful || ", "if "},
+			{"queue.(*follower).opens", "if f.doubtful || ", "if "},
 		},
 		tests: []string{"TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows"},
 	},

@@ -1,0 +1,291 @@
+package queue
+
+import (
+	"container/heap"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Guard watches our own key in the place of the holder. A lease that is renewed proves nothing about
+// the key (trap C12). It is a state machine that the goroutine of the keeper drives, and follows the
+// rules of a follower.
+//
+// The watch starts from the key's creation, and needs no read: it reports what happened since within
+// the 100 ms that etcd takes for a watch on the past. Once that past is compacted, or after the watch
+// has ended, another one starts from now, and a reading follows.
+type Guard struct {
+	follower
+	keeper *Keeper
+	queue  *Queue
+	entry  *Entry
+	owner  Owner
+	next   *Guard // of the same entry in another queue; nil if it is the last one
+
+	// Of the goroutine only.
+	due     time.Time // when the timer is due
+	index   int       // in the heap of the keeper
+	asks    news      // why a reading is due: opened or due
+	unread  bool      // true: it is to be read
+	turn    int       // grows when a watch that is being opened becomes of no use
+	broken  bool      // true: the watch that is being opened has ended
+	keeping bool      // true: other entries are of interest
+	over    bool
+}
+
+// Owner is what a guard reports to. Its methods are called by the goroutine of the keeper, and do not
+// block. They may be called once more after Stop.
+type Owner interface {
+	Evicted()            // our key is gone
+	Company()            // after Keep: another entry is in the queue, or was a moment ago
+	Unguarded(err error) // etcd refuses to let the session read its own key
+}
+
+// Settle is how long a hold lasts before our own key is watched. Most holds are shorter, and are
+// spared the watch.
+const Settle = 250 * time.Millisecond
+
+// never is when a timer is due that is not set.
+var never = time.Now().AddDate(1000, 0, 0)
+
+// Guard begins to watch our key, until Stop or the first report of Evicted or Unguarded. It closes
+// what the queue has kept between calls. If that was a cache, which may have granted the entry and not
+// have reported the end of our key, a reading follows.
+func (q *Queue) Guard(k *Keeper, e *Entry, o Owner) *Guard {
+	from := e.CreateRevision + 1
+	if q.cache != nil {
+		from = 0
+	}
+	q.Close()
+	g := &Guard{keeper: k, queue: q, entry: e, owner: o, due: never}
+	g.follower = follower{rules: holding.seeded(e.Lease), timer: (*guardTimer)(g)}
+	k.add(g, from)
+	return g
+}
+
+// Guard is that of all keys of the set.
+func (s *Set) Guard(k *Keeper, e *Entry, o Owner) (g *Guard) {
+	for i, q := range s.queues {
+		part := q.Guard(k, e.parts[i], o)
+		part.next, g = g, part
+	}
+	return g
+}
+
+// Keep has Company called when another entry is in the queue: at least once, soon after that entry
+// came, whether it came before or after.
+func (g *Guard) Keep() {
+	for ; g != nil; g = g.next {
+		part := g
+		part.keeper.post(func() {
+			if !part.over && !part.keeping {
+				part.keeping = true
+				part.restart(0, 0)
+			}
+		})
+	}
+}
+
+// Stop ends the guard. A nil guard has ended.
+func (g *Guard) Stop() {
+	for ; g != nil; g = g.next {
+		g.keeper.post(g.end)
+	}
+}
+
+// Heard and Ended are called for what the watch reports.
+func (g *Guard) Heard(resp clientv3.WatchResponse) {
+	g.keeper.post(func() { g.hear(resp) })
+}
+
+func (g *Guard) Ended() {
+	g.keeper.post(func() { g.broke() })
+}
+
+// The methods below are called by the goroutine of the keeper.
+
+// guardTimer is the timer of a guard, which the keeper fires.
+type guardTimer Guard
+
+func (t *guardTimer) Reset(d time.Duration) bool { return t.set(time.Now().Add(d)) }
+func (t *guardTimer) Stop() bool                 { return t.set(never) }
+
+func (t *guardTimer) set(due time.Time) bool {
+	if !t.over {
+		t.due = due
+		heap.Fix(&t.keeper.guards, t.index)
+	}
+	return true
+}
+
+// fire does what the timer was set for.
+func (g *Guard) fire() {
+	switch g.expired() {
+	case silent:
+		g.leave()
+	case absent:
+		g.keeper.closed = append(g.keeper.closed, g)
+	default:
+		g.ask(due)
+	}
+}
+
+// reads tells whether the timer is set for a reading.
+func (g *Guard) reads() bool { return g.watch != nil && !g.late }
+
+// ask has the key read.
+func (g *Guard) ask(why news) {
+	g.asks = why
+	if !g.unread {
+		g.unread = true
+		g.keeper.unread = append(g.keeper.unread, g)
+	}
+}
+
+// startOpening opens the watch in a job.
+func (g *Guard) startOpening() {
+	k, q, turn, from, keeping := g.keeper, g.queue, g.turn, g.resume, g.keeping
+	g.broken = false
+	k.opening++
+	k.working++
+	k.jobs.Go(func() {
+		began := time.Now()
+		var w *watch
+		if keeping {
+			w = q.openTo(k.life, g, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
+		} else {
+			w = q.openTo(k.life, g, g.entry.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
+		}
+		k.post(func() {
+			k.opening--
+			k.working--
+			g.opened(w, turn, began)
+		})
+	})
+}
+
+// opened takes in a watch that was opened; nil if it could not be.
+func (g *Guard) opened(w *watch, turn int, began time.Time) {
+	if g.over || turn != g.turn {
+		w.stop()
+		return
+	}
+	if what := g.opens(w, began); what != told {
+		g.ask(what)
+	}
+	if w == nil {
+		return
+	}
+	w.header = nil
+	if w.events != nil {
+		g.listen(w)
+	} else if g.broken {
+		g.broke()
+	}
+}
+
+// listen listens to a watch by etcd's client, in a job.
+func (g *Guard) listen(w *watch) {
+	k := g.keeper
+	k.working++
+	k.jobs.Go(func() {
+		for resp := range w.events {
+			if resp.Err() == nil {
+				g.Heard(resp)
+			}
+		}
+		k.post(func() {
+			k.working--
+			if g.watch == w {
+				g.broke()
+			}
+		})
+	})
+}
+
+// broke takes in the end of the watch.
+func (g *Guard) broke() {
+	if g.watch == nil {
+		g.broken = true
+		return
+	}
+	g.heard(clientv3.WatchResponse{}, false)
+}
+
+// hear takes in what the watch reports.
+func (g *Guard) hear(resp clientv3.WatchResponse) {
+	if g.watch != nil {
+		g.heard(resp, true)
+	}
+	switch {
+	case g.over:
+	case deleted(resp.Events, g.entry):
+		g.evicted()
+	case g.keeping && g.others(resp.Events):
+		g.company()
+	}
+}
+
+// others tells whether events are of another entry.
+func (g *Guard) others(events []*clientv3.Event) bool {
+	for _, ev := range events {
+		if ev.Type == clientv3.EventTypePut && string(ev.Kv.Key) != g.entry.Key {
+			return true
+		}
+	}
+	return false
+}
+
+// done takes in a reading.
+func (r *reading) done() {
+	g := r.Guard
+	switch behind := !r.stands || r.company; {
+	case g.over:
+	case r.err != nil && g.keeper.life.Err() != nil:
+	case r.err != nil:
+		g.end()
+		g.owner.Unguarded(r.err)
+	default:
+		if r.what == due && r.of == g.watch {
+			g.checked(behind)
+		}
+		if !r.stands {
+			g.evicted()
+		} else if r.company && g.keeping {
+			g.company()
+		}
+	}
+}
+
+// evicted reports that our key is gone.
+func (g *Guard) evicted() {
+	g.end()
+	g.owner.Evicted()
+}
+
+// company reports another entry. From then on our own key is watched again, unless it is still to be
+// seen whether the present watch reports that entry too.
+func (g *Guard) company() {
+	if !g.late {
+		g.keeping = false
+		g.restart(g.entry.CreateRevision+1, Settle)
+	}
+	g.owner.Company()
+}
+
+// restart has another watch opened, after a delay.
+func (g *Guard) restart(resume int64, delay time.Duration) {
+	g.stop()
+	g.turn++
+	g.resume, g.failed = resume, 0
+	g.timer.Reset(delay)
+}
+
+// end ends the guard.
+func (g *Guard) end() {
+	if !g.over {
+		g.close()
+		g.over = true
+		heap.Remove(&g.keeper.guards, g.index)
+	}
+}

@@ -1,0 +1,261 @@
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Keeper watches the keys of all holds of a session that last. It has one goroutine, which runs while
+// there is a guard. This goroutine never waits for etcd: it starts a bounded number of jobs, which open
+// watches, and one job at a time that reads the keys which are due, many by one request. So a hold
+// needs no goroutine, a session with many holds sends few requests, and a request that hangs keeps
+// nothing else from its turn.
+type Keeper struct {
+	*shared
+	start func(run func()) // starts the goroutine
+
+	mu      sync.Mutex
+	inbox   []func() // for the goroutine
+	running bool
+	wake    chan struct{} // holds one
+
+	// Of the goroutine only.
+	guards  dueGuards // all of them
+	unread  []*Guard  // those that are to be read
+	closed  []*Guard  // those whose watch is to be opened
+	opening int       // jobs that open a watch
+	working int       // those, and those that listen to a watch by etcd's client
+	reading bool      // true: a job reads
+	jobs    sync.WaitGroup
+}
+
+// mostOpening is the number of watches of a session that are opened at a time. After a stream broke,
+// those of thousands of holds are to be opened again.
+const mostOpening = 64
+
+// mostRead is the number of keys that are read by one request. It takes at most two operations for
+// each key, which stays below a server's default limit.
+const mostRead = 40
+
+// ahead is how much earlier than due a key is read together with others that are due.
+const ahead = holdResync / 10
+
+// Keeper makes the keeper of the session. start starts its goroutine, which ends when no guard is left
+// and with the life of the queues. It is called by Guard.
+func (s *Queues) Keeper(start func(run func())) *Keeper {
+	return &Keeper{shared: s.shared, start: start, wake: make(chan struct{}, 1)}
+}
+
+// add begins a guard, with a watch from a revision on.
+func (k *Keeper) add(g *Guard, from int64) {
+	k.mu.Lock()
+	start := !k.running
+	k.running = true
+	k.mu.Unlock()
+	k.post(func() {
+		heap.Push(&k.guards, g)
+		g.restart(from, 0)
+	})
+	if start {
+		k.start(k.run)
+	}
+}
+
+// post has the goroutine call a function.
+func (k *Keeper) post(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.running {
+		return // no guard is left
+	}
+	k.inbox = append(k.inbox, f)
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the goroutine.
+func (k *Keeper) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for k.life.Err() == nil {
+		k.handle()
+		k.fireDue()
+		k.startJobs()
+		if k.idle() {
+			return
+		}
+		if len(k.guards) > 0 {
+			timer.Reset(time.Until(k.guards[0].due))
+		}
+		select {
+		case <-timer.C:
+		case <-k.wake:
+		case <-k.life.Done():
+		}
+	}
+	for len(k.guards) > 0 {
+		k.guards[0].end()
+	}
+	k.jobs.Wait()
+	k.handle()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.running = false
+}
+
+// fireDue fires what is due, and what is to be read soon together with that.
+func (k *Keeper) fireDue() {
+	now := time.Now()
+	for len(k.guards) > 0 {
+		g := k.guards[0]
+		early := len(k.unread)%mostRead > 0 && g.reads() && g.due.Before(now.Add(ahead))
+		if g.due.After(now) && !early {
+			return
+		}
+		g.timer.Stop()
+		g.fire()
+	}
+}
+
+// handle calls what was posted.
+func (k *Keeper) handle() {
+	k.mu.Lock()
+	inbox := k.inbox
+	k.inbox = nil
+	k.mu.Unlock()
+	for _, f := range inbox {
+		f()
+	}
+}
+
+// idle ends the goroutine if there is nothing to do.
+func (k *Keeper) idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.running = len(k.guards) > 0 || len(k.inbox) > 0 || k.working > 0 || k.reading
+	return !k.running
+}
+
+// startJobs starts what is to be done and may be.
+func (k *Keeper) startJobs() {
+	for ; len(k.closed) > 0 && k.opening < mostOpening; k.closed = k.closed[1:] {
+		if g := k.closed[0]; !g.over {
+			g.startOpening()
+		}
+	}
+	if len(k.unread) == 0 || k.reading {
+		return
+	}
+	n := min(len(k.unread), mostRead)
+	batch := make([]*reading, 0, n)
+	for _, g := range k.unread[:n] {
+		if g.unread = false; !g.over {
+			batch = append(batch, &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping})
+		}
+	}
+	k.unread = k.unread[n:]
+	if len(batch) > 0 {
+		k.reading = true
+		k.jobs.Go(func() { k.read(batch) })
+	}
+}
+
+// read reads the keys of some guards.
+func (k *Keeper) read(batch []*reading) {
+	k.readInParts(batch)
+	k.post(func() {
+		k.reading = false
+		for _, r := range batch {
+			r.done()
+		}
+	})
+}
+
+// readInParts reads a batch by one request. If etcd refuses that, as for want of permission for one of
+// the keys, it reads each half by itself.
+func (k *Keeper) readInParts(batch []*reading) {
+	err := k.readAll(batch)
+	if half := len(batch) / 2; err != nil && half > 0 && k.life.Err() == nil {
+		k.readInParts(batch[:half])
+		k.readInParts(batch[half:])
+		return
+	}
+	for _, r := range batch {
+		r.err = err
+	}
+}
+
+// reading is a reading of the key of a guard.
+type reading struct {
+	*Guard
+	what   news   // why it is made: opened or due
+	of     *watch // that the guard had before; nil if there was none
+	others bool   // true: other entries are of interest
+
+	stands  bool // true: our key stands
+	company bool // true: there is another entry
+	err     error
+}
+
+// readAll reads at one revision whether each key stands, and whether there are other entries.
+func (k *Keeper) readAll(batch []*reading) error {
+	var ops []clientv3.Op
+	for _, r := range batch {
+		ops = append(ops, clientv3.OpGet(r.entry.Key, clientv3.WithKeysOnly()))
+		if r.others {
+			ops = append(ops, clientv3.OpGet(r.queue.from, clientv3.WithRange(r.queue.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
+		}
+	}
+	for {
+		before := k.tracker.Number()
+		resp, err := ask(k.life, k.shared, int64(batch[0].entry.Lease), func(ctx context.Context) (*clientv3.TxnResponse, error) {
+			return k.kv.Txn(ctx).Then(ops...).Commit()
+		})
+		if err != nil {
+			return err
+		}
+		if before != k.tracker.Number() {
+			continue // it may be of another timeline
+		}
+		answers := resp.Responses
+		for _, r := range batch {
+			r.stands = r.entry.standsIn(only(answers[0].GetResponseRange().Kvs))
+			answers = answers[1:]
+			if r.others {
+				r.company = answers[0].GetResponseRange().Count > 1
+				answers = answers[1:]
+			}
+		}
+		return nil
+	}
+}
+
+// dueGuards is a heap of all guards, by when they are due.
+type dueGuards []*Guard
+
+func (h dueGuards) Len() int           { return len(h) }
+func (h dueGuards) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueGuards) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *dueGuards) Push(x any) {
+	g := x.(*Guard)
+	g.index = len(*h)
+	*h = append(*h, g)
+}
+
+func (h *dueGuards) Pop() any {
+	last := len(*h) - 1
+	g := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return g
+}

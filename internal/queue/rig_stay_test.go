@@ -1,0 +1,46 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+)
+
+// ear is an Owner for tests.
+type ear struct {
+	evicted chan error
+	company func()
+}
+
+func (o *ear) Evicted()            { o.evicted <- lockerr.ErrEvicted }
+func (o *ear) Company()            { o.company() }
+func (o *ear) Unguarded(err error) { o.evicted <- err }
+
+// stay is what the lock manager does during a hold: it listens to the cache of the queue, and then has
+// the key guarded. It blocks until our own key is gone, or ctx ends, and returns its cause.
+func (q *Queue) stay(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
+	if err := q.Stay(ctx, e, nil, kept, company); err != nil {
+		return err
+	}
+	o := &ear{make(chan error, 1), company}
+	select {
+	case <-time.After(Settle):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	k := (&Queues{q.shared}).Keeper(func(run func()) { go run() })
+	g := q.Guard(k, e, o)
+	defer g.Stop()
+	for {
+		select {
+		case err := <-o.evicted:
+			return err
+		case <-kept:
+			kept = nil
+			g.Keep()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
