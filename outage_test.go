@@ -83,7 +83,7 @@ func TestWhatAProcessAtRestAsksOfEtcd(t *testing.T) {
 		for i := range 3 {
 			w.lock(NewMutex(holder, fmt.Sprint("m", i)))
 		}
-		rest("holder", 2, 300, 51)
+		rest("holder", 2, 300, 17)
 
 		ctx, cancel := context.WithCancel(w.ctx)
 		waited, ran, observed := make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -119,6 +119,29 @@ func TestManyKeysThatAreGoneAreAskedForOnce(t *testing.T) {
 	})
 }
 
+// Nor is etcd asked for each key of those that another client deletes at one time.
+func TestManyDeletedKeysAreAskedForTogether(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a := r.manager("a")
+		holds := make([]*Hold, 50)
+		for i := range holds {
+			holds[i] = a.lock(string(rune('A'+i)), exclusive())
+		}
+		r.pass(5 * time.Second)
+		a.client.ResetCounts()
+		for _, h := range holds {
+			r.DeleteKey(h.Entry().Key)
+		}
+		r.pass(100 * time.Millisecond)
+		for _, h := range holds {
+			require.ErrorIs(r, h.Err(), lockerr.ErrEvicted)
+		}
+		require.LessOrEqual(r, a.client.Count(simetcd.LeaseTimeToLive), 10)
+		r.pass(2 * queue.Resting)
+		require.Zero(r, a.Snapshot().Queues)
+	})
+}
+
 // A lease that is lost, or a session that ends, needs no goroutine for each hold.
 func TestTheEndOfALeaseNeedsNoGoroutineForEachHold(t *testing.T) {
 	for name, end := range map[string]func(m *managed){

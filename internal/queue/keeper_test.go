@@ -66,6 +66,13 @@ func (s *guarded) pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// hears checks that a report has come.
+func (s *guarded) hears(report string) {
+	s.Helper()
+	require.NotEmpty(s, s.told)
+	require.Equal(s, report, <-s.told)
+}
+
 // end stops all guards. The goroutine of the keeper ends.
 func (s *guarded) end() {
 	for _, g := range s.guards {
@@ -78,7 +85,6 @@ func (s *guarded) end() {
 
 func TestAKeeperSendsFewRequestsForManyHolds(t *testing.T) {
 	simulate(t, func(r *rig) {
-		var watches, most atomic.Int32
 		before := runtime.NumGoroutine()
 		s := r.guard(manyHolds)
 		s.pass(time.Second)
@@ -93,32 +99,18 @@ func TestAKeeperSendsFewRequestsForManyHolds(t *testing.T) {
 
 		// All watches are opened again, and what happened meanwhile is read.
 		s.client.ResetCounts()
-		r.Intercept(func(c simetcd.Call) simetcd.Action {
-			if c.Kind == simetcd.Watch {
-				watches.Add(1)
-			}
-			return simetcd.Action{DelayReply: time.Millisecond}
-		})
-		asked := make(chan struct{})
-		go func() {
-			defer close(asked)
-			for range 1000 {
-				most.Store(max(most.Load(), watches.Swap(0)))
-				time.Sleep(100 * time.Microsecond)
-			}
-		}()
+		opens := &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher}
+		s.queues.watcher = opens
 		r.CutWatches()
 		r.DeleteKey(s.entries[7].Key)
-		<-asked
-		r.Intercept(nil)
 		s.pass(time.Second)
-		require.Equal(r, "7 evicted", <-s.told)
+		s.hears("7 evicted")
 		require.LessOrEqual(r, s.client.Count(simetcd.Watch), manyHolds)
 		require.LessOrEqual(r, s.client.Count(simetcd.TxnReadOnly), 2*manyHolds/mostRead)
-		require.LessOrEqual(r, int(most.Load()), mostOpening)
+		require.LessOrEqual(r, int(opens.most.Load()), mostOpening)
 		r.DeleteKey(s.entries[8].Key)
 		s.pass(100 * time.Millisecond)
-		require.Equal(r, "8 evicted", <-s.told)
+		s.hears("8 evicted")
 		s.end()
 	})
 }
@@ -133,12 +125,12 @@ func TestAGuardFindsADeletionThatItsWatchDidNotReport(t *testing.T) {
 		s.pass(holdResync - 2*time.Second)
 		require.Empty(r, s.told)
 		s.pass(2 * time.Second)
-		require.Equal(r, "0 evicted", <-s.told)
+		s.hears("0 evicted")
 		r.CancelWatches("to have another one opened")
 		s.pass(time.Second)
 		r.DeleteKey(s.entries[1].Key)
 		s.pass(100 * time.Millisecond)
-		require.Equal(r, "1 evicted", <-s.told, "it is still on the silent stream")
+		s.hears("1 evicted")
 		s.end()
 	})
 }
@@ -162,7 +154,7 @@ func TestAKeyThatMayNotBeReadConcernsItsHoldOnly(t *testing.T) {
 		s.streams.mute()
 		r.DeleteKey(s.entries[4].Key)
 		s.pass(holdResync)
-		require.Equal(r, "4 evicted", <-s.told)
+		s.hears("4 evicted")
 		s.end()
 	})
 }
@@ -178,10 +170,23 @@ func TestAReadingThatHangsDelaysNoNews(t *testing.T) {
 		s.pass(holdResync)
 		r.DeleteKey(s.entries[1].Key)
 		s.pass(10 * time.Millisecond)
-		require.Equal(r, "1 evicted", <-s.told)
+		s.hears("1 evicted")
 		r.Intercept(nil)
 		s.end()
 	})
+}
+
+// counting is a lean watcher that counts the calls under way.
+type counting struct {
+	lean
+	clientv3.Watcher
+	now, most atomic.Int32
+}
+
+func (c *counting) OpenTo(ctx context.Context, bound time.Duration, sink lw.Sink, key string, opts ...clientv3.OpOption) *lw.Watch {
+	c.most.Store(max(c.most.Load(), c.now.Add(1)))
+	defer c.now.Add(-1)
+	return c.lean.OpenTo(ctx, bound, sink, key, opts...)
 }
 
 // hasty is a lean watcher by which a watch ends before the call that opens it returns.
@@ -211,7 +216,7 @@ func TestAGuardHearsOfTheEndOfAWatchThatIsBeingOpened(t *testing.T) {
 		s.pass(time.Second)
 		r.DeleteKey(s.entries[0].Key)
 		s.pass(10 * time.Millisecond)
-		require.Equal(r, "0 evicted", <-s.told)
+		s.hears("0 evicted")
 		s.end()
 	})
 }

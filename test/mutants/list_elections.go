@@ -218,7 +218,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the search for a marked record ends when the past is compacted",
 		edits: []edit{
-			{"queue.(*follower).ended", "!f.cancelled()", "true"},
+			{"queue.(*follower).ended", "!f.Cancelled()", "true"},
 		},
 		tests: []string{"TestTheRecordOfAMarkedLeaseIsLookedFor"},
 	},

@@ -13,7 +13,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "the keys of holds are read from time to time, and a stream that hid a deletion is left (A21, C12)",
 		edits: []edit{
-			{"queue.(*reading).done", "g.checked(behind)", "g.checked(false)"},
+			{"queue.(*reading).done", "g.checked(behind)", "g.checked(behind && false)"},
 		},
 		tests: []string{"TestAGuardFindsADeletionThatItsWatchDidNotReport"},
 	},
@@ -50,7 +50,7 @@ var watchMutations = []mutation{
 		edits: []edit{
 			{"lockmgr.(*Manager).explain", "if causes[t.lease] == nil {", "if true {"},
 		},
-		tests: []string{"TestManyKeysThatAreGoneAreAskedForOnce"},
+		tests: []string{"TestManyDeletedKeysAreAskedForTogether"},
 	},
 	{
 		takesOut: "the deletion of another key is not taken for that of the own one",
@@ -167,7 +167,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch that is not answered sends the next ones to another stream",
 		edits: []edit{
-			{"watch.(*Watcher).Open", "w.MoveOn()", "_ = w"},
+			{"watch.(*Watcher).open", "w.MoveOn()", "_ = w"},
 		},
 		tests: []string{"TestAWatchThatIsNotAnsweredSendsTheNextOnesElsewhere"},
 	},
