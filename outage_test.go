@@ -110,7 +110,7 @@ func TestWhatAProcessAtRestAsksOfEtcd(t *testing.T) {
 				return nil
 			}, WithStopTimeout(time.Second))
 		}()
-		rest("holder", 3, 600, 68)
+		rest("holder", 3, 600, 34)
 		cancel()
 		<-waited
 		<-observed
