@@ -22,7 +22,10 @@ func likeRedsync(ctx context.Context, session *etcdlock.Session, work func(conte
 	if err != nil {
 		return err
 	}
-	err = work(lock.Context(), lock.Token()) // the context has the values of waiting, and ends with the lock
+	working, stop := context.WithCancel(lock.Context()) // ends with the lock
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // and with ctx
+	err = work(working, lock.Token())
 	return errors.Join(err, lock.Unlock(context.WithoutCancel(ctx)))
 }
 
@@ -35,7 +38,7 @@ func Example_redsync() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Close(ctx)
+	defer session.Close(context.Background())
 
 	err = likeRedsync(ctx, session, func(ctx context.Context, token int64) error {
 		_, bounded := ctx.Deadline()
@@ -43,7 +46,15 @@ func Example_redsync() {
 		return nil
 	})
 	fmt.Println(err)
+
+	ctx, cancel := context.WithCancel(ctx)
+	fmt.Println(likeRedsync(ctx, session, func(ctx context.Context, _ int64) error {
+		cancel() // the process is told to stop
+		<-ctx.Done()
+		return ctx.Err()
+	}))
 	// Output:
 	// working, without the wait's timeout: true <nil>
 	// <nil>
+	// context canceled
 }

@@ -45,9 +45,11 @@ func run(ctx context.Context, client *clientv3.Client) error {
 		return err // for example, etcd did not answer within 5 s
 	}
 
-	// If the lock is lost, its context is cancelled before another process can acquire the lock.
-	// The database refuses a token that is smaller than one it has seen.
-	workErr := ship(lock.Context(), "orders/42", lock.Token())
+	// The work ends with the lock, before another process can acquire it, and with ctx, on SIGTERM.
+	work, stop := context.WithCancel(lock.Context())
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	workErr := ship(work, "orders/42", lock.Token()) // lets the database refuse late writes
 
 	err = lock.Unlock(ctx)
 	if errors.Is(err, etcdlock.ErrUnconfirmed) {
@@ -56,8 +58,16 @@ func run(ctx context.Context, client *clientv3.Client) error {
 	return errors.Join(workErr, err) // ErrLost: the lock was lost before the work had ended
 }
 
+// shipping is how long the work takes.
+var shipping = time.Second
+
 // ship stands for the work.
 func ship(ctx context.Context, order string, token int64) error {
 	fmt.Printf("shipping %s with token %d\n", order, token)
-	return ctx.Err()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(shipping):
+		return nil
+	}
 }
