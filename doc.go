@@ -101,25 +101,26 @@
 //
 // # What is not guaranteed
 //
-// A process that stands still is not prevented from acting after its deadline. If it is stopped,
+// A paused process is not prevented from acting after its deadline. If it is stopped,
 // swapped out or collecting garbage between a look at its hold and its next action, no lock can
 // help. Only the resource can help, by refusing a token that is smaller than the largest it has
 // seen, or by a transaction under the guard. Work that must not be done twice needs one of the two.
 //
-// Manual deletion is not detected in advance. If an administrator deletes the holder's key or
+// A deletion in etcd is not detected in advance. If an administrator deletes the holder's key or
 // revokes its lease, the next waiter is admitted at that revision. The old holder learns of it as
-// fast as a watch reports it, usually at once and at most a second later. If etcd fails to report
-// to a waiter that its own key was deleted, or if the member that it reads from is behind, the
-// waiter may be granted and finds out within a minute. The token and the guard are right all the
-// time.
+// fast as a watch reports it, usually at once and at most a second later. The same happens if etcd
+// revokes a live lease. A raft leader that hangs for longer than 2/3 of the TTL can do so when it
+// continues, see docs/operating.md. If etcd fails to report to a waiter that its own key was
+// deleted, or if the member that it reads from is behind, the waiter may be granted and finds out
+// within a minute. The token and the guard remain correct throughout.
 //
 // Two processes on one lease do not exclude each other. See [WithLease].
 //
 // The deadline proves nothing behind "etcd grpc-proxy". The proxy renews leases by itself and
 // answers a renewal with the answer to one of its own, which may have been sent earlier.
 //
-// A clock with a rate error above the margin's share of the TTL can do harm. The clocks of
-// two machines are never compared.
+// Two clocks whose rates differ by more than margin/TTL can break exclusion. The times of two clocks
+// are never compared.
 //
 // A restore of etcd from a backup without the present locks breaks exclusion for a time. The first
 // holder after the restore can overlap with an earlier holder, until the session of the earlier

@@ -25,7 +25,7 @@ var (
 	ErrLost = lockerr.ErrLost
 
 	// ErrExpired is the reason of a loss when the lease was not renewed in time. Either etcd was
-	// unreachable, or this process or machine stood still, or an [Election.Run] stopped the
+	// unreachable, or this process or machine was paused, or an [Election.Run] stopped the
 	// renewals on purpose, see [WithStopTimeout] and [WithProgress]. The text of the error names
 	// the last case. The error also matches [ErrNoProgress] when WithProgress stopped the renewals.
 	ErrExpired = lockerr.ErrExpired

@@ -14,8 +14,8 @@ import (
 )
 
 // DefaultTTL is the TTL of a session that is made without [WithTTL]. It is short enough that a
-// crash is over soon. It is long enough for a new raft leader (1 to 2 s), and for twice the restart
-// of one member.
+// crash is over soon. It is long enough for a new raft leader (1 to 2 s), which is also what the
+// restart of one member of three costs. docs/choosing.md has the arithmetic.
 const DefaultTTL = 10 * time.Second
 
 // SessionOption changes what [NewSession] does by default.

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock"
 )
 
 // maxColumns and maxWords bound a line and a sentence of a user's page.
@@ -291,6 +293,18 @@ func TestEachErrorIsExplained(t *testing.T) {
 	require.Greater(t, len(names), 25)
 	for _, name := range names {
 		require.Regexp(t, `(?m)^(\| |#+ )`+"`"+name[1]+"`", string(page), "docs/errors.md has no row for %s", name[1])
+	}
+}
+
+// Logs have the text of a reason and not its name, so docs/errors.md has both.
+func TestTheTextOfEachReasonOfALossIsOnThePage(t *testing.T) {
+	page, err := os.ReadFile("errors.md")
+	require.NoError(t, err)
+	for name, reason := range map[string]error{
+		"ErrLost": etcdlock.ErrLost, "ErrExpired": etcdlock.ErrExpired, "ErrRevoked": etcdlock.ErrRevoked, "ErrEvicted": etcdlock.ErrEvicted,
+		"ErrRolledBack": etcdlock.ErrRolledBack, "ErrOrphaned": etcdlock.ErrOrphaned, "ErrClientClosed": etcdlock.ErrClientClosed,
+	} {
+		require.Contains(t, string(page), "| `"+name+"` | "+reason.Error()+" |")
 	}
 }
 

@@ -71,6 +71,8 @@ const (
 	margin = 1.0
 	every  = ttl / 3
 	again  = ttl / 6
+
+	reconnecting = 0.5 // until a client has reconnected, at most
 )
 
 // drawLease shows a process that is cut off from etcd just before a renewal, which is the worst moment.
@@ -123,7 +125,8 @@ func drawLease() *canvas {
 		c.write("small dim", "middle", at(t), 326, fmt.Sprintf("%.0f s", t))
 	}
 	c.line("axis", at(0)-20, 308, at(end), 308)
-	c.span(at(every), at(deadline), 356, fmt.Sprintf("outage survived: 2/3 TTL - margin, %.1f s", math.Floor(10*(deadline-every))/10))
+	survived := deadline - every - reconnecting
+	c.span(at(every), at(every+survived), 356, fmt.Sprintf("outage survived: 2/3 TTL - margin - %.1f s = %.1f s", reconnecting, math.Floor(10*survived)/10))
 	c.span(at(deadline), at(ttl), 356, "margin")
 	c.write("small dim", "start", 20, 386, "At the deadline a local timer cancels the context, even if etcd is unreachable. "+
 		"The next process can hold only when etcd has deleted the key.")
