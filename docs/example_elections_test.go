@@ -18,7 +18,7 @@ func schedule(ctx context.Context, client *clientv3.Client,
 	// three quarters of the margin for that, before another process can lead.
 	session, err := etcdlock.NewSession(ctx, client,
 		etcdlock.WithTTL(15*time.Second),   // a crashed leader is replaced after it
-		etcdlock.WithMargin(4*time.Second)) // the term ends here by so much earlier
+		etcdlock.WithMargin(4*time.Second)) // this process ends the term this much earlier
 	if err != nil {
 		return err
 	}
