@@ -21,7 +21,7 @@ type LockedError struct {
 
 func (e *LockedError) Error() string { return lockerr.ErrLocked.Error() }
 
-// WaitError is the error of a wait whose context ended after a deadline.
+// WaitError is the error of a wait when its context has ended after a deadline.
 type WaitError struct {
 	Ended  error // the error of the context
 	Locked *LockedError
@@ -65,7 +65,7 @@ func (l *localQueue) inTheWay() *LockedError {
 	}
 }
 
-// waitError is the error of a wait whose context ended. After a deadline it names the entry in the
+// waitError is the error of a wait when its context has ended. After a deadline it names the entry in the
 // way; locked is nil if that is not known.
 func waitError(ctx context.Context, locked *LockedError) error {
 	ended := lockerr.OfContext(ctx)

@@ -64,7 +64,7 @@ type driver int
 const (
 	driverNone   driver = iota // nothing does, as there is nothing to do
 	driverCaller               // a caller enters by one request
-	driverHolder               // a holder, whose key is not watched so far, deletes it
+	driverHolder               // a holder deletes its key, which is not watched so far
 	driverKeeper               // a holder deletes its key, which the keeper of the session watches
 	driverWorker               // the goroutine of the local queue
 )

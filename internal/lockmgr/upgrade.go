@@ -315,8 +315,8 @@ func (u *upgrade) fail(err error) {
 	}
 }
 
-// unmark ends an upgrade that is under way, for a cause. It returns false if there is none whose
-// mark has to be taken back. Called with Manager.mu held.
+// unmark ends an upgrade that is under way, for a cause. It returns false if there is none
+// with a mark to take back. Called with Manager.mu held.
 func (t *ownership) unmark(cause error) bool {
 	if t == nil || t.upgrading == nil {
 		return false

@@ -17,8 +17,8 @@ import (
 	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
 
-// laggingWatches is a WatchClient whose member says, for each watch that it creates, a revision
-// that is smaller than the present one.
+// laggingWatches is a WatchClient of a member that reports, for each watch that it creates, a revision
+// smaller than the present one.
 type laggingWatches struct {
 	pb.WatchClient
 	by int64

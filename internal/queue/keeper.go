@@ -26,7 +26,7 @@ type Keeper struct {
 	// Of the goroutine only.
 	guards  dueGuards // all of them
 	unread  []*Guard  // those that are to be read
-	closed  []*Guard  // those whose watch is to be opened
+	closed  []*Guard  // those without an open watch
 	opening int       // jobs that open a watch
 	working int       // those, and those that listen to a watch by etcd's client
 	reading bool      // true: a job reads

@@ -18,7 +18,7 @@ import (
 	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
 
-// mutable is a WatchClient whose streams can be muted. A muted stream stays open and reports no
+// mutable is a WatchClient with streams that can be muted. A muted stream stays open and reports no
 // event, as one that leads to a member that hangs.
 type mutable struct {
 	pb.WatchClient
@@ -63,7 +63,7 @@ func (s *mutableStream) Recv() (*pb.WatchResponse, error) {
 	}
 }
 
-// mutableQueue is a queue whose watches are on streams that can be muted.
+// mutableQueue is a queue with its watches on streams that can be muted.
 func (r *rig) mutableQueue(client string) (*Queue, *mutable) {
 	c := r.Client(client)
 	streams := &mutable{WatchClient: c.Remote()}

@@ -189,7 +189,7 @@ func (q *Queue) closeCache() {
 	}
 }
 
-// Viewed tells whether there is a cache, whose watch has to be listened to.
+// Viewed reports whether there is a cache. Its watch has to be listened to.
 func (q *Queue) Viewed() bool { return q.cache != nil }
 
 // Watches tells whether there is any watch that is kept between calls.

@@ -105,7 +105,7 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 	return e, unsure, err
 }
 
-// adopt makes an entry of keys that exist already, by an earlier try whose answer was lost or by another
+// adopt makes an entry of keys that exist already, by an earlier try without an answer or by another
 // process on this lease. Keys that were not written together are no entry of a set, because they could
 // wait for another set that waits for them. adopt deletes them, and returns errAgain.
 func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*Entry, error) {

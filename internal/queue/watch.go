@@ -46,8 +46,8 @@ const watchTimeout = time.Second
 // mostGivenUp is the number of creations that go on after they were given up, see openByClient.
 const mostGivenUp = 16
 
-// lean is a Watcher whose watches end with their stream, and when their reader is slow. Those of
-// clientv3 go on by themselves.
+// lean is a Watcher. Its watches end with their stream, and when their reader is slow. The watches of
+// clientv3 continue by themselves.
 type lean interface {
 	Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *lw.Watch
 	OpenTo(ctx context.Context, bound time.Duration, sink lw.Sink, key string, opts ...clientv3.OpOption) *lw.Watch
@@ -89,9 +89,9 @@ func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts .
 	return &watch{handle: w, events: w.Events(), since: w.Since(), header: w.Header()}
 }
 
-// openByClient is open by etcd's client, whose watches go on when their stream breaks.
+// openByClient is open by etcd's client. Its watches continue when their stream breaks.
 //
-// clientv3 forgets a watch whose context ends during its creation, and etcd keeps that watch until it
+// clientv3 forgets a watch if its context ends during the creation, and etcd keeps that watch until it
 // has an event for it. So the context of the watch does not end before etcd has answered, or
 // watchTimeout has passed. The goroutine that waits for this ends with it, or with the life of the
 // queue. clientv3 creates one watch after the other, so only mostGivenUp creations go on after their

@@ -35,7 +35,7 @@ type stream struct {
 	ended   bool
 }
 
-// asked is a watch whose creation has not been answered.
+// asked is a watch before etcd has answered its creation.
 type asked struct {
 	watch    *Watch
 	req      *pb.WatchCreateRequest
@@ -235,7 +235,7 @@ func (st *stream) take(a *asked) {
 	st.poke()
 }
 
-// drop ends a watch that was stopped, or whose reader is too slow. Called with mu held.
+// drop ends a watch that was stopped, or that has a slow reader. Called with mu held.
 func (st *stream) drop(w *Watch) {
 	if w.ended {
 		return
