@@ -135,7 +135,7 @@ func TestAChangeOfTheLimitIsHeardOfOnce(t *testing.T) {
 }
 
 // More entries than one transaction changes.
-func TestTheLimitIsChangedInACrowd(t *testing.T) {
+func TestTheLimitIsChangedInALongQueue(t *testing.T) {
 	simulate(t, func(w *world) {
 		const sessions = 60
 		first := w.acquire(NewSemaphore(w.session("first"), "s", 1), 1)

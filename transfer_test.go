@@ -322,7 +322,7 @@ func TestATransferThatMayNotHaveHappenedSaysSo(t *testing.T) {
 }
 
 // In a long queue no candidate has a cache of it. A transfer to the last one works the same, and so does a second one.
-func TestTransfersInACrowd(t *testing.T) {
+func TestTransfersInALongQueue(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
 		var waiting []*pending[*Term]

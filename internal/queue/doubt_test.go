@@ -71,7 +71,7 @@ func TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows(t *testing.T) {
 		more int // requests than with a member that does not lag
 	}{
 		"a wait": {run: await},
-		"a wait in a crowd": {run: func(s *scene) {
+		"a wait in a long queue": {run: func(s *scene) {
 			s.q.shortQueue = -1
 			await(s)
 		}},

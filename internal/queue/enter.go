@@ -45,8 +45,8 @@ func peeking(peek, size int64) int64 {
 // returned with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
-	if q.surprised {
-		q.surprised = false
+	if q.mispredicted {
+		q.mispredicted = false
 		q.openAhead(ctx, w)
 	}
 	adopted := false
@@ -103,13 +103,13 @@ func (q *Queue) alone(w *Want) *etcdkv.Compact {
 	if w.Rule != nil || q.size.Load() > 0 || !q.writer.Busy() {
 		return nil
 	}
-	c := q.ifNobody(w)
+	c := q.ifEmpty(w)
 	c.Unread = 1
 	return c
 }
 
-// ifNobody returns a write that enters an empty queue.
-func (q *Queue) ifNobody(w *Want) *etcdkv.Compact {
+// ifEmpty returns a write that enters an empty queue.
+func (q *Queue) ifEmpty(w *Want) *etcdkv.Compact {
 	return &etcdkv.Compact{From: q.from, End: q.end, Key: q.key(*w), Value: w.Value, Lease: w.Lease}
 }
 
@@ -204,7 +204,7 @@ var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way
 //
 // A rule that admits an entry beside others takes a second transaction if there are others. It writes
 // only if no key of the queue was written since the first one. If keys are written again and again, the
-// entry is written without this condition after some tries. Then Granted tells whether it is admitted,
+// entry is written without this condition after some tries. Then Granted reports whether it is admitted,
 // and if not, the caller leaves.
 func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
@@ -221,7 +221,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			}
 			if resp.Succeeded {
 				if n == 1 {
-					e = q.foundNobody(w, resp.Header.Revision)
+					e = q.foundEmpty(w, resp.Header.Revision)
 					return nil
 				}
 				e = newEntry(q.key(w), w, resp.Header.Revision)

@@ -25,7 +25,7 @@ type Head struct {
 	At          time.Time
 }
 
-// Same tells whether two heads are of the same entry with the same value, or both of an empty queue.
+// Same reports whether two heads are of the same entry with the same value, or both of an empty queue.
 func (h Head) Same(o Head) bool {
 	if h.First == nil || o.First == nil {
 		return h.First == o.First
@@ -36,14 +36,14 @@ func (h Head) Same(o Head) bool {
 	return same(h.First, o.First) && string(h.First.Value) == string(o.First.Value)
 }
 
-// News tells whether a head is reported to an observer after another one. An earlier head is not, nor the
+// News reports whether a head is reported to an observer after another one. An earlier head is not, nor the
 // same one again, nor an entry that was gone when the other head was read, because a watch may not have
 // reported its deletion (trap A21). told is nil before the first report.
 func (h Head) News(told *Head) bool {
 	return told == nil || h.after(told) && !h.Same(*told) && !h.gone(told)
 }
 
-// gone tells whether the first entry had left the queue when another head of the timeline was read. Then
+// gone reports whether the first entry had left the queue when another head of the timeline was read. Then
 // the other head was the oldest entry, or the queue was empty.
 func (h Head) gone(o *Head) bool {
 	switch {
@@ -56,7 +56,7 @@ func (h Head) gone(o *Head) bool {
 	}
 }
 
-// after tells whether a head was read later than another one.
+// after reports whether a head was read later than another one.
 func (h Head) after(o *Head) bool {
 	return cmp.Or(cmp.Compare(h.Timeline, o.Timeline), cmp.Compare(h.Rev, o.Rev), h.At.Compare(o.At)) > 0
 }
@@ -70,7 +70,7 @@ func (h Head) Size() int {
 }
 
 // Follow reports the oldest entry of the queue: at once, and whenever another entry is the oldest or its
-// value has changed. Each change is reported, in order. It goes on over lost watches, compactions and
+// value has changed. Each change is reported, in order. It continues over lost watches, compactions and
 // restarts of etcd (trap B7). It blocks until tell returns false, and returns nil, until ctx ends, and
 // returns its cause, or until etcd refuses.
 func (q *Queue) Follow(ctx context.Context, tell func(first *mvccpb.KeyValue, rev int64) bool) error {
@@ -168,7 +168,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 	return true, nil
 }
 
-// outdated tells whether etcd is in another timeline than what is known.
+// outdated reports whether etcd is in another timeline than what is known.
 func (h *heads) outdated() bool { return h.timeline != h.queue.tracker.Number() }
 
 // take makes a reading what is known (trap B9: one revision for everything in a report).

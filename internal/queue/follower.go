@@ -48,7 +48,7 @@ type rules struct {
 	first, longest time.Duration // between readings: first, then doubled up to longest
 	patience       time.Duration // how long a watch may be late to report what a reading has shown
 	seed           int64         // spreads the pauses between failures
-	resumes        bool          // true if a watch goes on where the last one ended
+	resumes        bool          // true if a watch continues where the last one ended
 }
 
 const (
@@ -141,7 +141,7 @@ func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
 	return told
 }
 
-// ended closes a watch that has ended. It goes on from its last event if it is to resume and etcd
+// ended closes a watch that has ended. It continues from its last event if it is to resume and etcd
 // has not refused that, as it does after a compaction.
 func (f *follower) ended() {
 	f.resume = 0

@@ -130,7 +130,7 @@ func (g *Guard) fire() {
 	}
 }
 
-// reads tells whether the timer is set for a reading.
+// reads reports whether the timer is set for a reading.
 func (g *Guard) reads() bool { return g.watch != nil && !g.late }
 
 // ask has the key read.
@@ -226,7 +226,7 @@ func (g *Guard) hear(resp clientv3.WatchResponse) {
 	}
 }
 
-// others tells whether events are of another entry.
+// others reports whether events are of another entry.
 func (g *Guard) others(events []*clientv3.Event) bool {
 	for _, ev := range events {
 		if ev.Type == clientv3.EventTypePut && string(ev.Kv.Key) != g.entry.Key {

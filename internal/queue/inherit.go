@@ -39,12 +39,12 @@ func (s *Queues) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []st
 	return all, err
 }
 
-// Becomes tells whether an entry with a value may be rewritten to another value and keeps its place.
+// Becomes reports whether an entry with a value may be rewritten to another value and keeps its place.
 func Becomes(value []byte, wanted string) bool {
 	return admission.Becomes(wire.Wants(value), wire.Wants([]byte(wanted)))
 }
 
-// Blocked tells whether any of these entries blocks e. value is that of e.
+// Blocked reports whether any of these entries blocks e. value is that of e.
 func (e *Entry) Blocked(value string, others []*mvccpb.KeyValue) bool {
 	blocker, err := e.blocker(e.kv(value), others)
 	return blocker != nil || err != nil

@@ -54,7 +54,7 @@ func (q *Queue) Each(ctx context.Context, prefix string, tell func(*mvccpb.KeyVa
 }
 
 // Changes reports the changes of a key from a revision on, in order. It blocks until tell returns
-// false, ctx ends, etcd refuses to go on, as after a compaction, or no watch can be opened for
+// false, ctx ends, etcd refuses to continue, as after a compaction, or no watch can be opened for
 // waitResync.
 func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*clientv3.Event) (more bool)) {
 	f := newFollower(following, 0, func(ctx context.Context, from int64) *watch {

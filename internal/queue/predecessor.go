@@ -17,7 +17,7 @@ import (
 // and the watch on that key, kept since then, has reported everything that happened to it. The only
 // request of such a wait is the read at its end, which proves the grant.
 
-// reportedBy tells whether a watch reports everything that happened to the entry since it was seen.
+// reportedBy reports whether a watch reports everything that happened to the entry since it was seen.
 func (p predecessor) reportedBy(w *watch) bool {
 	return p.KeyValue != nil && w != nil && w.of != nil && string(w.of.Key) == string(p.Key) && w.since <= p.at
 }

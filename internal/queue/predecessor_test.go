@@ -40,7 +40,7 @@ func goRound(r *rig, a, b *Queue, la, lb clientv3.LeaseID) {
 
 // A session that enters again behind the same one sends nothing during its wait, and reads once at its end.
 // The watch of the last wait reports on the predecessor.
-func TestInACrowdTheWatchOnTheOneAheadIsKept(t *testing.T) {
+func TestInALongQueueTheWatchOnTheOneAheadIsKept(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
 		b.shortQueue = -1

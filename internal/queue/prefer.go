@@ -89,7 +89,7 @@ func (q *Queue) readSuccessors(ctx context.Context) (successors []*mvccpb.KeyVal
 	return resp.Kvs, nil
 }
 
-// MayLead tells whether a candidate that is admitted shall lead. It is false if another candidate is
+// MayLead reports whether a candidate that is admitted shall lead. It is false if another candidate is
 // preferred.
 func (q *Queue) MayLead(ctx context.Context, e *Entry) (bool, error) {
 	if e.first {

@@ -34,17 +34,17 @@ import (
 // use.
 type Queue struct {
 	*shared
-	name      string
-	from, end string
-	cache     *rangeCache  // nil if there is none
-	theirs    *follower    // on the predecessor of the last wait in a long queue; nil if there is none
-	warned    int64        // CreateRevision of the entry in the last warning
-	size      atomic.Int64 // number of entries when the queue was last read
-	emptied   time.Time    // when the queue was last seen empty; zero if another entry was seen since, see guess.go
-	surprised bool         // true if the queue was guessed to be empty, and is not
-	timeline  int          // of all fields above, see renew
-	named     bool         // true if a successor key named a candidate when they were last read, see MayLead
-	peeks     struct {     // the read of the last transaction that entered
+	name         string
+	from, end    string
+	cache        *rangeCache  // nil if there is none
+	theirs       *follower    // on the predecessor of the last wait in a long queue; nil if there is none
+	warned       int64        // CreateRevision of the entry in the last warning
+	size         atomic.Int64 // number of entries when the queue was last read
+	emptied      time.Time    // when the queue was last seen empty; zero if another entry was seen since, see optimistic.go
+	mispredicted bool         // true if the queue was assumed to be empty, and is not
+	timeline     int          // of all fields above, see renew
+	named        bool         // true if a successor key named a candidate when they were last read, see MayLead
+	peeks        struct {     // the read of the last transaction that entered
 		limit int64
 		op    clientv3.Op
 	}
@@ -63,7 +63,7 @@ func (q *Queue) renew() {
 		return
 	}
 	q.Close()
-	q.timeline, q.warned, q.emptied, q.surprised = now, 0, time.Time{}, false
+	q.timeline, q.warned, q.emptied, q.mispredicted = now, 0, time.Time{}, false
 	q.size.Store(0)
 }
 
@@ -107,7 +107,7 @@ type Want struct {
 	Keeps     bool // true if the key may be kept until another entry comes, see Stay
 }
 
-// First tells whether no older entry was there when the key was written.
+// First reports whether no older entry was there when the key was written.
 func (e *Entry) First() bool { return e.first }
 
 // Ahead returns how many older entries were there when the key was written, as far as that is known.
@@ -118,7 +118,7 @@ func (e *Entry) Ahead() (n int) {
 	return n
 }
 
-// Adopted tells whether the key existed before it was to be written.
+// Adopted reports whether the key existed before it was to be written.
 func (e *Entry) Adopted() bool { return e.adopted }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {

@@ -41,7 +41,7 @@ type shared struct {
 	log        *zap.Logger
 	shortQueue int
 	prefetch   int64
-	givenUp    atomic.Int32 // number of creations of watches that go on after they were given up, see openByClient
+	givenUp    atomic.Int32 // number of creations of watches that continue after they were given up, see openByClient
 }
 
 // NewQueues returns the queues of one session.

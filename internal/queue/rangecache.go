@@ -67,7 +67,7 @@ func (c *rangeCache) next(ctx context.Context, wake <-chan struct{}) (what news,
 	return what, err
 }
 
-// behind tells whether a reading shows what the watch should have reported.
+// behind reports whether a reading shows what the watch should have reported.
 func (c *rangeCache) behind(s *snapshot) bool {
 	if !c.deletesOnly {
 		return !s.equal(c.snapshot)
@@ -80,7 +80,7 @@ func (c *rangeCache) behind(s *snapshot) bool {
 	return false
 }
 
-// shows tells whether the cache has got as far as an entry, and has it. The error is ErrEvicted if
+// shows reports whether the cache has got as far as an entry, and has it. The error is ErrEvicted if
 // the entry was deleted: the watch has reported that, or a reading confirms that it is missing.
 func (c *rangeCache) shows(ctx context.Context, e *Entry) (bool, error) {
 	if c.rev < e.CreateRevision || !c.deletesOnly && c.rev < e.modRevision.Load() {
@@ -102,10 +102,10 @@ func (c *rangeCache) shows(ctx context.Context, e *Entry) (bool, error) {
 	return true, nil
 }
 
-// serves tells whether the cache reports what matters to an entry.
+// serves reports whether the cache reports what matters to an entry.
 func (c *rangeCache) serves(e *Entry) bool { return c.deletesOnly == e.plain() }
 
-// plain tells whether nothing matters to an entry but that older ones leave.
+// plain reports whether nothing matters to an entry but that older ones leave.
 func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
 
 // ShortQueue is the number of older entries up to which a cache is opened. Measured on two
@@ -113,11 +113,11 @@ func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps 
 // and 1.8 ms if each watches its predecessor. Of eight processes it costs 2.3 and 2.0 ms.
 const ShortQueue = 4
 
-// crowded tells whether a queue is too long for a cache. It may be a few entries longer than one
+// tooLong reports whether a queue is too long for a cache. It may be a few entries longer than one
 // for which a cache is opened.
-func (q *Queue) crowded(entries int) bool { return entries > q.shortQueue+3 }
+func (q *Queue) tooLong(entries int) bool { return entries > q.shortQueue+3 }
 
-var errCrowd = errors.New("too many for a cache")
+var errTooLong = errors.New("too many for a cache")
 
 // cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
 func (q *Queue) cacheFor(e *Entry) *rangeCache {
@@ -131,7 +131,7 @@ func (q *Queue) cacheFor(e *Entry) *rangeCache {
 	return q.cache
 }
 
-// awaitInCache is Await by the cache. It returns errCrowd if the queue has become too long for one.
+// awaitInCache is Await by the cache. It returns errTooLong if the queue has become too long for one.
 func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
 	for c := q.cacheFor(e); ; {
 		shown, err := c.shows(ctx, e)
@@ -153,9 +153,9 @@ func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
 			if !c.keysOnly {
 				q.warn(next)
 			}
-			if q.crowded(len(c.entries)) && !e.rule.watchesAll() {
+			if q.tooLong(len(c.entries)) && !e.rule.watchesAll() {
 				q.closeCache()
-				return 0, errCrowd
+				return 0, errTooLong
 			}
 		}
 		if _, err := c.next(ctx, nil); err != nil {
@@ -192,7 +192,7 @@ func (q *Queue) closeCache() {
 // Viewed reports whether there is a cache. Its watch has to be listened to.
 func (q *Queue) Viewed() bool { return q.cache != nil }
 
-// Watches tells whether there is any watch that is kept between calls.
+// Watches reports whether there is any watch that is kept between calls.
 func (q *Queue) Watches() bool { return q.cache != nil || q.theirs != nil }
 
 // Close ends what the queue keeps between calls.

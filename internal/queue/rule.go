@@ -74,7 +74,7 @@ func (r *Rule) beside() *Side {
 	return r.side
 }
 
-// watchesAll tells whether a waiter watches the whole queue, whatever its length.
+// watchesAll reports whether a waiter watches the whole queue, whatever its length.
 func (r *Rule) watchesAll() bool {
 	return admission.AnyMayAdmit(r.mode()) || admission.BlockedByYounger(r.mode())
 }

@@ -78,7 +78,7 @@ func (s *snapshot) apply(events []*clientv3.Event) {
 	}
 }
 
-// equal tells whether two snapshots have the same keys, written last at the same revisions.
+// equal reports whether two snapshots have the same keys, written last at the same revisions.
 func (s *snapshot) equal(o *snapshot) bool {
 	return maps.EqualFunc(s.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
 }
@@ -94,7 +94,7 @@ func (s *snapshot) writtenAfter(rev int64) (kvs []*mvccpb.KeyValue) {
 	return kvs
 }
 
-// rewritten tells whether any key was written again after its creation.
+// rewritten reports whether any key was written again after its creation.
 func (s *snapshot) rewritten() bool {
 	for _, kv := range s.entries {
 		if kv.ModRevision > kv.CreateRevision {

@@ -20,7 +20,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, 
 		return nil
 	}
 	keeping := false
-	for c.timer.Reset(Resting); c.watch != nil && !q.crowded(len(c.entries)); {
+	for c.timer.Reset(Resting); c.watch != nil && !q.tooLong(len(c.entries)); {
 		shown, err := c.shows(ctx, e)
 		switch {
 		case err != nil:

@@ -25,7 +25,7 @@ const MostSwept = 40
 // Sweep deletes keys that writes without an answer have left. No other goroutine writes these keys
 // meanwhile. It reads all of them in one transaction, and deletes those that stand in another one. Each
 // transaction is tried once. After an error some keys may have been deleted, or may be deleted later,
-// unless they are written before. So an entry that goes on with such a key writes it first, and a late
+// unless they are written before. So an entry that continues with such a key writes it first, and a late
 // deletion is refused.
 func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	reads := make([]clientv3.Op, 0, len(all))

@@ -24,7 +24,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	}
 	if q.cache != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.watchesAll() {
 		rev, err := q.awaitInCache(ctx, e)
-		if !errors.Is(err, errCrowd) {
+		if !errors.Is(err, errTooLong) {
 			return rev, err
 		}
 	}
@@ -104,7 +104,7 @@ func (q *Queue) besides(ctx context.Context, e *Entry, own, others clientv3.Op) 
 	return kv, resp.Responses[1].GetResponseRange().Kvs, resp.Header.Revision, nil
 }
 
-// standsIn tells whether the key of the entry, as it was read, is that of this entry.
+// standsIn reports whether the key of the entry, as it was read, is that of this entry.
 func (e *Entry) standsIn(own *mvccpb.KeyValue) bool {
 	return own != nil && own.CreateRevision == e.CreateRevision
 }

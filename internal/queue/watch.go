@@ -36,14 +36,14 @@ type watch struct {
 type handle interface {
 	Stop()
 	MoveOn()         // makes the next watches take another stream
-	Cancelled() bool // true if no other watch can go on where this one ended, as after a compaction
+	Cancelled() bool // true if no other watch can continue where this one ended, as after a compaction
 }
 
 // watchTimeout bounds the creation of a watch, for which etcd needs memory only. A member that hangs
 // never answers.
 const watchTimeout = time.Second
 
-// mostGivenUp is the number of creations that go on after they were given up, see openByClient.
+// mostGivenUp is the number of creations that continue after they were given up, see openByClient.
 const mostGivenUp = 16
 
 // lean is a Watcher. Its watches end with their stream, and when their reader is slow. The watches of
@@ -94,7 +94,7 @@ func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts .
 // clientv3 forgets a watch if its context ends during the creation, and etcd keeps that watch until it
 // has an event for it. So the context of the watch does not end before etcd has answered, or
 // watchTimeout has passed. The goroutine that waits for this ends with it, or with the life of the
-// queue. clientv3 creates one watch after the other, so only mostGivenUp creations go on after their
+// queue. clientv3 creates one watch after the other, so only mostGivenUp creations continue after their
 // callers gave up.
 func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -158,7 +158,7 @@ func (w *clientWatch) Stop()         { w.cancel() }
 func (w *clientWatch) MoveOn()       { w.queue.stream.Add(1) }
 func (*clientWatch) Cancelled() bool { return true }
 
-// carries tells whether a context has metadata for its requests. A shared stream cannot have them.
+// carries reports whether a context has metadata for its requests. A shared stream cannot have them.
 func carries(ctx context.Context) bool {
 	_, ok := metadata.FromOutgoingContext(ctx)
 	return ok
@@ -197,7 +197,7 @@ func (w *lasting) Stop() {
 	w.cancel()
 }
 
-// on tells whether the watch was opened for this entry, and not for another one with the same key.
+// on reports whether the watch was opened for this entry, and not for another one with the same key.
 func (w *watch) on(kv *mvccpb.KeyValue) bool {
 	return w != nil && same(w.of, kv)
 }
@@ -216,12 +216,12 @@ func (w *watch) stop() {
 	}
 }
 
-// same tells whether two readings are of one entry. A session that comes again uses the same key.
+// same reports whether two readings are of one entry. A session that comes again uses the same key.
 func same(a, b *mvccpb.KeyValue) bool {
 	return a != nil && b != nil && a.CreateRevision == b.CreateRevision && string(a.Key) == string(b.Key)
 }
 
-// deleted tells whether events prove that the entry was deleted. clientv3 opens a watch that breaks
+// deleted reports whether events prove that the entry was deleted. clientv3 opens a watch that breaks
 // before its first event again from the revision of its creation. So an event may be older than the
 // entry.
 func deleted(events []*clientv3.Event, e *Entry) bool {

@@ -3,11 +3,11 @@ package main
 // grantMutations are about the proof of a grant and the order of the queue.
 var grantMutations = []mutation{
 	{
-		takesOut: "the own key is looked at before a grant, in a crowd (A6)",
+		takesOut: "the own key is looked at before a grant, in a long queue (A6)",
 		edits: []edit{
 			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nreturn predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil", "return predecessor{only(resp.Kvs[min(1, len(resp.Kvs)):]), resp.Header.Revision}, nil"},
 		},
-		tests: []string{"TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted"},
+		tests: []string{"TestInALongQueueAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
 	{
 		takesOut: "the own key is looked for before a grant, in a view (B1)",
@@ -35,7 +35,7 @@ var grantMutations = []mutation{
 		edits: []edit{
 			{"admission.Blocker", "all[i].Created > all[blocker].Created", "all[i].Created < all[blocker].Created"},
 		},
-		tests: []string{"TestInACrowdTheOneAheadIsWatchedAndOneReadFollows", "TestTheYoungestBlocker"},
+		tests: []string{"TestInALongQueueTheOneAheadIsWatchedAndOneReadFollows", "TestTheYoungestBlocker"},
 	},
 	{
 		takesOut: "the token is the revision at which the hold began (A18)",

@@ -10,7 +10,7 @@ var requestMutations = []mutation{
 		tests: []string{"TestARequestThatHangsIsSentAgainSoon"},
 	},
 	{
-		takesOut: "after a wrong guess the watch is opened before the entry is written",
+		takesOut: "after a wrong assumption the watch is opened before the entry is written",
 		edits: []edit{
 			{"queue.(*Queue).Enter", "q.openAhead(ctx, w)", ""},
 		},
@@ -24,23 +24,23 @@ var requestMutations = []mutation{
 		tests: []string{"TestAViewWithoutAnEntryIsClosed"},
 	},
 	{
-		takesOut: "a guess is made soon or not at all",
+		takesOut: "a queue is assumed to be empty soon or not at all",
 		edits: []edit{
-			{"queue.(*Queue).wasEmpty", "time.Since(q.emptied) < Resting", "!q.emptied.IsZero()"},
+			{"queue.(*Queue).recentlyEmpty", "time.Since(q.emptied) < Resting", "!q.emptied.IsZero()"},
 		},
 		tests: []string{"TestAGuessIsMadeSoonOrNotAtAll"},
 	},
 	{
-		takesOut: "a guess is made of a queue that was empty only",
+		takesOut: "only a queue that was empty is assumed to be empty",
 		edits: []edit{
-			{"queue.(*Queue).wasEmpty", "time.Since(q.emptied) < Resting", "true"},
+			{"queue.(*Queue).recentlyEmpty", "time.Since(q.emptied) < Resting", "true"},
 		},
 		tests: []string{"TestEveryPathTakesAsFewRequestsAsPromised"},
 	},
 	{
 		takesOut: "a compact enter compares with the whole queue",
 		edits: []edit{
-			{"queue.(*Queue).ifNobody", "&etcdkv.Compact{From: q.from, End: q.end,", "&etcdkv.Compact{From: q.key(*w),"},
+			{"queue.(*Queue).ifEmpty", "&etcdkv.Compact{From: q.from, End: q.end,", "&etcdkv.Compact{From: q.key(*w),"},
 		},
 		tests: []string{"TestABatchInWhichSomeComparisonsFailIsSentAtLength"},
 	},

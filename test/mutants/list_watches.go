@@ -120,7 +120,7 @@ var watchMutations = []mutation{
 		edits: []edit{
 			{"queue.predecessor.goneBy", "ev.Kv.ModRevision > p.at", "ev.Kv.ModRevision > p.at+1000"},
 		},
-		tests: []string{"TestInACrowdTheWatchOnTheOneAheadIsKept"},
+		tests: []string{"TestInALongQueueTheWatchOnTheOneAheadIsKept"},
 	},
 	{
 		takesOut: "a view of deletions alone is closed when the entry ahead is not known",

@@ -13,35 +13,35 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// inCrowd runs a test for an entry behind n older entries of another lease.
-func inCrowd(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID)) {
+// inLongQueue runs a test for an entry behind n older entries of another lease.
+func inLongQueue(t *testing.T, n int, test func(r *rig, q *Queue, e *Entry, older clientv3.LeaseID)) {
 	simulate(t, func(r *rig) {
-		crowd := r.GrantLease(time.Hour)
+		older := r.GrantLease(time.Hour)
 		for i := range n {
-			r.PutKey(fmt.Sprintf("q/%x", 0x1000+i), "", crowd)
+			r.PutKey(fmt.Sprintf("q/%x", 0x1000+i), "", older)
 		}
 		q := r.queue("a")
-		test(r, q, r.enter(q), crowd)
+		test(r, q, r.enter(q), older)
 	})
 }
 
 // trap A6: the read at the handover reads our own key, too.
-func TestInACrowdAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
+func TestInALongQueueAWaiterWhoseKeyIsGoneIsNeverGranted(t *testing.T) {
 	for _, n := range []int{ShortQueue + 4, peek + 1} {
-		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
+		inLongQueue(t, n, func(r *rig, q *Queue, e *Entry, older clientv3.LeaseID) {
 			got := r.await(q, e)
 			time.Sleep(100 * time.Millisecond)
 			r.MissDelete(e.Key)
 			r.DeleteKey(e.Key)
-			r.RevokeLease(crowd)
+			r.RevokeLease(older)
 			require.ErrorIs(r, (<-got).err, lockerr.ErrEvicted)
 		})
 	}
 }
 
-func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
+func TestInALongQueueTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 	for _, n := range []int{ShortQueue + 4, peek + 1} {
-		inCrowd(t, n, func(r *rig, q *Queue, e *Entry, crowd clientv3.LeaseID) {
+		inLongQueue(t, n, func(r *rig, q *Queue, e *Entry, older clientv3.LeaseID) {
 			c := r.Client("a")
 			c.ResetCounts()
 			got := r.await(q, e)
@@ -59,7 +59,7 @@ func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			require.Empty(r, got)
 			require.Zero(r, c.Count(simetcd.TxnReadOnly, simetcd.Range), "woken by one that is not the next ahead")
-			r.RevokeLease(crowd)
+			r.RevokeLease(older)
 			require.NoError(r, (<-got).err)
 			require.Equal(r, 1, c.Count(simetcd.TxnReadOnly, simetcd.Range))
 		})
@@ -67,8 +67,8 @@ func TestInACrowdTheOneAheadIsWatchedAndOneReadFollows(t *testing.T) {
 }
 
 // A wait in a queue that becomes too long for a cache continues behind its predecessor, and keeps its place.
-func TestAViewThatBecomesACrowdKeepsThePlace(t *testing.T) {
-	inCrowd(t, 2, func(r *rig, q *Queue, e *Entry, old clientv3.LeaseID) {
+func TestAWaitInAQueueThatBecomesTooLongForACacheKeepsItsPlace(t *testing.T) {
+	inLongQueue(t, 2, func(r *rig, q *Queue, e *Entry, old clientv3.LeaseID) {
 		got := r.await(q, e)
 		time.Sleep(100 * time.Millisecond)
 		younger := r.GrantLease(time.Hour)

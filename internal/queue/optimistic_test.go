@@ -10,7 +10,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// A wrong guess changes the Enter that follows it, and no later one.
+// A wrong assumption changes the Enter that follows it, and no later one.
 func TestASurpriseIsForgotten(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a, b := r.queue("a"), r.queue("b")
@@ -22,7 +22,7 @@ func TestASurpriseIsForgotten(t *testing.T) {
 		}
 		require.NoError(r, a.Leave(r.ctx, once(), false))
 		theirs := r.enter(b)
-		require.Nil(r, once(), "a wrong guess, and then nobody wants it any more")
+		require.Nil(r, once(), "a wrong assumption, and then no caller wants it any more")
 		require.NoError(r, b.Leave(r.ctx, theirs, false))
 		require.NoError(r, a.Leave(r.ctx, once(), false))
 		before := r.Client("a").Count(simetcd.Watch)
@@ -71,7 +71,7 @@ func TestATryBesideOthersFoundSomebody(t *testing.T) {
 		e, _, err := a.TryEnter(r.ctx, want)
 		require.NoError(r, err)
 		require.True(r, e.First())
-		require.False(r, a.wasEmpty())
+		require.False(r, a.recentlyEmpty())
 		require.EqualValues(r, 1, a.size.Load())
 	})
 }

@@ -9,7 +9,7 @@ import (
 
 // Optimistic enter. If the queue was empty less than a second ago, the next acquisition assumes that it
 // still is. Its transaction is one comparison and one put, without a read and without an else branch,
-// which saves a fiftieth of a lock and unlock. A wrong guess costs one request before our place in the
+// which saves a fiftieth of a lock and unlock. A wrong assumption costs one request before our place in the
 // queue is taken. Then Enter opens the watch on the queue before it enters, and the wait begins without
 // a read.
 
@@ -18,21 +18,21 @@ import (
 // entry nor an error, the key was not written, and Enter is needed.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
-	q.surprised = false
-	if !q.wasEmpty() || q.writer.Busy() { // a batch guesses by itself, see etcdkv.Compact
+	q.mispredicted = false
+	if !q.recentlyEmpty() || q.writer.Busy() { // a batch assumes the same by itself, see etcdkv.Compact
 		e, _, err := q.enter(ctx, &w)
 		return e, err
 	}
-	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: q.ifNobody(&w)})
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: q.ifEmpty(&w)})
 	switch {
 	case err != nil:
 		return nil, err
 	case !resp.Succeeded:
 		q.size.Store(1)
-		q.emptied, q.surprised = time.Time{}, true
+		q.emptied, q.mispredicted = time.Time{}, true
 		return nil, nil
 	}
-	return q.foundNobody(w, resp.Header.Revision), nil
+	return q.foundEmpty(w, resp.Header.Revision), nil
 }
 
 // TryEnterOnce is for TryEnter what EnterOnce is for Enter.
@@ -43,7 +43,7 @@ func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	case err != nil:
 		return nil, err
 	case resp.Succeeded:
-		return q.foundNobody(w, resp.Header.Revision), nil
+		return q.foundEmpty(w, resp.Header.Revision), nil
 	case len(resp.Responses[0].GetResponseRange().Kvs) > 0: // our own key
 		return nil, nil
 	default:
@@ -51,8 +51,8 @@ func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	}
 }
 
-// foundNobody makes the entry of a transaction that entered an empty queue.
-func (q *Queue) foundNobody(w Want, rev int64) *Entry {
+// foundEmpty makes the entry of a transaction that entered an empty queue.
+func (q *Queue) foundEmpty(w Want, rev int64) *Entry {
 	e := newEntry(q.key(w), w, rev)
 	e.first = true
 	q.size.Store(0)
@@ -61,8 +61,8 @@ func (q *Queue) foundNobody(w Want, rev int64) *Entry {
 	return e
 }
 
-// wasEmpty tells whether the queue was empty less than Resting ago.
-func (q *Queue) wasEmpty() bool { return time.Since(q.emptied) < Resting }
+// recentlyEmpty reports whether the queue was empty less than Resting ago.
+func (q *Queue) recentlyEmpty() bool { return time.Since(q.emptied) < Resting }
 
 // aheadTimeout bounds the creation of a watch before the entry is written, because a stream may hang.
 const aheadTimeout = 100 * time.Millisecond
