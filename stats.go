@@ -35,7 +35,7 @@ type Stats struct {
 }
 
 // Stats returns figures of the session, for metrics and for people. It makes no request. It takes
-// time in proportion to the names in use.
+// time in proportion to the names in use, and calls go on meanwhile.
 //
 // An [Election.Run] with a lease of its own ([WithStopTimeout], [WithProgress]) has a session of its
 // own, which is not counted here. A [Trace] hears of both.

@@ -174,6 +174,7 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 		l.queue = l.single
 	}
 	m.locals[id] = l
+	m.all.Add(l, &l.member)
 	m.names.Use(names, 1)
 	m.undriven++
 	return l

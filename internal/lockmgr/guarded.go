@@ -27,8 +27,7 @@ func (t *ownership) Fire() {
 	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, beside := m.beside[t]
-	if !t.left.IsSet() && (beside || t == t.local.owned && t.local.driver == driverHolder) {
+	if !t.left.IsSet() && (t.beside || t == t.local.owned && t.local.driver == driverHolder) {
 		t.lasts()
 	}
 }
@@ -179,28 +178,28 @@ func (l *localQueue) finish(t *ownership) {
 	l.deleteOwned(t, lost, tried)
 }
 
-// finishLost finishes all ownerships whose lease has ended. Called with m.mu held.
+// finishLost finishes all ownerships whose lease has ended.
 func (m *Manager) finishLost() {
-	for _, l := range m.locals {
+	m.all.Walk(&m.mu, func(l *localQueue) {
 		t := l.owned
-		if t == nil || !l.driver.holds() || t.lease.Context().Err() == nil {
-			continue
-		}
-		if !l.mayRest(t) {
-			l.attend()
-			continue
-		}
-		t.close()
 		m.noteLoss(t)
-		t.settleAs(gone, notConfirmed(t.life.Cause()))
-		l.rest()
-	}
-	for t := range m.beside {
+		switch {
+		case t == nil || !l.driver.holds() || t.lease.Context().Err() == nil:
+		case !l.mayRest(t):
+			l.attend()
+		default:
+			t.close()
+			t.settleAs(gone, notConfirmed(t.life.Cause()))
+			l.rest()
+		}
+	})
+	m.beside.Walk(&m.mu, func(t *ownership) {
+		m.noteLoss(t)
 		if t.lease.Context().Err() != nil && !t.attended {
 			t.close()
 			t.settleAs(gone, notConfirmed(t.life.Cause()))
 		}
-	}
+	})
 }
 
 // mayRest tells whether the local queue is idle once an ownership that the worker does not drive is

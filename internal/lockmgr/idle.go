@@ -28,6 +28,7 @@ func (l *localQueue) forget() {
 	}
 	l.count(false)
 	delete(l.manager.locals, l.id)
+	l.manager.all.Remove(l.member)
 }
 
 // checkNesting refuses a name that lies inside another one in use, or around one. The name of an idle

@@ -31,6 +31,7 @@ import (
 // local queue, which no other call joins.
 type localQueue struct {
 	manager *Manager
+	member  int    // in Manager.all; guarded by Manager.mu
 	id      string // in Manager.locals: the name, or for a private local queue something that is no name
 	name    string
 	names   []string    // the one, or all that are held at once

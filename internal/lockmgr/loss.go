@@ -3,38 +3,25 @@ package lockmgr
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // MostLost is how many lost holds are named in one line of the log.
 const MostLost = 10
 
-// noteLoss notes an ownership that ended with the present lease, and is about to be forgotten
-// before LeaseLost is called. Called with m.mu held.
+// noteLoss notes an ownership that was held when the present lease ended, once. LeaseLost calls it for
+// each ownership that is left then, and whatever forgets an ownership before that. Called with m.mu held.
 func (m *Manager) noteLoss(t *ownership) {
-	if t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
+	if t != nil && !t.noted && t.holders > 0 && t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
+		t.noted = true
 		m.losses = append(m.losses, t)
+		m.counts.lost += int64(t.holders)
 	}
-}
-
-// lostWith are the ownerships that were held when a lease ended. Called with m.mu held.
-func (m *Manager) lostWith(l *lease.Lease) []*ownership {
-	all := m.losses
-	m.losses = nil
-	for _, local := range m.locals {
-		if local.owned != nil {
-			all = append(all, local.owned)
-		}
-	}
-	all = slices.AppendSeq(all, maps.Keys(m.beside))
-	return slices.DeleteFunc(all, func(t *ownership) bool { return t.lease != l || t.holders == 0 })
 }
 
 // describe describes lost ownerships for the log, the oldest first.

@@ -32,6 +32,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/names"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/roster"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/states"
 	"github.com/etcdlock/etcdlock/internal/sweeper"
@@ -71,16 +72,18 @@ type Manager struct {
 	news      broadcast.Signal // sent for another lease, for a loss, and for what Drain waits for
 	admission admissionState
 	drains    int // calls of Drain under way
+	ends      int // ownerships that have begun to end; see Drain
 
-	locals   map[string]*localQueue  // by id
-	serial   int                     // numbers the private local queues
-	readers  map[string]*ownership   // by name: the one that further readers may share
-	beside   map[*ownership]struct{} // those that have left their local queue, see shared.go
-	losses   []*ownership            // that ended with the present lease, and are forgotten already
-	counts   counts                  // since the manager was made
-	evicted  []*ownership            // whose keys were found deleted, for explain
-	explains bool                    // true: explain runs
-	undriven int                     // local queues without a driver, and those whose worker only listens
+	locals   map[string]*localQueue   // by id
+	all      roster.List[*localQueue] // the same ones, for work on each of them
+	serial   int                      // numbers the private local queues
+	readers  map[string]*ownership    // by name: the one that further readers may share
+	beside   roster.List[*ownership]  // those that have left their local queue, see shared.go
+	losses   []*ownership             // that were held when the present lease ended, see noteLoss
+	counts   counts                   // since the manager was made
+	evicted  []*ownership             // whose keys were found deleted, for explain
+	explains bool                     // true: explain runs
+	undriven int                      // local queues without a driver, and those whose worker only listens
 }
 
 // Config is what a manager is made with.
@@ -115,7 +118,6 @@ func New(cfg Config) *Manager {
 		restTimer: sharedtimer.New(queue.Resting),
 		locals:    make(map[string]*localQueue),
 		readers:   make(map[string]*ownership),
-		beside:    make(map[*ownership]struct{}),
 	}
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled, Suspected: cfg.LeftBehind})
 	m.requests = ask.New(ask.Config{
@@ -144,15 +146,17 @@ func (m *Manager) SetLease(l *lease.Lease, number int) {
 // callers meanwhile.
 func (m *Manager) Suspend(number int, suspended bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if number != m.number {
-		return
+	present := number == m.number
+	if present {
+		m.suspended = suspended
 	}
-	m.suspended = suspended
-	if suspended {
-		for _, l := range m.locals {
-			l.owned.giveUpKept()
-		}
+	m.mu.Unlock()
+	if present && suspended {
+		m.all.Walk(&m.mu, func(l *localQueue) {
+			if m.suspended {
+				l.owned.giveUpKept()
+			}
+		})
 	}
 }
 
@@ -160,16 +164,17 @@ func (m *Manager) Suspend(number int, suspended bool) {
 // context. LeaseLost returns how many holds these were, and describes them for the log.
 func (m *Manager) LeaseLost(number int) (holds int, told []string) {
 	m.mu.Lock()
-	l := m.lease.Load()
-	if number != m.number || l == nil {
-		m.mu.Unlock()
+	l, late := m.lease.Load(), number != m.number
+	m.mu.Unlock()
+	if l == nil || late {
 		return 0, nil
 	}
 	m.sweeper.LeaseEnded(l.ID())
-	lost := m.lostWith(l)
-	m.counts.lost += holders(lost)
-	m.lease.Store(nil)
 	m.finishLost()
+	m.mu.Lock()
+	lost := m.losses
+	m.losses = nil
+	m.lease.Store(nil)
 	m.news.Broadcast()
 	m.mu.Unlock()
 	return len(lost), describe(lost)
@@ -194,16 +199,15 @@ func (m *Manager) Drain(ctx context.Context) error {
 	for {
 		m.look()
 		m.mu.Lock()
-		pending := 0
-		if m.admission != closed {
-			if pending = m.pending(); pending == 0 {
-				m.admit(closed)
-			}
-		}
-		over, news := m.admission == closed, m.news.Changed()
+		over, ends, news := m.admission == closed, m.ends, m.news.Changed()
 		m.mu.Unlock()
 		if over {
 			return nil
+		}
+		pending := m.pending()
+		if pending == 0 {
+			m.closeIf(ends) // else an ownership has ended meanwhile
+			continue
 		}
 		select {
 		case <-news:
@@ -215,20 +219,31 @@ func (m *Manager) Drain(ctx context.Context) error {
 	}
 }
 
-// pending ends what Drain does not wait for, and counts what it waits for. Called with m.mu held.
+// closeIf closes the manager, unless an ownership has begun to end since ends were counted.
+func (m *Manager) closeIf(ends int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ends == m.ends {
+		m.admit(closed)
+	}
+}
+
+// pending ends what Drain does not wait for, and counts what it waits for. While no call is admitted,
+// only the end of an ownership makes more of that. If none has ended meanwhile, and nothing was
+// counted, nothing is pending. Local queues come first, as an ownership leaves them for the others.
 func (m *Manager) pending() (n int) {
-	for _, l := range m.locals {
+	m.all.Walk(&m.mu, func(l *localQueue) {
 		l.failWaiters(nil, errDrained)
 		l.owned.giveUpKept()
 		if l.owned.unmark(errDrained) || !l.owned.open() && l.phase != idle {
 			n++
 		}
-	}
-	for t := range m.beside {
+	})
+	m.beside.Walk(&m.mu, func(t *ownership) {
 		if t.unmark(errDrained) || !t.open() {
 			n++
 		}
-	}
+	})
 	return n + m.requests.Cancel(errDrained) + m.sweeper.Unsettled()
 }
 
@@ -242,9 +257,7 @@ func (m *Manager) Close() {
 // Wait blocks until every goroutine has ended. They end once the manager is closed and the context
 // of the session has ended.
 func (m *Manager) Wait() {
-	m.mu.Lock()
 	m.finishLost()
-	m.mu.Unlock()
 	m.tasks.Wait()
 	m.sweeper.Wait()
 	m.Former.Wait()
@@ -333,6 +346,9 @@ func (m *Manager) settled() {
 	defer m.mu.Unlock()
 	m.wakeDrain()
 }
+
+// ending notes that an ownership has begun to end. Called with m.mu held.
+func (m *Manager) ending() { m.ends++ }
 
 // wakeDrain wakes Drain when something that it waits for may be over. Called with m.mu held.
 func (m *Manager) wakeDrain() {

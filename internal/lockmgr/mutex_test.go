@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/roster"
 )
 
 // A release that deletes a key which the worker watches takes the mutex of the manager four times:
@@ -30,5 +32,27 @@ func TestAReleaseTakesTheMutexFewTimes(t *testing.T) {
 		before = taken()
 		r.unlock(h)
 		require.LessOrEqual(r, taken()-before-1, 2, "without a worker")
+	})
+}
+
+// What the session reports of its lease concerns each hold. The mutex is released between two batches
+// of them, so the longest time for which it is held does not grow with the number of holds.
+func TestTheMutexIsReleasedBetweenBatchesOfManyHolds(t *testing.T) {
+	simulate(t, func(r *rig) {
+		m := r.manager("a")
+		lockMany(m)
+		taken := func() (n, locals int) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.mu.Taken, m.all.Len()
+		}
+		before, locals := taken()
+		m.Suspend(m.number, true)
+		now, _ := taken()
+		require.Greater(r, now-before, locals/roster.Batch)
+		before, locals = taken()
+		require.NoError(r, m.Drain(r.Context()))
+		now, _ = taken()
+		require.Greater(r, now-before, (locals+m.beside.Len())/roster.Batch)
 	})
 }

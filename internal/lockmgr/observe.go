@@ -80,7 +80,8 @@ type counts struct {
 	lost     int64
 }
 
-// Stats are counts of a manager, at one instant.
+// Stats are counts of a manager. The names are looked at one after the other, so a call or a hold that
+// comes or goes meanwhile may be counted or not.
 type Stats struct {
 	Holds     int                   // of callers
 	Oldest    time.Duration         // how long the oldest of them has lasted; 0 if there is none
@@ -96,15 +97,13 @@ type Stats struct {
 func (m *Manager) Stats() Stats {
 	m.look()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := Stats{Uncertain: m.sweeper.Counts().Uncertain, Grants: m.counts.grants, Released: m.counts.released, Lost: m.counts.lost}
-	for _, l := range m.locals {
+	s := Stats{Uncertain: m.sweeper.Len(), Grants: m.counts.grants, Released: m.counts.released, Lost: m.counts.lost}
+	m.mu.Unlock()
+	m.all.Walk(&m.mu, func(l *localQueue) {
 		s.Waiting += l.waiters.Len()
 		s.add(l.owned)
-	}
-	for t := range m.beside {
-		s.add(t)
-	}
+	})
+	m.beside.Walk(&m.mu, s.add)
 	return s
 }
 
@@ -118,12 +117,4 @@ func (s *Stats) add(t *ownership) {
 		s.Holds += t.holders
 		s.Oldest = max(s.Oldest, time.Since(t.since))
 	}
-}
-
-// holders is how many callers hold by some ownerships. Called with Manager.mu held.
-func holders(all []*ownership) (n int64) {
-	for _, t := range all {
-		n += int64(t.holders)
-	}
-	return n
 }

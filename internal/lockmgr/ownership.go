@@ -39,6 +39,9 @@ type ownership struct {
 	holders  int            // 0 while the key is kept
 	state    ownershipState // changed by become
 	stranger bool           // true: another session waits
+	noted    bool           // true: its loss is noted
+	beside   bool           // true: it has left its local queue
+	member   int            // in Manager.beside
 
 	young    sharedtimer.Timer // fires when it has lasted for a while
 	guard    *queue.Guard      // watches the key; nil before

@@ -45,6 +45,9 @@ func (t *ownership) become(to ownershipState) {
 		return
 	}
 	t.state = to
+	if to == releasing || to == lost {
+		t.local.manager.ending()
+	}
 }
 
 // ended tells whether no caller gets the ownership any more. Called with Manager.mu held.

@@ -133,10 +133,10 @@ func (t *ownership) leave() {
 		return
 	}
 	t.left.Set()
-	switch _, beside := l.manager.beside[t]; {
+	switch {
 	case t == l.owned:
 		l.attend()
-	case beside && !t.attended:
+	case t.beside && !t.attended:
 		t.attended = true
 		l.manager.tasks.Go(func() { l.finish(t) })
 	}
@@ -177,8 +177,8 @@ func (t *ownership) settleAs(to ownershipState, err error) {
 	t.leftErr = err
 	t.life.Cancel(lockerr.ErrReleased)
 	t.settled.Set()
-	switch _, beside := l.manager.beside[t]; {
-	case beside:
+	switch {
+	case t.beside:
 		t.forgetBeside()
 	case !l.private():
 		l.manager.dropSlot(l.name, t.slot)

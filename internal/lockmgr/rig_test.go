@@ -3,6 +3,7 @@ package lockmgr
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,7 @@ type managed struct {
 	number  int
 	present *lease.Lease // the last one that was lent
 	bug     error        // that the manager has failed with
+	lost    atomic.Int64 // holds that went with their leases
 }
 
 // simulate runs a test, and ends all managers afterwards.
@@ -101,7 +103,8 @@ func (m *managed) lend() *lease.Lease {
 	m.SetLease(l, number)
 	m.keeper.Go(func() {
 		_ = l.Keep()
-		m.LeaseLost(number)
+		holds, _ := m.LeaseLost(number)
+		m.lost.Add(int64(holds))
 	})
 	return l
 }

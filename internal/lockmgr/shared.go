@@ -14,7 +14,8 @@ func (t *ownership) goBeside() {
 	l := t.local
 	m := l.manager
 	t.queue = m.cfg.Queues.Queue(l.name) // the queue of the local queue has a range cache, and is for the worker
-	m.beside[t] = struct{}{}
+	t.beside = true
+	m.beside.Add(t, &t.member)
 	m.names.Use(l.names, 1)
 	if t.mode == wire.Shared {
 		t.asked = m.cfg.Clock()
@@ -28,7 +29,8 @@ func (t *ownership) forgetBeside() {
 	l := t.local
 	m := l.manager
 	m.noteLoss(t)
-	delete(m.beside, t)
+	t.beside = false
+	m.beside.Remove(t.member)
 	if m.readers[l.name] == t {
 		delete(m.readers, l.name)
 	}

@@ -236,6 +236,16 @@ func (s *Sweeper) Unsettled() (n int) {
 	return n
 }
 
+// Len returns how many keys are uncertain.
+func (s *Sweeper) Len() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.leases {
+		n += len(l.keys)
+	}
+	return n
+}
+
 // Counts is what a sweeper has in one instant.
 type Counts struct {
 	Uncertain int  // keys that are not forgotten
