@@ -37,7 +37,7 @@ type ReleaseRequest struct {
 //   - [ErrLost] if the lease was lost
 //   - [ErrSessionClosed]
 //   - [ErrInvalidName]
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (s *Session) Ask(ctx context.Context, name, reason string) error {
 	err := s.usable(name)
 	if err == nil {

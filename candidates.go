@@ -51,7 +51,7 @@ func (e *Election) Queue(ctx context.Context) ([]QueueEntry, error) {
 //   - the error of ctx
 //   - [ErrSessionClosed]
 //   - [ErrInvalidName]
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return nil, opError("list the candidates of", e.name, err)

@@ -50,7 +50,7 @@ func (d Deadlock) String() string {
 // Errors:
 //   - the error of ctx
 //   - [ErrSessionClosed]
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, error) {
 	if err := s.usable("-"); err != nil {
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)

@@ -68,7 +68,7 @@ var (
 	//
 	// The same error also matches the cause:
 	//   - the error of the context
-	//   - what etcd refuses, such as the permission to delete the key
+	//   - an error with which etcd refuses the deletion, for example for lack of permission
 	//   - [ErrLost] or [ErrSessionClosed] if the lease ended after the release, so that the key
 	//     goes with it
 	//

@@ -57,7 +57,7 @@ var endedForNoHold = func() context.Context {
 // [ErrDeadlock], see [Mutex.Lock] and [WithReentry].
 //
 // It is cancelled at Deadline at the latest, before any other session can be granted, unless this
-// process or its machine stands still at that time. The package documentation says what protects in
+// process or its machine is paused at that time. The package documentation says what protects in
 // that case.
 func (h hold) Context() context.Context {
 	if h.of == nil {

@@ -59,7 +59,7 @@ func (m *Mutex) Name() string { return m.name }
 //   - [ErrInvalidName]
 //   - [ErrNestedName]
 //   - [ErrDeadlock] and [ErrReentryLimit], see above
-//   - what etcd refuses, for example for lack of permission
+//   - an error with which etcd refuses the request, for example for lack of permission
 func (m *Mutex) Lock(ctx context.Context) (*Lock, error) {
 	h, err := m.acquire(ctx, false)
 	if err != nil {

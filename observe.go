@@ -63,7 +63,7 @@ func newLeader(head queue.Head) Leader {
 //   - the error of ctx
 //   - [ErrSessionClosed]
 //   - [ErrInvalidName]
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (e *Election) Leader(ctx context.Context) (Leader, error) {
 	if err := e.session.usable(e.name); err != nil {
 		return Leader{}, opError("find the leader of", e.name, err)

@@ -182,7 +182,7 @@ func WithOnLeader(f func(Leader)) RunOption {
 //
 // Callbacks of one Run are called one after the other, in order, beside the function. A callback
 // that blocks delays later callbacks and the return of Run, and nothing else. It is called late,
-// and what it reports may have passed. Work that must be done only while leading belongs into the
+// and what it reports may have passed. Work that must be done only while leading belongs in the
 // function. A callback that calls [runtime.Goexit] has returned.
 func WithOnRole(f func(Role)) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.onRole = f })

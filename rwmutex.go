@@ -140,7 +140,7 @@ func (l *WriteLock) Downgrade(ctx context.Context) (*ReadLock, error) {
 //     to continue.
 //   - [ErrDeadlock] if ctx carries another read lock of the same name by a session of this client
 //   - [ErrLost], [ErrSessionClosed] and [ErrReleased]
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (l *ReadLock) Upgrade(ctx context.Context) (*WriteLock, error) {
 	return writeLock(l.convert(ctx, KindWrite, (*lockmgr.Hold).Upgrade))("upgrade", l.Name())
 }

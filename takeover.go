@@ -21,7 +21,7 @@ import (
 // Errors:
 //   - the error of ctx
 //   - the error of [Held.Err] if the term has ended
-//   - what etcd refuses
+//   - an error with which etcd refuses the request
 func (t *Term) AwaitPreemption(ctx context.Context) (Candidate, error) {
 	c, err := t.awaitPreemption(ctx)
 	return c, opError("look out for a takeover of", t.Name(), err)

@@ -129,7 +129,7 @@ func writeTakeovers(out io.Writer, etcd string, nodes int, list []takeover, took
 		"%d etcd %s processes, a process for each candidate; %s, %s, %d CPUs, load %s\n\n",
 		nodes, env.Etcd, env.OS, env.Go, env.CPUs, env.Load)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "the leader goes by\tlibrary\truns\tshortest\tmedian\tlongest")
+	_, _ = fmt.Fprintln(w, "how the leader goes\tlibrary\truns\tshortest\tmedian\tlongest")
 	for i, t := range list {
 		s := summarize(took[i])
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%.3f\t%.3f\t%.3f\n", t.what, t.contestant, len(took[i]), s.Min, s.Median, s.Max)

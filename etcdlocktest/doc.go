@@ -23,7 +23,7 @@
 //
 // # Faults
 //
-// A [Process] loses its network in either direction, gets slow or unanswered renewals, stands still,
+// A [Process] loses its network in either direction, gets slow or unanswered renewals, is paused,
 // and is killed. The [Etcd] stops, hangs, compacts and changes its leader, and revokes what is held.
 // [Etcd.Intercept] decides on every single request.
 //
@@ -38,7 +38,7 @@
 //   - A bubble has no network. Pass the client or the session into the code under test, and give it
 //     fakes for its other connections.
 //   - A goroutine that waits for a sync.Mutex keeps time from passing. Code that holds a mutex while it
-//     sleeps or waits for a lock stands still if another goroutine wants that mutex.
+//     sleeps or waits for a lock blocks without end if another goroutine wants that mutex.
 //   - A channel that was made outside the bubble cannot be used inside. Make it in the test function.
 //   - Every goroutine has to end before the test does. Start them with t.Context(), which ends first.
 //   - Crash detection listens on the network, and works with New and Real only.

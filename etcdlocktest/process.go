@@ -133,7 +133,7 @@ func (p *Process) set(change func(*faults)) {
 	change(&p.faults)
 }
 
-// Sleep plays a machine that stood still, as after SIGSTOP, a long collection of garbage or a
+// Sleep plays a machine that was paused, as after SIGSTOP, a long collection of garbage or a
 // suspended virtual machine. Afterwards the clock of the process is ahead by d, its leases in etcd
 // are older by d, and no goroutine of the process has seen the time pass. Time does not pass for any
 // other process.

@@ -8,7 +8,7 @@ import (
 
 // drawFailover shows for how long an election has no leader, by the table of performance.md.
 func drawFailover(docs string) (*canvas, error) {
-	rows, err := table(docs, "performance.md", "the leader goes by", "etcd's Election", "etcdlock")
+	rows, err := table(docs, "performance.md", "how the leader goes", "etcd's Election", "etcdlock")
 	if err != nil {
 		return nil, err
 	}

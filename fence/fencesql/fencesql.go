@@ -38,7 +38,7 @@ const (
 
 var errDialect = errors.New("fencesql: unknown dialect: use PostgreSQL, MySQL or SQLite")
 
-// Schema returns the statement that creates the table if there is none. It belongs into the
+// Schema returns the statement that creates the table if there is none. It belongs in the
 // migrations of the program. Epoch and token are 64-bit integers, as revisions of etcd are.
 func (d Dialect) Schema() string {
 	switch d {

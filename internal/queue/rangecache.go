@@ -45,7 +45,7 @@ func (q *Queue) newCache(key, end string, deletesOnly bool, r rules) *rangeCache
 }
 
 // next blocks until the cache may show something else, wake is closed, or ctx ends. The error is
-// the cause of ctx, or what etcd refuses.
+// the cause of ctx, or the error with which etcd refuses.
 func (c *rangeCache) next(ctx context.Context, wake <-chan struct{}) (what news, err error) {
 	switch what, err = c.follower.next(ctx, wake); what {
 	case told:
