@@ -15,7 +15,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// maxColumns and maxWords bound a line and a sentence of a user's page.
+// maxColumns and maxWords bound a line and a sentence of a page.
 const (
 	maxColumns = 100
 	maxWords   = 30
@@ -23,9 +23,6 @@ const (
 
 // hardWordsAllowed is how many hard words a page may have.
 const hardWordsAllowed = 1
-
-// inside are pages for contributors. Their links are checked, their prose is not.
-var inside = map[string]bool{"bench/NOTES.md": true}
 
 // long are pages in which a reader looks something up. They may have more than 200 lines.
 var long = map[string]bool{
@@ -158,12 +155,9 @@ func pages(t *testing.T) []string {
 	return all
 }
 
-// The prose of users' pages: short lines, short sentences, plain words.
+// The prose of all pages: short lines, short sentences, plain words.
 func TestThePagesArePlain(t *testing.T) {
 	for _, file := range pages(t) {
-		if inside[file] {
-			continue
-		}
 		t.Run(file, func(t *testing.T) {
 			for _, fault := range faults(parse(t, file)) {
 				t.Errorf("%s:%s", file, fault)
@@ -308,11 +302,9 @@ func TestTheTextOfEachReasonOfALossIsOnThePage(t *testing.T) {
 	}
 }
 
-func TestTheInsidesExist(t *testing.T) {
+func TestTheLongPagesExist(t *testing.T) {
 	all := pages(t)
-	for _, exceptions := range []map[string]bool{inside, long} {
-		for file := range exceptions {
-			require.True(t, slices.Contains(all, file), "there is no %s", file)
-		}
+	for file := range long {
+		require.True(t, slices.Contains(all, file), "there is no %s", file)
 	}
 }
