@@ -44,7 +44,7 @@ var (
 	// ErrEvicted is the reason of a loss when another client deleted the key while the lease lived
 	// on, as an administrator does to admit the next waiter. It is also the reason when the key is
 	// gone and etcd does not answer within half a second whether the lease was revoked. The text of
-	// the error names the last case.
+	// the error names the last case, and the reason that "etcdlock evict --reason" gave.
 	ErrEvicted = lockerr.ErrEvicted
 
 	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease to a successor.

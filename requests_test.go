@@ -29,6 +29,8 @@ var oneTry = map[string]string{
 	"lease.Resume":                      "a try of the session's",
 	"lease.Lease.Revoke":                "a try of the session's",
 	"lease.Lease.Verify":                "a try of a look at a hold",
+	"eviction.Find":                     "a try of a look at a hold",
+	"lockmgr.Manager.evictionOf":        "a try of a look at a hold",
 	"lease.Config.renewOnce":            "a try of Keep and Resume",
 	"lease.once.Renew":                  "a renewal by the client",
 	"perclient.Renewals.Renew":          "a renewal on the shared stream",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -13,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/eviction"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -21,6 +23,7 @@ type evictFlags struct {
 	yes    bool
 	entry  string
 	revoke bool
+	reason string
 }
 
 func newEvict(c *connection) *cobra.Command {
@@ -37,8 +40,12 @@ resource from that work. To ask a holder to release by itself, use "etcdlock ask
 
 If there are several holders, as of a semaphore, --entry says which. --entry also removes a waiter
 or a key without a lease. --revoke revokes the holder's lease, which ends everything that its
-process holds under it.`,
+process holds under it.
+
+--reason is shown by "etcdlock audit" and, without --revoke, in the error of the evicted process.
+It is written beside the queue for a minute.`,
 		Example: `  etcdlock evict jobs/nightly
+  etcdlock evict --reason "hangs since 3:00" jobs/nightly
   etcdlock evict --yes --revoke jobs/nightly
   etcdlock evict --entry jobs/nightly/old jobs/nightly`,
 		Args: cobra.ExactArgs(1),
@@ -55,6 +62,7 @@ process holds under it.`,
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask for confirmation")
 	fl.StringVar(&f.entry, "entry", "", "key to delete, as show prints it, with or without the name before it")
 	fl.BoolVar(&f.revoke, "revoke", false, "revoke the lease of the key")
+	fl.StringVar(&f.reason, "reason", "", "why, for the evicted process and for audits")
 	return cmd
 }
 
@@ -86,17 +94,49 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 	}
 	act, cancelAct := context.WithTimeout(ctx, c.commandTimeout) // the answer may have taken longer than short
 	defer cancelAct()
-	// Only the entry that was shown is evicted: the next one may hold by now.
-	same := clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
-	if f.revoke {
-		resp, err := client.Txn(act).If(same).Commit()
-		if err == nil && resp.Succeeded {
-			_, err = client.Revoke(act, e.Lease)
-		}
-		return f.done(err, resp, e)
-	}
-	resp, err := client.Txn(act).If(same).Then(clientv3.OpDelete(e.Key)).Commit()
+	resp, err := f.evict(act, client, name, e)
 	return f.done(err, resp, e)
+}
+
+// evict deletes the entry, or revokes its lease. Only the entry that was shown is evicted, because the
+// next one may hold by now. The same transaction writes the reason, if there is one.
+func (f *evictFlags) evict(ctx context.Context, client *clientv3.Client, name string, e *queues.Entry) (*clientv3.TxnResponse, error) {
+	same := clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
+	notice, withdraw, err := f.notice(ctx, client, name, e)
+	if err != nil {
+		return nil, err
+	}
+	ops := notice
+	if !f.revoke {
+		ops = append(ops, clientv3.OpDelete(e.Key))
+	}
+	resp, err := client.Txn(ctx).If(same).Then(ops...).Commit()
+	if err != nil || !resp.Succeeded {
+		withdraw()
+		return resp, err
+	}
+	if f.revoke {
+		_, err = client.Revoke(ctx, e.Lease)
+	}
+	return resp, err
+}
+
+// notice makes the operation that writes the reason, if there is one, and its lease. withdraw deletes
+// both.
+func (f *evictFlags) notice(ctx context.Context, client *clientv3.Client, name string, e *queues.Entry) (ops []clientv3.Op, withdraw func(), err error) {
+	if f.reason == "" {
+		return nil, func() {}, nil
+	}
+	lease, err := client.Grant(ctx, int64(eviction.Kept/time.Second))
+	if err != nil {
+		return nil, nil, err
+	}
+	host, _ := os.Hostname()
+	put, err := eviction.Notice{
+		Reason: f.reason, Owner: os.Getenv("USER"), Host: host, PID: os.Getpid(), Since: time.Now().UTC(),
+		Key: e.Key, CreateRevision: e.CreateRevision,
+	}.Put(name, lease.ID)
+	return []clientv3.Op{put}, func() { _, _ = client.Revoke(ctx, lease.ID) }, err
 }
 
 func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry) error {

@@ -108,7 +108,7 @@ func (l *localQueue) request(ctx context.Context, a *attempt) (err error) {
 // refused fails the callers of an attempt that etcd has refused.
 func (l *localQueue) refused(a *attempt, err error) {
 	m := l.manager
-	l.fail(&a.wanted, a.lease, a.of, err)
+	l.fail(&a.wanted, a.lease, a.of, a.entry, err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dropSlot(l.name, a.slot)

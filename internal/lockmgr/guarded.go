@@ -119,7 +119,7 @@ func (t *ownership) Unguarded(err error) {
 }
 
 // explain finds out why keys are gone, and ends the ownerships. It asks once for all that went at one
-// instant, as the keys of a lease do.
+// instant, as the keys of a lease do. The reason of an eviction is read for a key that went alone.
 func (m *Manager) explain() {
 	for {
 		m.mu.Lock()
@@ -129,10 +129,18 @@ func (m *Manager) explain() {
 		if len(all) == 0 {
 			return
 		}
+		gone := make(map[*lease.Lease][]*queue.Entry)
+		for _, t := range all {
+			gone[t.lease] = append(gone[t.lease], t.entry)
+		}
 		causes := make(map[*lease.Lease]error)
 		for _, t := range all {
 			if causes[t.lease] == nil {
-				causes[t.lease] = whyGone(t.lease)
+				var alone *queue.Entry
+				if len(gone[t.lease]) == 1 {
+					alone = t.entry
+				}
+				causes[t.lease] = m.whyGone(t.lease, alone)
 			}
 			if t.lease.Err() == nil { // else it has ended, and LeaseLost follows
 				t.lose(causes[t.lease])

@@ -125,7 +125,7 @@ func (h *Hold) Rewrite(ctx context.Context, value string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, lockerr.ErrEvicted):
-		h.owned.lose(whyGone(h.owned.lease)) // unless it had ended before
+		h.owned.lose(h.owned.local.manager.whyGone(h.owned.lease, h.owned.entry)) // unless it had ended before
 		return h.Err()
 	case h.Err() != nil:
 		return h.Err()

@@ -340,7 +340,7 @@ func (u *upgrade) refuse(err error) {
 		first := t.found() // else its watch has found it, and reports why; or it was released
 		m.mu.Unlock()
 		if first {
-			t.lose(whyGone(t.lease))
+			t.lose(m.whyGone(t.lease, t.entry))
 		} else if h.Ended() == nil {
 			<-t.life.Context().Done()
 		}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/eviction"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
@@ -107,7 +109,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) (drives b
 			return t != l.owned || l.watch(t)
 		}
 	}
-	l.fail(wanted, ls, a.of, err)
+	l.fail(wanted, ls, a.of, a.entry, err)
 	// When the session has ended the key goes with the lease.
 	if a.entry != nil && ls.Err() == nil && l.manager.cfg.Life.Err() == nil {
 		l.manager.mu.Lock()
@@ -215,7 +217,7 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 	case ls.Err() != nil:
 		return false, notConfirmed(ls.Err())
 	case errors.Is(err, lockerr.ErrEvicted):
-		return false, whyGone(ls)
+		return false, l.manager.whyGone(ls, e)
 	default:
 		l.manager.cfg.Log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
@@ -223,11 +225,16 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 	}
 }
 
-// whyGone finds out why a key of the session is gone: with its lease, which then ends, or alone.
-// The question must not take long, because the hold goes on meanwhile.
-func whyGone(ls *lease.Lease) error {
+// whyGone finds out why a key of the session is gone: with its lease, which then ends, or alone. An
+// eviction of the entry, if it is not nil, may have left its reason. The question must not take long,
+// because the hold continues meanwhile.
+func (m *Manager) whyGone(ls *lease.Lease, e *queue.Entry) error {
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	ctx, cancel := context.WithTimeout(ls.Context(), 500*time.Millisecond)
 	defer cancel()
+	evicted := lockerr.ErrEvicted
+	asked.Go(func() { evicted = m.evictionOf(ctx, e) })
 	unanswered := ls.Verify(ctx)
 	switch err := ls.Err(); {
 	case err != nil:
@@ -235,19 +242,38 @@ func whyGone(ls *lease.Lease) error {
 	case unanswered != nil:
 		return lockerr.Lost(errEvictedOrRevoked)
 	default:
-		return lockerr.Lost(lockerr.ErrEvicted)
+		asked.Wait()
+		return lockerr.Lost(evicted)
 	}
+}
+
+// evictionOf is the reason of a loss, with that of the eviction if there is one.
+func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
+	if e == nil {
+		return lockerr.ErrEvicted
+	}
+	for _, part := range e.Parts() {
+		name, _ := wire.NameOf(part.Key)
+		n, err := eviction.Find(ctx, m.cfg.KV, name, part.Key, part.CreateRevision, 0)
+		if err != nil {
+			break // the reason is lost, and nothing else
+		}
+		if n != nil {
+			return fmt.Errorf("%w: %v", lockerr.ErrEvicted, n)
+		}
+	}
+	return lockerr.ErrEvicted
 }
 
 var errEvictedOrRevoked = fmt.Errorf("%w, or its lease was revoked: etcd has not answered in time which", lockerr.ErrEvicted)
 
 // fail gives the error to each waiter that it concerns.
-func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, err error) {
+func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, e *queue.Entry, err error) {
 	switch {
 	case errors.Is(err, lockerr.ErrEvicted):
-		l.failAll(ls, whyGone(ls)) // the lost place was that of all waiters
+		l.failAll(ls, l.manager.whyGone(ls, e)) // the lost place was that of all waiters
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		_ = whyGone(ls) // ends it, if etcd answers
+		_ = l.manager.whyGone(ls, nil) // ends it, if etcd answers
 		ls.End(lockerr.Lost(lockerr.ErrRevoked))
 		l.failAll(ls, ls.Err())
 	case ls.Err() != nil:
