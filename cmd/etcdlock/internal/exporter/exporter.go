@@ -1,0 +1,253 @@
+// Package exporter has the metrics of queues as etcd has them, for when every process of a service is
+// dead. Each scrape is one snapshot. The number of names is bounded.
+package exporter
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+)
+
+// Exporter serves the metrics of some names over HTTP.
+type Exporter struct {
+	Client   *clientv3.Client
+	Patience time.Duration // of one snapshot
+
+	Names     []string // each of them has metrics, also while its queue is empty
+	Elections []string // as Names, and a queue without a leader is a vacancy
+	Prefixes  []string // all names that begin with one have metrics
+	MaxNames  int      // of those by a prefix; further ones are counted as Other
+
+	// Deadlocks finds the deadlocks under a prefix.
+	Deadlocks func(ctx context.Context, prefix string) ([]etcdlock.Deadlock, error)
+
+	mu sync.Mutex // held by the present snapshot, so that many scrapes are no load for etcd
+}
+
+// Other is the name under which the names beyond MaxNames are counted.
+const Other = "_other_"
+
+// mostLeases is how many holders of one name are asked for the rest of their lease.
+const mostLeases = 8
+
+// ServeHTTP answers a scrape in the text format of Prometheus.
+func (x *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.Context(), x.Patience)
+	defer cancel()
+	began := time.Now()
+	s, err := x.take(ctx)
+	if err != nil {
+		s = &snapshot{}
+	}
+	s.up, s.took = err == nil, time.Since(began)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write([]byte(s.String()))
+}
+
+// snapshot has the samples of one scrape.
+type snapshot struct {
+	up        bool
+	took      time.Duration
+	revision  int64
+	stray     int
+	deadlocks int
+	names     []sample
+}
+
+// sample has the figures of one name, or of Other.
+type sample struct {
+	name             string
+	holding, waiting int
+	oldestWait, held time.Duration // by the clocks of the hosts; 0 if not known
+	left             time.Duration // the shortest rest of a holder's lease
+	leased           bool          // true: left is known
+	vacant, election bool
+}
+
+// take reads all queues once.
+func (x *Exporter) take(ctx context.Context) (*snapshot, error) {
+	s := &snapshot{}
+	seen := make(map[string]bool)
+	for _, name := range slices.Concat(x.Names, x.Elections) {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		q, rev, err := queues.One(ctx, x.Client.KV, name)
+		if err != nil {
+			return nil, err
+		}
+		s.revision = max(s.revision, rev)
+		if err := s.add(ctx, x.Client, &q, slices.Contains(x.Elections, name)); err != nil {
+			return nil, err
+		}
+	}
+	var found []queues.Queue
+	for _, prefix := range x.Prefixes {
+		all, err := queues.All(ctx, x.Client, prefix)
+		if err != nil {
+			return nil, err
+		}
+		s.revision = max(s.revision, all.Revision)
+		for _, q := range all.Queues {
+			if !seen[q.Name] {
+				seen[q.Name] = true
+				found = append(found, q)
+			}
+		}
+		cycles, err := x.Deadlocks(ctx, prefix)
+		if err != nil {
+			return nil, err
+		}
+		s.deadlocks += len(cycles)
+	}
+	return s, s.addFound(ctx, x.Client, found, x.MaxNames)
+}
+
+// addFound adds the first queues by their names, and all others as one.
+func (s *snapshot) addFound(ctx context.Context, client *clientv3.Client, found []queues.Queue, most int) error {
+	slices.SortFunc(found, func(a, b queues.Queue) int { return cmp.Compare(a.Name, b.Name) })
+	other := sample{name: Other}
+	for i := range found {
+		if i < most {
+			if err := s.add(ctx, client, &found[i], false); err != nil {
+				return err
+			}
+			continue
+		}
+		s.count(&found[i], &other)
+	}
+	if len(found) > most {
+		s.names = append(s.names, other)
+	}
+	return nil
+}
+
+// count counts the entries of a queue.
+func (s *snapshot) count(q *queues.Queue, to *sample) {
+	for i := range q.Entries {
+		e := &q.Entries[i]
+		if e.Stray() {
+			s.stray++
+		}
+		if e.Holds {
+			to.holding++
+			if since := cmp.Or(e.Granted, e.Since); !since.IsZero() {
+				to.held = max(to.held, time.Since(since))
+			}
+			continue
+		}
+		to.waiting++
+		if !e.Since.IsZero() {
+			to.oldestWait = max(to.oldestWait, time.Since(e.Since))
+		}
+	}
+}
+
+// add adds the figures of one name.
+func (s *snapshot) add(ctx context.Context, client *clientv3.Client, q *queues.Queue, election bool) error {
+	m := sample{name: q.Name, election: election || q.Kind == queues.Election}
+	s.count(q, &m)
+	m.vacant = m.holding == 0
+	holders := queues.Queue{Name: q.Name, Entries: q.Holders()}
+	holders.Entries = holders.Entries[:min(len(holders.Entries), mostLeases)]
+	if err := holders.TTLs(ctx, client.Lease); err != nil {
+		return err
+	}
+	for i := range holders.Entries {
+		if e := &holders.Entries[i]; !e.Stray() {
+			left := time.Duration(e.TTL) * time.Second
+			if !m.leased || left < m.left {
+				m.left, m.leased = left, true
+			}
+		}
+	}
+	s.names = append(s.names, m)
+	return nil
+}
+
+// String is the snapshot in the text format.
+func (s *snapshot) String() string {
+	var b strings.Builder
+	family(&b, "etcdlock_exporter_up", "1 if etcd has answered this scrape.", one(s.up))
+	family(&b, "etcdlock_exporter_scrape_seconds", "How long this scrape took.", s.took.Seconds())
+	if !s.up {
+		return b.String()
+	}
+	family(&b, "etcdlock_exporter_revision", "The revision of etcd at this scrape.", float64(s.revision))
+	family(&b, "etcdlock_stray_keys", "Keys without a lease, which block a queue until they are deleted.", float64(s.stray))
+	family(&b, "etcdlock_deadlocks", "Cycles of waits under the prefixes.", float64(s.deadlocks))
+	s.each(&b, "etcdlock_queue_entries", "Entries of a queue.", func(m *sample, put func(float64, ...string)) {
+		put(float64(m.holding), "state", "holding")
+		put(float64(m.waiting), "state", "waiting")
+	})
+	s.each(&b, "etcdlock_queue_oldest_wait_seconds", "Age of the oldest waiting entry, by the clock of its host.", func(m *sample, put func(float64, ...string)) {
+		put(m.oldestWait.Seconds())
+	})
+	s.each(&b, "etcdlock_holder_age_seconds", "Age of the oldest hold, by the clock of its host.", func(m *sample, put func(float64, ...string)) {
+		put(m.held.Seconds())
+	})
+	s.each(&b, "etcdlock_holder_lease_remaining_seconds", "Time until the holder's lease expires, unless it is renewed.", func(m *sample, put func(float64, ...string)) {
+		if m.leased {
+			put(m.left.Seconds())
+		}
+	})
+	s.each(&b, "etcdlock_election_vacant", "1 if an election has no leader.", func(m *sample, put func(float64, ...string)) {
+		if m.election {
+			put(one(m.vacant))
+		}
+	})
+	return b.String()
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func header(b *strings.Builder, name, help string) {
+	fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+}
+
+func family(b *strings.Builder, name, help string, value float64) {
+	header(b, name, help)
+	fmt.Fprintf(b, "%s %s\n", name, number(value))
+}
+
+// each writes a family with samples for each name.
+func (s *snapshot) each(b *strings.Builder, name, help string, samples func(m *sample, put func(value float64, labels ...string))) {
+	header(b, name, help)
+	for i := range s.names {
+		m := &s.names[i]
+		samples(m, func(value float64, labels ...string) {
+			fmt.Fprintf(b, "%s{name=\"%s\"", name, escape(m.name))
+			for l := 0; l < len(labels); l += 2 {
+				fmt.Fprintf(b, ",%s=\"%s\"", labels[l], labels[l+1])
+			}
+			fmt.Fprintf(b, "} %s\n", number(value))
+		})
+	}
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// escape makes a name a label, which is UTF-8.
+func escape(name string) string {
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	return strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(name)
+}
