@@ -10,10 +10,9 @@ import (
 )
 
 // Context is a lifetime that ends once, with the cause of Cancel or of its parent. The parent is set by
-// Within or PartOf, before first use.
+// Within, before first use.
 type Context struct {
-	of    *Context              // the parent; nil if it is outer
-	outer context.Context       // the parent if of is nil
+	outer context.Context       // the parent
 	cause atomic.Pointer[error] // nil until the end is known here
 
 	mu     sync.Mutex
@@ -26,9 +25,6 @@ func New(parent context.Context) *Context { return &Context{outer: parent} }
 
 // Within makes c end with parent at the latest.
 func (c *Context) Within(parent context.Context) { c.outer = parent }
-
-// PartOf makes c end with parent at the latest. It makes no context of parent.
-func (c *Context) PartOf(parent *Context) { c.of = parent }
 
 // Cause returns why c has ended, or nil while it has not.
 func (c *Context) Cause() error {
@@ -70,9 +66,6 @@ func (c *Context) Context() context.Context {
 	defer c.mu.Unlock()
 	if c.ctx == nil {
 		outer := c.outer
-		if c.of != nil {
-			outer = c.of.Context()
-		}
 		cause := c.cause.Load()
 		if cause != nil {
 			outer = context.WithoutCancel(outer) // which may have ended since, for another cause
@@ -92,12 +85,8 @@ func (c *Context) end(cause error) error {
 }
 
 func (c *Context) parentCause() error {
-	switch {
-	case c.of != nil:
-		return c.of.Cause()
-	case c.outer.Err() == nil:
+	if c.outer.Err() == nil {
 		return nil // context.Cause would take the context's lock
-	default:
-		return context.Cause(c.outer)
 	}
+	return context.Cause(c.outer)
 }

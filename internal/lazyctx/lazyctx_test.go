@@ -45,28 +45,15 @@ func TestAContextEndsWithCancel(t *testing.T) {
 }
 
 // The parent's end is seen though nothing was made that listens to it.
-func TestAPartEndsWithItsParentsParent(t *testing.T) {
+func TestTheEndOfTheParentIsSeenWithoutAContext(t *testing.T) {
 	outer, cancel := context.WithCancelCause(t.Context())
-	var parent, part Context
-	parent.Within(outer)
-	part.PartOf(&parent)
-	require.NoError(t, part.Cause())
+	var c Context
+	c.Within(outer)
+	require.NoError(t, c.Cause())
 	cancel(errFirst)
-	part.Cancel(errSecond)
-	require.Equal(t, errFirst, part.Cause())
-	require.Equal(t, errFirst, parent.Cause())
-	require.Nil(t, parent.ctx, "a context that no caller has asked for")
-	require.Nil(t, part.ctx, "a context that no caller has asked for")
-}
-
-func TestThePartsContextEndsWithItsParent(t *testing.T) {
-	parent := New(t.Context())
-	var part Context
-	part.PartOf(parent)
-	ctx := part.Context()
-	parent.Cancel(errFirst)
-	require.Equal(t, errFirst, context.Cause(ctx))
-	require.Equal(t, errFirst, part.Cause())
+	c.Cancel(errSecond)
+	require.Equal(t, errFirst, c.Cause())
+	require.Nil(t, c.ctx, "a context that no caller has asked for")
 }
 
 func TestReleaseEndsTheContextAlone(t *testing.T) {

@@ -160,7 +160,6 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 		name:    names[0],
 		names:   names,
 		counted: true,
-		joined:  make(chan struct{}, 1),
 	}
 	if l.private() {
 		for _, name := range names {

@@ -43,8 +43,6 @@ func TestAHoldThatLastsNeedsNoGoroutine(t *testing.T) {
 		"a writer that becomes a reader": func(r *rig, a, _ *managed) func() {
 			w := a.lock("m", exclusive())
 			r.pass(time.Second)
-			restates := w.owned
-			restates.restate = (&Request{}).Restate
 			h, err := w.Downgrade(r.Context())
 			require.NoError(r, err)
 			return func() { r.unlock(h) }

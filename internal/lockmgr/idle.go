@@ -1,10 +1,6 @@
 package lockmgr
 
-import (
-	"time"
-
-	"github.com/etcdlock/etcdlock/internal/queue"
-)
+import "github.com/etcdlock/etcdlock/internal/queue"
 
 // An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
 // while that has to hear what a watch reports.
@@ -55,7 +51,7 @@ func (l *localQueue) rest() {
 		l.forget()
 		m.wakeDrain()
 	default:
-		l.since = time.Now()
+		l.since = m.now()
 		if !l.ticks {
 			l.ticks = true
 			m.restTimer.Set(&l.tick, (*idleTimer)(l))
@@ -74,7 +70,7 @@ func (i *idleTimer) Fire() {
 	switch {
 	case l.driver != driverNone || m.locals[l.id] != l: // rest sets it again
 		l.ticks = false
-	case time.Since(l.since) < queue.Resting:
+	case m.now()-l.since < queue.Resting:
 		m.restTimer.Set(&l.tick, i)
 	default:
 		l.forget()

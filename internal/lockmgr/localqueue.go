@@ -45,13 +45,13 @@ type localQueue struct {
 	served  *waiter           // the waiter that the present entry was written for; nil while there is none
 	waiting *queue.Entry      // the present entry, once it has to wait
 	owned   *ownership        // nil while the session does not own the lock
-	joined  chan struct{}     // holds one; sent when a waiter joins, or when an idle queue is to go on
-	phase   phase             // changed by become
-	driver  driver            // changed by drive
-	counted bool              // true: it is among the names in use; an idle queue is until that matters
-	since   time.Time         // when it became idle
+	joined  chan struct{}     // holds one; sent when a waiter joins an idle queue; nil before the worker listens
+	since   time.Duration     // when it became idle
 	tick    sharedtimer.Timer // fires when it may have been idle for long enough
 	ticks   bool              // true: tick is set
+	counted bool              // true: it is among the names in use; an idle queue is until that matters
+	phase   phase             // changed by become
+	driver  driver            // changed by drive
 
 	info holdInfo // of the entry that waits
 }

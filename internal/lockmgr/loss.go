@@ -59,7 +59,9 @@ func (t *ownership) names() string {
 }
 
 // lasted is how long the ownership has lasted so far.
-func (t *ownership) lasted() time.Duration { return time.Since(t.since).Round(time.Millisecond) }
+func (t *ownership) lasted() time.Duration {
+	return (t.local.manager.now() - t.since).Round(time.Millisecond)
+}
 
 // logEviction reports an ownership whose key is gone while its lease lives.
 func (t *ownership) logEviction(cause error) {

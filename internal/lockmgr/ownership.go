@@ -24,16 +24,15 @@ type ownership struct {
 	queue     place     // that of the local queue, until the ownership leaves it
 	slot      wire.Slot // of the key
 	token     int64
-	identity  string // that of the request which the key's value was made for
-	candidate bool   // of an election
-
-	restate func(want wire.Holder) string // makes the value of the key for another mode
+	identity  string  // that of the request which the key's value was made for
+	by        *bearer // makes the value of the key for another mode
+	candidate bool    // of an election
 
 	life lazyctx.Context // ends with the lease; all holds of the ownership end with it
 
 	// Guarded by Manager.mu.
 	began    time.Duration // by the session's clock
-	since    time.Time     // of the grant
+	since    time.Duration // of the grant
 	mode     wire.Mode
 	permits  int            // of wire.Counted
 	holders  int            // 0 while the key is kept
@@ -41,20 +40,19 @@ type ownership struct {
 	stranger bool           // true: another session waits
 	noted    bool           // true: its loss is noted
 	beside   bool           // true: it has left its local queue
+	attended bool           // true, beside the local queue: a goroutine finishes it
+	running  bool           // true: timer runs
+	tried    bool           // true: the last holder got no answer when it deleted the key
 	member   int            // in Manager.beside
 
-	young    sharedtimer.Timer // fires when it has lasted for a while
-	guard    *queue.Guard      // watches the key; nil before
-	left     lazyctx.Latch     // set when a goroutine is to finish the ownership
-	attended bool              // true, beside the local queue: this goroutine runs
+	young sharedtimer.Timer // fires when it has lasted for a while
+	guard *queue.Guard      // watches the key; nil before
+	left  lazyctx.Latch     // set when a goroutine is to finish the ownership
 
 	retained  lazyctx.Latch // set when the key is kept for the first time
-	idle      time.Time     // since when it is kept
+	idle      time.Duration // since when it is kept
 	retention time.Duration // how long it is kept
 	timer     *time.Timer   // ends the retention; nil until it is first needed
-	running   bool          // true: timer runs
-
-	tried bool // true: the last holder got no answer when it deleted the key
 
 	asked     time.Duration // of readers: when no other session was known to wait, by the session's clock
 	upgrading *upgrade      // of readers: that of the one that is becoming a writer
@@ -70,8 +68,8 @@ type ownership struct {
 // begin starts an ownership on the granted entry of an attempt. Called with Manager.mu held.
 func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
 	t := &ownership{
-		local: l, lease: a.lease, entry: a.entry, queue: l.queue, slot: a.slot, token: rev, identity: w.Identity, candidate: w.Candidate, restate: w.Restate, mode: w.Mode, permits: w.Permits,
-		began: l.manager.cfg.Clock(), since: time.Now(),
+		local: l, lease: a.lease, entry: a.entry, queue: l.queue, slot: a.slot, token: rev, identity: w.Identity, candidate: w.Candidate, by: w.bearer(), mode: w.Mode, permits: w.Permits,
+		began: l.manager.cfg.Clock(), since: l.manager.now(),
 	}
 	t.life.Within(a.lease.Context())
 	if w.Rule != nil && !l.private() {
@@ -114,7 +112,7 @@ func (t *ownership) grantTo(w *waiter, by Path) {
 func (t *ownership) keep(retention time.Duration) {
 	running := t.running && retention >= t.retention // it looks at idle when it fires
 	t.become(kept)
-	t.idle, t.retention, t.running = time.Now(), retention, true
+	t.idle, t.retention, t.running = t.local.manager.now(), retention, true
 	switch {
 	case t.timer == nil:
 		t.timer = time.AfterFunc(retention, t.expire)
@@ -130,7 +128,7 @@ func (t *ownership) expire() {
 	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch left := t.retention - time.Since(t.idle); {
+	switch left := t.retention - (m.now() - t.idle); {
 	case t.state != kept:
 		t.running = false
 	case left > 0:

@@ -3,7 +3,7 @@ package lockmgr
 import "github.com/etcdlock/etcdlock/internal/states"
 
 // ownershipState is how far an ownership is.
-type ownershipState int
+type ownershipState uint8
 
 const (
 	held       ownershipState = iota // by one holder or more, or it is about to be

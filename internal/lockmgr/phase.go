@@ -3,7 +3,7 @@ package lockmgr
 import "github.com/etcdlock/etcdlock/internal/states"
 
 // phase is how far a local queue is with its entry in etcd.
-type phase int
+type phase uint8
 
 const (
 	idle     phase = iota // no waiter, and nothing of it is left in etcd
@@ -59,7 +59,7 @@ func (l *localQueue) vacate() {
 }
 
 // driver is what acts next for a local queue. There is one at a time.
-type driver int
+type driver uint8
 
 const (
 	driverNone   driver = iota // nothing does, as there is nothing to do

@@ -60,9 +60,20 @@ func (r *Request) value() string {
 }
 
 // Restate is the value of the key when it is to say something else of the mode.
-func (r *Request) Restate(want wire.Holder) string {
-	want.Owner, want.Host, want.PID, want.Since = r.Owner, r.Host, r.PID, time.Now().UTC()
-	want.Holds = r.Carried.keys()
+func (r *Request) Restate(want wire.Holder) string { return r.bearer().restate(want) }
+
+// bearer is what a value says of the caller. An ownership keeps it, and not the whole request.
+type bearer struct {
+	owner, host string
+	pid         int
+	carried     *Carried
+}
+
+func (r *Request) bearer() *bearer { return &bearer{r.Owner, r.Host, r.PID, r.Carried} }
+
+func (b *bearer) restate(want wire.Holder) string {
+	want.Owner, want.Host, want.PID, want.Since = b.owner, b.host, b.pid, time.Now().UTC()
+	want.Holds = b.carried.keys()
 	return want.Encode()
 }
 

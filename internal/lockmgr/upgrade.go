@@ -73,7 +73,7 @@ func (t *ownership) tellShared() <-chan struct{} {
 }
 
 func (t *ownership) rewriteShared(q *queue.Queue) {
-	err := q.Rewrite(t.life.Context(), t.entry, t.restate(wire.Holder{Mode: wire.Shared}))
+	err := q.Rewrite(t.life.Context(), t.entry, t.by.restate(wire.Holder{Mode: wire.Shared}))
 	if err != nil && t.life.Cause() == nil && !errors.Is(err, lockerr.ErrEvicted) {
 		t.local.manager.cfg.Log.Error("etcd refuses a downgrade; other sessions cannot read until the lock is released", zap.String("name", t.local.name), zap.Error(err))
 	}
@@ -249,7 +249,7 @@ func (u *upgrade) wait(ctx context.Context, q *queue.Queue) (rev int64, err erro
 		return 0, err
 	}
 	marked, err := q.Upgrade(t.life.Context(), t.entry, func(bound int64) string {
-		return t.restate(wire.Holder{Mode: wire.Upgrading, Bound: bound})
+		return t.by.restate(wire.Holder{Mode: wire.Upgrading, Bound: bound})
 	})
 	if err != nil {
 		return 0, err

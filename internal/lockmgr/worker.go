@@ -53,6 +53,9 @@ func (l *localQueue) next() bool {
 				m.mu.Unlock()
 				return false
 			}
+			if l.joined == nil {
+				l.joined = make(chan struct{}, 1)
+			}
 			m.undriven++
 			m.mu.Unlock()
 			listened = !l.queue.Rest(l.joined)

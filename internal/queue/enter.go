@@ -149,18 +149,27 @@ func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if limit == 0 {
 		return nil
 	}
-	if q.peeks.limit != limit {
-		q.peeks.limit, q.peeks.op = limit, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(limit), clientv3.WithKeysOnly())
+	m := q.remembers()
+	if m.limit != limit {
+		m.limit, m.peek = limit, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(limit), clientv3.WithKeysOnly())
 	}
-	return append(make([]clientv3.Op, 0, 2), q.peeks.op)
+	return append(make([]clientv3.Op, 0, 2), m.peek)
 }
 
 // key returns our key. It is mostly the same as in the last call.
 func (q *Queue) key(w Want) string {
-	if q.last.of.Lease != w.Lease || q.last.of.Slot != w.Slot {
-		q.last.of, q.last.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
+	m := q.remembers()
+	if m.of.Lease != w.Lease || m.of.Slot != w.Slot {
+		m.of, m.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
 	}
-	return q.last.key
+	return m.key
+}
+
+func (q *Queue) remembers() *memo {
+	if q.memo == nil {
+		q.memo = &memo{}
+	}
+	return q.memo
 }
 
 // kv returns the entry's key as it was written with this value.

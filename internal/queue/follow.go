@@ -117,7 +117,7 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 
 // following are the rules of a follower that is to report each change. It waits longer for a watch
 // that is late, because a reading that is taken too early jumps over changes.
-var following = rules{first: waitResync, longest: waitResync, patience: time.Second, resumes: true}
+var following = rules{times: &times{first: waitResync, longest: waitResync, patience: time.Second, resumes: true}}
 
 // heads knows the whole queue as of one revision, and reports each change of its head. A reading
 // that is due must not jump over what the watch has still to report of the time before it. So this

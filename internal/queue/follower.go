@@ -45,9 +45,13 @@ type alarm interface {
 
 // rules are the times of a follower.
 type rules struct {
+	*times
+	seed int64 // spreads the pauses between failures
+}
+
+type times struct {
 	first, longest time.Duration // between readings: first, then doubled up to longest
 	patience       time.Duration // how long a watch may be late to report what a reading has shown
-	seed           int64         // spreads the pauses between failures
 	resumes        bool          // true if a watch continues where the last one ended
 }
 
@@ -67,8 +71,9 @@ const (
 )
 
 var (
-	waiting = rules{first: waitResync, longest: waitResync, patience: patience}
-	holding = rules{first: holdResync, longest: holdResync, patience: patience}
+	waiting = rules{times: &times{first: waitResync, longest: waitResync, patience: patience}}
+	shortly = rules{times: &times{first: firstResync, longest: waitResync, patience: patience}}
+	holding = rules{times: &times{first: holdResync, longest: holdResync, patience: patience}}
 )
 
 // seeded returns the rules for a session with a lease. Sessions that lose etcd at one instant come
@@ -98,7 +103,7 @@ func (f *follower) begin(r rules) {
 }
 
 // news is what a follower tells its user.
-type news int
+type news uint8
 
 const (
 	told   news = iota // the watch has reported events, or has ended
@@ -154,7 +159,7 @@ func (f *follower) ended() {
 
 // tryAgain sets the timer for another watch.
 func (f *follower) tryAgain() {
-	f.timer.Reset(etcdkv.Pause(f.failed, f.seed))
+	f.timer.Reset(etcdkv.Pause(int(f.failed), f.seed))
 	f.failed++
 }
 

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,13 +24,13 @@ type Guard struct {
 	next   *Guard // of the same entry in another queue; nil if it is the last one
 
 	// Of the goroutine only.
-	due     time.Time // when the timer is due
-	index   int       // in the heap of the keeper
-	asks    news      // why a reading is due: opened or due
-	unread  bool      // true: it is to be read
-	turn    int       // grows when a watch that is being opened becomes of no use
-	broken  bool      // true: the watch that is being opened has ended
-	keeping bool      // true: other entries are of interest
+	due     time.Duration // when the timer is due, by the keeper
+	index   int32         // in the heap of the keeper
+	turn    int32         // grows when a watch that is being opened becomes of no use
+	asks    news          // why a reading is due: opened or due
+	unread  bool          // true: it is to be read
+	broken  bool          // true: the watch that is being opened has ended
+	keeping bool          // true: other entries are of interest
 	over    bool
 }
 
@@ -46,7 +47,7 @@ type Owner interface {
 const Settle = 250 * time.Millisecond
 
 // never is when a timer is due that is not set.
-var never = time.Now().AddDate(1000, 0, 0)
+const never = time.Duration(math.MaxInt64)
 
 // Guard begins to watch our key, until Stop or the first report of Evicted or Unguarded. It closes
 // what the queue has kept between calls. If that was a cache, which may have granted the entry and not
@@ -57,6 +58,7 @@ func (q *Queue) Guard(k *Keeper, e *Entry, o Owner) *Guard {
 		from = 0
 	}
 	q.Close()
+	q.memo = nil
 	g := &Guard{keeper: k, queue: q, entry: e, owner: o, due: never}
 	g.follower = follower{rules: holding.seeded(e.Lease), timer: (*guardTimer)(g)}
 	k.add(g, from)
@@ -107,13 +109,13 @@ func (g *Guard) Ended() {
 // guardTimer is the timer of a guard, which the keeper fires.
 type guardTimer Guard
 
-func (t *guardTimer) Reset(d time.Duration) bool { return t.set(time.Now().Add(d)) }
+func (t *guardTimer) Reset(d time.Duration) bool { return t.set(t.keeper.now() + d) }
 func (t *guardTimer) Stop() bool                 { return t.set(never) }
 
-func (t *guardTimer) set(due time.Time) bool {
+func (t *guardTimer) set(due time.Duration) bool {
 	if !t.over {
 		t.due = due
-		heap.Fix(&t.keeper.guards, t.index)
+		heap.Fix(&t.keeper.guards, int(t.index))
 	}
 	return true
 }
@@ -165,7 +167,7 @@ func (g *Guard) startOpening() {
 }
 
 // opened takes in a watch that was opened; nil if it could not be.
-func (g *Guard) opened(w *watch, turn int, began time.Time) {
+func (g *Guard) opened(w *watch, turn int32, began time.Time) {
 	if g.over || turn != g.turn {
 		w.stop()
 		return
@@ -286,6 +288,6 @@ func (g *Guard) end() {
 	if !g.over {
 		g.close()
 		g.over = true
-		heap.Remove(&g.keeper.guards, g.index)
+		heap.Remove(&g.keeper.guards, int(g.index))
 	}
 }

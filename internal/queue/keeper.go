@@ -17,6 +17,7 @@ import (
 type Keeper struct {
 	*shared
 	start func(run func()) // starts the goroutine
+	born  time.Time
 
 	mu      sync.Mutex
 	inbox   []func() // for the goroutine
@@ -47,8 +48,11 @@ const ahead = holdResync / 10
 // Keeper makes the keeper of the session. start starts its goroutine, which ends when no guard is left
 // and with the life of the queues. It is called by Guard.
 func (s *Queues) Keeper(start func(run func())) *Keeper {
-	return &Keeper{shared: s.shared, start: start, wake: make(chan struct{}, 1)}
+	return &Keeper{shared: s.shared, start: start, born: time.Now(), wake: make(chan struct{}, 1)}
 }
+
+// now is the time, as the timers of guards have it.
+func (k *Keeper) now() time.Duration { return time.Since(k.born) }
 
 // add begins a guard, with a watch from a revision on.
 func (k *Keeper) add(g *Guard, from int64) {
@@ -91,7 +95,7 @@ func (k *Keeper) run() {
 			return
 		}
 		if len(k.guards) > 0 {
-			timer.Reset(time.Until(k.guards[0].due))
+			timer.Reset(k.guards[0].due - k.now())
 		}
 		select {
 		case <-timer.C:
@@ -111,11 +115,11 @@ func (k *Keeper) run() {
 
 // fireDue fires what is due, and what is to be read soon together with that.
 func (k *Keeper) fireDue() {
-	now := time.Now()
+	now := k.now()
 	for len(k.guards) > 0 {
 		g := k.guards[0]
-		early := len(k.unread)%mostRead > 0 && g.reads() && g.due.Before(now.Add(ahead))
-		if g.due.After(now) && !early {
+		early := len(k.unread)%mostRead > 0 && g.reads() && g.due < now+ahead
+		if g.due > now && !early {
 			return
 		}
 		g.timer.Stop()
@@ -240,15 +244,15 @@ func (k *Keeper) readAll(batch []*reading) error {
 type dueGuards []*Guard
 
 func (h dueGuards) Len() int           { return len(h) }
-func (h dueGuards) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueGuards) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h dueGuards) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+	h[i].index, h[j].index = int32(i), int32(j)
 }
 
 func (h *dueGuards) Push(x any) {
 	g := x.(*Guard)
-	g.index = len(*h)
+	g.index = int32(len(*h))
 	*h = append(*h, g)
 }
 

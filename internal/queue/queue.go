@@ -42,17 +42,18 @@ type Queue struct {
 	size         atomic.Int64 // number of entries when the queue was last read
 	emptied      time.Time    // when the queue was last seen empty; zero if another entry was seen since, see optimistic.go
 	mispredicted bool         // true if the queue was assumed to be empty, and is not
-	timeline     int          // of all fields above, see renew
 	named        bool         // true if a successor key named a candidate when they were last read, see MayLead
-	peeks        struct {     // the read of the last transaction that entered
-		limit int64
-		op    clientv3.Op
-	}
-	last struct { // the key that was asked for last
-		of  Want
-		key string
-	}
-	stream atomic.Int32 // number of the stream of watches by etcd's client; it grows when a stream hangs
+	stream       atomic.Int32 // number of the stream of watches by etcd's client; it grows when a stream hangs
+	timeline     int          // of the fields from cache to named, see renew
+	memo         *memo        // nil before the first use, and while our key is guarded
+}
+
+// memo is what an entry that comes soon after another one need not make again.
+type memo struct {
+	limit int64 // of peek
+	peek  clientv3.Op
+	of    Want // of key
+	key   string
 }
 
 // renew drops what the queue knows from an earlier timeline. It is called before an entry is

@@ -121,7 +121,7 @@ var errTooLong = errors.New("too many for a cache")
 
 // cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
 func (q *Queue) cacheFor(e *Entry) *rangeCache {
-	r := rules{first: firstResync, longest: waitResync, patience: patience}.seeded(e.Lease)
+	r := shortly.seeded(e.Lease)
 	if q.cache == nil || !q.cache.serves(e) {
 		q.Close()
 		q.cache = q.newCache(q.from, q.end, e.plain(), r)

@@ -79,7 +79,9 @@ func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts .
 	}
 	var w *lw.Watch
 	if sink != nil {
-		w = own.OpenTo(ctx, watchTimeout, sink, key, opts...)
+		if w = own.OpenTo(ctx, watchTimeout, sink, key, opts...); w != nil {
+			defer w.Forget()
+		}
 	} else {
 		w = own.Open(ctx, watchTimeout, key, opts...)
 	}

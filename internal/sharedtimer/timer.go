@@ -13,6 +13,7 @@ import (
 // runtime timer fires once more and is not set again.
 type Queue struct {
 	after time.Duration
+	born  time.Time
 
 	mu      sync.Mutex
 	first   *Timer // the list is in the order of setting, and so of firing
@@ -26,9 +27,8 @@ type Timer struct {
 	queue *Queue
 
 	// Guarded by queue.mu.
-	set        bool
-	callback   Callback
-	at         time.Time
+	callback   Callback      // nil unless the timer is set
+	at         time.Duration // when it fires, since the birth of the queue
 	prev, next *Timer
 }
 
@@ -40,13 +40,13 @@ type Callback interface {
 }
 
 // New returns a queue of timers that fire when after has passed.
-func New(after time.Duration) *Queue { return &Queue{after: after} }
+func New(after time.Duration) *Queue { return &Queue{after: after, born: time.Now()} }
 
 // Set sets a timer, which is not set.
 func (q *Queue) Set(t *Timer, c Callback) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t.queue, t.set, t.callback, t.at = q, true, c, time.Now().Add(q.after)
+	t.queue, t.callback, t.at = q, c, time.Since(q.born)+q.after
 	if t.prev = q.last; t.prev != nil {
 		t.prev.next = t
 	} else {
@@ -65,7 +65,7 @@ func (t *Timer) Stop() bool {
 	}
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()
-	if !t.set {
+	if t.callback == nil {
 		return false
 	}
 	t.queue.remove(t)
@@ -84,7 +84,7 @@ func (q *Queue) arm(in time.Duration) {
 
 // remove takes a timer out of the list. Called with mu held.
 func (q *Queue) remove(t *Timer) {
-	t.set = false
+	t.callback = nil
 	if t.prev != nil {
 		t.prev.next = t.next
 	} else {
@@ -115,12 +115,13 @@ func (q *Queue) due() Callback {
 		q.armed = false
 		return nil
 	}
-	if left := time.Until(t.at); left > 0 {
+	if left := t.at - time.Since(q.born); left > 0 {
 		q.arm(left)
 		return nil
 	}
+	c := t.callback
 	q.remove(t)
-	return t.callback
+	return c
 }
 
 // Context returns a child of parent that is cancelled when the duration has passed. It has no

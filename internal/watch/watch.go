@@ -47,6 +47,9 @@ func (w *Watch) Since() int64 { return w.since }
 // Header returns the header of the answer to the creation, by the member that has the watch.
 func (w *Watch) Header() *pb.ResponseHeader { return w.header }
 
+// Forget drops the header, for a watch that lasts.
+func (w *Watch) Forget() { w.header = nil }
+
 // SinceOf returns what Since returns, by the revision in the answer to the creation and by the start
 // revision, which is 0 if there is none. etcd reads its revision after it has begun to watch, so no event
 // falls between them. A watch that starts in the future begins later. If the answer has no revision, which

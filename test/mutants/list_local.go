@@ -223,7 +223,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "idle names are forgotten",
 		edits: []edit{
-			{"lockmgr.(*idleTimer).Fire", "case time.Since(l.since) < queue.Resting:", "case time.Since(l.since) < 100*queue.Resting:"},
+			{"lockmgr.(*idleTimer).Fire", "case m.now()-l.since < queue.Resting:", "case m.now()-l.since < 100*queue.Resting:"},
 		},
 		tests: []string{"TestFewLinesRest"},
 	},
