@@ -29,6 +29,7 @@ type Guard struct {
 	turn    int32         // grows when a watch that is being opened becomes of no use
 	asks    news          // why a reading is due: opened or due
 	unread  bool          // true: it is to be read
+	closed  bool          // true: its watch is to be opened
 	broken  bool          // true: the watch that is being opened has ended
 	keeping bool          // true: other entries are of interest
 	over    bool
@@ -126,7 +127,10 @@ func (g *Guard) fire() {
 	case silent:
 		g.leave()
 	case absent:
-		g.keeper.closed = append(g.keeper.closed, g)
+		if !g.closed { // else it waits for its turn since before a restart
+			g.closed = true
+			g.keeper.closed = append(g.keeper.closed, g)
+		}
 	default:
 		g.ask(due)
 	}
@@ -147,7 +151,7 @@ func (g *Guard) ask(why news) {
 // startOpening opens the watch in a job.
 func (g *Guard) startOpening() {
 	k, q, turn, from, keeping := g.keeper, g.queue, g.turn, g.resume, g.keeping
-	g.broken = false
+	g.broken, g.closed = false, false
 	k.opening++
 	k.working++
 	k.jobs.Go(func() {

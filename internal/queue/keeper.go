@@ -3,6 +3,7 @@ package queue
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -148,22 +149,24 @@ func (k *Keeper) idle() bool {
 
 // startJobs starts what is to be done and may be.
 func (k *Keeper) startJobs() {
-	for ; len(k.closed) > 0 && k.opening < mostOpening; k.closed = k.closed[1:] {
-		if g := k.closed[0]; !g.over {
+	n := 0
+	for ; n < len(k.closed) && k.opening < mostOpening; n++ {
+		if g := k.closed[n]; !g.over {
 			g.startOpening()
 		}
 	}
+	k.closed = slices.Delete(k.closed, 0, n)
 	if len(k.unread) == 0 || k.reading {
 		return
 	}
-	n := min(len(k.unread), mostRead)
+	n = min(len(k.unread), mostRead)
 	batch := make([]*reading, 0, n)
 	for _, g := range k.unread[:n] {
 		if g.unread = false; !g.over {
 			batch = append(batch, &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping})
 		}
 	}
-	k.unread = k.unread[n:]
+	k.unread = slices.Delete(k.unread, 0, n)
 	if len(batch) > 0 {
 		k.reading = true
 		k.jobs.Go(func() { k.read(batch) })

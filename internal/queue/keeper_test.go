@@ -181,11 +181,13 @@ type counting struct {
 	lean
 	clientv3.Watcher
 	now, most atomic.Int32
+	takes     time.Duration // each call, at least
 }
 
 func (c *counting) OpenTo(ctx context.Context, bound time.Duration, sink lw.Sink, key string, opts ...clientv3.OpOption) *lw.Watch {
 	c.most.Store(max(c.most.Load(), c.now.Add(1)))
 	defer c.now.Add(-1)
+	time.Sleep(c.takes)
 	return c.lean.OpenTo(ctx, bound, sink, key, opts...)
 }
 
@@ -254,6 +256,28 @@ func TestAKeeperEndsWithItsSession(t *testing.T) {
 			require.Empty(r, o.evicted)
 		})
 	}
+}
+
+// A guard that waits for its turn to open a watch, and is told to keep its key meanwhile, opens one.
+func TestAGuardOpensOneWatchAtATime(t *testing.T) {
+	simulate(t, func(r *rig) {
+		s := r.guard(3 * mostOpening)
+		s.pass(time.Second)
+		r.CutWatches()
+		s.client.ResetCounts()
+		s.queues.watcher = &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher, takes: 50 * time.Millisecond}
+		s.pass(40 * time.Millisecond)
+		for _, g := range s.guards { // some wait for their turn
+			g.Keep()
+		}
+		s.pass(time.Second)
+		for _, g := range s.guards {
+			g.Stop()
+		}
+		s.pass(time.Second)
+		require.Equal(r, s.client.Count(simetcd.Watch), s.client.Count(simetcd.WatchCancel))
+		s.end()
+	})
 }
 
 // A guard that is stopped at any time leaves no watch, and reports no company that came later.

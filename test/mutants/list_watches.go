@@ -20,7 +20,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "the keys of many holds are read by few requests",
 		edits: []edit{
-			{"queue.(*Keeper).startJobs", "n := min(len(k.unread), mostRead)", "n := 1"},
+			{"queue.(*Keeper).startJobs", "n = min(len(k.unread), mostRead)", "n = 1"},
 		},
 		tests: []string{"TestAKeeperSendsFewRequestsForManyHolds"},
 	},
@@ -44,6 +44,13 @@ var watchMutations = []mutation{
 			{"queue.(*Guard).opened", "} else if g.broken {", "} else if false {"},
 		},
 		tests: []string{"TestAGuardHearsOfTheEndOfAWatchThatIsBeingOpened"},
+	},
+	{
+		takesOut: "a guard opens one watch at a time",
+		edits: []edit{
+			{"queue.(*Guard).fire", "if !g.closed {", "if true {"},
+		},
+		tests: []string{"TestAGuardOpensOneWatchAtATime"},
 	},
 	{
 		takesOut: "etcd is asked once why many keys are gone",
