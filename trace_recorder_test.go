@@ -90,11 +90,11 @@ func (r *trace) show() {
 }
 
 // plumbing has the packages and setters between a step and the function that makes it.
-var plumbing = regexp.MustCompile(`/internal/(simetcd|etcdkv|leaseid|lockorder|states|timeline)\.|\.(become|drive|enter)$`)
+var plumbing = regexp.MustCompile(`/internal/(simetcd|etcdkv|leaseid|lockorder|roster|states|timeline)\.|\.(become|drive|enter)$`)
 
 var (
 	closure         = regexp.MustCompile(`(\.(func|gowrap|deferwrap)?\d+)+$`)
-	pointerReceiver = regexp.MustCompile(`\(\*(\w+)\)`)
+	pointerReceiver = regexp.MustCompile(`\(\*(\w+)(?:\[\.\.\.\])?\)`)
 )
 
 // place is a function of the library on a stack.
