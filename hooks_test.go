@@ -207,7 +207,7 @@ func TestATraceHearsOfARunWhatItsCallbacksHear(t *testing.T) {
 		require.Contains(w, lines, "health e unhealthy")
 		require.Contains(w, lines, "health e ")
 		require.Contains(w, lines, "session unknown connected ", "of the session with the lease of the term")
-		require.Contains(w, lines, "term e led 12s told canceled stopped in 2s lost ")
+		require.Contains(w, lines, "term e led 12s told "+ErrorType(context.Canceled)+" stopped in 2s lost ")
 	})
 }
 
