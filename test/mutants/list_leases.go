@@ -10,6 +10,20 @@ var leaseMutations = []mutation{
 		tests: []string{"TestAMachineThatSleptUntilShortlyBeforeItsDeadlineKnowsItWithinTheMargin"},
 	},
 	{
+		takesOut: "after a sleep that its clock reports, a lease looks at the clock within a Slice",
+		edits: []edit{
+			{"lease.(*Lease).jumped", "l.deadline.Reset(in)", "_ = in"},
+		},
+		tests: []string{"TestAClockThatReportsItsJumpsEndsALeaseAtTheSameTime"},
+	},
+	{
+		takesOut: "an eviction is certain only if etcd has answered that the lease lives",
+		edits: []edit{
+			{"lockmgr.(*Manager).whyGone", "case unanswered != nil:", "case unanswered != nil && false:"},
+		},
+		tests: []string{"TestALossSaysThatEtcdHasNotToldItsReason"},
+	},
+	{
 		takesOut: "the deadline counts from the send time (C3, C4)",
 		edits: []edit{
 			{"lease.(*Config).countFrom", "if c.FromReceipt {", "if true {"},
