@@ -62,7 +62,7 @@ func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption)
 	return q.openTo(ctx, nil, key, opts...)
 }
 
-// openTo is open for a watch that reports to a sink. A watch by etcd's client has a channel all the same.
+// openTo is open for a watch that reports to a sink. A watch by etcd's client has a channel nevertheless.
 func (q *Queue) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
 	known := q.tracker.Ask()
 	w := q.openEither(ctx, sink, key, opts...)

@@ -214,7 +214,7 @@ func (s *Session) revokeAll(ctx context.Context, how *ending) error {
 }
 
 // revoke revokes a lease that has ended here. It tries until etcd has answered, even by a refusal, or
-// ctx ends, but for no longer than etcd keeps the lease.
+// ctx ends, at most for as long as etcd keeps the lease.
 func (s *Session) revoke(ctx context.Context, l *lease.Lease) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Granted(), errUnreachable)
 	defer cancel()

@@ -26,7 +26,7 @@ type settings struct {
 	Library   string
 	Kind      string
 	Shared    string // the name that the group contends for
-	Own       string // the name that nobody else wants
+	Own       string // the name that no other client wants
 	TTL       time.Duration
 	Endpoints []string
 	Resource  string
@@ -146,7 +146,7 @@ func (c *client) tell(e event) {
 	c.out.Lock()
 	defer c.out.Unlock()
 	if c.enc.Encode(e) != nil {
-		os.Exit(1) // nobody listens
+		os.Exit(1) // there is no listener
 	}
 }
 
@@ -253,7 +253,7 @@ func (c *client) once(ctx context.Context, e event, use use) error {
 	} else {
 		over.What, over.At = isLost, now()
 		over.Error = text(h.why())
-		// A process that does not know better yet writes all the same.
+		// A process that does not know of its loss yet still writes.
 		over.Late = c.resource.write(e.Name, e.Token, e.Weight == c.whole())
 	}
 	c.tell(over)

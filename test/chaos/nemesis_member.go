@@ -9,7 +9,7 @@ import (
 )
 
 // Faults of etcd's members. No client is hit by itself: two members are always well, so
-// a hold that is lost is lost for nothing, but for a client that knows one member only.
+// a hold that is lost is lost for nothing, unless its client knows one member only.
 func onMembers() []*nemesis {
 	return []*nemesis{
 		{name: "kill-leader", about: "kill -9 of the raft leader, started again after TTL + 1 s", strike: ofLeader(killMember)},

@@ -34,7 +34,7 @@ type figures struct {
 	Exclusive  bool          `json:"exclusive"`  // whether there is an overlap to speak of
 	Next       []float64     `json:"next_s"`     // from the fault to the next holder, a round each
 	Forced     int           `json:"forced"`     // holds lost by a client that a fault was on
-	Outage     int           `json:"outage"`     // holds lost while etcd answered nobody
+	Outage     int           `json:"outage"`     // holds lost while no member answered
 	Unforced   int           `json:"unforced"`   // holds lost otherwise, for nothing
 	Told       []float64     `json:"told_ms"`    // from SIGCONT until it was told
 	Refused    int           `json:"refused"`    // writes that the resource refused

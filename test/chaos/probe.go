@@ -17,7 +17,7 @@ type probe struct {
 
 	mu   sync.Mutex
 	last [2]instant // when each kind of request was last answered
-	away [2][]span  // and the times without an answer, but for short ones
+	away [2][]span  // and the times without an answer, except short ones
 }
 
 // The kinds of requests.

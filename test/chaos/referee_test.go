@@ -47,7 +47,7 @@ func TestATokenThatDoesNotGrowIsFound(t *testing.T) {
 
 func TestBrokenHistoriesAreCaught(t *testing.T) {
 	open := at("a", 1, 1, 0, 10)
-	open.Gone = 0 // nobody ever saw the key go
+	open.Gone = 0 // no watch ever reported the deletion of the key
 	late := at("a", 1, 1, 0, 10)
 	late.Gone = ms(30) // the watch heard late: that proves nothing against it
 	for _, c := range []struct {

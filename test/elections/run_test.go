@@ -116,7 +116,7 @@ func TestRunOfSeveralCandidatesHasOneLeaderAtATimeOverLosses(t *testing.T) {
 		require.ErrorIs(t, cluster.Receive(t, ends, "the end of Run"), context.Canceled)
 	}
 	// An evicted leader is told by a watch, after the next one may have begun: the
-	// administrator chose so. The tokens grow all the same.
+	// administrator chose so. The tokens grow nevertheless.
 	h.AssertTokensGrow(t)
 	require.Empty(t, f.Keys("election"))
 }

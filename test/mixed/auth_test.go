@@ -249,7 +249,7 @@ func TestPermissionThatIsTakenAwayIsToldClearly(t *testing.T) {
 	w.denied(s, "orders/other", taking)
 	w.denied(s, "orders/other", looking)
 	if !w.atLeast(3, 5) {
-		// It renews the lease all the same, so that the key stays for as long as the session.
+		// It still renews the lease, so that the key stays for as long as the session.
 		w.waits(next, ttl+time.Second)
 		require.ErrorIs(t, s.Close(w.ctx()), rpctypes.ErrPermissionDenied, "the lease is left to expire")
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// vacancy is the observation that nobody leads.
+// vacancy is the observation that there is no leader.
 const vacancy = "(nobody)"
 
 // observer is a library's way to observe an election: the values it tells.

@@ -137,7 +137,7 @@ func hold(out *json.Encoder) error {
 	case <-held.Done():
 		r := Report{Event: "lost", At: time.Now(), Token: held.Token(), Error: held.Err().Error()}
 		r.Expired = errors.Is(held.Err(), etcdlock.ErrLost) && errors.Is(held.Err(), etcdlock.ErrExpired)
-		// A process that does not know better yet writes all the same.
+		// A process that does not know of its loss yet still writes.
 		resp, err := client.Txn(ctx).If(held.Guard()).Then(clientv3.OpPut(set.Resource, "late")).Commit()
 		r.Refused = err == nil && !resp.Succeeded
 		if err := out.Encode(r); err != nil {
@@ -183,7 +183,7 @@ func cross(ctx context.Context, s *etcdlock.Session, names []string, out *json.E
 }
 
 // leadForEver leads, with work that does not stop when it is told to: when standard input
-// ends, or the term does. Its process is to end all the same.
+// ends, or the term does. Its process is to end nevertheless.
 func leadForEver(ctx context.Context, s *etcdlock.Session, set HolderSettings, out *json.Encoder) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
