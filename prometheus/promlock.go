@@ -1,0 +1,198 @@
+package promlock
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// buckets are bounds in seconds: a lock takes a millisecond, and a wait may take minutes.
+var buckets = []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300}
+
+// Option changes what [New] does by default.
+type Option func(*Metrics)
+
+// WithNames adds the label group to the metrics of locks. group maps the name of a lock to a group,
+// such as "orders/42" to "orders/*". Of the groups the first [MaxNames] have series of their own.
+func WithNames(group func(name string) string) Option {
+	return func(m *Metrics) { m.group = group }
+}
+
+// Metrics is a collector of the metrics of all sessions that have its Trace. Register it once.
+type Metrics struct {
+	group      func(name string) string // nil: no groups
+	groups     names
+	elections  names
+	collectors []prometheus.Collector
+
+	acquire   *prometheus.HistogramVec
+	active    *prometheus.GaugeVec
+	ahead     *prometheus.HistogramVec
+	hold      *prometheus.HistogramVec
+	held      *prometheus.GaugeVec
+	losses    *prometheus.CounterVec
+	deadlocks prometheus.Counter
+	asked     prometheus.Counter
+
+	sessions    *prometheus.GaugeVec
+	transitions *prometheus.CounterVec
+	renewal     *prometheus.HistogramVec
+	leftBehind  prometheus.Counter
+
+	leading *prometheus.GaugeVec
+	role    *prometheus.GaugeVec
+	term    *prometheus.HistogramVec
+	stop    *prometheus.HistogramVec
+	changes *prometheus.CounterVec
+	vacancy *prometheus.HistogramVec
+	stuck   *prometheus.CounterVec
+	healthy *prometheus.GaugeVec
+
+	mu      sync.Mutex // guards the fields below
+	watched map[*etcdlock.Session]bool
+	low     time.Duration // the lowest rest of a lease since the last scrape
+	lowSet  bool          // true: low is set
+	seen    map[string]*observed
+	roles   map[string]etcdlock.Role
+}
+
+// observed is the last leader of an election, as this process has seen it.
+type observed struct {
+	createRevision int64
+	since          time.Time
+}
+
+// New makes the metrics.
+func New(opts ...Option) *Metrics {
+	m := &Metrics{
+		watched: make(map[*etcdlock.Session]bool), seen: make(map[string]*observed), roles: make(map[string]etcdlock.Role),
+	}
+	for _, o := range opts {
+		o(m)
+	}
+	lock := []string{"kind"}
+	if m.group != nil {
+		lock = append(lock, "group")
+	}
+	with := func(more ...string) []string { return append(lock[:len(lock):len(lock)], more...) }
+	name := []string{"name"}
+
+	m.acquire = m.histogram("acquire_duration_seconds", "How long calls took that acquire a lock or campaign.", with("mode", "path", "outcome", "error_type"), buckets)
+	m.active = m.gauge("acquire_active", "Calls under way that acquire a lock or campaign.", lock)
+	m.ahead = m.histogram("acquire_ahead", "How many entries and goroutines were ahead of a call that had to wait.", lock, []float64{1, 2, 5, 10, 50, 100, 500, 1000, 5000})
+	m.hold = m.histogram("hold_duration_seconds", "How long holds lasted.", with("end"), buckets)
+	m.held = m.gauge("hold_active", "Holds at present.", lock)
+	m.losses = m.counter("hold_losses_total", "Holds that were lost.", with("reason"))
+	m.deadlocks = m.single("deadlock_detections_total", "Calls that were refused because of a deadlock.")
+	m.asked = m.single("request_received_total", "Requests to release that holds have received.")
+
+	m.sessions = m.gauge("session_count", "Sessions in a state.", []string{"state"})
+	m.transitions = m.counter("session_transitions_total", "Changes of sessions to a state.", []string{"state"})
+	m.renewal = m.histogram("lease_renewal_duration_seconds", "How long renewals of leases took.", []string{"error_type"}, buckets)
+	m.leftBehind = m.single("cleanup_left_behind_total", "Keys that a request without an answer may have left.")
+
+	m.leading = m.gauge("election_leading", "1 while this process has the term of an election.", name)
+	m.role = m.gauge("election_role", "1 for the role of a Run.", []string{"name", "role"})
+	m.term = m.histogram("election_term_duration_seconds", "How long terms lasted.", []string{"name", "end"}, buckets)
+	m.stop = m.histogram("election_stop_duration_seconds", "How long the function of a Run took to return after it was told to.", name, buckets)
+	m.changes = m.counter("election_changes_total", "Changes of the leader that this process has seen.", name)
+	m.vacancy = m.histogram("election_vacancy_duration_seconds", "How long an election had no leader, as this process has seen it.", name, buckets)
+	m.stuck = m.counter("election_stuck_total", "Functions of a Run that did not return in time.", name)
+	m.healthy = m.gauge("election_healthy", "1 while the health check of a Run passes.", name)
+	return m
+}
+
+func keep[C prometheus.Collector](m *Metrics, c C) C {
+	m.collectors = append(m.collectors, c)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, labels []string) *prometheus.GaugeVec {
+	return keep(m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "etcdlock", Name: name, Help: help}, labels))
+}
+
+func (m *Metrics) counter(name, help string, labels []string) *prometheus.CounterVec {
+	return keep(m, prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "etcdlock", Name: name, Help: help}, labels))
+}
+
+func (m *Metrics) single(name, help string) prometheus.Counter {
+	return keep(m, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "etcdlock", Name: name, Help: help}))
+}
+
+func (m *Metrics) histogram(name, help string, labels []string, bounds []float64) *prometheus.HistogramVec {
+	return keep(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "etcdlock", Name: name, Help: help, Buckets: bounds}, labels))
+}
+
+// The figures of Session.Stats.
+var (
+	oldest = prometheus.NewDesc("etcdlock_hold_oldest_seconds", "How long the oldest hold of the process has lasted.", nil, nil)
+	kept   = prometheus.NewDesc("etcdlock_retention_keys", "Keys that are kept without a holder.", nil, nil)
+	pends  = prometheus.NewDesc("etcdlock_cleanup_pending", "Keys that are still to be deleted.", nil, nil)
+	rest   = prometheus.NewDesc("etcdlock_lease_remaining_seconds", "The shortest time until the holds of a session end, unless a renewal is answered.", nil, nil)
+	lowest = prometheus.NewDesc("etcdlock_lease_remaining_low_seconds", "The shortest such time since the last scrape, at an answer to a renewal.", nil, nil)
+)
+
+// Watch adds the figures of a session's Stats, until the session has ended.
+func (m *Metrics) Watch(s *etcdlock.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watched[s] = true
+}
+
+// Describe sends the descriptions of all metrics.
+func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, c := range m.collectors {
+		c.Describe(to)
+	}
+	for _, d := range []*prometheus.Desc{oldest, kept, pends, rest, lowest} {
+		to <- d
+	}
+}
+
+// Collect sends all metrics.
+func (m *Metrics) Collect(to chan<- prometheus.Metric) {
+	for _, c := range m.collectors {
+		c.Collect(to)
+	}
+	sessions, low, lowSet := m.sample()
+	var all etcdlock.Stats
+	leased := false
+	for _, s := range sessions {
+		stats := s.Stats()
+		all.OldestHold = max(all.OldestHold, stats.OldestHold)
+		all.Kept += stats.Kept
+		all.LeftBehind += stats.LeftBehind
+		if !leased || stats.LeaseRemaining < all.LeaseRemaining {
+			all.LeaseRemaining, leased = stats.LeaseRemaining, true
+		}
+	}
+	send := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	send(oldest, all.OldestHold.Seconds())
+	send(kept, float64(all.Kept))
+	send(pends, float64(all.LeftBehind))
+	if leased {
+		send(rest, all.LeaseRemaining.Seconds())
+	}
+	if lowSet {
+		send(lowest, low.Seconds())
+	}
+}
+
+// sample returns the sessions that go on, and begins another time between scrapes.
+func (m *Metrics) sample() (sessions []*etcdlock.Session, low time.Duration, lowSet bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s := range m.watched {
+		if s.Err() != nil {
+			delete(m.watched, s)
+			continue
+		}
+		sessions = append(sessions, s)
+	}
+	low, lowSet = m.low, m.lowSet
+	m.lowSet = false
+	return sessions, low, lowSet
+}

@@ -1,0 +1,153 @@
+package promlock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// Trace returns the hooks that feed the metrics, for [etcdlock.WithTrace].
+func (m *Metrics) Trace() *etcdlock.Trace {
+	t := &etcdlock.Trace{
+		AcquireStart: func(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
+			m.active.WithLabelValues(m.lock(i.Kind, i.Name)...).Inc()
+			return ctx
+		},
+		Queued: func(_ context.Context, i etcdlock.QueuedInfo) {
+			m.ahead.WithLabelValues(m.lock(i.Kind, i.Name)...).Observe(float64(i.Ahead))
+		},
+		AcquireEnd: func(_ context.Context, i etcdlock.AcquireEndInfo) { m.acquired(i) },
+		HoldEnd:    func(_ context.Context, i etcdlock.HoldEndInfo) { m.ended(i) },
+		Deadlock:   func(context.Context, etcdlock.DeadlockInfo) { m.deadlocks.Inc() },
+		Asked:      func(context.Context, etcdlock.AskedInfo) { m.asked.Inc() },
+		LeftBehind: func(context.Context, etcdlock.LeftBehindInfo) { m.leftBehind.Inc() },
+		Renewal:    func(_ context.Context, i etcdlock.RenewalInfo) { m.renewed(i) },
+		SessionState: func(_ context.Context, i etcdlock.SessionStateInfo) {
+			if i.From != 0 {
+				m.sessions.WithLabelValues(i.From.String()).Dec()
+			}
+			if i.To != etcdlock.StateClosed {
+				m.sessions.WithLabelValues(i.To.String()).Inc()
+			}
+			m.transitions.WithLabelValues(i.To.String()).Inc()
+		},
+	}
+	m.traceElections(t)
+	return t
+}
+
+func (m *Metrics) traceElections(t *etcdlock.Trace) {
+	t.Role = func(_ context.Context, i etcdlock.RoleInfo) { m.enters(m.elections.label(i.Election), i.Role) }
+	t.TermEnd = func(_ context.Context, i etcdlock.TermEndInfo) {
+		if i.Told != nil {
+			m.stop.WithLabelValues(m.elections.label(i.Election)).Observe(i.Stop.Seconds())
+		}
+	}
+	t.LeaderSeen = func(_ context.Context, i etcdlock.LeaderSeenInfo) { m.leader(m.elections.label(i.Election), i.Leader) }
+	t.Stuck = func(_ context.Context, i etcdlock.StuckTerm) {
+		m.stuck.WithLabelValues(m.elections.label(i.Term.Name())).Inc()
+	}
+	t.Health = func(_ context.Context, i etcdlock.HealthInfo) {
+		m.healthy.WithLabelValues(m.elections.label(i.Election)).Set(one(i.Err == nil))
+	}
+}
+
+// lock has the labels of a lock, and then further ones.
+func (m *Metrics) lock(kind etcdlock.Kind, name string, more ...string) []string {
+	labels := []string{kind.String()}
+	if m.group != nil {
+		labels = append(labels, m.groups.label(m.group(name)))
+	}
+	return append(labels, more...)
+}
+
+func (m *Metrics) acquired(i etcdlock.AcquireEndInfo) {
+	mode, path, outcome := "wait", i.Path.String(), "granted"
+	switch {
+	case i.Kind == etcdlock.KindElection:
+		mode = "campaign"
+	case i.Try:
+		mode = "try"
+	}
+	if i.Err != nil {
+		path = "none"
+		switch {
+		case errors.Is(i.Err, context.Canceled), errors.Is(i.Err, context.DeadlineExceeded):
+			outcome = "gave_up"
+		case errors.Is(i.Err, etcdlock.ErrLocked):
+			outcome = "locked"
+		default:
+			outcome = "failed"
+		}
+	}
+	m.active.WithLabelValues(m.lock(i.Kind, i.Name)...).Dec()
+	m.acquire.WithLabelValues(m.lock(i.Kind, i.Name, mode, path, outcome, etcdlock.ErrorType(i.Err))...).Observe(i.Waited.Seconds())
+	if i.Err == nil {
+		m.held.WithLabelValues(m.lock(i.Kind, i.Name)...).Inc()
+		if i.Kind == etcdlock.KindElection {
+			m.leading.WithLabelValues(m.elections.label(i.Name)).Inc()
+		}
+	}
+}
+
+func (m *Metrics) ended(i etcdlock.HoldEndInfo) {
+	h, end := &i.Hold, etcdlock.ErrorType(i.Cause)
+	m.held.WithLabelValues(m.lock(h.Kind, h.Name)...).Dec()
+	m.hold.WithLabelValues(m.lock(h.Kind, h.Name, end)...).Observe(i.Held.Seconds())
+	if errors.Is(i.Cause, etcdlock.ErrLost) {
+		m.losses.WithLabelValues(m.lock(h.Kind, h.Name, end)...).Inc()
+	}
+	if h.Kind == etcdlock.KindElection {
+		name := m.elections.label(h.Name)
+		m.leading.WithLabelValues(name).Dec()
+		m.term.WithLabelValues(name, end).Observe(i.Held.Seconds())
+	}
+}
+
+func (m *Metrics) renewed(i etcdlock.RenewalInfo) {
+	m.renewal.WithLabelValues(etcdlock.ErrorType(i.Err)).Observe(i.RTT.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.lowSet || i.Left < m.low {
+		m.low, m.lowSet = max(i.Left, 0), true
+	}
+}
+
+// enters notes the role of a Run. Several Runs of one label count together.
+func (m *Metrics) enters(name string, role etcdlock.Role) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before := m.roles[name]; before != 0 {
+		m.role.WithLabelValues(name, before.String()).Set(0)
+	}
+	m.roles[name] = role
+	m.role.WithLabelValues(name, role.String()).Set(1)
+}
+
+// leader counts changes of the leader, and measures the time without one.
+func (m *Metrics) leader(name string, l etcdlock.Leader) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := m.seen[name]
+	if last != nil && last.createRevision == l.CreateRevision {
+		return
+	}
+	m.seen[name] = &observed{l.CreateRevision, time.Now()}
+	switch {
+	case last == nil || l.Vacant():
+	case last.createRevision == 0:
+		m.vacancy.WithLabelValues(name).Observe(time.Since(last.since).Seconds())
+		m.changes.WithLabelValues(name).Inc()
+	default:
+		m.changes.WithLabelValues(name).Inc()
+	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
