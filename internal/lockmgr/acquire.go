@@ -2,7 +2,6 @@ package lockmgr
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -88,7 +87,7 @@ func (m *Manager) join(name string, w *waiter) (*localQueue, *attempt, *Hold, er
 	if err := m.admits(); err != nil {
 		return nil, nil, nil, err
 	}
-	l := m.locals[name]
+	l := m.locals.byID[name]
 	if l == nil || l.waiters.Len() == 0 {
 		if h, ok := m.atOnce(l, name, w); ok {
 			return nil, nil, h, nil
@@ -144,7 +143,7 @@ func (m *Manager) atOnce(l *localQueue, name string, w *waiter) (*Hold, bool) {
 	}
 	switch {
 	case w.Mode == wire.Shared:
-		return m.readers[name].share(w)
+		return m.beside.readers[name].share(w)
 	case l == nil || w.Rule != nil:
 		return nil, false
 	default:
@@ -154,35 +153,34 @@ func (m *Manager) atOnce(l *localQueue, name string, w *waiter) (*Hold, bool) {
 
 // addLocal makes a local queue without a driver. Called with m.mu held.
 func (m *Manager) addLocal(id string, names ...string) *localQueue {
+	var slots []wire.Slot
+	if id != names[0] {
+		for _, name := range names {
+			slots = append(slots, m.names.Take(name, wire.Slot{}))
+		}
+	}
 	l := &localQueue{
 		manager: m,
 		id:      id,
 		name:    names[0],
 		names:   names,
+		slots:   slots,
 		counted: true,
 	}
-	if l.private() {
-		for _, name := range names {
-			l.slots = append(l.slots, m.names.Take(name, wire.Slot{}))
-		}
-	}
 	if len(names) > 1 {
-		l.queue = m.cfg.Queues.Set(names, l.slots)
+		l.queue = m.cfg.Queues.Set(names, slots)
 	} else {
 		l.single = m.cfg.Queues.Queue(names[0])
 		l.queue = l.single
 	}
-	m.locals[id] = l
-	m.all.Add(l, &l.member)
+	m.locals.add(l)
 	m.names.Use(names, 1)
-	m.undriven++
 	return l
 }
 
 // addPrivate makes a private local queue, which no other call joins. Called with m.mu held.
 func (m *Manager) addPrivate(names ...string) *localQueue {
-	m.serial++
-	l := m.addLocal(fmt.Sprintf("\x00%d", m.serial), names...) // no name has a zero byte
+	l := m.addLocal(m.locals.privateID(), names...)
 	l.work(nil)
 	return l
 }

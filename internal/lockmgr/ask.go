@@ -52,11 +52,3 @@ func Asked[T any](h *Hold, of func(ask.Request) T) <-chan T {
 	}
 	return told
 }
-
-// wanted notes that another session wants the lock, so that the key is not kept.
-func (t *ownership) wanted() {
-	m := t.local.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t.stranger = true
-}

@@ -56,19 +56,6 @@ func (l *localQueue) takeSlot(wanted *lazyctx.Context, w *waiter) wire.Slot {
 	return names.Take(l.name, w.Rank)
 }
 
-// changeSlots changes the slots of a private local queue to those of an entry that it has taken over.
-func (l *localQueue) changeSlots(to []wire.Slot) {
-	for i, slot := range l.slots {
-		if slot != to[i] {
-			l.manager.dropSlot(l.names[i], slot)
-		}
-	}
-	l.slots = to
-	if set, ok := l.queue.(*queue.Set); ok {
-		set.Use(to)
-	}
-}
-
 // mayInherit tells whether a key of the former process may stand under a name of the local queue.
 func (l *localQueue) mayInherit(ls *lease.Lease) bool {
 	return l.manager.MayStand(ls.ID(), l.names...)

@@ -53,7 +53,7 @@ func (l *localQueue) attempt(w *waiter) *attempt {
 	l.drive(driverCaller)
 	a := &attempt{lease: w.under, slot: w.Rank, of: w}
 	a.wanted.Within(m.cfg.Life)
-	l.served, l.wanted = w, &a.wanted
+	l.serves(w, &a.wanted)
 	return a
 }
 
@@ -112,7 +112,7 @@ func (l *localQueue) refused(a *attempt, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dropSlot(l.name, a.slot)
-	l.wanted = nil
+	l.endWait()
 	if l.waiters.Len() > 0 {
 		l.work(nil)
 		return

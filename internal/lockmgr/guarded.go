@@ -104,11 +104,30 @@ func (t *ownership) Evicted() {
 	if m.admission == closed || !t.found() { // the last holder has deleted it, most likely
 		return
 	}
-	m.evicted = append(m.evicted, t)
-	if !m.explains {
-		m.explains = true
+	if m.evicted.add(t) {
 		m.tasks.Go(m.explain)
 	}
+}
+
+// evictions are the ownerships whose keys were found deleted, and for which explain has not asked why.
+// Manager.mu guards them.
+type evictions struct {
+	found   []*ownership
+	running bool // true: explain runs
+}
+
+// add returns true if explain is to be started.
+func (s *evictions) add(t *ownership) (start bool) {
+	start = !s.running
+	s.found, s.running = append(s.found, t), true
+	return start
+}
+
+// take returns all of them. If there are none, explain is to end.
+func (s *evictions) take() (all []*ownership) {
+	all = s.found
+	s.found, s.running = nil, len(all) > 0
+	return all
 }
 
 // Unguarded is called when the session may not read its own key any more, so that the lease alone has
@@ -123,8 +142,7 @@ func (t *ownership) Unguarded(err error) {
 func (m *Manager) explain() {
 	for {
 		m.mu.Lock()
-		all := m.evicted
-		m.evicted, m.explains = nil, len(all) > 0
+		all := m.evicted.take()
 		m.mu.Unlock()
 		if len(all) == 0 {
 			return
@@ -177,7 +195,7 @@ func (l *localQueue) finish(t *ownership) {
 	lost, tried := t.life.Cause(), t.tried
 	if t == l.owned {
 		m.noteLoss(t)
-		l.owned = nil
+		l.disown(t)
 		if lost == nil || t.lease.Context().Err() == nil && len(t.entry.Parts()) > 1 {
 			l.become(leaving)
 		}
@@ -188,7 +206,7 @@ func (l *localQueue) finish(t *ownership) {
 
 // finishLost finishes all ownerships whose lease has ended.
 func (m *Manager) finishLost() {
-	m.all.Walk(&m.mu, func(l *localQueue) {
+	m.locals.all.Walk(&m.mu, func(l *localQueue) {
 		t := l.owned
 		m.noteLoss(t)
 		switch {
@@ -201,7 +219,7 @@ func (m *Manager) finishLost() {
 			l.rest()
 		}
 	})
-	m.beside.Walk(&m.mu, func(t *ownership) {
+	m.beside.all.Walk(&m.mu, func(t *ownership) {
 		m.noteLoss(t)
 		if t.lease.Context().Err() != nil && !t.attended {
 			t.close()

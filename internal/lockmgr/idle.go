@@ -5,9 +5,6 @@ import "github.com/etcdlock/etcdlock/internal/queue"
 // An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
 // while that has to hear what a watch reports.
 
-// MaxIdle is the most local queues of a session that are kept while they are idle.
-const MaxIdle = 512
-
 // count counts or discounts the names of the local queue among those in use. Called with Manager.mu
 // held.
 func (l *localQueue) count(counted bool) {
@@ -19,12 +16,8 @@ func (l *localQueue) count(counted bool) {
 
 // forget takes the local queue out of the manager. Called with Manager.mu held.
 func (l *localQueue) forget() {
-	if l.driver == driverNone {
-		l.manager.undriven--
-	}
 	l.count(false)
-	delete(l.manager.locals, l.id)
-	l.manager.all.Remove(l.member)
+	l.manager.locals.remove(l)
 }
 
 // checkNesting refuses a name that lies inside another one in use, or around one. The name of an idle
@@ -32,10 +25,11 @@ func (l *localQueue) forget() {
 func (m *Manager) checkNesting(name string) error {
 	for {
 		other, err := m.names.CheckNesting(name)
-		if l := m.locals[other]; err == nil || l == nil || l.phase != idle || !l.counted {
+		l := m.locals.byID[other]
+		if err == nil || l == nil || l.phase != idle || !l.counted {
 			return err
 		}
-		m.locals[other].count(false)
+		l.count(false)
 	}
 }
 
@@ -47,7 +41,7 @@ func (l *localQueue) rest() {
 	l.become(idle)
 	l.drive(driverNone)
 	switch {
-	case m.undriven > MaxIdle || m.admission != open:
+	case m.locals.undriven > MaxIdle || m.admission != open:
 		l.forget()
 		m.wakeDrain()
 	default:
@@ -68,7 +62,7 @@ func (i *idleTimer) Fire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case l.driver != driverNone || m.locals[l.id] != l: // rest sets it again
+	case l.driver != driverNone || !m.locals.has(l): // rest sets it again
 		l.ticks = false
 	case m.now()-l.since < queue.Resting:
 		m.restTimer.Set(&l.tick, i)

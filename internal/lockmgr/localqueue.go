@@ -31,8 +31,8 @@ import (
 // local queue, which no other call joins.
 type localQueue struct {
 	manager *Manager
-	member  int    // in Manager.all; guarded by Manager.mu
-	id      string // in Manager.locals: the name, or for a private local queue something that is no name
+	member  int    // in locals.all; guarded by Manager.mu
+	id      string // in locals.byID: the name, or for a private local queue something that is no name
 	name    string
 	names   []string    // the one, or all that are held at once
 	slots   []wire.Slot // of a private local queue: those of the keys under the names
@@ -92,6 +92,39 @@ func (l *localQueue) wake() {
 	select {
 	case l.joined <- struct{}{}:
 	default:
+	}
+}
+
+// own makes an ownership that of the local queue. Called with Manager.mu held.
+func (l *localQueue) own(t *ownership) {
+	l.owned = t
+	l.become(owned)
+}
+
+// disown notes that an ownership is over, or has left the local queue. Called with Manager.mu held.
+func (l *localQueue) disown(t *ownership) {
+	if t == l.owned {
+		l.owned = nil
+	}
+}
+
+// changeSlots changes the slots of a private local queue to those of an entry that it has taken over.
+func (l *localQueue) changeSlots(to []wire.Slot) {
+	for i, slot := range l.slots {
+		if slot != to[i] {
+			l.manager.dropSlot(l.names[i], slot)
+		}
+	}
+	l.slots = to
+	if set, ok := l.queue.(*queue.Set); ok {
+		set.Use(to)
+	}
+}
+
+// leaveSlots leaves the slots of a private local queue to its ownership. Called with Manager.mu held.
+func (l *localQueue) leaveSlots() {
+	if l.private() {
+		l.slots = nil
 	}
 }
 

@@ -19,9 +19,20 @@ const MostLost = 10
 func (m *Manager) noteLoss(t *ownership) {
 	if t != nil && !t.noted && t.holders > 0 && t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
 		t.noted = true
-		m.losses = append(m.losses, t)
-		m.counts.lost += int64(t.holders)
+		m.losses.add(t)
+		m.counts.losing(t.holders)
 	}
+}
+
+// losses are the ownerships that were held when the present lease ended. Manager.mu guards them.
+type losses struct{ noted []*ownership }
+
+func (s *losses) add(t *ownership) { s.noted = append(s.noted, t) }
+
+// take returns all of them, and forgets them.
+func (s *losses) take() (all []*ownership) {
+	all, s.noted = s.noted, nil
+	return all
 }
 
 // describe describes lost ownerships for the log, the oldest first.

@@ -32,7 +32,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockorder"
 	"github.com/etcdlock/etcdlock/internal/names"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/roster"
 	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/states"
 	"github.com/etcdlock/etcdlock/internal/sweeper"
@@ -75,16 +74,11 @@ type Manager struct {
 	drains    int // calls of Drain under way
 	ends      int // ownerships that have begun to end; see Drain
 
-	locals   map[string]*localQueue   // by id
-	all      roster.List[*localQueue] // the same ones, for work on each of them
-	serial   int                      // numbers the private local queues
-	readers  map[string]*ownership    // by name: the one that further readers may share
-	beside   roster.List[*ownership]  // those that have left their local queue, see shared.go
-	losses   []*ownership             // that were held when the present lease ended, see noteLoss
-	counts   counts                   // since the manager was made
-	evicted  []*ownership             // whose keys were found deleted, for explain
-	explains bool                     // true: explain runs
-	undriven int                      // local queues without a driver, and those whose worker only listens
+	locals  locals
+	beside  beside
+	losses  losses
+	counts  counts // since the manager was made
+	evicted evictions
 }
 
 // Config is what a manager is made with.
@@ -118,8 +112,8 @@ func New(cfg Config) *Manager {
 		born:      time.Now(),
 		settle:    sharedtimer.New(queue.Settle),
 		restTimer: sharedtimer.New(queue.Resting),
-		locals:    make(map[string]*localQueue),
-		readers:   make(map[string]*ownership),
+		locals:    locals{byID: make(map[string]*localQueue)},
+		beside:    beside{readers: make(map[string]*ownership)},
 	}
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.settled, Suspected: cfg.LeftBehind})
 	m.requests = ask.New(ask.Config{
@@ -158,7 +152,7 @@ func (m *Manager) Suspend(number int, suspended bool) {
 	}
 	m.mu.Unlock()
 	if present && suspended {
-		m.all.Walk(&m.mu, func(l *localQueue) {
+		m.locals.all.Walk(&m.mu, func(l *localQueue) {
 			if m.suspended {
 				l.owned.giveUpKept()
 			}
@@ -178,8 +172,7 @@ func (m *Manager) LeaseLost(number int) (holds int, told []string) {
 	m.sweeper.LeaseEnded(l.ID())
 	m.finishLost()
 	m.mu.Lock()
-	lost := m.losses
-	m.losses = nil
+	lost := m.losses.take()
 	m.lease.Store(nil)
 	m.news.Broadcast()
 	m.mu.Unlock()
@@ -238,14 +231,14 @@ func (m *Manager) closeIf(ends int) {
 // only the end of an ownership makes more of that. If none has ended meanwhile, and nothing was
 // counted, nothing is pending. Local queues come first, as an ownership leaves them for the others.
 func (m *Manager) pending() (n int) {
-	m.all.Walk(&m.mu, func(l *localQueue) {
+	m.locals.all.Walk(&m.mu, func(l *localQueue) {
 		l.failWaiters(nil, errDrained)
 		l.owned.giveUpKept()
 		if l.owned.unmark(errDrained) || !l.owned.open() && l.phase != idle {
 			n++
 		}
 	})
-	m.beside.Walk(&m.mu, func(t *ownership) {
+	m.beside.all.Walk(&m.mu, func(t *ownership) {
 		if t.unmark(errDrained) || !t.open() {
 			n++
 		}
@@ -423,6 +416,6 @@ func (m *Manager) Snapshot() Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return Snapshot{
-		Admission: m.admission.String(), Queues: len(m.locals), Idle: m.undriven, Names: used + outer, Keys: m.sweeper.Counts(),
+		Admission: m.admission.String(), Queues: m.locals.all.Len(), Idle: m.locals.undriven, Names: used + outer, Keys: m.sweeper.Counts(),
 	}
 }

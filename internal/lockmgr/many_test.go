@@ -16,8 +16,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// lists are the fields of a Manager that have a member for each hold, name or local queue.
-var lists = map[string]bool{"locals": true, "all": true, "readers": true, "beside": true, "losses": true}
+// lists are the fields that have a member for each hold, name or local queue of a manager.
+var lists = map[string]bool{"byID": true, "all": true, "readers": true, "noted": true, "found": true}
 
 // Package roster walks such lists, and has the mutex for roster.Batch members at a time. No function
 // of the manager walks one of them by itself.

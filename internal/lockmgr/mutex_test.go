@@ -44,7 +44,7 @@ func TestTheMutexIsReleasedBetweenBatchesOfManyHolds(t *testing.T) {
 		taken := func() (n, locals int) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.mu.Taken, m.all.Len()
+			return m.mu.Taken, m.locals.all.Len()
 		}
 		before, locals := taken()
 		m.Suspend(m.number, true)
@@ -53,6 +53,6 @@ func TestTheMutexIsReleasedBetweenBatchesOfManyHolds(t *testing.T) {
 		before, locals = taken()
 		require.NoError(r, m.Drain(r.Context()))
 		now, _ = taken()
-		require.Greater(r, now-before, (locals+m.beside.Len())/roster.Batch)
+		require.Greater(r, now-before, (locals+m.beside.all.Len())/roster.Batch)
 	})
 }

@@ -80,6 +80,10 @@ type counts struct {
 	lost     int64
 }
 
+func (c *counts) granted(by Path) { c.grants[by]++ }
+func (c *counts) release()        { c.released++ }
+func (c *counts) losing(n int)    { c.lost += int64(n) }
+
 // Stats are counts of a manager. The names are looked at one after the other, so a call or a hold that
 // comes or goes meanwhile may be counted or not.
 type Stats struct {
@@ -99,11 +103,11 @@ func (m *Manager) Stats() Stats {
 	m.mu.Lock()
 	s := Stats{Uncertain: m.sweeper.Len(), Grants: m.counts.grants, Released: m.counts.released, Lost: m.counts.lost}
 	m.mu.Unlock()
-	m.all.Walk(&m.mu, func(l *localQueue) {
+	m.locals.all.Walk(&m.mu, func(l *localQueue) {
 		s.Waiting += l.waiters.Len()
 		s.add(l.owned)
 	})
-	m.beside.Walk(&m.mu, s.add)
+	m.beside.all.Walk(&m.mu, s.add)
 	return s
 }
 

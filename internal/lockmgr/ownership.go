@@ -43,7 +43,7 @@ type ownership struct {
 	attended bool           // true, beside the local queue: a goroutine finishes it
 	running  bool           // true: timer runs
 	tried    bool           // true: the last holder got no answer when it deleted the key
-	member   int            // in Manager.beside
+	member   int            // in beside.all
 
 	young sharedtimer.Timer // fires when it has lasted for a while
 	guard *queue.Guard      // watches the key; nil before
@@ -75,8 +75,7 @@ func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
 	if w.Rule != nil && !l.private() {
 		t.goBeside()
 	} else {
-		l.owned = t
-		l.become(owned)
+		l.own(t)
 	}
 	return t
 }
@@ -98,7 +97,7 @@ func (t *ownership) newHolder(w *waiter, by Path) *Hold {
 // hold makes another hold of the holder. Called with Manager.mu held.
 func (u *holder) hold(values context.Context, t *ownership, e *queue.Entry, terms Terms, by Path) *Hold {
 	u.holds++
-	t.local.manager.counts.grants[by]++
+	t.local.manager.counts.granted(by)
 	return &Hold{owned: t, holder: u, entry: e, token: t.token, values: values, terms: terms, path: by}
 }
 
@@ -163,6 +162,14 @@ func (t *ownership) Company() {
 	t.giveUpKept()
 }
 
+// wanted notes that another session wants the lock, so that the key is not kept.
+func (t *ownership) wanted() {
+	m := t.local.manager
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t.stranger = true
+}
+
 // giveUpKept gives up a kept key. Called with Manager.mu held.
 func (t *ownership) giveUpKept() {
 	if t != nil && t.state == kept {
@@ -178,7 +185,7 @@ func (t *ownership) lose(cause error) {
 	m.mu.Lock()
 	held := t.holders > 0
 	if first && t.lease.Context().Err() == nil {
-		m.counts.lost += int64(t.holders)
+		m.counts.losing(t.holders)
 	}
 	t.leave()
 	m.mu.Unlock()

@@ -110,11 +110,11 @@ func (l *localQueue) drive(by driver) {
 	}
 	switch driverNone { //nolint:exhaustive // the cases are the two ends of the edge
 	case l.driver:
-		m.undriven--
+		m.locals.rests(false)
 		m.tasks.Add(1)
 	case by:
-		if m.locals[l.id] == l {
-			m.undriven++
+		if m.locals.has(l) {
+			m.locals.rests(true)
 		}
 		m.tasks.Done()
 	}

@@ -16,7 +16,7 @@ import (
 // be deleted. Called with Manager.mu held.
 func (t *ownership) release(h *Hold) (ended bool) {
 	m := t.local.manager
-	m.counts.released++
+	m.counts.release()
 	for r := range h.holder.infos {
 		r.outdated()
 	}
@@ -183,7 +183,5 @@ func (t *ownership) settleAs(to ownershipState, err error) {
 	case !l.private():
 		l.manager.dropSlot(l.name, t.slot)
 	}
-	if t == l.owned {
-		l.owned = nil
-	}
+	l.disown(t)
 }

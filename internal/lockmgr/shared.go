@@ -3,23 +3,50 @@ package lockmgr
 import (
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/roster"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // An ownership that does not exclude all others, as that of readers or of permits, leaves its local
 // queue as soon as it is granted. The local queue goes on with the next waiter.
 
+// beside are the ownerships of a manager that have left their local queues. Manager.mu guards them.
+type beside struct {
+	all     roster.List[*ownership]
+	readers map[string]*ownership // by name: the one that further readers may share
+}
+
+func (s *beside) add(t *ownership) {
+	t.beside = true
+	s.all.Add(t, &t.member)
+}
+
+func (s *beside) remove(t *ownership) {
+	t.beside = false
+	s.all.Remove(t.member)
+	s.readNoMore(t)
+}
+
+// read lets further readers share an ownership.
+func (s *beside) read(t *ownership) { s.readers[t.local.name] = t }
+
+// readNoMore lets no further readers share an ownership.
+func (s *beside) readNoMore(t *ownership) {
+	if s.readers[t.local.name] == t {
+		delete(s.readers, t.local.name)
+	}
+}
+
 // goBeside takes an ownership out of its local queue. Called with Manager.mu held.
 func (t *ownership) goBeside() {
 	l := t.local
 	m := l.manager
 	t.queue = m.cfg.Queues.Queue(l.name) // the queue of the local queue has a range cache, and is for the worker
-	t.beside = true
-	m.beside.Add(t, &t.member)
+	m.beside.add(t)
 	m.names.Use(l.names, 1)
 	if t.mode == wire.Shared {
 		t.asked = m.cfg.Clock()
-		m.readers[l.name] = t
+		m.beside.read(t)
 	}
 	m.settle.Set(&t.young, t)
 }
@@ -29,11 +56,7 @@ func (t *ownership) forgetBeside() {
 	l := t.local
 	m := l.manager
 	m.noteLoss(t)
-	t.beside = false
-	m.beside.Remove(t.member)
-	if m.readers[l.name] == t {
-		delete(m.readers, l.name)
-	}
+	m.beside.remove(t)
 	m.names.Use(l.names, -1)
 	m.dropSlot(l.name, t.slot)
 	m.wakeDrain()
@@ -55,10 +78,8 @@ func (t *ownership) detached() bool {
 	t.young.Stop()
 	t.guard.Stop()
 	t.guard, t.left = nil, lazyctx.Latch{}
-	l.owned = nil
-	if l.private() {
-		l.slots = nil // it is the ownership's from now on
-	}
+	l.disown(t)
+	l.leaveSlots()
 	t.goBeside()
 	return true
 }
@@ -92,7 +113,7 @@ func (t *ownership) grantReaders(l *localQueue) {
 func (l *localQueue) shareAgain(ls *lease.Lease) bool {
 	m := l.manager
 	m.mu.Lock()
-	t, now := m.readers[l.name], m.cfg.Clock()
+	t, now := m.beside.readers[l.name], m.cfg.Clock()
 	share := t.shareable() && t.lease == ls
 	m.mu.Unlock()
 	if !share {

@@ -85,7 +85,7 @@ func (t *ownership) becomeShared() (detached <-chan struct{}) {
 	m := t.local.manager
 	if t != t.local.owned {
 		t.asked = m.cfg.Clock()
-		m.readers[t.local.name] = t
+		m.beside.read(t)
 		return nil
 	}
 	if t.state == held { // else it is lost, and the worker is finding out why
@@ -288,9 +288,7 @@ func (u *upgrade) granted(rev int64) bool {
 	}
 	t.become(held)
 	t.mode, t.upgrading = wire.Exclusive, nil
-	if m.readers[t.local.name] == t {
-		delete(m.readers, t.local.name)
-	}
+	m.beside.readNoMore(t)
 	return true
 }
 

@@ -46,7 +46,7 @@ func (l *localQueue) next() bool {
 		case l.waiters.Len() > 0:
 			m.mu.Unlock()
 			return true
-		case !listened && m.admission == open && !l.private() && m.undriven < MaxIdle:
+		case !listened && m.admission == open && !l.private() && m.locals.undriven < MaxIdle:
 			l.drain()
 			if !l.single.Watches() {
 				l.rest()
@@ -56,11 +56,11 @@ func (l *localQueue) next() bool {
 			if l.joined == nil {
 				l.joined = make(chan struct{}, 1)
 			}
-			m.undriven++
+			m.locals.rests(true)
 			m.mu.Unlock()
 			listened = !l.queue.Rest(l.joined)
 			m.mu.Lock()
-			m.undriven--
+			m.locals.rests(false)
 			m.mu.Unlock()
 		default:
 			l.forget()
@@ -136,6 +136,9 @@ func (l *localQueue) want() *lazyctx.Context {
 	}
 	return l.wanted
 }
+
+// serves begins the wait of a first attempt. Called with Manager.mu held.
+func (l *localQueue) serves(w *waiter, wanted *lazyctx.Context) { l.served, l.wanted = w, wanted }
 
 // unwanted ends the wait in etcd, as no waiter is left for it. Called with Manager.mu held.
 func (l *localQueue) unwanted() {

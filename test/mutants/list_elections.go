@@ -106,7 +106,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
 		edits: []edit{
-			{"lockmgr.(*Manager).noteLoss", "m.losses = append(m.losses, t)", "_ = t"},
+			{"lockmgr.(*Manager).noteLoss", "m.losses.add(t)", ""},
 		},
 		tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
 	},

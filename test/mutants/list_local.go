@@ -12,7 +12,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the idle timer of a local queue that was removed forgets no other one",
 		edits: []edit{
-			{"lockmgr.(*idleTimer).Fire", "case l.driver != driverNone || m.locals[l.id] != l:", "case l.driver != driverNone:"},
+			{"lockmgr.(*idleTimer).Fire", "case l.driver != driverNone || !m.locals.has(l):", "case l.driver != driverNone:"},
 		},
 		tests: []string{"TestAThousandNamesInOneManager"},
 	},
@@ -47,7 +47,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"lockmgr.(*localQueue).attempt", "l.served, l.wanted = w, &a.wanted", "l.served, l.wanted = w, lazyctx.New(m.cfg.Life)"},
+			{"lockmgr.(*localQueue).attempt", "l.serves(w, &a.wanted)", "l.serves(w, lazyctx.New(m.cfg.Life))"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},

@@ -194,7 +194,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a detached queue leaves its key to the downgraded hold",
 		edits: []edit{
-			{"lockmgr.(*ownership).detached", "l.slots = nil // it is the ownership's from now on", "_ = l.slots"},
+			{"lockmgr.(*ownership).detached", "l.leaveSlots()", ""},
 		},
 		tests: []string{"TestADowngradeOfAHoldThatLinedUpByItself"},
 	},
