@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -62,14 +62,14 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 		return nil, fmt.Errorf("etcdlock: find deadlocks under %s: %w", wire.Quote(prefix), err)
 	}
 	var found []Deadlock
-	for _, c := range lockmgr.Cycles(kvs) {
+	for _, c := range deadlock.Cycles(kvs) {
 		found = append(found, newDeadlock(c))
 	}
 	return found, nil
 }
 
 // newDeadlock is a cycle that the lock manager has found.
-func newDeadlock(c lockmgr.Cycle) Deadlock {
+func newDeadlock(c deadlock.Cycle) Deadlock {
 	d := make(Deadlock, 0, len(c))
 	for _, w := range c {
 		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.Waiter), For: contenderEntry(w.For)})

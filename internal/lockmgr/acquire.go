@@ -3,6 +3,7 @@ package lockmgr
 import (
 	"context"
 
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -159,19 +160,23 @@ func (m *Manager) addLocal(id string, names ...string) *localQueue {
 			slots = append(slots, m.names.Take(name, wire.Slot{}))
 		}
 	}
+	var single *queue.Queue
+	var q place
+	if len(names) > 1 {
+		q = m.cfg.Queues.Set(names, slots)
+	} else {
+		single = m.cfg.Queues.Queue(names[0])
+		q = single
+	}
 	l := &localQueue{
 		manager: m,
 		id:      id,
 		name:    names[0],
 		names:   names,
 		slots:   slots,
+		queue:   q,
+		single:  single,
 		counted: true,
-	}
-	if len(names) > 1 {
-		l.queue = m.cfg.Queues.Set(names, slots)
-	} else {
-		l.single = m.cfg.Queues.Queue(names[0])
-		l.queue = l.single
 	}
 	m.locals.add(l)
 	m.names.Use(names, 1)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/adoption"
+	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -218,7 +219,7 @@ func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.
 // wait waits until the entry is granted. The holds that its value names are kept up to date, see
 // holdInfo.
 func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
-	check := func(ctx context.Context) error { return l.manager.checkCycle(ctx, of, e) }
+	check := func(ctx context.Context) error { return l.checkCycle(ctx, of, e) }
 	for {
 		waiting, cancel := l.info.wait(ls.Context())
 		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
@@ -242,6 +243,19 @@ func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, 
 			return 0, err
 		}
 	}
+}
+
+// checkCycle fails with a CycleError if entry e of w closes a cycle of waits and is the youngest in
+// this cycle.
+func (l *localQueue) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
+	if w.Cycle == nil || w.Carried == nil {
+		return nil
+	}
+	cycle, err := deadlock.CycleOf(ctx, l.manager.cfg.KV, *w.Cycle, e)
+	if err != nil || cycle == nil { // an entry that has gone is noticed by its wait
+		return err
+	}
+	return &CycleError{Cycle: cycle}
 }
 
 // speakOf makes the entry name the holds of a waiter. If the waiter has given up by now, the entry

@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
@@ -42,7 +43,7 @@ type CarriedError struct {
 func (e *CarriedError) Error() string { return lockerr.ErrDeadlock.Error() + ": " + e.Hint }
 
 // CycleError is the error of a call that closed a cycle of waits.
-type CycleError struct{ Cycle Cycle }
+type CycleError struct{ Cycle deadlock.Cycle }
 
 func (e *CycleError) Error() string { return lockerr.ErrDeadlock.Error() }
 

@@ -95,6 +95,56 @@ func (l *localQueue) wake() {
 	}
 }
 
+// become changes the phase. It is the one place where the phase changes. The names of an idle queue
+// are counted among those in use until that matters, see checkNesting. Called with Manager.mu held.
+func (l *localQueue) become(to phase) {
+	if to == l.phase {
+		return
+	}
+	if err := phases.Check(l.phase, to); err != nil {
+		l.manager.cfg.Fail(err)
+		return
+	}
+	l.phase = to
+	l.count(l.counted || to != idle)
+}
+
+// vacate notes that nothing of the local queue is left in etcd. Called with Manager.mu held.
+func (l *localQueue) vacate() {
+	if l.waiters.Len() > 0 {
+		l.become(entering)
+	} else {
+		l.become(idle)
+	}
+}
+
+// drive changes the driver. It is the one place where the driver changes, and it alone counts local
+// queues as tasks of the manager, and those without a driver. Called with Manager.mu held.
+func (l *localQueue) drive(by driver) {
+	m := l.manager
+	if err := drivers.Check(l.driver, by); err != nil {
+		m.cfg.Fail(err)
+		return
+	}
+	switch driverNone { //nolint:exhaustive // the cases are the two ends of the edge
+	case l.driver:
+		m.locals.rests(false)
+		m.tasks.Add(1)
+	case by:
+		if m.locals.has(l) {
+			m.locals.rests(true)
+		}
+		m.tasks.Done()
+	}
+	l.driver = by
+}
+
+// work makes the worker the driver. It begins with what is under way. Called with Manager.mu held.
+func (l *localQueue) work(begun func(*localQueue) (drives bool)) {
+	l.drive(driverWorker)
+	go l.run(begun)
+}
+
 // own makes an ownership that of the local queue. Called with Manager.mu held.
 func (l *localQueue) own(t *ownership) {
 	l.owned = t

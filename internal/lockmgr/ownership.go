@@ -80,6 +80,60 @@ func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
 	return t
 }
 
+// become changes the state. It is the one place where the state changes. Called with Manager.mu held.
+func (t *ownership) become(to ownershipState) {
+	if err := ownershipStates.Check(t.state, to); err != nil {
+		t.local.manager.cfg.Fail(err)
+		return
+	}
+	t.state = to
+	if to == releasing || to == lost {
+		t.local.manager.ending()
+	}
+}
+
+// ended tells whether no caller gets the ownership any more. Called with Manager.mu held.
+func (t *ownership) ended() bool { return t.state >= releasing }
+
+// open tells whether the ownership can have another holder: it goes on, and the lease has not been
+// ended. The lease was looked at before, without the mutex. Called with Manager.mu held.
+func (t *ownership) open() bool {
+	return t != nil && !t.ended() && t.life.Cause() == nil
+}
+
+// close ends the ownership for callers. Called with Manager.mu held.
+func (t *ownership) close() {
+	switch {
+	case t.ended():
+	case t.life.Cause() != nil:
+		t.become(lost)
+	default:
+		t.become(releasing)
+	}
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.young.Stop()
+	t.guard.Stop()
+}
+
+// end is close, and has the key deleted. Called with Manager.mu held.
+func (t *ownership) end() {
+	t.close()
+	t.leave()
+}
+
+// found ends the ownership for callers, whose key was found deleted. It returns false if it had ended
+// before. Called with Manager.mu held.
+func (t *ownership) found() bool {
+	if t.ended() {
+		return false
+	}
+	t.become(lost)
+	t.close()
+	return true
+}
+
 // holder is a caller that was granted, with all holds that calls under the context of its hold got.
 // The last release of these ends the holder.
 type holder struct {

@@ -35,29 +35,6 @@ var phases = states.Table[phase]{Of: "local queue", Edges: map[phase][]phase{
 	leaving:  {idle, entering},
 }}
 
-// become changes the phase. It is the one place where the phase changes. The names of an idle queue
-// are counted among those in use until that matters, see checkNesting. Called with Manager.mu held.
-func (l *localQueue) become(to phase) {
-	if to == l.phase {
-		return
-	}
-	if err := phases.Check(l.phase, to); err != nil {
-		l.manager.cfg.Fail(err)
-		return
-	}
-	l.phase = to
-	l.count(l.counted || to != idle)
-}
-
-// vacate notes that nothing of the local queue is left in etcd. Called with Manager.mu held.
-func (l *localQueue) vacate() {
-	if l.waiters.Len() > 0 {
-		l.become(entering)
-	} else {
-		l.become(idle)
-	}
-}
-
 // driver is what acts next for a local queue. There is one at a time.
 type driver uint8
 
@@ -99,30 +76,3 @@ var drivers = states.Table[driver]{Of: "driver of a local queue", Edges: map[dri
 	driverKeeper: {driverWorker, driverNone},
 	driverWorker: {driverHolder, driverKeeper, driverNone},
 }}
-
-// drive changes the driver. It is the one place where the driver changes, and it alone counts local
-// queues as tasks of the manager, and those without a driver. Called with Manager.mu held.
-func (l *localQueue) drive(by driver) {
-	m := l.manager
-	if err := drivers.Check(l.driver, by); err != nil {
-		m.cfg.Fail(err)
-		return
-	}
-	switch driverNone { //nolint:exhaustive // the cases are the two ends of the edge
-	case l.driver:
-		m.locals.rests(false)
-		m.tasks.Add(1)
-	case by:
-		if m.locals.has(l) {
-			m.locals.rests(true)
-		}
-		m.tasks.Done()
-	}
-	l.driver = by
-}
-
-// work makes the worker the driver. It begins with what is under way. Called with Manager.mu held.
-func (l *localQueue) work(begun func(*localQueue) (drives bool)) {
-	l.drive(driverWorker)
-	go l.run(begun)
-}

@@ -1,4 +1,6 @@
-package lockmgr
+// Package deadlock finds cycles of waits in the entries that stand in etcd. What an entry waits for
+// follows from its queue, and what its owner holds is in its value.
+package deadlock
 
 import (
 	"context"
@@ -7,6 +9,7 @@ import (
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/waitgraph"
@@ -32,22 +35,19 @@ func Cycles(kvs []*mvccpb.KeyValue) []Cycle {
 	return found
 }
 
-// checkCycle fails with a CycleError if entry e of w closes a cycle of waits and is the youngest in
-// this cycle.
-func (m *Manager) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
-	if w.Cycle == nil || w.Carried == nil {
-		return nil
-	}
-	kvs, err := queue.Snapshot(ctx, m.cfg.KV, *w.Cycle)
+// CycleOf returns the cycle of waits under a prefix that an entry closes, if the entry is the youngest
+// in it. It returns nil otherwise, also if the entry is gone.
+func CycleOf(ctx context.Context, kv clientv3.KV, prefix string, e *queue.Entry) (Cycle, error) {
+	kvs, err := queue.Snapshot(ctx, kv, prefix)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all := newWaits(kvs)
 	cycle := all.graph.CycleOfVictim(e.Key, e.CreateRevision)
 	if cycle == nil {
-		return nil // an entry that has gone is noticed by its wait
+		return nil, nil
 	}
-	return &CycleError{Cycle: all.cycle(cycle)}
+	return all.cycle(cycle), nil
 }
 
 // waits is the wait graph of some keys, and the entries that its edges name.
