@@ -67,6 +67,38 @@ func TestALostLeaseIsLoggedWithWhatWasHeldUnderIt(t *testing.T) {
 	}
 }
 
+// A process that was paused past its deadline notices the loss late. Its log says for how long it
+// held, not until when it was paused: otherwise the logs of two holders would seem to overlap.
+func TestTheLogOfALossDoesNotCountAPauseAfterTheDeadline(t *testing.T) {
+	simulate(t, func(w *world) {
+		core, logs := logged.New(zapcore.WarnLevel)
+		clock := &movable{start: time.Now()}
+		a := w.session("a", withClock(clock.now), WithLogger(zap.New(core)))
+		began := time.Now()
+		lock := w.lock(NewMutex(a, "m"))
+		w.pass(ttl / 2)
+		held := lock.Deadline().Sub(began)
+		w.Client("a").Cut()
+		clock.sleep(3 * ttl)
+		<-lock.Done()
+		w.pass(time.Second)
+		lost := logs.FilterMessageSnippet("lease lost").All()
+		require.Len(w, lost, 1)
+		told := lost[0].ContextMap()["lost"].([]any)[0].(string)
+		_, told, _ = strings.Cut(told, ", held for ")
+		lasted, ago, ok := strings.Cut(told, ", ended ")
+		require.True(w, ok, told)
+		d, err := time.ParseDuration(lasted)
+		require.NoError(w, err)
+		require.InDelta(w, held, d, float64(100*time.Millisecond))
+		d, err = time.ParseDuration(strings.TrimSuffix(ago, " ago"))
+		require.NoError(w, err)
+		require.InDelta(w, 3*ttl+ttl/2-held, d, float64(time.Second))
+		w.Client("a").Heal()
+		w.pass(time.Second)
+	})
+}
+
 // report L2: a process with many locks does not fill its log.
 func TestOfManyLostHoldsAFewAreNamed(t *testing.T) {
 	simulate(t, func(w *world) {

@@ -43,7 +43,7 @@ func describe(all []*ownership) []string {
 		if i == MostLost {
 			return append(told, fmt.Sprintf("and %d more", len(all)-i))
 		}
-		told = append(told, fmt.Sprintf("%s %s, token %d, held for %v", t.kind(), t.names(), t.token, t.lasted()))
+		told = append(told, fmt.Sprintf("%s %s, token %d, held for %v%s", t.kind(), t.names(), t.token, t.lasted(), t.endedAgo()))
 	}
 	return told
 }
@@ -69,9 +69,19 @@ func (t *ownership) names() string {
 	return wire.Quote(t.local.names[0])
 }
 
-// lasted is how long the ownership has lasted so far.
+// lasted is how long the ownership has lasted so far, or until its end. A process that was paused
+// notices the end late.
 func (t *ownership) lasted() time.Duration {
-	return (t.local.manager.now() - t.since).Round(time.Millisecond)
+	return (t.local.manager.cfg.Clock() - t.since + min(t.remaining(), 0)).Round(time.Millisecond)
+}
+
+// endedAgo says when the ownership ended, if that was a second ago or longer.
+func (t *ownership) endedAgo() string {
+	ago := -t.remaining()
+	if ago < time.Second {
+		return ""
+	}
+	return fmt.Sprintf(", ended %v ago", ago.Round(time.Millisecond))
 }
 
 // logEviction reports an ownership whose key is gone while its lease lives.

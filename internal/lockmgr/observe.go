@@ -119,6 +119,6 @@ func (s *Stats) add(t *ownership) {
 		s.Kept++
 	case t.holders > 0:
 		s.Holds += t.holders
-		s.Oldest = max(s.Oldest, t.local.manager.now()-t.since)
+		s.Oldest = max(s.Oldest, t.local.manager.cfg.Clock()-t.since)
 	}
 }

@@ -32,7 +32,7 @@ type ownership struct {
 
 	// Guarded by Manager.mu.
 	began    time.Duration // by the session's clock
-	since    time.Duration // of the grant
+	since    time.Duration // of the grant, by the session's clock
 	mode     wire.Mode
 	permits  int            // of wire.Counted
 	holders  int            // 0 while the key is kept
@@ -67,9 +67,10 @@ type ownership struct {
 
 // begin starts an ownership on the granted entry of an attempt. Called with Manager.mu held.
 func (l *localQueue) begin(a *attempt, rev int64, w *waiter) *ownership {
+	now := l.manager.cfg.Clock()
 	t := &ownership{
 		local: l, lease: a.lease, entry: a.entry, queue: l.queue, slot: a.slot, token: rev, identity: w.Identity, candidate: w.Candidate, by: w.bearer(), mode: w.Mode, permits: w.Permits,
-		began: l.manager.cfg.Clock(), since: l.manager.now(),
+		began: now, since: now,
 	}
 	t.life.Within(a.lease.Context())
 	if w.Rule != nil && !l.private() {
