@@ -39,13 +39,10 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	}
 	t.mode = wire.Shared // from here on no holder has it exclusively
 	reading := h.succeeded(PathLocal)
-	shared, detached, settled := t.tellShared(), t.becomeShared(), t.settled.Done()
+	shared, detached := t.tellShared(), t.becomeShared()
 	m.mu.Unlock()
 	if detached != nil {
-		select {
-		case <-detached: // by the worker, which waits for nothing
-		case <-settled: // it was about to find the key gone
-		}
+		<-detached // by the worker, which waits for nothing
 	}
 	select {
 	case <-shared:

@@ -180,7 +180,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a downgrade at the time of a loss ends",
 		edits: []edit{
-			{"lockmgr.(*Hold).Downgrade", "t.becomeShared(), t.settled.Done()", "t.becomeShared(), make(<-chan struct{})"},
+			{"lockmgr.(*ownership).detached", "close(t.detach)", ""},
 		},
 		tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
