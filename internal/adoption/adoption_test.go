@@ -64,7 +64,7 @@ func simulate(t *testing.T, givesUp bool, keys []string, test func(r *rig)) {
 			Posted: func(string, clientv3.LeaseID) bool { return false },
 		})
 		for _, key := range keys {
-			_, err := client.KV.Put(life, key+wire.Hex(ls.ID()), "", clientv3.WithLease(ls.ID()))
+			_, err := client.Put(life, key+wire.Hex(ls.ID()), "", clientv3.WithLease(ls.ID()))
 			require.NoError(t, err)
 		}
 		r.Former.lease = ls.ID()
@@ -127,7 +127,7 @@ func TestKeysThatNoCallAsksForAreGivenUp(t *testing.T) {
 		simulate(t, givesUp, []string{"m/"}, func(r *rig) {
 			r.Adopt(r.lease)
 			time.Sleep(ttl / 2)
-			_, err := r.Client("a").Lease.KeepAliveOnce(r.Context(), r.lease.ID())
+			_, err := r.Client("a").KeepAliveOnce(r.Context(), r.lease.ID())
 			require.NoError(r, err)
 			time.Sleep(ttl/2 + sweeper.LateEffect)
 			synctest.Wait()
