@@ -1,0 +1,176 @@
+package otellock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// Trace returns the hooks that feed the instruments, for [etcdlock.WithTrace].
+func (t *Telemetry) Trace() *etcdlock.Trace {
+	hooks := &etcdlock.Trace{
+		AcquireStart: t.start,
+		Queued: func(ctx context.Context, i etcdlock.QueuedInfo) {
+			t.ahead.Record(ctx, int64(i.Ahead), t.lock(i.Kind, i.Name))
+			trace.SpanFromContext(ctx).AddEvent("queued", trace.WithAttributes(attribute.Int("etcdlock.ahead", i.Ahead)))
+		},
+		AcquireEnd: t.acquired,
+		HoldEnd:    t.ended,
+		ReleaseEnd: t.released,
+		Deadlock:   func(ctx context.Context, _ etcdlock.DeadlockInfo) { t.deadlocks.Add(ctx, 1) },
+		Asked:      func(ctx context.Context, _ etcdlock.AskedInfo) { t.asked.Add(ctx, 1) },
+		LeftBehind: func(ctx context.Context, _ etcdlock.LeftBehindInfo) { t.leftBehind.Add(ctx, 1) },
+		Renewal: func(ctx context.Context, i etcdlock.RenewalInfo) {
+			t.renewal.Record(ctx, i.RTT.Seconds(), metric.WithAttributes(errorType(i.Err)...))
+		},
+		SessionState: func(ctx context.Context, i etcdlock.SessionStateInfo) {
+			state := func(s etcdlock.State) metric.MeasurementOption {
+				return metric.WithAttributes(attribute.String("etcdlock.session.state", s.String()))
+			}
+			if i.From != 0 {
+				t.sessions.Add(ctx, -1, state(i.From))
+			}
+			if i.To != etcdlock.StateClosed {
+				t.sessions.Add(ctx, 1, state(i.To))
+			}
+			t.transitions.Add(ctx, 1, state(i.To))
+		},
+		TermEnd: func(ctx context.Context, i etcdlock.TermEndInfo) {
+			if i.Told != nil {
+				t.stop.Record(ctx, i.Stop.Seconds(), t.election(i.Election))
+			}
+		},
+		LeaderSeen: t.leader,
+		Stuck:      func(ctx context.Context, i etcdlock.StuckTerm) { t.stuck.Add(ctx, 1, t.election(i.Term.Name())) },
+	}
+	return hooks
+}
+
+// lock has the attributes of a lock, and further ones.
+func (t *Telemetry) lock(kind etcdlock.Kind, name string, more ...attribute.KeyValue) metric.MeasurementOption {
+	all := append(more, attribute.String("etcdlock.kind", kind.String()))
+	if t.group != nil {
+		all = append(all, attribute.String("etcdlock.group", t.groups.label(t.group(name))))
+	}
+	return metric.WithAttributes(all...)
+}
+
+func (t *Telemetry) election(name string, more ...attribute.KeyValue) metric.MeasurementOption {
+	return metric.WithAttributes(append(more, attribute.String("etcdlock.election.name", t.elections.label(name)))...)
+}
+
+// errorType is the attribute error.type; none for nil.
+func errorType(err error) []attribute.KeyValue {
+	if err == nil {
+		return nil
+	}
+	return []attribute.KeyValue{attribute.String("error.type", etcdlock.ErrorType(err))}
+}
+
+func (t *Telemetry) start(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
+	t.active.Add(ctx, 1, t.lock(i.Kind, i.Name))
+	ctx, _ = t.tracer.Start(ctx, "etcdlock.acquire", trace.WithAttributes(
+		attribute.String("etcdlock.kind", i.Kind.String()), attribute.String("etcdlock.name", i.Name), attribute.Bool("etcdlock.try", i.Try)))
+	return ctx
+}
+
+// mode and outcome are words for the attributes of those names.
+func mode(i *etcdlock.AcquireStartInfo) string {
+	switch {
+	case i.Kind == etcdlock.KindElection:
+		return "campaign"
+	case i.Try:
+		return "try"
+	default:
+		return "wait"
+	}
+}
+
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "granted"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "gave_up"
+	case errors.Is(err, etcdlock.ErrLocked):
+		return "locked"
+	default:
+		return "failed"
+	}
+}
+
+func (t *Telemetry) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
+	span := trace.SpanFromContext(ctx)
+	t.active.Add(ctx, -1, t.lock(i.Kind, i.Name))
+	attributes := append(errorType(i.Err), attribute.String("etcdlock.mode", mode(&i.AcquireStartInfo)), attribute.String("etcdlock.outcome", outcome(i.Err)))
+	if i.Err == nil {
+		attributes = append(attributes, attribute.String("etcdlock.path", i.Path.String()))
+		t.held.Add(ctx, 1, t.lock(i.Kind, i.Name))
+		if i.Kind == etcdlock.KindElection {
+			t.leading.Add(ctx, 1, t.election(i.Name))
+		}
+		span.AddEvent("granted", trace.WithAttributes(held(&i.Hold)...))
+	} else {
+		span.SetStatus(codes.Error, i.Err.Error())
+	}
+	t.acquire.Record(ctx, i.Waited.Seconds(), t.lock(i.Kind, i.Name, attributes...))
+	span.SetAttributes(attributes...)
+	span.End()
+}
+
+// held has the attributes of a hold, for spans.
+func held(h *etcdlock.HoldInfo) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String("etcdlock.name", h.Name), attribute.String("etcdlock.key", h.Key),
+		attribute.Int64("etcdlock.token", h.Token), attribute.Int64("etcdlock.create_revision", h.CreateRevision),
+	}
+}
+
+func (t *Telemetry) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
+	h, end := &i.Hold, attribute.String("etcdlock.end", etcdlock.ErrorType(i.Cause))
+	t.held.Add(ctx, -1, t.lock(h.Kind, h.Name))
+	t.hold.Record(ctx, i.Held.Seconds(), t.lock(h.Kind, h.Name, end))
+	if errors.Is(i.Cause, etcdlock.ErrLost) {
+		t.losses.Add(ctx, 1, t.lock(h.Kind, h.Name, end))
+	}
+	if h.Kind == etcdlock.KindElection {
+		t.leading.Add(ctx, -1, t.election(h.Name))
+		t.term.Record(ctx, i.Held.Seconds(), t.election(h.Name, end))
+	}
+}
+
+// released makes the span of a release, whose parent is that of the acquisition.
+func (t *Telemetry) released(ctx context.Context, i etcdlock.ReleaseEndInfo) {
+	_, span := t.tracer.Start(ctx, "etcdlock.release", trace.WithTimestamp(time.Now().Add(-i.Took)), trace.WithAttributes(held(&i.Hold)...))
+	if i.Err != nil {
+		span.SetAttributes(errorType(i.Err)...)
+		span.SetStatus(codes.Error, i.Err.Error())
+	}
+	span.End()
+}
+
+// leader counts changes of the leader, and measures the time without one.
+func (t *Telemetry) leader(ctx context.Context, i etcdlock.LeaderSeenInfo) {
+	name := t.elections.label(i.Election)
+	t.mu.Lock()
+	last, seen := t.seen[name]
+	same := seen && last.createRevision == i.Leader.CreateRevision
+	if !same {
+		t.seen[name] = observed{i.Leader.CreateRevision, time.Now()}
+	}
+	t.mu.Unlock()
+	if same || !seen || i.Leader.Vacant() {
+		return
+	}
+	t.changes.Add(ctx, 1, t.election(i.Election))
+	if last.createRevision == 0 {
+		t.vacancy.Record(ctx, time.Since(last.since).Seconds(), t.election(i.Election))
+	}
+}
