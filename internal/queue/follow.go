@@ -163,7 +163,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 		}
 		h.again, h.before = m, h.since
 		h.checked(true)
-	case woken: // only by a channel of the user's, and there is none
+	case woken, absent: // only by a channel of the user's, and there is none
 	}
 	return true, nil
 }

@@ -110,7 +110,7 @@ const (
 	opened             // a watch was opened, or could not be: what happened before is to be read
 	due                // a reading is due, which checked takes note of
 	silent             // the watch has reported nothing of what a reading has shown
-	absent             // there is no watch, and one is to be opened
+	absent             // there is no watch, and one is to be opened; next does so, and tells what came of it
 	woken              // wake was closed
 )
 
@@ -159,7 +159,7 @@ func (f *follower) ended() {
 
 // tryAgain sets the timer for another watch.
 func (f *follower) tryAgain() {
-	f.timer.Reset(etcdkv.Pause(int(f.failed), f.seed))
+	f.timer.Reset(etcdkv.Pause(f.failed, f.seed))
 	f.failed++
 }
 

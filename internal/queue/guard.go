@@ -96,11 +96,12 @@ func (g *Guard) Stop() {
 	}
 }
 
-// Heard and Ended are called for what the watch reports.
+// Heard is called when the watch reports events.
 func (g *Guard) Heard(resp clientv3.WatchResponse) {
 	g.keeper.post(func() { g.hear(resp) })
 }
 
+// Ended is called when the watch has ended.
 func (g *Guard) Ended() {
 	g.keeper.post(func() { g.broke() })
 }

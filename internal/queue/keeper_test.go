@@ -228,7 +228,7 @@ func TestAKeeperEndsWithItsSession(t *testing.T) {
 	for _, lean := range []bool{true, false} {
 		simulate(t, func(r *rig) {
 			c := r.Client("a")
-			watcher := clientv3.Watcher(c.Watcher)
+			var watcher clientv3.Watcher = c.Watcher
 			if lean {
 				watcher = lw.New(r.ctx, c.Watcher, c.Remote(), func(f func()) bool { go f(); return true })
 			}

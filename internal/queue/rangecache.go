@@ -62,7 +62,7 @@ func (c *rangeCache) next(ctx context.Context, wake <-chan struct{}) (what news,
 			c.checked(c.behind(s))
 		}
 		c.snapshot, c.keysOnly = s, false
-	case woken: // the cache shows what it showed before
+	case woken, absent: // the cache shows what it showed before
 	}
 	return what, err
 }
