@@ -107,3 +107,20 @@ func TestADrainWaitsForManyReleases(t *testing.T) {
 		require.ErrorIs(r, err, lockerr.ErrSessionClosed)
 	})
 }
+
+// A drain looks at many holds, and releases the mutex in between. It closes the manager only if none of
+// them was released meanwhile.
+func TestADrainIsNotOverIfAHoldWasReleasedDuringItsLook(t *testing.T) {
+	simulate(t, func(r *rig) {
+		m := r.manager("a")
+		h := m.lock("m", exclusive())
+		ends := m.ends
+		require.Zero(r, m.pending())
+		r.Client("a").SetLatency(time.Second, time.Second)
+		h.Abandon()
+		m.closeIf(ends)
+		require.Equal(r, "open", m.Snapshot().Admission)
+		require.NoError(r, m.Drain(r.Context()))
+		require.Empty(r, r.Keys("m"))
+	})
+}

@@ -165,6 +165,13 @@ var leaseMutations = []mutation{
 		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{
+		takesOut: "Orphan waits for a release that began while it looked at other holds",
+		edits: []edit{
+			{"lockmgr.(*Manager).closeIf", "if ends == m.ends {", "if true {"},
+		},
+		tests: []string{"TestADrainIsNotOverIfAHoldWasReleasedDuringItsLook"},
+	},
+	{
 		takesOut: "a young hold is looked after when its lease ends",
 		edits: []edit{
 			{"lockmgr.(*Manager).Wait", "m.finishLost()", ""},
