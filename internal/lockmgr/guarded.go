@@ -2,6 +2,7 @@ package lockmgr
 
 import (
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -38,7 +39,7 @@ func (t *ownership) lasts() {
 	if t == l.owned {
 		l.drive(driverKeeper)
 	}
-	if t.ended() || l.manager.admission == closed {
+	if t.ended() || t.guard != nil || l.manager.admission == closed {
 		return
 	}
 	t.guard = t.queue.Guard(l.manager.guards, t.entry, t)
@@ -113,21 +114,25 @@ func (t *ownership) Evicted() {
 // Manager.mu guards them.
 type evictions struct {
 	found   []*ownership
-	running bool // true: explain runs
+	at      time.Time // when the first of them was found
+	running bool      // true: explain runs
 }
 
 // add returns true if explain is to be started.
 func (s *evictions) add(t *ownership) (start bool) {
+	if len(s.found) == 0 {
+		s.at = time.Now()
+	}
 	start = !s.running
 	s.found, s.running = append(s.found, t), true
 	return start
 }
 
-// take returns all of them. If there are none, explain is to end.
-func (s *evictions) take() (all []*ownership) {
+// take returns all of them, and until when they are to be explained. If there are none, explain is to end.
+func (s *evictions) take() (all []*ownership, until time.Time) {
 	all = s.found
 	s.found, s.running = nil, len(all) > 0
-	return all
+	return all, s.at.Add(explainWithin)
 }
 
 // Unguarded is called when the session may not read its own key any more, so that the lease alone has
@@ -138,11 +143,13 @@ func (t *ownership) Unguarded(err error) {
 }
 
 // explain finds out why keys are gone, and ends the ownerships. It asks once for all that went at one
-// instant, as the keys of a lease do. The reason of an eviction is read for a key that went alone.
+// instant, as the keys of a lease do. The reason of an eviction is read for a key that went alone. While
+// etcd does not answer, keys that go later have less time left to be explained, and no hold continues for
+// longer than explainWithin.
 func (m *Manager) explain() {
 	for {
 		m.mu.Lock()
-		all := m.evicted.take()
+		all, until := m.evicted.take()
 		m.mu.Unlock()
 		if len(all) == 0 {
 			return
@@ -158,7 +165,7 @@ func (m *Manager) explain() {
 				if len(gone[t.lease]) == 1 {
 					alone = t.entry
 				}
-				causes[t.lease] = m.whyGone(t.lease, alone)
+				causes[t.lease] = m.whyGoneUntil(until, t.lease, alone)
 			}
 			if t.lease.Err() == nil { // else it has ended, and LeaseLost follows
 				t.lose(causes[t.lease])

@@ -129,8 +129,8 @@ func (t *ownership) leaveOnce(ctx context.Context) (deleted bool, err error) {
 // Called with Manager.mu held.
 func (t *ownership) leave() {
 	l := t.local
-	if t.state >= gone {
-		return
+	if t.state >= gone || t.state == lost && t.life.Cause() == nil {
+		return // in the latter case lose or LeaseLost follows, with the cause
 	}
 	t.left.Set()
 	switch {

@@ -231,13 +231,21 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 	}
 }
 
+// explainWithin is how long a hold may continue while etcd is asked why its key is gone.
+const explainWithin = 500 * time.Millisecond
+
 // whyGone finds out why a key of the session is gone: with its lease, which then ends, or alone. An
 // eviction of the entry, if it is not nil, may have left its reason. The question must not take long,
 // because the hold continues meanwhile.
 func (m *Manager) whyGone(ls *lease.Lease, e *queue.Entry) error {
+	return m.whyGoneUntil(time.Now().Add(explainWithin), ls, e)
+}
+
+// whyGoneUntil is whyGone until a time.
+func (m *Manager) whyGoneUntil(until time.Time, ls *lease.Lease, e *queue.Entry) error {
 	var asked sync.WaitGroup
 	defer asked.Wait()
-	ctx, cancel := context.WithTimeout(ls.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithDeadline(ls.Context(), until)
 	defer cancel()
 	evicted := lockerr.ErrEvicted
 	asked.Go(func() { evicted = m.evictionOf(ctx, e) })

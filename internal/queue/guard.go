@@ -128,13 +128,23 @@ func (g *Guard) fire() {
 	case silent:
 		g.leave()
 	case absent:
-		if !g.closed { // else it waits for its turn since before a restart
-			g.closed = true
-			g.keeper.closed = append(g.keeper.closed, g)
-		}
+		g.lineUp()
 	default:
 		g.ask(due)
 	}
+}
+
+// lineUp has the watch opened in its turn. While others hang that are opened before it, the key is
+// read, as no watch reports its end.
+func (g *Guard) lineUp() {
+	if g.closed {
+		g.ask(due)
+		g.timer.Reset(waitResync)
+		return
+	}
+	g.closed = true
+	g.keeper.closed = append(g.keeper.closed, g)
+	g.timer.Reset(firstResync)
 }
 
 // reads reports whether the timer is set for a reading.
@@ -153,6 +163,7 @@ func (g *Guard) ask(why news) {
 func (g *Guard) startOpening() {
 	k, q, turn, from, keeping := g.keeper, g.queue, g.turn, g.resume, g.keeping
 	g.broken, g.closed = false, false
+	g.timer.Stop()
 	k.opening++
 	k.working++
 	k.jobs.Go(func() {

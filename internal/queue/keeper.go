@@ -12,9 +12,8 @@ import (
 
 // Keeper watches the keys of all holds of a session that last. It has one goroutine, which runs while
 // there is a guard. This goroutine never waits for etcd: it starts a bounded number of jobs, which open
-// watches, and one job at a time that reads the keys which are due, many by one request. So a hold
-// needs no goroutine, a session with many holds sends few requests, and a request that hangs keeps
-// nothing else from its turn.
+// watches or read the keys that are due, many by one request. So a hold needs no goroutine, a session
+// with many holds sends few requests, and some requests that hang keep nothing else from its turn.
 type Keeper struct {
 	*shared
 	start func(run func()) // starts the goroutine
@@ -26,18 +25,26 @@ type Keeper struct {
 	wake    chan struct{} // holds one
 
 	// Of the goroutine only.
-	guards  dueGuards // all of them
-	unread  []*Guard  // those that are to be read
-	closed  []*Guard  // those without an open watch
-	opening int       // jobs that open a watch
-	working int       // those, and those that listen to a watch by etcd's client
-	reading bool      // true: a job reads
+	guards  dueGuards     // all of them
+	unread  []*Guard      // those that are to be read
+	closed  []*Guard      // those without an open watch
+	opening int           // jobs that open a watch
+	working int           // those, and those that listen to a watch by etcd's client
+	reading int           // jobs that read
+	readAt  time.Duration // when the last of them began
 	jobs    sync.WaitGroup
 }
 
 // mostOpening is the number of watches of a session that are opened at a time. After a stream broke,
 // those of thousands of holds are to be opened again.
 const mostOpening = 64
+
+// mostReading is the number of readings of a session that are under way at a time.
+const mostReading = 8
+
+// gathering is for how long keys are gathered for the next reading while another one is under way. After
+// that it is taken to hang.
+const gathering = 100 * time.Millisecond
 
 // mostRead is the number of keys that are read by one request. It takes at most two operations for
 // each key, which stays below a server's default limit.
@@ -59,12 +66,12 @@ func (k *Keeper) now() time.Duration { return time.Since(k.born) }
 func (k *Keeper) add(g *Guard, from int64) {
 	k.mu.Lock()
 	start := !k.running
-	k.running = true
-	k.mu.Unlock()
-	k.post(func() {
+	k.running = true // idle sees this, and what is put, or neither
+	k.put(func() {
 		heap.Push(&k.guards, g)
 		g.restart(from, 0)
 	})
+	k.mu.Unlock()
 	if start {
 		k.start(k.run)
 	}
@@ -74,9 +81,13 @@ func (k *Keeper) add(g *Guard, from int64) {
 func (k *Keeper) post(f func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.running {
-		return // no guard is left
+	if k.running { // else no guard is left
+		k.put(f)
 	}
+}
+
+// put is post with k.mu held.
+func (k *Keeper) put(f func()) {
 	k.inbox = append(k.inbox, f)
 	select {
 	case k.wake <- struct{}{}:
@@ -95,9 +106,11 @@ func (k *Keeper) run() {
 		if k.idle() {
 			return
 		}
+		next := k.nextReading()
 		if len(k.guards) > 0 {
-			timer.Reset(k.guards[0].due - k.now())
+			next = min(next, k.guards[0].due)
 		}
+		timer.Reset(next - k.now())
 		select {
 		case <-timer.C:
 		case <-k.wake:
@@ -143,7 +156,7 @@ func (k *Keeper) handle() {
 func (k *Keeper) idle() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.running = len(k.guards) > 0 || len(k.inbox) > 0 || k.working > 0 || k.reading
+	k.running = len(k.guards) > 0 || len(k.inbox) > 0 || k.working > 0 || k.reading > 0
 	return !k.running
 }
 
@@ -156,10 +169,25 @@ func (k *Keeper) startJobs() {
 		}
 	}
 	k.closed = slices.Delete(k.closed, 0, n)
-	if len(k.unread) == 0 || k.reading {
-		return
+	for k.now() >= k.nextReading() {
+		k.startReading(min(len(k.unread), mostRead))
 	}
-	n = min(len(k.unread), mostRead)
+}
+
+// nextReading is when the next reading may begin.
+func (k *Keeper) nextReading() time.Duration {
+	switch {
+	case len(k.unread) == 0 || k.reading == mostReading:
+		return never
+	case len(k.unread) >= mostRead || k.reading == 0:
+		return 0
+	default:
+		return k.readAt + gathering
+	}
+}
+
+// startReading reads the keys of the first n guards that are to be read, in a job.
+func (k *Keeper) startReading(n int) {
 	batch := make([]*reading, 0, n)
 	for _, g := range k.unread[:n] {
 		if g.unread = false; !g.over {
@@ -168,7 +196,8 @@ func (k *Keeper) startJobs() {
 	}
 	k.unread = slices.Delete(k.unread, 0, n)
 	if len(batch) > 0 {
-		k.reading = true
+		k.reading++
+		k.readAt = k.now()
 		k.jobs.Go(func() { k.read(batch) })
 	}
 }
@@ -177,7 +206,7 @@ func (k *Keeper) startJobs() {
 func (k *Keeper) read(batch []*reading) {
 	k.readInParts(batch)
 	k.post(func() {
-		k.reading = false
+		k.reading--
 		for _, r := range batch {
 			r.done()
 		}

@@ -19,7 +19,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "an eviction is certain only if etcd has answered that the lease lives",
 		edits: []edit{
-			{"lockmgr.(*Manager).whyGone", "case unanswered != nil:", "case unanswered != nil && false:"},
+			{"lockmgr.(*Manager).whyGoneUntil", "case unanswered != nil:", "case unanswered != nil && false:"},
 		},
 		tests: []string{"TestALossSaysThatEtcdHasNotToldItsReason"},
 	},

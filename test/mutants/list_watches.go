@@ -20,7 +20,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "the keys of many holds are read by few requests",
 		edits: []edit{
-			{"queue.(*Keeper).startJobs", "n = min(len(k.unread), mostRead)", "n = 1"},
+			{"queue.(*Keeper).startJobs", "min(len(k.unread), mostRead)", "1"},
 		},
 		tests: []string{"TestAKeeperSendsFewRequestsForManyHolds"},
 	},
@@ -30,6 +30,43 @@ var watchMutations = []mutation{
 			{"queue.(*Keeper).startJobs", "k.opening < mostOpening", "true"},
 		},
 		tests: []string{"TestAKeeperSendsFewRequestsForManyHolds"},
+	},
+	{
+		takesOut: "a reading that hangs keeps no other from its turn",
+		edits: []edit{
+			{"queue.(*Keeper).startJobs", "k.now() >= k.nextReading()", "len(k.unread) > 0 && k.reading == 0"},
+		},
+		tests: []string{"TestReadingsThatHangKeepNoOtherGuardFromItsTurn"},
+	},
+	{
+		takesOut: "a key is read while the opening of its watch waits for others that hang",
+		edits: []edit{
+			{"queue.(*Guard).lineUp", "g.ask(due)", ""},
+		},
+		tests: []string{"TestOpeningsThatHangKeepNoOtherGuardFromBeingRead"},
+	},
+	{
+		takesOut: "a keeper that gets idle loses no guard that is added",
+		edits: []edit{
+			{"queue.(*Keeper).add", "k.put(func() {", "k.mu.Unlock()\n\tk.post(func() {"},
+			{"queue.(*Keeper).add", "k.mu.Unlock()\n\tif start", "if start"},
+		},
+		tests: []string{"TestAGuardThatIsAddedWhileTheKeeperGetsIdleIsKept"},
+	},
+	{
+		takesOut: "an ownership whose loss has no cause yet is not finished as released",
+		edits: []edit{
+			{"lockmgr.(*ownership).leave", " || t.state == lost && t.life.Cause() == nil", ""},
+		},
+		tests: []string{"TestAReaderThatReleasesAnEvictedKeyReleasesNoOther", "TestAWriterThatDowngradesAnEvictedKeyIsEvicted"},
+	},
+	{
+		takesOut: "a hold does not wait for the causes of two losses, one after the other",
+		edits: []edit{
+			{"lockmgr.(*Manager).explain", "m.whyGoneUntil(until, ", "m.whyGone("},
+			{"lockmgr.(*Manager).explain", "all, until :=", "all, _ :="},
+		},
+		tests: []string{"TestNoHoldContinuesForLongerWhileACauseIsAskedFor"},
 	},
 	{
 		takesOut: "one key that may not be read does not keep others from being read",
@@ -48,7 +85,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a guard opens one watch at a time",
 		edits: []edit{
-			{"queue.(*Guard).fire", "if !g.closed {", "if true {"},
+			{"queue.(*Guard).lineUp", "if g.closed {", "if false {"},
 		},
 		tests: []string{"TestAGuardOpensOneWatchAtATime"},
 	},
