@@ -263,8 +263,8 @@ func TestAGuardOpensOneWatchAtATime(t *testing.T) {
 	simulate(t, func(r *rig) {
 		s := r.guard(3 * mostOpening)
 		s.pass(time.Second)
-		s.queues.watcher = &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher, takes: 50 * time.Millisecond}
 		s.client.ResetCounts()
+		s.queues.watcher = &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher, takes: 50 * time.Millisecond}
 		r.CutWatches()
 		s.pass(40 * time.Millisecond)
 		for _, g := range s.guards { // some wait for their turn
