@@ -3,7 +3,6 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,21 +41,21 @@ func TestALockThatNobodyElseWantsNeedsNoOtherGoroutine(t *testing.T) {
 		s := w.session("a")
 		m := NewMutex(s, "m")
 		synctest.Wait()
-		before := runtime.NumGoroutine()
+		before := len(simetcd.Goroutines())
 		for range 3 {
 			l := w.lock(m)
 			synctest.Wait()
-			require.Equal(w, before, runtime.NumGoroutine(), "held")
+			require.Equal(w, before, len(simetcd.Goroutines()), "held")
 			require.NoError(w, l.Unlock(w.ctx))
 			synctest.Wait()
-			require.Equal(w, before, runtime.NumGoroutine(), "released")
+			require.Equal(w, before, len(simetcd.Goroutines()), "released")
 		}
 		l := w.lock(m)
 		w.pass(300 * time.Millisecond)
-		require.Greater(w, runtime.NumGoroutine(), before, "it is watched over")
+		require.Greater(w, len(simetcd.Goroutines()), before, "it is watched over")
 		require.NoError(w, l.Unlock(w.ctx))
 		w.pass(time.Millisecond)
-		require.Equal(w, before, runtime.NumGoroutine(), "at rest again")
+		require.Equal(w, before, len(simetcd.Goroutines()), "at rest again")
 		_, resting := s.countLines()
 		require.Equal(w, 1, resting)
 		w.pass(2 * time.Second)

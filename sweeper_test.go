@@ -3,8 +3,6 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -107,20 +105,6 @@ func puts(c simetcd.Call) bool {
 	return slices.ContainsFunc(req.GetSuccess(), func(op *pb.RequestOp) bool { return op.GetRequestPut() != nil })
 }
 
-// bubbleStacks returns the stacks of the goroutines in the bubble of the caller. Goroutines that
-// other tests have left behind are not among them.
-func bubbleStacks() (stacks []string) {
-	buf := make([]byte, 16<<20)
-	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	bubble := regexp.MustCompile(`synctest bubble \d+`).FindString(all[0]) // the caller is the first one
-	for _, stack := range all {
-		if state, _, _ := strings.Cut(stack, ":\n"); strings.HasSuffix(state, bubble+"]") {
-			stacks = append(stacks, stack)
-		}
-	}
-	return stacks
-}
-
 // report R10
 func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testing.T) {
 	const calls = 500
@@ -139,7 +123,7 @@ func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testin
 					}
 					return simetcd.Action{}
 				})
-				before, txns := len(bubbleStacks()), w.Client("a").Count(simetcd.Txn)
+				before, txns := len(simetcd.Goroutines()), w.Client("a").Count(simetcd.Txn)
 				for i := range calls {
 					m := NewMutex(s, fmt.Sprintf("m%d", i))
 					p := begin(w, m.Lock)
@@ -150,7 +134,7 @@ func TestManyCancelledCallsAreLookedAfterByOneGoroutineWithFewRequests(t *testin
 				w.Intercept(nil)
 				w.pass(100 * time.Millisecond)
 				few := func() {
-					stacks := bubbleStacks()
+					stacks := simetcd.Goroutines()
 					require.LessOrEqual(w, len(stacks), before+calls/10, strings.Join(stacks, "\n\n"))
 				}
 				few() // the sweeper, and what the simulated etcd has for its requests

@@ -1,7 +1,6 @@
 package lockmgr
 
 import (
-	"runtime"
 	"testing"
 	"time"
 
@@ -68,7 +67,7 @@ func TestAHoldThatLastsNeedsNoGoroutine(t *testing.T) {
 				r.unlock(b.lock("before", exclusive())) // what only the first hold starts
 				h := a.lock("other", exclusive())
 				r.pass(5 * time.Second)
-				before := runtime.NumGoroutine()
+				before := len(simetcd.Goroutines())
 				release := hold(r, a, b)
 				r.pass(5 * time.Second)
 				callers := 0
@@ -77,7 +76,7 @@ func TestAHoldThatLastsNeedsNoGoroutine(t *testing.T) {
 				}
 				// A watch by etcd's client has goroutines of the client and one that listens.
 				watches := (a.client.Count(simetcd.Watch) - a.client.Count(simetcd.WatchCancel) - 1) * 2
-				require.LessOrEqual(r, runtime.NumGoroutine()-before-callers-watches, 0)
+				require.LessOrEqual(r, len(simetcd.Goroutines())-before-callers-watches, 0)
 				release()
 				r.unlock(h)
 				r.pass(5 * time.Second)

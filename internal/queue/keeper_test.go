@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -85,10 +84,10 @@ func (s *guarded) end() {
 
 func TestAKeeperSendsFewRequestsForManyHolds(t *testing.T) {
 	simulate(t, func(r *rig) {
-		before := runtime.NumGoroutine()
+		before := len(simetcd.Goroutines())
 		s := r.guard(manyHolds)
 		s.pass(time.Second)
-		require.Less(r, runtime.NumGoroutine()-before, 20, "a goroutine for each hold")
+		require.Less(r, len(simetcd.Goroutines())-before, 20, "a goroutine for each hold")
 		require.Equal(r, manyHolds, s.client.Count(simetcd.Watch))
 		s.client.ResetCounts()
 		s.pass(10 * holdResync)
