@@ -99,7 +99,6 @@ func init() {
 		{option: "WithSlog", at: "session", values: sessionValues((*process).withSlog, slog.LevelWarn, slog.LevelDebug)},
 		{option: "WithLease", at: "session", values: sessionValues((*process).withLease, leaseLeft, leaseGranted)},
 		{option: "WithLeaseFile", at: "session", values: sessionValues((*process).withLeaseFile, fileKept, fileOther)},
-		{option: "WithTrace", at: "session", values: sessionValues((*process).withTrace, on)},
 		{option: "WithForeignNames", at: "session", values: sessionValues(func(*process, string) SessionOption { return WithForeignNames() }, on)},
 		{option: "WithOwner", at: "session", values: sessionValues(func(_ *process, owner string) SessionOption { return WithOwner(owner) },
 			"red", "blue")},
@@ -109,6 +108,7 @@ func init() {
 		{option: "WithLockDelay", at: "session", values: sessionValues(func(_ *process, d time.Duration) SessionOption { return WithLockDelay(d) },
 			2*time.Second, 4*time.Second)},
 		{option: "WithCrashDetection", at: "session", values: sessionValues((*process).withCrashDetection, "10.0.0.%d:7400", "127.0.0.1:740%d")},
+		{option: "WithTrace", at: "session", values: sessionValues((*process).withTrace, on)},
 
 		{option: "WithOwner", at: "lock", values: lockValues(WithOwner, "green", "gold")},
 		{option: "WithTimeSlice", at: "lock", values: lockValues(WithTimeSlice, 0, time.Second)},
