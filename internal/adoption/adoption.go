@@ -52,7 +52,7 @@ type Former struct {
 	tasks sync.WaitGroup
 
 	mu     sync.Mutex
-	stands map[string]bool // names whose keys may stand; nil: any may; guarded by mu
+	stands map[string]bool // names with keys that may stand; nil: any may; guarded by mu
 }
 
 // New returns a Former without an adopted lease.

@@ -83,7 +83,7 @@ type admissionState int
 
 const (
 	open     admissionState = iota
-	draining                // no call lines up, and nothing is kept or left idle
+	draining                // no call enters, and nothing is kept or left idle
 	closed                  // nothing begins
 )
 

@@ -70,7 +70,7 @@ func (l *localQueue) watch(t *ownership) (drives bool) {
 		m.mu.Lock()
 		left, kept := t.left.Done(), t.retained.Done()
 		m.mu.Unlock()
-		err = l.single.Stay(t.lease.Context(), t.entry, left, kept, t.Company)
+		err = l.single.Stay(t.lease.Context(), t.entry, left, kept, t.Contended)
 	}
 	m.mu.Lock()
 	switch {
@@ -110,7 +110,7 @@ func (t *ownership) Evicted() {
 	}
 }
 
-// evictions are the ownerships whose keys were found deleted, and for which explain has not asked why.
+// evictions are the ownerships with keys that were found deleted, before explain has asked why.
 // Manager.mu guards them.
 type evictions struct {
 	found   []*ownership
@@ -136,10 +136,10 @@ func (s *evictions) take() (all []*ownership, until time.Time) {
 }
 
 // Unguarded is called when the session may not read its own key any more, so that the lease alone has
-// to do. No other session that lines up is heard of either.
+// to do. Another session that enters the queue is not noticed either.
 func (t *ownership) Unguarded(err error) {
 	t.local.manager.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", t.local.name), zap.Error(err))
-	t.Company()
+	t.Contended()
 }
 
 // explain finds out why keys are gone, and ends the ownerships. It asks once for all that went at one
@@ -211,7 +211,7 @@ func (l *localQueue) finish(t *ownership) {
 	l.deleteOwned(t, lost, tried)
 }
 
-// finishLost finishes all ownerships whose lease has ended.
+// finishLost finishes all ownerships of leases that have ended.
 func (m *Manager) finishLost() {
 	m.locals.all.Walk(&m.mu, func(l *localQueue) {
 		t := l.owned

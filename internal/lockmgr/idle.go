@@ -53,7 +53,7 @@ func (l *localQueue) rest() {
 	}
 }
 
-// idleTimer is a local queue whose timer fires when it may have been idle for long enough.
+// idleTimer is a local queue. Its timer fires when it may have been idle for long enough.
 type idleTimer localQueue
 
 func (i *idleTimer) Fire() {

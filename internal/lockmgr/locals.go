@@ -14,7 +14,7 @@ type locals struct {
 	byID     map[string]*localQueue
 	all      roster.List[*localQueue] // the same ones, for work on each of them
 	serial   int                      // numbers the private ones
-	undriven int                      // those without a driver, and those whose worker only listens
+	undriven int                      // those without a driver, and those with a worker that only listens
 }
 
 // add adds a local queue without a driver.
@@ -42,7 +42,7 @@ func (s *locals) privateID() string {
 	return fmt.Sprintf("\x00%d", s.serial)
 }
 
-// rests counts one local queue more, or less, that nothing drives, or whose worker only listens.
+// rests counts one local queue more, or less, that nothing drives, or that has a worker that only listens.
 func (s *locals) rests(one bool) {
 	if one {
 		s.undriven++

@@ -84,7 +84,7 @@ func (t *ownership) endedAgo() string {
 	return fmt.Sprintf(", ended %v ago", ago.Round(time.Millisecond))
 }
 
-// logEviction reports an ownership whose key is gone while its lease lives.
+// logEviction reports an ownership when its key is gone and its lease lives.
 func (t *ownership) logEviction(cause error) {
 	t.local.manager.cfg.Log.Warn("a hold is lost: another client has deleted its key",
 		zap.String(t.kind(), t.names()), zap.String("key", wire.Quote(t.entry.Key)), zap.Int64("token", t.token),

@@ -31,19 +31,19 @@ type ownership struct {
 	life lazyctx.Context // ends with the lease; all holds of the ownership end with it
 
 	// Guarded by Manager.mu.
-	began    time.Duration // by the session's clock
-	since    time.Duration // of the grant, by the session's clock
-	mode     wire.Mode
-	permits  int            // of wire.Counted
-	holders  int            // 0 while the key is kept
-	state    ownershipState // changed by become
-	stranger bool           // true: another session waits
-	noted    bool           // true: its loss is noted
-	beside   bool           // true: it has left its local queue
-	attended bool           // true, beside the local queue: a goroutine finishes it
-	running  bool           // true: timer runs
-	tried    bool           // true: the last holder got no answer when it deleted the key
-	member   int            // in beside.all
+	began     time.Duration // by the session's clock
+	since     time.Duration // of the grant, by the session's clock
+	mode      wire.Mode
+	permits   int            // of wire.Counted
+	holders   int            // 0 while the key is kept
+	state     ownershipState // changed by become
+	contended bool           // true: another session waits
+	noted     bool           // true: its loss is noted
+	beside    bool           // true: it has left its local queue
+	attended  bool           // true, beside the local queue: a goroutine finishes it
+	running   bool           // true: timer runs
+	tried     bool           // true: the last holder got no answer when it deleted the key
+	member    int            // in beside.all
 
 	young sharedtimer.Timer // fires when it has lasted for a while
 	guard *queue.Guard      // watches the key; nil before
@@ -124,8 +124,8 @@ func (t *ownership) end() {
 	t.leave()
 }
 
-// found ends the ownership for callers, whose key was found deleted. It returns false if it had ended
-// before. Called with Manager.mu held.
+// found ends the ownership for callers, because its key was found deleted. It returns false if the
+// ownership had ended before. Called with Manager.mu held.
 func (t *ownership) found() bool {
 	if t.ended() {
 		return false
@@ -207,13 +207,13 @@ func (t *ownership) take(w *waiter) (*Hold, bool) {
 	return t.newHolder(w, PathRetained), true
 }
 
-// Company is called when another session has lined up. A kept key is given up at once, and a held one
-// is not kept afterwards.
-func (t *ownership) Company() {
+// Contended is called when another session has entered the queue. A kept key is given up at once, and
+// a held one is not kept afterwards.
+func (t *ownership) Contended() {
 	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t.stranger = true
+	t.contended = true
 	t.giveUpKept()
 }
 
@@ -222,7 +222,7 @@ func (t *ownership) wanted() {
 	m := t.local.manager
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t.stranger = true
+	t.contended = true
 }
 
 // giveUpKept gives up a kept key. Called with Manager.mu held.

@@ -39,7 +39,7 @@ type Guard struct {
 // block. They may be called once more after Stop.
 type Owner interface {
 	Evicted()            // our key is gone
-	Company()            // after Keep: another entry is in the queue, or was a moment ago
+	Contended()          // after Keep: another entry is in the queue, or was a moment ago
 	Unguarded(err error) // etcd refuses to let the session read its own key
 }
 
@@ -75,7 +75,7 @@ func (s *Set) Guard(k *Keeper, e *Entry, o Owner) (g *Guard) {
 	return g
 }
 
-// Keep has Company called when another entry is in the queue: at least once, soon after that entry
+// Keep has Contended called when another entry is in the queue: at least once, soon after that entry
 // came, whether it came before or after.
 func (g *Guard) Keep() {
 	for ; g != nil; g = g.next {
@@ -240,7 +240,7 @@ func (g *Guard) hear(resp clientv3.WatchResponse) {
 	case deleted(resp.Events, g.entry):
 		g.evicted()
 	case g.keeping && g.others(resp.Events):
-		g.company()
+		g.contended()
 	}
 }
 
@@ -257,7 +257,7 @@ func (g *Guard) others(events []*clientv3.Event) bool {
 // done takes in a reading.
 func (r *reading) done() {
 	g := r.Guard
-	switch behind := !r.stands || r.company; {
+	switch behind := !r.stands || r.contended; {
 	case g.over:
 	case r.err != nil && g.keeper.life.Err() != nil:
 	case r.err != nil:
@@ -269,8 +269,8 @@ func (r *reading) done() {
 		}
 		if !r.stands {
 			g.evicted()
-		} else if r.company && g.keeping {
-			g.company()
+		} else if r.contended && g.keeping {
+			g.contended()
 		}
 	}
 }
@@ -281,14 +281,14 @@ func (g *Guard) evicted() {
 	g.owner.Evicted()
 }
 
-// company reports another entry. From then on our own key is watched again, unless it is still to be
+// contended reports another entry. From then on our own key is watched again, unless it is still to be
 // seen whether the present watch reports that entry too.
-func (g *Guard) company() {
+func (g *Guard) contended() {
 	if !g.late {
 		g.keeping = false
 		g.restart(g.entry.CreateRevision+1, Settle)
 	}
-	g.owner.Company()
+	g.owner.Contended()
 }
 
 // restart has another watch opened, after a delay.

@@ -234,9 +234,9 @@ type reading struct {
 	of     *watch // that the guard had before; nil if there was none
 	others bool   // true: other entries are of interest
 
-	stands  bool // true: our key stands
-	company bool // true: there is another entry
-	err     error
+	stands    bool // true: our key stands
+	contended bool // true: there is another entry
+	err       error
 }
 
 // readAll reads at one revision whether each key stands, and whether there are other entries.
@@ -264,7 +264,7 @@ func (k *Keeper) readAll(batch []*reading) error {
 			r.stands = r.entry.standsIn(only(answers[0].GetResponseRange().Kvs))
 			answers = answers[1:]
 			if r.others {
-				r.company = answers[0].GetResponseRange().Count > 1
+				r.contended = answers[0].GetResponseRange().Count > 1
 				answers = answers[1:]
 			}
 		}

@@ -39,7 +39,7 @@ type hearer struct {
 }
 
 func (h *hearer) Evicted()            { h.of.told <- h.name + " evicted" }
-func (h *hearer) Company()            { h.of.told <- h.name + " company" }
+func (h *hearer) Contended()          { h.of.told <- h.name + " contended" }
 func (h *hearer) Unguarded(err error) { h.of.told <- h.name + " unguarded: " + err.Error() }
 
 // guard has the keys of n names guarded.
@@ -279,7 +279,7 @@ func TestAGuardOpensOneWatchAtATime(t *testing.T) {
 	})
 }
 
-// A guard that is stopped at any time leaves no watch, and reports no company that came later.
+// A guard that is stopped at any time leaves no watch, and reports no other entry that came later.
 func TestAGuardThatIsStoppedLeavesNothing(t *testing.T) {
 	for after := range 40 {
 		simulate(t, func(r *rig) {

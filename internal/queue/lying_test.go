@@ -202,18 +202,18 @@ func TestAKeptKeyFindsCompanyThatItsWatchDidNotReport(t *testing.T) {
 					require.NoError(r, (<-got).err)
 				}
 				require.Equal(r, wait, q.Viewed())
-				kept, company := make(chan struct{}), make(chan struct{}, 100)
+				kept, contended := make(chan struct{}), make(chan struct{}, 100)
 				close(kept)
 				r.during(func(ctx context.Context) {
-					require.ErrorIs(r, q.stay(ctx, e, kept, func() { company <- struct{}{} }), context.Canceled)
+					require.ErrorIs(r, q.stay(ctx, e, kept, func() { contended <- struct{}{} }), context.Canceled)
 				}, func() {
 					time.Sleep(time.Second)
 					streams.mute()
 					r.enter(other)
 					time.Sleep(time.Second)
-					require.Empty(r, company)
+					require.Empty(r, contended)
 					time.Sleep(holdResync)
-					require.NotEmpty(r, company)
+					require.NotEmpty(r, contended)
 				})
 			})
 		})

@@ -9,21 +9,21 @@ import (
 
 // ear is an Owner for tests.
 type ear struct {
-	evicted chan error
-	company func()
+	evicted   chan error
+	contended func()
 }
 
 func (o *ear) Evicted()            { o.evicted <- lockerr.ErrEvicted }
-func (o *ear) Company()            { o.company() }
+func (o *ear) Contended()          { o.contended() }
 func (o *ear) Unguarded(err error) { o.evicted <- err }
 
 // stay is what the lock manager does during a hold: it listens to the cache of the queue, and then has
 // the key guarded. It blocks until our own key is gone, or ctx ends, and returns its cause.
-func (q *Queue) stay(ctx context.Context, e *Entry, kept <-chan struct{}, company func()) error {
-	if err := q.Stay(ctx, e, nil, kept, company); err != nil {
+func (q *Queue) stay(ctx context.Context, e *Entry, kept <-chan struct{}, contended func()) error {
+	if err := q.Stay(ctx, e, nil, kept, contended); err != nil {
 		return err
 	}
-	o := &ear{make(chan error, 1), company}
+	o := &ear{make(chan error, 1), contended}
 	select {
 	case <-time.After(Settle):
 	case <-ctx.Done():

@@ -12,9 +12,9 @@ const Resting = time.Second
 // most. Then a Guard is to watch our key. The error is ErrEvicted if our own key is gone, or what etcd
 // refuses.
 //
-// Once kept is closed, company is called when another entry is in the queue: at least once, soon
+// Once kept is closed, contended is called when another entry is in the queue: at least once, soon
 // after that entry came, whether it came before or after.
-func (q *Queue) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, company func()) error {
+func (q *Queue) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, contended func()) error {
 	c := q.cache
 	if c == nil || !c.serves(e) || c.late {
 		return nil
@@ -26,7 +26,7 @@ func (q *Queue) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, 
 		case err != nil:
 			return err
 		case shown && keeping && len(c.entries) > 1:
-			company()
+			contended()
 		}
 		select {
 		case resp, ok := <-c.ch():

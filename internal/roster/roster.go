@@ -1,4 +1,4 @@
-// Package roster has lists whose members leave in any order, and which can be long. The mutex that
+// Package roster has lists that can be long, and that members leave in any order. The mutex that
 // guards a list is not held for the whole of a walk through it.
 package roster
 

@@ -8,7 +8,7 @@
 //
 // A key is suspected for LateEffect after the last doubt about it. It is swept soon, and then after
 // pauses that double, so that a late write does not stand for longer than it took to come. Afterwards
-// the key is watched: it is swept a few times more. A key whose slot is in use is left alone, because
+// the key is watched: it is swept a few times more. A key with a slot in use is left alone, because
 // the owner of the slot has taken over the entry there. It is swept when the owner drops the slot.
 package sweeper
 

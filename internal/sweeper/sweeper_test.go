@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a sweeper in virtual time, whose requests are noted.
+// rig is a sweeper in virtual time. Its requests are noted.
 type rig struct {
 	*testing.T
 	*Sweeper

@@ -195,7 +195,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a kept key is given up when another session lines up",
 		edits: []edit{
-			{"lockmgr.(*ownership).Company", "t.stranger = true\nt.giveUpKept()", "t.stranger = true"},
+			{"lockmgr.(*ownership).Contended", "t.contended = true\nt.giveUpKept()", "t.contended = true"},
 		},
 		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
 	},
