@@ -78,7 +78,7 @@ func TestAGuardThatIsAddedWhileTheKeeperGetsIdleIsKept(t *testing.T) {
 type unguarded struct{ atomic.Bool }
 
 func (*unguarded) Evicted()          {}
-func (*unguarded) Company()          {}
+func (*unguarded) Contended()        {}
 func (u *unguarded) Unguarded(error) { u.Store(true) }
 
 // notWatching opens no watch.
