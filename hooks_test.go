@@ -188,7 +188,7 @@ func TestATraceHearsOfARunWhatItsCallbacksHear(t *testing.T) {
 		run.term()
 		w.pass(10 * time.Second)
 		run.cancel()
-		<-d.told
+		require.ErrorIs(w, <-d.told, context.Canceled)
 		w.pass(2 * time.Second)
 		close(d.let)
 		_, err := run.result()

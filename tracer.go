@@ -100,7 +100,7 @@ func startAll(traces []*Trace) func(context.Context, AcquireStartInfo) context.C
 	return func(ctx context.Context, info AcquireStartInfo) context.Context {
 		for _, h := range hooks {
 			if next := h(ctx, info); next != nil {
-				ctx = next
+				ctx = next //nolint:fatcontext // one value from each hook, once for a call
 			}
 		}
 		return ctx
@@ -108,7 +108,7 @@ func startAll(traces []*Trace) func(context.Context, AcquireStartInfo) context.C
 }
 
 // call calls a hook, if there is one.
-func call[I any](hook func(context.Context, I), ctx context.Context, info I) {
+func call[I any](ctx context.Context, hook func(context.Context, I), info I) {
 	if hook != nil {
 		hook(ctx, info)
 	}
@@ -152,9 +152,9 @@ func (c *tracedCall) end(h hold, err error) (hold, error) {
 		if errors.Is(err, ErrDeadlock) {
 			d := DeadlockInfo{AcquireStartInfo: c.info}
 			_ = errors.As(err, &d.Err)
-			call(c.tracer.Deadlock, c.ctx, d)
+			call(c.ctx, c.tracer.Deadlock, d)
 		}
-		call(c.tracer.AcquireEnd, c.ctx, info)
+		call(c.ctx, c.tracer.AcquireEnd, info)
 		return hold{}, err
 	}
 	h.traced = newTracedHold(c, h.of)
@@ -165,7 +165,7 @@ func (c *tracedCall) end(h hold, err error) (hold, error) {
 			h.of.Abandon()
 		}
 	}()
-	call(c.tracer.AcquireEnd, c.ctx, info)
+	call(c.ctx, c.tracer.AcquireEnd, info)
 	returned = true
 	return h, nil
 }
@@ -240,7 +240,7 @@ func (h *tracedHold) release(by func() error) error {
 	err := by()
 	took := time.Since(began)
 	ended(began.Sub(h.info.Since))
-	call(h.tracer.ReleaseEnd, h.ctx, ReleaseEndInfo{Hold: h.info, Took: took, Err: err})
+	call(h.ctx, h.tracer.ReleaseEnd, ReleaseEndInfo{Hold: h.info, Took: took, Err: err})
 	return err
 }
 

@@ -71,7 +71,7 @@ func (l *localQueue) report(ctx context.Context, w *waiter, told <-chan struct{}
 	returned := false
 	defer func() {
 		if !returned {
-			l.withdraw(w)
+			_ = l.withdraw(w)
 		}
 	}()
 	w.Waiting.report(told, ctx.Done())

@@ -227,7 +227,7 @@ func TestAKeeperEndsWithItsSession(t *testing.T) {
 	for _, lean := range []bool{true, false} {
 		simulate(t, func(r *rig) {
 			c := r.Client("a")
-			var watcher clientv3.Watcher = c.Watcher
+			watcher := c.Watcher
 			if lean {
 				watcher = lw.New(r.ctx, c.Watcher, c.Remote(), func(f func()) bool { go f(); return true })
 			}
