@@ -31,11 +31,11 @@ func newAudit(c *connection) *cobra.Command {
 An end has what etcd tells of it: "evicted" with the reason that "etcdlock evict --reason" gave,
 "lease ended" if the lease expired or was revoked, as by a session that closes, and "key deleted"
 if the holder released, or another client deleted the key. etcd does not tell these two apart.
+"not observed" is a replayed end if the lease is gone by now. It may be any of the others.
 
 Each event has the revision at which it occurred. --from replays events from a revision on, if etcd
 has not compacted it. Continue with the revision after the last one that was printed. etcd keeps no
-times, so a replayed event has none, and the time of another one is that of its observation. For a
-replayed end it may be unknown whether the lease had ended.`,
+times, so a replayed event has none, and the time of another one is that of its observation.`,
 		Example: `  etcdlock audit jobs/nightly scheduler
   etcdlock audit --from 4711 -o json jobs/nightly`,
 		Args: cobra.MinimumNArgs(1),

@@ -308,6 +308,33 @@ func TestDoctorFindsStrayKeysAndNestedNames(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestLsReportsKeysWithoutALeaseWhereNoProcessWaits(t *testing.T) {
+	t.Parallel()
+	prefix := nameOf(t)
+	require.Empty(t, jsonOf[[]queues.Queue](t, 0, "ls", prefix))
+	require.NotContains(t, runToEnd(t, "ls", prefix).stderr.String(), "not listed")
+	for _, key := range []string{"invoices/old", "orders/old"} {
+		_, err := dev.client.Put(t.Context(), prefix+key, "")
+		require.NoError(t, err)
+	}
+	lease, err := dev.client.Grant(t.Context(), 120)
+	require.NoError(t, err)
+	_, err = dev.client.Put(t.Context(), prefix+"other/leased", "", clientv3.WithLease(lease.ID))
+	require.NoError(t, err)
+
+	p := runToEnd(t, "ls", prefix)
+	require.Zero(t, p.code)
+	require.Contains(t, p.stderr.String(), "not listed: 2 keys without a lease")
+	require.Contains(t, p.stderr.String(), prefix+"invoices\" until")
+	require.Contains(t, p.stderr.String(), "see etcdlock doctor "+prefix+"\n")
+	require.NotContains(t, runToEnd(t, "ls", prefix+"other/").stderr.String(), "not listed")
+	require.Contains(t, runToEnd(t, "show", prefix+"nobody").out.String(), "  free, at revision ")
+	_, err = dev.client.Revoke(t.Context(), lease.ID)
+	require.NoError(t, err)
+	_, err = dev.client.Delete(t.Context(), prefix, clientv3.WithPrefix())
+	require.NoError(t, err)
+}
+
 // Without a prefix only keys in the form of a queue entry are found: any other key may belong to a
 // program that uses no lock.
 func TestDoctorWithoutAPrefixFindsStrayKeysWhereNoProcessWaits(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 func newLs(c *connection) *cobra.Command {
@@ -21,7 +22,8 @@ func newLs(c *connection) *cobra.Command {
 		Short:                 "List locks, elections and semaphores with their holders",
 		Long: `Lists the names in use that begin with a prefix, each with its holder and the number of waiters.
 Without a prefix it reads the names of all keys in etcd, which needs the permission to read them.
-It reads the value of a key only if the key looks like that of a lock.
+It reads the value of a key only if the key looks like that of a lock. A name that only has keys
+without a lease is not listed. A line on standard error reports such keys.
 
 REVISION is that at which the holder's key was created. The holder's fencing token is this revision
 or a larger one. QUEUED is how long ago the holder entered the queue, and HELD how long ago it
@@ -42,12 +44,31 @@ the host of a leader, are known for "etcdlock lock" and "etcdlock elect" only.`,
 				if out.json() {
 					return printJSON(append([]queues.Queue{}, store.Queues...))
 				}
-				return out.list(store.Queues)
+				if err := out.list(store.Queues); err != nil {
+					return err
+				}
+				return tellOfStrays(ctx, client, store.Others, args)
 			})
 		},
 	}
 	out.addFlag(cmd)
 	return cmd
+}
+
+// tellOfStrays prints a line if some of the keys block a name although no process uses this name.
+func tellOfStrays(ctx context.Context, client *clientv3.Client, keys, prefix []string) error {
+	stray, err := queues.WithoutLease(ctx, client.KV, keys)
+	if err != nil || len(stray) == 0 {
+		return err
+	}
+	first, _ := wire.NameOf(stray[0])
+	see := "etcdlock doctor"
+	for _, p := range prefix {
+		see += " " + named(p)
+	}
+	fmt.Fprintf(os.Stderr, "etcdlock: not listed: %d keys without a lease, which block locks such as %s until they are deleted; see %s\n",
+		len(stray), wire.Quote(first), see)
+	return nil
 }
 
 func (o *output) list(qs []queues.Queue) error {

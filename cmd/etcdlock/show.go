@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,7 +82,11 @@ is 1 if the queue is empty.`,
 }
 
 func (o *output) show(s *shown, more int) error {
-	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), s.Kind, s.Revision)
+	kind := string(s.Kind)
+	if len(s.Entries) == 0 {
+		kind = "free"
+	}
+	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), kind, s.Revision)
 	if len(s.Entries) == 0 {
 		fmt.Fprintf(os.Stderr, "etcdlock: the queue is empty; to list the names that begin with it: etcdlock ls %s\n", named(s.Name))
 		return nil
@@ -91,7 +96,7 @@ func (o *output) show(s *shown, more int) error {
 		e := &s.Entries[i]
 		lease := ""
 		if !e.Stray() {
-			lease = fmt.Sprintf("%ds of %ds", e.TTL, e.GrantedTTL)
+			lease = fmt.Sprintf("%v of %v", time.Duration(e.TTL)*time.Second, time.Duration(e.GrantedTTL)*time.Second)
 		}
 		t.addLong(i+1, state(e), holder(*e), e.Host, number(e.PID), age(e.Since), age(e.Granted), lease, e.CreateRevision, wants(e), name(e.Key))
 	}
