@@ -21,7 +21,7 @@ func ExampleElection_Run() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Close(context.WithoutCancel(ctx))
+	defer session.Close(ctx)
 
 	err = etcdlock.NewElection(session, "billing").Run(ctx, "host-a",
 		func(ctx context.Context, term *etcdlock.Term) error {

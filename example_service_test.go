@@ -23,7 +23,7 @@ func ExampleWithMonitor() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Close(context.WithoutCancel(ctx))
+	defer session.Close(ctx)
 
 	var monitor etcdlock.Monitor
 	probes := httptest.NewServer(leaderhttp.Handler(&monitor)) // http.ListenAndServe(":8080", ...)

@@ -89,7 +89,9 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 }
 
 // Unlock releases the lock. The hold ends in this process at once, whatever follows. Then Unlock
-// blocks until etcd has confirmed that the next waiter may be admitted, or ctx ends.
+// blocks until etcd has confirmed that the next waiter may be admitted, or ctx ends. If ctx has ended
+// already, as after SIGTERM, Unlock returns ErrUnconfirmed at once, and the session deletes the key
+// in the background.
 //
 // Errors:
 //   - [ErrUnconfirmed]: the lock was held until now and is released, but etcd has not confirmed

@@ -32,7 +32,7 @@ func withEtcdlock(ctx context.Context, client *clientv3.Client, work func(contex
 	if err != nil {
 		return err
 	}
-	defer s.Close(context.WithoutCancel(ctx))
+	defer s.Close(ctx)
 	return etcdlock.NewMutex(s, "orders/42").Do(ctx, func(ctx context.Context, lock *etcdlock.Lock) error {
 		return work(ctx, lock.Token()) // ctx ends when the lock is lost
 	})

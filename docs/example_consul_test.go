@@ -18,7 +18,7 @@ func likeConsul(ctx context.Context, session *etcdlock.Session, report func() <-
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock(context.WithoutCancel(ctx))
+	defer lock.Unlock(ctx)
 	select {
 	case err := <-report():
 		return err

@@ -22,7 +22,7 @@ func schedule(ctx context.Context, client *clientv3.Client,
 	if err != nil {
 		return err
 	}
-	defer session.Close(context.WithoutCancel(ctx))
+	defer session.Close(ctx)
 
 	var monitor etcdlock.Monitor
 	go func() { log.Println(http.ListenAndServe(":8080", leaderhttp.Handler(&monitor))) }() // probes and a status

@@ -17,7 +17,7 @@ func likeClientGo(ctx context.Context, client *clientv3.Client, control func(con
 	if err != nil {
 		return err
 	}
-	defer session.Close(context.WithoutCancel(ctx))
+	defer session.Close(ctx)
 	return etcdlock.NewElection(session, "controllers/billing").Run(ctx, "host-a",
 		func(ctx context.Context, term *etcdlock.Term) error {
 			return control(ctx, term.Token()) // and again after a loss

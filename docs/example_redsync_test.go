@@ -22,11 +22,15 @@ func likeRedsync(ctx context.Context, session *etcdlock.Session, work func(conte
 	if err != nil {
 		return err
 	}
-	working, stop := context.WithCancel(lock.Context()) // ends with the lock
-	defer stop()
-	defer context.AfterFunc(ctx, stop)() // and with ctx
-	err = work(working, lock.Token())
-	return errors.Join(err, lock.Unlock(context.WithoutCancel(ctx)))
+	working, stop := context.WithCancelCause(lock.Context()) // ends with the lock
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })() // and with ctx
+	workErr := work(working, lock.Token())
+	err = lock.Unlock(ctx)
+	if errors.Is(err, etcdlock.ErrUnconfirmed) {
+		err = nil // ctx has ended: the session deletes the key of the released lock in the background
+	}
+	return errors.Join(workErr, err)
 }
 
 // From redsync.
@@ -38,7 +42,7 @@ func Example_redsync() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer session.Close(context.Background())
+	defer session.Close(ctx)
 
 	err = likeRedsync(ctx, session, func(ctx context.Context, token int64) error {
 		_, bounded := ctx.Deadline()
@@ -47,14 +51,14 @@ func Example_redsync() {
 	})
 	fmt.Println(err)
 
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	fmt.Println(likeRedsync(ctx, session, func(ctx context.Context, _ int64) error {
-		cancel() // the process is told to stop
+		cancel(errors.New("the process is told to stop"))
 		<-ctx.Done()
-		return ctx.Err()
+		return context.Cause(ctx)
 	}))
 	// Output:
 	// working, without the wait's timeout: true <nil>
 	// <nil>
-	// context canceled
+	// the process is told to stop
 }

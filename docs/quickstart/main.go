@@ -29,7 +29,7 @@ func main() {
 }
 
 func run(ctx context.Context, client *clientv3.Client) error {
-	session, err := etcdlock.NewSession(ctx, client) // one per process
+	session, err := etcdlock.NewSession(ctx, client) // one per process; waits for etcd until ctx ends
 	if err != nil {
 		return err
 	}
@@ -46,14 +46,14 @@ func run(ctx context.Context, client *clientv3.Client) error {
 	}
 
 	// The work ends with the lock, before another process can acquire it, and with ctx, on SIGTERM.
-	work, stop := context.WithCancel(lock.Context())
-	defer stop()
-	defer context.AfterFunc(ctx, stop)()
+	work, stop := context.WithCancelCause(lock.Context())
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
 	workErr := ship(work, "orders/42", lock.Token()) // lets the database refuse late writes
 
 	err = lock.Unlock(ctx)
 	if errors.Is(err, etcdlock.ErrUnconfirmed) {
-		err = nil // the lock was held until now, and the session deletes its key in the background
+		err = nil // ctx has ended: the session deletes the key of the released lock in the background
 	}
 	return errors.Join(workErr, err) // ErrLost: the lock was lost before the work had ended
 }
