@@ -9,7 +9,9 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// A job for one of many processes. A process that finds the lock taken skips it.
+// A cleanup every few minutes, in one of many processes. A process that finds the lock taken skips
+// it. If the holder crashes, the next cleanup does its work. A job that must not be left out waits for
+// the lock instead, see "A periodic job" in docs/choosing.md.
 func ExampleMutex_TryLock() {
 	ctx := context.Background()
 	client := newClient() // clientv3.New(...)

@@ -28,7 +28,7 @@ func likeRedsync(ctx context.Context, session *etcdlock.Session, work func(conte
 	workErr := work(working, lock.Token())
 	err = lock.Unlock(ctx)
 	if errors.Is(err, etcdlock.ErrUnconfirmed) {
-		err = nil // ctx has ended: the session deletes the key of the released lock in the background
+		err = nil // as after SIGTERM: the session deletes the key of the released lock in the background
 	}
 	return errors.Join(workErr, err)
 }

@@ -53,7 +53,7 @@ func run(ctx context.Context, client *clientv3.Client) error {
 
 	err = lock.Unlock(ctx)
 	if errors.Is(err, etcdlock.ErrUnconfirmed) {
-		err = nil // ctx has ended: the session deletes the key of the released lock in the background
+		err = nil // as after SIGTERM: the session deletes the key of the released lock in the background
 	}
 	return errors.Join(workErr, err) // ErrLost: the lock was lost before the work had ended
 }

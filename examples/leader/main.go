@@ -58,9 +58,7 @@ func run(ctx context.Context, endpoints, name, id string, every time.Duration) e
 		return err
 	}
 	defer func() {
-		// ctx is over by now, and giving back what is held needs a little time.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
+		// After a signal ctx has ended. Close then makes one attempt, of a second at most.
 		if err := session.Close(ctx); err != nil {
 			log.Print("close session: ", err)
 		}
