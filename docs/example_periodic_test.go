@@ -3,6 +3,7 @@ package docs
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func nightly(ctx context.Context, session *etcdlock.Session, runUnlessDone func(
 type jobs struct {
 	sessions []*etcdlock.Session
 	begun    chan int // the process that begins a run, which then lasts as long as its context
-	marked   bool     // guarded by the lock
+	marked   atomic.Bool
 	ended    chan error
 }
 
@@ -44,12 +45,12 @@ func newJobs(ctx context.Context, t *testing.T) *jobs {
 		j.sessions = append(j.sessions, session)
 		go func() {
 			j.ended <- nightly(ctx, session, func(ctx context.Context, _ int64) error {
-				if j.marked {
+				if j.marked.Load() {
 					return nil
 				}
 				j.begun <- i
 				if len(j.begun) > 1 {
-					j.marked = true
+					j.marked.Store(true)
 					return nil
 				}
 				<-ctx.Done()
@@ -87,7 +88,7 @@ func TestAPeriodicJobIsBegunAgainByAnotherProcess(t *testing.T) {
 	j.lose(t, first)
 	require.NoError(t, j.wait(t))
 	require.NoError(t, j.wait(t))
-	require.True(t, j.marked)
+	require.True(t, j.marked.Load())
 	require.Equal(t, []int{first, 1 - first}, []int{<-j.begun, <-j.begun})
 	require.Empty(t, j.begun, "the mark has stopped further runs")
 }
@@ -100,7 +101,7 @@ func TestAPeriodicJobIsBegunAgainAfterAllProcessesHaveLostTheirLeases(t *testing
 	}
 	require.NoError(t, j.wait(t))
 	require.NoError(t, j.wait(t))
-	require.True(t, j.marked)
+	require.True(t, j.marked.Load())
 	require.Len(t, j.begun, 2)
 }
 
@@ -114,5 +115,5 @@ func TestAPeriodicJobEndsWithItsProcess(t *testing.T) {
 		require.NotErrorIs(t, err, etcdlock.ErrUnconfirmed)
 		require.True(t, errors.Is(err, sigterm) || errors.Is(err, context.Canceled), "%v", err)
 	}
-	require.False(t, j.marked)
+	require.False(t, j.marked.Load())
 }
