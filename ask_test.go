@@ -239,6 +239,33 @@ func TestWhoWasAskedDoesNotKeepTheKey(t *testing.T) {
 	})
 }
 
+// The request is to the key, so it does not matter which of several nested holds has listened.
+func TestWhoWasAskedInANestedHoldDoesNotKeepTheKey(t *testing.T) {
+	for _, inner := range []bool{false, true} {
+		simulate(t, func(w *world) {
+			m := NewMutex(w.session("a"), "m", WithRetention(time.Hour), WithReentry(2))
+			outer := w.lock(m)
+			nested, err := m.Lock(outer.Context())
+			require.NoError(w, err)
+			asked := outer.Asked()
+			if inner {
+				asked = nested.Asked()
+			}
+			w.pass(time.Second)
+			p := w.askLater(w.session("b"), "m", "")
+			w.told(asked)
+			require.NoError(w, nested.Unlock(w.ctx))
+			p.isWaiting()
+			released := time.Now()
+			require.NoError(w, outer.Unlock(w.ctx))
+			p.get()
+			require.Less(w, p.at.Sub(released), time.Second)
+			w.empty("m")
+			w.allGone()
+		})
+	}
+}
+
 // A process is killed in a call of Ask and started again with its lease file. Its request must not stand, and be told to
 // each holder that listens, for as long as the new process lives. The fleet's schedules 10 and 219 ended so. // report R1
 func TestARequestOfAKilledProcessIsGivenUp(t *testing.T) {

@@ -34,7 +34,7 @@ func Asked[T any](h *Hold, of func(ask.Request) T) <-chan T {
 		return told
 	}
 	tell := func(r ask.Request) {
-		h.owned.wanted()
+		h.owned.Contended()
 		select {
 		case told <- of(r):
 		case <-ctx.Done():

@@ -207,7 +207,7 @@ func (t *ownership) take(w *waiter) (*Hold, bool) {
 	return t.newHolder(w, PathRetained), true
 }
 
-// Contended is called when another session has entered the queue. A kept key is given up at once, and
+// Contended is called when another session has entered the queue or asks for the lock. A kept key is given up at once, and
 // a held one is not kept afterwards.
 func (t *ownership) Contended() {
 	m := t.local.manager
@@ -215,14 +215,6 @@ func (t *ownership) Contended() {
 	defer m.mu.Unlock()
 	t.contended = true
 	t.giveUpKept()
-}
-
-// wanted notes that another session wants the lock, so that the key is not kept.
-func (t *ownership) wanted() {
-	m := t.local.manager
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t.contended = true
 }
 
 // giveUpKept gives up a kept key. Called with Manager.mu held.

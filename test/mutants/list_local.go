@@ -3,6 +3,13 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "a key is not kept after a request to release it",
+		edits: []edit{
+			{"lockmgr.Asked", "h.owned.Contended()", ""},
+		},
+		tests: []string{"TestWhoWasAskedDoesNotKeepTheKey", "TestWhoWasAskedInANestedHoldDoesNotKeepTheKey"},
+	},
+	{
 		takesOut: "an illegal phase, driver or ownership ends the session",
 		edits: []edit{
 			{"lockmgr.(*ownership).become", "t.local.manager.cfg.Fail(err)", "_ = err"},
