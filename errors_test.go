@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -306,6 +307,26 @@ func TestACancelledWaitLeavesTheLineAtOnce(t *testing.T) {
 		require.NoError(w, held.Unlock(w.ctx))
 		w.allGone()
 	})
+}
+
+// A waiter holds nothing, so its call waits for the reason for as long as etcd takes to tell it.
+func TestALeaseRevokedDuringAWaitIsToldThoughEtcdAnswersSlowly(t *testing.T) {
+	for _, slow := range []simetcd.Action{{DelayReply: 800 * time.Millisecond}, {DropRequest: true}} {
+		for after := time.Duration(0); after < 4*time.Millisecond; after += 400 * time.Microsecond {
+			simulate(t, func(w *world) {
+				w.lock(NewMutex(w.session("b"), "m"))
+				s := w.session("a")
+				wait := start(w, NewMutex(s, "m").Lock)
+				w.pass(after)
+				w.next("a", simetcd.LeaseTimeToLive, slow)
+				w.RevokeLease(s.Lease())
+				w.pass(2 * time.Second)
+				_, err := wait.result()
+				require.ErrorIs(w, err, ErrRevoked)
+				require.NotErrorIs(w, err, ErrEvicted)
+			})
+		}
+	}
 }
 
 // A lease revoked while its session waits: all callers that shared the place are notified, and the

@@ -99,15 +99,13 @@ func (m *Manager) dropSlot(name string, slot wire.Slot) {
 }
 
 // suspect makes the key of a slot uncertain, or the keys of a local queue for several names; see
-// Sweeper.Suspect.
+// Sweeper.SuspectAll.
 func (l *localQueue) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
 	slots := []wire.Slot{slot}
 	if l.single == nil {
 		slots = l.slots
 	}
-	for i, name := range l.names {
-		l.manager.sweeper.Suspect(ls, name, slots[i], requests, first)
-	}
+	l.manager.sweeper.SuspectAll(ls, l.names, slots, requests, first)
 }
 
 // certain tells whether an entry that was found proves that the one unanswered request has taken

@@ -1,9 +1,7 @@
 package lockmgr
 
 import (
-	"context"
 	"errors"
-	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -64,28 +62,6 @@ func (l *localQueue) inTheWay() *LockedError {
 	default:
 		return nil
 	}
-}
-
-// waitError is the error of a wait when its context has ended. After a deadline it names the entry in the
-// way; locked is nil if that is not known.
-func waitError(ctx context.Context, locked *LockedError) error {
-	ended := lockerr.OfContext(ctx)
-	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
-		return &WaitError{Ended: ended, Locked: locked}
-	}
-	return ended
-}
-
-// notConfirmed is the error of a release after which the key may stand, because of a cause. By
-// some causes the key is known to be gone, and perhaps since before the release: such a cause is a
-// loss.
-func notConfirmed(cause error) error {
-	for _, gone := range []error{lockerr.ErrEvicted, lockerr.ErrRevoked, lockerr.ErrRolledBack} {
-		if errors.Is(cause, gone) {
-			return cause
-		}
-	}
-	return fmt.Errorf("%w: %w", lockerr.ErrUnconfirmed, cause)
 }
 
 var (

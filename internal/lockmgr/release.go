@@ -36,7 +36,7 @@ func (t *ownership) release(h *Hold) (ended bool) {
 		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:
 			t.grantTo(front, PathLocal)
 			return false
-		case front == nil && h.terms.Retention > 0 && !t.local.private() && !t.contended && !m.suspended && m.admission == open:
+		case front == nil && t.mayKeep(h):
 			t.keep(h.terms.Retention)
 			return false
 		}

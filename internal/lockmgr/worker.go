@@ -1,17 +1,10 @@
 package lockmgr
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
-	"github.com/etcdlock/etcdlock/internal/eviction"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
@@ -228,75 +221,5 @@ func (l *localQueue) leave(ls *lease.Lease, q place, e *queue.Entry, tried bool)
 		l.manager.cfg.Log.Error("etcd refuses to delete a key; trying again until its lease ends",
 			zap.String("name", l.name), zap.String("key", e.Key), zap.Error(err))
 		return true, notConfirmed(err)
-	}
-}
-
-// explainWithin is how long a hold may continue while etcd is asked why its key is gone.
-const explainWithin = 500 * time.Millisecond
-
-// whyGone finds out why a key of the session is gone: with its lease, which then ends, or alone. An
-// eviction of the entry, if it is not nil, may have left its reason. The question must not take long,
-// because the hold continues meanwhile.
-func (m *Manager) whyGone(ls *lease.Lease, e *queue.Entry) error {
-	return m.whyGoneUntil(time.Now().Add(explainWithin), ls, e)
-}
-
-// whyGoneUntil is whyGone until a time.
-func (m *Manager) whyGoneUntil(until time.Time, ls *lease.Lease, e *queue.Entry) error {
-	var asked sync.WaitGroup
-	defer asked.Wait()
-	ctx, cancel := context.WithDeadline(ls.Context(), until)
-	defer cancel()
-	evicted := lockerr.ErrEvicted
-	asked.Go(func() { evicted = m.evictionOf(ctx, e) })
-	unanswered := ls.Verify(ctx)
-	switch err := ls.Err(); {
-	case err != nil:
-		return err
-	case unanswered != nil:
-		return lockerr.Lost(errEvictedOrRevoked)
-	default:
-		asked.Wait()
-		return lockerr.Lost(evicted)
-	}
-}
-
-// evictionOf is the reason of a loss, with that of the eviction if there is one.
-func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
-	if e == nil {
-		return lockerr.ErrEvicted
-	}
-	for _, part := range e.Parts() {
-		name, _ := wire.NameOf(part.Key)
-		n, err := eviction.Find(ctx, m.cfg.KV, name, part.Key, part.CreateRevision, 0)
-		if err != nil {
-			break // the reason is lost, and nothing else
-		}
-		if n != nil {
-			return fmt.Errorf("%w: %v", lockerr.ErrEvicted, n)
-		}
-	}
-	return lockerr.ErrEvicted
-}
-
-var errEvictedOrRevoked = fmt.Errorf("%w, or its lease was revoked: etcd has not answered in time which", lockerr.ErrEvicted)
-
-// fail gives the error to each waiter that it concerns.
-func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, e *queue.Entry, err error) {
-	switch {
-	case errors.Is(err, lockerr.ErrEvicted):
-		l.failAll(ls, l.manager.whyGone(ls, e)) // the lost place was that of all waiters
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		_ = l.manager.whyGone(ls, nil) // ends it, if etcd answers
-		ls.End(lockerr.Lost(lockerr.ErrRevoked))
-		l.failAll(ls, ls.Err())
-	case ls.Err() != nil:
-		l.failAll(ls, ls.Err())
-	case err == nil || wanted.Cause() != nil:
-		// No waiter is left.
-	default:
-		l.manager.mu.Lock()
-		l.tell(first, outcome{err: err})
-		l.manager.mu.Unlock()
 	}
 }

@@ -128,6 +128,9 @@ func (l *leased) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 		return
 	}
 	d.sweeping = false
+	if of.Deleted {
+		l.hasten(d)
+	}
 	until := d.at.Add(LateEffect)
 	switch {
 	case of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
@@ -160,6 +163,18 @@ func (l *leased) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 		next = min(next, urgent)
 	}
 	l.schedule(d, next)
+}
+
+// hasten has the other keys of a transaction swept soon, as one of them was found. Called with s.mu held.
+func (l *leased) hasten(d *doubt) {
+	for _, o := range d.together {
+		if o != d && l.keys[o.key] == o {
+			o.pause = First
+			if o.index != parked {
+				l.schedule(o, 0)
+			}
+		}
+	}
 }
 
 // forget ends the doubts about a key. Called with s.mu held.

@@ -93,6 +93,7 @@ type doubt struct {
 	slot     *wire.Slot    // nil for a key beside the queue, which no other call uses
 	at       time.Time     // of the last doubt
 	requests int           // unanswered ones that may still write it
+	together []*doubt      // of the keys of its transaction, if these are several
 	watched  bool          // nothing is left to come, unless a connection hangs
 	pause    time.Duration // before the next sweep while suspected, and after a sweep that failed
 	urgent   int           // entries of this session that wait behind it
@@ -113,19 +114,38 @@ func New(cfg Config) *Sweeper {
 // A caller does not look for such a key itself: another call of the session may use the slot next, and
 // wait for that very key or go on with it.
 func (s *Sweeper) Suspect(ls *lease.Lease, name string, slot wire.Slot, requests int, first time.Duration) {
-	s.suspect(ls, wire.SlotKey(name, ls.ID(), slot), name, &slot, requests, first)
+	s.SuspectAll(ls, []string{name}, []wire.Slot{slot}, requests, first)
+}
+
+// SuspectAll is Suspect for the keys of one transaction, a slot under each name. Once one of them was
+// found, the others are due.
+func (s *Sweeper) SuspectAll(ls *lease.Lease, names []string, slots []wire.Slot, requests int, first time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*doubt
+	for i, slot := range slots {
+		if d := s.suspect(ls, wire.SlotKey(names[i], ls.ID(), slot), names[i], &slot, requests, first); d != nil {
+			all = append(all, d)
+		}
+	}
+	if len(all) > 1 {
+		for _, d := range all {
+			d.together = all
+		}
+	}
 }
 
 // SuspectBeside is Suspect for a key beside a queue.
 func (s *Sweeper) SuspectBeside(ls *lease.Lease, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.suspect(ls, key, key, nil, Many, First)
 }
 
-func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// suspect makes a key uncertain. It returns nil if the key goes with its lease. Called with s.mu held.
+func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, requests int, first time.Duration) *doubt {
 	if s.closed || ls.Context().Err() != nil {
-		return // with the lease it goes
+		return nil
 	}
 	l := s.leases[ls.ID()]
 	if l == nil {
@@ -146,8 +166,10 @@ func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, re
 		s.cfg.Names.Use([]string{name}, 1)
 	}
 	d.at, d.watched, d.pause = time.Now(), false, First
+	d.together = nil
 	d.requests = min(d.requests+requests, Many)
 	l.schedule(d, first)
+	return d
 }
 
 // find returns what is known of the key of a slot, if it is uncertain. Called with s.mu held.

@@ -89,6 +89,23 @@ func (r *rig) pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// The keys of one transaction come together, so none of them stands for long once one was found.
+func TestTheOtherKeysOfATransactionAreSweptOnceOneWasFound(t *testing.T) {
+	simulate(t, func(r *rig) {
+		ls := r.lend()
+		r.SuspectAll(ls, []string{"x", "y", "z"}, make([]wire.Slot, 3), Many, First)
+		defer r.Urge(ls, "x", wire.Slot{})() // x alone is swept often
+		r.pass(7 * time.Second)
+		r.mu.Lock()
+		for _, name := range []string{"x", "y", "z"} {
+			r.stands[wire.SlotKey(name, ls.ID(), wire.Slot{})] = true
+		}
+		r.mu.Unlock()
+		r.pass(urgent + 3*pace)
+		require.Empty(r, r.stands)
+	})
+}
+
 // trap A4
 func TestAKeyIsSweptUntilNoWriteCanComeAnyMore(t *testing.T) {
 	simulate(t, func(r *rig) {

@@ -3,6 +3,20 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "the other keys of a transaction are swept once one was found",
+		edits: []edit{
+			{"sweeper.(*leased).wasSwept", "l.hasten(d)", ""},
+		},
+		tests: []string{"TestTheOtherKeysOfATransactionAreSweptOnceOneWasFound"},
+	},
+	{
+		takesOut: "a call whose place is gone waits for the answer that tells why",
+		edits: []edit{
+			{"lockmgr.(*localQueue).fail", "whyPlaceGone(wanted, ls, e)", "whyGone(ls, e)"},
+		},
+		tests: []string{"TestALeaseRevokedDuringAWaitIsToldThoughEtcdAnswersSlowly"},
+	},
+	{
 		takesOut: "a key is not kept after a request to release it",
 		edits: []edit{
 			{"lockmgr.Asked", "h.owned.Contended()", ""},

@@ -1,0 +1,129 @@
+package lockmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/eviction"
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Why a wait has failed or a hold has ended.
+
+// explainWithin is how long a hold may continue while etcd is asked why its key is gone.
+const explainWithin = 500 * time.Millisecond
+
+// whyGone finds out why a key of the session is gone: with its lease, which then ends, or alone. An
+// eviction of the entry, if it is not nil, may have left its reason. The question must not take long,
+// because a hold of the entry continues meanwhile.
+func (m *Manager) whyGone(ls *lease.Lease, e *queue.Entry) error {
+	return m.whyGoneUntil(time.Now().Add(explainWithin), ls, e)
+}
+
+// whyGoneUntil is whyGone until a time.
+func (m *Manager) whyGoneUntil(until time.Time, ls *lease.Lease, e *queue.Entry) error {
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	ctx, cancel := context.WithDeadline(ls.Context(), until)
+	defer cancel()
+	evicted := lockerr.ErrEvicted
+	asked.Go(func() { evicted = m.evictionOf(ctx, e) })
+	unanswered := ls.Verify(ctx)
+	switch err := ls.Err(); {
+	case err != nil:
+		return err
+	case unanswered != nil:
+		return lockerr.Lost(errEvictedOrRevoked)
+	default:
+		asked.Wait()
+		return lockerr.Lost(evicted)
+	}
+}
+
+// whyPlaceGone is whyGone for the entry of waiters. No hold continues meanwhile, so etcd is asked until it
+// answers, the lease ends or no waiter is left.
+func (m *Manager) whyPlaceGone(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) error {
+	ctx, stop := until(wanted, ls)
+	defer stop()
+	unanswered := m.cfg.Insist(ctx, func(ctx context.Context) error { return ls.Verify(ctx) })
+	switch err := ls.Err(); {
+	case err != nil:
+		return err
+	case unanswered != nil:
+		return lockerr.Lost(errEvictedOrRevoked)
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainWithin)
+	defer cancel()
+	return lockerr.Lost(m.evictionOf(ctx, e))
+}
+
+// evictionOf is the reason of a loss, with that of the eviction if there is one.
+func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
+	if e == nil {
+		return lockerr.ErrEvicted
+	}
+	for _, part := range e.Parts() {
+		name, _ := wire.NameOf(part.Key)
+		n, err := eviction.Find(ctx, m.cfg.KV, name, part.Key, part.CreateRevision, 0)
+		if err != nil {
+			break // the reason is lost, and nothing else
+		}
+		if n != nil {
+			return fmt.Errorf("%w: %v", lockerr.ErrEvicted, n)
+		}
+	}
+	return lockerr.ErrEvicted
+}
+
+var errEvictedOrRevoked = fmt.Errorf("%w, or its lease was revoked: etcd has not answered in time which", lockerr.ErrEvicted)
+
+// fail gives the error to each waiter that it concerns.
+func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, e *queue.Entry, err error) {
+	switch {
+	case errors.Is(err, lockerr.ErrEvicted):
+		l.failAll(ls, l.manager.whyPlaceGone(wanted, ls, e)) // the lost place was that of all waiters
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		_ = l.manager.whyGone(ls, nil) // ends it, if etcd answers
+		ls.End(lockerr.Lost(lockerr.ErrRevoked))
+		l.failAll(ls, ls.Err())
+	case ls.Err() != nil:
+		l.failAll(ls, ls.Err())
+	case err == nil || wanted.Cause() != nil:
+		// No waiter is left.
+	default:
+		l.manager.mu.Lock()
+		l.tell(first, outcome{err: err})
+		l.manager.mu.Unlock()
+	}
+}
+
+// waitError is the error of a wait when its context has ended. After a deadline it names the entry in the
+// way; locked is nil if that is not known.
+func waitError(ctx context.Context, locked *LockedError) error {
+	ended := lockerr.OfContext(ctx)
+	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
+		return &WaitError{Ended: ended, Locked: locked}
+	}
+	return ended
+}
+
+// notConfirmed is the error of a release after which the key may stand, because of a cause. By
+// some causes the key is known to be gone, and perhaps since before the release: such a cause is a
+// loss.
+func notConfirmed(cause error) error {
+	for _, gone := range []error{lockerr.ErrEvicted, lockerr.ErrRevoked, lockerr.ErrRolledBack} {
+		if errors.Is(cause, gone) {
+			return cause
+		}
+	}
+	return fmt.Errorf("%w: %w", lockerr.ErrUnconfirmed, cause)
+}
