@@ -17,7 +17,7 @@ const MostLost = 10
 // noteLoss notes an ownership that was held when the present lease ended, once. LeaseLost calls it for
 // each ownership that is left then, and whatever forgets an ownership before that. Called with m.mu held.
 func (m *Manager) noteLoss(t *ownership) {
-	if t != nil && !t.noted && t.holders > 0 && t.lease == m.lease.Load() && t.lease.Context().Err() != nil {
+	if t != nil && !t.noted && t.holders > 0 && t.lease == m.lease.Load() && t.lease.Context().Err() != nil && m.cfg.Life.Err() == nil {
 		t.noted = true
 		m.losses.add(t)
 		m.counts.losing(t.holders)

@@ -169,6 +169,7 @@ func (t *ownership) lose(cause error) {
 	m.mu.Lock()
 	held := t.holders > 0
 	if first && t.lease.Context().Err() == nil {
+		t.noted = true // the end of the lease does not count it again
 		m.counts.losing(t.holders)
 	}
 	t.leave()

@@ -177,6 +177,10 @@ func (t *ownership) settleAs(to ownershipState, err error) {
 	t.leftErr = err
 	t.life.Cancel(lockerr.ErrReleased)
 	t.settled.Set()
+	if t.detach != nil { // it was lost before the worker could take it out of its local queue
+		close(t.detach)
+		t.detach = nil
+	}
 	switch {
 	case t.beside:
 		t.forgetBeside()

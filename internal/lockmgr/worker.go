@@ -102,7 +102,7 @@ func (l *localQueue) serveAttempt(wanted *lazyctx.Context, a *attempt) (drives b
 	if err == nil {
 		var t *ownership
 		if t, err = l.grant(a, rev); t != nil {
-			return t != l.owned || l.watch(t)
+			return a.of.Rule != nil && !l.private() || l.watch(t) // l.owned may change from here on
 		}
 	}
 	l.fail(wanted, ls, a.of, a.entry, err)

@@ -95,11 +95,11 @@ func (l *leased) sweepBatch(batch []*doubt) {
 	for i, d := range batch {
 		keys[i] = queue.Swept{Name: d.name, Key: d.key}
 	}
-	err := l.cfg.Sweep(l.cfg.Life, keys)
+	err := l.cfg.Sweep(l.lease.Context(), keys)
 	if err != nil && answer.Final(err) && len(batch) > 1 {
 		// Because of one of them, as for want of permission, and etcd does not say which.
 		for i := range keys {
-			keys[i].Err = l.cfg.Sweep(l.cfg.Life, keys[i:i+1])
+			keys[i].Err = l.cfg.Sweep(l.lease.Context(), keys[i:i+1])
 		}
 	} else {
 		for i := range keys {

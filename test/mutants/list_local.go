@@ -3,6 +3,27 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "a downgrade ends with an ownership that is lost meanwhile",
+		edits: []edit{
+			{"lockmgr.(*ownership).settleAs", "if t.detach != nil {", "if false {"},
+		},
+		tests: []string{"TestADowngradeDuringALossEndsWithTheLease"},
+	},
+	{
+		takesOut: "an evicted hold is not counted again when its lease ends",
+		edits: []edit{
+			{"lockmgr.(*ownership).lose", "t.noted = true", ""},
+		},
+		tests: []string{"TestAnEvictedHoldIsCountedAsLostOnce"},
+	},
+	{
+		takesOut: "a sweep ends with its lease",
+		edits: []edit{
+			{"sweeper.(*leased).sweepBatch", "err := l.cfg.Sweep(l.lease.Context(), keys)", "err := l.cfg.Sweep(l.cfg.Life, keys)"},
+		},
+		tests: []string{"TestACallUnderTheNextLeaseDoesNotWaitForASweepUnderTheLast"},
+	},
+	{
 		takesOut: "the other keys of a transaction are swept once one was found",
 		edits: []edit{
 			{"sweeper.(*leased).wasSwept", "l.hasten(d)", ""},
