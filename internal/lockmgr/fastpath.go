@@ -74,6 +74,9 @@ func (l *localQueue) enterAlone(ctx context.Context, a *attempt) *Hold {
 		return nil
 	case err != nil:
 		a.entry, a.unsure = nil, true
+		if ctx.Err() != nil {
+			_, _ = l.giveUp(a.of) // before the worker would enter for a caller that is leaving
+		}
 	}
 	m := l.manager
 	m.mu.Lock()
