@@ -48,6 +48,7 @@ var errorTypes = []struct {
 // grpcTypes are the words for what etcd, or the connection to it, answers.
 var grpcTypes = map[codes.Code]string{
 	codes.PermissionDenied: "permission_denied", codes.Unauthenticated: "unauthenticated", codes.Unavailable: "unavailable",
+	codes.NotFound:         "lease_not_found", // of etcd's leases
 	codes.DeadlineExceeded: "deadline_exceeded", codes.Canceled: "canceled", codes.ResourceExhausted: "resource_exhausted",
 }
 

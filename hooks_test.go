@@ -140,7 +140,7 @@ func TestATraceHearsOfTheSession(t *testing.T) {
 		w.pass(ttl)
 		lines := r.take()
 		require.Contains(w, lines, "no renewal")
-		require.Contains(w, lines, "session connected suspended _OTHER")
+		require.Contains(w, lines, "session connected suspended deadline_exceeded")
 		require.Contains(w, lines, "session suspended lost expired")
 		require.Equal(w, "session lost connected ", lines[len(lines)-1])
 		require.NoError(w, s.Close(w.ctx))

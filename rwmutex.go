@@ -152,7 +152,14 @@ func (h hold) convert(ctx context.Context, kind Kind, to func(*lockmgr.Hold, con
 	}
 	c, ctx, ended := h.traced.convert(ctx, kind)
 	other, err := to(h.of, ctx)
+	returned := false
+	defer func() {
+		if !returned && err == nil { // HoldEnd has panicked, or ended this goroutine
+			other.Abandon()
+		}
+	}()
 	ended()
+	returned = true
 	if err != nil {
 		err = refusal(err)
 	}

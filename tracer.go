@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -127,6 +128,7 @@ func (t *tracer) start(ctx context.Context, info AcquireStartInfo) (*tracedCall,
 	if t == nil {
 		return nil, ctx
 	}
+	info.Names = slices.Clone(info.Names) // a hook may keep or change them
 	c := &tracedCall{tracer: t, ctx: ctx, info: info, began: time.Now()}
 	if t.AcquireStart != nil {
 		c.ctx = t.AcquireStart(ctx, info)
@@ -178,7 +180,7 @@ func (h *tracedHold) convert(ctx context.Context, kind Kind) (c *tracedCall, in 
 	}
 	c, in = h.tracer.start(ctx, AcquireStartInfo{Kind: kind, Name: h.info.Name})
 	end := h.claim()
-	return c, in, func() { end(time.Since(h.info.Since)) }
+	return c, in, func() { end(h.lasted()) }
 }
 
 // tracedHold is a hold of a session with a tracer.
@@ -187,6 +189,7 @@ type tracedHold struct {
 	ctx    context.Context // that of the call that has acquired
 	of     *lockmgr.Hold
 	info   HoldInfo
+	began  time.Duration               // by the session's clock, which goes on while the machine sleeps
 	unset  atomic.Pointer[func() bool] // stops waiting for the end of the hold
 }
 
@@ -195,7 +198,7 @@ func newTracedHold(c *tracedCall, of *lockmgr.Hold) *tracedHold {
 	if c.info.Names != nil {
 		entry = of.EntryOf(c.info.Name)
 	}
-	h := &tracedHold{tracer: c.tracer, ctx: c.ctx, of: of, info: HoldInfo{
+	h := &tracedHold{tracer: c.tracer, ctx: c.ctx, of: of, began: of.Now(), info: HoldInfo{
 		Kind: c.info.Kind, Name: c.info.Name, Names: c.info.Names, Key: entry.Key,
 		Token: of.Token(), CreateRevision: entry.CreateRevision, Lease: entry.Lease, Since: time.Now(),
 	}}
@@ -208,7 +211,7 @@ func (h *tracedHold) await() {
 	if h.tracer.HoldEnd == nil {
 		return
 	}
-	stop := context.AfterFunc(h.of.Context(), func() { h.report(time.Since(h.info.Since)) })
+	stop := context.AfterFunc(h.of.Context(), func() { h.report(h.lasted()) })
 	h.unset.Store(&stop)
 }
 
@@ -228,6 +231,9 @@ func (h *tracedHold) claim() (ended func(held time.Duration)) {
 	}
 }
 
+// lasted is how long the hold has lasted, or had when it was lost.
+func (h *tracedHold) lasted() time.Duration { return max(h.of.Now()-h.began, 0) }
+
 func (h *tracedHold) report(held time.Duration) {
 	h.tracer.HoldEnd(h.ctx, HoldEndInfo{Hold: h.info, Held: held, Cause: h.of.Err()})
 }
@@ -235,11 +241,11 @@ func (h *tracedHold) report(held time.Duration) {
 // release reports a release. The end of the hold is reported once etcd has answered, so that no hook
 // delays the next holder.
 func (h *tracedHold) release(by func() error) error {
-	began := time.Now()
+	began, held := time.Now(), h.lasted()
 	ended := h.claim()
 	err := by()
 	took := time.Since(began)
-	ended(began.Sub(h.info.Since))
+	ended(held)
 	call(h.ctx, h.tracer.ReleaseEnd, ReleaseEndInfo{Hold: h.info, Took: took, Err: err})
 	return err
 }

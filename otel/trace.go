@@ -19,7 +19,7 @@ func (t *Telemetry) Trace() *etcdlock.Trace {
 		AcquireStart: t.start,
 		Queued: func(ctx context.Context, i etcdlock.QueuedInfo) {
 			t.ahead.Record(ctx, int64(i.Ahead), t.lock(i.Kind, i.Name))
-			trace.SpanFromContext(ctx).AddEvent("queued", trace.WithAttributes(attribute.Int("etcdlock.ahead", i.Ahead)))
+			t.span(ctx).AddEvent("queued", trace.WithAttributes(attribute.Int("etcdlock.ahead", i.Ahead)))
 		},
 		AcquireEnd: t.acquired,
 		HoldEnd:    t.ended,
@@ -76,9 +76,19 @@ func errorType(err error) []attribute.KeyValue {
 
 func (t *Telemetry) start(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
 	t.active.Add(ctx, 1, t.lock(i.Kind, i.Name))
-	ctx, _ = t.tracer.Start(ctx, "etcdlock.acquire", trace.WithAttributes(
+	ctx, span := t.tracer.Start(ctx, "etcdlock.acquire", trace.WithAttributes(
 		attribute.String("etcdlock.kind", i.Kind.String()), attribute.String("etcdlock.name", i.Name), attribute.Bool("etcdlock.try", i.Try)))
-	return ctx
+	return context.WithValue(ctx, spanKey{t}, span)
+}
+
+// spanKey finds the span of a call. Another trace may have put its own span around it.
+type spanKey struct{ of *Telemetry }
+
+func (t *Telemetry) span(ctx context.Context) trace.Span {
+	if s, ok := ctx.Value(spanKey{t}).(trace.Span); ok {
+		return s
+	}
+	return trace.SpanFromContext(context.Background()) // does nothing
 }
 
 // mode and outcome are words for the attributes of those names.
@@ -107,7 +117,7 @@ func outcome(err error) string {
 }
 
 func (t *Telemetry) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
-	span := trace.SpanFromContext(ctx)
+	span := t.span(ctx)
 	t.active.Add(ctx, -1, t.lock(i.Kind, i.Name))
 	attributes := append(errorType(i.Err), attribute.String("etcdlock.mode", mode(&i.AcquireStartInfo)), attribute.String("etcdlock.outcome", outcome(i.Err)))
 	if i.Err == nil {
@@ -159,6 +169,9 @@ func (t *Telemetry) released(ctx context.Context, i etcdlock.ReleaseEndInfo) {
 // leader counts changes of the leader, and measures the time without one.
 func (t *Telemetry) leader(ctx context.Context, i etcdlock.LeaderSeenInfo) {
 	name := t.elections.label(i.Election)
+	if name == Other {
+		return // several elections, whose leaders are not changes of each other
+	}
 	t.mu.Lock()
 	last, seen := t.seen[name]
 	same := seen && last.createRevision == i.Leader.CreateRevision

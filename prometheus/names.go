@@ -1,6 +1,9 @@
 package promlock
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 const (
 	// MaxNames is how many elections, and how many groups of names, have series of their own.
@@ -17,6 +20,7 @@ type names struct {
 
 // label returns the value of the label for a name.
 func (n *names) label(name string) string {
+	name = strings.ToValidUTF8(name, "\uFFFD")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil {

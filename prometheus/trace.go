@@ -130,6 +130,9 @@ func (m *Metrics) enters(name string, role etcdlock.Role) {
 func (m *Metrics) leader(name string, l etcdlock.Leader) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if name == Other {
+		return // several elections, whose leaders are not changes of each other
+	}
 	last := m.seen[name]
 	if last != nil && last.createRevision == l.CreateRevision {
 		return

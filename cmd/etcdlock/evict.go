@@ -116,7 +116,9 @@ func (f *evictFlags) evict(ctx context.Context, client *clientv3.Client, name st
 		return resp, err
 	}
 	if f.revoke {
-		_, err = client.Revoke(ctx, e.Lease)
+		if _, err = client.Revoke(ctx, e.Lease); err != nil {
+			withdraw()
+		}
 	}
 	return resp, err
 }
@@ -136,7 +138,11 @@ func (f *evictFlags) notice(ctx context.Context, client *clientv3.Client, name s
 		Reason: f.reason, Owner: os.Getenv("USER"), Host: host, PID: os.Getpid(), Since: time.Now().UTC(),
 		Key: e.Key, CreateRevision: e.CreateRevision,
 	}.Put(name, lease.ID)
-	return []clientv3.Op{put}, func() { _, _ = client.Revoke(ctx, lease.ID) }, err
+	return []clientv3.Op{put}, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // ctx may be why it failed
+		defer cancel()
+		_, _ = client.Revoke(ctx, lease.ID)
+	}, err
 }
 
 func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry) error {

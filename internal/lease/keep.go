@@ -97,7 +97,12 @@ func (l *Lease) Keep() error {
 func (l *Lease) again() time.Duration { return l.TTL() / 6 }
 
 // errOverdue is the error that Answered gets for a renewal that hangs.
-var errOverdue = errors.New("a renewal is overdue")
+var errOverdue error = overdue{}
+
+type overdue struct{}
+
+func (overdue) Error() string        { return "a renewal is overdue" }
+func (overdue) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // nextRenewal is the time until a third of the TTL has passed since the last
 // answered request was sent. It is never zero: after an answer that extends the

@@ -107,6 +107,11 @@ func (h *Hold) Lease() *lease.Lease { return h.owned.lease }
 // it is negative: how long ago that was.
 func (h *Hold) Remaining() time.Duration { return h.owned.remaining() }
 
+// Now is the time by the session's clock, or when the hold was lost if that was before.
+func (h *Hold) Now() time.Duration {
+	return h.owned.local.manager.cfg.Clock() + min(h.Remaining(), 0)
+}
+
 // Name returns the name that is held, or the first of several.
 func (h *Hold) Name() string {
 	l := h.owned.local

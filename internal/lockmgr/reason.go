@@ -71,12 +71,16 @@ func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
 	if e == nil {
 		return lockerr.ErrEvicted
 	}
-	for _, part := range e.Parts() {
-		name, _ := wire.NameOf(part.Key)
-		n, err := eviction.Find(ctx, m.cfg.KV, name, part.Key, part.CreateRevision, 0)
-		if err != nil {
-			break // the reason is lost, and nothing else
-		}
+	found := make([]*eviction.Notice, len(e.Parts()))
+	var asked sync.WaitGroup
+	for i, part := range e.Parts() { // at once, as the hold goes on meanwhile
+		asked.Go(func() {
+			name, _ := wire.NameOf(part.Key)
+			found[i], _ = eviction.Find(ctx, m.cfg.KV, name, part.Key, part.CreateRevision, 0) // else the reason is lost, and nothing else
+		})
+	}
+	asked.Wait()
+	for _, n := range found {
 		if n != nil {
 			return fmt.Errorf("%w: %v", lockerr.ErrEvicted, n)
 		}

@@ -43,9 +43,16 @@ const mostLeases = 8
 
 // ServeHTTP answers a scrape in the text format of Prometheus.
 func (x *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := x.scrape(r.Context())
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write([]byte(s.String()))
+}
+
+// scrape takes a snapshot, one at a time.
+func (x *Exporter) scrape(ctx context.Context) *snapshot {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	ctx, cancel := context.WithTimeout(r.Context(), x.Patience)
+	ctx, cancel := context.WithTimeout(ctx, x.Patience)
 	defer cancel()
 	began := time.Now()
 	s, err := x.take(ctx)
@@ -53,8 +60,7 @@ func (x *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s = &snapshot{}
 	}
 	s.up, s.took = err == nil, time.Since(began)
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write([]byte(s.String()))
+	return s
 }
 
 // snapshot has the samples of one scrape.

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/eviction"
+	"github.com/etcdlock/etcdlock/internal/timeline"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -23,7 +24,7 @@ const (
 	Ended   AuditEvent = "ended"
 	Leads   AuditEvent = "leader"  // as Held or Changed, of an election
 	Vacancy AuditEvent = "vacancy" // an election has no leader
-	Missed  AuditEvent = "missed"  // etcd has compacted what came before
+	Missed  AuditEvent = "missed"  // etcd has compacted what came before, or was restored
 )
 
 // The ends of a hold, as far as etcd tells.
@@ -51,15 +52,20 @@ type Audited struct {
 // error. It begins with the present holders, or at revision from if that is not 0.
 func Audit(ctx context.Context, client *clientv3.Client, name string, from int64, tell func(Audited) error) error {
 	a := &audit{client: client, name: name, tell: tell, next: from}
+	a.kv, a.data = timeline.Of(client.KV)
 	if err := a.begin(ctx); err != nil {
 		return err
 	}
 	for {
-		err := a.follow(ctx)
+		first, _ := wire.Range(name)
+		same, stop := untilReplaced(ctx, a.kv, a.data, first)
+		err := a.follow(same)
+		replaced := same.Err() != nil
+		stop()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, rpctypes.ErrCompacted):
+		case replaced, errors.Is(err, rpctypes.ErrCompacted):
 			if err := a.skip(ctx); err != nil {
 				return err
 			}
@@ -77,6 +83,8 @@ func Audit(ctx context.Context, client *clientv3.Client, name string, from int64
 // audit follows one name.
 type audit struct {
 	client *clientv3.Client
+	kv     clientv3.KV       // of client; shows its answers to data
+	data   *timeline.Tracker // notices that etcd continues with other data
 	name   string
 	tell   func(Audited) error
 
@@ -118,7 +126,7 @@ func (a *audit) begin(ctx context.Context) error {
 // read reads the queue at a revision, 0 for the present one.
 func (a *audit) read(ctx context.Context, rev int64) (*clientv3.GetResponse, error) {
 	from, end := wire.Range(a.name)
-	return a.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev))
+	return a.kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev))
 }
 
 // take makes entries known without telling them.
@@ -152,7 +160,7 @@ func (a *audit) tellNow(ctx context.Context, now *clientv3.GetResponse) error {
 	for _, kv := range now.Kvs {
 		a.present[string(kv.Key)] = kv
 	}
-	a.live = max(a.live, now.Header.Revision)
+	a.live = now.Header.Revision
 	return a.tellUntil(ctx, now.Header.Revision)
 }
 
