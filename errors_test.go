@@ -280,6 +280,8 @@ func TestAGrantThatNobodyTakesIsGivenBack(t *testing.T) {
 		m := NewMutex(w.session("a"), "m")
 		seen := make(map[bool]int)
 		for range 40 {
+			other := w.lock(m)
+			time.AfterFunc(500*time.Millisecond, func() { _ = other.Unlock(w.ctx) })
 			l, err := m.Lock(&lateContext{Context: w.ctx})
 			seen[err == nil]++
 			if err == nil {

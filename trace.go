@@ -17,14 +17,18 @@ import (
 // A hook never affects which session holds. A hold ends at its deadline by the clock, and a key is
 // deleted by requests that wait for no hook:
 //   - AcquireStart, Queued, AcquireEnd and ReleaseEnd are called by the goroutine of the call, and so
-//     is the HoldEnd of a release, after etcd has answered. A hook that blocks delays this call and
-//     nothing else. While AcquireEnd blocks, its caller holds what it has not received yet.
+//     is the HoldEnd of a release, after etcd has answered. A hook that blocks delays this call. While
+//     Queued blocks, the call stays in the queue even if its context ends, and may hold. While
+//     AcquireEnd blocks, its caller holds what it has not received yet.
 //   - The HoldEnd of a loss has a goroutine of its own.
 //   - Renewal, SessionState, LeftBehind and Asked are called one after the other, in order, by one
 //     goroutine for each session. While one of them blocks, the next ones wait, and beyond 1024 of
 //     them further ones are dropped.
 //   - Role, TermEnd, LeaderSeen and Health are called as the callbacks of [Election.Run] are, see
 //     [WithOnRole], and Stuck as [WithOnStuck] is.
+//
+// [Session.Close] does not wait for hooks. Release before Close if a trace has to have each HoldEnd
+// when the program ends.
 //
 // A panic in a hook is not recovered. In the goroutine of a call it passes through the call. In
 // AcquireEnd the hold is released first, because the caller cannot receive it any more. In any other

@@ -34,8 +34,9 @@ if the holder released, or another client deleted the key. etcd does not tell th
 "not observed" is a replayed end if the lease is gone by now. It may be any of the others.
 
 Each event has the revision at which it occurred. --from replays events from a revision on, if etcd
-has not compacted it. Continue with the revision after the last one that was printed. etcd keeps no
-times, so a replayed event has none, and the time of another one is that of its observation.`,
+has not compacted it. Continue each name with the revision of its last line: the lines of that
+revision come again. etcd keeps no times, so a replayed event has none, and the time of another one
+is that of its observation.`,
 		Example: `  etcdlock audit jobs/nightly scheduler
   etcdlock audit --from 4711 -o json jobs/nightly`,
 		Args: cobra.MinimumNArgs(1),
