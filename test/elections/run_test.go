@@ -118,7 +118,8 @@ func TestRunOfSeveralCandidatesHasOneLeaderAtATimeOverLosses(t *testing.T) {
 	// An evicted leader is told by a watch, after the next one may have begun: the
 	// administrator chose so. The tokens grow nevertheless.
 	h.AssertTokensGrow(t)
-	require.Empty(t, f.Keys("election"))
+	// The sessions go on. What a request of a campaign wrote that was cut off is swept soon.
+	require.Eventually(t, func() bool { return len(f.Keys("election")) == 0 }, 2*time.Second, 5*time.Millisecond)
 }
 
 func TestRunEndsWithTheSession(t *testing.T) {
