@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -56,7 +57,7 @@ the others.`,
 			defer cancel()
 			err = s.Ask(bounded, args[0], reason)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				return timedOutError{fmt.Errorf("%s is still held after %v (--timeout): see etcdlock show %s", wire.Quote(args[0]), timeout, named(args[0]))}
+				return timedOutError{fmt.Errorf("%s is still held after %v (--timeout): see etcdlock show %s", wire.Quote(args[0]), timeout, text.Named(args[0]))}
 			}
 			return orSignal(ctx, err)
 		},

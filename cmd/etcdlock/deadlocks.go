@@ -70,6 +70,21 @@ func (c *connection) findDeadlocks(ctx context.Context, prefix string) ([]etcdlo
 	return s.Deadlocks(ctx, prefix)
 }
 
+// describeDeadlocks finds the deadlocks under a prefix with a session of its own.
+func (c *connection) describeDeadlocks(ctx context.Context, prefix string) ([]string, error) {
+	found, err := c.findDeadlocks(ctx, prefix)
+	return lines(found), err
+}
+
+// lines describes each deadlock.
+func lines(found []etcdlock.Deadlock) []string {
+	all := make([]string, len(found))
+	for i, d := range found {
+		all[i] = d.String()
+	}
+	return all
+}
+
 func (o *output) deadlocks(found []etcdlock.Deadlock) error {
 	if o.json() {
 		all := [][]waitLink{}

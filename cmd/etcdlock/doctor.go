@@ -8,7 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
+	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/inspect/doctor"
 )
 
 func newDoctor(c *connection) *cobra.Command {
@@ -44,7 +45,7 @@ fails.`,
 				return orSignal(ctx, err)
 			}
 			defer client.Close()
-			d := doctor.Doctor{Client: client, Prefix: strings.Join(args, ""), Patience: c.commandTimeout, Now: time.Now, Deadlocks: c.findDeadlocks}
+			d := doctor.Doctor{Client: client, Prefix: strings.Join(args, ""), Patience: c.commandTimeout, Now: time.Now, DefaultTTL: etcdlock.DefaultTTL, Deadlocks: c.describeDeadlocks}
 			findings := d.Examine(ctx)
 			if err := orSignal(ctx, ctx.Err()); err != nil {
 				return err

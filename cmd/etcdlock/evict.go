@@ -13,8 +13,9 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
 	"github.com/etcdlock/etcdlock/internal/eviction"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -98,51 +99,16 @@ func (f *evictFlags) run(ctx context.Context, c *connection, client *clientv3.Cl
 	return f.done(err, resp, e)
 }
 
-// evict deletes the entry, or revokes its lease. Only the entry that was shown is evicted, because the
-// next one may hold by now. The same transaction writes the reason, if there is one.
+// evict evicts the entry that was shown.
 func (f *evictFlags) evict(ctx context.Context, client *clientv3.Client, name string, e *queues.Entry) (*clientv3.TxnResponse, error) {
-	same := clientv3.Compare(clientv3.CreateRevision(e.Key), "=", e.CreateRevision)
-	notice, withdraw, err := f.notice(ctx, client, name, e)
-	if err != nil {
-		return nil, err
-	}
-	ops := notice
-	if !f.revoke {
-		ops = append(ops, clientv3.OpDelete(e.Key))
-	}
-	resp, err := client.Txn(ctx).If(same).Then(ops...).Commit()
-	if err != nil || !resp.Succeeded {
-		withdraw()
-		return resp, err
-	}
-	if f.revoke {
-		if _, err = client.Revoke(ctx, e.Lease); err != nil {
-			withdraw()
-		}
-	}
-	return resp, err
-}
-
-// notice makes the operation that writes the reason, if there is one, and its lease. withdraw deletes
-// both.
-func (f *evictFlags) notice(ctx context.Context, client *clientv3.Client, name string, e *queues.Entry) (ops []clientv3.Op, withdraw func(), err error) {
-	if f.reason == "" {
-		return nil, func() {}, nil
-	}
-	lease, err := client.Grant(ctx, int64(eviction.Kept/time.Second))
-	if err != nil {
-		return nil, nil, err
-	}
 	host, _ := os.Hostname()
-	put, err := eviction.Notice{
-		Reason: f.reason, Owner: os.Getenv("USER"), Host: host, PID: os.Getpid(), Since: time.Now().UTC(),
-		Key: e.Key, CreateRevision: e.CreateRevision,
-	}.Put(name, lease.ID)
-	return []clientv3.Op{put}, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // ctx may be why it failed
-		defer cancel()
-		_, _ = client.Revoke(ctx, lease.ID)
-	}, err
+	return eviction.Evict(ctx, client, eviction.Order{
+		Name: name, Lease: e.Lease, Revoke: f.revoke,
+		Notice: eviction.Notice{
+			Reason: f.reason, Owner: os.Getenv("USER"), Host: host, PID: os.Getpid(), Since: time.Now().UTC(),
+			Key: e.Key, CreateRevision: e.CreateRevision,
+		},
+	})
 }
 
 func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry) error {
@@ -160,20 +126,20 @@ func (f *evictFlags) done(err error, resp *clientv3.TxnResponse, e *queues.Entry
 // choose finds the entry to evict.
 func (f *evictFlags) choose(q *queues.Queue) (*queues.Entry, error) {
 	if f.entry != "" {
-		key := fromArg(f.entry)
+		key := text.FromArg(f.entry)
 		for i := range q.Entries {
 			if q.Entries[i].Key == key || q.Entries[i].Key == wire.Prefix(q.Name)+key {
 				return &q.Entries[i], nil
 			}
 		}
-		return nil, fmt.Errorf("%s has no key %s; see etcdlock show %s", wire.Quote(q.Name), wire.Quote(key), named(q.Name))
+		return nil, fmt.Errorf("%s has no key %s; see etcdlock show %s", wire.Quote(q.Name), wire.Quote(key), text.Named(q.Name))
 	}
 	var found *queues.Entry
 	for i := range q.Entries {
 		e := &q.Entries[i]
 		switch {
 		case e.Holds && found != nil:
-			return nil, usagef("%s has several holders: choose one with --entry; etcdlock show %s prints the keys", wire.Quote(q.Name), named(q.Name))
+			return nil, usagef("%s has several holders: choose one with --entry; etcdlock show %s prints the keys", wire.Quote(q.Name), text.Named(q.Name))
 		case e.Holds:
 			found = e
 		}
@@ -203,7 +169,7 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 		if ttl, err := client.TimeToLive(ctx, e.Lease, clientv3.WithAttachedKeys()); err == nil && len(ttl.Keys) > 1 {
 			fmt.Fprintf(&b, ", which deletes all %d keys of that process:", len(ttl.Keys))
 			for _, k := range ttl.Keys {
-				b.WriteString("\n  " + safe(string(k)))
+				b.WriteString("\n  " + text.Safe(string(k)))
 			}
 		}
 		b.WriteString(".\n")

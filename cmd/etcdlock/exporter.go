@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/exporter"
+	"github.com/etcdlock/etcdlock/internal/inspect/exporter"
 )
 
 func newExporter(c *connection) *cobra.Command {
@@ -63,7 +63,11 @@ func serveMetrics(ctx context.Context, c *connection, x *exporter.Exporter, list
 		return orSignal(ctx, err)
 	}
 	defer end()
-	x.Client, x.Patience, x.Deadlocks = client, c.commandTimeout, s.Deadlocks
+	x.Client, x.Patience = client, c.commandTimeout
+	x.Deadlocks = func(ctx context.Context, prefix string) ([]string, error) {
+		found, err := s.Deadlocks(ctx, prefix)
+		return lines(found), err
+	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return usageError{err}

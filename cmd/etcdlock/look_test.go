@@ -16,8 +16,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/doctor"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 )
 
 // jsonOf runs a command with -o json.

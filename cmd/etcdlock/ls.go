@@ -10,7 +10,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -64,7 +65,7 @@ func tellOfStrays(ctx context.Context, client *clientv3.Client, keys, prefix []s
 	first, _ := wire.NameOf(stray[0])
 	see := "etcdlock doctor"
 	for _, p := range prefix {
-		see += " " + named(p)
+		see += " " + text.Named(p)
 	}
 	fmt.Fprintf(os.Stderr, "etcdlock: not listed: %d keys without a lease, which block locks such as %s until they are deleted; see %s\n",
 		len(stray), wire.Quote(first), see)

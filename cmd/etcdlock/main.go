@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 func main() {
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string) int {
 	}
 }
 
-// beforeEach makes each subcommand call f first and read the names in its arguments with fromArg.
+// beforeEach makes each subcommand call f first and read the names in its arguments with text.FromArg.
 func beforeEach(cmd *cobra.Command, f func()) {
 	for _, sub := range cmd.Commands() {
 		beforeEach(sub, f)
@@ -77,7 +78,7 @@ func beforeEach(cmd *cobra.Command, f func()) {
 				names = dash
 			}
 			for i := range names {
-				args[i] = fromArg(args[i])
+				args[i] = text.FromArg(args[i])
 			}
 			return run(cmd, args)
 		}

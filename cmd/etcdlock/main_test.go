@@ -27,7 +27,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/beside"
 	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/child"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 )
 
 // asCommand turns this test program into etcdlock, so that the tests run real processes.

@@ -17,7 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"reflect"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 // output prints the results of a command on standard output, as a table for people or as JSON for
@@ -43,12 +42,12 @@ func (o *output) json() bool { return o.format == "json" }
 func printJSON(v any) error {
 	enc := json.NewEncoder(os.Stdout)
 	enc.SetIndent("", "  ")
-	return enc.Encode(legible(reflect.ValueOf(v)).Interface())
+	return enc.Encode(text.Legible(v))
 }
 
 // printLine prints one of a sequence of JSON values.
 func printLine(v any) error {
-	return json.NewEncoder(os.Stdout).Encode(legible(reflect.ValueOf(v)).Interface())
+	return json.NewEncoder(os.Stdout).Encode(text.Legible(v))
 }
 
 // style is a colour or a weight of text.
@@ -73,15 +72,7 @@ func (o *output) in(s style, text string) string {
 // printable quotes text of other clients that could change the terminal, and shortens it.
 func printable(s string) string {
 	const most = 60
-	return cut(safe(s), most)
-}
-
-// safe is like printable, but does not shorten.
-func safe(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }) {
-		return fmt.Sprintf("%q", s)
-	}
-	return s
+	return cut(text.Safe(s), most)
 }
 
 // age is the time since an event, in a unit that fits. It is empty for the zero time.

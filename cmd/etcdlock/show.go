@@ -11,7 +11,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 // shown is what show prints of a name.
@@ -86,9 +87,9 @@ func (o *output) show(s *shown, more int) error {
 	if len(s.Entries) == 0 {
 		kind = "free"
 	}
-	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, named(s.Name)), kind, s.Revision)
+	fmt.Printf("%s  %s, at revision %d\n", o.in(bold, text.Named(s.Name)), kind, s.Revision)
 	if len(s.Entries) == 0 {
-		fmt.Fprintf(os.Stderr, "etcdlock: the queue is empty; to list the names that begin with it: etcdlock ls %s\n", named(s.Name))
+		fmt.Fprintf(os.Stderr, "etcdlock: the queue is empty; to list the names that begin with it: etcdlock ls %s\n", text.Named(s.Name))
 		return nil
 	}
 	t := o.newTable("", "STATE", "OWNER", "HOST", "PID", "QUEUED", "HELD", "LEASE", "REVISION", "WANTS", "KEY")

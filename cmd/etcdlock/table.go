@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 // cell is one of a table.
@@ -47,7 +49,7 @@ func (t *table) add(values ...any) {
 		case cell:
 			row[i] = cell{printable(v.text), v.style}
 		case name:
-			row[i] = cell{text: named(string(v))}
+			row[i] = cell{text: text.Named(string(v))}
 		default:
 			row[i] = cell{text: printable(fmt.Sprint(v))}
 		}
@@ -64,7 +66,7 @@ func (t *table) addLong(values ...any) {
 	t.long = true
 	if last, ok := values[len(values)-1].(string); ok {
 		row := t.rows[len(t.rows)-1]
-		row[len(row)-1].text = safe(last)
+		row[len(row)-1].text = text.Safe(last)
 	}
 }
 

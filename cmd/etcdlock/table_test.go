@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 // report P15
@@ -48,11 +50,11 @@ func TestATableIsNoWiderThanTheTerminal(t *testing.T) {
 // report P15
 func TestNamesInOutputAreQuotedWhereTheyAreNotPlain(t *testing.T) {
 	for plain, shown := range map[string]string{"jobs/nightly": "jobs/nightly", "ä": "ä", "a b": `"a b"`, "": `""`, "a\nb": `"a\nb"`, "\xff": `"\xff"`, `"a"`: `"\"a\""`} {
-		require.Equal(t, shown, named(plain))
+		require.Equal(t, shown, text.Named(plain))
 	}
 	// A name that tables quote is accepted in the quoted form, and any other name as it is.
 	for arg, means := range map[string]string{"a": "a", `"a"`: `"a"`, `"a b"`: `"a b"`, `"\xff"`: "\xff", `"a\n"`: "a\n", `"`: `"`, "`a\x01`": "`a\x01`", "\xff": "\xff"} {
-		require.Equal(t, means, fromArg(arg), arg)
+		require.Equal(t, means, text.FromArg(arg), arg)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 // report P8
@@ -131,11 +132,11 @@ func TestNamesThatAreNotUTF8CanBeAskedForAgain(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &raw))
 	require.Len(t, raw, 1)
 	require.NotContains(t, raw[0].Name, "�")
-	require.Equal(t, name, fromArg(raw[0].Name))
+	require.Equal(t, name, text.FromArg(raw[0].Name))
 	for _, arg := range []string{raw[0].Name, name, strings.Fields(strings.Split(runToEnd(t, "ls", prefix).out.String(), "\n")[1])[0]} {
 		s := jsonOf[shown](t, 0, "show", arg)
-		require.Equal(t, lock.Key(), fromArg(s.Entries[0].Key))
-		require.Equal(t, name, fromArg(s.Name))
+		require.Equal(t, lock.Key(), text.FromArg(s.Entries[0].Key))
+		require.Equal(t, name, text.FromArg(s.Name))
 	}
 	rawKey := struct{ Entries []struct{ Key string } }{}
 	require.NoError(t, json.Unmarshal([]byte(runToEnd(t, "show", "-o", "json", name).out.String()), &rawKey))

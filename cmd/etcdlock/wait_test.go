@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/doctor"
+	"github.com/etcdlock/etcdlock/internal/inspect/doctor"
 )
 
 // reports P11, P13

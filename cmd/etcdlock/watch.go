@@ -10,7 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 )
 
 func newWatch(c *connection) *cobra.Command {

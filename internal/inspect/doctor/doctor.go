@@ -15,8 +15,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -39,11 +38,15 @@ type Finding struct {
 
 // Doctor examines an etcd.
 type Doctor struct {
-	Client    *clientv3.Client
-	Prefix    string
-	Patience  time.Duration // for all of it
-	Now       func() time.Time
-	Deadlocks func(ctx context.Context, prefix string) ([]etcdlock.Deadlock, error)
+	Client     *clientv3.Client
+	Prefix     string
+	Patience   time.Duration // for all of it
+	Now        func() time.Time
+	DefaultTTL time.Duration // of a session
+	ReadOnly   bool          // true: permissions and the minimum TTL are not checked, because that writes
+
+	// Deadlocks finds the deadlocks under a prefix, and describes each.
+	Deadlocks func(ctx context.Context, prefix string) ([]string, error)
 
 	probe string // the name under which permissions are checked
 	found []Finding
@@ -147,13 +150,16 @@ func (d *Doctor) alarms(ctx context.Context) {
 // leases finds the minimum TTL, and checks whether the user can write, read and delete a key under
 // the prefix.
 func (d *Doctor) leases(ctx context.Context) {
+	if d.ReadOnly {
+		return
+	}
 	lease, err := d.Client.Grant(ctx, 1)
 	if err != nil {
 		d.say(Wrong, "leases", "etcd grants no lease: %v", err)
 		return
 	}
 	defer func() { _, _ = d.Client.Revoke(ctx, lease.ID) }() // after an error the lease expires
-	d.say(Good, "minimum TTL", "%d s; the default of etcdlock lock is %v", lease.TTL, etcdlock.DefaultTTL)
+	d.say(Good, "minimum TTL", "%d s; the default of etcdlock lock is %v", lease.TTL, d.DefaultTTL)
 
 	key := wire.Key(d.probe, lease.ID)
 	sent := d.Now()

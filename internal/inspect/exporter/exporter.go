@@ -15,8 +15,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/cmd/etcdlock/internal/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/queues"
 )
 
 // Exporter serves the metrics of some names over HTTP.
@@ -29,8 +28,8 @@ type Exporter struct {
 	Prefixes  []string // all names that begin with one have metrics
 	MaxNames  int      // of those by a prefix; further ones are counted as Other
 
-	// Deadlocks finds the deadlocks under a prefix.
-	Deadlocks func(ctx context.Context, prefix string) ([]etcdlock.Deadlock, error)
+	// Deadlocks finds the deadlocks under a prefix, and describes each.
+	Deadlocks func(ctx context.Context, prefix string) ([]string, error)
 
 	mu sync.Mutex // held by the present snapshot, so that many scrapes are no load for etcd
 }
