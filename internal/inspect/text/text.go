@@ -71,9 +71,10 @@ func legible(v reflect.Value) reflect.Value {
 	}
 }
 
-// Safe quotes text of other clients that could change a terminal.
+// Safe quotes text of other clients that could change a terminal or the order of the text around it,
+// such as control characters and marks that reverse the direction.
 func Safe(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }) {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return fmt.Sprintf("%q", s)
 	}
 	return s
