@@ -8,18 +8,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 )
 
-// ReleaseRequest asks the holder of a name to release it; see [Session.Ask] and [Lock.Asked].
-type ReleaseRequest struct {
-	Name   string // of the lock, the semaphore or the election
-	Reason string
-
-	// The session that asks, as it describes itself.
-	Owner string
-	Host  string
-	PID   int
-	Since time.Time // by the clock of Host
-}
-
 // Ask asks all present holders of a name, as a lock, an election or permits, to release it. It
 // blocks until all of them have released, or ctx ends. A holder receives the request from
 // [Lock.Asked], if it listens, and decides. No holder is evicted, and the caller does not acquire

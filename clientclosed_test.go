@@ -102,14 +102,14 @@ func TestAClientThatIsClosedDoesNotMakeItsProcessADeadOne(t *testing.T) {
 			return nil
 		}, WithStopTimeout(time.Minute))
 		term := run.term()
-		own := term.session
+		own := term.engine
 		next := w.candidate(NewElection(w.detecting(n, "b", "10.0.0.2:7400"), "e"), "B")
 		w.pass(time.Minute)
 		require.NoError(w, w.Client("a").Close())
 		<-term.Done()
 		w.pass(4 * time.Second)
 		next.isWaiting()
-		_, err := leasefile.Lock(w.timeout(100*time.Millisecond), own.cfg.LeaseFile, func() {})
+		_, err := leasefile.Lock(w.timeout(100*time.Millisecond), own.Config().LeaseFile, func() {})
 		require.ErrorIs(w, err, leasefile.ErrInUse)
 		next.get()
 		require.False(w, next.at.Before(returned))

@@ -1,7 +1,6 @@
 package etcdlock
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -75,31 +74,6 @@ func (e *QueueEntry) describe() string {
 	}
 }
 
-// Queue lists the holders and the waiters, in order, at one revision. The first entry holds, or is
-// about to be granted. Queue blocks until etcd has answered, or ctx or the session ends.
-func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
-	return m.session.list(ctx, m.name)
-}
-
-// list reads the queue of a name.
-func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
-	if err := s.usable(name); err != nil {
-		return nil, opError("list the queue of", name, err)
-	}
-	ctx, stop := s.engine.Within(ctx)
-	defer stop()
-	kvs, _, err := s.etcd.Queues.Queue(name).List(ctx)
-	if err != nil {
-		return nil, opError("list the queue of", name, err)
-	}
-	contenders := queue.Contenders(name, kvs)
-	entries := make([]QueueEntry, 0, len(contenders))
-	for _, c := range contenders {
-		entries = append(entries, contenderEntry(c))
-	}
-	return entries, nil
-}
-
 // contenderEntry converts an entry of a queue that was read as a whole.
 func contenderEntry(c *queue.Contender) QueueEntry {
 	return newQueueEntry(c.KeyValue, len(c.Ahead) == 0)
@@ -134,4 +108,16 @@ func newQueueEntry(kv *mvccpb.KeyValue, holding bool) QueueEntry {
 
 var modes = map[wire.Mode]Mode{
 	wire.Exclusive: ModeExclusive, wire.Shared: ModeShared, wire.Upgrading: ModeUpgrading, wire.Counted: ModeCounted,
+}
+
+// ReleaseRequest asks the holder of a name to release it; see [Session.Ask] and [Lock.Asked].
+type ReleaseRequest struct {
+	Name   string // of the lock, the semaphore or the election
+	Reason string
+
+	// The session that asks, as it describes itself.
+	Owner string
+	Host  string
+	PID   int
+	Since time.Time // by the clock of Host
 }

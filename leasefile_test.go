@@ -24,7 +24,7 @@ func (w *world) killed(client string, sessions ...*Session) {
 }
 
 // own is the session that a Run made for itself.
-func own(term *Term) *Session { return term.session }
+func own(term *Term) *Session { return &Session{engine: term.engine} }
 
 func TestAProcessThatIsStartedAgainGoesOnWithItsTerm(t *testing.T) {
 	for name, opts := range map[string][]RunOption{"": nil, "on a lease of its own": {WithStopTimeout(time.Minute)}} {

@@ -88,6 +88,12 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 	return m.session.acquire(ctx, KindMutex, m.name, m.cfg.exclusive(ctx, try))
 }
 
+// Queue lists the holders and the waiters, in order, at one revision. The first entry holds, or is
+// about to be granted. Queue blocks until etcd has answered, or ctx or the session ends.
+func (m *Mutex) Queue(ctx context.Context) ([]QueueEntry, error) {
+	return m.session.list(ctx, m.name)
+}
+
 // Unlock releases the lock. The hold ends in this process at once, whatever follows. Then Unlock
 // blocks until etcd has confirmed that the next waiter may be admitted, or ctx ends. If ctx has ended
 // already, as after SIGTERM, Unlock returns ErrUnconfirmed at once, and the session deletes the key

@@ -109,7 +109,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	c, ctx := m.session.cfg.tracer.start(ctx, AcquireStartInfo{Kind: KindSet, Name: firstName(m.names), Names: m.names, Try: try})
 	h, err := m.acquire(ctx, try, c.waiting())
 	m.session.refused.count(err)
-	h, err = c.end(h, err)
+	h.traced = c.end(h.of, err)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
 	}

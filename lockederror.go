@@ -3,8 +3,10 @@ package etcdlock
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/etcdlock/etcdlock/internal/admission"
+	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -110,6 +112,42 @@ func (e *DeadlockError) Error() string {
 
 // Is reports whether target is ErrDeadlock.
 func (e *DeadlockError) Is(target error) bool { return target == ErrDeadlock }
+
+// Deadlock is a cycle of waits. The waiter of each edge waits for an entry of the waiter of the
+// next edge, and the waiter of the last edge for an entry of the first.
+type Deadlock []DeadlockEdge
+
+// DeadlockEdge is one wait of a [Deadlock].
+type DeadlockEdge struct {
+	Waiter QueueEntry // the waiting entry; its Holds are the keys that its owner holds meanwhile
+	For    QueueEntry // the entry that keeps it out: a key that the next waiter holds, or waits with
+}
+
+// String returns the cycle in one line, waiter by waiter.
+func (d Deadlock) String() string {
+	var b strings.Builder
+	for i, w := range d {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s (%s, pid %d) ", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID)
+		if w.Waiter.Key == "" {
+			fmt.Fprintf(&b, "would wait for %s, which the context of its call holds", wire.Quote(w.For.Key))
+			continue
+		}
+		fmt.Fprintf(&b, "waits with %s for %s", wire.Quote(w.Waiter.Key), wire.Quote(w.For.Key))
+	}
+	return b.String()
+}
+
+// newDeadlock is a cycle that the lock manager has found.
+func newDeadlock(c deadlock.Cycle) Deadlock {
+	d := make(Deadlock, 0, len(c))
+	for _, w := range c {
+		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.Waiter), For: contenderEntry(w.For)})
+	}
+	return d
+}
 
 // refusal is the error of the API for an error of the lock manager.
 func refusal(err error) error {

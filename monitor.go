@@ -9,25 +9,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
-// Role is the part that an [Election.Run] has in its election.
-type Role int
-
-const (
-	// RoleObserver is the role of a Run that is not in the queue. It has this role at its start,
-	// while the process is unhealthy, in the pause after a loss, and at its end.
-	RoleObserver Role = iota + 1
-	// RoleCandidate is the role of a Run that is in the queue.
-	RoleCandidate
-	// RoleLeading is the role of a Run while its function runs.
-	RoleLeading
-	// RoleStopping is the role of a Run while its function was told to stop and has not returned.
-	// No other process leads meanwhile, unless the term was lost or the function itself resigned.
-	RoleStopping
-)
-
-// String returns the name of the role in lower case.
-func (r Role) String() string { return leaderloop.Role(r).String() }
-
 // Monitor has the status of an [Election.Run], for probes and for people. Package leaderhttp serves
 // it over HTTP. [WithMonitor] connects it to the Run. The zero value is ready, and has the status
 // of one Run at a time.
@@ -136,11 +117,11 @@ func (m *Monitor) begin(e *Election) {
 }
 
 // set takes over what the loop of Run is at.
-func (m *Monitor) set(l leaderloop.Status) {
+func (m *Monitor) set(l leaderloop.Status, term *Term) {
 	m.update(func(s *ElectionStatus) {
 		s.Running, s.Err, s.Role, s.Since = l.Running, l.Err, Role(l.Role), l.Since
 		s.Unhealthy, s.Stuck, s.StopAfterLoss = l.Unhealthy, l.Stuck, l.StopAfterLoss
-		s.term, m.termAt = termOf(l.Term), l.TermSince
+		s.term, m.termAt = term, l.TermSince
 		if !l.Running {
 			s.Leader, s.LeaderSince = Leader{}, time.Time{} // it observes no more
 		}

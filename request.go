@@ -53,7 +53,8 @@ func (s *Session) acquire(ctx context.Context, kind Kind, name string, r lockmgr
 	r.Waiting = c.waiting()
 	h, err := s.grant(ctx, name, r)
 	s.refused.count(err)
-	return c.end(h, err)
+	h.traced = c.end(h.of, err)
+	return h, err
 }
 
 // grant waits for the grant of a name.

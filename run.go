@@ -54,7 +54,10 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 
 	hooks := session.cfg.tracer.with(cfg.trace())
 	loop := cfg.loop()
-	hooks.reportRun(e.name, &loop)
+	reportRun(hooks, e.name, &loop)
+	if m := cfg.monitor; m != nil {
+		loop.Monitor = func(s leaderloop.Status) { m.set(s, termOf(s.Term)) }
+	}
 	loop.Name, loop.Log, loop.StepDown = e.name, session.etcd.Log, e.cfg.takeover
 	loop.Ended = func() error {
 		switch {
@@ -206,6 +209,26 @@ func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 	}
 }
 
-// Progress reports that the work of the term continues, for [WithProgress]. It does nothing without
-// that option. It is cheap, never blocks, and may be called by any goroutine.
-func (t *Term) Progress() { t.progress.Report() }
+// reportRun has a loop report to the hooks.
+func reportRun(t *tracer, election string, l *leaderloop.Config) {
+	ctx := context.Background()
+	if t.Role != nil {
+		l.OnRole = func(r leaderloop.Role) { t.Role(ctx, RoleInfo{election, Role(r)}) }
+	}
+	if t.Health != nil {
+		l.OnHealth = func(err error) { t.Health(ctx, HealthInfo{election, err}) }
+	}
+	if t.Stuck != nil {
+		l.OnStuck = func(term leaderloop.Term, cause error, after time.Duration) {
+			t.Stuck(ctx, StuckTerm{Term: termOf(term), Cause: cause, After: after})
+		}
+	}
+	if t.TermEnd != nil {
+		l.OnTermEnd = func(term leaderloop.Term, e leaderloop.TermEnd) {
+			t.TermEnd(ctx, TermEndInfo{
+				Election: election, Token: term.Token(), CreateRevision: termOf(term).CreateRevision(),
+				Led: e.Led, Told: e.Told, Stop: e.Stop, Lost: e.Lost,
+			})
+		}
+	}
+}

@@ -81,9 +81,6 @@ func (c *runConfig) loop() leaderloop.Config {
 	if h := c.health; h != nil {
 		l.Health = &leaderloop.HealthCheck{Interval: h.Interval, Failures: h.Failures, Check: h.Check}
 	}
-	if c.monitor != nil {
-		l.Monitor = c.monitor.set
-	}
 	return l
 }
 
@@ -109,13 +106,6 @@ func (f runOptionFunc) applyRun(c *runConfig) { f(c) }
 // through the same client, so that nothing else ends with it.
 func WithStopTimeout(d time.Duration) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.stop = d })
-}
-
-// StuckTerm is a term with a function that has not returned in time after its context ended.
-type StuckTerm struct {
-	Term  *Term
-	Cause error         // why its context ended
-	After time.Duration // how long ago
 }
 
 // WithOnStuck sets a callback that is called once a term when the function of [Election.Run] is

@@ -163,7 +163,7 @@ func (h hold) convert(ctx context.Context, kind Kind, to func(*lockmgr.Hold, con
 	if err != nil {
 		err = refusal(err)
 	}
-	return c.end(hold{of: other}, err)
+	return hold{of: other, traced: c.end(other, err)}, err
 }
 
 func writeLock(h hold, err error) func(op, name string) (*WriteLock, error) {

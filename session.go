@@ -2,8 +2,10 @@ package etcdlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -137,25 +139,6 @@ func (s *Session) Err() error {
 	return s.engine.Err()
 }
 
-// State is the state of a session. The package documentation has the transitions between states.
-type State int
-
-const (
-	// StateConnected means that the session has a lease, and etcd answers its renewals.
-	StateConnected State = iota + 1
-	// StateSuspended means that a renewal failed or is overdue. Holds continue until their
-	// deadline. A holder may use the state to stop early.
-	StateSuspended
-	// StateLost means that the session has no lease, and tries to obtain a new one. All holds
-	// under the old lease are lost and were notified.
-	StateLost
-	// StateClosed means that the session has ended for good.
-	StateClosed
-)
-
-// String returns the name of the state in lower case.
-func (s State) String() string { return session.State(s).String() }
-
 // State returns the present state.
 func (s *Session) State() State {
 	if s.valid() != nil {
@@ -257,4 +240,19 @@ func (s *Session) usable(name string) error {
 		return err
 	}
 	return s.Err()
+}
+
+// refusals count the calls of a session that have acquired nothing.
+type refusals struct{ locked, gaveUp, failed atomic.Int64 }
+
+func (r *refusals) count(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		r.gaveUp.Add(1)
+	case errors.Is(err, ErrLocked):
+		r.locked.Add(1)
+	default:
+		r.failed.Add(1)
+	}
 }

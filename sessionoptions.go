@@ -158,3 +158,10 @@ func WithLockDelay(delay time.Duration) SessionOption {
 func WithForeignNames() SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) { c.foreignNames = true })
 }
+
+// WithTrace sets the hooks that are called for events of the session, of its holds and of its
+// elections. It can be given several traces, and can be given several times. All of them are called,
+// in the order of the options. Without this option, events cost nothing.
+func WithTrace(traces ...*Trace) SessionOption {
+	return sessionOptionFunc(func(c *sessionConfig) { c.traces = append(c.traces, traces...) })
+}

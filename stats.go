@@ -1,9 +1,6 @@
 package etcdlock
 
 import (
-	"context"
-	"errors"
-	"sync/atomic"
 	"time"
 )
 
@@ -50,20 +47,5 @@ func (s *Session) Stats() Stats {
 		Free: m.Grants[PathFree-1], Retained: m.Grants[PathRetained-1], Local: m.Grants[PathLocal-1], Queued: m.Grants[PathQueued-1],
 		Locked: s.refused.locked.Load(), GaveUp: s.refused.gaveUp.Load(), Failed: s.refused.failed.Load(),
 		Released: m.Released, Lost: m.Lost, Leases: s.engine.LeaseCount(),
-	}
-}
-
-// refusals count the calls of a session that have acquired nothing.
-type refusals struct{ locked, gaveUp, failed atomic.Int64 }
-
-func (r *refusals) count(err error) {
-	switch {
-	case err == nil:
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		r.gaveUp.Add(1)
-	case errors.Is(err, ErrLocked):
-		r.locked.Add(1)
-	default:
-		r.failed.Add(1)
 	}
 }

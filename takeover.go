@@ -33,8 +33,7 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	}
 	within, stop := t.of.Within(ctx)
 	defer stop()
-	s := t.session
-	kv, err := s.etcd.Queues.Queue(t.Name()).AwaitChallenger(within, t.of.Entry(), t.takeoverDelay, s.lives)
+	kv, err := t.engine.Queues.Queue(t.Name()).AwaitChallenger(within, t.of.Entry(), t.takeoverDelay, t.lives)
 	switch {
 	case err == nil:
 		return newCandidate(kv, false, false), nil
@@ -49,9 +48,9 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 
 // lives reports whether a lease was renewed in the last half of its TTL, so that its process most
 // likely lives. A session renews after a third of the TTL.
-func (s *Session) lives(ctx context.Context, id clientv3.LeaseID) bool {
+func (t *Term) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
 	defer cancel()
-	resp, err := s.etcd.Leases.TimeToLive(ctx, id)
+	resp, err := t.engine.Leases.TimeToLive(ctx, id)
 	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
 }

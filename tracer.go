@@ -2,18 +2,13 @@ package etcdlock
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/leaderloop"
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/notify"
 	"github.com/etcdlock/etcdlock/internal/session"
 )
 
-// The events of a session come from here. A call reports its own events, in its goroutine (call).
+// The events of a session come from here. A call reports its own events, in its goroutine (tracedCall).
 // The end of a hold is the end of its context (tracedHold). What the engine reports with a mutex held
 // goes through a queue. Without WithTrace there is no tracer, and all of this is one comparison.
 
@@ -21,6 +16,7 @@ import (
 // them, and is nil if none has it.
 type tracer struct {
 	Trace
+	calls *callHooks
 	later *notify.Queue // of what the engine reports
 }
 
@@ -35,7 +31,14 @@ func newTracer(traces []*Trace) *tracer {
 	if len(given) == 0 {
 		return nil
 	}
-	return &tracer{Trace: compose(given), later: &notify.Queue{}}
+	return newTracerOf(compose(given), &notify.Queue{})
+}
+
+func newTracerOf(t Trace, later *notify.Queue) *tracer {
+	return &tracer{Trace: t, later: later, calls: &callHooks{
+		acquireStart: t.AcquireStart, queued: t.Queued, acquireEnd: t.AcquireEnd, deadlock: t.Deadlock,
+		holdEnd: t.HoldEnd, releaseEnd: t.ReleaseEnd, asked: t.Asked, later: later,
+	}}
 }
 
 // with returns a tracer that calls the hooks of another trace too.
@@ -43,7 +46,15 @@ func (t *tracer) with(other *Trace) *tracer {
 	if t == nil {
 		return newTracer([]*Trace{other})
 	}
-	return &tracer{Trace: compose([]*Trace{&t.Trace, other}), later: t.later}
+	return newTracerOf(compose([]*Trace{&t.Trace, other}), t.later)
+}
+
+// start reports the start of a call, and returns its context. It returns nil without a tracer.
+func (t *tracer) start(ctx context.Context, info AcquireStartInfo) (*tracedCall, context.Context) {
+	if t == nil {
+		return nil, ctx
+	}
+	return t.calls.start(ctx, info)
 }
 
 func compose(traces []*Trace) Trace {
@@ -108,155 +119,6 @@ func startAll(traces []*Trace) func(context.Context, AcquireStartInfo) context.C
 	}
 }
 
-// call calls a hook, if there is one.
-func call[I any](ctx context.Context, hook func(context.Context, I), info I) {
-	if hook != nil {
-		hook(ctx, info)
-	}
-}
-
-// tracedCall is a call that acquires, of a session with a tracer. Its methods do nothing for nil.
-type tracedCall struct {
-	tracer *tracer
-	ctx    context.Context // that AcquireStart has returned
-	info   AcquireStartInfo
-	began  time.Time
-}
-
-// start reports the start of a call, and returns its context. It returns nil without a tracer.
-func (t *tracer) start(ctx context.Context, info AcquireStartInfo) (*tracedCall, context.Context) {
-	if t == nil {
-		return nil, ctx
-	}
-	info.Names = slices.Clone(info.Names) // a hook may keep or change them
-	c := &tracedCall{tracer: t, ctx: ctx, info: info, began: time.Now()}
-	if t.AcquireStart != nil {
-		c.ctx = t.AcquireStart(ctx, info)
-	}
-	return c, c.ctx
-}
-
-// waiting tells the call that it has to wait; nil if no hook is told.
-func (c *tracedCall) waiting() *lockmgr.Waiting {
-	if c == nil || c.tracer.Queued == nil {
-		return nil
-	}
-	return lockmgr.NewWaiting(func(ahead int) { c.tracer.Queued(c.ctx, QueuedInfo{c.info, ahead}) })
-}
-
-// end reports the end of the call, and returns the hold as it is to be traced.
-func (c *tracedCall) end(h hold, err error) (hold, error) {
-	if c == nil {
-		return h, err
-	}
-	info := AcquireEndInfo{AcquireStartInfo: c.info, Err: err, Waited: time.Since(c.began)}
-	if err != nil {
-		if errors.Is(err, ErrDeadlock) {
-			d := DeadlockInfo{AcquireStartInfo: c.info}
-			_ = errors.As(err, &d.Err)
-			call(c.ctx, c.tracer.Deadlock, d)
-		}
-		call(c.ctx, c.tracer.AcquireEnd, info)
-		return hold{}, err
-	}
-	h.traced = newTracedHold(c, h.of)
-	info.Path, info.Hold = Path(h.of.Path())+PathFree, h.traced.info
-	returned := false
-	defer func() {
-		if !returned { // the hook has panicked, or ended this goroutine
-			h.of.Abandon()
-		}
-	}()
-	call(c.ctx, c.tracer.AcquireEnd, info)
-	returned = true
-	return h, nil
-}
-
-// convert reports the start of a call that makes the hold one of another kind. ended is to be called
-// when it has, or has failed.
-func (h *tracedHold) convert(ctx context.Context, kind Kind) (c *tracedCall, in context.Context, ended func()) {
-	if h == nil {
-		return nil, ctx, func() {}
-	}
-	c, in = h.tracer.start(ctx, AcquireStartInfo{Kind: kind, Name: h.info.Name})
-	end := h.claim()
-	return c, in, func() { end(h.lasted()) }
-}
-
-// tracedHold is a hold of a session with a tracer.
-type tracedHold struct {
-	tracer *tracer
-	ctx    context.Context // that of the call that has acquired
-	of     *lockmgr.Hold
-	info   HoldInfo
-	began  time.Duration               // by the session's clock, which goes on while the machine sleeps
-	unset  atomic.Pointer[func() bool] // stops waiting for the end of the hold
-}
-
-func newTracedHold(c *tracedCall, of *lockmgr.Hold) *tracedHold {
-	entry := of.Entry()
-	if c.info.Names != nil {
-		entry = of.EntryOf(c.info.Name)
-	}
-	h := &tracedHold{tracer: c.tracer, ctx: c.ctx, of: of, began: of.Now(), info: HoldInfo{
-		Kind: c.info.Kind, Name: c.info.Name, Names: c.info.Names, Key: entry.Key,
-		Token: of.Token(), CreateRevision: entry.CreateRevision, Lease: entry.Lease, Since: time.Now(),
-	}}
-	h.await()
-	return h
-}
-
-// await has the end of the hold reported when its context ends.
-func (h *tracedHold) await() {
-	if h.tracer.HoldEnd == nil {
-		return
-	}
-	stop := context.AfterFunc(h.of.Context(), func() { h.report(h.lasted()) })
-	h.unset.Store(&stop)
-}
-
-// claim leaves it to the caller to report the end of the hold, by ended, after a call that was made to
-// end the hold.
-func (h *tracedHold) claim() (ended func(held time.Duration)) {
-	stop := h.unset.Load()
-	if stop == nil || !(*stop)() {
-		return func(time.Duration) {} // it is reported already
-	}
-	return func(held time.Duration) {
-		if h.of.Err() == nil { // it goes on
-			h.await()
-		} else {
-			h.report(held)
-		}
-	}
-}
-
-// lasted is how long the hold has lasted, or had when it was lost.
-func (h *tracedHold) lasted() time.Duration { return max(h.of.Now()-h.began, 0) }
-
-func (h *tracedHold) report(held time.Duration) {
-	h.tracer.HoldEnd(h.ctx, HoldEndInfo{Hold: h.info, Held: held, Cause: h.of.Err()})
-}
-
-// release reports a release. The end of the hold is reported once etcd has answered, so that no hook
-// delays the next holder.
-func (h *tracedHold) release(by func() error) error {
-	began, held := time.Now(), h.lasted()
-	ended := h.claim()
-	err := by()
-	took := time.Since(began)
-	ended(held)
-	call(h.ctx, h.tracer.ReleaseEnd, ReleaseEndInfo{Hold: h.info, Took: took, Err: err})
-	return err
-}
-
-// asked reports a request to release the hold.
-func (h *tracedHold) asked(r ReleaseRequest) {
-	if h != nil && h.tracer.Asked != nil {
-		h.tracer.put(func() { h.tracer.Asked(h.ctx, AskedInfo{r}) })
-	}
-}
-
 // report has the engine report to the hooks. Its functions are called with mutexes held.
 func (t *tracer) report(cfg *session.Config) {
 	if t == nil {
@@ -287,27 +149,3 @@ func (t *tracer) leftBehind() func(name, key string) {
 }
 
 func (t *tracer) put(call func()) { t.later.Put(call) }
-
-// reportRun has a loop report to the hooks.
-func (t *tracer) reportRun(election string, l *leaderloop.Config) {
-	ctx := context.Background()
-	if t.Role != nil {
-		l.OnRole = func(r leaderloop.Role) { t.Role(ctx, RoleInfo{election, Role(r)}) }
-	}
-	if t.Health != nil {
-		l.OnHealth = func(err error) { t.Health(ctx, HealthInfo{election, err}) }
-	}
-	if t.Stuck != nil {
-		l.OnStuck = func(term leaderloop.Term, cause error, after time.Duration) {
-			t.Stuck(ctx, StuckTerm{Term: termOf(term), Cause: cause, After: after})
-		}
-	}
-	if t.TermEnd != nil {
-		l.OnTermEnd = func(term leaderloop.Term, e leaderloop.TermEnd) {
-			t.TermEnd(ctx, TermEndInfo{
-				Election: election, Token: term.Token(), CreateRevision: termOf(term).CreateRevision(),
-				Led: e.Led, Told: e.Told, Stop: e.Stop, Lost: e.Lost,
-			})
-		}
-	}
-}

@@ -34,6 +34,15 @@ func TestCirclesAreFoundTheLargestFirst(t *testing.T) {
 	require.Equal(t, [][]string{{"x", "y", "z"}, {"a", "b"}}, g.circles())
 }
 
+// The root is read from the outside in. A file that needs another is not needed by it.
+func TestTheRootHasNoCircleOfFiles(t *testing.T) {
+	m, err := load("../..")
+	require.NoError(t, err)
+	root := m.packages[0]
+	require.Equal(t, ".", root.name)
+	require.Empty(t, m.fileGraph(root).circles())
+}
+
 func TestAFolderWithoutAModuleIsAnError(t *testing.T) {
 	require.Error(t, run(new(bytes.Buffer), t.TempDir()))
 }

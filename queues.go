@@ -3,38 +3,29 @@ package etcdlock
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Deadlock is a cycle of waits. The waiter of each edge waits for an entry of the waiter of the
-// next edge, and the waiter of the last edge for an entry of the first.
-type Deadlock []DeadlockEdge
-
-// DeadlockEdge is one wait of a [Deadlock].
-type DeadlockEdge struct {
-	Waiter QueueEntry // the waiting entry; its Holds are the keys that its owner holds meanwhile
-	For    QueueEntry // the entry that keeps it out: a key that the next waiter holds, or waits with
-}
-
-// String returns the cycle in one line, waiter by waiter.
-func (d Deadlock) String() string {
-	var b strings.Builder
-	for i, w := range d {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		fmt.Fprintf(&b, "%s (%s, pid %d) ", w.Waiter.Owner, w.Waiter.Host, w.Waiter.PID)
-		if w.Waiter.Key == "" {
-			fmt.Fprintf(&b, "would wait for %s, which the context of its call holds", wire.Quote(w.For.Key))
-			continue
-		}
-		fmt.Fprintf(&b, "waits with %s for %s", wire.Quote(w.Waiter.Key), wire.Quote(w.For.Key))
+// list reads the queue of a name.
+func (s *Session) list(ctx context.Context, name string) ([]QueueEntry, error) {
+	if err := s.usable(name); err != nil {
+		return nil, opError("list the queue of", name, err)
 	}
-	return b.String()
+	ctx, stop := s.engine.Within(ctx)
+	defer stop()
+	kvs, _, err := s.etcd.Queues.Queue(name).List(ctx)
+	if err != nil {
+		return nil, opError("list the queue of", name, err)
+	}
+	contenders := queue.Contenders(name, kvs)
+	entries := make([]QueueEntry, 0, len(contenders))
+	for _, c := range contenders {
+		entries = append(entries, contenderEntry(c))
+	}
+	return entries, nil
 }
 
 // Deadlocks reads all holders and waiters under a prefix, at one revision, and finds the cycles of
@@ -66,13 +57,4 @@ func (s *Session) Deadlocks(ctx context.Context, prefix string) ([]Deadlock, err
 		found = append(found, newDeadlock(c))
 	}
 	return found, nil
-}
-
-// newDeadlock is a cycle that the lock manager has found.
-func newDeadlock(c deadlock.Cycle) Deadlock {
-	d := make(Deadlock, 0, len(c))
-	for _, w := range c {
-		d = append(d, DeadlockEdge{Waiter: contenderEntry(w.Waiter), For: contenderEntry(w.For)})
-	}
-	return d
 }
