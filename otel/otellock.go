@@ -9,6 +9,8 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/etcdlock/etcdlock"
 )
 
 // Scope is the name of the instrumentation scope.
@@ -38,10 +40,14 @@ type Telemetry struct {
 	ahead                                       metric.Int64Histogram
 	active, held, sessions, leading             metric.Int64UpDownCounter
 	losses, transitions, changes, stuck         metric.Int64Counter
-	deadlocks, asked, leftBehind                metric.Int64Counter
+	deadlocks, asked, leftBehind, checks        metric.Int64Counter
+	ages                                        *ages
 
-	mu   sync.Mutex // guards the field below
-	seen map[string]observed
+	mu      sync.Mutex // guards the fields below
+	seen    map[string]observed
+	watched map[*etcdlock.Session]bool
+	low     time.Duration // the lowest rest of a lease since the last collection
+	lowSet  bool          // true: low is set
 }
 
 // observed is the last leader of an election, as this process has seen it.
@@ -58,11 +64,12 @@ func New(meters metric.MeterProvider, tracers trace.TracerProvider, opts ...Opti
 	if tracers == nil {
 		tracers = tracenoop.NewTracerProvider()
 	}
-	t := &Telemetry{tracer: tracers.Tracer(Scope), seen: make(map[string]observed)}
+	t := &Telemetry{tracer: tracers.Tracer(Scope), ages: newAges(), seen: make(map[string]observed), watched: make(map[*etcdlock.Session]bool)}
 	for _, o := range opts {
 		o(t)
 	}
-	return t, t.instruments(meters.Meter(Scope))
+	meter := meters.Meter(Scope)
+	return t, errors.Join(t.instruments(meter), t.observables(meter))
 }
 
 func (t *Telemetry) instruments(m metric.Meter) error {
@@ -95,6 +102,7 @@ func (t *Telemetry) instruments(m metric.Meter) error {
 	t.losses = counter("hold.losses", "{hold}", "Holds that were lost.")
 	t.deadlocks = counter("deadlock.detections", "{call}", "Calls that were refused because of a deadlock.")
 	t.asked = counter("request.received", "{request}", "Requests to release that holds have received.")
+	t.checks = counter("fence.checks", "{check}", "Checks of tokens by the fence of a store.")
 	t.sessions = gauge("session.count", "{session}", "Sessions in a state.")
 	t.transitions = counter("session.transitions", "{transition}", "Changes of sessions to a state.")
 	t.renewal = seconds("lease.renewal.duration", "How long renewals of leases took.")

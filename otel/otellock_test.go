@@ -33,6 +33,10 @@ func read(t *testing.T, r sdkmetric.Reader) (all map[string]metricdata.Aggregati
 			switch d := m.Data.(type) {
 			case metricdata.Sum[int64]:
 				series += len(d.DataPoints)
+			case metricdata.Gauge[int64]:
+				series += len(d.DataPoints)
+			case metricdata.Gauge[float64]:
+				series += len(d.DataPoints)
 			case metricdata.Histogram[int64]:
 				series += len(d.DataPoints)
 			case metricdata.Histogram[float64]:

@@ -3,6 +3,7 @@ package otellock
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -29,6 +30,7 @@ func (t *Telemetry) Trace() *etcdlock.Trace {
 		LeftBehind: func(ctx context.Context, _ etcdlock.LeftBehindInfo) { t.leftBehind.Add(ctx, 1) },
 		Renewal: func(ctx context.Context, i etcdlock.RenewalInfo) {
 			t.renewal.Record(ctx, i.RTT.Seconds(), metric.WithAttributes(errorType(i.Err)...))
+			t.renewed(i.Left)
 		},
 		SessionState: func(ctx context.Context, i etcdlock.SessionStateInfo) {
 			state := func(s etcdlock.State) metric.MeasurementOption {
@@ -55,11 +57,15 @@ func (t *Telemetry) Trace() *etcdlock.Trace {
 
 // lock has the attributes of a lock, and further ones.
 func (t *Telemetry) lock(kind etcdlock.Kind, name string, more ...attribute.KeyValue) metric.MeasurementOption {
-	all := append(more, attribute.String("etcdlock.kind", kind.String()))
+	return metric.WithAttributeSet(t.attributes(kind, name, more...))
+}
+
+func (t *Telemetry) attributes(kind etcdlock.Kind, name string, more ...attribute.KeyValue) attribute.Set {
+	all := append(slices.Clip(more), attribute.String("etcdlock.kind", kind.String())) // a copy, which NewSet sorts
 	if t.group != nil {
 		all = append(all, attribute.String("etcdlock.group", t.groups.label(t.group(name))))
 	}
-	return metric.WithAttributes(all...)
+	return attribute.NewSet(all...)
 }
 
 func (t *Telemetry) election(name string, more ...attribute.KeyValue) metric.MeasurementOption {
@@ -75,10 +81,14 @@ func errorType(err error) []attribute.KeyValue {
 }
 
 func (t *Telemetry) start(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
-	t.active.Add(ctx, 1, t.lock(i.Kind, i.Name))
+	kind := t.attributes(i.Kind, i.Name)
+	t.active.Add(ctx, 1, metric.WithAttributeSet(kind))
+	if i.Kind == etcdlock.KindElection {
+		t.leading.Add(ctx, 0, t.election(i.Name)) // a candidate that has not led yet does not lead
+	}
 	ctx, span := t.tracer.Start(ctx, "etcdlock.acquire", trace.WithAttributes(
 		attribute.String("etcdlock.kind", i.Kind.String()), attribute.String("etcdlock.name", i.Name), attribute.Bool("etcdlock.try", i.Try)))
-	return context.WithValue(ctx, spanKey{t}, span)
+	return t.ages.begin(context.WithValue(ctx, spanKey{t}, span), kind)
 }
 
 // spanKey finds the span of a call. Another trace may have put its own span around it.
@@ -126,8 +136,10 @@ func (t *Telemetry) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
 		if i.Kind == etcdlock.KindElection {
 			t.leading.Add(ctx, 1, t.election(i.Name))
 		}
+		t.ages.granted(ctx)
 		span.AddEvent("granted", trace.WithAttributes(held(&i.Hold)...))
 	} else {
+		t.ages.end(ctx)
 		span.SetStatus(codes.Error, i.Err.Error())
 	}
 	t.acquire.Record(ctx, i.Waited.Seconds(), t.lock(i.Kind, i.Name, attributes...))
@@ -144,6 +156,7 @@ func held(h *etcdlock.HoldInfo) []attribute.KeyValue {
 }
 
 func (t *Telemetry) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
+	t.ages.end(ctx)
 	h, end := &i.Hold, attribute.String("etcdlock.end", etcdlock.ErrorType(i.Cause))
 	t.held.Add(ctx, -1, t.lock(h.Kind, h.Name))
 	t.hold.Record(ctx, i.Held.Seconds(), t.lock(h.Kind, h.Name, end))

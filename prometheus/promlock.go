@@ -36,6 +36,8 @@ type Metrics struct {
 	losses    *prometheus.CounterVec
 	deadlocks prometheus.Counter
 	asked     prometheus.Counter
+	checks    *prometheus.CounterVec
+	ages      *ages
 
 	sessions    *prometheus.GaugeVec
 	transitions *prometheus.CounterVec
@@ -57,6 +59,7 @@ type Metrics struct {
 	lowSet  bool          // true: low is set
 	seen    map[string]*observed
 	roles   map[string]etcdlock.Role
+	begun   map[string]bool // the kinds and groups whose counters begin at 0
 }
 
 // observed is the last leader of an election, as this process has seen it.
@@ -68,7 +71,8 @@ type observed struct {
 // New makes the metrics.
 func New(opts ...Option) *Metrics {
 	m := &Metrics{
-		watched: make(map[*etcdlock.Session]bool), seen: make(map[string]*observed), roles: make(map[string]etcdlock.Role),
+		watched: make(map[*etcdlock.Session]bool), seen: make(map[string]*observed),
+		roles: make(map[string]etcdlock.Role), begun: make(map[string]bool),
 	}
 	for _, o := range opts {
 		o(m)
@@ -88,6 +92,8 @@ func New(opts ...Option) *Metrics {
 	m.losses = m.counter("hold_losses_total", "Holds that were lost.", with("reason"))
 	m.deadlocks = m.single("deadlock_detections_total", "Calls that were refused because of a deadlock.")
 	m.asked = m.single("request_received_total", "Requests to release that holds have received.")
+	m.checks = m.counter("fence_checks_total", "Checks of tokens by the fence of a store.", []string{"store", "outcome"})
+	m.ages = newAges(lock)
 
 	m.sessions = m.gauge("session_count", "Sessions in a state.", []string{"state"})
 	m.transitions = m.counter("session_transitions_total", "Changes of sessions to a state.", []string{"state"})
@@ -128,7 +134,6 @@ func (m *Metrics) histogram(name, help string, labels []string, bounds []float64
 
 // The figures of Session.Stats.
 var (
-	oldest = prometheus.NewDesc("etcdlock_hold_oldest_seconds", "How long the oldest hold of the process has lasted.", nil, nil)
 	kept   = prometheus.NewDesc("etcdlock_retention_keys", "Keys that are kept without a holder.", nil, nil)
 	pends  = prometheus.NewDesc("etcdlock_cleanup_pending", "Keys that are still to be deleted.", nil, nil)
 	rest   = prometheus.NewDesc("etcdlock_lease_remaining_seconds", "The shortest time until the holds of a session end, unless a renewal is answered.", nil, nil)
@@ -147,7 +152,7 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, c := range m.collectors {
 		c.Describe(to)
 	}
-	for _, d := range []*prometheus.Desc{oldest, kept, pends, rest, lowest} {
+	for _, d := range []*prometheus.Desc{m.ages.waiting, m.ages.held, kept, pends, rest, lowest} {
 		to <- d
 	}
 }
@@ -157,12 +162,12 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	for _, c := range m.collectors {
 		c.Collect(to)
 	}
+	m.ages.collect(to)
 	sessions, low, lowSet := m.sample()
 	var all etcdlock.Stats
 	leased := false
 	for _, s := range sessions {
 		stats := s.Stats()
-		all.OldestHold = max(all.OldestHold, stats.OldestHold)
 		all.Kept += stats.Kept
 		all.LeftBehind += stats.LeftBehind
 		if !leased || stats.LeaseRemaining < all.LeaseRemaining {
@@ -170,7 +175,6 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	send := func(d *prometheus.Desc, v float64) { to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
-	send(oldest, all.OldestHold.Seconds())
 	send(kept, float64(all.Kept))
 	send(pends, float64(all.LeftBehind))
 	if leased {

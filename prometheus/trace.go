@@ -3,6 +3,8 @@ package promlock
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/etcdlock/etcdlock"
@@ -12,14 +14,16 @@ import (
 func (m *Metrics) Trace() *etcdlock.Trace {
 	t := &etcdlock.Trace{
 		AcquireStart: func(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
-			m.active.WithLabelValues(m.lock(i.Kind, i.Name)...).Inc()
-			return ctx
+			labels := m.lock(i.Kind, i.Name)
+			m.active.WithLabelValues(labels...).Inc()
+			m.begin(labels, i)
+			return m.ages.begin(ctx, labels)
 		},
 		Queued: func(_ context.Context, i etcdlock.QueuedInfo) {
 			m.ahead.WithLabelValues(m.lock(i.Kind, i.Name)...).Observe(float64(i.Ahead))
 		},
-		AcquireEnd: func(_ context.Context, i etcdlock.AcquireEndInfo) { m.acquired(i) },
-		HoldEnd:    func(_ context.Context, i etcdlock.HoldEndInfo) { m.ended(i) },
+		AcquireEnd: m.acquired,
+		HoldEnd:    m.ended,
 		Deadlock:   func(context.Context, etcdlock.DeadlockInfo) { m.deadlocks.Inc() },
 		Asked:      func(context.Context, etcdlock.AskedInfo) { m.asked.Inc() },
 		LeftBehind: func(context.Context, etcdlock.LeftBehindInfo) { m.leftBehind.Inc() },
@@ -63,7 +67,37 @@ func (m *Metrics) lock(kind etcdlock.Kind, name string, more ...string) []string
 	return append(labels, more...)
 }
 
-func (m *Metrics) acquired(i etcdlock.AcquireEndInfo) {
+// lossTypes are the reasons for losses for which an operator has a runbook. A session or a client that
+// was closed is none.
+var lossTypes = []string{"expired", "revoked", "evicted", "rolled_back", "orphaned", "no_progress"}
+
+// begin makes the counters of a kind at its first call. A counter whose first sample is above 0 has no
+// increase in the eyes of Prometheus, so no alert would see the first loss.
+func (m *Metrics) begin(labels []string, i etcdlock.AcquireStartInfo) {
+	key := strings.Join(labels, "\xff")
+	name := ""
+	if i.Kind == etcdlock.KindElection {
+		name = m.elections.label(i.Name)
+		key += "\xff" + name
+	}
+	m.mu.Lock()
+	begun := m.begun[key]
+	m.begun[key] = true
+	m.mu.Unlock()
+	if begun {
+		return
+	}
+	for _, reason := range lossTypes {
+		m.losses.WithLabelValues(append(slices.Clone(labels), reason)...)
+	}
+	if i.Kind == etcdlock.KindElection {
+		m.leading.WithLabelValues(name)
+		m.stuck.WithLabelValues(name)
+		m.changes.WithLabelValues(name)
+	}
+}
+
+func (m *Metrics) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
 	mode, path, outcome := "wait", i.Path.String(), "granted"
 	switch {
 	case i.Kind == etcdlock.KindElection:
@@ -84,7 +118,10 @@ func (m *Metrics) acquired(i etcdlock.AcquireEndInfo) {
 	}
 	m.active.WithLabelValues(m.lock(i.Kind, i.Name)...).Dec()
 	m.acquire.WithLabelValues(m.lock(i.Kind, i.Name, mode, path, outcome, etcdlock.ErrorType(i.Err))...).Observe(i.Waited.Seconds())
-	if i.Err == nil {
+	if i.Err != nil {
+		m.ages.end(ctx)
+	} else {
+		m.ages.granted(ctx)
 		m.held.WithLabelValues(m.lock(i.Kind, i.Name)...).Inc()
 		if i.Kind == etcdlock.KindElection {
 			m.leading.WithLabelValues(m.elections.label(i.Name)).Inc()
@@ -92,7 +129,8 @@ func (m *Metrics) acquired(i etcdlock.AcquireEndInfo) {
 	}
 }
 
-func (m *Metrics) ended(i etcdlock.HoldEndInfo) {
+func (m *Metrics) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
+	m.ages.end(ctx)
 	h, end := &i.Hold, etcdlock.ErrorType(i.Cause)
 	m.held.WithLabelValues(m.lock(h.Kind, h.Name)...).Dec()
 	m.hold.WithLabelValues(m.lock(h.Kind, h.Name, end)...).Observe(i.Held.Seconds())

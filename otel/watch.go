@@ -1,0 +1,81 @@
+package otellock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// Watch adds the figures of a session's Stats, until the session has ended.
+func (t *Telemetry) Watch(s *etcdlock.Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watched[s] = true
+}
+
+// observables makes the instruments that are read when metrics are collected.
+func (t *Telemetry) observables(m metric.Meter) error {
+	var failed []error
+	seconds := func(name, help string) metric.Float64ObservableGauge {
+		g, err := m.Float64ObservableGauge("etcdlock."+name, metric.WithUnit("s"), metric.WithDescription(help))
+		failed = append(failed, err)
+		return g
+	}
+	waiting := seconds("acquire.oldest", "How long the oldest call under way has lasted that acquires a lock or campaigns.")
+	held := seconds("hold.oldest", "How long the oldest hold has lasted.")
+	rest := seconds("lease.remaining", "The shortest time until the holds of a session end, unless a renewal is answered.")
+	lowest := seconds("lease.remaining.low", "The shortest such time since the last collection, at an answer to a renewal.")
+	pending, err := m.Int64ObservableGauge("etcdlock.cleanup.pending", metric.WithUnit("{key}"), metric.WithDescription("Keys that are still to be deleted."))
+	failed = append(failed, err)
+	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		t.ages.observe(o, waiting, held)
+		sessions, low, lowSet := t.sample()
+		if lowSet {
+			o.ObserveFloat64(lowest, low.Seconds())
+		}
+		var left time.Duration
+		keys := 0
+		for i, s := range sessions {
+			stats := s.Stats()
+			keys += stats.LeftBehind
+			if i == 0 || stats.LeaseRemaining < left {
+				left = stats.LeaseRemaining
+			}
+		}
+		if len(sessions) > 0 {
+			o.ObserveFloat64(rest, left.Seconds())
+			o.ObserveInt64(pending, int64(keys))
+		}
+		return nil
+	}, waiting, held, rest, lowest, pending)
+	return errors.Join(append(failed, err)...)
+}
+
+// renewed keeps the lowest rest of a lease until the next collection.
+func (t *Telemetry) renewed(left time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.lowSet || left < t.low {
+		t.low, t.lowSet = max(left, 0), true
+	}
+}
+
+// sample returns the sessions that go on, and begins another time between collections.
+func (t *Telemetry) sample() (sessions []*etcdlock.Session, low time.Duration, lowSet bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.watched {
+		if s.Err() != nil {
+			delete(t.watched, s)
+			continue
+		}
+		sessions = append(sessions, s)
+	}
+	low, lowSet = t.low, t.lowSet
+	t.lowSet = false
+	return sessions, low, lowSet
+}
