@@ -50,7 +50,7 @@ func TestAWaitAfterARollbackHasItsOwnWatch(t *testing.T) {
 		m := NewMutex(w.sessions[0], "x")
 		w.lock(NewMutex(w.sessions[1], "x"))
 		wait := start(w, m.Lock)
-		w.pass(100 * time.Millisecond)
+		w.pass(4 * time.Second) // readings are rare by now, so a renewal shows the rollback before a reading does
 		r.happensAtOnce()
 		c := w.session("c")
 		held := w.lock(NewMutex(c, "x"))
