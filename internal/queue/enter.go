@@ -3,50 +3,20 @@ package queue
 import (
 	"context"
 	"math"
-	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
-
-// peek is the number of older entries that the entering transaction reads of a queue of unknown
-// length. It is small because the read is part of a write, which costs every user of the cluster. The
-// entries are read in the order of their keys, because sorting by revision would read the whole queue
-// (trap A16). If all older entries are among them, the first look is saved.
-//
-// If the queue was longer than that the last time, more entries are read, up to mostPeeked. etcd has
-// their keys in memory. Of a longer queue nothing is read, because etcd would count all of it.
-const (
-	peek       = 33
-	mostPeeked = 8 * peek
-)
-
-// peeking returns the number of entries to read of a queue of this size.
-func peeking(peek, size int64) int64 {
-	limit := peek
-	for limit <= size {
-		limit *= 2
-	}
-	if limit > mostPeeked {
-		return 0
-	}
-	return limit
-}
 
 // Enter puts our key into the queue. It blocks until etcd has answered or ctx ends. After an error the
 // key may have been written, or may be written later, if unsure is true (see Sweep). An entry that is
 // returned with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
-	if q.mispredicted {
-		q.mispredicted = false
+	if q.wasMispredicted() {
 		q.openAhead(ctx, w)
 	}
 	adopted := false
@@ -64,9 +34,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 			}
 		}
 	})
-	if q.cache != nil && q.cache.early {
-		q.closeCache()
-	}
+	q.closeEarly()
 	if err == nil && adopted {
 		q.closeStale()
 		err = q.RewriteFor(ctx, e, w) // its place is looked at afterwards
@@ -97,6 +65,15 @@ func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.Key
 	return nil, resp.Responses[0].GetResponseRange().Kvs, nil
 }
 
+// foundEmpty makes the entry of a transaction that entered an empty queue.
+func (q *Queue) foundEmpty(w Want, rev int64) *Entry {
+	e := newEntry(q.key(w), w, rev)
+	e.first = true
+	q.found(0)
+	q.rebase(nil, e, w.Value)
+	return e
+}
+
 // alone returns the compact form of enter. It is nil if the queue may have entries, or if no batch is
 // expected.
 func (q *Queue) alone(w *Want) *etcdkv.Compact {
@@ -119,12 +96,8 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 		q.closeStale()
 		return nil
 	}
-	q.size.Store(older.Count)
+	q.found(older.Count)
 	e.count = older.Count
-	q.emptied = time.Time{}
-	if older.Count == 0 {
-		q.emptied = time.Now()
-	}
 	if older.More {
 		q.closeStale()
 		return nil
@@ -142,53 +115,14 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 
 // peeked returns what the entering transaction reads.
 func (q *Queue) peeked(rule *Rule) []clientv3.Op {
-	if rule != nil || q.cache != nil && q.cache.early && !q.cache.deletesOnly { // both need the values
+	if rule != nil || q.needsValues() { // both need the values
 		return []clientv3.Op{clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(q.prefetch))}
 	}
-	limit := peeking(q.prefetch, q.size.Load())
+	limit := q.peeking(q.prefetch)
 	if limit == 0 {
 		return nil
 	}
-	m := q.remembers()
-	if m.limit != limit {
-		m.limit, m.peek = limit, clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(limit), clientv3.WithKeysOnly())
-	}
-	return append(make([]clientv3.Op, 0, 2), m.peek)
-}
-
-// key returns our key. It is mostly the same as in the last call.
-func (q *Queue) key(w Want) string {
-	m := q.remembers()
-	if m.of.Lease != w.Lease || m.of.Slot != w.Slot {
-		m.of, m.key = Want{Lease: w.Lease, Slot: w.Slot}, wire.SlotKey(q.name, w.Lease, w.Slot)
-	}
-	return m.key
-}
-
-func (q *Queue) remembers() *memo {
-	if q.memo == nil {
-		q.memo = &memo{}
-	}
-	return q.memo
-}
-
-// kv returns the entry's key as it was written with this value.
-func (e *Entry) kv(value string) *mvccpb.KeyValue {
-	return &mvccpb.KeyValue{
-		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
-		CreateRevision: e.CreateRevision, ModRevision: e.modRevision.Load(),
-	}
-}
-
-// adopt makes an entry of our own key that exists already, by an earlier try without an answer or by a
-// lease that was taken over. Its place in the queue is ours. The key is rewritten afterwards, for
-// its value. The revision of this write also gives a hold that was taken over a larger token.
-func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
-	e := newEntry(key, w, kvs[0].CreateRevision)
-	e.adopted = true
-	e.wrote(kvs[0].ModRevision)
-	e.touched.Store(kvs[0].ModRevision > kvs[0].CreateRevision)
-	return e
+	return append(make([]clientv3.Op, 0, 2), q.remembers().reading(q.line, limit))
 }
 
 // adopt adopts our own key if Becomes allows it. It deletes any other key, and returns errAgain, after
@@ -203,9 +137,6 @@ func (q *Queue) adopt(ctx context.Context, key string, w Want, own []*mvccpb.Key
 	}
 	return nil, errAgain
 }
-
-// errAgain counts as no answer, so that retry tries again.
-var errAgain = status.Error(codes.Aborted, "a key of another kind was in the way")
 
 // TryEnter puts our key into the queue only if it is admitted at once. The transaction that writes the
 // key also checks this (trap A13: if callers entered and left again, two of them could refuse each
@@ -250,15 +181,14 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			if w.Rule == nil {
 				return q.taken(w, resp)
 			}
-			q.size.Store(resp.Responses[1].GetResponseRange().Count)
-			q.emptied = time.Time{}
+			q.found(resp.Responses[1].GetResponseRange().Count)
 			next := newEntry(q.key(w), w, resp.Header.Revision+1) // younger than all
 			blocker, err := next.blocker(next.kv(w.Value), resp.Responses[1].GetResponseRange().Kvs)
 			if err != nil {
 				return err
 			}
 			if blocker != nil {
-				return q.refusedBy(next, blocker, resp.Responses[1].GetResponseRange().Kvs, true)
+				return q.refusedBy(next.rule, blocker, resp.Responses[1].GetResponseRange().Kvs, true)
 			}
 			still = clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1)
 		}
@@ -294,9 +224,8 @@ func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clie
 // taken returns the error of a TryEnter of an exclusive entry that has found others.
 func (q *Queue) taken(w Want, resp *clientv3.TxnResponse) error {
 	others := resp.Responses[1].GetResponseRange()
-	q.size.Store(others.Count)
-	q.emptied = time.Time{}
-	return q.refusedBy(&Entry{rule: w.Rule}, nil, others.Kvs, !others.More)
+	q.found(others.Count)
+	return q.refusedBy(w.Rule, nil, others.Kvs, !others.More)
 }
 
 // tries is the number of transactions after which TryEnter writes without its condition.
@@ -319,7 +248,7 @@ func (q *Queue) Granted(ctx context.Context, e *Entry) (granted bool, rev int64,
 	if e.first {
 		return true, e.CreateRevision, nil
 	}
-	next, err := q.look(ctx, e)
+	next, err := q.look(ctx, e, &q.length)
 	if next.KeyValue != nil {
 		e.waitsFor(Obstacle{KV: next.KeyValue, Whole: e.rule != nil})
 	}

@@ -93,7 +93,7 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // changed or not. Events may have been skipped, and the caller may know more of an entry than
 // before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
-	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, queue: q, tell: tell}
+	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, line: q.line, tell: tell}
 	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
 	})
@@ -125,9 +125,9 @@ var following = rules{times: &times{first: waitResync, longest: waitResync, pati
 type heads struct {
 	follower
 	*snapshot
-	ctx   context.Context // of the call
-	queue *Queue
-	tell  func(Head) bool
+	ctx  context.Context // of the call
+	line *line
+	tell func(Head) bool
 
 	known     bool             // true after the first report
 	last      *mvccpb.KeyValue // head in the last report
@@ -154,7 +154,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 		}
 		return h.take(h.again)
 	case opened, due:
-		m, err := h.queue.read(h.ctx)
+		m, err := h.line.readRange(h.ctx, h.line.from, h.line.end)
 		switch {
 		case err != nil:
 			return false, err
@@ -169,7 +169,7 @@ func (h *heads) learn(what news) (more bool, err error) {
 }
 
 // outdated reports whether etcd is in another timeline than what is known.
-func (h *heads) outdated() bool { return h.timeline != h.queue.tracker.Number() }
+func (h *heads) outdated() bool { return h.timeline != h.line.tracker.Number() }
 
 // take makes a reading what is known (trap B9: one revision for everything in a report).
 func (h *heads) take(r *snapshot) (more bool, err error) {
@@ -225,7 +225,7 @@ func (h *heads) report(then int64, always bool) (more bool, err error) {
 		return true, nil
 	}
 	if first != nil {
-		if err := h.queue.nested(first, nil); err != nil {
+		if err := h.line.nested(first); err != nil {
 			return false, err
 		}
 	}
@@ -246,7 +246,7 @@ func (h *heads) report(then int64, always bool) (more bool, err error) {
 
 // First reads the head of the queue. It is one try.
 func (q *Queue) First(ctx context.Context) (Head, error) {
-	return inOneTimeline(q, func() (Head, int, error) {
+	return inOneTimeline(q.tracker, func() (Head, int, error) {
 		before := q.tracker.Number()
 		h, err := q.firstNow(ctx)
 		h.Timeline = before
@@ -264,7 +264,7 @@ func (q *Queue) firstNow(ctx context.Context) (Head, error) {
 		return Head{Rev: resp.Header.Revision}, nil
 	}
 	first := resp.Kvs[0]
-	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first, nil)
+	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first)
 }
 
 // AwaitFirst is First that tries again. It blocks until etcd has answered or ctx ends.

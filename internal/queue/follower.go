@@ -89,6 +89,11 @@ func newFollower(r rules, delay time.Duration, open func(ctx context.Context, fr
 	return follower{rules: r, open: open, timer: t, c: t.C}
 }
 
+// startAt makes the next watch start at a revision. That is tried for a while, if no watch can be opened.
+func (f *follower) startAt(rev int64, tried time.Duration) {
+	f.resume, f.until = rev, time.Now().Add(tried)
+}
+
 // begin begins another wait, by other rules, with a watch that may be open already.
 func (f *follower) begin(r rules) {
 	f.rules, f.pause = r, r.first
@@ -151,7 +156,7 @@ func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
 func (f *follower) ended() {
 	f.resume = 0
 	if f.resumes && !f.Cancelled() {
-		f.resume, f.until = max(0, f.since+1), time.Now().Add(waitResync) // since may be the largest number
+		f.startAt(max(0, f.since+1), waitResync) // since may be the largest number
 	}
 	f.stop()
 	f.tryAgain()
@@ -229,6 +234,13 @@ func (f *follower) checked(behind bool) {
 func (f *follower) leave() {
 	f.MoveOn()
 	f.drop()
+}
+
+// restart has another watch opened from a revision on, after a delay.
+func (f *follower) restart(from int64, delay time.Duration) {
+	f.stop()
+	f.resume, f.failed = from, 0
+	f.timer.Reset(delay)
 }
 
 // drop closes the watch, and has another one opened at once.

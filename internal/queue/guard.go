@@ -18,7 +18,7 @@ import (
 type Guard struct {
 	follower
 	keeper *Keeper
-	queue  *Queue
+	line   *line
 	entry  *Entry
 	owner  Owner
 	next   *Guard // of the same entry in another queue; nil if it is the last one
@@ -55,12 +55,12 @@ const never = time.Duration(math.MaxInt64)
 // have reported the end of our key, a reading follows.
 func (q *Queue) Guard(k *Keeper, e *Entry, o Owner) *Guard {
 	from := e.CreateRevision + 1
-	if q.cache != nil {
+	if q.Viewed() {
 		from = 0
 	}
 	q.Close()
 	q.memo = nil
-	g := &Guard{keeper: k, queue: q, entry: e, owner: o, due: never}
+	g := &Guard{keeper: k, line: q.line, entry: e, owner: o, due: never}
 	g.follower = follower{rules: holding.seeded(e.Lease), timer: (*guardTimer)(g)}
 	k.add(g, from)
 	return g
@@ -161,7 +161,7 @@ func (g *Guard) ask(why news) {
 
 // startOpening opens the watch in a job.
 func (g *Guard) startOpening() {
-	k, q, turn, from, keeping := g.keeper, g.queue, g.turn, g.resume, g.keeping
+	k, l, turn, from, keeping := g.keeper, g.line, g.turn, g.resume, g.keeping
 	g.broken, g.closed = false, false
 	g.timer.Stop()
 	k.opening++
@@ -170,9 +170,9 @@ func (g *Guard) startOpening() {
 		began := time.Now()
 		var w *watch
 		if keeping {
-			w = q.openTo(k.life, g, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
+			w = l.openTo(k.life, g, l.from, clientv3.WithRange(l.end), clientv3.WithRev(from))
 		} else {
-			w = q.openTo(k.life, g, g.entry.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
+			w = l.openTo(k.life, g, g.entry.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 		}
 		k.post(func() {
 			k.opening--
@@ -291,12 +291,10 @@ func (g *Guard) contended() {
 	g.owner.Contended()
 }
 
-// restart has another watch opened, after a delay.
-func (g *Guard) restart(resume int64, delay time.Duration) {
-	g.stop()
+// restart has another watch opened from a revision on, after a delay.
+func (g *Guard) restart(from int64, delay time.Duration) {
 	g.turn++
-	g.resume, g.failed = resume, 0
-	g.timer.Reset(delay)
+	g.follower.restart(from, delay)
 }
 
 // end ends the guard.

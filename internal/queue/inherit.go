@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -37,15 +36,4 @@ func (s *Queues) OwnKeys(ctx context.Context, lease clientv3.LeaseID, names []st
 		return nil
 	})
 	return all, err
-}
-
-// Becomes reports whether an entry with a value may be rewritten to another value and keeps its place.
-func Becomes(value []byte, wanted string) bool {
-	return admission.Becomes(wire.Wants(value), wire.Wants([]byte(wanted)))
-}
-
-// Blocked reports whether any of these entries blocks e. value is that of e.
-func (e *Entry) Blocked(value string, others []*mvccpb.KeyValue) bool {
-	blocker, err := e.blocker(e.kv(value), others)
-	return blocker != nil || err != nil
 }

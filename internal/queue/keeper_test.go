@@ -98,8 +98,8 @@ func TestAKeeperSendsFewRequestsForManyHolds(t *testing.T) {
 
 		// All watches are opened again, and what happened meanwhile is read.
 		s.client.ResetCounts()
-		opens := &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher}
-		s.queues.watcher = opens
+		opens := &counting{lean: s.queues.watching.watcher.(lean), Watcher: s.queues.watching.watcher}
+		s.queues.watching.watcher = opens
 		r.CutWatches()
 		r.DeleteKey(s.entries[7].Key)
 		s.pass(time.Second)
@@ -211,8 +211,8 @@ func TestAGuardHearsOfTheEndOfAWatchThatIsBeingOpened(t *testing.T) {
 	simulate(t, func(r *rig) {
 		s := r.guard(1)
 		s.pass(time.Second)
-		inner := s.queues.watcher
-		s.queues.watcher = &hasty{inner.(lean), inner, 2}
+		inner := s.queues.watching.watcher
+		s.queues.watching.watcher = &hasty{inner.(lean), inner, 2}
 		r.CutWatches()
 		s.pass(time.Second)
 		r.DeleteKey(s.entries[0].Key)
@@ -263,7 +263,7 @@ func TestAGuardOpensOneWatchAtATime(t *testing.T) {
 		s := r.guard(3 * mostOpening)
 		s.pass(time.Second)
 		s.client.ResetCounts()
-		s.queues.watcher = &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher, takes: 50 * time.Millisecond}
+		s.queues.watching.watcher = &counting{lean: s.queues.watching.watcher.(lean), Watcher: s.queues.watching.watcher, takes: 50 * time.Millisecond}
 		r.CutWatches()
 		s.pass(40 * time.Millisecond)
 		for _, g := range s.guards { // some wait for their turn

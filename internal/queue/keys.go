@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -60,7 +59,7 @@ func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*
 	f := newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, key, clientv3.WithRev(from))
 	})
-	f.resume, f.until = from, time.Now().Add(waitResync)
+	f.startAt(from, waitResync)
 	defer f.close()
 	for {
 		what, err := f.next(ctx, nil)

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"time"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
@@ -18,7 +17,7 @@ import (
 // entry nor an error, the key was not written, and Enter is needed.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
-	q.mispredicted = false
+	q.wasMispredicted()
 	if !q.recentlyEmpty() || q.writer.Busy() { // a batch assumes the same by itself, see etcdkv.Compact
 		e, _, err := q.enter(ctx, &w)
 		return e, err
@@ -28,8 +27,7 @@ func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	case err != nil:
 		return nil, err
 	case !resp.Succeeded:
-		q.size.Store(1)
-		q.emptied, q.mispredicted = time.Time{}, true
+		q.mispredict()
 		return nil, nil
 	}
 	return q.foundEmpty(w, resp.Header.Revision), nil
@@ -49,37 +47,4 @@ func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	default:
 		return nil, q.taken(w, resp)
 	}
-}
-
-// foundEmpty makes the entry of a transaction that entered an empty queue.
-func (q *Queue) foundEmpty(w Want, rev int64) *Entry {
-	e := newEntry(q.key(w), w, rev)
-	e.first = true
-	q.size.Store(0)
-	q.emptied = time.Now()
-	q.rebase(nil, e, w.Value)
-	return e
-}
-
-// recentlyEmpty reports whether the queue was empty less than Resting ago.
-func (q *Queue) recentlyEmpty() bool { return time.Since(q.emptied) < Resting }
-
-// aheadTimeout bounds the creation of a watch before the entry is written, because a stream may hang.
-const aheadTimeout = 100 * time.Millisecond
-
-// openAhead opens a cache before the entry is written. The transaction that enters reads what the cache
-// is to show.
-func (q *Queue) openAhead(ctx context.Context, w Want) {
-	if q.cache != nil || w.Rule != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, aheadTimeout)
-	defer cancel()
-	c := q.newCache(q.from, q.end, !w.Candidate && !w.Keeps, waiting)
-	if c.watch = c.open(ctx, 0); c.watch == nil {
-		c.close()
-		return
-	}
-	q.closeTheirs()
-	c.early, q.cache = true, c
 }

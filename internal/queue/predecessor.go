@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"go.uber.org/zap"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -36,8 +34,10 @@ func (p predecessor) goneBy(events []*clientv3.Event) int64 {
 // wait is a wait by a watch on the predecessor. The watches only wake it. A look shows what is true
 // then.
 type wait struct {
-	queue  *Queue
+	line   *line
 	entry  *Entry
+	length *length                // learns what the looks find
+	warn   func(*mvccpb.KeyValue) // is called with each entry that was read whole
 	before predecessor
 	theirs *follower // on the predecessor, by which a look is due from time to time
 	own    follower  // on our own key
@@ -48,26 +48,30 @@ type wait struct {
 // spared the watch, and find out at the latest when they are to be granted.
 const settleWait = time.Second
 
-// awaitPredecessor is Await by a watch on the predecessor.
-func (q *Queue) awaitPredecessor(ctx context.Context, e *Entry) (int64, error) {
-	w := &wait{queue: q, entry: e, before: predecessor{e.ahead, e.CreateRevision}, theirs: q.takeTheirs(e)}
+// newWait returns a wait, with the watch of an earlier one or a new follower.
+func (l *line) newWait(e *Entry, theirs *follower, n *length, warn func(*mvccpb.KeyValue)) *wait {
+	w := &wait{line: l, entry: e, length: n, warn: warn, before: predecessor{e.ahead, e.CreateRevision}, theirs: theirs}
 	w.own = newFollower(holding.seeded(e.Lease), settleWait, func(ctx context.Context, from int64) *watch {
-		return q.open(ctx, e.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
+		return l.open(ctx, e.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 	})
-	w.own.resume = e.CreateRevision + 1
+	w.own.startAt(e.CreateRevision+1, 0)
 	w.theirs.open = func(ctx context.Context, _ int64) *watch {
-		return q.openLasting(ctx, func(life context.Context) *watch { return q.openOn(life, w.before.KeyValue, e.rule.filter()...) })
+		return l.openLasting(ctx, func(life context.Context) *watch { return l.openOn(life, w.before.KeyValue, e.rule.filter()...) })
 	}
+	return w
+}
+
+// await is Await by a watch on the predecessor.
+func (w *wait) await(ctx context.Context) (int64, error) {
 	defer w.own.close()
-	defer func() { q.keepTheirs(e, w.theirs) }()
 	what := opened
 	if w.before.reportedBy(w.theirs.watch) {
 		what = told
-		if err := q.nested(w.before.KeyValue, nil); err != nil {
+		if err := w.line.nested(w.before.KeyValue); err != nil {
 			return 0, err
 		}
 	}
-	w.theirs.begin(waiting.seeded(e.Lease))
+	w.theirs.begin(waiting.seeded(w.entry.Lease))
 	for {
 		if what != told {
 			rev, err := w.look(ctx, what)
@@ -85,12 +89,12 @@ func (q *Queue) awaitPredecessor(ctx context.Context, e *Entry) (int64, error) {
 // look reads until the watch is on the predecessor that stands. It leaves no predecessor when the
 // entry is admitted.
 func (w *wait) look(ctx context.Context, what news) (rev int64, err error) {
-	for q, e := w.queue, w.entry; ; what = opened {
+	for l, e := w.line, w.entry; ; what = opened {
 		if w.before.KeyValue != nil && !w.theirs.on(w.before.KeyValue) && !w.before.reportedBy(w.theirs.watch) {
 			w.theirs.stop()
 			w.theirs.fired(ctx) // what happened before is read below
 		}
-		next, err := q.lookBehind(ctx, e, w.before.KeyValue, w.gone)
+		next, err := l.lookBehind(ctx, e, w.before.KeyValue, w.gone, w.length)
 		if err != nil {
 			return 0, err
 		}
@@ -102,12 +106,12 @@ func (w *wait) look(ctx context.Context, what news) (rev int64, err error) {
 		if next.KeyValue == nil {
 			return next.at, nil
 		}
-		if err := q.nested(next.KeyValue, nil); err != nil {
+		if err := l.nested(next.KeyValue); err != nil {
 			return 0, err
 		}
 		e.waitsFor(Obstacle{KV: next.KeyValue, Whole: known || e.rule != nil})
 		if known {
-			q.warn(next.KeyValue)
+			w.warn(next.KeyValue)
 		}
 		if known || w.theirs.late || next.reportedBy(w.theirs.watch) {
 			return 0, nil
@@ -151,64 +155,4 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		return told, context.Cause(ctx)
 	}
 	return told, nil
-}
-
-// takeTheirs returns the watch that an earlier wait has kept, or one that is not open.
-func (q *Queue) takeTheirs(e *Entry) *follower {
-	f := q.theirs
-	if f == nil || e.rule != nil {
-		own := newFollower(waiting, 0, nil)
-		return &own
-	}
-	q.theirs = nil
-	return f
-}
-
-// keepTheirs keeps a watch for the next wait, unless it is late.
-func (q *Queue) keepTheirs(e *Entry, f *follower) {
-	if f.watch == nil || f.late || e.rule != nil {
-		f.close()
-		return
-	}
-	q.closeTheirs()
-	f.timer.Stop()
-	q.theirs = f
-}
-
-// closeTheirs closes the watch that was kept.
-func (q *Queue) closeTheirs() {
-	if q.theirs != nil {
-		q.theirs.close()
-		q.theirs = nil
-	}
-}
-
-// warn logs an entry that we wait for if it has no lease. It counts like any other, but nothing may
-// ever delete it.
-func (q *Queue) warn(ahead *mvccpb.KeyValue) {
-	if ahead.Lease == 0 && q.warned != ahead.CreateRevision {
-		q.warned = ahead.CreateRevision
-		q.log.Warn("waiting for a key that has no lease: it stays until it is deleted",
-			zap.String("name", q.name), zap.ByteString("key", ahead.Key), zap.Int64("create-revision", ahead.CreateRevision))
-	}
-}
-
-// lookBehind is look with less work for etcd, where possible. Once a watch has reported that the
-// predecessor is gone, any member may answer. While before stands, it is the predecessor still, and
-// is read with its value and lease.
-func (q *Queue) lookBehind(ctx context.Context, e *Entry, before *mvccpb.KeyValue, gone int64) (predecessor, error) {
-	switch {
-	case e.rule != nil || before == nil && gone == 0:
-		return q.look(ctx, e)
-	case before == nil:
-		return ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (predecessor, error) { return q.lookAhead(ctx, e, gone) })
-	}
-	next, err := ask(ctx, q.shared, int64(e.Lease), func(ctx context.Context) (predecessor, error) {
-		_, kvs, rev, err := q.besides(ctx, e, clientv3.OpGet(e.Key, clientv3.WithKeysOnly()), clientv3.OpGet(string(before.Key)))
-		return predecessor{only(kvs), rev}, err
-	})
-	if err != nil || same(next.KeyValue, before) {
-		return next, err
-	}
-	return q.look(ctx, e)
 }

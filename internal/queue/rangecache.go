@@ -2,11 +2,11 @@ package queue
 
 import (
 	"context"
-	"errors"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -31,17 +31,26 @@ type rangeCache struct {
 
 // newCache returns a cache of a range, or of a single key if end is empty. Its first next opens the
 // watch and reads the range. The watch lasts longer than the call that opens it.
-func (q *Queue) newCache(key, end string, deletesOnly bool, r rules) *rangeCache {
+func (l *line) newCache(key, end string, deletesOnly bool, r rules) *rangeCache {
 	c := &rangeCache{snapshot: &snapshot{}, deletesOnly: deletesOnly}
-	c.read = func(ctx context.Context) (*snapshot, error) { return q.readRange(ctx, key, end) }
+	c.read = func(ctx context.Context) (*snapshot, error) { return l.readRange(ctx, key, end) }
 	c.follower = newFollower(r, 0, func(ctx context.Context, from int64) *watch {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(from)}
 		if deletesOnly {
 			opts = append(opts, clientv3.WithFilterPut())
 		}
-		return q.openLasting(ctx, func(life context.Context) *watch { return q.open(life, key, opts...) })
+		return l.openLasting(ctx, func(life context.Context) *watch { return l.open(life, key, opts...) })
 	})
 	return c
+}
+
+// openEarly opens the watch before the entry is written. It closes the cache if that fails.
+func (c *rangeCache) openEarly(ctx context.Context) bool {
+	c.watch = c.open(ctx, 0)
+	if c.early = c.watch != nil; !c.early {
+		c.close()
+	}
+	return c.early
 }
 
 // next blocks until the cache may show something else, wake is closed, or ctx ends. The error is
@@ -105,9 +114,6 @@ func (c *rangeCache) shows(ctx context.Context, e *Entry) (bool, error) {
 // serves reports whether the cache reports what matters to an entry.
 func (c *rangeCache) serves(e *Entry) bool { return c.deletesOnly == e.plain() }
 
-// plain reports whether nothing matters to an entry but that older ones leave.
-func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
-
 // ShortQueue is the number of older entries up to which a cache is opened. Measured on two
 // processors, an acquisition of one of four processes costs 1.5 ms of processor time with caches,
 // and 1.8 ms if each watches its predecessor. Of eight processes it costs 2.3 and 2.0 ms.
@@ -115,88 +121,23 @@ const ShortQueue = 4
 
 // tooLong reports whether a queue is too long for a cache. It may be a few entries longer than one
 // for which a cache is opened.
-func (q *Queue) tooLong(entries int) bool { return entries > q.shortQueue+3 }
+func (s *shared) tooLong(entries int) bool { return entries > s.shortQueue+3 }
 
-var errTooLong = errors.New("too many for a cache")
-
-// cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
-func (q *Queue) cacheFor(e *Entry) *rangeCache {
-	r := shortly.seeded(e.Lease)
-	if q.cache == nil || !q.cache.serves(e) {
-		q.Close()
-		q.cache = q.newCache(q.from, q.end, e.plain(), r)
-		return q.cache
+// obstacle returns the entry of the cache that e is reported to wait for. next is the youngest entry that
+// blocks it. A reader is reported to wait for next, because older readers do not block it.
+func (c *rangeCache) obstacle(e *Entry, next *mvccpb.KeyValue) Obstacle {
+	if first := c.first(); first != nil && first.CreateRevision < e.CreateRevision && admission.BlockedByEachOlder(e.rule.mode()) {
+		return Obstacle{KV: first, Whole: !c.keysOnly, Holds: true}
 	}
-	q.cache.begin(r)
-	return q.cache
+	return Obstacle{KV: next, Whole: !c.keysOnly}
 }
 
-// awaitInCache is Await by the cache. It returns errTooLong if the queue has become too long for one.
-func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
-	for c := q.cacheFor(e); ; {
-		shown, err := c.shows(ctx, e)
-		if err != nil {
-			return 0, err
-		}
-		if shown {
-			next, err := c.blocker(e)
-			switch {
-			case err != nil:
-				return 0, err
-			case next == nil:
-				return c.rev, nil
-			}
-			e.waitsFor(c.obstacle(e, next))
-			if err := q.nested(next, nil); err != nil {
-				return 0, err
-			}
-			if !c.keysOnly {
-				q.warn(next)
-			}
-			if q.tooLong(len(c.entries)) && !e.rule.watchesAll() {
-				q.closeCache()
-				return 0, errTooLong
-			}
-		}
-		if _, err := c.next(ctx, nil); err != nil {
-			return 0, err
-		}
+// blocker returns the entry that blocks e, or nil if e is admitted.
+func (s *snapshot) blocker(e *Entry) (*mvccpb.KeyValue, error) {
+	var few [fewEntries]*mvccpb.KeyValue
+	all := few[:0]
+	for _, kv := range s.entries {
+		all = append(all, kv)
 	}
-}
-
-// rebase makes a cache that receives deletions only, or was opened early, show what the transaction
-// that entered has read: all entries that were there before.
-func (q *Queue) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
-	if c := q.cache; c != nil && (c.deletesOnly || c.early) {
-		c.snapshot = newSnapshot(own.CreateRevision, older...)
-		c.entries[own.Key] = own.kv(value)
-		c.keysOnly, c.early = c.deletesOnly, false
-	}
-}
-
-// closeStale closes a cache that receives deletions only, or was opened early, if the transaction
-// that entered has not read the older entries.
-func (q *Queue) closeStale() {
-	if q.cache != nil && (q.cache.deletesOnly || q.cache.early) {
-		q.closeCache()
-	}
-}
-
-func (q *Queue) closeCache() {
-	if q.cache != nil {
-		q.cache.close()
-		q.cache = nil
-	}
-}
-
-// Viewed reports whether there is a cache. Its watch has to be listened to.
-func (q *Queue) Viewed() bool { return q.cache != nil }
-
-// Watches reports whether there is any watch that is kept between calls.
-func (q *Queue) Watches() bool { return q.cache != nil || q.theirs != nil }
-
-// Close ends what the queue keeps between calls.
-func (q *Queue) Close() {
-	q.closeTheirs()
-	q.closeCache()
+	return e.blocker(s.entries[e.Key], all)
 }

@@ -58,14 +58,6 @@ func (s *Side) asKnown() []clientv3.Cmp {
 	return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(s.Key), "=", s.Known())}
 }
 
-// heed takes in the key that read has read, from the last response of a refused transaction, and changes
-// the value accordingly.
-func (w *Want) heed(refused *clientv3.TxnResponse) {
-	if side := w.Rule.beside(); side != nil {
-		w.Value = side.Heed(only(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
-	}
-}
-
 // beside returns the key beside the queue, or nil.
 func (r *Rule) beside() *Side {
 	if r == nil {
@@ -85,61 +77,4 @@ func (r *Rule) filter() []clientv3.OpOption {
 		return []clientv3.OpOption{clientv3.WithFilterPut()}
 	}
 	return nil
-}
-
-// fewEntries is the number of entries that are checked without an allocation, as many as a cache has.
-const fewEntries = 8
-
-// blocker returns the entry that blocks e, or nil if e is admitted. own is the key of e, and all are the
-// entries of the queue at one revision, with or without own. For an exclusive entry own may be nil, and
-// the values may be missing.
-func (e *Entry) blocker(own *mvccpb.KeyValue, all []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
-	name, _ := wire.NameOf(e.Key)
-	mine, err := e.asRuled(name, own)
-	if err != nil {
-		return nil, err
-	}
-	var few [fewEntries]admission.Entry
-	others := few[:0]
-	if len(all) > fewEntries {
-		others = make([]admission.Entry, 0, len(all))
-	}
-	if admission.ByAgeAlone(mine.Mode) {
-		for _, kv := range all {
-			others = append(others, admission.Entry{Created: kv.CreateRevision})
-		}
-	} else {
-		for _, kv := range all {
-			others = append(others, contends(name, kv, wire.Wants(kv.Value)))
-		}
-	}
-	i, err := admission.Blocker(mine, others)
-	if i == admission.None || err != nil {
-		return nil, err
-	}
-	return all[i], nil
-}
-
-// asRuled returns e for the rules. For permits and for an upgrade the value in etcd decides, which other
-// sessions may have changed.
-func (e *Entry) asRuled(name string, own *mvccpb.KeyValue) (admission.Entry, error) {
-	mode := e.rule.mode()
-	if mode == wire.Exclusive || mode == wire.Shared {
-		return admission.Entry{Created: e.CreateRevision, Mode: mode}, nil
-	}
-	mine := contends(name, own, wire.Wants(own.Value))
-	if mine.Mode != mode {
-		return mine, ErrOverwritten
-	}
-	return mine, nil
-}
-
-// contends returns a key in the queue of a name for the rules, with what its value asks for.
-func contends(name string, kv *mvccpb.KeyValue, wants wire.Holder) admission.Entry {
-	_, nested := wire.Nested(name, string(kv.Key))
-	return admission.Entry{
-		Created: kv.CreateRevision, Modified: kv.ModRevision,
-		Mode: wants.Mode, Bound: wants.Bound, Permits: wants.Permits, Limit: wants.Limit, Ordered: wants.Ordered,
-		Nested: nested,
-	}
 }

@@ -131,7 +131,7 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 	default: // only a TryEnter comes here
 		for i, q := range s.queues {
 			if others := resp.Responses[n+i].GetResponseRange(); len(others.Kvs) > 0 {
-				return nil, q.refusedBy(&Entry{}, nil, others.Kvs, !others.More)
+				return nil, q.refusedBy(nil, nil, others.Kvs, !others.More)
 			}
 		}
 		return nil, ErrTaken
@@ -147,15 +147,6 @@ func (s *Set) whole(w Want, part func(i int, key string) *Entry) *Entry {
 	e.Key, e.CreateRevision = e.parts[0].Key, e.parts[0].CreateRevision
 	e.modRevision.Store(e.CreateRevision)
 	return e
-}
-
-// Parts returns the entries in the single queues, in the order of the names. An entry in one queue is its
-// own only part.
-func (e *Entry) Parts() []*Entry {
-	if e.parts == nil {
-		return []*Entry{e}
-	}
-	return e.parts
 }
 
 // Await waits in one queue after the other. Once no older entry is left in a queue, none ever is. In the
@@ -227,8 +218,7 @@ func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
 			return lockerr.ErrEvicted
 		}
 		for _, part := range e.parts {
-			part.wrote(resp.Header.Revision)
-			part.rewritten.Store(&value)
+			part.writtenAgain(resp.Header.Revision, &value)
 		}
 		return nil
 	})

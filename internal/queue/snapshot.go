@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
 // snapshot has all keys of a range as they were in etcd at one revision.
@@ -25,33 +27,30 @@ func newSnapshot(rev int64, keys ...*mvccpb.KeyValue) *snapshot {
 	return s
 }
 
-// read reads the whole queue.
-func (q *Queue) read(ctx context.Context) (*snapshot, error) { return q.readRange(ctx, q.from, q.end) }
-
 // readRange reads the keys of a range.
-func (q *Queue) readRange(ctx context.Context, key, end string) (*snapshot, error) {
-	return inOneTimeline(q, func() (*snapshot, int, error) {
-		before := q.tracker.Number()
-		s, err := ask(ctx, q.shared, 0, func(ctx context.Context) (*snapshot, error) {
-			resp, err := q.kv.Get(ctx, key, clientv3.WithRange(end))
+func (s *shared) readRange(ctx context.Context, key, end string) (*snapshot, error) {
+	return inOneTimeline(s.tracker, func() (*snapshot, int, error) {
+		before := s.tracker.Number()
+		read, err := ask(ctx, s, 0, func(ctx context.Context) (*snapshot, error) {
+			resp, err := s.kv.Get(ctx, key, clientv3.WithRange(end))
 			if err != nil {
 				return nil, err
 			}
 			return newSnapshot(resp.Header.Revision, resp.Kvs...), nil
 		})
 		if err == nil {
-			s.timeline = before
+			read.timeline = before
 		}
-		return s, before, err
+		return read, before, err
 	})
 }
 
 // inOneTimeline reads again if the reading may not be of the timeline that was the present one
 // before.
-func inOneTimeline[T any](q *Queue, read func() (reading T, timeline int, err error)) (T, error) {
+func inOneTimeline[T any](t *timeline.Tracker, read func() (reading T, timeline int, err error)) (T, error) {
 	for {
 		reading, before, err := read()
-		if err != nil || before == q.tracker.Number() {
+		if err != nil || before == t.Number() {
 			return reading, err
 		}
 	}
@@ -113,14 +112,4 @@ func (s *snapshot) first() *mvccpb.KeyValue {
 		}
 	}
 	return first
-}
-
-// blocker returns the entry that blocks e, or nil if e is admitted.
-func (s *snapshot) blocker(e *Entry) (*mvccpb.KeyValue, error) {
-	var few [fewEntries]*mvccpb.KeyValue
-	all := few[:0]
-	for _, kv := range s.entries {
-		all = append(all, kv)
-	}
-	return e.blocker(s.entries[e.Key], all)
 }

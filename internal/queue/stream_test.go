@@ -12,9 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
@@ -45,7 +44,7 @@ func TestAWaitMovesToAnotherStreamWhenItsWatchIsSilent(t *testing.T) {
 		for _, lean := range []bool{false, true} {
 			simulate(t, func(r *rig) {
 				a, b, c := r.queue("a"), r.queue("b"), r.queue("c")
-				moves := c.stream.Load
+				moves := c.hung.Load
 				if lean {
 					var opened *streams
 					c, opened = r.leanQueue("c")

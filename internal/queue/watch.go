@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -11,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/timeline"
 	lw "github.com/etcdlock/etcdlock/internal/watch"
 )
 
@@ -53,29 +55,43 @@ type lean interface {
 	OpenTo(ctx context.Context, bound time.Duration, sink lw.Sink, key string, opts ...clientv3.OpOption) *lw.Watch
 }
 
+// watching is how the queues of a session open watches.
+type watching struct {
+	life    context.Context // ends the watches
+	watcher clientv3.Watcher
+	tracker *timeline.Tracker
+	givenUp atomic.Int32 // number of creations of watches that continue after they were given up, see openByClient
+}
+
+// opener opens the watches of one queue.
+type opener struct {
+	*watching
+	hung atomic.Int32 // number of the stream of watches by etcd's client; it grows when a stream hangs
+}
+
 // open opens a watch on a key or a range. It blocks until etcd has created the watch. It returns nil
 // if etcd refuses it or has not answered within watchTimeout, or if ctx ends.
 //
 // If the watch is doubtful, the caller sends a linearizable request afterwards. The answer shows
 // whether the member lags or is in another timeline.
-func (q *Queue) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
-	return q.openTo(ctx, nil, key, opts...)
+func (o *opener) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	return o.openTo(ctx, nil, key, opts...)
 }
 
 // openTo is open for a watch that reports to a sink. A watch by etcd's client has a channel nevertheless.
-func (q *Queue) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
-	known := q.tracker.Ask()
-	w := q.openEither(ctx, sink, key, opts...)
+func (o *opener) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
+	known := o.tracker.Ask()
+	w := o.openEither(ctx, sink, key, opts...)
 	if w != nil {
-		w.doubtful = q.tracker.Doubts(known, w.header)
+		w.doubtful = o.tracker.Doubts(known, w.header)
 	}
 	return w
 }
 
-func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
-	own, ok := q.watcher.(lean)
+func (o *opener) openEither(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
+	own, ok := o.watcher.(lean)
 	if !ok || carries(ctx) {
-		return q.openByClient(ctx, key, opts...)
+		return o.openByClient(ctx, key, opts...)
 	}
 	var w *lw.Watch
 	if sink != nil {
@@ -98,16 +114,16 @@ func (q *Queue) openEither(ctx context.Context, sink lw.Sink, key string, opts .
 // watchTimeout has passed. The goroutine that waits for this ends with it, or with the life of the
 // queue. clientv3 creates one watch after the other, so only mostGivenUp creations continue after their
 // callers gave up.
-func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+func (o *opener) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opened, givenUp := make(chan *watch), make(chan struct{})
 	defer close(givenUp)
 	go func() {
 		select {
-		case opened <- q.create(life, cancel, key, opts):
+		case opened <- o.create(life, cancel, key, opts):
 		case <-givenUp:
 			cancel()
-			q.givenUp.Add(-1)
+			o.givenUp.Add(-1)
 		}
 	}()
 	select {
@@ -116,10 +132,10 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 			return nil
 		}
 		stop := context.AfterFunc(ctx, cancel)
-		w.handle = &clientWatch{queue: q, cancel: func() { stop(); cancel() }}
+		w.handle = &clientWatch{opener: o, cancel: func() { stop(); cancel() }}
 		return w
 	case <-ctx.Done():
-		if q.givenUp.Add(1) > mostGivenUp {
+		if o.givenUp.Add(1) > mostGivenUp {
 			cancel()
 		}
 		return nil
@@ -128,20 +144,20 @@ func (q *Queue) openByClient(ctx context.Context, key string, opts ...clientv3.O
 
 // create creates a watch that ends with life. It blocks until etcd has answered. It returns nil, and
 // ends life, if etcd refuses or has not answered within watchTimeout, or if the life of the queue ends.
-func (q *Queue) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
-	if n := q.stream.Load(); n > 0 {
+func (o *opener) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
+	if n := o.hung.Load(); n > 0 {
 		// clientv3 has one stream for all watches with the same metadata.
 		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(n)))
 	}
 	bound := time.AfterFunc(watchTimeout, cancel)
-	defer context.AfterFunc(q.life, cancel)()
+	defer context.AfterFunc(o.life, cancel)()
 	// A member without a leader learns of no changes, and would report none (trap A22).
-	events := q.watcher.Watch(clientv3.WithRequireLeader(life), key, append(opts, clientv3.WithCreatedNotify())...)
+	events := o.watcher.Watch(clientv3.WithRequireLeader(life), key, append(opts, clientv3.WithCreatedNotify())...)
 	created, ok := <-events // closed when life ends
 	late := !bound.Stop()
 	if !ok || !created.Created || created.Err() != nil || late {
-		if late && q.life.Err() == nil {
-			q.stream.Add(1) // the stream may lead to a member that hangs
+		if late && o.life.Err() == nil {
+			o.hung.Add(1) // the stream may lead to a member that hangs
 		}
 		cancel()
 		return nil
@@ -152,12 +168,12 @@ func (q *Queue) create(life context.Context, cancel context.CancelFunc, key stri
 
 // clientWatch is a watch by etcd's client, which tells no reason of an end.
 type clientWatch struct {
-	queue  *Queue
+	opener *opener
 	cancel context.CancelFunc
 }
 
 func (w *clientWatch) Stop()         { w.cancel() }
-func (w *clientWatch) MoveOn()       { w.queue.stream.Add(1) }
+func (w *clientWatch) MoveOn()       { w.opener.hung.Add(1) }
 func (*clientWatch) Cancelled() bool { return true }
 
 // carries reports whether a context has metadata for its requests. A shared stream cannot have them.
@@ -167,8 +183,8 @@ func carries(ctx context.Context) bool {
 }
 
 // openOn opens a watch on one entry.
-func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
-	w := q.open(ctx, string(of.Key), opts...)
+func (o *opener) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
+	w := o.open(ctx, string(of.Key), opts...)
 	if w != nil {
 		w.of = of
 	}
@@ -176,8 +192,8 @@ func (q *Queue) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv
 }
 
 // openLasting opens a watch that outlives ctx, unless ctx ends before the watch is open.
-func (q *Queue) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
-	life, cancel := context.WithCancel(q.life)
+func (o *opener) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
+	life, cancel := context.WithCancel(o.life)
 	stop := context.AfterFunc(ctx, cancel)
 	w := open(life)
 	if !stop() || w == nil {
@@ -221,16 +237,4 @@ func (w *watch) stop() {
 // same reports whether two readings are of one entry. A session that comes again uses the same key.
 func same(a, b *mvccpb.KeyValue) bool {
 	return a != nil && b != nil && a.CreateRevision == b.CreateRevision && string(a.Key) == string(b.Key)
-}
-
-// deleted reports whether events prove that the entry was deleted. clientv3 opens a watch that breaks
-// before its first event again from the revision of its creation. So an event may be older than the
-// entry.
-func deleted(events []*clientv3.Event, e *Entry) bool {
-	for _, ev := range events {
-		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.CreateRevision {
-			return true
-		}
-	}
-	return false
 }

@@ -5,7 +5,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the own key is looked at before a grant, in a long queue (A6)",
 		edits: []edit{
-			{"queue.(*Queue).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nreturn predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil", "return predecessor{only(resp.Kvs[min(1, len(resp.Kvs)):]), resp.Header.Revision}, nil"},
+			{"queue.(*line).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nreturn predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil", "return predecessor{only(resp.Kvs[min(1, len(resp.Kvs)):]), resp.Header.Revision}, nil"},
 		},
 		tests: []string{"TestInALongQueueAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},
@@ -55,7 +55,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "names that nest are refused (A14)",
 		edits: []edit{
-			{"queue.(*Queue).nested", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok {", "if inner, ok := wire.Nested(q.name, string(kv.Key)); ok && false {"},
+			{"queue.(*line).nested", "if inner, ok := wire.Nested(l.name, string(kv.Key)); ok {", "if inner, ok := wire.Nested(l.name, string(kv.Key)); ok && false {"},
 		},
 		tests: []string{"TestNestedNamesClashAcrossSessions"},
 	},
@@ -76,7 +76,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "of several candidates with one value the oldest is preferred",
 		edits: []edit{
-			{"queue.(*Queue).List", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
+			{"queue.(*line).List", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
 		},
 		tests: []string{"TestATransferIsToTheOldestCandidateOfThatValue"},
 	},
@@ -154,7 +154,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a successor key goes with its leader (E3)",
 		edits: []edit{
-			{"queue.(*Queue).leaveNamed", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
+			{"queue.(*line).leaveNamed", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
 		},
 		tests: []string{"TestAMarkGoesWithItsLeader"},
 	},

@@ -19,21 +19,21 @@ var requestMutations = []mutation{
 	{
 		takesOut: "a view without an entry is closed",
 		edits: []edit{
-			{"queue.(*Queue).Enter", "if q.cache != nil && q.cache.early {\nq.closeCache", "if q.cache != nil && q.cache.early && false {\nq.closeCache"},
+			{"queue.(*kept).closeEarly", "if k.cache != nil && k.cache.early {", "if false {"},
 		},
 		tests: []string{"TestAViewWithoutAnEntryIsClosed"},
 	},
 	{
 		takesOut: "a queue is assumed to be empty soon or not at all",
 		edits: []edit{
-			{"queue.(*Queue).recentlyEmpty", "time.Since(q.emptied) < Resting", "!q.emptied.IsZero()"},
+			{"queue.(*length).recentlyEmpty", "time.Since(n.emptied) < Resting", "!n.emptied.IsZero()"},
 		},
 		tests: []string{"TestAGuessIsMadeSoonOrNotAtAll"},
 	},
 	{
 		takesOut: "only a queue that was empty is assumed to be empty",
 		edits: []edit{
-			{"queue.(*Queue).recentlyEmpty", "time.Since(q.emptied) < Resting", "true"},
+			{"queue.(*length).recentlyEmpty", "time.Since(n.emptied) < Resting", "true"},
 		},
 		tests: []string{"TestEveryPathTakesAsFewRequestsAsPromised"},
 	},

@@ -216,7 +216,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a try that is refused names the holder",
 		edits: []edit{
-			{"queue.(*Queue).refusedBy", "if admission.BlockedByEachOlder(e.rule.mode()) && holds || same(c.KeyValue, blocker) {", "if same(c.KeyValue, blocker) {"},
+			{"queue.(*line).refusedBy", "if admission.BlockedByEachOlder(rule.mode()) && holds || same(c.KeyValue, blocker) {", "if same(c.KeyValue, blocker) {"},
 		},
 		tests: []string{"TestATryLockThatIsRefusedNamesTheHolderWithoutAFurtherRequest"},
 	},

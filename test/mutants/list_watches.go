@@ -5,7 +5,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a session that keeps its key busy hears of another one",
 		edits: []edit{
-			{"queue.(*Queue).Stay", "case shown && keeping && len(c.entries) > 1:", "case shown && keeping && len(c.entries) > 1 && false:"},
+			{"queue.(*kept).Stay", "case shown && keeping && len(c.entries) > 1:", "case shown && keeping && len(c.entries) > 1 && false:"},
 			{"queue.(*Guard).hear", "case g.keeping && g.others(resp.Events):", "case g.keeping && g.others(resp.Events) && false:"},
 		},
 		tests: []string{"TestAStrangerIsNotStarvedByOneWhoKeepsItsKeyBusy"},
@@ -106,7 +106,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "watches require a leader (A22)",
 		edits: []edit{
-			{"queue.(*Queue).create", "clientv3.WithRequireLeader(life)", "life"},
+			{"queue.(*opener).create", "clientv3.WithRequireLeader(life)", "life"},
 		},
 		tests: []string{"TestEveryWatchRequiresALeader"},
 	},
@@ -148,7 +148,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a stream that is silent is given up, also if the wait ends",
 		edits: []edit{
-			{"queue.(*Queue).keepTheirs", "|| f.late ", ""},
+			{"queue.(*kept).keepTheirs", "|| f.late ", ""},
 		},
 		tests: []string{"TestAWaitBehindAPredecessorLeavesAStreamThatIsSilent"},
 	},
@@ -183,7 +183,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
 		edits: []edit{
-			{"queue.(*Queue).openByClient", "q.givenUp.Add(1) > mostGivenUp", "q.givenUp.Add(1) > 0"},
+			{"queue.(*opener).openByClient", "o.givenUp.Add(1) > mostGivenUp", "o.givenUp.Add(1) > 0"},
 		},
 		tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
 	},

@@ -1,0 +1,194 @@
+package queue
+
+import (
+	"sync/atomic"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Want is what an entry is to be.
+type Want struct {
+	Lease clientv3.LeaseID
+	Slot  wire.Slot // which of the keys that the lease can have in the queue
+	Value string    // of the key
+	Rule  *Rule     // nil for an exclusive entry
+
+	Candidate bool // true for a candidate of an election, see prefer.go
+	Keeps     bool // true if the key may be kept until another entry comes, see Stay
+}
+
+// heed takes in the key that read has read, from the last response of a refused transaction, and changes
+// the value accordingly.
+func (w *Want) heed(refused *clientv3.TxnResponse) {
+	if side := w.Rule.beside(); side != nil {
+		w.Value = side.Heed(only(refused.Responses[len(refused.Responses)-1].GetResponseRange().Kvs))
+	}
+}
+
+// Entry is our key in the queue.
+type Entry struct {
+	Key            string
+	Lease          clientv3.LeaseID
+	CreateRevision int64
+
+	wish
+	seen
+	since
+	parts []*Entry // of an entry in several queues, one for each; nil for an entry in one
+}
+
+// wish is what an entry was to be.
+type wish struct {
+	rule             *Rule  // nil for an exclusive entry
+	value            string // with which the key was written
+	candidate, keeps bool   // see Want
+}
+
+// seen is what the transaction saw that wrote the key of an entry.
+type seen struct {
+	// first is true if there was no older entry. Then none can come.
+	first bool
+	// ahead is the youngest of the older entries, and older is their number, if the transaction saw all
+	// of them.
+	ahead *mvccpb.KeyValue
+	older int
+	count int64 // of the older entries, also if only a part of them was read; 0 if none was
+
+	adopted bool // true if the key existed before it was to be written
+}
+
+// since is what was learned of an entry since then. It is safe for concurrent use.
+type since struct {
+	modRevision atomic.Int64             // of the last write of the key that is known
+	touched     atomic.Bool              // true if another client has written the key, see successor
+	rewritten   atomic.Pointer[string]   // the value that we have written last; nil if it is the first one
+	obstacle    atomic.Pointer[Obstacle] // the entry that was last seen to block this one; nil for none
+}
+
+func newEntry(key string, w Want, createRevision int64) *Entry {
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, wish: wish{w.Rule, w.Value, w.Candidate, w.Keeps}}
+	e.modRevision.Store(createRevision)
+	return e
+}
+
+// adopt makes an entry of our own key that exists already, by an earlier try without an answer or by a
+// lease that was taken over. Its place in the queue is ours. The key is rewritten afterwards, for
+// its value. The revision of this write also gives a hold that was taken over a larger token.
+func adopt(key string, w Want, kvs []*mvccpb.KeyValue) *Entry {
+	e := newEntry(key, w, kvs[0].CreateRevision)
+	e.adopted = true
+	e.wrote(kvs[0].ModRevision)
+	e.touched.Store(kvs[0].ModRevision > kvs[0].CreateRevision)
+	return e
+}
+
+// First reports whether no older entry was there when the key was written.
+func (e *Entry) First() bool { return e.first }
+
+// Ahead returns how many older entries were there when the key was written, as far as that is known.
+func (e *Entry) Ahead() (n int) {
+	for _, part := range e.Parts() {
+		n = max(n, int(part.count))
+	}
+	return n
+}
+
+// Adopted reports whether the key existed before it was to be written.
+func (e *Entry) Adopted() bool { return e.adopted }
+
+// Parts returns the entries in the single queues, in the order of the names. An entry in one queue is its
+// own only part.
+func (e *Entry) Parts() []*Entry {
+	if e.parts == nil {
+		return []*Entry{e}
+	}
+	return e.parts
+}
+
+// Guard is a comparison that holds while this entry stands. A later entry of the same session has
+// the same key, but another CreateRevision.
+func (e *Entry) Guard() clientv3.Cmp {
+	return created(e.Key, e.CreateRevision)
+}
+
+// standsIn reports whether the key of the entry, as it was read, is that of this entry.
+func (e *Entry) standsIn(own *mvccpb.KeyValue) bool {
+	return own != nil && own.CreateRevision == e.CreateRevision
+}
+
+// deleted reports whether events prove that the entry was deleted. clientv3 opens a watch that breaks
+// before its first event again from the revision of its creation. So an event may be older than the
+// entry.
+func deleted(events []*clientv3.Event, e *Entry) bool {
+	for _, ev := range events {
+		if ev.Type == clientv3.EventTypeDelete && string(ev.Kv.Key) == e.Key && ev.Kv.ModRevision > e.CreateRevision {
+			return true
+		}
+	}
+	return false
+}
+
+// wrote notes the revision of a write of the key.
+func (e *Entry) wrote(rev int64) {
+	for {
+		last := e.modRevision.Load()
+		if rev <= last || e.modRevision.CompareAndSwap(last, rev) {
+			return
+		}
+	}
+}
+
+// kv returns the entry's key as it was written with this value.
+func (e *Entry) kv(value string) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key: []byte(e.Key), Value: []byte(value), Lease: int64(e.Lease),
+		CreateRevision: e.CreateRevision, ModRevision: e.modRevision.Load(),
+	}
+}
+
+// KV returns the entry's key as this process has written it.
+func (e *Entry) KV() *mvccpb.KeyValue {
+	value := e.value
+	if rewritten := e.rewritten.Load(); rewritten != nil {
+		value = *rewritten
+	}
+	return e.kv(value)
+}
+
+// plain reports whether nothing matters to an entry but that older ones leave.
+func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
+
+// Obstacle is an entry that another one waits for, as it was read for other reasons. No request is sent
+// for it.
+type Obstacle struct {
+	KV    *mvccpb.KeyValue // nil if none is known
+	Whole bool             // true if its value and its lease were read, and not only its key
+	Holds bool             // true if it holds, or is about to
+}
+
+// Obstacle returns the entry that this one was last seen to wait for: the oldest entry if all were read,
+// and otherwise the one next ahead. It is safe for concurrent use.
+func (e *Entry) Obstacle() Obstacle {
+	for _, part := range e.Parts() { // the first ones are granted, and wait for no entry
+		if o := part.obstacle.Load(); o != nil {
+			return *o
+		}
+	}
+	return Obstacle{}
+}
+
+// writtenAgain notes our write of another value at a revision.
+func (e *Entry) writtenAgain(rev int64, value *string) {
+	e.wrote(rev)
+	e.rewritten.Store(value)
+}
+
+// waitsFor notes the entry that this one waits for.
+func (e *Entry) waitsFor(o Obstacle) {
+	if last := e.obstacle.Load(); last == nil || *last != o {
+		e.obstacle.Store(&o)
+	}
+}

@@ -1,0 +1,70 @@
+package queue
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// length is what is known of the number of entries in a queue.
+type length struct {
+	size         atomic.Int64 // when the queue was last read
+	emptied      time.Time    // when the queue was last seen empty; zero if another entry was seen since
+	mispredicted bool         // true if the queue was assumed to be empty, and is not
+}
+
+// saw notes the number of entries that a look has found.
+func (n *length) saw(entries int64) { n.size.Store(entries) }
+
+// found notes the number of other entries that our transaction has found.
+func (n *length) found(others int64) {
+	n.size.Store(others)
+	n.emptied = time.Time{}
+	if others == 0 {
+		n.emptied = time.Now()
+	}
+}
+
+// mispredict notes that the queue is not empty, though it was assumed to be.
+func (n *length) mispredict() {
+	n.found(1)
+	n.mispredicted = true
+}
+
+// wasMispredicted reports, once, whether the last prediction was wrong.
+func (n *length) wasMispredicted() (was bool) {
+	was, n.mispredicted = n.mispredicted, false
+	return was
+}
+
+// forget forgets what is known.
+func (n *length) forget() {
+	n.size.Store(0)
+	n.emptied, n.mispredicted = time.Time{}, false
+}
+
+// recentlyEmpty reports whether the queue was empty less than Resting ago.
+func (n *length) recentlyEmpty() bool { return time.Since(n.emptied) < Resting }
+
+// peek is the number of older entries that the entering transaction reads of a queue of unknown
+// length. It is small because the read is part of a write, which costs every user of the cluster. The
+// entries are read in the order of their keys, because sorting by revision would read the whole queue
+// (trap A16). If all older entries are among them, the first look is saved.
+//
+// If the queue was longer than that the last time, more entries are read, up to mostPeeked. etcd has
+// their keys in memory. Of a longer queue nothing is read, because etcd would count all of it.
+const (
+	peek       = 33
+	mostPeeked = 8 * peek
+)
+
+// peeking returns the number of entries to read. peek is that for a queue of unknown length.
+func (n *length) peeking(peek int64) int64 {
+	limit := peek
+	for size := n.size.Load(); limit <= size; {
+		limit *= 2
+	}
+	if limit > mostPeeked {
+		return 0
+	}
+	return limit
+}
