@@ -37,7 +37,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if e.session.usable(e.name) == nil {
 		defer e.session.engine.WatchLeader(ctx, e.name)()
 	}
-	h, err := e.session.acquire(ctx, KindElection, e.name, lockmgr.Request{
+	h, err := e.session.acquire(ctx, KindElection, e.name, &lockmgr.Request{
 		Identity:  "candidate " + value,
 		Value:     func() string { return value }, // the proposal, byte for byte
 		Carried:   lockmgr.CarriedBy(ctx),

@@ -54,6 +54,11 @@ type QueueEntry struct {
 	// call carried them.
 	Holds []string
 
+	// Traceparent is the span of the call that wrote the key, if its session has a trace with
+	// [Trace.Traceparent]. Goroutines that hand over in memory and calls with [WithRetention] go on
+	// with a key that an earlier call wrote.
+	Traceparent string
+
 	Value []byte // as in etcd
 }
 
@@ -94,7 +99,7 @@ func newQueueEntry(kv *mvccpb.KeyValue, holding bool) QueueEntry {
 		e.Mode = ModeForeign
 	case ours:
 		e.Owner, e.Host, e.PID, e.Since, e.Holds = h.Owner, h.Host, h.PID, h.Since, h.Holds
-		e.Permits, e.Limit = h.Permits, h.Limit
+		e.Permits, e.Limit, e.Traceparent = h.Permits, h.Limit, h.Trace
 		if e.Mode = modes[h.Mode]; e.Mode == "" {
 			e.Mode = ModeExclusive // an unknown mode is treated as exclusive
 		}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/wire"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,6 +59,13 @@ func (r *traceLog) began(ctx context.Context, by int) {
 	}
 }
 
+// wrongly notes what no trace may tell.
+func (r *traceLog) wrongly(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = append(r.broken, fmt.Sprintf(format, args...))
+}
+
 // unended is how many holds have no end.
 func (r *traceLog) unended() (n int) {
 	r.mu.Lock()
@@ -95,8 +103,15 @@ func (r *traceLog) trace() *Trace {
 			r.note("start %v %s try=%v", i.Kind, i.Name, i.Try)
 			return context.WithValue(ctx, callKey{}, new(int))
 		},
+		Traceparent: func(ctx context.Context) string {
+			r.ask()
+			return fmt.Sprintf("00-%032x-%016x-01", 1, ctx.Value(callKey{}))
+		},
 		Queued: func(_ context.Context, i QueuedInfo) { r.note("queued %s behind %d", i.Name, i.Ahead) },
 		AcquireEnd: func(ctx context.Context, i AcquireEndInfo) {
+			if i.Behind != "" && !wire.Traceparent(i.Behind) {
+				r.wrongly("behind %q", i.Behind)
+			}
 			if i.Err != nil {
 				r.note("failed %s %s", i.Name, ErrorType(i.Err))
 				return

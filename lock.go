@@ -85,7 +85,8 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if m.invalid != nil {
 		return hold{}, m.invalid
 	}
-	return m.session.acquire(ctx, KindMutex, m.name, m.cfg.exclusive(ctx, try))
+	r := m.cfg.exclusive(ctx, try)
+	return m.session.acquire(ctx, KindMutex, m.name, &r)
 }
 
 // Queue lists the holders and the waiters, in order, at one revision. The first entry holds, or is

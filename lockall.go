@@ -107,7 +107,9 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), errNotASession)
 	}
 	c, ctx := m.session.cfg.tracer.start(ctx, AcquireStartInfo{Kind: KindSet, Name: firstName(m.names), Names: m.names, Try: try})
-	h, err := m.acquire(ctx, try, c.waiting())
+	r := m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(m.names)}, nil)
+	c.ask(&r)
+	h, err := m.acquire(ctx, r)
 	m.session.refused.count(err)
 	h.traced = c.end(h.of, err)
 	if err != nil {
@@ -119,7 +121,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	return &LockSet{hold: h, names: m.names}, nil
 }
 
-func (m *MultiMutex) acquire(ctx context.Context, try bool, waiting *lockmgr.Waiting) (hold, error) {
+func (m *MultiMutex) acquire(ctx context.Context, r lockmgr.Request) (hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)
@@ -127,8 +129,6 @@ func (m *MultiMutex) acquire(ctx context.Context, try bool, waiting *lockmgr.Wai
 	if err := checkTogether(s, names); err != nil {
 		return hold{}, err
 	}
-	r := m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(names)}, nil)
-	r.Waiting = waiting
 	h, err := s.manager.AcquireAll(ctx, names, r)
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):

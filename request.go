@@ -44,14 +44,14 @@ func (c *mutexConfig) shared(ctx context.Context, try bool) lockmgr.Request {
 // wantsToShare is what the value of a reader says; never changed.
 var wantsToShare = wire.Holder{Mode: wire.Shared}
 
-// acquire waits for the grant of a name, and reports the call.
-func (s *Session) acquire(ctx context.Context, kind Kind, name string, r lockmgr.Request) (hold, error) {
+// acquire waits for the grant of a name, and reports the call. It completes r.
+func (s *Session) acquire(ctx context.Context, kind Kind, name string, r *lockmgr.Request) (hold, error) {
 	if s == nil {
 		return hold{}, errNotASession
 	}
 	c, ctx := s.cfg.tracer.start(ctx, AcquireStartInfo{Kind: kind, Name: name, Try: r.Try})
-	r.Waiting = c.waiting()
-	h, err := s.grant(ctx, name, r)
+	c.ask(r)
+	h, err := s.grant(ctx, name, *r)
 	s.refused.count(err)
 	h.traced = c.end(h.of, err)
 	return h, err

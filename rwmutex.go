@@ -49,12 +49,14 @@ func (m *RWMutex) Name() string { return m.name }
 // returns the hold. It blocks, and fails, as [Mutex.Lock] does. It fails with [ErrDeadlock] under
 // the context of a read lock of the same name, also with [WithReentry]; see [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
-	return writeLock(m.session.acquire(ctx, KindWrite, m.name, m.cfg.exclusive(ctx, false)))("lock", m.name)
+	r := m.cfg.exclusive(ctx, false)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &r))("lock", m.name)
 }
 
 // TryLock is Lock without the wait in the queue; see [Mutex.TryLock].
 func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
-	return writeLock(m.session.acquire(ctx, KindWrite, m.name, m.cfg.exclusive(ctx, true)))("try to lock", m.name)
+	r := m.cfg.exclusive(ctx, true)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &r))("try to lock", m.name)
 }
 
 // RLock waits in the queue until no older writer holds or waits, and returns the hold. It blocks,
@@ -65,7 +67,8 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // lock, without [WithReentry]. A writer that enters the queue between two reads of one caller would
 // wait for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
-	return readLock(m.session.acquire(ctx, KindRead, m.name, m.cfg.shared(ctx, false)))("lock for reading", m.name)
+	r := m.cfg.shared(ctx, false)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, &r))("lock for reading", m.name)
 }
 
 // TryRLock is RLock without the wait in the queue. It returns [ErrLocked] at once when a writer
@@ -73,7 +76,8 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 // of other sessions it makes two requests, and more while other entries come in between. If that
 // happens eight times, it enters the queue, and leaves it again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
-	return readLock(m.session.acquire(ctx, KindRead, m.name, m.cfg.shared(ctx, true)))("try to lock for reading", m.name)
+	r := m.cfg.shared(ctx, true)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, &r))("try to lock for reading", m.name)
 }
 
 // Do locks for writing, calls fn, and unlocks when fn has returned or panicked; see

@@ -100,7 +100,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 	})
 	r = m.cfg.request(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
 	r.Value = value
-	h, err := m.session.acquire(ctx, KindSemaphore, m.name, r)
+	h, err := m.session.acquire(ctx, KindSemaphore, m.name, &r)
 	if err != nil {
 		return nil, opError(op, m.name, m.explain(err))
 	}

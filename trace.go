@@ -34,6 +34,13 @@ type Trace struct {
 	// AcquireStart is called when a call begins to acquire. The call uses the context that it
 	// returns, which is to be derived from ctx, and later hooks of the call and its hold get it too.
 	AcquireStart func(ctx context.Context, info AcquireStartInfo) context.Context
+	// Traceparent returns the span that the call belongs to, as the header traceparent of the W3C's
+	// Trace Context has it. It is called once for each call, after AcquireStart, with the context that
+	// AcquireStart has returned. The key of the call has the traceparent in its value, unless it is
+	// that of an election, whose value is the proposal. [QueueEntry] has it, and a call that has waited
+	// for the key gets it as [AcquireEndInfo.Behind]. Of several traces the first result counts that is
+	// a traceparent.
+	Traceparent func(ctx context.Context) string
 	// Queued is called once if the call has to wait, in etcd or for another goroutine of the session.
 	Queued func(ctx context.Context, info QueuedInfo)
 	// AcquireEnd is called when the call returns, with a hold or an error.

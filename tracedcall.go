@@ -9,11 +9,13 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/notify"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // callHooks are the hooks of a tracer for calls and their holds. A hook is nil if no trace has it.
 type callHooks struct {
 	acquireStart func(context.Context, AcquireStartInfo) context.Context
+	traceparent  func(context.Context) string
 	queued       func(context.Context, QueuedInfo)
 	acquireEnd   func(context.Context, AcquireEndInfo)
 	deadlock     func(context.Context, DeadlockInfo)
@@ -49,12 +51,34 @@ func (h *callHooks) start(ctx context.Context, info AcquireStartInfo) (*tracedCa
 	return c, c.ctx
 }
 
-// waiting tells the call that it has to wait; nil if no hook is told.
-func (c *tracedCall) waiting() *lockmgr.Waiting {
-	if c == nil || c.hooks.queued == nil {
-		return nil
+// ask completes the request of the call: the trace in its key, and a function to call if it has to wait.
+func (c *tracedCall) ask(r *lockmgr.Request) {
+	if c == nil {
+		return
 	}
-	return lockmgr.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
+	if c.hooks.traceparent != nil && !r.Candidate {
+		r.Trace = c.hooks.traceparent(c.ctx)
+	}
+	if c.hooks.queued != nil {
+		r.Waiting = lockmgr.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
+	}
+}
+
+// behind is the traceparent of the entry that was in the way of the call last.
+func behind(of *lockmgr.Hold, err error) string {
+	var locked *LockedError
+	switch {
+	case errors.As(err, &locked):
+		return locked.Holder.Traceparent
+	case err != nil || of.Path() != lockmgr.PathQueued:
+		return ""
+	}
+	o := of.Entry().Obstacle()
+	if o.KV == nil || !o.Whole {
+		return ""
+	}
+	h, _ := wire.ReadHolder(o.KV.Value)
+	return h.Trace
 }
 
 // end reports the end of the call, with a hold or an error, and returns the traced hold.
@@ -62,7 +86,7 @@ func (c *tracedCall) end(of *lockmgr.Hold, err error) *tracedHold {
 	if c == nil {
 		return nil
 	}
-	info := AcquireEndInfo{AcquireStartInfo: c.info, Err: err, Waited: time.Since(c.began)}
+	info := AcquireEndInfo{AcquireStartInfo: c.info, Err: err, Waited: time.Since(c.began), Behind: behind(of, err)}
 	if err != nil {
 		if errors.Is(err, ErrDeadlock) {
 			d := DeadlockInfo{AcquireStartInfo: c.info}

@@ -68,7 +68,11 @@ type AcquireEndInfo struct {
 	Err    error         // of the call; nil if it has acquired
 	Waited time.Duration // since AcquireStart
 	Path   Path          // 0 after an error
-	Hold   HoldInfo      // zero after an error
+	// Behind is the traceparent of the entry that was in the way last, see [Trace]. It is empty if the
+	// entry has none, after a wait for another goroutine of the session, and if the value of the entry
+	// was not read: no request is made to find out.
+	Behind string
+	Hold   HoldInfo // zero after an error
 }
 
 // HoldInfo describes a hold.

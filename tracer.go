@@ -6,6 +6,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/notify"
 	"github.com/etcdlock/etcdlock/internal/session"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // The events of a session come from here. A call reports its own events, in its goroutine (tracedCall).
@@ -36,7 +37,7 @@ func newTracer(traces []*Trace) *tracer {
 
 func newTracerOf(t Trace, later *notify.Queue) *tracer {
 	return &tracer{Trace: t, later: later, calls: &callHooks{
-		acquireStart: t.AcquireStart, queued: t.Queued, acquireEnd: t.AcquireEnd, deadlock: t.Deadlock,
+		acquireStart: t.AcquireStart, traceparent: t.Traceparent, queued: t.Queued, acquireEnd: t.AcquireEnd, deadlock: t.Deadlock,
 		holdEnd: t.HoldEnd, releaseEnd: t.ReleaseEnd, asked: t.Asked, later: later,
 	}}
 }
@@ -60,6 +61,7 @@ func (t *tracer) start(ctx context.Context, info AcquireStartInfo) (*tracedCall,
 func compose(traces []*Trace) Trace {
 	return Trace{
 		AcquireStart: startAll(traces),
+		Traceparent:  traceparentOf(traces),
 		Queued:       all(traces, func(t *Trace) func(context.Context, QueuedInfo) { return t.Queued }),
 		AcquireEnd:   all(traces, func(t *Trace) func(context.Context, AcquireEndInfo) { return t.AcquireEnd }),
 		Deadlock:     all(traces, func(t *Trace) func(context.Context, DeadlockInfo) { return t.Deadlock }),
@@ -116,6 +118,28 @@ func startAll(traces []*Trace) func(context.Context, AcquireStartInfo) context.C
 			}
 		}
 		return ctx
+	}
+}
+
+// traceparentOf returns a function that returns the first result that is a traceparent; nil if no trace
+// has the hook.
+func traceparentOf(traces []*Trace) func(context.Context) string {
+	var hooks []func(context.Context) string
+	for _, t := range traces {
+		if t.Traceparent != nil {
+			hooks = append(hooks, t.Traceparent)
+		}
+	}
+	if len(hooks) == 0 {
+		return nil
+	}
+	return func(ctx context.Context) string {
+		for _, h := range hooks {
+			if s := h(ctx); wire.Traceparent(s) {
+				return s
+			}
+		}
+		return ""
 	}
 }
 

@@ -128,7 +128,7 @@ var silent = map[string]string{
 		Names Permits State States Stats Status String TTL Token Vacant Value Ctx Header Hold IsOwner Rev Term`,
 	"reads":                            "Adopted Candidates Deadlocks Leader Limit Observe Queue",
 	"decides when to end a hold":       "WithMargin WithExitWhenStuck WithOnStuck Progress",
-	"tells the program, or a log":      "WithLogger WithSlog WithTrace LogTrace ErrorType WithMonitor WithOnLeader WithOnRole Handler",
+	"tells the program, or a log":      "WithLogger WithSlog LogTrace ErrorType WithMonitor WithOnLeader WithOnRole Handler",
 	"bounds the creation of a session": "WithContext",
 }
 

@@ -261,6 +261,20 @@ var WireLocks = []WireScenario{
 		w.Step("DoAll")
 		require.NoError(w, NewMultiMutex(s, []string{"mail", "stock"}).Do(w.ctx, func(context.Context, *LockSet) error { return nil }))
 	}},
+	{"Trace: each lock has the traceparent of its call, and a candidate has none", func(w *Wire) {
+		s := w.session("a", WithTrace(&Trace{Traceparent: func(context.Context) string {
+			return "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		}}))
+		w.unlock(w.lock(NewMutex(s, "m")).Unlock)
+		write, err := NewRWMutex(s, "m", WithOwner("é")).Lock(w.ctx)
+		require.NoError(w, err)
+		read, err := write.Downgrade(w.ctx)
+		require.NoError(w, err)
+		w.unlock(read.Unlock)
+		w.unlock(w.acquire(NewSemaphore(s, "sem", 3), 1).Release)
+		w.unlock(w.lockAll(s, "jobs", "mail").Unlock)
+		require.NoError(w, w.campaign(NewElection(s, "e"), "host-a:80").Resign(w.ctx))
+	}},
 	{"Striped: the names of its mutexes", func(w *Wire) {
 		s := NewStriped(w.session("a"), "stripes", 16, WithOwner("cache"))
 		for _, key := range []string{"", "user/1", "user/2", strings.Repeat("k", 100)} {

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/etcdlock/etcdlock"
@@ -18,6 +19,7 @@ import (
 func (t *Telemetry) Trace() *etcdlock.Trace {
 	hooks := &etcdlock.Trace{
 		AcquireStart: t.start,
+		Traceparent:  t.traceparent,
 		Queued: func(ctx context.Context, i etcdlock.QueuedInfo) {
 			t.ahead.Record(ctx, int64(i.Ahead), t.lock(i.Kind, i.Name))
 			t.span(ctx).AddEvent("queued", trace.WithAttributes(attribute.Int("etcdlock.ahead", i.Ahead)))
@@ -101,6 +103,22 @@ func (t *Telemetry) span(ctx context.Context) trace.Span {
 	return trace.SpanFromContext(context.Background()) // does nothing
 }
 
+// traceparent has the span of a call for the value of its key, if the span is sampled.
+func (t *Telemetry) traceparent(ctx context.Context) string {
+	s := t.span(ctx).SpanContext()
+	if !s.IsValid() || !s.IsSampled() {
+		return ""
+	}
+	return "00-" + s.TraceID().String() + "-" + s.SpanID().String() + "-" + s.TraceFlags().String()
+}
+
+// link is a link to the span of a traceparent. ok is false if there is none.
+func link(traceparent string) (l trace.Link, ok bool) {
+	carrier := propagation.MapCarrier{"traceparent": traceparent}
+	l.SpanContext = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	return l, l.SpanContext.IsValid()
+}
+
 // mode and outcome are words for the attributes of those names.
 func mode(i *etcdlock.AcquireStartInfo) string {
 	switch {
@@ -143,6 +161,9 @@ func (t *Telemetry) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
 		span.SetStatus(codes.Error, i.Err.Error())
 	}
 	t.acquire.Record(ctx, i.Waited.Seconds(), t.lock(i.Kind, i.Name, attributes...))
+	if holder, ok := link(i.Behind); ok {
+		span.AddLink(holder)
+	}
 	span.SetAttributes(attributes...)
 	span.End()
 }

@@ -1,6 +1,7 @@
 package promlock
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -21,9 +22,26 @@ func WithNames(group func(name string) string) Option {
 	return func(m *Metrics) { m.group = group }
 }
 
+// WithTraceID adds exemplars to the durations of calls and holds, with the label trace_id. id returns
+// the ID of the trace that the context of a call belongs to, or "" for no exemplar. A scrape has
+// exemplars only in the OpenMetrics format, see EnableOpenMetrics of promhttp.HandlerOpts.
+//
+// With OpenTelemetry, for sampled traces only:
+//
+//	promlock.WithTraceID(func(ctx context.Context) string {
+//		if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
+//			return span.TraceID().String()
+//		}
+//		return ""
+//	})
+func WithTraceID(id func(ctx context.Context) string) Option {
+	return func(m *Metrics) { m.traceID = id }
+}
+
 // Metrics is a collector of the metrics of all sessions that have its Trace. Register it once.
 type Metrics struct {
-	group      func(name string) string // nil: no groups
+	group      func(name string) string     // nil: no groups
+	traceID    func(context.Context) string // nil: no exemplars
 	groups     names
 	elections  names
 	collectors []prometheus.Collector

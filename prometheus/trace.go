@@ -117,7 +117,7 @@ func (m *Metrics) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
 		}
 	}
 	m.active.WithLabelValues(m.lock(i.Kind, i.Name)...).Dec()
-	m.acquire.WithLabelValues(m.lock(i.Kind, i.Name, mode, path, outcome, etcdlock.ErrorType(i.Err))...).Observe(i.Waited.Seconds())
+	m.observe(ctx, m.acquire.WithLabelValues(m.lock(i.Kind, i.Name, mode, path, outcome, etcdlock.ErrorType(i.Err))...), i.Waited)
 	if i.Err != nil {
 		m.ages.end(ctx)
 	} else {
@@ -133,14 +133,14 @@ func (m *Metrics) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
 	m.ages.end(ctx)
 	h, end := &i.Hold, etcdlock.ErrorType(i.Cause)
 	m.held.WithLabelValues(m.lock(h.Kind, h.Name)...).Dec()
-	m.hold.WithLabelValues(m.lock(h.Kind, h.Name, end)...).Observe(i.Held.Seconds())
+	m.observe(ctx, m.hold.WithLabelValues(m.lock(h.Kind, h.Name, end)...), i.Held)
 	if errors.Is(i.Cause, etcdlock.ErrLost) {
 		m.losses.WithLabelValues(m.lock(h.Kind, h.Name, end)...).Inc()
 	}
 	if h.Kind == etcdlock.KindElection {
 		name := m.elections.label(h.Name)
 		m.leading.WithLabelValues(name).Dec()
-		m.term.WithLabelValues(name, end).Observe(i.Held.Seconds())
+		m.observe(ctx, m.term.WithLabelValues(name, end), i.Held)
 	}
 }
 

@@ -35,6 +35,7 @@ type Request struct {
 
 	Cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
 
+	Trace   string   // the traceparent of the call, for the value of the key; "" if there is none
 	Waiting *Waiting // told when the request has to wait; nil: nothing is
 }
 
@@ -51,7 +52,7 @@ func (r *Request) value() string {
 	case r.Value != nil:
 		return r.Value()
 	case r.Want == nil && r.Carried == nil && r.Short != "":
-		return r.Short.Since(time.Now().UTC()) // as nearly always
+		return r.Short.Since(time.Now().UTC(), r.Trace) // as nearly always
 	case r.Want == nil:
 		return r.Restate(wire.Holder{})
 	default:
@@ -67,13 +68,14 @@ type bearer struct {
 	owner, host string
 	pid         int
 	carried     *Carried
+	trace       string
 }
 
-func (r *Request) bearer() *bearer { return &bearer{r.Owner, r.Host, r.PID, r.Carried} }
+func (r *Request) bearer() *bearer { return &bearer{r.Owner, r.Host, r.PID, r.Carried, r.Trace} }
 
 func (b *bearer) restate(want wire.Holder) string {
 	want.Owner, want.Host, want.PID, want.Since = b.owner, b.host, b.pid, time.Now().UTC()
-	want.Holds = b.carried.keys()
+	want.Holds, want.Trace = b.carried.keys(), b.trace
 	return want.Encode()
 }
 

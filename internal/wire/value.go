@@ -31,6 +31,10 @@ type Holder struct {
 	// together with this one. Both are written as by Text.
 	Holds []string `json:"holds,omitempty"`
 	All   []string `json:"all,omitempty"`
+
+	// Trace is the traceparent of the call that wrote the key. It is for people and their tools, and
+	// decides nothing. Earlier versions ignore it.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Mode says which other entries may hold together with an entry.
@@ -61,16 +65,16 @@ func (h Holder) Encode() string {
 // written for each lock, and reflection would take longer than the rest of Lock. ok is false for
 // other holders, and for texts that need escapes.
 func (h Holder) plain() (string, bool) {
-	more := h.Mode != "" || h.Bound != 0 || h.Permits != 0 || h.Limit != 0 || h.Ordered || len(h.Holds) > 0 || len(h.All) > 0
+	more := h.Trace != "" && !Traceparent(h.Trace) || h.Mode != "" || h.Bound != 0 || h.Permits != 0 || h.Limit != 0 || h.Ordered || len(h.Holds) > 0 || len(h.All) > 0
 	year := h.Since.Year()
 	if more || !verbatim(h.Owner) || !verbatim(h.Host) || year < 1 || year > 9999 || h.Since.Location() != time.UTC {
 		return "", false
 	}
 	who := Identify(h.Owner, h.Host, h.PID)
 	if h.Since.IsZero() {
-		return string(who) + "}", true
+		return string(who) + "}", h.Trace == ""
 	}
-	return who.Since(h.Since), true
+	return who.Since(h.Since, h.Trace), true
 }
 
 // Identity is the constant part of the value of an exclusive entry: all but the time. It is empty if
@@ -105,14 +109,33 @@ func Identify(owner, host string, pid int) Identity {
 	return Identity(b)
 }
 
-// Since returns the whole value. t is in UTC.
-func (i Identity) Since(t time.Time) string {
-	b := append(make([]byte, 0, len(i)+48), i...)
+// Since returns the whole value. t is in UTC. trace is a traceparent, or "" for none.
+func (i Identity) Since(t time.Time, trace string) string {
+	b := append(make([]byte, 0, len(i)+48+len(trace)+12), i...)
 	if len(b) > 1 {
 		b = append(b, ',')
 	}
 	b = append(b, `"since":"`...)
-	return string(append(t.AppendFormat(b, time.RFC3339Nano), `"}`...))
+	b = t.AppendFormat(b, time.RFC3339Nano)
+	if trace != "" {
+		b = append(append(b, `","trace":"`...), trace...)
+	}
+	return string(append(b, `"}`...))
+}
+
+// Traceparent reports whether a string is a traceparent of the W3C's Trace Context: the version, the trace,
+// the parent and the flags in hexadecimal, as in "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".
+func Traceparent(s string) bool {
+	if len(s) != len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") {
+		return false
+	}
+	for i := range len(s) {
+		dash := i == 2 || i == 35 || i == 52
+		if c := s[i]; dash != (c == '-') || !dash && !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // verbatim reports whether a string needs no escapes in JSON.
@@ -131,6 +154,9 @@ func DecodeHolder(value []byte) (h Holder, ok bool) {
 		return Holder{}, false
 	}
 	h.Holds, h.All = texts(h.Holds, FromText), texts(h.All, FromText)
+	if !Traceparent(h.Trace) {
+		h.Trace = ""
+	}
 	return h, true
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ func TestAHolderIsWrittenAsJSON(t *testing.T) {
 		{Since: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{Owner: "o", Mode: Shared}, {Owner: "o", Mode: Upgrading, Bound: 3}, {Owner: "o", Permits: 1}, {Owner: "o", Limit: 2},
 		{Owner: "o", Ordered: true}, {Owner: "o", Holds: []string{"k/1"}}, {Owner: "o", All: []string{"a", "b"}},
+		{Owner: "o", PID: 7, Since: since, Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		{Owner: "o", Mode: Shared, Since: since, Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		{Owner: "o", Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, {Owner: "o", Since: since, Trace: `"`},
 	}
 	for _, h := range whos {
 		want, err := json.Marshal(h)
@@ -31,4 +35,25 @@ func TestAHolderIsWrittenAsJSON(t *testing.T) {
 	}
 	_, plain := Holder{Owner: "indexer", Host: "host-1", PID: 7, Since: since}.plain()
 	require.True(t, plain, "the usual one takes the short way")
+	_, plain = Holder{Owner: "indexer", PID: 7, Since: since, Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}.plain()
+	require.True(t, plain, "also with a trace")
+}
+
+// A trace is shown to people and handed to their tools, so another text in its place is not.
+func TestOnlyATraceparentIsReadAsATrace(t *testing.T) {
+	for trace, want := range map[string]bool{
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": true,
+		"": false,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0":       false,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x":     false,
+		"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01":      false,
+		"00x0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01":      false,
+		"00-0af7651916cd43dd8448eb211c80319-cb7ad6b7169203331-01":      false,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333\u009b-01": false,
+	} {
+		require.Equal(t, want, Traceparent(trace), trace)
+		h, ok := DecodeHolder([]byte(`{"trace":` + strconv.Quote(trace) + `}`))
+		require.True(t, ok || !want)
+		require.Equal(t, want, h.Trace != "", trace)
+	}
 }
