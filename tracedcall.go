@@ -56,7 +56,7 @@ func (c *tracedCall) ask(r *lockmgr.Request) {
 	if c == nil {
 		return
 	}
-	if c.hooks.traceparent != nil && !r.Candidate {
+	if c.hooks.traceparent != nil {
 		r.Trace = c.hooks.traceparent(c.ctx)
 	}
 	if c.hooks.queued != nil {

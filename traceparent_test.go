@@ -90,6 +90,22 @@ func TestARefusedCallLearnsTheSpanOfTheHolder(t *testing.T) {
 	})
 }
 
+// The second goroutine goes on with the key of the first, which has waited in etcd.
+func TestAHandOverInMemoryIsBehindNoEntry(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, as := w.spanned("a", 1)
+		b, bs := w.spanned("b", 2)
+		holds := w.lock(NewMutex(a, "m"))
+		m := NewMutex(b, "m", WithTimeSlice(time.Hour))
+		waits := w.lockers(2, m)
+		w.pass(3 * time.Second)
+		w.unlock(holds.Unlock)
+		w.unlock(waits[0].get().Unlock)
+		w.unlock(waits[1].get().Unlock)
+		require.Equal(w, []string{as.span(1), ""}, bs.behind)
+	})
+}
+
 // Each way to write a key has the trace in it: also those that write the key again.
 func TestEachKeyHasTheTraceOfItsCall(t *testing.T) {
 	simulate(t, func(w *world) {
@@ -166,9 +182,11 @@ func TestOnlyATraceparentIsWritten(t *testing.T) {
 			w.unlock(l.Unlock)
 		}
 		hostile := wire.Holder{Owner: "o", PID: 7, Since: time.Now().UTC(), Trace: "\x1b[2J"}.Encode()
-		w.PutKey(wire.Key("m", 99), hostile, 0)
-		queue, err := NewMutex(w.session("b"), "m").Queue(w.ctx)
+		s := w.session("b")
+		w.PutKey(wire.Key("m", s.Lease()), hostile, s.Lease())
+		queue, err := NewMutex(s, "m").Queue(w.ctx)
 		require.NoError(w, err)
+		require.Equal(w, "o", queue[0].Owner)
 		require.Empty(w, queue[0].Traceparent)
 	})
 }

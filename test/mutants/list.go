@@ -15,4 +15,5 @@ var mutations = slices.Concat(
 	electionMutations,
 	commandMutations,
 	fenceMutations,
+	traceMutations,
 )
