@@ -17,8 +17,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -236,4 +239,53 @@ func (s *Session) LastLease() *lease.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current.lease
+}
+
+// State returns the present state.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.state
+}
+
+// States yields the present state and then every change, in order, until ctx ends or StateClosed
+// was yielded.
+func (s *Session) States(ctx context.Context) iter.Seq[State] {
+	return func(yield func(State) bool) {
+		s.mu.Lock()
+		now := s.state
+		s.mu.Unlock()
+		now.from(ctx)(yield)
+	}
+}
+
+// enter changes to another state for a reason, which is nil for StateConnected. It returns false if the
+// session is in that state already. It is the one place where the state changes. Called with s.mu held.
+func (s *Session) enter(to State, why error) (changed bool) {
+	from := s.state
+	if from.state == to {
+		return false
+	}
+	if err := States.Check(from.state, to); err != nil {
+		s.Fail(err)
+		return false
+	}
+	s.state = from.become(to)
+	if s.cfg.OnState != nil {
+		s.cfg.OnState(from.state, to, why)
+	}
+	return true
+}
+
+// Fail ends the session because of a bug in this module. A state machine was to take an illegal edge,
+// and nothing that the session believes can be relied on. Every context ends at once, with the bug as
+// the cause. The leases are left to expire, so that no other session is granted what is held here
+// while the work stops. Fail may be called with any mutex held.
+func (s *Session) Fail(bug error) {
+	s.failed.Do(func() {
+		s.Log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
+		how := &ending{cause: lockerr.SessionEnded(bug), expires: bug, keeps: true}
+		s.cancel(how.cause)
+		go func() { _ = s.shutdown(context.Background(), how) }() // it ends with the tasks of the session
+	})
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"go.uber.org/zap"
-
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/states"
 )
 
@@ -64,27 +61,13 @@ func newStateNode(s State) *stateNode {
 	return &stateNode{state: s, over: make(chan struct{})}
 }
 
-// State returns the present state.
-func (s *Session) State() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state.state
-}
-
-// States yields the present state and then every change, in order, until ctx ends or StateClosed
-// was yielded.
-func (s *Session) States(ctx context.Context) iter.Seq[State] {
+// from yields the state of the node and then every change, in order, until ctx ends or StateClosed was
+// yielded.
+func (n *stateNode) from(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
-		s.mu.Lock()
-		node := s.state
-		s.mu.Unlock()
-		for {
-			if !yield(node.state) || node.state == StateClosed {
-				return
-			}
+		for node := n; yield(node.state) && node.state != StateClosed; node = node.next {
 			select {
 			case <-node.over:
-				node = node.next
 			case <-ctx.Done():
 				return
 			}
@@ -92,35 +75,9 @@ func (s *Session) States(ctx context.Context) iter.Seq[State] {
 	}
 }
 
-// enter changes to another state for a reason, which is nil for StateConnected. It returns false if the
-// session is in that state already. It is the one place where the state changes. Called with s.mu held.
-func (s *Session) enter(to State, why error) (changed bool) {
-	from := s.state
-	if from.state == to {
-		return false
-	}
-	if err := States.Check(from.state, to); err != nil {
-		s.Fail(err)
-		return false
-	}
-	s.state = newStateNode(to)
-	from.next = s.state
-	close(from.over)
-	if s.cfg.OnState != nil {
-		s.cfg.OnState(from.state, to, why)
-	}
-	return true
-}
-
-// Fail ends the session because of a bug in this module. A state machine was to take an illegal edge,
-// and nothing that the session believes can be relied on. Every context ends at once, with the bug as
-// the cause. The leases are left to expire, so that no other session is granted what is held here
-// while the work stops. Fail may be called with any mutex held.
-func (s *Session) Fail(bug error) {
-	s.failed.Do(func() {
-		s.Log.Error("the session ends, and its leases are left to expire", zap.Error(bug))
-		how := &ending{cause: lockerr.SessionEnded(bug), expires: bug, keeps: true}
-		s.cancel(how.cause)
-		go func() { _ = s.shutdown(context.Background(), how) }() // it ends with the tasks of the session
-	})
+// become ends the node with the next state, and returns the node of that.
+func (n *stateNode) become(to State) *stateNode {
+	n.next = newStateNode(to)
+	close(n.over)
+	return n.next
 }
