@@ -37,9 +37,9 @@ test: fmt ## the tests that show that a checkout works, without the race detecto
 test-root:
 	@go test ./...
 
-# The command, the examples and the adapters, each on an etcd of its own.
+# The command, the page, the examples and the adapters, each on an etcd of its own.
 test-command:
-	@set -e; for dir in cmd/etcdlock examples adapters/gocron adapters/certmagic otel prometheus; do (cd $$dir && go test -p 4 ./...); done
+	@set -e; for dir in cmd/etcdlock lockui examples adapters/gocron adapters/certmagic otel prometheus; do (cd $$dir && go test -p 4 ./...); done
 
 test-386: ## the tests of the root and of the command with pointers of 32 bits
 	@for dir in . cmd/etcdlock; do (cd $$dir && GOARCH=386 CGO_ENABLED=0 go test -p 4 -timeout 30m ./...) || exit 1; done
@@ -82,7 +82,7 @@ tidy: ## fail if a go.mod or go.sum is not tidy
 # Programs and tests have to compile everywhere; on linux alone they run here.
 PLATFORMS = windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64 linux/386
 platforms: ## builds what users import or install for PLATFORMS, and vets the root module there
-	@set -e; for p in $(PLATFORMS); do for dir in . cmd/etcdlock adapters/gocron adapters/certmagic otel prometheus; do \
+	@set -e; for p in $(PLATFORMS); do for dir in . cmd/etcdlock lockui adapters/gocron adapters/certmagic otel prometheus; do \
 	  echo "== $$p $$dir"; (cd $$dir && CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build ./...); done; \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; done
 

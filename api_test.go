@@ -25,7 +25,7 @@ var exported = []string{".", "etcdlocktest", "leaderhttp", "compat/concurrency",
 const exportedFile = "docs/api.txt"
 
 // The same of the other modules.
-var exportedOfModules = []string{"adapters/certmagic", "adapters/gocron", "otel", "prometheus"}
+var exportedOfModules = []string{"adapters/certmagic", "adapters/gocron", "lockui", "otel", "prometheus"}
 
 const exportedOfModulesFile = "docs/api-modules.txt"
 

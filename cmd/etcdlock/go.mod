@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/etcdlock/etcdlock v0.0.0
+	github.com/etcdlock/etcdlock/lockui v0.0.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
 	github.com/stretchr/testify v1.12.1
@@ -74,4 +75,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/etcdlock/etcdlock => ../..
+replace (
+	github.com/etcdlock/etcdlock => ../..
+	github.com/etcdlock/etcdlock/lockui => ../../lockui
+)

@@ -117,14 +117,24 @@ func followFrom(ctx context.Context, client *clientv3.Client, name string, known
 	return known, nil
 }
 
-// tellDifference tells the deleted entries first, and then the others in order.
+// tellDifference tells what differs at a revision, and returns the present entries.
 func tellDifference(name string, known []Entry, present map[string]*mvccpb.KeyValue, rev int64, tell func(Change) error) ([]Entry, error) {
 	var kvs []*mvccpb.KeyValue
 	for _, kv := range present {
 		kvs = append(kvs, kv)
 	}
 	now := New(name, own(name, kvs)).Entries
-	var changes []Change
+	for _, c := range Difference(known, now, rev) {
+		if err := tell(c); err != nil {
+			return nil, err
+		}
+	}
+	return now, nil
+}
+
+// Difference has the changes of a queue from some entries to others, at a revision: the deleted entries
+// first, and then the others in order.
+func Difference(known, now []Entry, rev int64) (changes []Change) {
 	add := func(what What, e Entry) {
 		changes = append(changes, Change{Time: time.Now(), Revision: rev, What: what, Entry: e})
 	}
@@ -143,12 +153,7 @@ func tellDifference(name string, known []Entry, present map[string]*mvccpb.KeyVa
 			add(Changed, e)
 		}
 	}
-	for _, c := range changes {
-		if err := tell(c); err != nil {
-			return nil, err
-		}
-	}
-	return now, nil
+	return changes
 }
 
 // find finds the same entry, and not a later one with the same key.

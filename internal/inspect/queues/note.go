@@ -43,12 +43,12 @@ func (n Note) Put(ctx context.Context, kv clientv3.KV, name string, lease client
 // IsNote reports whether a key is the key of a note.
 func IsNote(key string) bool { return strings.Contains(key, wire.Side("", "who/")) }
 
-// tell adds the contents of the notes to the entries of a queue.
+// tell adds the contents of the notes among some keys beside a queue to its entries.
 func (q *Queue) tell(kvs []*mvccpb.KeyValue) {
 	said := make(map[clientv3.LeaseID]Note)
 	for _, kv := range kvs {
 		var n Note
-		if kv.Lease != 0 && json.Unmarshal(kv.Value, &n) == nil {
+		if kv.Lease != 0 && IsNote(string(kv.Key)) && json.Unmarshal(kv.Value, &n) == nil {
 			said[clientv3.LeaseID(kv.Lease)] = n
 		}
 	}

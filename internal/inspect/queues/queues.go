@@ -145,8 +145,8 @@ func nameOf(key string, alive map[clientv3.LeaseID]bool) (name string, ok bool) 
 	return p.Name, alive[p.Lease] || alive == nil && p.Lease >= assigned
 }
 
-// used reports whether a queue has an entry under the lease in its key.
-func (q *Queue) used() bool {
+// Used reports whether a queue has an entry under the lease in its key.
+func (q *Queue) Used() bool {
 	for i := range q.Entries {
 		e := &q.Entries[i]
 		if p, ok := wire.ParseKey(e.Key); ok && !e.Stray() && p.Name == q.Name && p.Lease == e.Lease {
@@ -165,6 +165,7 @@ type Request struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-func newRequest(kv *mvccpb.KeyValue) (r Request, ok bool) {
+// NewRequest reads a request. ok is false for a value in another format.
+func NewRequest(kv *mvccpb.KeyValue) (r Request, ok bool) {
 	return r, json.Unmarshal(kv.Value, &r) == nil
 }

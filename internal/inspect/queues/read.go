@@ -3,6 +3,7 @@ package queues
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +35,68 @@ type Store struct {
 const mostOthers = 10000
 
 // All reads the queues of all names that begin with a prefix. Of other keys it reads the names only.
-// From etcd 3.7 on such a read has no leases, so the leases are listed by a request of their own.
 func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, error) {
-	s := &Store{}
+	l, err := Load(ctx, client, prefix)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{Revision: l.Revision, Keys: l.Keys, Others: l.Others}
+	for _, name := range slices.Sorted(maps.Keys(l.Names)) {
+		s.Queues = append(s.Queues, l.Names[name].Queue(name))
+	}
+	return s, nil
+}
+
+// Loaded has the keys of the used queues under a prefix with their values, at one revision.
+type Loaded struct {
+	Revision int64
+	Keys     int // as in Store
+	Names    map[string]Keys
+	Others   []string // as in Store
+}
+
+// Keys are the keys of a name.
+type Keys struct {
+	Entries []*mvccpb.KeyValue // in its queue, without the keys of names inside it
+	Beside  []*mvccpb.KeyValue // beside its queue; empty if the user lacks the permission
+}
+
+// Queue makes the queue of the keys of a name.
+func (k Keys) Queue(name string) Queue {
+	q := New(name, k.Entries)
+	q.tell(k.Beside)
+	return q
+}
+
+// Load reads the keys of all queues under a prefix. From etcd 3.7 on a read of many keys without their
+// values has no leases, so the leases are listed by a request of their own.
+func Load(ctx context.Context, client *clientv3.Client, prefix string) (*Loaded, error) {
+	l := &Loaded{Names: make(map[string]Keys)}
+	names, err := l.scan(ctx, client, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for some := range slices.Chunk(names, batch) {
+		read, err := read(ctx, client.KV, some, l.Revision)
+		if err != nil {
+			return nil, err
+		}
+		for i, name := range some {
+			if q := New(name, read[i].Entries); q.Used() {
+				l.Names[name] = read[i]
+			}
+		}
+	}
+	l.Others = slices.DeleteFunc(l.Others, func(key string) bool {
+		name, _ := wire.NameOf(key)
+		_, used := l.Names[name]
+		return used
+	})
+	return l, nil
+}
+
+// scan reads the names of all keys, and returns the names that may be used, in order.
+func (l *Loaded) scan(ctx context.Context, client *clientv3.Client, prefix string) ([]string, error) {
 	alive, err := leases(ctx, client)
 	if err != nil {
 		return nil, err
@@ -48,54 +108,29 @@ func All(ctx context.Context, client *clientv3.Client, prefix string) (*Store, e
 	}
 	for {
 		opts := []clientv3.OpOption{
-			clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(page), clientv3.WithRev(s.Revision),
+			clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(page), clientv3.WithRev(l.Revision),
 		}
 		resp, err := client.Get(ctx, from, opts...)
 		if err != nil {
 			return nil, err
 		}
-		if s.Revision == 0 {
-			s.Revision = resp.Header.Revision
+		if l.Revision == 0 {
+			l.Revision = resp.Header.Revision
 		}
-		s.Keys += len(resp.Kvs)
+		l.Keys += len(resp.Kvs)
 		for _, kv := range resp.Kvs {
 			if name, ok := nameOf(string(kv.Key), alive); ok && strings.HasPrefix(name, prefix) {
 				names[name] = true
 			}
-			if len(s.Others) < mostOthers && blocks(string(kv.Key), prefix) {
-				s.Others = append(s.Others, string(kv.Key))
+			if len(l.Others) < mostOthers && blocks(string(kv.Key), prefix) {
+				l.Others = append(l.Others, string(kv.Key))
 			}
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
-			break
+			return slices.Sorted(maps.Keys(names)), nil
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
-	sorted := make([]string, 0, len(names))
-	for name := range names {
-		sorted = append(sorted, name)
-	}
-	slices.Sort(sorted)
-	for some := range slices.Chunk(sorted, batch) {
-		qs, err := read(ctx, client.KV, some, s.Revision)
-		if err != nil {
-			return nil, err
-		}
-		for i := range qs {
-			if qs[i].used() {
-				s.Queues = append(s.Queues, qs[i])
-			}
-		}
-	}
-	used := make(map[string]bool)
-	for i := range s.Queues {
-		used[s.Queues[i].Name] = true
-	}
-	s.Others = slices.DeleteFunc(s.Others, func(key string) bool {
-		name, _ := wire.NameOf(key)
-		return used[name]
-	})
-	return s, nil
 }
 
 // blocks reports whether a key would block a lock under a prefix, see Store.Others.
@@ -172,8 +207,8 @@ func some(ctx context.Context, kv clientv3.KV, name string, limit int64) (q Queu
 	return q, resp.Header.Revision, nil
 }
 
-// read reads queues at a revision.
-func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Queue, error) {
+// read reads the keys of names at a revision.
+func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Keys, error) {
 	ops := make([]clientv3.Op, len(names))
 	for i, name := range names {
 		from, end := wire.Range(name)
@@ -181,23 +216,23 @@ func read(ctx context.Context, kv clientv3.KV, names []string, rev int64) ([]Que
 	}
 	with := slices.Clone(ops)
 	for _, name := range names {
-		with = append(with, clientv3.OpGet(notes(name), clientv3.WithPrefix(), clientv3.WithRev(rev)))
+		with = append(with, clientv3.OpGet(wire.Side(name, ""), clientv3.WithPrefix(), clientv3.WithRev(rev)))
 	}
 	resp, err := kv.Txn(ctx).Then(with...).Commit()
-	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) { // the user may lack the permission for notes only
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) { // the user may lack the permission for keys beside the queue only
 		resp, err = kv.Txn(ctx).Then(ops...).Commit()
 	}
 	if err != nil {
 		return nil, err
 	}
-	qs := make([]Queue, len(names))
+	all := make([]Keys, len(names))
 	for i, name := range names {
-		qs[i] = New(name, own(name, resp.Responses[i].GetResponseRange().Kvs))
+		all[i].Entries = own(name, resp.Responses[i].GetResponseRange().Kvs)
 		if len(resp.Responses) > len(names) {
-			qs[i].tell(resp.Responses[len(names)+i].GetResponseRange().Kvs)
+			all[i].Beside = resp.Responses[len(names)+i].GetResponseRange().Kvs
 		}
 	}
-	return qs, nil
+	return all, nil
 }
 
 // own returns the keys of a name, without the keys of names inside it.
@@ -218,7 +253,7 @@ func Requests(ctx context.Context, kv clientv3.KV, name string) ([]Request, erro
 	}
 	var all []Request
 	for _, kv := range resp.Kvs {
-		if r, ok := newRequest(kv); ok {
+		if r, ok := NewRequest(kv); ok {
 			all = append(all, r)
 		}
 	}
