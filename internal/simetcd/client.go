@@ -35,7 +35,7 @@ func (s *Server) Client(name string) *Client {
 	for _, l := range s.links {
 		if l.name == name {
 			s.mu.Unlock()
-			return l.client
+			return l.client.(*Client)
 		}
 	}
 	l := &link{
@@ -55,10 +55,11 @@ func (s *Server) Client(name string) *Client {
 		cl.Watcher = &apart{Watcher: cl.Watcher, link: l}
 	}
 	testhook.For(cl, testhook.Hooks{Clock: func() time.Duration { return time.Since(s.sched.start) }})
-	l.client = &Client{Client: cl, link: l}
+	made := &Client{Client: cl, link: l}
+	l.client = made
 	s.links = append(s.links, l)
 	s.mu.Unlock()
-	return l.client
+	return made
 }
 
 // chooseLeaseID is an ID for a client that asks for a lease by its ID. Each client has IDs of its own, so that
@@ -99,13 +100,6 @@ func (c *Client) Close() error {
 	// Without a connection, clientv3 has nothing else to return than that its context is cancelled.
 	_ = c.Client.Close()
 	return nil
-}
-
-// locked runs f under the server's lock.
-func (l *link) locked(f func()) {
-	l.srv.mu.Lock()
-	f()
-	l.srv.mu.Unlock()
 }
 
 // SetLatency sets the bounds of the latency of each direction, for messages sent from now on. Messages of one stream

@@ -63,30 +63,3 @@ type Action struct {
 	// ErrAfter is as Err, but the request was applied.
 	ErrAfter error
 }
-
-// Intercept makes hook decide on every request from now on, and returns the hook before it (nil if there was none), so
-// that hooks can be chained. A nil hook lets everything pass.
-//
-// The hook runs in the goroutine of the request, before the request is sent, and under no lock: it may call any method
-// of the server and its clients, a cut for example, which then already acts on the request. Several hooks can run at
-// the same time.
-func (s *Server) Intercept(hook func(Call) Action) func(Call) Action {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.hook
-	s.hook = hook
-	return old
-}
-
-// ask counts a request and asks the hook about it.
-func (l *link) ask(kind Kind, req proto.Message) (Action, int) {
-	l.srv.mu.Lock()
-	l.sent[kind]++
-	n := l.sent[kind]
-	hook := l.srv.hook
-	l.srv.mu.Unlock()
-	if hook == nil {
-		return Action{}, n
-	}
-	return hook(Call{Client: l.name, Kind: kind, N: n, Req: req}), n
-}

@@ -2,6 +2,7 @@ package simetcd
 
 import (
 	"context"
+	"io"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ var (
 // A link is the connection of one client. It is guarded by the server's mu.
 type link struct {
 	srv    *Server
-	client *Client
+	client io.Closer // the *Client on top of it
 	name   string
 	salt   uint64 // makes its latencies its own
 
@@ -32,6 +33,13 @@ type link struct {
 	messages, pushed uint64 // messages in all, messages that answer no request
 	closed           bool
 	closing          chan struct{}
+}
+
+// locked runs f under the server's lock.
+func (l *link) locked(f func()) {
+	l.srv.mu.Lock()
+	f()
+	l.srv.mu.Unlock()
 }
 
 // A message is something under way in one direction.
@@ -149,6 +157,19 @@ func (l *link) finish(c *call, resp any, err error) {
 	c.finished = true
 	l.calls = slices.DeleteFunc(l.calls, func(o *call) bool { return o == c })
 	c.done <- result{resp, err}
+}
+
+// ask counts a request and asks the hook about it.
+func (l *link) ask(kind Kind, req proto.Message) (Action, int) {
+	l.srv.mu.Lock()
+	l.sent[kind]++
+	n := l.sent[kind]
+	hook := l.srv.hook
+	l.srv.mu.Unlock()
+	if hook == nil {
+		return Action{}, n
+	}
+	return hook(Call{Client: l.name, Kind: kind, N: n, Req: req}), n
 }
 
 // roundTrip sends a request, has it applied when it arrives, and waits for the answer. When the context ends first, the

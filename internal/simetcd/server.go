@@ -122,7 +122,7 @@ func (s *Server) Close() {
 	links := append([]*link(nil), s.links...)
 	s.mu.Unlock()
 	for _, l := range links {
-		l.client.Close()
+		_ = l.client.Close() // it never fails
 	}
 	s.mu.Lock()
 	s.closed = true
@@ -131,6 +131,20 @@ func (s *Server) Close() {
 	if !s.cfg.WallClock {
 		time.Sleep(300 * time.Millisecond)
 	}
+}
+
+// Intercept makes hook decide on every request from now on, and returns the hook before it (nil if there was none), so
+// that hooks can be chained. A nil hook lets everything pass.
+//
+// The hook runs in the goroutine of the request, before the request is sent, and under no lock: it may call any method
+// of the server and its clients, a cut for example, which then already acts on the request. Several hooks can run at
+// the same time.
+func (s *Server) Intercept(hook func(Call) Action) func(Call) Action {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.hook
+	s.hook = hook
+	return old
 }
 
 // Events returns how many events have happened: what a run costs.
