@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/stretchr/testify/require"
-
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -103,7 +102,7 @@ func TestWhatWasReleasedMeanwhileMakesNoDeadlock(t *testing.T) {
 		sibling.isWaiting()
 		// Waits for y, and holds x; then x is unlocked, and the sibling would have the key.
 		p := start(w, func(ctx context.Context) (*Lock, error) {
-			return NewMutex(a, "y").Lock(lockmgr.Carry(ctx, lockmgr.CarriedBy(x.Context())))
+			return NewMutex(a, "y").Lock(local.Carry(ctx, local.CarriedBy(x.Context())))
 		})
 		w.pass(100 * time.Millisecond)
 		p.isWaiting()
@@ -137,7 +136,7 @@ func TestAReaderWhoHasLeftMakesNoDeadlock(t *testing.T) {
 		require.Equal(w, r1.Key(), r2.Key())
 		y := w.lock(NewMutex(b, "y"))
 		p := start(w, func(ctx context.Context) (*Lock, error) {
-			return NewMutex(a, "y").Lock(lockmgr.Carry(ctx, lockmgr.CarriedBy(r1.Context())))
+			return NewMutex(a, "y").Lock(local.Carry(ctx, local.CarriedBy(r1.Context())))
 		})
 		w.pass(100 * time.Millisecond)
 		p.isWaiting()

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -21,7 +21,7 @@ import (
 func (w *world) lockUnder(under context.Context, m *Mutex) *pending[*Lock] {
 	w.Helper()
 	p := start(w, func(ctx context.Context) (*Lock, error) {
-		ctx, cancel := context.WithCancel(lockmgr.Carry(ctx, lockmgr.CarriedBy(under)))
+		ctx, cancel := context.WithCancel(local.Carry(ctx, local.CarriedBy(under)))
 		defer cancel()
 		defer context.AfterFunc(under, cancel)()
 		return m.Lock(ctx)

@@ -3,7 +3,7 @@ package etcdlock
 import (
 	"context"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -37,10 +37,10 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if e.session.usable(e.name) == nil {
 		defer e.session.engine.WatchLeader(ctx, e.name)()
 	}
-	h, err := e.session.acquire(ctx, KindElection, e.name, &lockmgr.Request{
+	h, err := e.session.acquire(ctx, KindElection, e.name, &local.Request{
 		Identity:  "candidate " + value,
 		Value:     func() string { return value }, // the proposal, byte for byte
-		Carried:   lockmgr.CarriedBy(ctx),
+		Carried:   local.CarriedBy(ctx),
 		Candidate: true,
 		Rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -68,10 +68,10 @@ func TestALockThatNobodyElseWantsNeedsNoOtherGoroutine(t *testing.T) {
 func TestFewLinesRest(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.session("a")
-		for i := range lockmgr.MaxIdle + 10 {
+		for i := range local.MaxIdle + 10 {
 			require.NoError(w, w.lock(NewMutex(s, fmt.Sprintf("orders/%d", i))).Unlock(w.ctx))
 			all, resting := s.countLines()
-			require.LessOrEqual(w, all, lockmgr.MaxIdle)
+			require.LessOrEqual(w, all, local.MaxIdle)
 			require.Equal(w, all, resting)
 		}
 		w.pass(3 * time.Second)

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -121,7 +122,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	return &LockSet{hold: h, names: m.names}, nil
 }
 
-func (m *MultiMutex) acquire(ctx context.Context, r lockmgr.Request) (hold, error) {
+func (m *MultiMutex) acquire(ctx context.Context, r local.Request) (hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/admission"
 	"github.com/etcdlock/etcdlock/internal/deadlock"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -57,7 +58,7 @@ func (e *LockedError) Error() string {
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // newLockedError is the error of a call that the lock manager has refused for an entry.
-func newLockedError(l *lockmgr.LockedError) *LockedError {
+func newLockedError(l *local.LockedError) *LockedError {
 	kv, holds := l.By.KV, l.By.Holds
 	e := &LockedError{Known: kv != nil && l.By.Whole, own: l.Own}
 	switch {
@@ -152,9 +153,9 @@ func newDeadlock(c deadlock.Cycle) Deadlock {
 // refusal is the error of the API for an error of the lock manager.
 func refusal(err error) error {
 	var (
-		carried *lockmgr.CarriedError
+		carried *local.CarriedError
 		cycle   *lockmgr.CycleError
-		locked  *lockmgr.LockedError
+		locked  *local.LockedError
 		waited  *lockmgr.WaitError
 		taken   *queue.TakenError
 		limit   *admission.LimitError
@@ -165,7 +166,7 @@ func refusal(err error) error {
 	case errors.As(err, &locked):
 		return newLockedError(locked)
 	case errors.As(err, &taken):
-		return newLockedError(&lockmgr.LockedError{By: taken.Obstacle})
+		return newLockedError(&local.LockedError{By: taken.Obstacle})
 	case errors.As(err, &carried):
 		return carriedError(carried)
 	case errors.As(err, &cycle):
@@ -180,7 +181,7 @@ func refusal(err error) error {
 }
 
 // carriedError is the error of a call that would wait for a hold which its own context carries.
-func carriedError(e *lockmgr.CarriedError) error {
+func carriedError(e *local.CarriedError) error {
 	var waiter QueueEntry
 	switch r := e.Request; {
 	case r == nil:

@@ -13,7 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
@@ -112,9 +112,9 @@ func TestOfManyLostHoldsAFewAreNamed(t *testing.T) {
 		lost := logs.FilterMessageSnippet("lease lost").All()
 		require.Len(w, lost, 1)
 		told := lost[0].ContextMap()["lost"].([]any)
-		require.Len(w, told, lockmgr.MostLost+1)
+		require.Len(w, told, local.MostLost+1)
 		require.Contains(w, told[0], `lock "m00"`)
-		require.Equal(w, "and 20 more", told[lockmgr.MostLost])
+		require.Equal(w, "and 20 more", told[local.MostLost])
 		require.Equal(w, int64(30), lost[0].ContextMap()["holds"])
 		w.RevokeLease(a.Lease()) // and the next loss tells of nothing that was lost before
 		w.pass(2 * ttl)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -63,12 +63,12 @@ const DefaultTimeSlice = 10 * time.Millisecond
 type mutexConfig struct {
 	owner string
 	short wire.Identity // the value of a key of this owner and process that wants nothing else
-	terms lockmgr.Terms
+	terms local.Terms
 	cycle *string // the prefix in which deadlocks are detected; nil: off
 }
 
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
-	c := mutexConfig{terms: lockmgr.Terms{Slice: DefaultTimeSlice}}
+	c := mutexConfig{terms: local.Terms{Slice: DefaultTimeSlice}}
 	if s != nil {
 		c.owner, c.cycle = s.cfg.owner, s.cfg.cycle
 	}

@@ -132,7 +132,7 @@ func TestTheLaterLoggerCounts(t *testing.T) {
 			require.NoError(w, json.Unmarshal([]byte(out.String()), &line), "one line: %s", out.String())
 			require.Equal(w, "WARN", line.Level)
 			require.Contains(w, out.String(), l.Key(), "the fields come along")
-			require.Equal(w, "loss.go", filepath.Base(line.Source.File))
+			require.Equal(w, "title.go", filepath.Base(line.Source.File))
 			require.NotEmpty(w, line.Msg)
 		})
 	}

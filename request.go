@@ -3,16 +3,16 @@ package etcdlock
 import (
 	"context"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // request is what a call asks of the queue of a name. kind is part of its identity in this session,
 // and want is what its key says to other sessions, nil for an exclusive lock.
-func (c *mutexConfig) request(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) lockmgr.Request {
-	r := lockmgr.Request{
+func (c *mutexConfig) request(ctx context.Context, try bool, kind string, want *wire.Holder, rule *queue.Rule) local.Request {
+	r := local.Request{
 		Identity: kind + c.owner,
 		Try:      try,
 		Terms:    c.terms,
@@ -21,7 +21,7 @@ func (c *mutexConfig) request(ctx context.Context, try bool, kind string, want *
 		Host:     hostname(),
 		PID:      pid(),
 		Short:    c.short,
-		Carried:  lockmgr.CarriedBy(ctx),
+		Carried:  local.CarriedBy(ctx),
 		Rule:     rule,
 		Cycle:    c.cycle,
 	}
@@ -32,12 +32,12 @@ func (c *mutexConfig) request(ctx context.Context, try bool, kind string, want *
 }
 
 // exclusive is the request of a caller that wants to hold exclusively.
-func (c *mutexConfig) exclusive(ctx context.Context, try bool) lockmgr.Request {
+func (c *mutexConfig) exclusive(ctx context.Context, try bool) local.Request {
 	return c.request(ctx, try, "lock ", nil, nil)
 }
 
 // shared is the request of a reader.
-func (c *mutexConfig) shared(ctx context.Context, try bool) lockmgr.Request {
+func (c *mutexConfig) shared(ctx context.Context, try bool) local.Request {
 	return c.request(ctx, try, "read ", &wantsToShare, queue.Shared())
 }
 
@@ -45,7 +45,7 @@ func (c *mutexConfig) shared(ctx context.Context, try bool) lockmgr.Request {
 var wantsToShare = wire.Holder{Mode: wire.Shared}
 
 // acquire waits for the grant of a name, and reports the call. It completes r.
-func (s *Session) acquire(ctx context.Context, kind Kind, name string, r *lockmgr.Request) (hold, error) {
+func (s *Session) acquire(ctx context.Context, kind Kind, name string, r *local.Request) (hold, error) {
 	if s == nil {
 		return hold{}, errNotASession
 	}
@@ -58,7 +58,7 @@ func (s *Session) acquire(ctx context.Context, kind Kind, name string, r *lockmg
 }
 
 // grant waits for the grant of a name.
-func (s *Session) grant(ctx context.Context, name string, r lockmgr.Request) (hold, error) {
+func (s *Session) grant(ctx context.Context, name string, r local.Request) (hold, error) {
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)
 	}

@@ -73,11 +73,11 @@ var oneTry = map[string]string{
 // bounded lists the functions with requests that are bounded in another way than by insist, retry or a
 // context with a deadline, and by what. Their callers need no bound.
 var bounded = map[string]string{
-	"queue.opener.create":        "a timer ends the creation of the watch",
-	"perclient.stream.run":       "a stream, on which each renewal has a bound",
-	"watch.stream.run":           "a stream, on which the creation of each watch has a bound",
-	"lockmgr.localQueue.request": "a pooled context ends it with the first bound",
-	"etcdkv.callOptions":         "the client is answered here, and sends nothing",
+	"queue.opener.create":  "a timer ends the creation of the watch",
+	"perclient.stream.run": "a stream, on which each renewal has a bound",
+	"watch.stream.run":     "a stream, on which the creation of each watch has a bound",
+	"lockmgr.line.request": "a pooled context ends it with the first bound",
+	"etcdkv.callOptions":   "the client is answered here, and sends nothing",
 }
 
 // sending are the functions that hand a request on with the context of their caller, in a way that the

@@ -11,8 +11,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -86,7 +86,7 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 		return nil, opError(op, m.name, err)
 	}
 	order := m.order.Load() // the value is made by it; used by the worker from here on
-	var r lockmgr.Request
+	var r local.Request
 	value := func() string {
 		return r.Restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
 	}

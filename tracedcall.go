@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/notify"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -52,7 +53,7 @@ func (h *callHooks) start(ctx context.Context, info AcquireStartInfo) (*tracedCa
 }
 
 // ask completes the request of the call: the trace in its key, and a function to call if it has to wait.
-func (c *tracedCall) ask(r *lockmgr.Request) {
+func (c *tracedCall) ask(r *local.Request) {
 	if c == nil {
 		return
 	}
@@ -60,7 +61,7 @@ func (c *tracedCall) ask(r *lockmgr.Request) {
 		r.Trace = c.hooks.traceparent(c.ctx)
 	}
 	if c.hooks.queued != nil {
-		r.Waiting = lockmgr.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
+		r.Waiting = local.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
 	}
 }
 
@@ -70,7 +71,7 @@ func behind(of *lockmgr.Hold, err error) string {
 	switch {
 	case errors.As(err, &locked):
 		return locked.Holder.Traceparent
-	case err != nil || of.Path() != lockmgr.PathQueued:
+	case err != nil || of.Path() != local.PathQueued:
 		return ""
 	}
 	o := of.Entry().Obstacle()

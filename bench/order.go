@@ -45,7 +45,7 @@ const (
 	doRun   = "run"   // lock and unlock from From until Until
 	doClose = "close" // the sessions and the connection
 	doHold  = "hold"  // open, lock, and hold until killed
-	doRest  = "rest"  // see lockmgr/idle.go
+	doRest  = "rest"  // see local.Queue.rest
 
 	// See elections.go.
 	doStand  = "stand"  // open, and be a candidate

@@ -237,7 +237,7 @@ func TestTheFileMapOfTheDesignIsComplete(t *testing.T) {
 	_, text, _ := strings.Cut(design(t), "\n## File map\n")
 	text, _, _ = strings.Cut(text, "\n## ")
 	for dir, heading := range map[string]string{
-		"..": "Root", "../internal/session": "internal/session", "../internal/lockmgr": "internal/lockmgr", "../internal/queue": "internal/queue",
+		"..": "Root", "../internal/session": "internal/session", "../internal/local": "internal/local", "../internal/lockmgr": "internal/lockmgr", "../internal/queue": "internal/queue",
 	} {
 		_, section, found := strings.Cut(text, "\n### "+heading+": ")
 		require.True(t, found, heading)

@@ -87,3 +87,15 @@ func OfContext(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }
+
+// NotConfirmed is the error of a release after which the key may stand, because of a cause. By
+// some causes the key is known to be gone, and perhaps since before the release: such a cause is a
+// loss.
+func NotConfirmed(cause error) error {
+	for _, gone := range []error{ErrEvicted, ErrRevoked, ErrRolledBack} {
+		if errors.Is(cause, gone) {
+			return cause
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnconfirmed, cause)
+}

@@ -22,29 +22,23 @@ func (m *Manager) Ask(ctx context.Context, r ask.Request) error {
 // Asked returns a channel with each request to release the hold. It is closed when the hold ends.
 // The first call starts to listen. All calls of one hold are made with the same T.
 func Asked[T any](h *Hold, of func(ask.Request) T) <-chan T {
+	told := make(chan T)
+	if !h.asked.CompareAndSwap(nil, told) {
+		return h.asked.Load().(chan T)
+	}
 	ctx := h.Context()
-	h.mu.Lock()
-	told, listens := h.asked.(chan T)
-	if !listens {
-		told = make(chan T)
-		h.asked = told
-	}
-	h.mu.Unlock()
-	if listens {
-		return told
-	}
 	tell := func(r ask.Request) {
-		h.owned.Contended()
+		h.Contended()
 		select {
 		case told <- of(r):
 		case <-ctx.Done():
 		}
 	}
-	if !h.owned.local.manager.spawn(func() {
+	if !h.manager.Continue(func() {
 		defer close(told)
 		var names sync.WaitGroup
-		for _, e := range h.entry.Parts() {
-			names.Go(func() { h.owned.local.manager.requests.Hear(ctx, e, tell) })
+		for _, e := range h.Entry().Parts() {
+			names.Go(func() { h.manager.requests.Hear(ctx, e, tell) })
 		}
 		names.Wait()
 	}) {

@@ -3,35 +3,41 @@ package lockmgr
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/etcdlock/etcdlock/internal/adoption"
 	"github.com/etcdlock/etcdlock/internal/deadlock"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/sweeper"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
+// attempt is an entry that the worker makes for a waiter.
+type attempt struct {
+	*local.Attempt
+	found adoption.Found // of the former process, when the slot was taken
+}
+
 // newAttempt begins to enter for a waiter. It takes over the key of a former process, if one fits.
-func (l *localQueue) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *waiter) *attempt {
-	a := &attempt{lease: ls, of: w}
+func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Waiter) *attempt {
+	a := &attempt{Attempt: &local.Attempt{Lease: ls, Of: w}}
 	if l.mayInherit(ls) {
 		ctx, stop := until(wanted, ls)
 		defer stop()
-		a.found = l.manager.Fit(ctx, adoption.Entry{Names: l.names, Slots: l.slots, Want: w.wants(ls, w.Rank)})
+		a.found = l.Fit(ctx, adoption.Entry{Names: l.Names, Slots: l.Slots, Want: w.Wants(ls, w.Rank)})
 	}
 	switch {
-	case l.private():
+	case l.Private():
 		if a.found.Slots != nil {
 			l.changeSlots(a.found.Slots)
 		}
-		a.slot = l.slots[0]
+		a.Slot = l.Slots[0]
 	case a.found.Slots != nil:
-		a.slot = a.found.Slots[0]
+		a.Slot = a.found.Slots[0]
 	default:
-		a.slot = l.takeSlot(wanted, w)
+		a.Slot = l.takeSlot(wanted, w)
 	}
 	return a
 }
@@ -39,125 +45,112 @@ func (l *localQueue) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *wai
 // takeSlot chooses the key for a waiter: the first one of the session, unless the waiter can hold
 // beside that. It waits for the sweeper, which may have that key: an entry with another key would
 // wait for it in etcd.
-func (l *localQueue) takeSlot(wanted *lazyctx.Context, w *waiter) wire.Slot {
-	names := l.manager.names
+func (l line) takeSlot(wanted *lazyctx.Context, w *local.Waiter) wire.Slot {
 	for w.Rule == nil {
-		held, swept := names.Hold(l.name, w.Rank)
+		held, swept := l.names.Hold(l.Name, w.Rank)
 		switch {
 		case held:
 			return w.Rank
 		case swept == nil || wanted.Cause() != nil:
-			return names.Take(l.name, w.Rank)
+			return l.names.Take(l.Name, w.Rank)
 		}
 		select {
 		case <-swept:
 		case <-wanted.Context().Done():
 		}
 	}
-	return names.Take(l.name, w.Rank)
+	return l.names.Take(l.Name, w.Rank)
+}
+
+// changeSlots changes the slots of a private local queue to those of an entry that it has taken over.
+func (l line) changeSlots(to []wire.Slot) {
+	for i, slot := range l.Slots {
+		if slot != to[i] {
+			l.DropSlot(l.Names[i], slot)
+		}
+	}
+	l.Slots = to
+	if set, ok := l.Place.(*queue.Set); ok {
+		set.Use(to)
+	}
 }
 
 // mayInherit tells whether a key of the former process may stand under a name of the local queue.
-func (l *localQueue) mayInherit(ls *lease.Lease) bool {
-	return l.manager.MayStand(ls.ID(), l.names...)
+func (l line) mayInherit(ls *lease.Lease) bool {
+	return l.MayStand(ls.ID(), l.Names...)
 }
 
 // clearWay deletes the keys of the former process that are in the way of an attempt. e is its entry, or
 // nil if it was refused. clearWay returns false if there were no such keys.
-func (l *localQueue) clearWay(wanted *lazyctx.Context, a *attempt, want queue.Want, e *queue.Entry) (cleared bool) {
-	if !l.mayInherit(a.lease) {
+func (l line) clearWay(wanted *lazyctx.Context, a *attempt, want queue.Want, e *queue.Entry) (cleared bool) {
+	if !l.mayInherit(a.Lease) {
 		return false
 	}
-	ctx, stop := until(wanted, a.lease)
+	ctx, stop := until(wanted, a.Lease)
 	defer stop()
-	return l.manager.Clear(ctx, a.lease, adoption.Entry{Names: l.names, Want: want, Entry: e, List: l.single.AwaitList}, a.found)
+	return l.Clear(ctx, a.Lease, adoption.Entry{Names: l.Names, Want: want, Entry: e, List: l.Single.AwaitList}, a.found)
 }
 
 // until returns a context that ends with a lease, and when no waiter is left.
 func until(wanted *lazyctx.Context, ls *lease.Lease) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ls.Context())
-	stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
+	stop := context.AfterFunc(wanted.Context(), func() { cancel(local.ErrUnwanted) })
 	return ctx, func() {
 		stop()
 		cancel(nil)
 	}
 }
 
-// dropSlot gives up a key of which nothing is left in etcd, or which is uncertain. A private local
-// queue keeps its keys for as long as it lives.
-func (l *localQueue) dropSlot(slot wire.Slot) {
-	if !l.private() {
-		l.manager.dropSlot(l.name, slot)
-	}
-}
-
-// dropSlot gives up a slot of which nothing is left in etcd, or only an uncertain key. Another owner may
-// take it at once.
-func (m *Manager) dropSlot(name string, slot wire.Slot) {
-	m.names.Drop(name, slot)
-	m.sweeper.Dropped(name, slot)
-}
-
-// suspect makes the key of a slot uncertain, or the keys of a local queue for several names; see
-// Sweeper.SuspectAll.
-func (l *localQueue) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
-	slots := []wire.Slot{slot}
-	if l.single == nil {
-		slots = l.slots
-	}
-	l.manager.sweeper.SuspectAll(ls, l.names, slots, requests, first)
-}
-
 // certain tells whether an entry that was found proves that the one unanswered request has taken
 // effect, so that it cannot do so later. It does if no earlier request can have written the entry.
-func (l *localQueue) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
-	return e != nil && e.Adopted() && !l.manager.sweeper.Uncertain(ls, l.name, slot)
+func (l line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
+	return e != nil && e.Adopted() && !l.sweeper.Uncertain(ls, l.Name, slot)
 }
 
 // enter puts the key of the session into the queue, and waits until the entry is granted. rev is
 // the proof. The requests run under the lease, and not under the context of a caller: a cancelled
 // one could still be applied after it was looked for (traps A4, B2). After an error the entry that the
 // attempt has then stands in etcd. The entry of a first attempt was written before.
-func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) {
-	ls, w := a.lease, a.of
+func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) {
+	ls, w := a.Lease, a.Of
 	if !w.Try {
-		l.speakOf(w)
-		defer l.info.end()
+		l.SpeakOf(w)
+		defer l.SpeakOfNone()
 	}
-	want := w.wants(ls, a.slot)
-	if a.entry == nil {
-		a.entry, err = l.write(wanted, a, want)
+	want := w.Wants(ls, a.Slot)
+	if a.Entry == nil {
+		a.Entry, err = l.write(wanted, a, want)
 	}
 	switch {
 	case err != nil:
 		return 0, err
 	case w.Try:
 		return l.tried(wanted, a, want)
-	case a.entry.First():
-		return a.entry.CreateRevision, nil
+	case a.Entry.First():
+		return a.Entry.CreateRevision, nil
 	}
 	if wanted.Cause() != nil {
-		return 0, errUnwanted // while the key was written
+		return 0, local.ErrUnwanted // while the key was written
 	}
-	l.clearWay(wanted, a, want, a.entry)
-	l.block(a.entry)
+	l.clearWay(wanted, a, want, a.Entry)
+	l.Block(a.Entry)
 	calm := func() {}
 	defer func() { calm() }()
 	for {
-		rev, err = l.wait(wanted, ls, w, a.entry)
+		rev, err = l.wait(wanted, ls, w, a.Entry)
 		if err != nil || !w.Candidate {
 			return rev, err
 		}
-		lead, err := l.mayLead(wanted, ls, a.entry)
+		lead, err := l.mayLead(wanted, ls, a.Entry)
 		if err != nil || lead {
 			return rev, err
 		}
 		a.found = adoption.Found{} // the preferred one may have come since
-		if l.clearWay(wanted, a, want, a.entry) {
+		if l.clearWay(wanted, a, want, a.Entry) {
 			continue // no other candidate may be preferred now
 		}
-		want.Slot = l.manager.names.Take(l.name, a.slot)
-		behind, unsure, err := l.single.StepBehind(ls.Context(), a.entry, want)
+		want.Slot = l.names.Take(l.Name, a.Slot)
+		behind, unsure, err := l.Single.StepBehind(ls.Context(), a.Entry, want)
 		if unsure {
 			l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
 		}
@@ -165,32 +158,32 @@ func (l *localQueue) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err 
 			l.dropSlot(want.Slot)
 			return 0, err
 		}
-		l.dropSlot(a.slot)
-		before, now := calm, l.manager.sweeper.Urge(ls, l.name, a.slot)
+		l.dropSlot(a.Slot)
+		before, now := calm, l.sweeper.Urge(ls, l.Name, a.Slot)
 		calm = func() { before(); now() }
-		a.entry, a.slot = behind, want.Slot
-		l.waitsWith(behind)
+		a.Entry, a.Slot = behind, want.Slot
+		l.WaitsWith(behind)
 	}
 }
 
 // tried looks whether the entry of a try is granted.
-func (l *localQueue) tried(wanted *lazyctx.Context, a *attempt, want queue.Want) (rev int64, err error) {
-	granted, rev, err := l.queue.Granted(a.lease.Context(), a.entry)
-	if err == nil && !granted && l.clearWay(wanted, a, want, a.entry) {
-		granted, rev, err = l.queue.Granted(a.lease.Context(), a.entry)
+func (l line) tried(wanted *lazyctx.Context, a *attempt, want queue.Want) (rev int64, err error) {
+	granted, rev, err := l.Place.Granted(a.Lease.Context(), a.Entry)
+	if err == nil && !granted && l.clearWay(wanted, a, want, a.Entry) {
+		granted, rev, err = l.Place.Granted(a.Lease.Context(), a.Entry)
 	}
 	if err == nil && !granted {
-		err = &queue.TakenError{Obstacle: a.entry.Obstacle()}
+		err = &queue.TakenError{Obstacle: a.Entry.Obstacle()}
 	}
 	return rev, err
 }
 
 // write writes the entry of an attempt. The sweeper looks for what an unanswered request may leave.
-func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queue.Entry, error) {
-	ls := a.lease
-	enter := l.queue.Enter
-	if a.of.Try {
-		enter = l.queue.TryEnter
+func (l line) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queue.Entry, error) {
+	ls := a.Lease
+	enter := l.Place.Enter
+	if a.Of.Try {
+		enter = l.Place.TryEnter
 	}
 	e, unsure, err := enter(ls.Context(), want)
 	if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, a, want, nil) {
@@ -201,42 +194,40 @@ func (l *localQueue) write(wanted *lazyctx.Context, a *attempt, want queue.Want)
 	switch {
 	case unsure:
 		l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
-	case a.unsure && !l.certain(ls, want.Slot, e):
+	case a.Unsure && !l.certain(ls, want.Slot, e):
 		l.suspect(ls, want.Slot, 1, sweeper.First)
 	}
 	return e, err
 }
 
 // mayLead asks whether a candidate at the front of the queue leads.
-func (l *localQueue) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
+func (l line) mayLead(wanted *lazyctx.Context, ls *lease.Lease, e *queue.Entry) (bool, error) {
 	ctx, stop := until(wanted, ls)
 	defer stop()
-	return l.single.MayLead(ctx, e)
+	return l.Single.MayLead(ctx, e)
 }
 
 // wait waits until the entry is granted. The holds that its value names are kept up to date, see
 // holdInfo.
-func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, e *queue.Entry) (rev int64, err error) {
+func (l line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *local.Waiter, e *queue.Entry) (rev int64, err error) {
 	check := func(ctx context.Context) error { return l.checkCycle(ctx, of, e) }
 	for {
-		waiting, cancel := l.info.wait(ls.Context())
-		stop := context.AfterFunc(wanted.Context(), func() { cancel(errUnwanted) })
+		waiting, cancel := l.UntilOutdated(ls.Context())
+		stop := context.AfterFunc(wanted.Context(), func() { cancel(local.ErrUnwanted) })
 		if err = check(waiting); err == nil {
 			check = func(context.Context) error { return nil } // it was the last one to come
-			rev, err = l.queue.Await(waiting, e)
+			rev, err = l.Place.Await(waiting, e)
 		}
 		stop()
 		cancel(nil)
-		if !errors.Is(err, errOutdated) {
+		if !errors.Is(err, local.ErrOutdated) {
 			return rev, err
 		}
-		l.manager.mu.Lock()
-		w := l.front()
-		l.manager.mu.Unlock()
-		if w == nil || !w.inherits(&of.Request) {
-			return 0, errUnwanted
+		w := l.Successor(of)
+		if w == nil {
+			return 0, local.ErrUnwanted
 		}
-		l.speakOf(w)
+		l.SpeakOf(w)
 		if err := l.rewrite(ls, e, w); err != nil {
 			return 0, err
 		}
@@ -245,32 +236,21 @@ func (l *localQueue) wait(wanted *lazyctx.Context, ls *lease.Lease, of *waiter, 
 
 // checkCycle fails with a CycleError if entry e of w closes a cycle of waits and is the youngest in
 // this cycle.
-func (l *localQueue) checkCycle(ctx context.Context, w *waiter, e *queue.Entry) error {
+func (l line) checkCycle(ctx context.Context, w *local.Waiter, e *queue.Entry) error {
 	if w.Cycle == nil || w.Carried == nil {
 		return nil
 	}
-	cycle, err := deadlock.CycleOf(ctx, l.manager.cfg.KV, *w.Cycle, e)
+	cycle, err := deadlock.CycleOf(ctx, l.cfg.KV, *w.Cycle, e)
 	if err != nil || cycle == nil { // an entry that has gone is noticed by its wait
 		return err
 	}
 	return &CycleError{Cycle: cycle}
 }
 
-// speakOf makes the entry name the holds of a waiter. If the waiter has given up by now, the entry
-// is outdated at once.
-func (l *localQueue) speakOf(w *waiter) {
-	l.info.speaksOf(w)
-	l.manager.mu.Lock()
-	defer l.manager.mu.Unlock()
-	if next := l.front(); next != nil && next != w && (w.Carried != nil || next.Carried != nil) {
-		l.info.outdated()
-	}
-}
-
 // rewrite gives an entry the value of a waiter.
-func (l *localQueue) rewrite(ls *lease.Lease, e *queue.Entry, w *waiter) error {
+func (l line) rewrite(ls *lease.Lease, e *queue.Entry, w *local.Waiter) error {
 	if w.Rule != nil { // on which the value may depend
-		return l.single.RewriteFor(ls.Context(), e, queue.Want{Value: w.value(), Rule: w.Rule})
+		return l.Single.RewriteFor(ls.Context(), e, queue.Want{Value: w.MakeValue(), Rule: w.Rule})
 	}
-	return l.queue.Rewrite(ls.Context(), e, w.value())
+	return l.Place.Rewrite(ls.Context(), e, w.MakeValue())
 }

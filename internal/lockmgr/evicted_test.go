@@ -33,7 +33,7 @@ func TestAReaderThatReleasesAnEvictedKeyReleasesNoOther(t *testing.T) {
 	simulate(t, func(r *rig) {
 		a := r.manager("a")
 		first, second := a.lock("m", shared()), a.lock("m", shared())
-		require.Same(r, first.owned, second.owned)
+		require.Same(r, first.Deletion().Of, second.Deletion().Of)
 		r.pass(5 * time.Second)
 		r.ignoreQuestions(1)
 		r.evict(first)

@@ -75,7 +75,7 @@ func TestAnEvictedHoldIsCountedAsLostOnce(t *testing.T) {
 		}
 		r.pass(5 * time.Second)
 		for _, h := range all {
-			h.owned.lose(lockerr.Lost(lockerr.ErrEvicted))
+			h.Deletion().Of.Lose(lockerr.Lost(lockerr.ErrEvicted))
 		}
 		a.present.End(errEnded)
 		r.pass(time.Second)

@@ -8,27 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/etcdlock/etcdlock/internal/states"
 )
-
-func TestAnIllegalChangeOfAdmissionEndsTheSession(t *testing.T) {
-	refused := states.Refused
-	states.Refused = func(error) {}
-	defer func() { states.Refused = refused }()
-	simulate(t, func(r *rig) {
-		m := r.manager("a")
-		held := m.lock("m", exclusive())
-		m.mu.Lock()
-		m.admission = closed // as a bug would
-		m.admit(draining)
-		m.mu.Unlock()
-		var edge *states.EdgeError
-		require.ErrorAs(r, held.Err(), &edge)
-		require.Equal(r, states.EdgeError{Of: "lock manager", From: "closed", To: "draining"}, *edge)
-		require.ErrorAs(r, m.bug, &edge)
-	})
-}
 
 // Many goroutines use 1,000 names of one manager while its keys are deleted and its lease is lost.
 // Of each name there is one holder at a time, and in the end nothing is left.
@@ -87,6 +67,6 @@ func TestAThousandNamesInOneManager(t *testing.T) {
 		})
 		all.Wait()
 		r.pass(time.Minute)
-		require.Equal(r, Snapshot{Admission: "open"}, m.Snapshot())
+		require.Equal(r, nothing, m.Snapshot())
 	})
 }

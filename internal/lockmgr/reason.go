@@ -12,6 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/eviction"
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -66,6 +67,36 @@ func (m *Manager) whyPlaceGone(wanted *lazyctx.Context, ls *lease.Lease, e *queu
 	return lockerr.Lost(m.evictionOf(ctx, e))
 }
 
+// explain finds out why keys are gone, and ends the ownerships. It asks once for all that went at one
+// instant, as the keys of a lease do. The reason of an eviction is read for a key that went alone. While
+// etcd does not answer, keys that go later have less time left to be explained, and no hold continues for
+// longer than explainWithin.
+func (m *Manager) explain() {
+	for {
+		all, at := m.TakeEvicted()
+		if len(all) == 0 {
+			return
+		}
+		gone := make(map[*lease.Lease]int)
+		for _, d := range all {
+			gone[d.Lease]++
+		}
+		causes := make(map[*lease.Lease]error)
+		for _, d := range all {
+			if causes[d.Lease] == nil {
+				alone := d.Entry
+				if gone[d.Lease] > 1 {
+					alone = nil
+				}
+				causes[d.Lease] = m.whyGoneUntil(at.Add(explainWithin), d.Lease, alone)
+			}
+			if d.Lease.Err() == nil { // else it has ended, and LeaseLost follows
+				d.Of.Lose(causes[d.Lease])
+			}
+		}
+	}
+}
+
 // evictionOf is the reason of a loss, with that of the eviction if there is one.
 func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
 	if e == nil {
@@ -91,43 +122,29 @@ func (m *Manager) evictionOf(ctx context.Context, e *queue.Entry) error {
 var errEvictedOrRevoked = fmt.Errorf("%w, or its lease was revoked: etcd has not answered in time which", lockerr.ErrEvicted)
 
 // fail gives the error to each waiter that it concerns.
-func (l *localQueue) fail(wanted *lazyctx.Context, ls *lease.Lease, first *waiter, e *queue.Entry, err error) {
+func (l line) fail(wanted *lazyctx.Context, ls *lease.Lease, first *local.Waiter, e *queue.Entry, err error) {
 	switch {
 	case errors.Is(err, lockerr.ErrEvicted):
-		l.failAll(ls, l.manager.whyPlaceGone(wanted, ls, e)) // the lost place was that of all waiters
+		l.FailAll(ls, l.whyPlaceGone(wanted, ls, e)) // the lost place was that of all waiters
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		_ = l.manager.whyGone(ls, nil) // ends it, if etcd answers
+		_ = l.whyGone(ls, nil) // ends it, if etcd answers
 		ls.End(lockerr.Lost(lockerr.ErrRevoked))
-		l.failAll(ls, ls.Err())
+		l.FailAll(ls, ls.Err())
 	case ls.Err() != nil:
-		l.failAll(ls, ls.Err())
+		l.FailAll(ls, ls.Err())
 	case err == nil || wanted.Cause() != nil:
 		// No waiter is left.
 	default:
-		l.manager.mu.Lock()
-		l.tell(first, outcome{err: err})
-		l.manager.mu.Unlock()
+		l.Fail(first, err)
 	}
 }
 
 // waitError is the error of a wait when its context has ended. After a deadline it names the entry in the
 // way; locked is nil if that is not known.
-func waitError(ctx context.Context, locked *LockedError) error {
+func waitError(ctx context.Context, locked *local.LockedError) error {
 	ended := lockerr.OfContext(ctx)
 	if locked != nil && errors.Is(ended, context.DeadlineExceeded) {
 		return &WaitError{Ended: ended, Locked: locked}
 	}
 	return ended
-}
-
-// notConfirmed is the error of a release after which the key may stand, because of a cause. By
-// some causes the key is known to be gone, and perhaps since before the release: such a cause is a
-// loss.
-func notConfirmed(cause error) error {
-	for _, gone := range []error{lockerr.ErrEvicted, lockerr.ErrRevoked, lockerr.ErrRolledBack} {
-		if errors.Is(cause, gone) {
-			return cause
-		}
-	}
-	return fmt.Errorf("%w: %w", lockerr.ErrUnconfirmed, cause)
 }

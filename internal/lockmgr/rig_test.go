@@ -16,6 +16,7 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -118,10 +119,12 @@ func (m *managed) close() {
 }
 
 // exclusive is the request of a mutex.
-func exclusive() Request { return Request{Identity: "lock", Terms: Terms{Slice: time.Millisecond}} }
+func exclusive() local.Request {
+	return local.Request{Identity: "lock", Terms: local.Terms{Slice: time.Millisecond}}
+}
 
 // lock acquires a name.
-func (m *managed) lock(name string, r Request) *Hold {
+func (m *managed) lock(name string, r local.Request) *Hold {
 	m.rig.Helper()
 	h, err := m.Acquire(m.rig.Context(), name, r)
 	require.NoError(m.rig, err)
@@ -141,6 +144,9 @@ func (r *rig) pass(d time.Duration) {
 }
 
 // shared is the request of a reader.
-func shared() Request {
-	return Request{Identity: "read", Mode: wire.Shared, Want: &wire.Holder{Mode: wire.Shared}, Rule: queue.Shared(), Terms: Terms{Slice: time.Millisecond}}
+func shared() local.Request {
+	return local.Request{Identity: "read", Mode: wire.Shared, Want: &wire.Holder{Mode: wire.Shared}, Rule: queue.Shared(), Terms: local.Terms{Slice: time.Millisecond}}
 }
+
+// nothing is the snapshot of a manager that has nothing.
+var nothing = Snapshot{Snapshot: local.Snapshot{Admission: "open"}}

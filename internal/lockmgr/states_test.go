@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/states"
 )
@@ -37,7 +38,7 @@ type try struct {
 }
 
 // start begins to acquire a name.
-func (m *managed) start(name string, r Request) *try {
+func (m *managed) start(name string, r local.Request) *try {
 	ctx, cancel := context.WithCancel(m.rig.Context())
 	c := &try{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -210,29 +211,7 @@ func TestEachChangeOfStateIsTaken(t *testing.T) {
 			})
 		})
 	}
-	assert.Equal(t, edgesOf(&phases), taken[phases.Of])
-	assert.Equal(t, edgesOf(&drivers), taken[drivers.Of])
-	assert.Equal(t, edgesOf(&ownershipStates), taken[ownershipStates.Of])
-}
-
-// In tests an illegal change of state panics, see TestMain.
-func TestAnIllegalPhaseDriverOrOwnershipEndsTheSession(t *testing.T) {
-	refused := states.Refused
-	states.Refused = func(error) {}
-	defer func() { states.Refused = refused }()
-	for want, change := range map[string]func(h *Hold){
-		"local queue from owned to waiting":      func(h *Hold) { h.owned.local.become(waiting) },
-		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(driverCaller) },
-		"ownership from held to gone":            func(h *Hold) { h.owned.become(gone) },
-	} {
-		simulate(t, func(r *rig) {
-			m := r.manager("a")
-			h := m.lock("m", exclusive())
-			m.mu.Lock()
-			change(h)
-			m.mu.Unlock()
-			require.ErrorContains(r, h.Err(), want)
-			require.ErrorContains(r, m.bug, want)
-		})
-	}
+	assert.Equal(t, edgesOf(&local.Phases), taken[local.Phases.Of])
+	assert.Equal(t, edgesOf(&local.Drivers), taken[local.Drivers.Of])
+	assert.Equal(t, edgesOf(&local.Ownerships), taken[local.Ownerships.Of])
 }

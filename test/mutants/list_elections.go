@@ -106,14 +106,14 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a hold that is forgotten before its lease's end is told is named all the same (L2)",
 		edits: []edit{
-			{"lockmgr.(*Manager).noteLoss", "m.losses.add(t)", ""},
+			{"local.(*Table).noteLoss", "m.losses.add(t.loss())", ""},
 		},
 		tests: []string{"TestALostLeaseIsLoggedWithWhatWasHeldUnderIt", "TestOfManyLostHoldsAFewAreNamed"},
 	},
 	{
 		takesOut: "a hold is not handed over from under a nested hold (L8)",
 		edits: []edit{
-			{"lockmgr.(*Hold).ReleaseTo", "if successor != nil && !t.closeFor(h) {", "if false {"},
+			{"lockmgr.(*Hold).ReleaseTo", "if successor != nil && !h.manager.CloseFor(&h.Hold) {", "if false {"},
 		},
 		tests: []string{"TestATransferUnderANestedHoldIsRefused"},
 	},

@@ -47,8 +47,8 @@ var grantMutations = []mutation{
 	{
 		takesOut: "TryLock writes only if the queue is empty (A13)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).write", "enter = l.queue.TryEnter", "_ = l.queue.TryEnter"},
-			{"lockmgr.(*localQueue).request", "once = l.single.TryEnterOnce", "_ = l.single.TryEnterOnce"},
+			{"lockmgr.line.write", "enter = l.Place.TryEnter", "_ = l.Place.TryEnter"},
+			{"lockmgr.line.request", "once = l.Single.TryEnterOnce", "_ = l.Single.TryEnterOnce"},
 		},
 		tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},
 	},

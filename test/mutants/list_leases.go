@@ -47,15 +47,15 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a machine that slept looks at the clock before it says that it holds",
 		edits: []edit{
-			{"lockmgr.(*Hold).Err", "_ = h.owned.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
+			{"local.(*Hold).Err", "_ = h.owned.lease.Err() // ends the lease, and so the hold, if its time is over", ""},
 		},
 		tests: []string{"TestAMachineThatSleptPastItsDeadlineKnowsSoWhenItWakesUp"},
 	},
 	{
 		takesOut: "nothing is handed over in memory without a look at the lease",
 		edits: []edit{
-			{"lockmgr.(*Manager).look", "_ = l.Err()", "_ = l"},
-			{"lockmgr.(*Hold).giveBack", "_ = h.owned.lease.Err() // see Err", ""},
+			{"local.(*leases).look", "_ = l.Err()", "_ = l"},
+			{"local.(*Table).Release", "_ = h.owned.lease.Err() // see Hold.Err", ""},
 		},
 		tests: []string{"TestNothingIsHandedOverOnAMachineThatHasSleptThroughTheDeadline"},
 	},
@@ -111,14 +111,14 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "an illegal change of the admission ends the session",
 		edits: []edit{
-			{"lockmgr.(*Manager).admit", "m.cfg.Fail(err)", ""},
+			{"local.(*Table).admit", "m.cfg.Fail(err)", ""},
 		},
-		tests: []string{"TestAnIllegalChangeOfAdmissionEndsTheSession"},
+		tests: []string{"TestAnIllegalChangeOfAdmissionPhaseDriverOrOwnershipEndsTheSession"},
 	},
 	{
 		takesOut: "a lock manager is open again after the last drain has failed",
 		edits: []edit{
-			{"lockmgr.(*Manager).Drain", "m.drains--; m.drains == 0 &&", "m.drains--; m.drains == 0 && false &&"},
+			{"local.(*Table).BeginDrain", "m.gate.drains--; m.gate.drains == 0 &&", "m.gate.drains--; m.gate.drains == 0 && false &&"},
 		},
 		tests: []string{"TestTheAdmissionsOfALockManager"},
 	},
@@ -160,21 +160,21 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "Orphan waits for what has to be cleared away",
 		edits: []edit{
-			{"lockmgr.(*Manager).pending", "!l.owned.open() && l.phase != idle {", "!l.owned.open() && l.phase != idle && false {"},
+			{"local.(*Table).Pending", "!l.owned.open() && l.phase != idle {", "!l.owned.open() && l.phase != idle && false {"},
 		},
 		tests: []string{"TestOrphanLeavesNothingButWhatIsHeld"},
 	},
 	{
 		takesOut: "Orphan waits for a release that began while it looked at other holds",
 		edits: []edit{
-			{"lockmgr.(*Manager).closeIf", "if ends == m.ends {", "if true {"},
+			{"local.(*Table).CloseIf", "if ends == m.gate.ends {", "if true {"},
 		},
 		tests: []string{"TestADrainIsNotOverIfAHoldWasReleasedDuringItsLook"},
 	},
 	{
 		takesOut: "a young hold is looked after when its lease ends",
 		edits: []edit{
-			{"lockmgr.(*Manager).Wait", "m.finishLost()", ""},
+			{"lockmgr.(*Manager).Wait", "m.FinishLost()", ""},
 		},
 		tests: []string{"TestCloseDoesNotWaitForAYoungHold"},
 	},

@@ -5,14 +5,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a downgrade ends with an ownership that is lost meanwhile",
 		edits: []edit{
-			{"lockmgr.(*ownership).settleAs", "if t.detach != nil {", "if false {"},
+			{"local.(*Ownership).settleAs", "t.detachNow()", ""},
 		},
 		tests: []string{"TestADowngradeDuringALossEndsWithTheLease"},
 	},
 	{
 		takesOut: "an evicted hold is not counted again when its lease ends",
 		edits: []edit{
-			{"lockmgr.(*ownership).lose", "t.noted = true", ""},
+			{"local.(*Ownership).Lose", "t.noted = true", ""},
 		},
 		tests: []string{"TestAnEvictedHoldIsCountedAsLostOnce"},
 	},
@@ -33,42 +33,42 @@ var localMutations = []mutation{
 	{
 		takesOut: "a call whose place is gone waits for the answer that tells why",
 		edits: []edit{
-			{"lockmgr.(*localQueue).fail", "whyPlaceGone(wanted, ls, e)", "whyGone(ls, e)"},
+			{"lockmgr.line.fail", "whyPlaceGone(wanted, ls, e)", "whyGone(ls, e)"},
 		},
 		tests: []string{"TestALeaseRevokedDuringAWaitIsToldThoughEtcdAnswersSlowly"},
 	},
 	{
 		takesOut: "a key is not kept after a request to release it",
 		edits: []edit{
-			{"lockmgr.Asked", "h.owned.Contended()", ""},
+			{"lockmgr.Asked", "h.Contended()", ""},
 		},
 		tests: []string{"TestWhoWasAskedDoesNotKeepTheKey", "TestWhoWasAskedInANestedHoldDoesNotKeepTheKey"},
 	},
 	{
 		takesOut: "an illegal phase, driver or ownership ends the session",
 		edits: []edit{
-			{"lockmgr.(*ownership).become", "t.local.manager.cfg.Fail(err)", "_ = err"},
+			{"local.(*Ownership).become", "m.cfg.Fail(err)", ""},
 		},
-		tests: []string{"TestAnIllegalPhaseDriverOrOwnershipEndsTheSession"},
+		tests: []string{"TestAnIllegalChangeOfAdmissionPhaseDriverOrOwnershipEndsTheSession"},
 	},
 	{
 		takesOut: "the idle timer of a local queue that was removed forgets no other one",
 		edits: []edit{
-			{"lockmgr.(*idleTimer).Fire", "case l.driver != driverNone || !m.locals.has(l):", "case l.driver != driverNone:"},
+			{"local.(*idleTimer).Fire", "case l.driver != driverNone || !m.locals.has(l):", "case l.driver != driverNone:"},
 		},
 		tests: []string{"TestAThousandNamesInOneManager"},
 	},
 	{
 		takesOut: "an enqueue of unknown outcome is taken back (A4, B2)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).write", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
+			{"lockmgr.line.write", "case unsure:\nl.suspect(", "case false:\nl.suspect("},
 		},
 		tests: []string{"TestARequestThatArrivesAfterItWasLookedForLeavesNothing"},
 	},
 	{
 		takesOut: "a first request that was cut off with its caller is taken back (A4)",
 		edits: []edit{
-			{"lockmgr.(*attempt).resume", "if a.unsure {\nl.suspect(", "if false {\nl.suspect("},
+			{"lockmgr.line.resume", "if a.Unsure {\nl.suspect(", "if false {\nl.suspect("},
 		},
 		tests: []string{"TestWhoGivesUpInHisFirstRequestLeavesNothing"},
 	},
@@ -82,28 +82,28 @@ var localMutations = []mutation{
 	{
 		takesOut: "a caller with little time left does not cut its request off",
 		edits: []edit{
-			{"lockmgr.(*waiter).hurries", "return ok && time.Until(deadline) <= etcdkv.FirstBound", "return false && ok && time.Until(deadline) <= etcdkv.FirstBound"},
+			{"lockmgr.hurries", "return ok && time.Until(deadline) <= etcdkv.FirstBound", "return false && ok && time.Until(deadline) <= etcdkv.FirstBound"},
 		},
 		tests: []string{"TestWhoseTimeIsShortCutsNoRequestOff"},
 	},
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"lockmgr.(*localQueue).attempt", "l.serves(w, &a.wanted)", "l.serves(w, lazyctx.New(m.cfg.Life))"},
+			{"local.(*Queue).attempt", "l.served, l.wanted = w, &a.Wanted", "l.served, l.wanted = w, lazyctx.New(cfg.Life)"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
 	{
 		takesOut: "the entry of a caller that has given up names the holds of the next one",
 		edits: []edit{
-			{"lockmgr.(*localQueue).speakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
+			{"local.(*Queue).SpeakOf", "if next := l.front(); next != nil && next != w &&", "if next := l.front(); next == nil && next != w &&"},
 		},
 		tests: []string{"TestWhoTakesAnAttemptOverSaysWhatHeHolds"},
 	},
 	{
 		takesOut: "a caller whose goroutine ends in its own request leaves the local queue",
 		edits: []edit{
-			{"lockmgr.(*localQueue).request", "if !returned {", "if !returned && false {"},
+			{"lockmgr.line.request", "if !returned {", "if !returned && false {"},
 		},
 		tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
 	},
@@ -117,14 +117,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a waiter does not line up behind a key of its own session that is being swept (C2)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).takeSlot", "case swept == nil || wanted", "case true || wanted"},
+			{"lockmgr.line.takeSlot", "case swept == nil || wanted", "case true || wanted"},
 		},
 		tests: []string{"TestALockIsHeldWhileAnEarlierRequestsKeyIsSwept"},
 	},
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"lockmgr.(*localQueue).attempt", "|| m.MayStand(w.under.ID(), l.name) ||", "||"},
+			{"local.(*Queue).attempt", "|| cfg.MayStand(w.under.ID(), l.Names) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -138,14 +138,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a key of the former process that fits is adopted in whatever slot (R1)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).newAttempt", "if l.mayInherit(ls) {", "if false {"},
+			{"lockmgr.line.newAttempt", "if l.mayInherit(ls) {", "if false {"},
 		},
 		tests: []string{"TestALockAllInOtherSlotsIsTakenOverAsAWhole"},
 	},
 	{
 		takesOut: "a key of the former process that does not fit is not waited for (R1)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).clearWay", "if !l.mayInherit(a.lease) {", "if true {"},
+			{"lockmgr.line.clearWay", "if !l.mayInherit(a.Lease) {", "if true {"},
 		},
 		tests: []string{"TestALateRequestOfTheFormerProcessIsNotWaitedFor"},
 	},
@@ -167,49 +167,49 @@ var localMutations = []mutation{
 	{
 		takesOut: "an upgrade that Orphan ends leaves no mark",
 		edits: []edit{
-			{"lockmgr.(*Manager).pending", "t.unmark(errDrained) || !t.open() {\nn++", "!t.open() {\nn++"},
+			{"local.(*Table).Pending", "t.unmark(ErrDrained) || !t.open() {\nn++", "!t.open() {\nn++"},
 		},
 		tests: []string{"TestWhatEndsAnUpgrade"},
 	},
 	{
 		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case true:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case true:"},
 		},
 		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
 		takesOut: "a large request that was given up blocks no other (A3)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).giveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case next == nil:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case next == nil:"},
 		},
 		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
 	{
 		takesOut: "a try is refused because of waiters, not because of other tries (A13)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).refuses", "if w.Rule == nil || l.held() {", "if true {"},
+			{"local.(*Queue).refuses", "if w.Rule == nil || l.held() {", "if true {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn", "TestThoseWhoTryAtOnceAllGetPermits"},
 	},
 	{
 		takesOut: "a try does not wait (A13)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).block", "if w := e.Value.(*waiter); w.Try {", "if w := e.Value.(*waiter); w.Try && false {"},
+			{"local.(*Queue).Block", "if w := e.Value.(*Waiter); w.Try {", "if w := e.Value.(*Waiter); w.Try && false {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn"},
 	},
 	{
 		takesOut: "a kept key is given up for a reader of its session",
 		edits: []edit{
-			{"lockmgr.(*Manager).atOnce", "l.owned.giveUpKept() // a kept key is for an exclusive request", "_ = l"},
+			{"local.(*Table).atOnce", "l.owned.giveUpKept() // a kept key is for an exclusive request", "_ = l"},
 		},
 		tests: []string{"TestAReaderDoesNotWaitForAKeyThatItsSessionKeeps"},
 	},
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
 		edits: []edit{
-			{"lockmgr.(*localQueue).deleteOwned", "refused, err = l.leave(t.lease, t.queue, t.entry, tried)", "_ = tried"},
+			{"lockmgr.(*Manager).finish", "refused, err = l.leave(d.Lease, d.Place, d.Entry, d.Tried)", ""},
 		},
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
@@ -223,63 +223,63 @@ var localMutations = []mutation{
 	{
 		takesOut: "a release that hears of a revocation is a loss",
 		edits: []edit{
-			{"lockmgr.notConfirmed", "errors.Is(cause, gone)", "errors.Is(cause, gone) && false"},
+			{"lockerr.NotConfirmed", "errors.Is(cause, gone)", "errors.Is(cause, gone) && false"},
 		},
 		tests: []string{"TestAReleaseThatHearsOfARevocationIsALoss"},
 	},
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"lockmgr.(*ownership).release", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
+			{"local.(*Ownership).release", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},
 	{
 		takesOut: "a kept key is given up when another session lines up",
 		edits: []edit{
-			{"lockmgr.(*ownership).Contended", "t.contended = true\nt.giveUpKept()", "t.contended = true"},
+			{"local.(*Ownership).Contended", "t.contended = true\nt.giveUpKept()", "t.contended = true"},
 		},
 		tests: []string{"TestAKeptKeyIsSeenByOthersAndGivenUpForWhoLinesUp"},
 	},
 	{
 		takesOut: "a session that keeps a key watches for other sessions from then on",
 		edits: []edit{
-			{"lockmgr.(*ownership).keep", "t.listen() // for", "// for"},
+			{"local.(*Ownership).keep", "t.listen() // for", "// for"},
 		},
 		tests: []string{"TestAKeptKeyIsGivenUpWheneverTheStrangerCame"},
 	},
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"lockmgr.(*ownership).unattended", "l.manager.settle.Set(&t.young, t)", ""},
+			{"local.(*Ownership).unattended", "t.table.settle.Set(&t.young, t)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},
 	{
 		takesOut: "idle names are not in use",
 		edits: []edit{
-			{"lockmgr.(*Manager).checkNesting", "|| !l.counted {", "|| true {"},
+			{"local.(*Table).checkNesting", "|| !l.counted {", "|| true {"},
 		},
 		tests: []string{"TestNamesAtRestMayNest"},
 	},
 	{
 		takesOut: "idle names are forgotten",
 		edits: []edit{
-			{"lockmgr.(*idleTimer).Fire", "case m.now()-l.since < queue.Resting:", "case m.now()-l.since < 100*queue.Resting:"},
+			{"local.(*idleTimer).Fire", "case m.now()-l.since < queue.Resting:", "case m.now()-l.since < 100*queue.Resting:"},
 		},
 		tests: []string{"TestFewLinesRest"},
 	},
 	{
 		takesOut: "an Unlock whose caller gives up returns at once",
 		edits: []edit{
-			{"lockmgr.(*ownership).leaveOnce", "RequestContext(t.lease.Context(), ctx)", "RequestContext(t.lease.Context(), context.WithoutCancel(ctx))"},
+			{"lockmgr.(*Manager).leaveOnce", "RequestContext(d.Lease.Context(), ctx)", "RequestContext(d.Lease.Context(), context.WithoutCancel(ctx))"},
 		},
 		tests: []string{"TestWhoGivesUpInUnlockReturnsAtOnce"},
 	},
 	{
 		takesOut: "the first request of a caller ends with the lease",
 		edits: []edit{
-			{"lockmgr.(*localQueue).request", "RequestContext(a.lease.Context(), ctx)", "RequestContext(l.manager.cfg.Life, ctx)"},
+			{"lockmgr.line.request", "RequestContext(a.Lease.Context(), ctx)", "RequestContext(l.cfg.Life, ctx)"},
 		},
 		tests: []string{"TestWithTheLeaseAFirstRequestEnds"},
 	},

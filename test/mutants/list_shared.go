@@ -47,7 +47,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "of two upgrades of one session one fails (D5)",
 		edits: []edit{
-			{"lockmgr.(*Hold).startUpgrade", "case t.upgrading != nil:\nreturn nil, nil, lockerr.ErrUpgradeConflict", ""},
+			{"local.(*Table).StartUpgrade", "case t.upgrading != nil:\nreturn nil, nil, lockerr.ErrUpgradeConflict", ""},
 		},
 		tests: []string{"TestOfTwoUpgradesOneIsToldAtOnce"},
 	},
@@ -138,14 +138,14 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "the mark of an upgrade is taken back",
 		edits: []edit{
-			{"lockmgr.(*upgrade).run", "t.rewriteShared(q)", ""},
+			{"lockmgr.(*Hold).upgrade", "h.rewriteShared(q)", ""},
 		},
 		tests: []string{"TestACancelledUpgradeLeavesTheReadLock"},
 	},
 	{
 		takesOut: "an upgrade waits until the downgrade before it is written",
 		edits: []edit{
-			{"lockmgr.(*upgrade).wait", "if t.shared != nil {", "if false {"},
+			{"lockmgr.(*Hold).awaitUpgrade", "if u.Written != nil {", "if false {"},
 		},
 		tests: []string{"TestAnUpgradeWaitsForTheDowngradeBeforeIt"},
 	},
@@ -159,42 +159,42 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a writer that was a reader has a larger token",
 		edits: []edit{
-			{"lockmgr.(*upgrade).granted", "t.token = rev\nif !u", "if !u"},
+			{"local.(*Table).Upgraded", "t.token = rev\nif !u", "if !u"},
 		},
 		tests: []string{"TestAWritersTokenIsLargerThanAllBefore"},
 	},
 	{
 		takesOut: "readers ask again after a slice whether a writer waits",
 		edits: []edit{
-			{"lockmgr.(*ownership).share", "t.local.manager.cfg.Clock()-t.asked >= w.Terms.Slice", "false"},
+			{"local.(*Ownership).share", "t.clock()-t.asked >= w.Terms.Slice", "false"},
 		},
 		tests: []string{"TestAWriterDoesNotStarveBehindReaders"},
 	},
 	{
 		takesOut: "the readers of a session share one key",
 		edits: []edit{
-			{"lockmgr.(*localQueue).serve", "first.Mode == wire.Shared && l.shareAgain(ls)", "false"},
+			{"lockmgr.line.serve", "first.Mode == wire.Shared && l.shareAgain(ls)", "false"},
 		},
 		tests: []string{"TestReadersWithoutEndCostOneReadInASlice"},
 	},
 	{
 		takesOut: "a downgrade at the time of a loss ends",
 		edits: []edit{
-			{"lockmgr.(*ownership).detached", "close(t.detach)", ""},
+			{"local.(*Ownership).detachNow", "close(t.detach)", ""},
 		},
 		tests: []string{"TestADowngradeAtTheTimeOfALossEnds"},
 	},
 	{
 		takesOut: "a downgrade without a watch goes on",
 		edits: []edit{
-			{"lockmgr.(*localQueue).finish", "t.detached() || ", ""},
+			{"local.(*Table).Finish", "t.detached() || ", ""},
 		},
 		tests: []string{"TestADowngradeWithoutAWatch"},
 	},
 	{
 		takesOut: "a detached queue leaves its key to the downgraded hold",
 		edits: []edit{
-			{"lockmgr.(*ownership).detached", "l.leaveSlots()", ""},
+			{"local.(*Ownership).detached", "l.leaveSlots()", ""},
 		},
 		tests: []string{"TestADowngradeOfAHoldThatLinedUpByItself"},
 	},
@@ -279,36 +279,36 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "two workers under one hold do not both hold: re-entry is off by default",
 		edits: []edit{
-			{"lockmgr.(*waiter).reenter", "case w.Terms.Reentry < 1:", "case w.Terms.Reentry < 0:"},
-			{"lockmgr.(*waiter).reenter", "case h.holder.holds >= w.Terms.Reentry:", "case w.Terms.Reentry > 0 && h.holder.holds >= w.Terms.Reentry:"},
+			{"local.(*Waiter).reenter", "case w.Terms.Reentry < 1:", "case w.Terms.Reentry < 0:"},
+			{"local.(*Waiter).reenter", "case h.holder.holds >= w.Terms.Reentry:", "case w.Terms.Reentry > 0 && h.holder.holds >= w.Terms.Reentry:"},
 		},
 		tests: []string{"TestUnderItsOwnContextEveryKindIsADeadlock", "TestTwoWorkersUnderOneHoldDoNotBothHold"},
 	},
 	{
 		takesOut: "a call does not wait for what its own context holds by another session",
 		edits: []edit{
-			{"lockmgr.(*Carried).elsewhere", "if l.manager != m &&", "if false && l.manager != m &&"},
+			{"local.(*Carried).elsewhere", "if l.table != m &&", "if false && l.table != m &&"},
 		},
 		tests: []string{"TestUnderTheContextOfAnotherSessionsHoldACallIsADeadlock"},
 	},
 	{
 		takesOut: "a context that is made after the end of its hold has the cause of this end",
 		edits: []edit{
-			{"lockmgr.(*Hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
+			{"local.(*Hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
 		},
 		tests: []string{"TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause"},
 	},
 	{
 		takesOut: "permits within others are no more than these",
 		edits: []edit{
-			{"lockmgr.(*ownership).covers", "t.mode == wire.Counted && w.Permits <= t.permits", "t.mode == wire.Counted"},
+			{"local.(*Ownership).covers", "t.mode == wire.Counted && w.Permits <= t.permits", "t.mode == wire.Counted"},
 		},
 		tests: []string{"TestReentryIsRefusedBeyondWhatIsHeld", "TestPermitsAreAPartOfThoseTheContextCarries"},
 	},
 	{
 		takesOut: "an upgrade does not wait for what its own context carries",
 		edits: []edit{
-			{"lockmgr.(*Hold).Upgrade", "other != nil {", "other != nil && false {"},
+			{"lockmgr.(*Hold).Upgrade", "Besides(&h.Hold); err != nil {", "Besides(&h.Hold); err != nil && false {"},
 		},
 		tests: []string{"TestAnUpgradeUnderTheContextOfAnotherReadLockIsADeadlock"},
 	},

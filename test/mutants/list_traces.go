@@ -5,7 +5,7 @@ var traceMutations = []mutation{
 	{
 		takesOut: "a key that is written again keeps its trace",
 		edits: []edit{
-			{"lockmgr.(*bearer).restate", "want.Holds, want.Trace = b.carried.keys(), b.trace", "want.Holds = b.carried.keys()"},
+			{"local.(*bearer).restate", "want.Holds, want.Trace = b.carried.keys(), b.trace", "want.Holds = b.carried.keys()"},
 		},
 		tests: []string{"TestEachKeyHasTheTraceOfItsCall"},
 	},
@@ -26,7 +26,7 @@ var traceMutations = []mutation{
 	{
 		takesOut: "a waiter is behind an entry only after a wait in etcd",
 		edits: []edit{
-			{"etcdlock.behind", "err != nil || of.Path() != lockmgr.PathQueued", "err != nil"},
+			{"etcdlock.behind", "err != nil || of.Path() != local.PathQueued", "err != nil"},
 		},
 		tests: []string{"TestAHandOverInMemoryIsBehindNoEntry"},
 	},

@@ -56,15 +56,15 @@ var watchMutations = []mutation{
 	{
 		takesOut: "an ownership whose loss has no cause yet is not finished as released",
 		edits: []edit{
-			{"lockmgr.(*ownership).leave", " || t.state == lost && t.life.Cause() == nil", ""},
+			{"local.(*Ownership).leave", " || t.state == lost && t.life.Cause() == nil", ""},
 		},
 		tests: []string{"TestAReaderThatReleasesAnEvictedKeyReleasesNoOther", "TestAWriterThatDowngradesAnEvictedKeyIsEvicted"},
 	},
 	{
 		takesOut: "a hold does not wait for the causes of two losses, one after the other",
 		edits: []edit{
-			{"lockmgr.(*Manager).explain", "m.whyGoneUntil(until, ", "m.whyGone("},
-			{"lockmgr.(*Manager).explain", "all, until :=", "all, _ :="},
+			{"lockmgr.(*Manager).explain", "m.whyGoneUntil(at.Add(explainWithin), ", "m.whyGone("},
+			{"lockmgr.(*Manager).explain", "all, at := m.TakeEvicted()", "all, _ := m.TakeEvicted()"},
 		},
 		tests: []string{"TestNoHoldContinuesForLongerWhileACauseIsAskedFor"},
 	},
@@ -92,7 +92,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "etcd is asked once why many keys are gone",
 		edits: []edit{
-			{"lockmgr.(*Manager).explain", "if causes[t.lease] == nil {", "if true {"},
+			{"lockmgr.(*Manager).explain", "if causes[d.Lease] == nil {", "if true {"},
 		},
 		tests: []string{"TestManyDeletedKeysAreAskedForTogether"},
 	},

@@ -1,0 +1,344 @@
+package local
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/lockorder"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Request is what a call asks of the queue of a name.
+type Request struct {
+	Identity string // kind and owner, or kind and proposal; a request with the same one can use the key as it is
+	Try      bool   // only if no other entry holds or waits
+	Terms    Terms
+
+	Mode    wire.Mode
+	Permits int           // of wire.Counted
+	Want    *wire.Holder  // what the value of the key says of the mode; nil: exclusive
+	Value   func() string // makes the value of the key; nil: Restate of Want
+
+	Owner   string
+	Host    string
+	PID     int
+	Short   wire.Identity // the value of a key of Owner, Host and PID that wants nothing else; "" if there is none
+	Carried *Carried      // the holds that the context of the call carries, see CarriedBy
+
+	Rule      *queue.Rule // of a mode that can be held beside others; nil: exclusive
+	Candidate bool        // of an election
+	Rank      wire.Slot   // of a candidate: its priority
+
+	Cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
+
+	Trace   string   // the traceparent of the call, for the value of the key; "" if there is none
+	Waiting *Waiting // told when the request has to wait; nil: nothing is
+}
+
+// Terms bound for how long a session may keep to itself what it holds.
+type Terms struct {
+	Slice     time.Duration // how long goroutines of the session hand over in memory
+	Retention time.Duration // how long the key is kept while no goroutine holds
+	Reentry   int           // the most holds of one caller; below 1: no re-entry
+}
+
+// MakeValue is what is written to the key.
+func (r *Request) MakeValue() string {
+	switch {
+	case r.Value != nil:
+		return r.Value()
+	case r.Want == nil && r.Carried == nil && r.Short != "":
+		return r.Short.Since(time.Now().UTC(), r.Trace) // as nearly always
+	case r.Want == nil:
+		return r.Restate(wire.Holder{})
+	default:
+		return r.Restate(*r.Want)
+	}
+}
+
+// Restate is the value of the key when it is to say something else of the mode.
+func (r *Request) Restate(want wire.Holder) string { return r.bearer().restate(want) }
+
+// bearer is what a value says of the caller. An ownership keeps it, and not the whole request.
+type bearer struct {
+	owner, host string
+	pid         int
+	carried     *Carried
+	trace       string
+}
+
+func (r *Request) bearer() *bearer { return &bearer{r.Owner, r.Host, r.PID, r.Carried, r.Trace} }
+
+func (b *bearer) restate(want wire.Holder) string {
+	want.Owner, want.Host, want.PID, want.Since = b.owner, b.host, b.pid, time.Now().UTC()
+	want.Holds, want.Trace = b.carried.keys(), b.trace
+	return want.Encode()
+}
+
+// inherits tells whether r can take the place of another request of its local queue. An entry
+// that is held beside others must not become an exclusive one, as others may be admitted already.
+// The number of permits decides about other entries too.
+func (r *Request) inherits(of *Request) bool {
+	return r.Mode == of.Mode && r.Rank == of.Rank && (r.Mode != wire.Counted || r.Identity == of.Identity)
+}
+
+// Wants is what is entered with for a request.
+func (r *Request) Wants(ls *lease.Lease, slot wire.Slot) queue.Want {
+	return queue.Want{Lease: ls.ID(), Slot: slot, Value: r.MakeValue(), Rule: r.Rule, Candidate: r.Candidate, Keeps: r.Terms.Retention > 0}
+}
+
+// Waiter is a caller in a local queue.
+type Waiter struct {
+	Request
+	Hurries bool // true: the caller may not wait for as long as a request may take
+
+	given Grant         // the outcome: a hold, or an error
+	err   error         // set before told; guarded by Table.mu
+	told  lazyctx.Latch // set with the outcome; guarded by Table.mu
+	under *lease.Lease  // the lease when the caller came, or that of its entry; nil if there was none
+	place *list.Element // nil after an outcome, or after the caller gave up; guarded by Table.mu
+}
+
+// Outcome is what w was granted, or why it was not, once its channel is closed or its caller has given
+// up.
+func (w *Waiter) Outcome() (Grant, error) {
+	if w.given.owned == nil && w.err == nil {
+		return Grant{}, ErrUnwanted
+	}
+	return w.given, w.err
+}
+
+// Carried is a hold that a context carries, and those around it.
+type Carried struct {
+	hold  *Hold
+	outer *Carried
+}
+
+type carryKey struct{}
+
+// CarriedBy returns the innermost hold that a context carries; nil if it carries none.
+func CarriedBy(ctx context.Context) *Carried {
+	c, _ := ctx.Value(carryKey{}).(*Carried)
+	return c
+}
+
+// Carry returns a context that carries holds.
+func Carry(ctx context.Context, c *Carried) context.Context {
+	return context.WithValue(ctx, carryKey{}, c)
+}
+
+// keys are those by which everything is held that a context carries.
+func (c *Carried) keys() []string {
+	var keys []string
+	for ; c != nil; c = c.outer {
+		if c.hold.Err() != nil {
+			continue
+		}
+		for _, e := range c.hold.owned.entry.Parts() {
+			if !slices.Contains(keys, e.Key) {
+				keys = append(keys, e.Key)
+			}
+		}
+	}
+	return keys
+}
+
+// holders are those of the holds that a context carries.
+func (c *Carried) holders() (all []*holder) {
+	for ; c != nil; c = c.outer {
+		all = append(all, c.hold.holder)
+	}
+	return all
+}
+
+// Grant is a hold as it was granted. Grant.Hold makes it that of a caller.
+type Grant struct {
+	owned  *Ownership
+	holder *holder
+	entry  *queue.Entry // of the name that it is a hold of
+	token  int64
+	path   Path
+}
+
+// grant grants another hold of the holder. Called with Table.mu held.
+func (u *holder) grant(t *Ownership, e *queue.Entry, by Path) Grant {
+	u.mu = &t.table.mu
+	u.holds++
+	t.table.counts.granted(by)
+	return Grant{owned: t, holder: u, entry: e, token: t.token, path: by}
+}
+
+// Hold makes the hold that of a caller.
+func (g Grant) Hold(values context.Context, terms Terms) Hold {
+	return Hold{Grant: g, values: values, terms: terms}
+}
+
+// Hold is one acquisition, from its grant to its end. The root documents its methods at the handles
+// of the API.
+type Hold struct {
+	Grant
+	values context.Context // that of the caller; only its values are used
+	terms  Terms
+
+	mu     lockorder.Hold
+	err    error           // why it is over, once that is known
+	ctx    context.Context // nil until first use; a child of the ownership's
+	cancel context.CancelCauseFunc
+}
+
+// holdContext ends with the hold, and has the values of the caller's context too.
+type holdContext struct {
+	context.Context
+	hold   *Hold
+	values context.Context
+}
+
+func (c *holdContext) Value(key any) any {
+	switch key {
+	case waitKey{c.hold}:
+		return context.Background()
+	case carryKey{}:
+		return &Carried{hold: c.hold, outer: CarriedBy(c.values)}
+	}
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.values.Value(key)
+}
+
+// waitKey finds, in a context that ends with a hold, the context that a release of this hold waits
+// under. The release ends the hold, and must not be cut short by that.
+type waitKey struct{ hold *Hold }
+
+// Context returns a context that ends with the hold, with the cause that Err returns. It carries the
+// hold, and the values of the caller's context.
+func (h *Hold) Context() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx == nil {
+		parent := h.owned.life.Context()
+		if h.err != nil {
+			parent = context.WithoutCancel(parent) // which may have ended since, for another cause
+		}
+		ctx, cancel := context.WithCancelCause(parent)
+		h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: h.values}, cancel
+		if h.err != nil {
+			cancel(h.err)
+		}
+	}
+	return h.ctx
+}
+
+// Err returns nil while held. It looks at the clock itself.
+func (h *Hold) Err() error {
+	_ = h.owned.lease.Err() // ends the lease, and so the hold, if its time is over
+	return h.Ended()
+}
+
+// Ended is Err without the look at the clock.
+func (h *Hold) Ended() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil {
+		h.err = h.owned.life.Cause()
+	}
+	return h.err
+}
+
+// Token returns the fencing token.
+func (h *Hold) Token() int64 { return h.token }
+
+// Path returns how the hold was acquired.
+func (h *Hold) Path() Path { return h.path }
+
+// Entry returns the entry in etcd by which the name is held, or that of several names.
+func (h *Hold) Entry() *queue.Entry { return h.entry }
+
+// EntryOf returns the entry of one of the names that are held.
+func (h *Hold) EntryOf(name string) *queue.Entry { return h.owned.entryOf(name) }
+
+// Lease returns the lease of the hold.
+func (h *Hold) Lease() *lease.Lease { return h.owned.lease }
+
+// Remaining returns the time until the hold ends unless its lease is renewed before. After its end
+// it is negative: how long ago that was.
+func (h *Hold) Remaining() time.Duration { return h.owned.remaining() }
+
+// Now is the time by the session's clock, or when the hold was lost if that was before.
+func (h *Hold) Now() time.Duration {
+	return h.owned.clock() + min(h.Remaining(), 0)
+}
+
+// Name returns the name that is held, or the first of several.
+func (h *Hold) Name() string {
+	line := h.owned.line
+	if len(line.Names) == 1 {
+		return line.Name
+	}
+	return line.Names[slices.Index(h.owned.entry.Parts(), h.entry)]
+}
+
+// OwnershipContext returns a context that ends with all holds by the same key.
+func (h *Hold) OwnershipContext() context.Context { return h.owned.life.Context() }
+
+// Restate returns the value of the key when it is to say something else of the mode.
+func (h *Hold) Restate(want wire.Holder) string { return h.owned.by.restate(want) }
+
+// ReleaseContext returns a context that a release of the hold waits under. The release ends the hold,
+// and must not be cut short by that.
+func (h *Hold) ReleaseContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait, ok := ctx.Value(waitKey{h}).(context.Context)
+	if !ok || ctx.Err() != nil {
+		return ctx, func() {}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(wait, deadline)
+	}
+	return wait, func() {}
+}
+
+// end ends the hold for its caller. It returns false if the hold had ended before, for any reason: of
+// two releases, or of a release and a loss, one comes first. The lease was looked at before. end may be
+// called with Table.mu held.
+func (h *Hold) end() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return false
+	}
+	h.err = lockerr.ErrReleased
+	if h.ctx != nil {
+		h.cancel(lockerr.ErrReleased)
+		h.err = context.Cause(h.ctx)
+	} else if over := h.owned.life.Cause(); over != nil {
+		h.err = over
+	}
+	return errors.Is(h.err, lockerr.ErrReleased)
+}
+
+// EndedOr is why the hold has ended, or another error while it lasts.
+func (h *Hold) EndedOr(err error) error {
+	if ended := h.Ended(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// Within returns a context that ends with ctx or with the hold, and carries the hold.
+func (h *Hold) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	carry := Carry(ctx, &Carried{hold: h, outer: CarriedBy(ctx)})
+	ctx, cancel := context.WithCancelCause(context.WithValue(carry, waitKey{h}, ctx))
+	own := h.Context()
+	stop := context.AfterFunc(own, func() { cancel(context.Cause(own)) })
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}

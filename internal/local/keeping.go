@@ -1,0 +1,321 @@
+package local
+
+import (
+	"context"
+	"time"
+
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/roster"
+	"github.com/etcdlock/etcdlock/internal/wire"
+	"go.uber.org/zap"
+)
+
+// How an ownership goes on: its key is watched, kept without a holder, or shared.
+
+// unattended leaves an ownership to its holder. Called with Table.mu held, by the driver.
+func (t *Ownership) unattended() {
+	t.local.drive(driverHolder)
+	t.table.settle.Set(&t.young, t)
+}
+
+// Fire has the key watched of an ownership that has lasted for a while.
+func (t *Ownership) Fire() {
+	m := t.table
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !t.left.IsSet() && (t.beside || t == t.local.owned && t.local.driver == driverHolder) {
+		t.lasts()
+	}
+}
+
+// lasts has the keeper watch the key. Called with Table.mu held, by the driver.
+func (t *Ownership) lasts() {
+	l := t.local
+	if t == l.owned {
+		l.drive(driverKeeper)
+	}
+	if t.ended() || t.guard != nil || l.table.gate.state == closed {
+		return
+	}
+	t.guard = t.place.Guard(l.table.guards, t.entry, t)
+	if t.retained.IsSet() {
+		t.guard.Keep()
+	}
+}
+
+// listen has other sessions heard of that line up. Called with Table.mu held.
+func (t *Ownership) listen() {
+	switch t.local.driver { //nolint:exhaustive // the worker is told by retained
+	case driverHolder:
+		t.young.Stop()
+		t.lasts()
+	case driverKeeper:
+		t.guard.Keep()
+	}
+}
+
+var _ queue.Owner = (*Ownership)(nil)
+
+// Evicted is called when the key is gone. Another session may have the lock already. The present holder
+// goes on while the cause is found out, but no other caller gets the ownership any more.
+func (t *Ownership) Evicted() {
+	m := t.table
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gate.state == closed || !t.found() { // the last holder has deleted it, most likely
+		return
+	}
+	if m.evicted.add(t.deletion()) {
+		m.gate.tasks.Go(m.cfg.Explain)
+	}
+}
+
+// Unguarded is called when the session may not read its own key any more, so that the lease alone has
+// to do. Another session that enters the queue is not noticed either.
+func (t *Ownership) Unguarded(err error) {
+	t.table.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", t.line.Name), zap.Error(err))
+	t.Contended()
+}
+
+// retention keeps the key of an ownership without a holder, for the next caller of the session.
+type retention struct {
+	retained lazyctx.Latch // set when the key is kept for the first time
+	idle     time.Duration // since when it is kept
+	period   time.Duration // how long it is kept
+	running  bool          // true: timer runs
+	timer    *time.Timer   // ends the retention; nil until it is first needed
+}
+
+// stop ends the retention.
+func (k *retention) stop() {
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+}
+
+// mayKeep tells whether the key may be kept once h, the last hold, has ended. Called with Table.mu
+// held.
+func (t *Ownership) mayKeep(h *Hold) bool {
+	m := t.table
+	return h.terms.Retention > 0 && !t.local.Private() && !t.contended && !m.leases.suspended && m.gate.state == open
+}
+
+// keep leaves the key where it is for the next caller of the session, for as long as retention,
+// unless another session wants it. Called with Table.mu held.
+func (t *Ownership) keep(retention time.Duration) {
+	k := &t.retention
+	running := k.running && retention >= k.period // it looks at idle when it fires
+	t.become(kept)
+	k.idle, k.period, k.running = t.table.now(), retention, true
+	switch {
+	case k.timer == nil:
+		k.timer = time.AfterFunc(retention, t.expire)
+		k.retained.Set()
+		t.listen() // for other sessions, from now on
+	case !running:
+		k.timer.Reset(retention)
+	}
+}
+
+// expire gives up a key that was kept for long enough.
+func (t *Ownership) expire() {
+	m, k := t.table, &t.retention
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch left := k.period - (m.now() - k.idle); {
+	case t.state != kept:
+		k.running = false
+	case left > 0:
+		k.timer.Reset(left)
+	default:
+		t.end()
+	}
+}
+
+// take grants w the kept key, without a request. It returns false if no key is kept, or if its value
+// does not fit. Such a key is given up. Called with Table.mu held.
+func (t *Ownership) take(w *Waiter) bool {
+	if !t.open() || t.state != kept {
+		return false
+	}
+	if t.identity != w.Identity {
+		t.end()
+		return false
+	}
+	t.become(held)
+	t.began = t.clock() // no other session wanted it so far
+	t.newHolder(w, PathRetained)
+	return true
+}
+
+// Contended is called when another session has entered the queue, or asks for the lock. A kept key is
+// given up at once, and a held one is not kept afterwards.
+func (t *Ownership) Contended() {
+	m := t.table
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t.contended = true
+	t.giveUpKept()
+}
+
+// giveUpKept gives up a kept key. Called with Table.mu held.
+func (t *Ownership) giveUpKept() {
+	if t != nil && t.state == kept {
+		t.end()
+	}
+}
+
+// An ownership that does not exclude all others, as that of readers or of permits, leaves its local
+// queue as soon as it is granted. The local queue goes on with the next waiter.
+
+// beside are the ownerships of a table that have left their local queues. Table.mu guards them.
+type beside struct {
+	all     roster.List[*Ownership]
+	readers map[string]*Ownership // by name: the one that further readers may share
+}
+
+// read lets further readers share an ownership.
+func (s *beside) read(t *Ownership) { s.readers[t.line.Name] = t }
+
+// readNoMore lets no further readers share an ownership.
+func (s *beside) readNoMore(t *Ownership) {
+	if s.readers[t.line.Name] == t {
+		delete(s.readers, t.line.Name)
+	}
+}
+
+// goBeside takes an ownership out of its local queue. Called with Table.mu held.
+func (t *Ownership) goBeside() {
+	l := t.local
+	m := l.table
+	t.place = m.cfg.Queues.Queue(l.Name) // the queue of the local queue has a range cache, and is for the worker
+	t.beside = true
+	m.beside.all.Add(t, &t.member)
+	m.cfg.Names.Use(l.Names, 1)
+	if t.mode == wire.Shared {
+		t.asked = t.clock()
+		m.beside.read(t)
+	}
+	m.settle.Set(&t.young, t)
+}
+
+// forgetBeside forgets an ownership beside its local queue. Called with Table.mu held.
+func (t *Ownership) forgetBeside() {
+	l := t.local
+	m := l.table
+	m.noteLoss(t)
+	t.beside = false
+	m.beside.all.Remove(t.member)
+	m.beside.readNoMore(t)
+	m.cfg.Names.Use(l.Names, -1)
+	m.DropSlot(l.Name, t.slot)
+	m.gate.wake()
+}
+
+// sharing is what an ownership has for readers, and for a writer that becomes one.
+type sharing struct {
+	asked     time.Duration // of readers: when no other session was known to wait, by the session's clock
+	upgrading *Upgrade      // of readers: that of the one that is becoming a writer
+	shared    chan struct{} // of a writer that has become a reader: closed when that is written, or pointless
+	detach    chan struct{} // not nil: it is to leave its local queue; closed when it has
+}
+
+// share grants w a hold beside the other readers, without a request. It does so for a time slice
+// from when no writer was known to wait. Called with Table.mu held.
+func (t *Ownership) share(w *Waiter) bool {
+	if !t.shareable() || t.clock()-t.asked >= w.Terms.Slice {
+		return false
+	}
+	t.newHolder(w, PathLocal)
+	return true
+}
+
+// shareable tells whether further readers can be admitted, as far as the session knows. Called with
+// Table.mu held.
+func (t *Ownership) shareable() bool {
+	return t.open() && t.mode == wire.Shared && t.state == held
+}
+
+// grantReaders admits all readers at the front of a local queue. Called with Table.mu held.
+func (t *Ownership) grantReaders(l *Queue) {
+	for w := l.front(); w != nil && w.Mode == wire.Shared; w = l.front() {
+		l.grantTo(t, w, PathLocal)
+	}
+}
+
+// detached takes an ownership out of its local queue if it is that of a writer that has become a
+// reader. Called by the worker, with Table.mu held.
+func (t *Ownership) detached() bool {
+	l := t.local
+	if !t.detachNow() || !t.open() {
+		return false
+	}
+	t.become(held)
+	t.young.Stop()
+	t.guard.Stop()
+	t.guard, t.left = nil, lazyctx.Latch{}
+	l.disown(t)
+	l.leaveSlots()
+	t.goBeside()
+	return true
+}
+
+// detachNow wakes the writer that waits until its ownership has left its local queue, or is lost. It
+// returns false if there is none. Called with Table.mu held.
+func (t *Ownership) detachNow() bool {
+	if t.detach == nil {
+		return false
+	}
+	close(t.detach)
+	t.detach = nil
+	return true
+}
+
+// Upgrade is a reader that is becoming a writer. Its goroutine makes the requests, under the lease,
+// so that a mark which the caller does not wait for is still taken back.
+type Upgrade struct {
+	Of      *Hold
+	Alone   chan struct{}           // closed when no other reader of the session is left
+	Written <-chan struct{}         // closed when a downgrade before it is written; nil if there was none
+	Told    chan struct{}           // closed when it has an outcome
+	Done    chan struct{}           // closed when the mark is taken back, or pointless
+	Cancel  context.CancelCauseFunc // ends the wait
+
+	// Guarded by Table.mu.
+	given   Grant        // the outcome: a hold, or an error
+	err     error        // set before Told
+	waiting *queue.Entry // the marked entry; nil before
+	over    bool         // true: it has its outcome, or no caller waits for it
+}
+
+// left notes how many readers of the session are left. Called with Table.mu held.
+func (u *Upgrade) left(readers int) {
+	if u != nil && readers == 1 {
+		close(u.Alone) // once, because no reader is admitted meanwhile
+	}
+}
+
+// tell gives the caller the outcome. Called with Table.mu held.
+func (u *Upgrade) tell(g Grant, err error) {
+	u.over, u.given, u.err = true, g, err
+	close(u.Told)
+}
+
+// fail gives the caller the error, and ends the wait. Called with Table.mu held.
+func (u *Upgrade) fail(err error) {
+	if u != nil && !u.over {
+		u.tell(Grant{}, err)
+		u.Cancel(err)
+	}
+}
+
+// unmark ends an upgrade that is under way, for a cause. It returns false if there is none
+// with a mark to take back. Called with Table.mu held.
+func (t *Ownership) unmark(cause error) bool {
+	if t == nil || t.upgrading == nil {
+		return false
+	}
+	t.upgrading.fail(cause)
+	return true
+}

@@ -1,0 +1,270 @@
+// Package local has, in memory, which calls of a session wait and which of them hold. It is a monitor:
+// each exported function is one step, under the one mutex of the Table, and neither waits nor sends a
+// request. What a step leaves to be done is returned, or begins in a goroutine by a function of Config.
+// The lock manager (package lockmgr) makes the requests.
+//
+//	Request   what a call asks of the queue of a name
+//	Table     the local queues by name; which calls are admitted; the lease
+//	Queue     the waiters of this process on one name: phase and driver
+//	Ownership one key, from its grant to its deletion
+//	Hold      one acquisition
+//
+// docs/design.md has the tables of the state machines.
+package local
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/lockorder"
+	"github.com/etcdlock/etcdlock/internal/names"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/roster"
+	"github.com/etcdlock/etcdlock/internal/sharedtimer"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// Table has the local queues of all names of a session, and what is held.
+//
+// Mutexes are taken in this order:
+//
+//	Session.mu -> Table.mu -> Hold.mu -> those of holdInfo, lazyctx.Context and sharedtimer
+//
+// lease.Lease has a mutex too, and a question to a lease may end everything under it. A lease is
+// therefore asked before Table.mu or Hold.mu is taken, see leases.look. `make lockorder` checks that
+// (package lockorder). Table.mu is never held across a request, and never together with the one of
+// another table.
+type Table struct {
+	cfg       Config
+	born      time.Time          // see now
+	settle    *sharedtimer.Queue // when a hold has lasted for a while
+	restTimer *sharedtimer.Queue // when a local queue has been idle for long enough
+	guards    *queue.Keeper      // of the keys of holds that have lasted for a while
+
+	// mu guards the fields below, and the fields of queues and ownerships that say so.
+	mu      lockorder.Manager
+	leases  leases
+	gate    gate
+	locals  locals
+	beside  beside
+	evicted evictions
+	losses  losses
+	counts  counts // since the table was made
+}
+
+// Config is what a table is made with. Its functions do not block, and are called with the mutex held.
+type Config struct {
+	Life   context.Context  // ends with the session, with the cause
+	Client *clientv3.Client // distinguishes tables on one etcd from those on another
+	Names  *names.Table
+	Queues *queue.Queues
+	Clock  func() time.Duration
+	Log    *zap.Logger
+
+	// MayStand reports whether a key of the former process may stand under one of some names.
+	MayStand func(id clientv3.LeaseID, names []string) bool
+	// Dropped is told of a slot that was given up. Nothing is left in etcd, or only an uncertain key.
+	Dropped func(name string, slot wire.Slot)
+	// Closed is told that nothing may begin any more.
+	Closed func()
+	// Work drives a local queue, and begins with what is under way. It is called in a goroutine.
+	Work func(l *Queue, begun Begun)
+	// Finish finishes an ownership beside its local queue. It is called in a goroutine.
+	Finish func(t *Ownership)
+	// Explain finds out why the keys of TakeEvicted are gone. It is called in a goroutine.
+	Explain func()
+	// Fail ends the session because of a bug.
+	Fail func(bug error)
+}
+
+// Begun is what the worker of a local queue begins with: at most one of the fields is set.
+type Begun struct {
+	Attempt *Attempt   // a request was made, which was no grant, or has an unknown outcome
+	Finish  *Ownership // it is to end
+}
+
+// New makes a table without a lease.
+func New(cfg Config) *Table {
+	m := &Table{
+		cfg:       cfg,
+		born:      time.Now(),
+		settle:    sharedtimer.New(queue.Settle),
+		restTimer: sharedtimer.New(queue.Resting),
+		locals:    locals{byID: make(map[string]*Queue)},
+		beside:    beside{readers: make(map[string]*Ownership)},
+	}
+	m.guards = cfg.Queues.Keeper(func(run func()) { m.gate.tasks.Go(run) })
+	return m
+}
+
+// now is the time as fields of the table's have it, which take less room so. It stands still while the
+// machine sleeps, other than the session's clock.
+func (m *Table) now() time.Duration { return time.Since(m.born) }
+
+// admit changes the admission. It is the one place where the admission changes. Called with m.mu
+// held.
+func (m *Table) admit(to admissionState) {
+	if to == m.gate.state {
+		return
+	}
+	if err := Admissions.Check(m.gate.state, to); err != nil {
+		m.cfg.Fail(err)
+		return
+	}
+	m.gate.state = to
+	if to == closed {
+		m.cfg.Closed()
+	}
+}
+
+// DropSlot gives up a slot of which nothing is left in etcd, or only an uncertain key. Another owner may
+// take it at once.
+func (m *Table) DropSlot(name string, slot wire.Slot) {
+	m.cfg.Names.Drop(name, slot)
+	m.cfg.Dropped(name, slot)
+}
+
+// addLocal makes a local queue without a driver. Called with m.mu held.
+func (m *Table) addLocal(id string, names ...string) *Queue {
+	l := &Queue{Line: Line{Name: names[0], Names: names}, table: m, id: id, counted: true}
+	if l.Private() {
+		for _, name := range names {
+			l.Slots = append(l.Slots, m.cfg.Names.Take(name, wire.Slot{}))
+		}
+	}
+	if len(names) > 1 {
+		l.Place = m.cfg.Queues.Set(names, l.Slots)
+	} else {
+		l.Single = m.cfg.Queues.Queue(names[0])
+		l.Place = l.Single
+	}
+	m.locals.add(l)
+	m.cfg.Names.Use(names, 1)
+	return l
+}
+
+// addPrivate makes a private local queue, which no other call joins. Called with m.mu held.
+func (m *Table) addPrivate(names ...string) *Queue {
+	l := m.addLocal(m.locals.privateID(), names...)
+	l.work(Begun{})
+	return l
+}
+
+// An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
+// while that has to hear what a watch reports.
+
+// count counts or discounts the names of the local queue among those in use. Called with Table.mu
+// held.
+func (l *Queue) count(counted bool) {
+	if counted != l.counted {
+		l.counted = counted
+		l.table.cfg.Names.Use(l.Names, map[bool]int{false: -1, true: 1}[counted])
+	}
+}
+
+// forget takes the local queue out of the manager. Called with Table.mu held.
+func (l *Queue) forget() {
+	l.count(false)
+	l.table.locals.remove(l)
+}
+
+// checkNesting refuses a name that lies inside another one in use, or around one. The name of an idle
+// local queue does not count when it comes to that. Called with m.mu held.
+func (m *Table) checkNesting(name string) error {
+	for {
+		other, err := m.cfg.Names.CheckNesting(name)
+		l := m.locals.byID[other]
+		if err == nil || l == nil || l.phase != idle || !l.counted {
+			return err
+		}
+		l.count(false)
+	}
+}
+
+// rest leaves the local queue without a driver, for as long as an idle queue is kept. Called with
+// Table.mu held, by the driver.
+func (l *Queue) rest() {
+	m := l.table
+	l.served, l.waiting = nil, nil
+	l.become(idle)
+	l.drive(driverNone)
+	switch {
+	case m.locals.undriven > MaxIdle || m.gate.state != open:
+		l.forget()
+		m.gate.wake()
+	default:
+		l.since = m.now()
+		if !l.ticks {
+			l.ticks = true
+			m.restTimer.Set(&l.tick, (*idleTimer)(l))
+		}
+	}
+}
+
+// idleTimer is a local queue. Its timer fires when it may have been idle for long enough.
+type idleTimer Queue
+
+func (i *idleTimer) Fire() {
+	l := (*Queue)(i)
+	m := l.table
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case l.driver != driverNone || !m.locals.has(l): // rest sets it again
+		l.ticks = false
+	case m.now()-l.since < queue.Resting:
+		m.restTimer.Set(&l.tick, i)
+	default:
+		l.forget()
+	}
+}
+
+// MaxIdle is the most local queues of a session that are kept while they are idle.
+const MaxIdle = 512
+
+// locals are the local queues of a table. Table.mu guards them.
+type locals struct {
+	byID     map[string]*Queue
+	all      roster.List[*Queue] // the same ones, for work on each of them
+	serial   int                 // numbers the private ones
+	undriven int                 // those without a driver, and those with a worker that only listens
+}
+
+// add adds a local queue without a driver.
+func (s *locals) add(l *Queue) {
+	s.byID[l.id] = l
+	s.all.Add(l, &l.member)
+	s.undriven++
+}
+
+// remove removes a local queue.
+func (s *locals) remove(l *Queue) {
+	if l.driver == driverNone {
+		s.undriven--
+	}
+	delete(s.byID, l.id)
+	s.all.Remove(l.member)
+}
+
+// has tells whether a local queue was not removed.
+func (s *locals) has(l *Queue) bool { return s.byID[l.id] == l }
+
+// privateID returns an id for a private local queue. No name has a zero byte.
+func (s *locals) privateID() string {
+	s.serial++
+	return fmt.Sprintf("\x00%d", s.serial)
+}
+
+// rests counts one local queue more, or less, that nothing drives, or that has a worker that only listens.
+func (s *locals) rests(one bool) {
+	if one {
+		s.undriven++
+	} else {
+		s.undriven--
+	}
+}

@@ -1,0 +1,108 @@
+package local
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
+	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// title is what an ownership and its holds have in common: by what the lock is owned, and until when.
+// It needs no mutex.
+type title struct {
+	lease     *lease.Lease
+	entry     *queue.Entry
+	line      *Line // the names that are owned
+	clock     func() time.Duration
+	candidate bool // of an election
+
+	life   lazyctx.Context // ends with the lease; all holds of the ownership end with it
+	lostAt atomic.Int64    // when it was lost alone, by the session's clock; 0 if it was not
+}
+
+// loseAlone notes that the ownership is lost for a cause, while its lease may live. It returns false if
+// that was noted before.
+func (t *title) loseAlone(cause error) (first bool) {
+	first = t.lostAt.CompareAndSwap(0, max(int64(t.clock()), 1))
+	t.life.Cancel(cause)
+	return first
+}
+
+// entryOf is the entry of one of the names that are owned.
+func (t *title) entryOf(name string) *queue.Entry {
+	return t.entry.Parts()[slices.Index(t.line.Names, name)]
+}
+
+// remaining is the time until the ownership ends unless its lease is renewed before. After its end
+// it is negative: how long ago that was.
+func (t *title) remaining() time.Duration {
+	left := t.lease.Remaining()
+	if at := t.lostAt.Load(); at != 0 {
+		left = min(left, time.Duration(at)-t.clock())
+	}
+	return left
+}
+
+// kind is what is held by the ownership in a mode.
+func (t *title) kind(mode wire.Mode) string {
+	switch {
+	case t.candidate:
+		return "election"
+	case mode == wire.Shared:
+		return "read lock"
+	case mode == wire.Counted:
+		return "permits of"
+	default:
+		return "lock"
+	}
+}
+
+func (t *title) names() string {
+	if len(t.line.Names) > 1 {
+		return wire.QuoteAll(t.line.Names)
+	}
+	return wire.Quote(t.line.Name)
+}
+
+// lasted is how long it has lasted since a time, or until its end. A process that was paused notices
+// the end late.
+func (t *title) lasted(since time.Duration) time.Duration {
+	return (t.clock() - since + min(t.remaining(), 0)).Round(time.Millisecond)
+}
+
+// endedAgo says when it ended, if that was a second ago or longer.
+func (t *title) endedAgo() string {
+	ago := -t.remaining()
+	if ago < time.Second {
+		return ""
+	}
+	return fmt.Sprintf(", ended %v ago", ago.Round(time.Millisecond))
+}
+
+// loss is an ownership that was lost.
+type loss struct {
+	title *title
+	mode  wire.Mode
+	token int64
+	since time.Duration // by the session's clock
+}
+
+func (o loss) kind() string { return o.title.kind(o.mode) }
+
+func (o loss) String() string {
+	return fmt.Sprintf("%s %s, token %d, held for %v%s", o.kind(), o.title.names(), o.token, o.title.lasted(o.since), o.title.endedAgo())
+}
+
+// log reports an ownership when its key is gone and its lease lives.
+func (o loss) log(log *zap.Logger, cause error) {
+	log.Warn("a hold is lost: another client has deleted its key",
+		zap.String(o.kind(), o.title.names()), zap.String("key", wire.Quote(o.title.entry.Key)), zap.Int64("token", o.token),
+		zap.Duration("held", o.title.lasted(o.since)), zap.Error(cause))
+}
