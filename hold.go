@@ -171,6 +171,18 @@ func (h hold) releaseBy(by func() error) error {
 	return h.traced.release(by)
 }
 
+// abandon is release for a caller that does not wait for etcd. It returns false if the hold had ended
+// before.
+func (h hold) abandon() (released bool) {
+	_ = h.releaseBy(func() error {
+		if released = h.of.Abandon(); !released {
+			return h.Err()
+		}
+		return nil
+	})
+	return released
+}
+
 // do calls fn, and releases when fn has returned or panicked. The context that fn gets
 // ends with ctx, and with the hold when that is lost.
 func (h hold) do(ctx context.Context, release func(context.Context) error, fn func(context.Context) error) (err error) {

@@ -168,7 +168,7 @@ func (l *locker) Unlock() {
 	if lock == nil {
 		panic(opError("unlock", l.mutex.name, errNotLocked))
 	}
-	if !lock.of.Abandon() {
+	if !lock.abandon() {
 		l.mutex.session.etcd.Log.Error("a lock was lost before Unlock; another process may have worked at the same time",
 			zap.String("name", l.mutex.name), zap.Error(lock.Err()))
 	}

@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,7 +55,8 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 
 	hooks := session.cfg.tracer.with(cfg.trace())
 	loop := cfg.loop()
-	reportRun(hooks, e.name, &loop)
+	run := runCount.Add(1)
+	reportRun(hooks, e.name, run, &loop)
 	if m := cfg.monitor; m != nil {
 		loop.Monitor = func(s leaderloop.Status) { m.set(s, termOf(s.Term)) }
 	}
@@ -73,14 +75,16 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 	}
 	loop.Work = func(ctx context.Context, t leaderloop.Term) error { return fn(ctx, termOf(t)) }
 	if hooks.LeaderSeen != nil || cfg.monitor != nil {
-		loop.Observe = func(ctx context.Context, callback func(func())) { e.observeRun(ctx, cfg.monitor, hooks, callback) }
+		loop.Observe = func(ctx context.Context, callback func(func())) { e.observeRun(ctx, cfg.monitor, hooks, run, callback) }
 	}
 	cfg.monitor.begin(e)
 	return leaderloop.Run(either, loop)
 }
 
+var runCount atomic.Int64 // how many Runs this process has begun
+
 // observeRun reports each leader to the monitor and the hooks of a Run, until ctx ends.
-func (e *Election) observeRun(ctx context.Context, monitor *Monitor, hooks *tracer, callback func(func())) {
+func (e *Election) observeRun(ctx context.Context, monitor *Monitor, hooks *tracer, run int64, callback func(func())) {
 	for leader, err := range e.Observe(ctx) {
 		if err != nil {
 			if !errors.Is(err, ErrSessionClosed) {
@@ -90,7 +94,7 @@ func (e *Election) observeRun(ctx context.Context, monitor *Monitor, hooks *trac
 		}
 		monitor.leader(leader)
 		if hooks.LeaderSeen != nil {
-			callback(func() { hooks.LeaderSeen(ctx, LeaderSeenInfo{e.name, leader}) })
+			callback(func() { hooks.LeaderSeen(ctx, LeaderSeenInfo{e.name, leader, run}) })
 		}
 	}
 }
@@ -210,10 +214,10 @@ func (t *runTerm) TimeLeft() leaderloop.TimeLeft {
 }
 
 // reportRun has a loop report to the hooks.
-func reportRun(t *tracer, election string, l *leaderloop.Config) {
+func reportRun(t *tracer, election string, run int64, l *leaderloop.Config) {
 	ctx := context.Background()
 	if t.Role != nil {
-		l.OnRole = func(r leaderloop.Role) { t.Role(ctx, RoleInfo{election, Role(r)}) }
+		l.OnRole = func(r leaderloop.Role) { t.Role(ctx, RoleInfo{election, Role(r), run}) }
 	}
 	if t.Health != nil {
 		l.OnHealth = func(err error) { t.Health(ctx, HealthInfo{election, err}) }

@@ -53,7 +53,7 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOpt
 	for _, o := range opts {
 		o.applySession(&cfg)
 	}
-	cfg.tracer = newTracer(cfg.traces)
+	cfg.tracer = newTracer(cfg.traces, cfg.Hooks.Clock)
 	cfg.tracer.report(&cfg.Config)
 	s, err := newSession(ctx, cfg)
 	if err != nil {

@@ -12,10 +12,11 @@ type Stats struct {
 	Holds      int           // acquisitions that are held
 	OldestHold time.Duration // how long the oldest of them has lasted
 	Kept       int           // keys that [WithRetention] keeps without a holder
-	Waiting    int           // calls that wait for a grant
+	Waiting    int           // calls that wait for a grant, without Upgrade
 	LeftBehind int           // keys that the session still deletes, as a request got no answer
 
-	// The counts below begin with the session and only grow.
+	// The counts below begin with the session and only grow. An Upgrade or a Downgrade counts as a
+	// grant if it succeeds. Otherwise it is in none of them, because the hold goes on.
 
 	Free     int64 // grants of a name that nothing was in the way of
 	Retained int64 // grants of a key that the session had kept

@@ -20,7 +20,7 @@ import (
 //   - The HoldEnd of a loss has a goroutine of its own.
 //   - Renewal, SessionState, LeftBehind and Asked are called one after the other, in order, by one
 //     goroutine for each session. While one of them blocks, the next ones wait, and beyond 1024 of
-//     them further ones are dropped.
+//     them further ones are dropped, except for SessionState.
 //   - Role, TermEnd, LeaderSeen and Health are called as the callbacks of [Election.Run] are, see
 //     [WithOnRole], and Stuck as [WithOnStuck] is.
 //
@@ -28,8 +28,13 @@ import (
 // when the program ends.
 //
 // A panic in a hook is not recovered. In the goroutine of a call it passes through the call. In
-// AcquireEnd the hold is released first, because the caller cannot receive it any more. In any other
-// goroutine a panic ends the program, and all its holds with it.
+// AcquireEnd the hold is released first, because the caller cannot receive it any more. The hooks of
+// later traces are called nevertheless, so that their counts agree. A call that has panicked before has
+// no AcquireEnd. In any other goroutine a panic ends the program, and all its holds with it.
+//
+// The order of events of several calls is not promised. A hold that is lost in the instant of its
+// grant can have its HoldEnd before its AcquireEnd. When goroutines of a session hand over in memory,
+// AcquireEnd of the next one can come before HoldEnd of the one before it.
 type Trace struct {
 	// AcquireStart is called when a call begins to acquire. The call uses the context that it
 	// returns, which is to be derived from ctx, and later hooks of the call and its hold get it too.
@@ -42,6 +47,7 @@ type Trace struct {
 	// a traceparent.
 	Traceparent func(ctx context.Context) string
 	// Queued is called once if the call has to wait, in etcd or for another goroutine of the session.
+	// [ReadLock.Upgrade] waits without it.
 	Queued func(ctx context.Context, info QueuedInfo)
 	// AcquireEnd is called when the call returns, with a hold or an error.
 	AcquireEnd func(ctx context.Context, info AcquireEndInfo)
@@ -50,7 +56,8 @@ type Trace struct {
 	// HoldEnd is called once for each hold, when it is released or lost. A hold that is converted by
 	// Downgrade or Upgrade ends as released, and another one begins.
 	HoldEnd func(ctx context.Context, info HoldEndInfo)
-	// ReleaseEnd is called when an Unlock, Release, Resign or Transfer returns.
+	// ReleaseEnd is called when an Unlock, Release, Resign or Transfer returns. A Transfer that has
+	// found no candidate releases nothing, and is not told.
 	ReleaseEnd func(ctx context.Context, info ReleaseEndInfo)
 	// Asked is called with each request that a hold receives by its method Asked.
 	Asked func(ctx context.Context, info AskedInfo)

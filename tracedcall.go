@@ -25,6 +25,7 @@ type callHooks struct {
 	asked        func(context.Context, AskedInfo)
 
 	later *notify.Queue
+	clock func() time.Duration // goes on while the machine sleeps
 }
 
 // call calls a hook, if there is one.
@@ -39,13 +40,13 @@ type tracedCall struct {
 	hooks *callHooks
 	ctx   context.Context // that AcquireStart has returned
 	info  AcquireStartInfo
-	began time.Time
+	began time.Duration // by the session's clock
 }
 
 // start reports the start of a call, and returns its context.
 func (h *callHooks) start(ctx context.Context, info AcquireStartInfo) (*tracedCall, context.Context) {
 	info.Names = slices.Clone(info.Names) // a hook may keep or change them
-	c := &tracedCall{hooks: h, ctx: ctx, info: info, began: time.Now()}
+	c := &tracedCall{hooks: h, ctx: ctx, info: info, began: h.clock()}
 	if h.acquireStart != nil {
 		c.ctx = h.acquireStart(ctx, info)
 	}
@@ -87,7 +88,7 @@ func (c *tracedCall) end(of *lockmgr.Hold, err error) *tracedHold {
 	if c == nil {
 		return nil
 	}
-	info := AcquireEndInfo{AcquireStartInfo: c.info, Err: err, Waited: time.Since(c.began), Behind: behind(of, err)}
+	info := AcquireEndInfo{AcquireStartInfo: c.info, Err: err, Waited: c.hooks.clock() - c.began, Behind: behind(of, err)}
 	if err != nil {
 		if errors.Is(err, ErrDeadlock) {
 			d := DeadlockInfo{AcquireStartInfo: c.info}
@@ -127,7 +128,7 @@ type tracedHold struct {
 	ctx   context.Context // that of the call that has acquired
 	of    *lockmgr.Hold
 	info  HoldInfo
-	began time.Duration               // by the session's clock, which goes on while the machine sleeps
+	began time.Duration               // by the session's clock
 	unset atomic.Pointer[func() bool] // stops waiting for the end of the hold
 }
 
@@ -179,10 +180,10 @@ func (h *tracedHold) report(held time.Duration) {
 // release reports a release. The end of the hold is reported once etcd has answered, so that no hook
 // delays the next holder.
 func (h *tracedHold) release(by func() error) error {
-	began, held := time.Now(), h.lasted()
+	began, held := h.hooks.clock(), h.lasted()
 	ended := h.claim()
 	err := by()
-	took := time.Since(began)
+	took := h.hooks.clock() - began
 	ended(held)
 	call(h.ctx, h.hooks.releaseEnd, ReleaseEndInfo{Hold: h.info, Took: took, Err: err})
 	return err

@@ -132,6 +132,7 @@ type LeftBehindInfo struct{ Name, Key string }
 type RoleInfo struct {
 	Election string
 	Role     Role
+	Run      int64 // the number of the Run in this process, which tells Runs of one election apart
 }
 
 // TermEndInfo describes the end of a term of an [Election.Run].
@@ -149,6 +150,7 @@ type TermEndInfo struct {
 type LeaderSeenInfo struct {
 	Election string
 	Leader   Leader
+	Run      int64 // see RoleInfo
 }
 
 // HealthInfo describes the health of a process.

@@ -21,8 +21,8 @@ type tracer struct {
 	later *notify.Queue // of what the engine reports
 }
 
-// newTracer returns nil if there is no trace.
-func newTracer(traces []*Trace) *tracer {
+// newTracer returns nil if there is no trace. clock is that of the session.
+func newTracer(traces []*Trace, clock func() time.Duration) *tracer {
 	var given []*Trace
 	for _, t := range traces {
 		if t != nil {
@@ -32,22 +32,23 @@ func newTracer(traces []*Trace) *tracer {
 	if len(given) == 0 {
 		return nil
 	}
-	return newTracerOf(compose(given), &notify.Queue{})
+	return newTracerOf(compose(given), &notify.Queue{}, clock)
 }
 
-func newTracerOf(t Trace, later *notify.Queue) *tracer {
+func newTracerOf(t Trace, later *notify.Queue, clock func() time.Duration) *tracer {
 	return &tracer{Trace: t, later: later, calls: &callHooks{
+		clock: clock, later: later,
 		acquireStart: t.AcquireStart, traceparent: t.Traceparent, queued: t.Queued, acquireEnd: t.AcquireEnd, deadlock: t.Deadlock,
-		holdEnd: t.HoldEnd, releaseEnd: t.ReleaseEnd, asked: t.Asked, later: later,
+		holdEnd: t.HoldEnd, releaseEnd: t.ReleaseEnd, asked: t.Asked,
 	}}
 }
 
 // with returns a tracer that calls the hooks of another trace too.
 func (t *tracer) with(other *Trace) *tracer {
 	if t == nil {
-		return newTracer([]*Trace{other})
+		return newTracer([]*Trace{other}, nil) // a Run makes no calls of its own
 	}
-	return newTracerOf(compose([]*Trace{&t.Trace, other}), t.later)
+	return newTracerOf(compose([]*Trace{&t.Trace, other}), t.later, t.calls.clock)
 }
 
 // start reports the start of a call, and returns its context. It returns nil without a tracer.
@@ -93,11 +94,17 @@ func all[I any](traces []*Trace, hook func(*Trace) func(context.Context, I)) fun
 	case 1:
 		return hooks[0]
 	}
-	return func(ctx context.Context, info I) {
-		for _, h := range hooks {
-			h(ctx, info)
-		}
+	return func(ctx context.Context, info I) { callAll(hooks, ctx, info) }
+}
+
+// callAll calls all hooks in order, also if one of them panics: what one trace is told has a counterpart
+// that it is told later, and the traces after it are told that too.
+func callAll[I any](hooks []func(context.Context, I), ctx context.Context, info I) { //nolint:revive // ctx is that of the hooks
+	if len(hooks) == 0 {
+		return
 	}
+	defer callAll(hooks[1:], ctx, info)
+	hooks[0](ctx, info)
 }
 
 // startAll is all for AcquireStart: each hook gets the context of the one before.
@@ -155,7 +162,7 @@ func (t *tracer) report(cfg *session.Config) {
 	}
 	if t.SessionState != nil {
 		cfg.OnState = func(from, to session.State, why error) {
-			t.put(func() {
+			t.later.PutAlways(func() { // a gauge of sessions would be wrong for good if it missed one
 				t.SessionState(context.Background(), SessionStateInfo{From: State(from), To: State(to), Err: why})
 			})
 		}

@@ -2,7 +2,10 @@
 // something to report. That code may hold a mutex.
 package notify
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 // Most is how many calls wait at most.
 const Most = 1024
@@ -17,10 +20,15 @@ type Queue struct {
 
 // Put adds a call. It never blocks and makes no call itself. A call is dropped while Most others wait,
 // which happens if an earlier one does not return.
-func (q *Queue) Put(call func()) {
+func (q *Queue) Put(call func()) { q.put(call, Most) }
+
+// PutAlways is Put of a call that is never dropped. It is for rare events.
+func (q *Queue) PutAlways(call func()) { q.put(call, math.MaxInt) }
+
+func (q *Queue) put(call func(), most int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.calls) >= Most {
+	if len(q.calls) >= most {
 		return
 	}
 	q.calls = append(q.calls, call)

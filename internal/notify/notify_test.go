@@ -46,8 +46,11 @@ func TestACallThatHangsIsWaitedForByNoCaller(t *testing.T) {
 		for range 2 * Most {
 			q.Put(func() { made++ })
 		}
+		rare := 0
+		q.PutAlways(func() { rare++ })
 		close(hang)
 		synctest.Wait()
 		require.Equal(t, Most, made)
+		require.Equal(t, 1, rare)
 	})
 }

@@ -30,4 +30,25 @@ var traceMutations = []mutation{
 		},
 		tests: []string{"TestAHandOverInMemoryIsBehindNoEntry"},
 	},
+	{
+		takesOut: "a hook that panics keeps nothing from other traces",
+		edits: []edit{
+			{"etcdlock.callAll", "defer callAll(hooks[1:], ctx, info)\nhooks[0](ctx, info)", "hooks[0](ctx, info)\ncallAll(hooks[1:], ctx, info)"},
+		},
+		tests: []string{"TestAHookThatPanicsKeepsNothingFromOtherTraces"},
+	},
+	{
+		takesOut: "the states of a session are not dropped for a hook that blocks",
+		edits: []edit{
+			{"etcdlock.(*tracer).report", "PutAlways", "Put"},
+		},
+		tests: []string{"TestNoStateOfASessionIsDroppedForAHookThatBlocks"},
+	},
+	{
+		takesOut: "the release of a Locker is reported",
+		edits: []edit{
+			{"etcdlock.(*locker).Unlock", "lock.abandon()", "lock.of.Abandon()"},
+		},
+		tests: []string{"TestALockerReportsItsReleaseInTheGoroutineOfItsCall"},
+	},
 }
