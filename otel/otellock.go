@@ -46,14 +46,15 @@ type Telemetry struct {
 	mu      sync.Mutex // guards the fields below
 	seen    map[string]observed
 	watched map[*etcdlock.Session]bool
-	low     time.Duration // the lowest rest of a lease since the last collection
-	lowSet  bool          // true: low is set
+	low     lowest // rest of a lease, with a mutex of its own
 }
 
 // observed is the last leader of an election, as this process has seen it.
 type observed struct {
 	createRevision int64
 	since          time.Time
+	revision       int64 // of the last observation, by whichever Run
+	run            int64 // the Run that made it
 }
 
 // New makes the instruments. A provider that is nil gets nothing.

@@ -32,7 +32,7 @@ func (t *Telemetry) Trace() *etcdlock.Trace {
 		LeftBehind: func(ctx context.Context, _ etcdlock.LeftBehindInfo) { t.leftBehind.Add(ctx, 1) },
 		Renewal: func(ctx context.Context, i etcdlock.RenewalInfo) {
 			t.renewal.Record(ctx, i.RTT.Seconds(), metric.WithAttributes(errorType(i.Err)...))
-			t.renewed(i.Left)
+			t.low.add(i.Left, time.Now())
 		},
 		SessionState: func(ctx context.Context, i etcdlock.SessionStateInfo) {
 			state := func(s etcdlock.State) metric.MeasurementOption {
@@ -200,20 +200,27 @@ func (t *Telemetry) released(ctx context.Context, i etcdlock.ReleaseEndInfo) {
 	span.End()
 }
 
-// leader counts changes of the leader, and measures the time without one.
+// leader counts changes of the leader, and measures the time without one. Each Run of an election
+// observes it. The observation of one Run that another Run has made already is skipped. The revisions
+// of one Run become smaller if etcd was restored from a backup.
 func (t *Telemetry) leader(ctx context.Context, i etcdlock.LeaderSeenInfo) {
-	name := t.elections.label(i.Election)
+	name, l := t.elections.label(i.Election), i.Leader
 	if name == Other {
 		return // several elections, whose leaders are not changes of each other
 	}
+	now := observed{l.CreateRevision, time.Now(), l.Revision, i.Run}
 	t.mu.Lock()
 	last, seen := t.seen[name]
-	same := seen && last.createRevision == i.Leader.CreateRevision
-	if !same {
-		t.seen[name] = observed{i.Leader.CreateRevision, time.Now()}
+	told := seen && last.run != i.Run && l.Revision <= last.revision
+	same := seen && last.createRevision == l.CreateRevision
+	if same {
+		now.since = last.since
+	}
+	if !told {
+		t.seen[name] = now
 	}
 	t.mu.Unlock()
-	if same || !seen || i.Leader.Vacant() {
+	if told || same || !seen || l.Vacant() {
 		return
 	}
 	t.changes.Add(ctx, 1, t.election(i.Election))

@@ -28,13 +28,13 @@ func (t *Telemetry) observables(m metric.Meter) error {
 	waiting := seconds("acquire.oldest", "How long the oldest call under way has lasted that acquires a lock or campaigns.")
 	held := seconds("hold.oldest", "How long the oldest hold has lasted.")
 	rest := seconds("lease.remaining", "The shortest time until the holds of a session end, unless a renewal is answered.")
-	lowest := seconds("lease.remaining.low", "The shortest such time since the last collection, at an answer to a renewal.")
+	lowest := seconds("lease.remaining.low", "The shortest such time of the last minute or two, at an answer to a renewal.")
 	pending, err := m.Int64ObservableGauge("etcdlock.cleanup.pending", metric.WithUnit("{key}"), metric.WithDescription("Keys that are still to be deleted."))
 	failed = append(failed, err)
 	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		t.ages.observe(o, waiting, held)
-		sessions, low, lowSet := t.sample()
-		if lowSet {
+		sessions := t.sample()
+		if low, ok := t.low.read(time.Now()); ok {
 			o.ObserveFloat64(lowest, low.Seconds())
 		}
 		var left time.Duration
@@ -55,17 +55,8 @@ func (t *Telemetry) observables(m metric.Meter) error {
 	return errors.Join(append(failed, err)...)
 }
 
-// renewed keeps the lowest rest of a lease until the next collection.
-func (t *Telemetry) renewed(left time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.lowSet || left < t.low {
-		t.low, t.lowSet = max(left, 0), true
-	}
-}
-
-// sample returns the sessions that go on, and begins another time between collections.
-func (t *Telemetry) sample() (sessions []*etcdlock.Session, low time.Duration, lowSet bool) {
+// sample returns the sessions that go on.
+func (t *Telemetry) sample() (sessions []*etcdlock.Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.watched {
@@ -75,7 +66,5 @@ func (t *Telemetry) sample() (sessions []*etcdlock.Session, low time.Duration, l
 		}
 		sessions = append(sessions, s)
 	}
-	low, lowSet = t.low, t.lowSet
-	t.lowSet = false
-	return sessions, low, lowSet
+	return sessions
 }

@@ -56,6 +56,7 @@ type Metrics struct {
 	asked     prometheus.Counter
 	checks    *prometheus.CounterVec
 	ages      *ages
+	low       lowest // rest of a lease
 
 	sessions    *prometheus.GaugeVec
 	transitions *prometheus.CounterVec
@@ -73,24 +74,16 @@ type Metrics struct {
 
 	mu      sync.Mutex // guards the fields below
 	watched map[*etcdlock.Session]bool
-	low     time.Duration // the lowest rest of a lease since the last scrape
-	lowSet  bool          // true: low is set
 	seen    map[string]*observed
-	roles   map[string]etcdlock.Role
+	roles   map[string]*roles
 	begun   map[string]bool // the kinds and groups whose counters begin at 0
-}
-
-// observed is the last leader of an election, as this process has seen it.
-type observed struct {
-	createRevision int64
-	since          time.Time
 }
 
 // New makes the metrics.
 func New(opts ...Option) *Metrics {
 	m := &Metrics{
 		watched: make(map[*etcdlock.Session]bool), seen: make(map[string]*observed),
-		roles: make(map[string]etcdlock.Role), begun: make(map[string]bool),
+		roles: make(map[string]*roles), begun: make(map[string]bool),
 	}
 	for _, o := range opts {
 		o(m)
@@ -152,10 +145,10 @@ func (m *Metrics) histogram(name, help string, labels []string, bounds []float64
 
 // The figures of Session.Stats.
 var (
-	kept   = prometheus.NewDesc("etcdlock_retention_keys", "Keys that are kept without a holder.", nil, nil)
-	pends  = prometheus.NewDesc("etcdlock_cleanup_pending", "Keys that are still to be deleted.", nil, nil)
-	rest   = prometheus.NewDesc("etcdlock_lease_remaining_seconds", "The shortest time until the holds of a session end, unless a renewal is answered.", nil, nil)
-	lowest = prometheus.NewDesc("etcdlock_lease_remaining_low_seconds", "The shortest such time since the last scrape, at an answer to a renewal.", nil, nil)
+	kept         = prometheus.NewDesc("etcdlock_retention_keys", "Keys that are kept without a holder.", nil, nil)
+	pends        = prometheus.NewDesc("etcdlock_cleanup_pending", "Keys that are still to be deleted.", nil, nil)
+	rest         = prometheus.NewDesc("etcdlock_lease_remaining_seconds", "The shortest time until the holds of a session end, unless a renewal is answered.", nil, nil)
+	remainingLow = prometheus.NewDesc("etcdlock_lease_remaining_low_seconds", "The shortest such time of the last minute or two, at an answer to a renewal.", nil, nil)
 )
 
 // Watch adds the figures of a session's Stats, until the session has ended.
@@ -170,7 +163,7 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, c := range m.collectors {
 		c.Describe(to)
 	}
-	for _, d := range []*prometheus.Desc{m.ages.waiting, m.ages.held, kept, pends, rest, lowest} {
+	for _, d := range []*prometheus.Desc{m.ages.waiting, m.ages.held, kept, pends, rest, remainingLow} {
 		to <- d
 	}
 }
@@ -181,7 +174,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 		c.Collect(to)
 	}
 	m.ages.collect(to)
-	sessions, low, lowSet := m.sample()
+	sessions := m.sample()
 	var all etcdlock.Stats
 	leased := false
 	for _, s := range sessions {
@@ -198,13 +191,13 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	if leased {
 		send(rest, all.LeaseRemaining.Seconds())
 	}
-	if lowSet {
-		send(lowest, low.Seconds())
+	if low, ok := m.low.read(time.Now()); ok {
+		send(remainingLow, low.Seconds())
 	}
 }
 
-// sample returns the sessions that go on, and begins another time between scrapes.
-func (m *Metrics) sample() (sessions []*etcdlock.Session, low time.Duration, lowSet bool) {
+// sample returns the sessions that go on.
+func (m *Metrics) sample() (sessions []*etcdlock.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for s := range m.watched {
@@ -214,7 +207,5 @@ func (m *Metrics) sample() (sessions []*etcdlock.Session, low time.Duration, low
 		}
 		sessions = append(sessions, s)
 	}
-	low, lowSet = m.low, m.lowSet
-	m.lowSet = false
-	return sessions, low, lowSet
+	return sessions
 }

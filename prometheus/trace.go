@@ -43,13 +43,13 @@ func (m *Metrics) Trace() *etcdlock.Trace {
 }
 
 func (m *Metrics) traceElections(t *etcdlock.Trace) {
-	t.Role = func(_ context.Context, i etcdlock.RoleInfo) { m.enters(m.elections.label(i.Election), i.Role) }
+	t.Role = func(_ context.Context, i etcdlock.RoleInfo) { m.enters(m.elections.label(i.Election), i) }
 	t.TermEnd = func(_ context.Context, i etcdlock.TermEndInfo) {
 		if i.Told != nil {
 			m.stop.WithLabelValues(m.elections.label(i.Election)).Observe(i.Stop.Seconds())
 		}
 	}
-	t.LeaderSeen = func(_ context.Context, i etcdlock.LeaderSeenInfo) { m.leader(m.elections.label(i.Election), i.Leader) }
+	t.LeaderSeen = func(_ context.Context, i etcdlock.LeaderSeenInfo) { m.leader(m.elections.label(i.Election), i) }
 	t.Stuck = func(_ context.Context, i etcdlock.StuckTerm) {
 		m.stuck.WithLabelValues(m.elections.label(i.Term.Name())).Inc()
 	}
@@ -146,44 +146,7 @@ func (m *Metrics) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
 
 func (m *Metrics) renewed(i etcdlock.RenewalInfo) {
 	m.renewal.WithLabelValues(etcdlock.ErrorType(i.Err)).Observe(i.RTT.Seconds())
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.lowSet || i.Left < m.low {
-		m.low, m.lowSet = max(i.Left, 0), true
-	}
-}
-
-// enters notes the role of a Run. Several Runs of one label count together.
-func (m *Metrics) enters(name string, role etcdlock.Role) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if before := m.roles[name]; before != 0 {
-		m.role.WithLabelValues(name, before.String()).Set(0)
-	}
-	m.roles[name] = role
-	m.role.WithLabelValues(name, role.String()).Set(1)
-}
-
-// leader counts changes of the leader, and measures the time without one.
-func (m *Metrics) leader(name string, l etcdlock.Leader) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if name == Other {
-		return // several elections, whose leaders are not changes of each other
-	}
-	last := m.seen[name]
-	if last != nil && last.createRevision == l.CreateRevision {
-		return
-	}
-	m.seen[name] = &observed{l.CreateRevision, time.Now()}
-	switch {
-	case last == nil || l.Vacant():
-	case last.createRevision == 0:
-		m.vacancy.WithLabelValues(name).Observe(time.Since(last.since).Seconds())
-		m.changes.WithLabelValues(name).Inc()
-	default:
-		m.changes.WithLabelValues(name).Inc()
-	}
+	m.low.add(i.Left, time.Now())
 }
 
 func one(b bool) float64 {
