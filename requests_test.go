@@ -30,6 +30,8 @@ var oneTry = map[string]string{
 	"lease.Lease.Revoke":                "a try of the session's",
 	"lease.Lease.Verify":                "a try of a look at a hold",
 	"eviction.Find":                     "a try of a look at a hold",
+	"eviction.Evict":                    "a try of the command or the page",
+	"eviction.notice":                   "a try of Evict",
 	"lockmgr.Manager.evictionOf":        "a try of a look at a hold",
 	"lease.Config.renewOnce":            "a try of Keep and Resume",
 	"lease.once.Renew":                  "a renewal by the client",
