@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/inspect/queues"
+	"github.com/etcdlock/etcdlock/internal/inspect/text"
 )
 
 func newAudit(c *connection) *cobra.Command {
@@ -29,8 +30,9 @@ func newAudit(c *connection) *cobra.Command {
   missed   etcd has compacted revisions that were not read yet
 
 An end has what etcd tells of it: "evicted" with the reason that "etcdlock evict --reason" gave,
-"lease ended" if the lease expired or was revoked, as by a session that closes, and "key deleted"
-if the holder released, or another client deleted the key. etcd does not tell these two apart.
+"lease ended" if the lease has expired or was revoked, and "key deleted" if the holder released, or
+another client deleted the key. etcd does not tell the last two apart. An end just before that of
+the lease is "lease ended" too, such as Unlock and then Close.
 "not observed" is a replayed end if the lease is gone by now. It may be any of the others.
 
 Each event has the revision at which it occurred. --from replays events from a revision on, if etcd
@@ -89,6 +91,9 @@ func audit(ctx context.Context, client *clientv3.Client, names []string, from in
 	return context.Cause(ctx)
 }
 
+// mostReason is how many characters of the reason of an eviction are printed. JSON has all of it.
+const mostReason = 500
+
 func (o *output) audited(a queues.Audited) error {
 	if o.json() {
 		return printLine(a)
@@ -112,7 +117,7 @@ func (o *output) audited(a queues.Audited) error {
 		line += " by " + printable(a.By)
 	}
 	if a.Reason != "" {
-		line += ": " + printable(a.Reason)
+		line += ": " + cut(text.Safe(a.Reason), mostReason)
 	}
 	_, err := fmt.Fprintln(os.Stdout, line)
 	return err

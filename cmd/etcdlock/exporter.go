@@ -27,7 +27,8 @@ the hold, the rest of the holder's lease, vacant elections, keys without a lease
 
 It tells what etcd has, so it also works when every process of a service is dead. Each scrape reads
 the queues once. An argument that ends in an asterisk is a prefix. Of the names found by prefixes
-the first --max-names have series of their own, and all others count as "_other_".`,
+the first --max-names that it finds have series of their own for as long as it runs, and all others
+count as "_other_".`,
 		Example: `  etcdlock exporter --election scheduler 'jobs/*'
   etcdlock exporter --listen 127.0.0.1:9477 jobs/nightly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,7 +75,7 @@ func serveMetrics(ctx context.Context, c *connection, x *exporter.Exporter, list
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", x)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: c.commandTimeout + 30*time.Second}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	fmt.Fprintf(os.Stderr, "etcdlock: metrics at http://%s/metrics\n", l.Addr())
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

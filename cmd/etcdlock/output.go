@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -39,15 +40,22 @@ func (o *output) check() error {
 
 func (o *output) json() bool { return o.format == "json" }
 
-func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(text.Legible(v))
-}
+func printJSON(v any) error { return encode(v, "  ") }
 
 // printLine prints one of a sequence of JSON values.
 func printLine(v any) error {
-	return json.NewEncoder(os.Stdout).Encode(text.Legible(v))
+	return encode(v, "")
+}
+
+func encode(v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(text.Legible(v)); err != nil {
+		return err
+	}
+	_, err := os.Stdout.WriteString(text.EscapeJSON(b.String()))
+	return err
 }
 
 // style is a colour or a weight of text.

@@ -5,6 +5,7 @@ package exporter
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -26,12 +28,13 @@ type Exporter struct {
 	Names     []string // each of them has metrics, also while its queue is empty
 	Elections []string // as Names, and a queue without a leader is a vacancy
 	Prefixes  []string // all names that begin with one have metrics
-	MaxNames  int      // of those by a prefix; further ones are counted as Other
+	MaxNames  int      // of those by a prefix: the first ones that were ever found; further ones are counted as Other
 
 	// Deadlocks finds the deadlocks under a prefix, and describes each.
 	Deadlocks func(ctx context.Context, prefix string) ([]string, error)
 
-	mu sync.Mutex // held by the present snapshot, so that many scrapes are no load for etcd
+	mu    sync.Mutex      // held by the present snapshot, so that many scrapes are no load for etcd
+	known map[string]bool // names found by a prefix that have series of their own; guarded by mu
 }
 
 // Other is the name under which the names beyond MaxNames are counted.
@@ -75,6 +78,7 @@ type snapshot struct {
 // sample has the figures of one name, or of Other.
 type sample struct {
 	name             string
+	others           bool // true: of all names beyond MaxNames
 	holding, waiting int
 	oldestWait, held time.Duration // by the clocks of the hosts; 0 if not known
 	left             time.Duration // the shortest rest of a holder's lease
@@ -101,6 +105,7 @@ func (x *Exporter) take(ctx context.Context) (*snapshot, error) {
 		}
 	}
 	var found []queues.Queue
+	deadlocks := make(map[string]bool) // a deadlock can lie under several prefixes
 	for _, prefix := range x.Prefixes {
 		all, err := queues.All(ctx, x.Client, prefix)
 		if err != nil {
@@ -117,25 +122,37 @@ func (x *Exporter) take(ctx context.Context) (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.deadlocks += len(cycles)
+		for _, c := range cycles {
+			deadlocks[c] = true
+		}
 	}
-	return s, s.addFound(ctx, x.Client, found, x.MaxNames)
+	s.deadlocks = len(deadlocks)
+	return s, x.addFound(ctx, s, found)
 }
 
-// addFound adds the first queues by their names, and all others as one.
-func (s *snapshot) addFound(ctx context.Context, client *clientv3.Client, found []queues.Queue, most int) error {
+// addFound adds queues that were found by a prefix: the first ones by themselves, and all others as one.
+// A name keeps its series for as long as the exporter runs, so that names which come and go, such as
+// those of orders, make no more series than MaxNames.
+func (x *Exporter) addFound(ctx context.Context, s *snapshot, found []queues.Queue) error {
+	if x.known == nil {
+		x.known = make(map[string]bool)
+	}
 	slices.SortFunc(found, func(a, b queues.Queue) int { return cmp.Compare(a.Name, b.Name) })
-	other := sample{name: Other}
+	other := sample{name: Other, others: true}
+	more := false
 	for i := range found {
-		if i < most {
-			if err := s.add(ctx, client, &found[i], false); err != nil {
-				return err
-			}
+		name := found[i].Name
+		if !x.known[name] && len(x.known) >= x.MaxNames {
+			s.count(&found[i], &other)
+			more = true
 			continue
 		}
-		s.count(&found[i], &other)
+		x.known[name] = true
+		if err := s.add(ctx, x.Client, &found[i], false); err != nil {
+			return err
+		}
 	}
-	if len(found) > most {
+	if more {
 		s.names = append(s.names, other)
 	}
 	return nil
@@ -240,7 +257,7 @@ func (s *snapshot) each(b *strings.Builder, name, help string, samples func(m *s
 	for i := range s.names {
 		m := &s.names[i]
 		samples(m, func(value float64, labels ...string) {
-			fmt.Fprintf(b, "%s{name=\"%s\"", name, escape(m.name))
+			fmt.Fprintf(b, "%s{name=\"%s\"", name, escape(label(m.name, m.others)))
 			for l := 0; l < len(labels); l += 2 {
 				fmt.Fprintf(b, ",%s=\"%s\"", labels[l], labels[l+1])
 			}
@@ -251,8 +268,25 @@ func (s *snapshot) each(b *strings.Builder, name, help string, samples func(m *s
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// escape makes a name a label, which is UTF-8.
+// mostLabel is how long a label is, in bytes. A key in etcd can have a megabyte, and its name is in each
+// family.
+const mostLabel = 256
+
+// label is the label of a name. Different names have different labels. Of names that are no UTF-8, and
+// of one that is Other by chance, it is the quoted name.
+func label(name string, others bool) string {
+	shown := name
+	if !utf8.ValidString(name) || name == Other && !others {
+		shown = strconv.Quote(name)
+	}
+	if len(shown) <= mostLabel {
+		return shown
+	}
+	sum := sha256.Sum256([]byte(name))
+	return strings.ToValidUTF8(shown[:mostLabel-20], "") + fmt.Sprintf("... %x", sum[:8])
+}
+
+// escape makes a label part of a line.
 func escape(name string) string {
-	name = strings.ToValidUTF8(name, "\uFFFD")
 	return strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(name)
 }

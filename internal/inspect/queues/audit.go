@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/answer"
 	"github.com/etcdlock/etcdlock/internal/eviction"
 	"github.com/etcdlock/etcdlock/internal/timeline"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -30,7 +31,7 @@ const (
 // The ends of a hold, as far as etcd tells.
 const (
 	EndEvicted = "evicted"      // by a client that gave a reason
-	EndLease   = "lease ended"  // expired or revoked; a session that closes revokes its lease
+	EndLease   = "lease ended"  // expired or revoked; or released shortly before, as by a session that closes
 	EndDeleted = "key deleted"  // released, or deleted by another client: etcd keeps no difference
 	EndUnknown = "not observed" // of a replayed event: any of the above
 )
@@ -51,7 +52,7 @@ type Audited struct {
 // Audit follows a name and tells grants, ends, leaders and vacancies, until ctx ends or tell returns an
 // error. It begins with the present holders, or at revision from if that is not 0.
 func Audit(ctx context.Context, client *clientv3.Client, name string, from int64, tell func(Audited) error) error {
-	a := &audit{client: client, name: name, tell: tell, next: from}
+	a := &audit{client: client, name: name, quit: ctx, tell: tell, next: from}
 	a.kv, a.data = timeline.Of(client.KV)
 	if err := a.begin(ctx); err != nil {
 		return err
@@ -62,15 +63,14 @@ func Audit(ctx context.Context, client *clientv3.Client, name string, from int64
 		err := a.follow(same)
 		replaced := same.Err() != nil
 		stop()
+		if replaced || errors.Is(err, rpctypes.ErrCompacted) {
+			err = a.skip(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case replaced, errors.Is(err, rpctypes.ErrCompacted):
-			if err := a.skip(ctx); err != nil {
-				return err
-			}
-		case err != nil:
-			return err
+		case err != nil && answer.Final(err) && !errors.Is(err, rpctypes.ErrFutureRev):
+			return err // such as a permission that was taken away, which the next try would lack too
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
@@ -86,6 +86,7 @@ type audit struct {
 	kv     clientv3.KV       // of client; shows its answers to data
 	data   *timeline.Tracker // notices that etcd continues with other data
 	name   string
+	quit   context.Context // ends when nothing more is to be told
 	tell   func(Audited) error
 
 	next     int64 // the first revision that is not told
@@ -171,10 +172,7 @@ func (a *audit) follow(ctx context.Context) error {
 	from, end := wire.Range(a.name)
 	for resp := range a.client.Watch(ctx, from, clientv3.WithRange(end), clientv3.WithRev(a.next)) {
 		if err := resp.Err(); err != nil {
-			if errors.Is(err, rpctypes.ErrCompacted) {
-				return err
-			}
-			return nil
+			return err
 		}
 		for i, ev := range resp.Events {
 			if ev.Type == clientv3.EventTypeDelete {
@@ -243,19 +241,30 @@ func (a *audit) tellEnd(ctx context.Context, event Audited, e *Entry) error {
 	event.Event, event.Entry = Ended, e
 	asked, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if n, err := eviction.Find(asked, a.client.KV, a.name, e.Key, e.CreateRevision, event.Revision); err == nil && n != nil {
+	n, err := eviction.Find(asked, a.client.KV, a.name, e.Key, e.CreateRevision, event.Revision)
+	switch {
+	case err == nil && n != nil:
 		event.End, event.Reason, event.By = EndEvicted, n.Reason, n.By()
-		return a.tell(event)
+	case e.Stray():
+		event.End = EndDeleted
+	default:
+		ttl, err := a.client.TimeToLive(asked, e.Lease)
+		event.End = endOf(ttl, err, !event.Time.IsZero())
 	}
-	event.End = EndDeleted
-	if !e.Stray() {
-		switch ttl, err := a.client.TimeToLive(asked, e.Lease); {
-		case err == nil && ttl.TTL >= 0:
-		case err == nil && !event.Time.IsZero():
-			event.End = EndLease
-		default:
-			event.End = EndUnknown
-		}
+	if a.quit.Err() != nil {
+		return a.quit.Err() // the reason may not have been read; the audit that continues this one tells the end
 	}
 	return a.tell(event)
+}
+
+// endOf is the end of a hold by what etcd tells of its lease.
+func endOf(ttl *clientv3.LeaseTimeToLiveResponse, err error, live bool) string {
+	switch {
+	case err == nil && ttl.TTL >= 0:
+		return EndDeleted
+	case err == nil && live:
+		return EndLease
+	default:
+		return EndUnknown
+	}
 }

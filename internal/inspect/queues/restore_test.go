@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -47,5 +49,56 @@ func TestAnAuditGoesOnAfterARestoreOfEtcd(t *testing.T) {
 		require.ErrorIs(t, <-ended, context.Canceled)
 		require.Contains(t, told, string(Missed))
 		require.Contains(t, told[len(told)-1], key)
+	})
+}
+
+// A user whose permission is taken away hears of it. Any other failure of a watch passes.
+func TestAnAuditEndsWithoutPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := simetcd.New(simetcd.Config{Seed: 1})
+		defer etcd.Close()
+		etcd.PutKey(wire.Key("x", 7), "", 0)
+		var answer error
+		etcd.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.Watch {
+				return simetcd.Action{Err: answer}
+			}
+			return simetcd.Action{}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		answer = rpctypes.ErrGRPCNoLeader
+		time.AfterFunc(time.Minute, func() { answer = rpctypes.ErrGRPCPermissionDenied })
+		began := time.Now()
+		err := Audit(ctx, etcd.Client("a").Client, "x", 0, func(Audited) error { return nil })
+		require.ErrorContains(t, err, "permission denied")
+		require.InDelta(t, time.Minute, time.Since(began), float64(time.Minute))
+	})
+}
+
+// An end is told with its reason, or by the audit that continues.
+func TestAnAuditThatIsInterruptedTellsNoEndWithoutItsReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := simetcd.New(simetcd.Config{Seed: 1})
+		defer etcd.Close()
+		key := wire.Key("x", 7)
+		lease := etcd.GrantLease(time.Hour)
+		etcd.PutKey(key, "", lease)
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []string
+		ended := make(chan error, 1)
+		go func() {
+			ended <- Audit(ctx, etcd.Client("a").Client, "x", 0, func(a Audited) error {
+				told = append(told, string(a.Event))
+				return nil
+			})
+		}()
+		time.Sleep(time.Second)
+		etcd.Intercept(func(c simetcd.Call) simetcd.Action { return simetcd.Action{DropReply: c.Kind == simetcd.Range} })
+		etcd.DeleteKey(key)
+		time.Sleep(time.Second)
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		require.Equal(t, []string{string(Held)}, told)
 	})
 }

@@ -1,7 +1,10 @@
 package text
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 )
@@ -20,5 +23,18 @@ func TestTextThatIsNotPrintableIsQuoted(t *testing.T) {
 	} {
 		require.Equal(t, want, Safe(in))
 		require.Equal(t, in, FromArg(want), "the quoted form means the same name")
+	}
+}
+
+// A text of another client acts on a terminal neither in a table nor in JSON.
+func TestEscapedJSONIsPrintableAndMeansTheSame(t *testing.T) {
+	for _, s := range []string{"plain", "é 漢 \U0001F600", "\u009b2J", "\u202egnp.exe", "\U000e0001\U000e0041", "a\u0000\n\t\"\\", "\u2028"} {
+		plain, err := json.Marshal(map[string]string{"v": s})
+		require.NoError(t, err)
+		escaped := EscapeJSON(string(plain) + "\n")
+		require.False(t, strings.ContainsFunc(strings.TrimSuffix(escaped, "\n"), func(r rune) bool { return !unicode.IsPrint(r) }), "%q", escaped)
+		var got map[string]string
+		require.NoError(t, json.Unmarshal([]byte(escaped), &got))
+		require.Equal(t, s, got["v"])
 	}
 }
