@@ -29,11 +29,14 @@ import (
 func (s *Session) Ask(ctx context.Context, name, reason string) error {
 	err := s.usable(name)
 	if err == nil {
-		err = s.manager.Ask(ctx, ask.Request{
-			Name: name, Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: pid(), Since: time.Now().UTC(),
-		})
+		err = s.manager.Ask(ctx, s.newRequest(name, reason))
 	}
 	return opError("ask for", name, err)
+}
+
+// newRequest makes a request of this session.
+func (s *Session) newRequest(name, reason string) ask.Request {
+	return ask.Request{Name: name, Reason: reason, Owner: s.cfg.owner, Host: hostname(), PID: pid(), Since: time.Now().UTC()}
 }
 
 // Asked returns a channel with each request to release this hold, by [Session.Ask]. The holder

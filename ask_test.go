@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -289,5 +290,22 @@ func TestARequestOfAKilledProcessIsGivenUp(t *testing.T) {
 		w.pass(time.Second)
 		require.Empty(w, w.Keys(ask.Prefix("m")))
 		w.Client("a").Heal()
+	})
+}
+
+// A client without the namespace of the holder sees another beginning of its key.
+func TestARequestReachesAHolderInANamespace(t *testing.T) {
+	simulate(t, func(w *world) {
+		c := w.Client("a").Client
+		c.KV, c.Watcher, c.Lease = namespace.NewKV(c.KV, "team/"), namespace.NewWatcher(c.Watcher, "team/"), namespace.NewLease(c.Lease, "team/")
+		a, err := NewSession(w.ctx, c, WithTTL(ttl))
+		require.NoError(w, err)
+		w.sessions = append(w.sessions, a)
+		l := w.lock(NewMutex(a, "m"))
+		asked := l.Asked()
+		p := w.askLater(w.session("operator"), "team/m", "maintenance")
+		require.Equal(w, "m", w.told(asked).Name)
+		require.NoError(w, l.Unlock(w.ctx))
+		p.get()
 	})
 }

@@ -27,7 +27,7 @@ func TestElectionsInFoulWeather(t *testing.T) {
 	first, count := seeds(t, 120)
 	var sum cabinetTally
 	for seed := first; seed < first+count; seed++ {
-		c := govern(t, seed)
+		c := govern(t, seed, nil)
 		sum.add(c)
 		if count == 1 {
 			t.Logf("the transcript of schedule %d:\n%s", seed, strings.Join(c.transcript, "\n"))
@@ -67,13 +67,15 @@ const ministers = 5
 type cabinet struct {
 	*simulation
 	calmed                          atomic.Bool // true when no leader goes by itself any more
+	run                             []RunOption
 	transfers, confirmed, takeovers atomic.Int64
 	vacant                          time.Duration // after the faults, until a process led
 	atWork                          map[int]*refereed
 	mutex                           sync.Mutex // of atWork
 }
 
-func govern(t *testing.T, seed uint64) *cabinet {
+// govern plays one schedule. beside runs beside the services, until its context ends; it may be nil.
+func govern(t *testing.T, seed uint64, beside func(ctx context.Context, c *cabinet), opts ...RunOption) *cabinet {
 	t.Helper()
 	var c *cabinet
 	simulateWith(t, simetcd.Config{Seed: seed, Reproducible: true}, func(w *world) {
@@ -86,13 +88,13 @@ func govern(t *testing.T, seed uint64) *cabinet {
 		for i := range simClients {
 			s.clocks[clientName(i)] = new(atomic.Int64)
 		}
-		c = &cabinet{simulation: s, atWork: map[int]*refereed{}}
-		c.run()
+		c = &cabinet{simulation: s, atWork: map[int]*refereed{}, run: opts}
+		c.play(beside)
 	})
 	return c
 }
 
-func (c *cabinet) run() {
+func (c *cabinet) play(beside func(context.Context, *cabinet)) {
 	r := rand.New(rand.NewPCG(c.seed, 1))
 	var services sync.WaitGroup
 	ctx, stop := context.WithCancel(c.ctx)
@@ -111,7 +113,7 @@ func (c *cabinet) run() {
 		rnd := rand.New(rand.NewPCG(c.seed, uint64(10+i)))
 		services.Go(func() {
 			for ctx.Err() == nil {
-				err := e.Run(ctx, minister(i), func(ctx context.Context, term *Term) error { return c.work(ctx, i, term, rnd) })
+				err := e.Run(ctx, minister(i), func(ctx context.Context, term *Term) error { return c.work(ctx, i, term, rnd) }, c.run...)
 				if ctx.Err() == nil {
 					c.violation(progress, "the Run of %d ends: %v", i, err)
 					return
@@ -129,6 +131,12 @@ func (c *cabinet) run() {
 		}
 		return c.perturb(call)
 	})
+	if beside != nil {
+		asking, enough := context.WithCancel(c.ctx)
+		defer enough()
+		trouble.Go(func() { beside(asking, c) })
+		time.AfterFunc(15*simTTL, enough)
+	}
 	c.sleep(15*simTTL, r)
 	close(quiet)
 	trouble.Wait()
@@ -220,8 +228,10 @@ func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) err
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			c.note("%s is told to stop: %v", minister(i), cause)
-			if errors.Is(cause, ErrPreempted) { // it takes its time, and has it
+			if errors.Is(cause, ErrPreempted) {
 				c.takeovers.Add(1)
+			}
+			if errors.Is(cause, ErrPreempted) || errors.Is(cause, ErrResignRequested) { // it takes its time, and has it
 				select {
 				case <-time.After(time.Duration(r.Int64N(int64(simTTL)))):
 				case <-term.Done():

@@ -91,11 +91,22 @@ var (
 	// when a candidate of a higher priority preempts the leader, see [WithTakeover].
 	ErrPreempted = lockerr.ErrPreempted
 
-	// ErrNoLeader is returned by [Election.Leader] when there is no leader.
+	// ErrResignRequested is the cause with which the context of the function of [Election.Run] ends
+	// when the leader was asked to resign, see [WithResignOnRequest].
+	ErrResignRequested = lockerr.ErrResignRequested
+
+	// ErrNoLeader is returned by [Election.Leader], [Election.AskToResign] and
+	// [Election.AskToTransfer] when there is no leader.
 	ErrNoLeader = lockerr.ErrNoLeader
 
-	// ErrNoCandidate is returned by [Term.Transfer] when no candidate with that value waits.
+	// ErrNoCandidate is returned by [Term.Transfer] and [Election.AskToTransfer] when no candidate
+	// with that value waits, and by [Election.AskToResign] when no candidate waits at all.
 	ErrNoCandidate = lockerr.ErrNoCandidate
+
+	// ErrNotHonoured is returned by [Election.AskToResign] and [Election.AskToTransfer] when the
+	// leader does not announce that it honours such requests. Its Run has no [WithResignOnRequest],
+	// or it campaigned without Run, or by another library.
+	ErrNotHonoured = lockerr.ErrNotHonoured
 
 	// ErrInvalidArgument is matched by the error of a call that was given an argument which can
 	// never work. ErrInvalidName, ErrInvalidPermits, ErrTooManyNames and ErrNilClient match it. So

@@ -254,6 +254,8 @@ func (p *process) told(ctx context.Context, term *Term, what plan, r *rand.Rand)
 		p.effect("run.WithHealthCheck")
 	case errors.Is(cause, ErrNoProgress):
 		p.effect("run.WithProgress")
+	case errors.Is(cause, ErrResignRequested):
+		p.effect("run.WithResignOnRequest")
 	case errors.Is(cause, ErrPreempted):
 		p.effect("election.WithTakeover")
 		p.tells("a leader made way for one of a higher priority")

@@ -316,7 +316,7 @@ const documented = "errors are documented"
 func (p *process) expected(what string, err error) {
 	for _, known := range []error{
 		nil, context.Canceled, context.DeadlineExceeded, ErrLocked, ErrLost, ErrReleased, ErrSessionClosed, ErrDeadlock,
-		ErrUpgradeConflict, ErrReentryLimit, ErrLimitMismatch, ErrNoCandidate, ErrNoLeader,
+		ErrUpgradeConflict, ErrReentryLimit, ErrLimitMismatch, ErrNoCandidate, ErrNoLeader, ErrNotHonoured,
 	} {
 		if err == nil || known != nil && errors.Is(err, known) {
 			return

@@ -127,6 +127,7 @@ func init() {
 			700*time.Millisecond, 2*time.Second)},
 		{option: "WithHealthCheck", at: "run", values: runValues((*process).withHealthCheck,
 			healthEvery{200 * time.Millisecond, 1}, healthEvery{250 * time.Millisecond, 3})},
+		{option: "WithResignOnRequest", at: "run", values: runValues(func(*process, string) RunOption { return WithResignOnRequest() }, on)},
 		{option: "WithOnLeader", at: "run", values: runValues((*process).withOnLeader, on)},
 		{option: "WithOnRole", at: "run", values: runValues((*process).withOnRole, on)},
 		{option: "WithMonitor", at: "run", values: runValues(func(p *process, _ string) RunOption { return WithMonitor(&p.monitor) }, on)},
@@ -230,7 +231,7 @@ func (r row) chosen(at string) (values []*optionValue) {
 // operations are those of the API that a fleet has to have called with success, and what takes more than one
 // process to happen. TestEveryOperationIsOneOfTheFleet compares them with the package's source.
 var operations = []string{
-	"Session.Ask", "Deadlock.String", "Session.Deadlocks", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
+	"Session.Ask", "Election.AskToResign", "Election.AskToTransfer", "Deadlock.String", "Session.Deadlocks", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
 	"Election.Observe", "Election.Queue", "Election.Run", "Lock.Asked", "Lock.Context", "Lock.CreateRevision", "Lock.Deadline", "Lock.Done", "Lock.Err",
 	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Lock.Name", "Lock.Unlock", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",

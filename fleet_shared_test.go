@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -267,7 +268,7 @@ func (o *operator) round(ctx context.Context) {
 			o.op(op)
 		}
 	}
-	switch o.r.IntN(14) {
+	switch o.r.IntN(17) {
 	case 0:
 		q, err := NewMutex(s, "m").Queue(ctx)
 		report("Mutex.Queue", err)
@@ -351,6 +352,15 @@ func (o *operator) round(ctx context.Context) {
 		if s.Client() != o.client.Client || s.State() == 0 || s.TTL() < time.Second || s.LeaseTTL() < s.TTL() {
 			o.violation(order, "a session that tells nonsense")
 		}
+	case 13, 14:
+		to := fmt.Sprintf("instance-%d", o.r.IntN(fleetInstances))
+		err := NewElection(s, "e").AskToTransfer(ctx, to, fleetReason)
+		o.note("%s asks for a transfer to %s: %v", o.id, to, err)
+		report("Election.AskToTransfer", err)
+	case 15:
+		err := NewElection(s, "e").AskToResign(ctx, fleetReason)
+		o.note("%s asks for a resignation: %v", o.id, err)
+		report("Election.AskToResign", err)
 	default:
 		if o.row.has("run.WithMonitor") {
 			_, err := o.monitor.Candidates(ctx)

@@ -320,11 +320,22 @@ func (f *deployment) rest() {
 	f.cover.atMost("MB of stacks", float64(mem.StackInuse>>20))
 }
 
+// announcesLeader reports whether a value is that of an announcement of the leader that stands.
+func (f *deployment) announcesLeader(value string) bool {
+	for _, kv := range f.Keys(wire.Prefix("e")) {
+		if value == fmt.Sprintf(`{"key":%q,"rev":%d}`, wire.Tail(string(kv.Key)), kv.CreateRevision) {
+			return true
+		}
+	}
+	return false
+}
+
 // nothingIsKept checks, when no process has locked or waited for long, that no key stands but those of the election: one for
 // each Run.
 func (f *deployment) nothingIsKept() {
 	runs := map[string]int{}
 	marks, _ := wire.SuccessorKeys("e")
+	announcements := wire.Side("e", "resigns/")
 	for _, kv := range f.Keys("") {
 		key := string(kv.Key)
 		of, known := f.leaseOf.Load(clientv3.LeaseID(kv.Lease))
@@ -332,6 +343,7 @@ func (f *deployment) nothingIsKept() {
 		case strings.HasPrefix(key, wire.LivenessPrefix) && known && !of.(*process).dead():
 		case key == limitKey("sem"):
 		case strings.HasPrefix(key, marks) && known && !of.(*process).dead():
+		case strings.HasPrefix(key, announcements) && known && !of.(*process).dead() && f.announcesLeader(string(kv.Value)):
 		case !strings.HasPrefix(key, wire.Prefix("e")) || !known || of.(*process).dead():
 			f.violation(cleanness, "%q of lease %x is renewed, and nobody asked for it", key, kv.Lease)
 		default:

@@ -125,4 +125,17 @@ type ReleaseRequest struct {
 	Host  string
 	PID   int
 	Since time.Time // by the clock of Host
+
+	// Candidate is to lead an election next; see [Election.AskToTransfer]. It is empty in any other
+	// request.
+	Candidate string
+}
+
+// by describes the session that asks, and its reason.
+func (r *ReleaseRequest) by() string {
+	text := fmt.Sprintf("by %s (%s, pid %d)", wire.Quote(r.Owner), r.Host, r.PID)
+	if r.Reason != "" {
+		text += ": " + wire.Quote(r.Reason)
+	}
+	return text
 }

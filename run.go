@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -188,6 +189,43 @@ func (t *runTerm) Within(ctx context.Context) (context.Context, context.CancelFu
 func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err error) {
 	c, err := t.term.AwaitPreemption(ctx)
 	return wire.Quote(c.Value), err
+}
+
+// Honour reports the requests that can be fulfilled. A request for a candidate that does not wait is
+// refused, because the work would end for nothing.
+func (t *runTerm) Honour(ctx context.Context, tell func(to, by string)) error {
+	return t.term.of.Honour(ctx, func(asked ask.Request) {
+		r := ReleaseRequest(asked)
+		t.term.traced.asked(r)
+		if r.Candidate != "" {
+			switch to, err := t.term.candidate(ctx, r.Candidate); {
+			case err != nil:
+				return // ctx or the term has ended, or etcd refuses
+			case to == nil:
+				t.candidate.election.session.etcd.Log.Warn("a request to transfer the leadership is refused, because the candidate does not wait",
+					zap.String("name", r.Name), zap.String("candidate", wire.Quote(r.Candidate)), zap.String("by", r.by()))
+				return
+			}
+		}
+		tell(r.Candidate, r.by())
+	})
+}
+
+// ResignTo transfers the term to a candidate, and resigns if that does not wait any more.
+func (t *runTerm) ResignTo(ctx context.Context, candidate string) error {
+	err := t.term.Transfer(ctx, candidate)
+	if errors.Is(err, ErrNoCandidate) || err != nil && t.term.Err() == nil {
+		t.candidate.election.session.etcd.Log.Warn("the leadership is not transferred to the candidate that was asked for; the next candidate leads",
+			zap.String("name", t.term.Name()), zap.String("candidate", wire.Quote(candidate)), zap.Error(err))
+	}
+	switch {
+	case t.term.Err() == nil:
+		return t.Resign(ctx)
+	case errors.Is(err, ErrNoCandidate):
+		return nil
+	default:
+		return err
+	}
 }
 
 // Resign resigns. If the session that Run was called on was orphaned, its dedicated session is

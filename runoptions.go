@@ -26,6 +26,8 @@ type runConfig struct {
 
 	health *HealthCheck // nil: always healthy
 
+	honours bool // requests to resign
+
 	onLeader func(Leader)
 	onRole   func(Role)
 	monitor  *Monitor
@@ -74,7 +76,7 @@ func (c *runConfig) trace() *Trace {
 
 // loop returns the part of a loop's configuration that the options decide.
 func (c *runConfig) loop() leaderloop.Config {
-	l := leaderloop.Config{StopTimeout: c.stop, ProgressEvery: c.progress}
+	l := leaderloop.Config{StopTimeout: c.stop, ProgressEvery: c.progress, ResignOnRequest: c.honours}
 	if c.exits {
 		l.Exit = func() { c.exit(StuckExitCode) }
 	}
@@ -159,6 +161,26 @@ type HealthCheck struct {
 // Run returns [ErrInvalidOption] without a Check, an Interval or a number of Failures.
 func WithHealthCheck(h HealthCheck) RunOption {
 	return runOptionFunc(func(c *runConfig) { c.health = &h })
+}
+
+// WithResignOnRequest makes [Election.Run] honour requests to resign: of [Session.Ask] and
+// "etcdlock ask", of [Election.AskToResign] and "etcdlock step-down", and of
+// [Election.AskToTransfer] and "etcdlock transfer". A request ends the context of the function with
+// [ErrResignRequested]. When the function has returned, Run resigns, or transfers the leadership to
+// the candidate that the request names, as [Term.Transfer] does. Without that candidate Run
+// resigns. It then campaigns again after a pause of a second, at the end of the queue.
+//
+// A request is to one term. A later term does not receive it. A request for a candidate that does
+// not wait is refused, and the function runs on. Requests during the stop of a function change
+// nothing.
+//
+// The leader announces in etcd, beside the queue, that it honours requests. The client's user needs
+// the permission to write keys that begin with the name and a zero byte. Without the permission Run
+// logs a warning and honours no request. Each user that may write these keys can end a term.
+//
+// The option does not bound how long the function takes to return. See [WithStopTimeout].
+func WithResignOnRequest() RunOption {
+	return runOptionFunc(func(c *runConfig) { c.honours = true })
 }
 
 // WithOnLeader sets a callback for each observation of the leader, which may be this process or

@@ -35,25 +35,11 @@ func (t *Term) Transfer(ctx context.Context, candidate string) error {
 }
 
 func (t *Term) transfer(ctx context.Context, candidate string) error {
-	if err := t.Err(); err != nil {
-		return err
-	}
-	all, err := t.of.Candidates(ctx)
+	to, err := t.candidate(ctx, candidate)
 	switch {
-	case ctx.Err() != nil:
-		return lockerr.OfContext(ctx)
-	case t.Err() != nil:
-		return t.Err()
 	case err != nil:
 		return err
-	}
-	var to *mvccpb.KeyValue
-	for _, kv := range all {
-		if to == nil && kv.Lease != 0 && kv.CreateRevision > t.CreateRevision() && string(kv.Value) == candidate {
-			to = kv
-		}
-	}
-	if to == nil {
+	case to == nil:
 		return ErrNoCandidate
 	}
 	var handed error
@@ -75,4 +61,66 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 }
 
+// candidate returns the entry of the oldest candidate with a value that waits, nil if there is none.
+func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, error) {
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
+	all, err := t.of.Candidates(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, lockerr.OfContext(ctx)
+	case t.Err() != nil:
+		return nil, t.Err()
+	case err != nil:
+		return nil, err
+	}
+	for _, kv := range all {
+		if kv.Lease != 0 && kv.CreateRevision > t.CreateRevision() && string(kv.Value) == value {
+			return kv, nil
+		}
+	}
+	return nil, nil
+}
+
 var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term: unlock it first; the term continues", ErrLocked)
+
+// AskToResign asks the leader to resign, and blocks until it has or ctx ends. The leader honours the
+// request if its Run has [WithResignOnRequest]. Its work ends first, so no two leaders work at the
+// same time. The session does not have to be a candidate. The leader may continue to stop after
+// AskToResign has returned with an error.
+//
+// Errors:
+//   - [ErrNoLeader]
+//   - [ErrNotHonoured]: nothing was asked. Only an eviction ends the term from outside.
+//   - [ErrNoCandidate]: nothing was asked, because no other candidate waits
+//   - the error of ctx: the leader may resign later, or its work does not return
+//   - for other errors see [Session.Ask]
+func (e *Election) AskToResign(ctx context.Context, reason string) error {
+	return opError("ask the leader to resign from", e.name, e.askLeader(ctx, "", reason))
+}
+
+// AskToTransfer asks the leader to resign in favour of a waiting candidate, by its value, and blocks
+// until the leader has or ctx ends. It is like [Election.AskToResign] otherwise. The leader hands
+// over as by [Term.Transfer], also to a candidate of a lower priority.
+//
+// Errors are those of AskToResign, and:
+//   - [ErrNoCandidate]: the candidate does not wait, and the leader continues, unless the error says
+//     that the leader has resigned and which candidate is next
+//   - [ErrInvalidArgument]: the candidate is empty
+func (e *Election) AskToTransfer(ctx context.Context, candidate, reason string) error {
+	err := error(fmt.Errorf("%w: the candidate is empty", ErrInvalidArgument))
+	if candidate != "" {
+		err = e.askLeader(ctx, candidate, reason)
+	}
+	return opError(fmt.Sprintf("ask for a transfer to %s in", wire.Quote(candidate)), e.name, err)
+}
+
+func (e *Election) askLeader(ctx context.Context, candidate, reason string) error {
+	if err := e.session.usable(e.name); err != nil {
+		return err
+	}
+	r := e.session.newRequest(e.name, reason)
+	r.Candidate = candidate
+	return e.session.manager.AskLeader(ctx, r)
+}

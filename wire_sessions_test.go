@@ -54,6 +54,32 @@ var WireElections = []WireScenario{
 		w.unlock(next.Resign)
 		w.unlock(b.get().Resign)
 	}},
+	{"Election: a Run that honours requests is asked for a transfer, and for a resignation", func(w *Wire) {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithResignOnRequest())
+		run.term()
+		b := w.candidate(NewElection(w.session("b"), "e"), "b")
+		w.Step("c asks for a transfer to b")
+		operator := NewElection(w.session("c"), "e")
+		require.NoError(w, operator.AskToTransfer(w.ctx, "b", "maintenance"))
+		next := b.get()
+		w.pass(2 * time.Second)
+		w.unlock(next.Resign)
+		run.term()
+		w.pass(time.Second)
+		b = w.candidate(NewElection(w.session("b"), "e"), "b")
+		w.Step("c asks for a resignation")
+		require.NoError(w, operator.AskToResign(w.ctx, ""))
+		w.unlock(b.get().Resign)
+		run.end()
+	}},
+	{"Election: a request for a transfer to a candidate that is not text", func(w *Wire) {
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithResignOnRequest())
+		run.term()
+		b := w.candidate(NewElection(w.session("b"), "e", WithPriority(1)), "b\xff")
+		require.NoError(w, NewElection(w.session("c"), "e").AskToTransfer(w.ctx, "b\xff", ""))
+		w.unlock(b.get().Resign)
+		run.end()
+	}},
 	{"Election: Run, on the lease of the session", func(w *Wire) {
 		run := w.run(NewElection(w.session("a"), "e"), nil)
 		run.term()

@@ -50,9 +50,10 @@ with the command.
 
 The command gets the environment of "etcdlock lock", ETCDLOCK_ID, and ETCDLOCK_CREATE_REVISION.
 This is the number of the term, which --observe, /status and "etcdlock ls" show too.
-ETCDLOCK_TOKEN is at least as large, and is only for fencing. With --health it campaigns only
-while a shell command succeeds. With --observe it does not campaign. It prints the ID of each
-leader on a line, and an empty line when there is no leader.
+ETCDLOCK_TOKEN is at least as large, and is only for fencing. If "etcdlock transfer", "step-down"
+or "ask" asks the leader to resign, the command is ended, and etcdlock resigns and campaigns again.
+With --health it campaigns only while a shell command succeeds. With --observe it does not
+campaign. It prints the ID of each leader on a line, and an empty line when there is no leader.
 
 ` + exitCodes(false),
 		Example: `  etcdlock elect scheduler -- ./scheduler
@@ -78,6 +79,7 @@ leader on a line, and an empty line when there is no leader.
 	}
 	fl := cmd.Flags()
 	f.supervision.addFlags(fl)
+	f.resignsWhenAsked(fl)
 	f.sessionFlags.addFlags(fl)
 	f.health.addFlags(fl)
 	fl.StringVar(&f.id, "id", "", "ID of this candidate that observers see, such as its address (default the host's name)")
@@ -107,6 +109,9 @@ func (f *electFlags) run(ctx context.Context, c *connection, name string, comman
 	defer sigs.stop()
 	var monitor etcdlock.Monitor
 	opts := append(f.health.options(name), etcdlock.WithMonitor(&monitor))
+	if f.onAsk == onAskResign {
+		opts = append(opts, etcdlock.WithResignOnRequest())
+	}
 	if f.listen != "" {
 		stop, err := serveProbes(f.listen, &monitor)
 		if err != nil {

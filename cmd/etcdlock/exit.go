@@ -23,6 +23,7 @@ const (
 	exitTimedOut    = 101 // --timeout, and the lock was not acquired in time
 	exitLost        = 102 // the hold was lost, and the command was ended
 	exitUnreachable = 103 // etcd does not answer, or refuses
+	exitNotHonoured = 104 // the leader does not honour requests to resign
 	exitNotRun      = 126 // the command cannot be run
 	exitNotFound    = 127 // the command does not exist
 )

@@ -108,7 +108,11 @@ func (o *output) show(s *shown, more int) error {
 		fmt.Printf("and %d more entries (--limit 0 shows all)\n", more)
 	}
 	for _, r := range s.Requests {
-		fmt.Printf("asked to release for %s by %s\n", age(r.Since), printable(asker(r.Owner, r.Host, r.PID, r.Reason)))
+		what := "release"
+		if r.To != "" {
+			what = "transfer to " + printable(r.To)
+		}
+		fmt.Printf("asked to %s for %s by %s\n", what, age(r.Since), printable(asker(r.Owner, r.Host, r.PID, r.Reason)))
 	}
 	return nil
 }

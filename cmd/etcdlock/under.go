@@ -32,15 +32,27 @@ type asked interface {
 // supervision has the flags for running a command under a hold.
 type supervision struct {
 	onLost string        // term, kill or continue
-	onAsk  string        // ignore or a signal
+	onAsk  string        // ignore, a signal, or resign if resigns is true
 	grace  time.Duration // between SIGTERM and SIGKILL; 0: a quarter of the TTL
+
+	resigns bool // true: the hold may end when it is asked to
 }
+
+const onAskResign = "resign"
 
 func (s *supervision) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command before the lock is lost: term (SIGTERM, then SIGKILL "+
 		"before another process can hold), kill (SIGKILL only), continue (it runs on without the lock)")
 	f.StringVar(&s.onAsk, "on-ask", "ignore", "signal that the command gets when \"etcdlock ask\" asks for a release, such as TERM or USR1")
 	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of the TTL)")
+}
+
+// resignsWhenAsked changes the flag --on-ask to that of a leader.
+func (s *supervision) resignsWhenAsked(f *pflag.FlagSet) {
+	flag := f.Lookup("on-ask")
+	flag.DefValue, s.onAsk, s.resigns = onAskResign, onAskResign, true
+	flag.Usage = "what happens when \"etcdlock transfer\", \"step-down\" or \"ask\" asks the leader to resign: resign, ignore, " +
+		"or the signal that the command gets, such as USR1"
 }
 
 func (s *supervision) check(ttl time.Duration) error {
@@ -50,7 +62,7 @@ func (s *supervision) check(ttl time.Duration) error {
 	case s.grace < 0 || s.grace > ttl/2:
 		return usagef("--grace %v: it must be at most half of the TTL %v, because a single late renewal would end the command otherwise", s.grace, ttl)
 	}
-	if _, known := child.SignalOf(s.onAsk); !known && s.onAsk != "ignore" {
+	if _, known := child.SignalOf(s.onAsk); !known && s.onAsk != "ignore" && (s.onAsk != onAskResign || !s.resigns) {
 		return usagef("--on-ask must be ignore or the name of a signal, not %q", s.onAsk)
 	}
 	return nil

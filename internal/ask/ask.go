@@ -1,5 +1,6 @@
 // Package ask has the requests to release a lock, which stand beside its queue in etcd: those that the
-// calls of a session have posted, and those that its holds hear of.
+// calls of a session have posted, and those that its holds hear of. A leader that resigns when it is
+// asked to announces that beside the queue too.
 package ask
 
 import (
@@ -33,6 +34,8 @@ type Request struct {
 	Host  string
 	PID   int
 	Since time.Time // by the clock of Host
+
+	Candidate string // that is to lead an election next; empty for any
 }
 
 // posted is a Request as it stands in etcd.
@@ -42,7 +45,12 @@ type posted struct {
 	Host   string    `json:"host,omitempty"`
 	PID    int       `json:"pid,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
+	To     string    `json:"to,omitempty"` // the candidate, as wire.Text has it
 	Of     []asked   `json:"of"`
+}
+
+func newPosted(r Request) posted {
+	return posted{Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since, To: wire.Text(r.Candidate)}
 }
 
 // asked is one entry whose holder is asked.
@@ -93,32 +101,17 @@ func (s *Requests) Ask(ctx context.Context, ls *lease.Lease, r Request) error {
 	if err != nil {
 		return err
 	}
-	p := posted{Reason: r.Reason, Owner: r.Owner, Host: r.Host, PID: r.PID, Since: r.Since}
 	var holders []*mvccpb.KeyValue
 	for _, c := range queue.Contenders(r.Name, all) {
 		if len(c.Ahead) == 0 {
 			holders = append(holders, c.KeyValue)
-			p.Of = append(p.Of, asked{wire.Text(string(c.Key)), c.CreateRevision})
 		}
 	}
 	if len(holders) == 0 {
 		return nil
 	}
-	stands, err := s.post(under, cancel, ls, r.Name, p)
-	if err != nil {
+	if err := s.request(ctx, under, cancel, ls, r, holders...); err != nil {
 		return err
-	}
-	select {
-	case err := <-stands:
-		switch {
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			ls.End(lockerr.Lost(lockerr.ErrRevoked))
-			return ls.Err()
-		case err != nil:
-			return err
-		}
-	case <-under.Done():
-		return ended(ctx, under)
 	}
 	for _, kv := range holders {
 		if err := q.AwaitGone(under, kv); err != nil {
@@ -131,6 +124,29 @@ func (s *Requests) Ask(ctx context.Context, ls *lease.Lease, r Request) error {
 	return nil
 }
 
+// request posts a request to the holders of some entries, and blocks until it stands. It is withdrawn
+// when under ends.
+func (s *Requests) request(ctx, under context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, r Request, holders ...*mvccpb.KeyValue) error {
+	p := newPosted(r)
+	for _, kv := range holders {
+		p.Of = append(p.Of, asked{wire.Text(string(kv.Key)), kv.CreateRevision})
+	}
+	stands := make(chan error, 1)
+	if err := s.post(under, cancel, ls, Prefix(r.Name), p, func(err error) { stands <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-stands:
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			ls.End(lockerr.Lost(lockerr.ErrRevoked))
+			return ls.Err()
+		}
+		return err
+	case <-under.Done():
+		return ended(ctx, under)
+	}
+}
+
 // ended is why a call has ended: by its own context, or by the end of the session or its lease.
 func ended(ctx, under context.Context) error {
 	if ctx.Err() != nil {
@@ -139,22 +155,21 @@ func ended(ctx, under context.Context) error {
 	return context.Cause(under)
 }
 
-// post writes a request, and deletes it when ctx ends. Both happen in the background, as a write
-// that is not answered may take effect later. The channel reports when the request is written.
-// Cancel ends ctx by cancel.
-func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, name string, p posted) (<-chan error, error) {
-	value, err := json.Marshal(p)
+// post writes a request, or an announcement, under a prefix, and deletes it when ctx ends, which is at
+// the end of the lease at the latest. Both happen in the background, as a write that is not answered may
+// take effect later. written is called when the key is written, or cannot be. Cancel ends ctx by cancel.
+func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, prefix string, v any, written func(error)) error {
+	value, err := json.Marshal(v)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var id int
-	stands := make(chan error, 1)
-	return stands, s.cfg.Begin(func() {
+	return s.cfg.Begin(func() {
 		id = s.add(cancel)
 	}, func() {
-		key := Prefix(name) + wire.Hex(ls.ID()) + "." + strconv.Itoa(id)
+		key := prefix + wire.Hex(ls.ID()) + "." + strconv.Itoa(id)
 		unsure, err := queue.Put(ls.Context(), s.cfg.KV, key, string(value), ls.ID())
-		stands <- err
+		written(err)
 		if err == nil {
 			<-ctx.Done() // or the lease's end, with which ctx ends too
 		}
@@ -180,7 +195,7 @@ func (s *Requests) remove(id int) {
 	delete(s.calls, id)
 }
 
-// takeBack deletes a request of this session; with the lease it goes anyway. If unsure, a write may
+// takeBack deletes what this session has posted; with the lease it goes anyway. If unsure, a write may
 // take effect later.
 func (s *Requests) takeBack(ls *lease.Lease, key string, unsure bool) {
 	err := queue.Delete(ls.Context(), s.cfg.KV, key)
@@ -188,11 +203,11 @@ func (s *Requests) takeBack(ls *lease.Lease, key string, unsure bool) {
 		s.cfg.Suspect(ls, key)
 	}
 	if err != nil && ls.Err() == nil {
-		s.cfg.Log.Warn("cannot delete a release request; it expires with its lease", zap.String("key", key), zap.Error(err))
+		s.cfg.Log.Warn("cannot delete a key beside a queue; it expires with its lease", zap.String("key", key), zap.Error(err))
 	}
 }
 
-// Cancel ends all calls of Ask, for a cause, and returns how many requests are not gone yet.
+// Cancel ends all calls, for a cause, and returns how many requests and announcements are not gone yet.
 func (s *Requests) Cancel(cause error) (pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,10 +217,13 @@ func (s *Requests) Cancel(cause error) (pending int) {
 	return len(s.calls)
 }
 
-// OfOthers reports whether a key is a request under a lease that no call of this process has posted. No
-// later call of this process gets its number.
+// OfOthers reports whether a key is a request or an announcement under a lease that no call of this
+// process has posted. No later call of this process gets its number.
 func (s *Requests) OfOthers(key string, under clientv3.LeaseID) bool {
 	_, by, ok := strings.Cut(key, Prefix(""))
+	if !ok {
+		_, by, ok = strings.Cut(key, announcements(""))
+	}
 	number, ours := strings.CutPrefix(by, wire.Hex(under)+".")
 	n, err := strconv.Atoi(number)
 	if !ok || !ours || err != nil {
@@ -222,25 +240,35 @@ func (s *Requests) OfOthers(key string, under clientv3.LeaseID) bool {
 
 // Hear reports the requests that concern an entry until ctx ends.
 func (s *Requests) Hear(ctx context.Context, e *queue.Entry, tell func(Request)) {
-	name, _ := wire.NameOf(e.Key)
-	before := make(map[string]int64) // keys of received requests, and their revisions
-	err := s.cfg.Queues.Queue(name).Each(ctx, Prefix(name), func(kv *mvccpb.KeyValue) {
-		var p posted
-		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &p) != nil || !p.concerns(e) {
-			return
-		}
-		before[string(kv.Key)] = kv.CreateRevision
-		tell(Request{Name: name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since})
-	})
+	err := s.hear(ctx, e, tell)
 	if ctx.Err() == nil {
+		name, _ := wire.NameOf(e.Key)
 		s.cfg.Log.Warn("cannot listen for release requests; Asked receives none any more", zap.String("name", name), zap.Error(err))
 		<-ctx.Done() // a caller that goes on before would take this for the end of the hold
 	}
 }
 
+// hear reports the requests that concern an entry until ctx ends, or etcd refuses.
+func (s *Requests) hear(ctx context.Context, e *queue.Entry, tell func(Request)) error {
+	name, _ := wire.NameOf(e.Key)
+	before := make(map[string]int64) // keys of received requests, and their revisions
+	return s.cfg.Queues.Queue(name).Each(ctx, Prefix(name), func(kv *mvccpb.KeyValue) {
+		var p posted
+		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &p) != nil || !p.concerns(e) {
+			return
+		}
+		before[string(kv.Key)] = kv.CreateRevision
+		tell(Request{
+			Name: name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since, Candidate: wire.FromText(p.To),
+		})
+	})
+}
+
+// concerns reports whether a request is to the holder of an entry. Of its key only the end counts,
+// because clients with different namespaces see different beginnings.
 func (p *posted) concerns(e *queue.Entry) bool {
 	for _, a := range p.Of {
-		if wire.FromText(a.Key) == e.Key && a.CreateRevision == e.CreateRevision {
+		if wire.Tail(wire.FromText(a.Key)) == wire.Tail(e.Key) && a.CreateRevision == e.CreateRevision {
 			return true
 		}
 	}

@@ -160,7 +160,7 @@ func (s *stage) Campaign(ctx context.Context) (Term, error) {
 		s.refuse = s.refuse[1:]
 		return nil, err
 	}
-	t := &fakeTerm{stage: s, margin: margin, preempt: make(chan string, 1), lookout: make(chan error, 1)}
+	t := &fakeTerm{stage: s, margin: margin, preempt: make(chan string, 1), lookout: make(chan error, 1), asked: make(chan string, 9)}
 	t.ctx, t.end = context.WithCancelCause(context.Background())
 	s.terms <- t
 	return t, nil
@@ -177,7 +177,8 @@ type fakeTerm struct {
 	ctx      context.Context // ends with the term
 	end      context.CancelCauseFunc
 	preempt  chan string // the challenger that takes over
-	lookout  chan error  // why AwaitPreemption has ended
+	lookout  chan error  // why AwaitPreemption or Honour has ended
+	asked    chan string // the candidates for which the term is asked to resign
 
 	resigning time.Duration // how long a resignation takes
 	margin    time.Duration // from the end of the term until others can lead
@@ -243,6 +244,25 @@ func (t *fakeTerm) Resign(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return lockerr.ErrUnconfirmed
+	}
+}
+
+func (t *fakeTerm) ResignTo(ctx context.Context, candidate string) error {
+	t.stage.note("transfer to %s", candidate)
+	return t.Resign(ctx)
+}
+
+func (t *fakeTerm) Honour(ctx context.Context, tell func(to, by string)) error {
+	for {
+		select {
+		case to := <-t.asked:
+			tell(to, "by an operator")
+		case err := <-t.lookout:
+			return err
+		case <-ctx.Done():
+			t.stage.note("listens no more")
+			return context.Cause(ctx)
+		}
 	}
 }
 

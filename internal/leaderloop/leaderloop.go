@@ -48,6 +48,8 @@ type Config struct {
 	Work func(ctx context.Context, t Term) error
 	// StepDown is true if the work of a term stops when a challenger preempts it.
 	StepDown bool
+	// ResignOnRequest is true if the work of a term stops when the term is asked to resign.
+	ResignOnRequest bool
 
 	StopTimeout   time.Duration // how long the work may take to return; 0 is as long as it takes
 	ProgressEvery time.Duration // the longest time without progress; 0 if none is asked for
@@ -157,6 +159,10 @@ func (l *loop) announceLimits() {
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 5 * time.Second
+
+	// requestedPause is the pause after a term that was asked to resign. The next candidate leads
+	// meanwhile, although it may have a lower priority.
+	requestedPause = time.Second
 )
 
 // campaigns runs one round after the other, with a pause between two rounds. The pause grows after
@@ -174,6 +180,10 @@ func (l *loop) campaigns(ctx context.Context) error {
 		case errors.Is(r.err, lockerr.ErrUnhealthy):
 			failed = 0
 			continue // when the process is healthy again
+		case errors.Is(r.err, lockerr.ErrResignRequested):
+			failed = 0
+			sleep(ctx, requestedPause)
+			continue
 		case r.err == nil, errors.Is(r.err, lockerr.ErrPreempted): // it stepped down
 			failed = 0
 		case !errors.Is(r.err, lockerr.ErrLost) && !errors.Is(r.err, lockerr.ErrNoProgress):
@@ -181,11 +191,16 @@ func (l *loop) campaigns(ctx context.Context) error {
 		case r.long:
 			failed = 0
 		}
-		select {
-		case <-time.After(backoff.Delay(failed, firstPause, longestPause, l.candidate.Lease().ID)):
-		case <-ctx.Done():
-		}
+		sleep(ctx, backoff.Delay(failed, firstPause, longestPause, l.candidate.Lease().ID))
 		failed++
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

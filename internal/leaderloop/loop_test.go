@@ -60,6 +60,22 @@ func TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards(t *testing.T) {
 			roles: again,
 			deeds: []string{"1s told: a candidate of higher priority takes over: B", "21s returns", "21s resign"},
 		},
+		"it is asked to resign": {
+			setup: func(s *stage) { s.cfg.ResignOnRequest = true },
+			stop:  func(_ *stage, term *fakeTerm) { term.asked <- ""; term.asked <- "too late" },
+			roles: []string{"0s observer", "0s candidate", "0s leading", "1s stopping", "21s observer"}, // it campaigns after a second
+			deeds: []string{"1s told: asked to resign by an operator", "21s returns", "21s resign", "21s listens no more"},
+		},
+		"it is asked to make room for a candidate": {
+			setup: func(s *stage) { s.cfg.ResignOnRequest = true },
+			stop:  func(_ *stage, term *fakeTerm) { term.asked <- "B"; term.asked <- "C" },
+			roles: []string{"0s observer", "0s candidate", "0s leading", "1s stopping", "21s observer"},
+			deeds: []string{"1s told: asked to resign by an operator", "21s returns", "21s transfer to B", "21s resign", "21s listens no more"},
+		},
+		"it is asked to resign, and does not honour that": {
+			stop:  func(_ *stage, term *fakeTerm) { term.asked <- "" },
+			roles: []string{"0s observer", "0s candidate", "0s leading"},
+		},
 		"the process is unhealthy": {
 			setup: func(s *stage) {
 				s.cfg.Health = &HealthCheck{Interval: time.Second, Failures: 1, Check: func(context.Context) error {
@@ -102,6 +118,51 @@ func TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What comes first decides whether the term is transferred: work that was told to stop for another reason resigns, and
+// the end of Run does not make a transfer a resignation.
+func TestARequestDecidesOnTheNextLeaderIfItStopsTheWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		stop func(s *stage, term *fakeTerm)
+		deed string
+	}{
+		"Run ends, and a request comes": {func(s *stage, term *fakeTerm) {
+			s.cancel(errors.New("shutdown"))
+			s.at(2 * time.Second)
+			term.asked <- "B"
+		}, "21s resign"},
+		"a request comes, and Run ends": {func(s *stage, term *fakeTerm) {
+			term.asked <- "B"
+			s.at(2 * time.Second)
+			s.cancel(errors.New("shutdown"))
+		}, "21s transfer to B"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(s *stage) {
+				s.first(s.stopsAfter(20 * time.Second))
+				s.cfg.ResignOnRequest = true
+			}, func(s *stage) {
+				s.at(time.Second)
+				c.stop(s, <-s.terms)
+				s.at(22 * time.Second)
+				require.Contains(s, s.noted(), c.deed)
+				require.NotContains(s, s.noted(), "21s abandon")
+				require.False(s, s.goesOn())
+			})
+		})
+	}
+}
+
+// The pause after a request is long enough for a candidate of a lower priority to lead.
+func TestRunCampaignsASecondAfterARequest(t *testing.T) {
+	play(t, func(s *stage) { s.cfg.ResignOnRequest = true }, func(s *stage) {
+		s.at(time.Second)
+		(<-s.terms).asked <- ""
+		s.at(5 * time.Second)
+		s.require([]string{"0s observer", "0s candidate", "0s leading", "1s stopping", "1s observer", "2s candidate", "2s leading"},
+			[]string{"1s resign", "1s listens no more"})
+	})
 }
 
 // The work hears of the loss when its term ends, a whole margin before another process can lead.
@@ -340,6 +401,13 @@ func TestAFailedLookoutEndsNoTerm(t *testing.T) {
 		require.NoError(s, term.Err())
 		require.Equal(s, RoleLeading, s.seen().Role)
 		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot watch for candidates").Len())
+	})
+	play(t, func(s *stage) { s.cfg.ResignOnRequest = true }, func(s *stage) {
+		term := <-s.terms
+		term.lookout <- errors.New("etcd refuses")
+		s.at(time.Second)
+		require.NoError(s, term.Err())
+		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot listen for requests to resign").Len())
 	})
 	play(t, func(s *stage) {
 		s.cfg.StepDown = true

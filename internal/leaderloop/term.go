@@ -23,12 +23,17 @@ type Term interface {
 	Within(ctx context.Context) (context.Context, context.CancelFunc)
 	// AwaitPreemption blocks until a challenger is to take over, and returns the challenger's name.
 	AwaitPreemption(ctx context.Context) (challenger string, err error)
+	// Honour reports each request to resign until ctx or the term ends, or requests cannot be listened
+	// to: the candidate that is to lead next, "" for any, and the process that asks.
+	Honour(ctx context.Context, tell func(to, by string)) error
 	// Progress is what the work of the term reports progress to.
 	Progress() *Progress
 
 	// Resign ends the term and blocks until that is confirmed or ctx ends. The error is why the term
 	// had ended before, or why the end is not confirmed.
 	Resign(ctx context.Context) error
+	// ResignTo is Resign for a candidate that is to lead next, if it still waits.
+	ResignTo(ctx context.Context, candidate string) error
 	// Abandon ends the term and waits for nothing. It does nothing if the term has ended.
 	Abandon()
 
@@ -71,13 +76,20 @@ func (l *loop) lead(ctx, standing context.Context, term Term) (over bool, err er
 	work, stop := context.WithCancelCause(held)
 	l.state.enter(RoleLeading, term)
 	dog := l.startWatchdog(work, stop, term)
+	deaf := func() {}
 	var lookout sync.WaitGroup
 	if l.cfg.StepDown {
 		lookout.Go(func() { l.stepDown(work, stop, term) })
 	}
+	if l.cfg.ResignOnRequest {
+		var listening context.Context
+		listening, deaf = term.Within(context.WithoutCancel(ctx)) // also while the work stops
+		lookout.Go(func() { l.honour(listening, stop, term) })
+	}
 	defer func() {
 		dog.workReturned()
 		stop(nil)
+		deaf()
 		lookout.Wait()
 		release()
 		term.Abandon() // it has ended, unless the work panicked or called Goexit
@@ -87,9 +99,23 @@ func (l *loop) lead(ctx, standing context.Context, term Term) (over bool, err er
 	e := l.do(work, term, dog)
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), term.TTL())
 	defer cancel()
-	e.resign = term.Resign(bound)
+	e.resign = resign(bound, term, e.told)
 	return l.judge(ctx, e)
 }
+
+// resign ends a term after its work has returned. told is why the work was told to stop.
+func resign(ctx context.Context, term Term, told error) error {
+	if r := (*requested)(nil); errors.As(told, &r) && r.to != "" {
+		return term.ResignTo(ctx, r.to)
+	}
+	return term.Resign(ctx)
+}
+
+// requested is why the work of a term was told to stop, if the term was asked to resign.
+type requested struct{ to, by string }
+
+func (r *requested) Error() string { return lockerr.ErrResignRequested.Error() + " " + r.by }
+func (r *requested) Unwrap() error { return lockerr.ErrResignRequested }
 
 // do does the work of a term, and reports its end, also if it panics or calls runtime.Goexit.
 func (l *loop) do(work context.Context, term Term, dog *watchdog) (e ending) {
@@ -154,5 +180,14 @@ func (l *loop) stepDown(work context.Context, stop context.CancelCauseFunc, term
 	case term.Err() == nil && work.Err() == nil: // otherwise the work has given the term away
 		l.cfg.Log.Warn("cannot watch for candidates of higher priority; the leader is not preempted",
 			zap.String("name", l.cfg.Name), zap.Error(err))
+	}
+}
+
+// honour tells the work of a term to stop when the term is asked to resign. It listens until the term
+// ends, so that the term announces for as long as it lasts that it honours requests.
+func (l *loop) honour(ctx context.Context, stop context.CancelCauseFunc, term Term) {
+	err := term.Honour(ctx, func(to, by string) { stop(&requested{to, by}) })
+	if ctx.Err() == nil && term.Err() == nil {
+		l.cfg.Log.Warn("cannot listen for requests to resign; the leader honours none", zap.String("name", l.cfg.Name), zap.Error(err))
 	}
 }

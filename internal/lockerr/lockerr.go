@@ -17,6 +17,7 @@ var (
 	ErrLimitMismatch   = errors.New("different limits for one semaphore")
 	ErrNoLeader        = errors.New("no leader")
 	ErrNoCandidate     = errors.New("no candidate with this value waits")
+	ErrNotHonoured     = errors.New("the leader does not honour requests to resign")
 )
 
 // Causes of the end of a hold, a wait or a session. Lost wraps those that are the reason of a loss.
@@ -35,9 +36,10 @@ var (
 
 // Causes of the end of a term's work.
 var (
-	ErrUnhealthy  = errors.New("unhealthy")
-	ErrNoProgress = errors.New("no progress reported")
-	ErrPreempted  = errors.New("a candidate of higher priority takes over")
+	ErrUnhealthy       = errors.New("unhealthy")
+	ErrNoProgress      = errors.New("no progress reported")
+	ErrPreempted       = errors.New("a candidate of higher priority takes over")
+	ErrResignRequested = errors.New("asked to resign")
 )
 
 // Of arguments and options that cannot work, and of sessions that cannot begin. The errors of one

@@ -19,6 +19,25 @@ func (m *Manager) Ask(ctx context.Context, r ask.Request) error {
 	return m.requests.Ask(ctx, ls, r)
 }
 
+// AskLeader asks the leader of an election to resign; see ask.Requests.
+func (m *Manager) AskLeader(ctx context.Context, r ask.Request) error {
+	within := lazyctx.New(ctx)
+	defer within.Cancel(context.Canceled)
+	ls, err := m.awaitLease(within)
+	if err != nil {
+		return err
+	}
+	return m.requests.AskLeader(ctx, ls, r)
+}
+
+// Honour announces that the hold ends when it is asked to, and reports each request until the hold or
+// ctx ends, or etcd refuses.
+func (h *Hold) Honour(ctx context.Context, tell func(ask.Request)) error {
+	ctx, stop := h.Within(ctx)
+	defer stop()
+	return h.manager.requests.Honour(ctx, h.Lease(), h.Entry(), tell)
+}
+
 // Asked returns a channel with each request to release the hold. It is closed when the hold ends.
 // The first call starts to listen. All calls of one hold are made with the same T.
 func Asked[T any](h *Hold, of func(ask.Request) T) <-chan T {

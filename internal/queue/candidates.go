@@ -15,9 +15,34 @@ import (
 // Candidates reads the entries at one revision, in the order in which they will lead. The first one leads
 // or is about to.
 func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, error) {
+	all, successors, rev, err := q.readCandidates(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	return q.rank(all, successors), rev, nil
+}
+
+// Next returns the candidate that is named as the next leader, until it leads and while it does. If no
+// candidate is named it returns the oldest one, which leads or is about to. It returns nil if the queue
+// is empty.
+func (q *Queue) Next(ctx context.Context) (*mvccpb.KeyValue, error) {
+	all, successors, _, err := q.readCandidates(ctx)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	candidates, _ := q.candidates(all, successors)
+	order := admission.Order(candidates)
+	if len(all) > 1 && candidates[0].Successor == 0 && candidates[order[1]].Successor != 0 {
+		return all[order[1]], nil
+	}
+	return all[0], nil
+}
+
+// readCandidates reads the entries, in order of age, and the successor keys at one revision.
+func (q *Queue) readCandidates(ctx context.Context) (all, successors []*mvccpb.KeyValue, rev int64, err error) {
 	from, end := wire.SuccessorKeys(q.name)
 	var resp *clientv3.TxnResponse
-	_, err := q.retry(ctx, 0, func(ctx context.Context) (err error) {
+	_, err = q.retry(ctx, 0, func(ctx context.Context) (err error) {
 		resp, err = q.kv.Txn(ctx).Then(
 			clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)),
 			clientv3.OpGet(from, clientv3.WithRange(end)),
@@ -25,13 +50,13 @@ func (q *Queue) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, int64, erro
 		return err
 	})
 	if errors.Is(err, rpctypes.ErrPermissionDenied) { // for the successor keys, or for the queue, where List fails too
-		kvs, rev, err := q.List(ctx)
-		return q.rank(kvs, nil), rev, err
+		all, rev, err = q.List(ctx)
+		return all, nil, rev, err
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
-	return q.rank(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs), resp.Header.Revision, nil
+	return resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs, resp.Header.Revision, nil
 }
 
 // rank returns the entries of a queue, which are ordered by age, in the order in which they will lead.

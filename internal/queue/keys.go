@@ -36,6 +36,21 @@ func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
 	}
 }
 
+// AwaitUntil blocks until done reports true or an error for the entries of the queue, which are in order
+// of age, or ctx ends.
+func (q *Queue) AwaitUntil(ctx context.Context, lease clientv3.LeaseID, done func([]*mvccpb.KeyValue) (bool, error)) error {
+	c := q.newCache(q.from, q.end, false, waiting.seeded(lease))
+	defer c.close()
+	for {
+		if _, err := c.next(ctx, nil); err != nil {
+			return err
+		}
+		if is, err := done(c.byAge()); is || err != nil {
+			return err
+		}
+	}
+}
+
 // Each reports every key under a prefix, those that are there and those that are written later, in
 // the order of their last writes. A key that is deleted soon may be left out. It blocks until ctx
 // ends, and returns its cause, or until etcd refuses.

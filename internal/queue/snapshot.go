@@ -77,6 +77,11 @@ func (s *snapshot) apply(events []*clientv3.Event) {
 	}
 }
 
+// byAge returns the keys in the order of their creation.
+func (s *snapshot) byAge() []*mvccpb.KeyValue {
+	return slices.SortedFunc(maps.Values(s.entries), func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) })
+}
+
 // equal reports whether two snapshots have the same keys, written last at the same revisions.
 func (s *snapshot) equal(o *snapshot) bool {
 	return maps.EqualFunc(s.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })

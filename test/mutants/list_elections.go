@@ -285,4 +285,95 @@ var electionMutations = []mutation{
 		},
 		tests: []string{"TestARecordUnderFaults"},
 	},
+	{
+		takesOut: "a term that is asked to resign is resigned only when its work has returned (B13)",
+		edits: []edit{
+			{"leaderloop.(*loop).honour", "stop(&requested{to, by})", "stop(&requested{to, by}); _ = resign(ctx, term, &requested{to, by})"},
+		},
+		tests: []string{"TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards", "TestALeaderThatIsAskedToResignStopsItsWorkFirst", "TestSwitchoversInFoulWeather"},
+	},
+	{
+		takesOut: "a request for a transfer is not a resignation",
+		edits: []edit{
+			{"leaderloop.resign", `&& r.to != ""`, "&& false"},
+		},
+		tests: []string{"TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards", "TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed"},
+	},
+	{
+		takesOut: "the announcement stands, and requests are heard, while the work stops",
+		edits: []edit{
+			{"leaderloop.(*loop).lead", "term.Within(context.WithoutCancel(ctx))", "term.Within(work)"},
+		},
+		tests: []string{"TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards", "TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed"},
+	},
+	{
+		takesOut: "a leader that was asked to resign waits until another one leads",
+		edits: []edit{
+			{"leaderloop.(*loop).campaigns", "sleep(ctx, requestedPause)", ""},
+		},
+		tests: []string{"TestRunCampaignsASecondAfterARequest", "TestALeaderOfTheHighestPriorityThatIsAskedToResignDoesNotLeadAgainAtOnce"},
+	},
+	{
+		takesOut: "a request is to one term",
+		edits: []edit{
+			{"ask.(*posted).concerns", "&& a.CreateRevision == e.CreateRevision", ""},
+		},
+		tests: []string{"TestARequestForAnEarlierTermIsIgnored", "TestTheNextHolderIsNotToldWhatTheOneBeforeWasAsked"},
+	},
+	{
+		takesOut: "a request reaches a holder in a namespace",
+		edits: []edit{
+			{"ask.(*posted).concerns", "wire.Tail(wire.FromText(a.Key)) == wire.Tail(e.Key)", "wire.FromText(a.Key) == e.Key"},
+		},
+		tests: []string{"TestARequestReachesAHolderInANamespace"},
+	},
+	{
+		takesOut: "an announcement is of one term",
+		edits: []edit{
+			{"ask.(*Requests).honouring", "&& a.CreateRevision == all[0].CreateRevision", ""},
+		},
+		tests: []string{"TestATermOfASessionWithARunThatHonoursRequestsDoesNotHonourThem"},
+	},
+	{
+		takesOut: "an announcement of a former process is deleted",
+		edits: []edit{
+			{"ask.(*Requests).OfOthers", `_, by, ok = strings.Cut(key, announcements(""))`, ""},
+		},
+		tests: []string{"TestTheAnnouncementOfAFormerProcessIsDeleted"},
+	},
+	{
+		takesOut: "the work does not end for a candidate that does not wait",
+		edits: []edit{
+			{"etcdlock.(*runTerm).Honour", "case to == nil:", "case false:"},
+		},
+		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
+	},
+	{
+		takesOut: "a leader resigns if the candidate has left meanwhile",
+		edits: []edit{
+			{"etcdlock.(*runTerm).ResignTo", "return t.Resign(ctx)", "return err"},
+		},
+		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer", "TestSwitchoversInFoulWeather"},
+	},
+	{
+		takesOut: "the asker is told when the candidate leaves while the leader stands",
+		edits: []edit{
+			{"ask.(*Requests).AskLeader", "return false, r.mayFollow(all)", "return false, nil"},
+		},
+		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
+	},
+	{
+		takesOut: "the asker is told when another candidate is next",
+		edits: []edit{
+			{"ask.(*Request).isNext", "case string(next.Value) != r.Candidate:", "case false:"},
+		},
+		tests: []string{"TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed", "TestASwitchoverWhileSomethingElseHappens"},
+	},
+	{
+		takesOut: "a candidate that was named is next though an older one has not moved yet",
+		edits: []edit{
+			{"queue.(*Queue).Next", "candidates[0].Successor == 0 && candidates[order[1]].Successor != 0", "false"},
+		},
+		tests: []string{"TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed", "TestASwitchoverWhileSomethingElseHappens"},
+	},
 }

@@ -163,9 +163,12 @@ type Request struct {
 	PID    int       `json:"pid,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	Reason string    `json:"reason,omitempty"`
+	To     string    `json:"to,omitempty"` // the candidate that is to lead next
 }
 
 // NewRequest reads a request. ok is false for a value in another format.
 func NewRequest(kv *mvccpb.KeyValue) (r Request, ok bool) {
-	return r, json.Unmarshal(kv.Value, &r) == nil
+	ok = json.Unmarshal(kv.Value, &r) == nil
+	r.To = wire.FromText(r.To)
+	return r, ok
 }

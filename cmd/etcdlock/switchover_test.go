@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock"
+)
+
+// leaderScript is the command of a candidate. It takes a moment to end.
+const leaderScript = `trap 'echo stopped; exit 0' TERM; echo "leader $ETCDLOCK_ID"; while :; do sleep 0.05; done`
+
+func elects(t *testing.T, name, id string, flags ...string) *process {
+	args := append([]string{"elect", name, "--ttl", ttl.String(), "--id", id}, flags...)
+	return start(t, append(args, "--", "sh", "-c", leaderScript)...)
+}
+
+func TestTransferAndStepDownEndTheCommandFirst(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	a := elects(t, name, "a")
+	a.says("leader ")
+	b, c := elects(t, name, "b", "--priority", "1"), elects(t, name, "c")
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 3 }, "they wait")
+
+	transfer := runToEnd(t, "transfer", name, "--to", "c", "--owner", "ops", "--reason", "new kernel")
+	require.Zero(t, transfer.code, "%s", &transfer.stderr)
+	require.Contains(t, transfer.stderr.String(), `has handed over to "c", after `)
+	a.says("stopped")
+	require.Equal(t, "c", c.says("leader "))
+	require.Contains(t, a.stderr.String(), `asked to resign by "ops" (`)
+	require.Contains(t, a.stderr.String(), "new kernel")
+
+	require.Zero(t, runToEnd(t, "step-down", name).code)
+	c.says("stopped")
+	require.Equal(t, "b", b.says("leader "))
+
+	require.Zero(t, runToEnd(t, "ask", "--timeout", long.String(), name).code)
+	b.says("stopped")
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 3 }, "they campaign again")
+	for _, p := range []*process{a, b, c} {
+		p.signal(sigterm)
+		p.wait()
+	}
+	nothingLeft(t, name)
+}
+
+func TestARequestThatCannotBeFulfilledSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	none := runToEnd(t, "step-down", name)
+	require.Equal(t, exitFailure, none.code)
+	require.Contains(t, none.stderr.String(), "no leader")
+	require.Equal(t, exitUsage, runToEnd(t, "transfer", name).code)
+
+	a := elects(t, name, "a", "--on-ask", "ignore")
+	a.says("leader ")
+	alone := runToEnd(t, "step-down", name)
+	require.Equal(t, exitFailure, alone.code)
+	require.Contains(t, alone.stderr.String(), "no other candidate waits")
+	b := elects(t, name, "b")
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
+	refused := runToEnd(t, "transfer", name, "--to", "b")
+	require.Equal(t, exitNotHonoured, refused.code)
+	require.Contains(t, refused.stderr.String(), "etcdlock evict "+name)
+	require.Equal(t, exitFailure, runToEnd(t, "transfer", name, "--to", "c").code)
+	a.signal(sigterm)
+	a.wait()
+	b.says("leader ")
+	b.signal(sigterm)
+	b.wait()
+}
+
+func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	a := start(t, "elect", name, "--ttl", long.String(), "--grace", "25s", "--", "sh", "-c",
+		`trap 'echo asked' TERM; echo "leader"; while :; do sleep 0.05; done`)
+	a.says("leader")
+	go func() { _, _ = etcdlock.NewElection(newSession(t), name).Campaign(t.Context(), "b") }()
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
+	p, _ := runInTime(t, "step-down", "--timeout", soon, name)
+	require.Equal(t, exitTimedOut, p.code, "%s", &p.stderr)
+	a.says("asked")
+	require.NoError(t, a.cmd.Process.Kill())
+	a.wait()
+}
