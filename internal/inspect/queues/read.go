@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -97,11 +98,7 @@ func Load(ctx context.Context, client *clientv3.Client, prefix string) (*Loaded,
 
 // scan reads the names of all keys, and returns the names that may be used, in order.
 func (l *Loaded) scan(ctx context.Context, client *clientv3.Client, prefix string) ([]string, error) {
-	alive, err := leases(ctx, client)
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool)
+	var entries []string // keys in the form of a queue entry
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	if prefix == "" {
 		from, end = "\x00", "\x00" // all keys
@@ -119,18 +116,30 @@ func (l *Loaded) scan(ctx context.Context, client *clientv3.Client, prefix strin
 		}
 		l.Keys += len(resp.Kvs)
 		for _, kv := range resp.Kvs {
-			if name, ok := nameOf(string(kv.Key), alive); ok && strings.HasPrefix(name, prefix) {
-				names[name] = true
+			if p, ok := wire.ParseKey(string(kv.Key)); ok && strings.HasPrefix(p.Name, prefix) {
+				entries = append(entries, string(kv.Key))
 			}
 			if len(l.Others) < mostOthers && blocks(string(kv.Key), prefix) {
 				l.Others = append(l.Others, string(kv.Key))
 			}
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
-			return slices.Sorted(maps.Keys(names)), nil
+			break
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
+	// The leases are listed after the keys. Before them, a lease that is granted in between would be missing.
+	alive, err := leases(ctx, client, l.Revision)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]bool)
+	for _, key := range entries {
+		if name, ok := nameOf(key, alive); ok {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), nil
 }
 
 // blocks reports whether a key would block a lock under a prefix, see Store.Others.
@@ -165,14 +174,27 @@ func WithoutLease(ctx context.Context, kv clientv3.KV, keys []string) (stray []s
 	return stray, nil
 }
 
-// leases returns all leases, or nil if the user may not list them.
-func leases(ctx context.Context, client *clientv3.Client) (map[clientv3.LeaseID]bool, error) {
-	resp, err := client.Leases(ctx)
-	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+// leases returns the leases of a revision or later, or nil if the user may not list them. A member
+// answers with the leases that it knows, so one that is behind is asked again.
+func leases(ctx context.Context, client *clientv3.Client, rev int64) (map[clientv3.LeaseID]bool, error) {
+	var resp *clientv3.LeaseLeasesResponse
+	for {
+		var err error
+		resp, err = client.Leases(ctx)
+		if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if resp.ResponseHeader == nil || resp.Revision >= rev {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 	alive := make(map[clientv3.LeaseID]bool, len(resp.Leases))
 	for _, l := range resp.Leases {
