@@ -18,7 +18,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair pictures failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair browser ui-load pictures failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,7 +104,7 @@ demo: ## processes that contend on an etcd of their own, with one killed and one
 
 ## To prove more than the tests do
 
-NIGHTLY = repeat sim model mutants fuzz chaos mixed kit fence servers failover outlive wrappers release-check
+NIGHTLY = repeat sim model mutants fuzz chaos mixed kit fence servers browser failover outlive wrappers release-check
 nightly: ## all that is too heavy for every change, one after the other: hours
 	@$(MAKE) --no-print-directory $(NIGHTLY) SEEDS=20000
 
@@ -166,6 +166,9 @@ fence: ## a table: stale writes on PostgreSQL, MariaDB and SQLite with the fence
 servers: ## a table: the tests on etcd processes of several versions, which it builds once: SERVERS="v3.5.35 debian" for some
 	@cd test && go run ./servers $(SERVERS)
 
+browser: ## the page of etcdlock ui in Chromium, and its pictures for docs/ui.md (needs chromium)
+	@cd test/browser && ETCDLOCK_BROWSER=1 go test -count 1 -timeout 0 -v .
+
 ## To measure
 
 bench: ## etcdlock beside others on real etcd processes: tables and pictures in bench/results
@@ -187,6 +190,9 @@ failover: ## for how long an election has no leader after a resignation or a cra
 ETCDCTL ?= etcdctl
 wrappers: ## a table: how a command fares under "etcdlock lock", flock, timeout and "etcdctl lock": ETCDCTL=path
 	@cd cmd/etcdlock && go run ./internal/wrappers '$(ETCDCTL)'
+
+ui-load: ## a table: what the page costs etcd and its machine, by the number of viewers: SECONDS=n for each
+	@cd test/browser && go run ./load $(or $(SECONDS),30)
 
 outlive: ## a table: for how long a command outlives its lock, under "etcdlock lock" and "etcdctl lock"
 	@cd cmd/etcdlock && go run ./internal/outlive

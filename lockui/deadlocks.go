@@ -22,6 +22,7 @@ type cycle struct {
 	Edges []edge `json:"waits"`
 	Width int    `json:"-"`
 	High  int    `json:"-"`
+	Tall  int    `json:"-"` // height of the narrow picture
 	Text  string `json:"text"`
 }
 
@@ -38,7 +39,35 @@ type edge struct {
 	X, Y   int    `json:"-"` // the middle of the process
 	Path   string `json:"-"` // of the arrow to the next process
 	LX, LY int    `json:"-"` // the middle of the arrow's text
+	step   int    // in the narrow picture
 }
+
+// The narrow picture is a column that ends with its first process again.
+const (
+	stepHeight = 126 // from one process to the next
+	firstStep  = boxHeight/2 + 8
+)
+
+// step is a process in the narrow picture.
+type step struct {
+	edge
+	DownY int
+	Again bool // true: the first process, at the end
+}
+
+// Steps are the processes of the narrow picture.
+func (c cycle) Steps() (all []step) {
+	for i := range len(c.Edges) + 1 {
+		all = append(all, step{c.Edges[i%len(c.Edges)], firstStep + i*stepHeight, i == len(c.Edges)})
+	}
+	return all
+}
+
+// Down is where the arrow of the narrow picture begins.
+func (e edge) Down() int { return firstStep + e.step*stepHeight + boxHeight/2 }
+
+// DownLabel is the line of the arrow's text.
+func (e edge) DownLabel() int { return e.Down() + 36 }
 
 // Href is the address of the page of the name that it waits for.
 func (e edge) Href() string { return nameRow{Name: e.Name}.Href() }
@@ -95,6 +124,7 @@ func draw(c deadlock.Cycle) cycle {
 	if n == 2 {
 		out.High = 220
 	}
+	out.Tall = firstStep*2 + n*stepHeight
 	at := func(i int) (x, y float64) {
 		angle := math.Pi + 2*math.Pi*float64(i)/float64(n)
 		return float64(out.Width)/2 + rx*math.Cos(angle), float64(out.High)/2 + ry*math.Sin(angle)
@@ -107,7 +137,7 @@ func draw(c deadlock.Cycle) cycle {
 		e.Name, _ = wire.NameOf(e.For)
 		x, y := at(i)
 		tx, ty := at((i + 1) % n)
-		e.X, e.Y = int(x), int(y)
+		e.X, e.Y, e.step = int(x), int(y), i
 		e.arrow(x, y, tx, ty)
 		out.Edges = append(out.Edges, e)
 	}

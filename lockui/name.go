@@ -23,6 +23,7 @@ type namePage struct {
 	Asks     []queues.Request `json:"asks,omitempty"`
 	Timeline []queues.Change  `json:"timeline"` // the latest first
 	Pager    pager            `json:"pages"`
+	Wants    bool             `json:"-"` // true: an entry wants more than an exclusive hold
 }
 
 // entryRow is an entry of a queue.
@@ -71,7 +72,9 @@ func (h *Handler) name(q url.Values) (*shown, error) {
 		return nil, err
 	}
 	for i := p.Pager.from; i < p.Pager.to; i++ {
-		p.Entries = append(p.Entries, h.newEntryRow(v, i))
+		r := h.newEntryRow(v, i)
+		p.Wants = p.Wants || r.Shared || r.Permits > 0 || r.Priority != 0
+		p.Entries = append(p.Entries, r)
 	}
 	p.Timeline = slices.Clone(v.History)
 	slices.Reverse(p.Timeline)
