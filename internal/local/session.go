@@ -155,6 +155,7 @@ type Stats struct {
 	Holds    int                   // of callers
 	Oldest   time.Duration         // how long the oldest of them has lasted; 0 if there is none
 	Kept     int                   // keys that are kept without a holder
+	Leaving  int                   // keys without a holder that are still to be deleted
 	Waiting  int                   // calls that have no outcome
 	Grants   [PathQueued + 1]int64 // by path, since the table was made
 	Released int64                 // holds, since then
@@ -169,6 +170,9 @@ func (m *Table) Stats() Stats {
 	m.mu.Unlock()
 	m.locals.all.Walk(&m.mu, func(l *Queue) {
 		s.Waiting += l.waiters.Len()
+		if l.phase == leaving {
+			s.Leaving++
+		}
 		s.add(l.owned)
 	})
 	m.beside.all.Walk(&m.mu, s.add)
@@ -189,10 +193,13 @@ func (m *Table) Snapshot() Snapshot {
 	return Snapshot{Admission: m.gate.state.String(), Queues: m.locals.all.Len(), Idle: m.locals.undriven}
 }
 
-// add counts the holders of an ownership. Called with Table.mu held.
+// add counts the holders of an ownership, or its key while it is deleted. Called with Table.mu held.
 func (s *Stats) add(t *Ownership) {
 	switch {
-	case t == nil || t.life.Cause() != nil:
+	case t == nil:
+	case t.state == releasing && t.left.IsSet():
+		s.Leaving++
+	case t.life.Cause() != nil:
 	case t.state == kept:
 		s.Kept++
 	case t.holders > 0:

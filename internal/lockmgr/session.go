@@ -102,11 +102,14 @@ func (m *Manager) AnyName() (name string, ok bool) {
 // Stats are counts of a manager.
 type Stats struct {
 	local.Stats
-	Uncertain int // keys that a request without an answer may have left
+	Uncertain int // keys that are still to be deleted, as a request got no answer
 }
 
 // Stats returns the counts. It takes time in proportion to the names in use.
-func (m *Manager) Stats() Stats { return Stats{m.Table.Stats(), m.sweeper.Len()} }
+func (m *Manager) Stats() Stats {
+	s := m.Table.Stats()
+	return Stats{s, m.sweeper.Len() + s.Leaving}
+}
 
 // Snapshot is what a manager has in one instant. Tests of the root look at it.
 type Snapshot struct {
