@@ -18,7 +18,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair browser ui-load pictures failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair browser ui-load pictures dashboard failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ test-root:
 
 # The command, the page, the examples and the adapters, each on an etcd of its own.
 test-command:
-	@set -e; for dir in cmd/etcdlock lockui examples adapters/gocron adapters/certmagic otel prometheus; do (cd $$dir && go test -p 4 ./...); done
+	@set -e; for dir in cmd/etcdlock lockui examples adapters/gocron adapters/certmagic otel prometheus mixin; do (cd $$dir && go test -p 4 ./...); done
 
 test-386: ## the tests of the root and of the command with pointers of 32 bits
 	@for dir in . cmd/etcdlock; do (cd $$dir && GOARCH=386 CGO_ENABLED=0 go test -p 4 -timeout 30m ./...) || exit 1; done
@@ -183,6 +183,9 @@ bench-pair: ## the working tree against another revision, with a verdict for eac
 
 pictures: ## draws the pictures of the guides from the tables of their pages
 	@go run ./docs/pictures
+
+dashboard: ## draws the dashboard of mixin/ from its own queries, on an hour of incidents in virtual time
+	@cd mixin && go test -count 1 -run 'TestTheDashboard|TestEachPanel' . -update
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections

@@ -94,6 +94,8 @@ func (m *Metrics) begin(labels []string, i etcdlock.AcquireStartInfo) {
 		m.leading.WithLabelValues(name)
 		m.stuck.WithLabelValues(name)
 		m.changes.WithLabelValues(name)
+		m.vacancy.WithLabelValues(name)
+		m.stop.WithLabelValues(name)
 	}
 }
 

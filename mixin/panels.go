@@ -1,0 +1,99 @@
+// Package mixin has alert rules and a dashboard for programs that use etcdlock. Its tests evaluate all
+// queries by the engine of Prometheus.
+package mixin
+
+// panel is one panel of the dashboard.
+type panel struct {
+	title, help string
+	unit        string // of Grafana
+	exporter    bool   // true: of "etcdlock exporter"
+	queries     []query
+}
+
+// query is one query of a panel.
+type query struct{ expr, legend string }
+
+// row is a row of panels.
+type row struct {
+	title  string
+	panels []panel
+}
+
+// job selects the processes that the dashboard is of.
+const job = `{job=~"$job"}`
+
+var rows = []row{
+	{"Leaders", []panel{
+		{title: "Leading", help: "1 for the process that leads. Two at once for more than one scrape are an incident.", unit: "short",
+			queries: []query{{`sum by (name, instance) (etcdlock_election_leading` + job + `)`, "{{name}}: {{instance}}"}}},
+		{title: "Changes of the leader in 15 minutes", unit: "short",
+			queries: []query{{`max by (name) (increase(etcdlock_election_changes_total` + job + `[15m]))`, "{{name}}"}}},
+		{title: "Time without a leader, longest of 5 minutes", unit: "s",
+			queries: []query{{`histogram_quantile(1, sum by (name, le) (increase(etcdlock_election_vacancy_duration_seconds_bucket` + job + `[5m])))`, "{{name}}"}}},
+		{title: "Ends of terms in 5 minutes", unit: "short",
+			queries: []query{{`sum by (name, end) (increase(etcdlock_election_term_duration_seconds_count` + job + `[5m])) > 0`, "{{name}}: {{end}}"}}},
+		{title: "Work that does not stop", help: "The time that the work of a term takes to return, and work that is stuck.", unit: "s",
+			queries: []query{
+				{`histogram_quantile(0.99, sum by (name, le) (increase(etcdlock_election_stop_duration_seconds_bucket` + job + `[15m])))`, "{{name}}: stopped after"},
+				{`sum by (name) (increase(etcdlock_election_stuck_total` + job + `[15m]))`, "{{name}}: stuck"},
+			}},
+	}},
+	{"Locks", []panel{
+		{title: "Acquisitions", unit: "ops",
+			queries: []query{{`sum by (outcome, path) (rate(etcdlock_acquire_duration_seconds_count` + job + `[$__rate_interval]))`, "{{outcome}} {{path}}"}}},
+		{title: "Time to acquire", unit: "s",
+			queries: []query{
+				{`histogram_quantile(0.5, sum by (kind, le) (rate(etcdlock_acquire_duration_seconds_bucket{job=~"$job",kind!="election"}[$__rate_interval])))`, "{{kind}} median"},
+				{`histogram_quantile(0.99, sum by (kind, le) (rate(etcdlock_acquire_duration_seconds_bucket{job=~"$job",kind!="election"}[$__rate_interval])))`, "{{kind}} 99 %"},
+			}},
+		{title: "Calls that wait", unit: "short",
+			queries: []query{{`sum by (kind) (etcdlock_acquire_active` + job + `)`, "{{kind}}"}}},
+		{title: "Oldest call", unit: "s",
+			queries: []query{{`max by (kind) (etcdlock_acquire_oldest_seconds{job=~"$job",kind!="election"})`, "{{kind}}"}}},
+		{title: "Calls and entries ahead, 90 %", unit: "short",
+			queries: []query{{`histogram_quantile(0.9, sum by (kind, le) (rate(etcdlock_acquire_ahead_bucket` + job + `[$__rate_interval])))`, "{{kind}}"}}},
+	}},
+	{"Holds", []panel{
+		{title: "Holds", unit: "short", queries: []query{
+			{`sum by (kind) (etcdlock_hold_active` + job + `)`, "{{kind}}"},
+			{`sum(etcdlock_retention_keys` + job + `)`, "kept without a holder"},
+		}},
+		{title: "Duration of holds, 99 %", unit: "s",
+			queries: []query{{`histogram_quantile(0.99, sum by (kind, le) (rate(etcdlock_hold_duration_seconds_bucket{job=~"$job",kind!="election"}[$__rate_interval])))`, "{{kind}}"}}},
+		{title: "Oldest hold", unit: "s",
+			queries: []query{{`max by (kind) (etcdlock_hold_oldest_seconds{job=~"$job",kind!="election"})`, "{{kind}}"}}},
+		{title: "Holds lost in 5 minutes", unit: "short",
+			queries: []query{{`sum by (kind, reason) (increase(etcdlock_hold_losses_total` + job + `[5m])) > 0`, "{{kind}}: {{reason}}"}}},
+		{title: "Checks of fences", help: "A stale check is a write of a former holder that was refused.", unit: "ops",
+			queries: []query{{`sum by (store, outcome) (rate(etcdlock_fence_checks_total` + job + `[$__rate_interval]))`, "{{store}}: {{outcome}}"}}},
+	}},
+	{"Sessions", []panel{
+		{title: "Sessions", unit: "short", queries: []query{{`sum by (state) (etcdlock_session_count` + job + `)`, "{{state}}"}}},
+		{title: "Time until holds end", help: "The lowest of the last minute. Holds are lost at 0.", unit: "s",
+			queries: []query{{`min by (instance) (etcdlock_lease_remaining_low_seconds` + job + `)`, "{{instance}}"}}},
+		{title: "Renewals of leases, 99 %", unit: "s",
+			queries: []query{{`histogram_quantile(0.99, sum by (error_type, le) (rate(etcdlock_lease_renewal_duration_seconds_bucket` + job + `[$__rate_interval])))`, "renewal {{error_type}}"}}},
+		{title: "Keys to delete", unit: "short",
+			queries: []query{{`sum by (instance) (etcdlock_cleanup_pending` + job + `)`, "{{instance}}"}}},
+		{title: "Deadlocks and requests to release in 5 minutes", unit: "short", queries: []query{
+			{`sum(increase(etcdlock_deadlock_detections_total` + job + `[5m]))`, "deadlocks"},
+			{`sum(increase(etcdlock_request_received_total` + job + `[5m]))`, "requests to release"},
+		}},
+	}},
+	{"What etcd has (etcdlock exporter)", []panel{
+		{title: "Entries of queues", unit: "short", exporter: true,
+			queries: []query{{`topk(10, sum by (name, state) (etcdlock_queue_entries) > 0)`, "{{name}}: {{state}}"}}},
+		{title: "Oldest wait", unit: "s", exporter: true,
+			queries: []query{{`topk(10, max by (name) (etcdlock_queue_oldest_wait_seconds) > 0)`, "{{name}}"}}},
+		{title: "Age of the oldest hold", unit: "s", exporter: true,
+			queries: []query{{`topk(10, max by (name) (etcdlock_holder_age_seconds) > 0)`, "{{name}}"}}},
+		{title: "Rest of the holder's lease", unit: "s", exporter: true,
+			queries: []query{{`bottomk(10, min by (name) (etcdlock_holder_lease_remaining_seconds))`, "{{name}}"}}},
+		{title: "Without a leader, stray keys, deadlocks", unit: "short", exporter: true, queries: []query{
+			{`max by (name) (etcdlock_election_vacant)`, "{{name}} has no leader"},
+			{`max(etcdlock_stray_keys)`, "stray keys"},
+			{`max(etcdlock_deadlocks)`, "deadlocks"},
+			{`1 - max(etcdlock_exporter_up)`, "etcd does not answer"},
+		}},
+	}},
+}
