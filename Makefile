@@ -18,7 +18,7 @@ export GOWORK = off
 # $(call each,command) runs command in every module, and stops at a failure.
 each = for dir in $(MODULES); do echo "== .$${dir\#$(CURDIR)}: $(strip $(1))"; (cd "$$dir" && $(1)) || exit 1; done
 
-.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair browser ui-load pictures dashboard failover outlive wrappers
+.PHONY: help test check nightly race lockorder fmt vet lint tidy platforms repeat cover consumer shape demo sim model mutants fuzz chaos mixed kit fence servers bench bench-quick bench-pair browser ui-load pictures dashboard drill failover outlive wrappers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -186,6 +186,11 @@ pictures: ## draws the pictures of the guides from the tables of their pages
 
 dashboard: ## draws the dashboard of mixin/ from its own queries, on an hour of incidents in virtual time
 	@cd mixin && go test -count 1 -run 'TestTheDashboard|TestEachPanel' . -update
+
+DRILL ?= build/drill
+drill: ## an hour of incidents in virtual time leaves metrics, alerts, logs, spans and audits in DRILL=dir; can a reader tell what happened?
+	@cd mixin && ETCDLOCK_DRILL='$(abspath $(DRILL))' go test -count 1 -run TestAnIncident .
+	@ls $(DRILL)
 
 failover: ## for how long an election has no leader after a resignation or a crash, with etcd's Election beside: one table
 	@cd bench && go run . elections

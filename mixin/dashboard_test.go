@@ -58,7 +58,7 @@ func panels(t *testing.T) []shown {
 func TestEachPanelHasDataInAnHourWithIncidents(t *testing.T) {
 	db, began := incidents(t)
 	if *update {
-		drawDashboard(t, db, began)
+		drawDashboard(t, "../docs/pictures/dashboard.svg", db, began)
 	}
 	for _, p := range panels(t) {
 		for _, q := range p.Targets {

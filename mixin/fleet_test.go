@@ -35,11 +35,13 @@ type fleet struct {
 	db    *promdb.DB
 	store *fence.Memory
 
+	pause     atomic.Int64 // the longest time between two locks of a goroutine, in nanoseconds
 	term      atomic.Int64 // how long the work of a leader takes, in nanoseconds; 0 is without end
 	unhealthy atomic.Bool  // true: no process may lead
 	stubborn  atomic.Int64 // for how long the work goes on after its context, in nanoseconds
 
 	exporter *exporter.Exporter
+	observe  func(name string) []*etcdlock.Trace // further traces of a process; nil: none
 
 	mu       sync.Mutex // guards the field below
 	services map[string]*service
@@ -58,10 +60,14 @@ type service struct {
 }
 
 // run plays a script beside a fleet, and returns what was scraped. The fleet runs when script is called.
-func run(t *testing.T, script func(f *fleet)) *promdb.DB {
+func run(t *testing.T, script func(f *fleet), change ...func(f *fleet)) *promdb.DB {
 	db := promdb.New()
 	etcdlocktest.Run(t, func(t *testing.T, etcd *etcdlocktest.Etcd) {
 		f := &fleet{t: t, etcd: etcd, db: db, store: fence.NewMemory(), services: make(map[string]*service)}
+		f.pause.Store(int64(4 * time.Second))
+		for _, c := range change {
+			c(f)
+		}
 		outside := etcd.Process("exporter").Session()
 		f.exporter = &exporter.Exporter{
 			Client: etcd.Process("exporter").Client(), Patience: 10 * time.Second,
@@ -106,8 +112,13 @@ func (f *fleet) start(name string, etcd *etcdlocktest.Etcd) *service {
 	s := &service{fleet: f, process: etcd.Process(name), metrics: promlock.New(), registry: prometheus.NewRegistry(), stop: stop}
 	s.registry.MustRegister(s.metrics)
 	s.fence = s.metrics.Fence("billing-db", f.store)
+	var more []*etcdlock.Trace
+	if f.observe != nil {
+		more = f.observe(name)
+	}
 	var err error
-	s.session, err = etcdlock.NewSession(ctx, s.process.Client(), etcdlock.WithOwner(name), etcdlock.WithTrace(s.metrics.Trace()))
+	s.session, err = etcdlock.NewSession(ctx, s.process.Client(), etcdlock.WithOwner(name),
+		etcdlock.WithTrace(s.metrics.Trace()), etcdlock.WithTrace(more...))
 	require.NoError(f.t, err)
 	s.metrics.Watch(s.session)
 	f.mu.Lock()
@@ -216,7 +227,7 @@ func (s *service) acquire(ctx context.Context, n int) (held, error) {
 // lock holds a lock now and then, for as long as a request takes.
 func (s *service) lock(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		sleep(ctx, time.Duration(random.Int64N(int64(4*time.Second))))
+		sleep(ctx, time.Duration(random.Int64N(s.fleet.pause.Load())))
 		hold, err := s.acquire(ctx, random.IntN(8))
 		if err != nil {
 			continue

@@ -1,6 +1,7 @@
 package mixin
 
 import (
+	"bytes"
 	"image/color"
 	"os"
 	"regexp"
@@ -20,9 +21,8 @@ import (
 	"github.com/etcdlock/etcdlock/mixin/internal/promdb"
 )
 
-// The picture of the guide has the panels of the first rows, at the places that the dashboard gives them.
+// The picture has the panels of the first rows, at the places that the dashboard gives them.
 const (
-	pictureFile = "../docs/pictures/dashboard.svg"
 	pictureRows = 4
 	across      = vg.Length(36) // a unit of Grafana's grid, of which a line has 24
 	down        = vg.Length(20)
@@ -39,7 +39,7 @@ var (
 )
 
 // drawDashboard draws the hour from began on. A red line is an alert that begins to fire.
-func drawDashboard(t *testing.T, db *promdb.DB, began time.Time) {
+func drawDashboard(t *testing.T, file string, db *promdb.DB, began time.Time) {
 	all := panels(t)
 	rows, height := 0, 0.0
 	for i, p := range all {
@@ -63,11 +63,10 @@ func drawDashboard(t *testing.T, db *promdb.DB, began time.Time) {
 		}}
 		panelOf(t, db, &p, began, fired).Draw(draw.Crop(part, 6, -6, 4, -4))
 	}
-	file, err := os.Create(pictureFile)
+	var svg bytes.Buffer
+	_, err := canvas.WriteTo(&svg)
 	require.NoError(t, err)
-	_, err = canvas.WriteTo(file)
-	require.NoError(t, err)
-	require.NoError(t, file.Close())
+	require.NoError(t, os.WriteFile(file, svg.Bytes(), 0o600))
 }
 
 // firings are the minutes at which alerts begin to fire.
