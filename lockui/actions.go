@@ -27,14 +27,15 @@ import (
 type act struct {
 	verb string
 	plan func(h *Handler, ctx context.Context, q url.Values, name string) (*plan, error)
-	do   func(h *Handler, ctx context.Context, o *order) error
+	do   func(h *Handler, ctx context.Context, o *order) (told string, err error)
 }
 
 // acts are all actions.
 var acts = map[Action]act{
-	Ask:   {"Ask", (*Handler).planAsk, (*Handler).doAsk},
-	Evict: {"Evict", (*Handler).planEvict, (*Handler).doEvict},
-	Limit: {"Set the limit", (*Handler).planLimit, (*Handler).doLimit},
+	Ask:      {"Ask", (*Handler).planAsk, (*Handler).doAsk},
+	Transfer: {"Transfer", (*Handler).planTransfer, (*Handler).doTransfer},
+	Evict:    {"Evict", (*Handler).planEvict, (*Handler).doEvict},
+	Limit:    {"Set the limit", (*Handler).planLimit, (*Handler).doLimit},
 }
 
 // plan is the page of confirmation of an action.
@@ -44,7 +45,6 @@ type plan struct {
 	Danger       bool
 	Facts        []fact // what the page has shown, and the action is bound to
 	Number       *int   // that the user chooses first; nil if there is none to choose
-	Done         string // what is told when it is done
 }
 
 // fact is a part of the address to which the form is sent. It is no hidden field, because HTML changes
@@ -130,9 +130,10 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request, name Action, a act
 	if o.shown, err = o.number("shown"); err == nil && (o.reason == "" || len(o.reason) > mostReason) {
 		err = &failure{http.StatusBadRequest, "Give a reason, of at most 1000 bytes. The holder is shown it, and it is logged."}
 	}
+	told := ""
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience) // a closed browser does not leave it half done
-		err = a.do(h, ctx, o)
+		told, err = a.do(h, ctx, o)
 		cancel()
 	}
 	status := statusOf(err)
@@ -144,7 +145,7 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request, name Action, a act
 	var changed *conflict
 	switch {
 	case err == nil:
-		data["Title"] = a.verb + ": done"
+		data["Title"], data["Told"] = a.verb, told
 		h.write(w, r, status, "done", data)
 	case errors.As(err, &changed):
 		data["Title"], data["Changes"], data["Shown"] = "Nothing was done", changed.changes, o.shown

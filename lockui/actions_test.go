@@ -13,7 +13,7 @@ import (
 	"github.com/etcdlock/etcdlock/lockui"
 )
 
-var all = []lockui.Option{lockui.WithActions(lockui.Ask, lockui.Evict, lockui.Limit), lockui.WithLocalUser("ada")}
+var all = []lockui.Option{lockui.WithActions(lockui.Ask, lockui.Transfer, lockui.Evict, lockui.Limit), lockui.WithLocalUser("ada")}
 
 func TestAnEvictionTellsItsConsequenceAndGivesTheReason(t *testing.T) {
 	run(t, func(r *rig) {
@@ -113,7 +113,7 @@ func TestAReadOnlyPageRefusesActions(t *testing.T) {
 	run(t, func(r *rig) {
 		lock := r.hold("alpha", "jobs/nightly")
 		require.NotContains(t, r.get("/name?name=jobs/nightly"), "evict?")
-		for _, action := range []string{"evict", "ask", "limit"} {
+		for _, action := range []string{"evict", "ask", "limit", "transfer"} {
 			require.Equal(t, http.StatusForbidden, r.status(http.MethodGet, "/"+action+"?name=jobs/nightly"))
 			require.Equal(t, http.StatusForbidden, r.status(http.MethodPost, "/"+action+"?name=jobs/nightly"))
 		}
@@ -165,6 +165,47 @@ func TestTheLimitOfASemaphoreIsSet(t *testing.T) {
 		}
 		require.Equal(t, http.StatusNotFound, r.status(http.MethodGet, "/limit?name=other"))
 	}, all...)
+}
+
+func TestALeaderHandsOverToACandidate(t *testing.T) {
+	run(t, func(r *rig) {
+		r.candidate("alpha", "scheduler", etcdlock.WithResignOnRequest())
+		r.candidate("beta", "scheduler", etcdlock.WithResignOnRequest())
+		r.candidate("gamma", "scheduler", etcdlock.WithResignOnRequest())
+		page := r.get("/name?name=scheduler")
+		require.Contains(t, page, "Led by")
+		require.Equal(t, 2, strings.Count(page, `href="transfer?`), "each candidate that waits")
+		_, href, _ := strings.Cut(page, `id="`+rowOf(page, "gamma")+`-t" href="`)
+		href, _, _ = strings.Cut(href, `"`)
+		href = "/" + strings.ReplaceAll(href, "&amp;", "&")
+		require.Contains(t, r.get(href), "is asked to hand over to gamma")
+		stale := r.form(href)
+		w := r.post(href, "new+kernel")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Contains(t, w.Body.String(), "The leader has handed over.")
+		r.settle()
+		require.Contains(t, r.get("/names"), "gamma")
+		require.Equal(t, http.StatusConflict, r.send(stale, "again").Code)
+		require.Equal(t, http.StatusNotFound, r.status(http.MethodGet, "/transfer?name=other"))
+	}, all...)
+}
+
+func TestALeaderThatHonoursNoRequestsIsNotAsked(t *testing.T) {
+	run(t, func(r *rig) {
+		r.candidate("alpha", "scheduler")
+		r.candidate("beta", "scheduler")
+		w := r.post("/transfer?name=scheduler", "new+kernel")
+		require.Equal(t, http.StatusConflict, w.Code)
+		require.Contains(t, w.Body.String(), "does not honour requests")
+	}, all...)
+}
+
+// rowOf is the ID of the row of a candidate.
+func rowOf(page, candidate string) string {
+	before, _, _ := strings.Cut(page, `<bdi>`+candidate+`</bdi></span></a>`)
+	_, id, _ := strings.Cut(before[strings.LastIndex(before, "<tr"):], `id="`)
+	id, _, _ = strings.Cut(id, `"`)
+	return id
 }
 
 // Names and keys are bytes, and a form has only text.

@@ -43,38 +43,47 @@ func (h *Handler) planAsk(ctx context.Context, _ url.Values, name string) (*plan
 }
 
 // doAsk posts the request if the holders are those that were shown. The request outlives the call.
-func (h *Handler) doAsk(ctx context.Context, o *order) error {
+func (h *Handler) doAsk(ctx context.Context, o *order) (told string, err error) {
 	q, _, err := h.read(ctx, o.name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if fingerprint(q) != o.facts.Get("holders") {
-		return h.changedSince(ctx, o.name, o.shown)
+		return "", h.changedSince(ctx, o.name, o.shown)
 	}
+	_, err = h.request(ctx, o, func(ctx context.Context, s *etcdlock.Session) error { return s.Ask(ctx, o.name, o.reason) })
+	return "The holders are asked. The page of the name shows the request until they have released.", err
+}
+
+// request makes a request that lasts until it is honoured, in a session of its own and after the call
+// has returned. ended has its result.
+func (h *Handler) request(ctx context.Context, o *order, ask func(context.Context, *etcdlock.Session) error) (ended <-chan error, err error) {
 	select {
 	case h.asking <- struct{}{}:
 	default:
-		return &failure{http.StatusTooManyRequests, "Too many requests to release are under way."}
+		return nil, &failure{http.StatusTooManyRequests, "Too many requests are under way."}
 	}
 	s, err := h.openSession(ctx, o.user)
 	if err != nil {
 		<-h.asking
-		return err
+		return nil, err
 	}
 	if !h.begin() {
 		<-h.asking
-		return errors.Join(etcdlock.ErrSessionClosed, s.Close(ctx))
+		return nil, errors.Join(etcdlock.ErrSessionClosed, s.Close(ctx))
 	}
+	result := make(chan error, 1)
 	go func() {
 		defer h.tasks.Done()
 		defer func() { <-h.asking }()
 		asked, cancel := context.WithTimeout(h.life, askedFor)
 		defer cancel()
-		err := s.Ask(asked, o.name, o.reason)
-		h.cfg.log.Info("request to release has ended", "name", o.name, "user", o.user, "error", err)
+		err := ask(asked, s)
+		h.cfg.log.Info("request has ended", "name", o.name, "user", o.user, "error", err)
 		h.closeSession(s)
+		result <- err
 	}()
-	return nil
+	return result, nil
 }
 
 // openSession makes a session for one action.

@@ -66,18 +66,18 @@ func chosen(q *queues.Queue, query url.Values) *queues.Entry {
 }
 
 // doEvict deletes the entry if all that was shown is still so.
-func (h *Handler) doEvict(ctx context.Context, o *order) error {
+func (h *Handler) doEvict(ctx context.Context, o *order) (told string, err error) {
 	create, err := o.number("create")
 	if err != nil {
-		return err
+		return "", err
 	}
 	mod, err := o.number("mod")
 	if err != nil {
-		return err
+		return "", err
 	}
 	key := o.facts.Get("key")
 	if of, ok := wire.NameOf(key); !ok || of != o.name {
-		return &failure{http.StatusBadRequest, "The key is not in the queue of the name."}
+		return "", &failure{http.StatusBadRequest, "The key is not in the queue of the name."}
 	}
 	guards := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", mod)}
 	if o.facts.Get("alone") != "" { // no entry was added
@@ -87,7 +87,7 @@ func (h *Handler) doEvict(ctx context.Context, o *order) error {
 	if next := o.facts.Get("next"); next != "" {
 		nextCreate, err := o.number("nextcreate")
 		if err != nil {
-			return err
+			return "", err
 		}
 		guards = append(guards, clientv3.Compare(clientv3.CreateRevision(next), "=", nextCreate))
 	}
@@ -96,10 +96,10 @@ func (h *Handler) doEvict(ctx context.Context, o *order) error {
 	}})
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case !resp.Succeeded:
-		return h.changedSince(ctx, o.name, o.shown)
+		return "", h.changedSince(ctx, o.name, o.shown)
 	default:
-		return nil
+		return "The entry is evicted.", nil
 	}
 }

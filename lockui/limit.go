@@ -85,30 +85,30 @@ func parseLimit(text string) (int, error) {
 }
 
 // doLimit sets the limit if the present one is the one that was shown.
-func (h *Handler) doLimit(ctx context.Context, o *order) error {
+func (h *Handler) doLimit(ctx context.Context, o *order) (told string, err error) {
 	limit, err := parseLimit(o.facts.Get("to"))
 	if err != nil {
-		return err
+		return "", err
 	}
 	shownAt, err := o.number("at")
 	if err != nil {
-		return err
+		return "", err
 	}
 	q, _, err := h.read(ctx, o.name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	at, err := h.limitAt(ctx, o.name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if at != shownAt || strconv.Itoa(limitOf(q)) != o.facts.Get("now") {
-		return h.changedSince(ctx, o.name, o.shown)
+		return "", h.changedSince(ctx, o.name, o.shown)
 	}
 	s, err := h.openSession(ctx, o.user)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer h.closeSession(s)
-	return etcdlock.NewSemaphore(s, o.name, limit).SetLimit(ctx, limit)
+	return fmt.Sprintf("The limit is %d.", limit), etcdlock.NewSemaphore(s, o.name, limit).SetLimit(ctx, limit)
 }

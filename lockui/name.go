@@ -40,6 +40,14 @@ func (r entryRow) ID() string { return "e-" + elementID(r.Key) }
 // Evict is the address of the page that evicts the entry.
 func (r entryRow) Evict(name string) string { return actionHref(Evict, name, &r.Entry) }
 
+// Transfer is the address of the page that transfers the leadership to the candidate, or empty.
+func (r entryRow) Transfer(name string, kind queues.Kind) string {
+	if kind != queues.Election || r.Holds || r.Value == "" {
+		return ""
+	}
+	return actionHref(Transfer, name, &r.Entry)
+}
+
 // Session is the address of the page of the session.
 func (r entryRow) Session() string { return sessionHref(r.LeaseHex) }
 

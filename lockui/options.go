@@ -55,13 +55,14 @@ type Action string
 
 // The actions.
 const (
-	Ask   Action = "ask"   // asks the holders of a name to release it
-	Evict Action = "evict" // deletes the key of an entry
-	Limit Action = "limit" // sets the limit of a semaphore
+	Ask      Action = "ask"      // asks the holders of a name to release it
+	Transfer Action = "transfer" // asks a leader to hand over to a candidate
+	Evict    Action = "evict"    // deletes the key of an entry
+	Limit    Action = "limit"    // sets the limit of a semaphore
 )
 
 // Actions are all actions.
-var actions = []Action{Ask, Evict, Limit}
+var actions = []Action{Ask, Transfer, Evict, Limit}
 
 // ParseAction returns the action of a name.
 func ParseAction(name string) (Action, error) {

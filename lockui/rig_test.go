@@ -268,3 +268,18 @@ func (r *rig) permit(name string) (release func()) {
 	r.settle()
 	return func() { _ = p.Release(r.Context()) }
 }
+
+// candidate campaigns until the test ends, and works until its context ends.
+func (r *rig) candidate(process, name string, opts ...etcdlock.RunOption) {
+	s := r.session(process)
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		_ = etcdlock.NewElection(s, name).Run(ctx, process, func(ctx context.Context, _ *etcdlock.Term) error {
+			<-ctx.Done()
+			return nil
+		}, opts...)
+	})
+	r.end(func() { cancel(); done.Wait() })
+	r.settle()
+}

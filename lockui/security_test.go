@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/lockui"
 )
 
@@ -83,10 +84,10 @@ var routes = []struct {
 	}},
 	{"GET `/`", []string{"GET"}, []string{"/"}},
 	{"GET others", []string{"GET"}, []string{"/nothing", "/api/nothing", "/static/nothing", "/names/nothing", "/api/evict"}},
-	{"GET actions", []string{"GET"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool"}},
-	{"POST actions", []string{"POST"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool"}},
+	{"GET actions", []string{"GET"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool", "/transfer?name=scheduler"}},
+	{"POST actions", []string{"POST"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool", "/transfer?name=scheduler"}},
 	{"other methods", []string{"POST", "PUT", "DELETE", "PATCH"}, []string{"/names", "/doctor", "/api/names", "/metrics", "/static/ui.js"}},
-	{"other methods", []string{"PUT", "DELETE", "PATCH"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool"}},
+	{"other methods", []string{"PUT", "DELETE", "PATCH"}, []string{"/ask?name=jobs/nightly", "/evict?name=jobs/nightly", "/limit?name=pool", "/transfer?name=scheduler"}},
 }
 
 // The table is what the handler answers, for each mode, route and method.
@@ -105,6 +106,8 @@ func TestTheSecurityTable(t *testing.T) {
 		run(t, func(r *rig) {
 			r.hold("alpha", "jobs/nightly")
 			defer r.permit("pool")()
+			r.candidate("alpha", "scheduler", etcdlock.WithResignOnRequest())
+			r.candidate("beta", "scheduler", etcdlock.WithResignOnRequest())
 			table.WriteString("| " + m.title + " |")
 			for i, group := range routes {
 				code := r.answers(group.methods, group.paths, m.from)

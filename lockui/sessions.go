@@ -102,13 +102,13 @@ func collect(views []*mirror.View) map[clientv3.LeaseID]*sessionRow {
 }
 
 // learn takes from an entry what the earlier ones did not say of the process.
-func (s *sessionRow) learn(e *queues.Entry) {
+func (r *sessionRow) learn(e *queues.Entry) {
 	w := newWho(e)
-	if s.Who.Unnamed && !w.Unnamed {
-		s.Who.Name, s.Who.Unnamed = w.Name, false
+	if r.Who.Unnamed && !w.Unnamed {
+		r.Who.Name, r.Who.Unnamed = w.Name, false
 	}
-	if s.Who.Host == "" {
-		s.Who.Host, s.Who.PID = w.Host, w.PID
+	if r.Who.Host == "" {
+		r.Who.Host, r.Who.PID = w.Host, w.PID
 	}
 }
 

@@ -47,8 +47,8 @@ The page is for this machine and read-only. Another address needs --auth and --h
   mtls   a client certificate by --client-ca
   proxy  a trusted proxy, which names the user in --proxy-header
 
---allow permits actions, from a list of ask, evict and limit. Each needs a reason, and is logged on
-standard error with the user.`,
+--allow permits actions, from a list of ask, transfer, evict and limit. Each needs a reason, and is
+logged on standard error with the user.`,
 		Example: `  etcdlock ui
   etcdlock ui --allow ask,evict jobs/
   etcdlock ui --listen :9478 --host locks.example.com --auth proxy --trusted-proxy 10.0.0.7/32`,
@@ -64,7 +64,7 @@ standard error with the user.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9478", "`address` to serve at")
 	fl.StringSliceVar(&f.hosts, "host", nil, "`name` by which users reach the page, without a port; repeatable")
-	fl.StringSliceVar(&f.allow, "allow", nil, "`actions` that are permitted: ask, evict, limit")
+	fl.StringSliceVar(&f.allow, "allow", nil, "`actions` that are permitted: ask, transfer, evict, limit")
 	fl.StringVar(&f.auth, "auth", "", "authentication: token, mtls or proxy")
 	fl.StringVar(&f.tokenFile, "token-file", "", "`file` with the token, for --auth token")
 	fl.StringVar(&f.clientCA, "client-ca", "", "`file` with the authorities of the users' certificates, for --auth mtls")

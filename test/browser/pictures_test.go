@@ -51,7 +51,7 @@ func shop(t *testing.T, prefix string) {
 func TestPictures(t *testing.T) {
 	prefix := "shop/"
 	shop(t, prefix)
-	address, _ := serveUI(t, "--allow", "ask,evict,limit", prefix)
+	address, _ := serveUI(t, "--allow", "ask,transfer,evict,limit", prefix)
 	b := open(t, address)
 	var session string
 	views := []struct{ name, path, shows string }{

@@ -91,7 +91,7 @@ func TestAnActionAndARefusal(t *testing.T) {
 	b.do(chromedp.Click(`.buttons a`))
 	b.shows("The next waiter, gamma (host-c, pid 19), can then hold at once.")
 	b.do(chromedp.SendKeys(`input[name=reason]`, "hangs since 3:00"+kb.Enter))
-	b.shows("The action is done, and is logged.")
+	b.shows("The entry is evicted.")
 	b.do(chromedp.Click(`main a.button`))
 	b.shows("Held by gamma")
 
@@ -129,7 +129,7 @@ func TestHostileNamesAndValuesAreText(t *testing.T) {
 	}
 	b.goTo("evict?name=" + url.QueryEscape(prefix+"\xff\xfe\x80"))
 	b.do(chromedp.SendKeys(`input[name=reason]`, "because"+kb.Enter))
-	b.shows("The action is done")
+	b.shows("The entry is evicted.")
 }
 
 func TestTwoThousandNames(t *testing.T) {
