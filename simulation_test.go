@@ -271,11 +271,14 @@ func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 }
 
 // lineLength has half of the schedules behave as if every line were a long one, of which some
-// cannot see the end when they come.
+// cannot see the end when they come. In half of these, entries are told when it is their turn.
 func lineLength(seed uint64) SessionOption {
 	return sessionOptionFunc(func(c *sessionConfig) {
 		if seed%2 == 0 {
 			c.Hooks.ShortQueue, c.Hooks.Prefetch = -1, 1+int64(seed/2%4)
+		}
+		if seed%4 == 0 {
+			c.Hooks.Crowd = -1
 		}
 	})
 }

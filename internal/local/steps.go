@@ -92,7 +92,7 @@ func (m *Table) atOnce(l *Queue, name string, w *Waiter) bool {
 func (l *Queue) attempt(w *Waiter) *Attempt {
 	cfg := &l.table.cfg
 	if w.Rule != nil || w.Carried != nil || w.under == nil || cfg.MayStand(w.under.ID(), l.Names) || // a key of it may stand already
-		w.Hurries {
+		w.Hurries || l.Marks(&w.Request) {
 		l.work(Begun{})
 		return nil
 	}

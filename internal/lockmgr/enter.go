@@ -43,9 +43,14 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 }
 
 // takeSlot chooses the key for a waiter: the first one of the session, unless the waiter can hold
-// beside that. It waits for the sweeper, which may have that key: an entry with another key would
-// wait for it in etcd.
+// beside that, or is to be marked. It waits for the sweeper, which may have the first key: an entry with
+// another key would wait for it in etcd.
 func (l line) takeSlot(wanted *lazyctx.Context, w *local.Waiter) wire.Slot {
+	for n := 0; n < 2 && l.Marks(&w.Request); n++ {
+		if held, _ := l.names.Hold(l.Name, wire.MarkedSlot(n)); held {
+			return wire.MarkedSlot(n)
+		}
+	}
 	for w.Rule == nil {
 		held, swept := l.names.Hold(l.Name, w.Rank)
 		switch {

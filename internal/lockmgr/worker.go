@@ -172,8 +172,8 @@ func (m *Manager) finish(t *local.Ownership) {
 		err = lockerr.NotConfirmed(d.Lost)
 		if ended := d.Lease.Err(); ended != nil {
 			l.FailAll(d.Lease, ended)
-		} else if len(d.Entry.Parts()) > 1 {
-			refused, _ = l.leave(d.Lease, d.Place, d.Entry, true) // one key is gone; the others must not stay
+		} else if len(d.Entry.Parts()) > 1 || d.Entry.Marked() {
+			refused, _ = l.leave(d.Lease, d.Place, d.Entry, true) // one key is gone; the others must not stay, or are told
 		}
 	}
 	if refused {

@@ -16,7 +16,10 @@ import (
 // returned with an error has been written.
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
-	if q.wasMispredicted() {
+	switch mispredicted := q.wasMispredicted(); {
+	case w.Slot.Marked():
+		q.openInbox(ctx, w.Lease)
+	case mispredicted:
 		q.openAhead(ctx, w)
 	}
 	adopted := false
@@ -45,6 +48,9 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 // enter is one transaction. It returns an entry, or our own key if that existed before. It returns
 // neither if the key beside the queue has changed.
 func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
+	if w.Slot.Marked() {
+		return q.enterMarked(ctx, w)
+	}
 	key, side := q.key(*w), w.Rule.beside()
 	put := clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))
 	resp, err := q.writer.Commit(ctx, etcdkv.Txn{

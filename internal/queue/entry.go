@@ -45,6 +45,7 @@ type wish struct {
 	rule             *Rule  // nil for an exclusive entry
 	value            string // with which the key was written
 	candidate, keeps bool   // see Want
+	marked           bool   // true if it has an inbox, see turn.go
 }
 
 // seen is what the transaction saw that wrote the key of an entry.
@@ -57,6 +58,7 @@ type seen struct {
 	older int
 	count int64 // of the older entries, also if only a part of them was read; 0 if none was
 
+	asleep  bool // true while it waits for a message only, see turn.go
 	adopted bool // true if the key existed before it was to be written
 }
 
@@ -66,10 +68,12 @@ type since struct {
 	touched     atomic.Bool              // true if another client has written the key, see successor
 	rewritten   atomic.Pointer[string]   // the value that we have written last; nil if it is the first one
 	obstacle    atomic.Pointer[Obstacle] // the entry that was last seen to block this one; nil for none
+	granted     atomic.Bool              // true if a marked entry was granted after a wait
+	behind      atomic.Pointer[behind]   // the entries behind a marked one, as it was told; nil if it was not
 }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, wish: wish{w.Rule, w.Value, w.Candidate, w.Keeps}}
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, wish: wish{w.Rule, w.Value, w.Candidate, w.Keeps, w.Slot.Marked()}}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -157,6 +161,12 @@ func (e *Entry) KV() *mvccpb.KeyValue {
 	}
 	return e.kv(value)
 }
+
+// holds reports whether a marked entry was the oldest one of its queue, and so is for as long as it stands.
+func (e *Entry) holds() bool { return e.first || e.granted.Load() }
+
+// Marked reports whether the next entry is told when this one leaves, also if another client has deleted it.
+func (e *Entry) Marked() bool { return e.marked }
 
 // plain reports whether nothing matters to an entry but that older ones leave.
 func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }

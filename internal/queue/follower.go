@@ -133,6 +133,14 @@ func (f *follower) next(ctx context.Context, wake <-chan struct{}) (news, error)
 	}
 }
 
+// ch is the channel of the watch. It is nil, and blocks, if there is no follower, or no watch.
+func (f *follower) ch() clientv3.WatchChan {
+	if f == nil {
+		return nil
+	}
+	return f.watch.ch()
+}
+
 // heard takes in what the channel of the watch has delivered.
 func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
 	f.events = nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // kept is what a queue keeps from one call to the next: the watch of the last wait.
@@ -12,6 +13,7 @@ type kept struct {
 	of     *line
 	cache  *rangeCache // nil if there is none
 	theirs *follower   // on the predecessor of the last wait in a long queue; nil if there is none
+	inbox  *inbox      // nil if no entry is or was marked
 }
 
 // cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
@@ -52,6 +54,26 @@ func (k *kept) needsValues() bool { return k.cache != nil && k.cache.early && !k
 func (k *kept) closeEarly() {
 	if k.cache != nil && k.cache.early {
 		k.closeCache()
+	}
+}
+
+// openInbox makes the inbox ready for an entry. It is nil afterwards if that cannot be done soon.
+func (k *kept) openInbox(ctx context.Context, lease clientv3.LeaseID) {
+	k.closeCache()
+	if k.inbox != nil {
+		k.inbox.empty()
+		if k.inbox.watch != nil && k.inbox.lease == lease {
+			return
+		}
+		k.closeInbox()
+	}
+	k.inbox = k.of.newInbox(ctx, lease)
+}
+
+func (k *kept) closeInbox() {
+	if k.inbox != nil {
+		k.inbox.close()
+		k.inbox = nil
 	}
 }
 
@@ -122,12 +144,13 @@ func (k *kept) shownTo(e *Entry) *snapshot {
 func (k *kept) Viewed() bool { return k.cache != nil }
 
 // Watches reports whether there is any watch that is kept between calls.
-func (k *kept) Watches() bool { return k.cache != nil || k.theirs != nil }
+func (k *kept) Watches() bool { return k.cache != nil || k.theirs != nil || k.inbox != nil }
 
 // Close ends what the queue keeps between calls.
 func (k *kept) Close() {
 	k.closeTheirs()
 	k.closeCache()
+	k.closeInbox()
 }
 
 // Resting is how long a queue keeps its watch for the next wait or hold.
@@ -180,11 +203,13 @@ func (k *kept) Rest(wake <-chan struct{}) (woken bool) {
 	if k.cache != nil {
 		f = &k.cache.follower
 	}
-	if f == nil || f.late {
+	if !k.Watches() || f != nil && f.late {
 		k.Close()
 		return false
 	}
-	for f.timer.Reset(Resting); ; {
+	over := time.NewTimer(Resting)
+	defer over.Stop()
+	for {
 		select {
 		case resp, ok := <-f.ch():
 			f.heard(resp, ok)
@@ -192,9 +217,13 @@ func (k *kept) Rest(wake <-chan struct{}) (woken bool) {
 				k.cache.apply(f.events)
 			}
 			continue
+		case resp, ok := <-k.inbox.told():
+			k.inbox.heard(resp, ok)
+			k.inbox.tells(nil)
+			continue
 		case <-wake:
 			return true
-		case <-f.c:
+		case <-over.C:
 		case <-k.of.life.Done():
 		}
 		k.Close()

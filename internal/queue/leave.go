@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 
-	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -30,11 +29,12 @@ func (s *shared) leaveBy(ctx context.Context, e *Entry, tried bool, once func(co
 // LeaveOnce is one try of Leave. The caller bounds ctx. deleted is false, without an error, if the key
 // was gone before.
 func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	if e.mayBeNamed() {
+	switch {
+	case e.marked:
+		return q.leaveMarked(ctx, e, 0)
+	case e.mayBeNamed():
 		return q.leaveNamed(ctx, e)
+	default:
+		return q.leavePlain(ctx, e)
 	}
-	resp, err := q.writer.Commit(ctx, etcdkv.Txn{Name: q.name, Compact: &etcdkv.Compact{
-		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
-	}})
-	return err == nil && resp.Succeeded, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,7 +27,8 @@ const promptly = 400 * time.Millisecond
 // throng is a queue with many contenders of different kinds.
 type throng struct {
 	*rig
-	until time.Time
+	until  time.Time
+	marked int // in so many of four rounds an entry is marked
 
 	mu     sync.Mutex
 	there  map[string]int64    // the entries, by key: their CreateRevisions
@@ -44,6 +46,9 @@ func newThrong(r *rig, lasts time.Duration) *throng {
 func (th *throng) note(_ int64, ev *mvccpb.Event) {
 	th.mu.Lock()
 	defer th.mu.Unlock()
+	if !strings.HasPrefix(string(ev.Kv.Key), "q/") {
+		return // an inbox
+	}
 	if ev.Type == clientv3.EventTypeDelete {
 		delete(th.there, string(ev.Kv.Key))
 	} else {
@@ -97,7 +102,11 @@ func (th *throng) take(q *Queue, rnd *rand.Rand) {
 		if mixed {
 			w.Candidate, w.Keeps, w.Slot = rnd.IntN(3) == 0, rnd.IntN(3) == 0, wire.Slot{N: rnd.IntN(2)}
 		}
-		e := th.in(q, w, rnd.IntN(6) == 0)
+		try := rnd.IntN(6) == 0
+		if !try && th.marked > 0 && rnd.IntN(4) < th.marked {
+			w.Candidate, w.Keeps, w.Slot = false, false, wire.MarkedSlot(rnd.IntN(2))
+		}
+		e := th.in(q, w, try)
 		if e == nil {
 			continue
 		}
@@ -182,35 +191,51 @@ func (th *throng) pass(rnd *rand.Rand) {
 func TestWhoseTurnItIsHearsOfIt(t *testing.T) {
 	grants := 0
 	for seed := range uint64(12) {
-		simulate(t, func(r *rig) {
-			rnd, th := rand.New(rand.NewPCG(seed, 0)), newThrong(r, 15*time.Second)
-			var all sync.WaitGroup
-			for i := range 2 + rnd.IntN(9) {
-				name := fmt.Sprint("c", i)
-				q := r.queue(name)
-				if rnd.IntN(2) == 0 {
-					q, _ = r.leanQueue(name)
-				}
-				q.shortQueue, q.prefetch = []int{-1, 1, ShortQueue}[rnd.IntN(3)], []int64{1, 3, peek}[rnd.IntN(3)]
-				own := rand.New(rand.NewPCG(seed, uint64(i+1)))
-				all.Go(func() { th.take(q, own) })
-			}
-			switch seed % 4 {
-			case 1:
-				all.Go(func() { th.disturb(rnd) })
-			case 2:
-				all.Go(func() { th.pass(rnd) })
-			case 3: // answers are lost
-				r.Intercept(func(c simetcd.Call) simetcd.Action {
-					if c.Kind == simetcd.Txn && c.N%40 == 0 {
-						return simetcd.Action{ErrAfter: rpctypes.ErrGRPCLeaderChanged}
-					}
-					return simetcd.Action{}
-				})
-			}
-			all.Wait()
-			grants += th.grants
-		})
+		grants += throngs(t, seed, 0)
 	}
 	require.Greater(t, grants, 5000)
+}
+
+// The same where entries are marked: all of them, or some.
+func TestWhoseTurnItIsIsTold(t *testing.T) {
+	grants := 0
+	for seed := range uint64(12) {
+		grants += throngs(t, seed, 2+2*int(seed/4%2))
+	}
+	require.Greater(t, grants, 5000)
+}
+
+// throngs plays the schedule of a seed, and returns the number of grants.
+func throngs(t *testing.T, seed uint64, marked int) (grants int) {
+	simulate(t, func(r *rig) {
+		rnd, th := rand.New(rand.NewPCG(seed, 0)), newThrong(r, 15*time.Second)
+		th.marked = marked
+		var all sync.WaitGroup
+		for i := range 2 + rnd.IntN(9) {
+			name := fmt.Sprint("c", i)
+			q := r.queue(name)
+			if rnd.IntN(2) == 0 {
+				q, _ = r.leanQueue(name)
+			}
+			q.shortQueue, q.prefetch = []int{-1, 1, ShortQueue}[rnd.IntN(3)], []int64{1, 3, peek}[rnd.IntN(3)]
+			own := rand.New(rand.NewPCG(seed, uint64(i+1)))
+			all.Go(func() { th.take(q, own) })
+		}
+		switch seed % 4 {
+		case 1:
+			all.Go(func() { th.disturb(rnd) })
+		case 2:
+			all.Go(func() { th.pass(rnd) })
+		case 3: // answers are lost
+			r.Intercept(func(c simetcd.Call) simetcd.Action {
+				if c.Kind == simetcd.Txn && c.N%40 == 0 {
+					return simetcd.Action{ErrAfter: rpctypes.ErrGRPCLeaderChanged}
+				}
+				return simetcd.Action{}
+			})
+		}
+		all.Wait()
+		grants = th.grants
+	})
+	return grants
 }

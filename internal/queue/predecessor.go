@@ -38,9 +38,11 @@ type wait struct {
 	entry  *Entry
 	length *length                // learns what the looks find
 	warn   func(*mvccpb.KeyValue) // is called with each entry that was read whole
+	inbox  *inbox                 // of a marked entry; nil if there is none
 	before predecessor
 	theirs *follower // on the predecessor, by which a look is due from time to time
 	own    follower  // on our own key
+	turn   int64     // the revision of the message that the entry holds
 	gone   int64     // the revision at which the predecessor was gone, if a watch has just reported it
 }
 
@@ -49,8 +51,8 @@ type wait struct {
 const settleWait = time.Second
 
 // newWait returns a wait, with the watch of an earlier one or a new follower.
-func (l *line) newWait(e *Entry, theirs *follower, n *length, warn func(*mvccpb.KeyValue)) *wait {
-	w := &wait{line: l, entry: e, length: n, warn: warn, before: predecessor{e.ahead, e.CreateRevision}, theirs: theirs}
+func (l *line) newWait(e *Entry, theirs *follower, in *inbox, n *length, warn func(*mvccpb.KeyValue)) *wait {
+	w := &wait{line: l, entry: e, inbox: in, length: n, warn: warn, before: predecessor{e.ahead, e.CreateRevision}, theirs: theirs}
 	w.own = newFollower(holding.seeded(e.Lease), settleWait, func(ctx context.Context, from int64) *watch {
 		return l.open(ctx, e.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 	})
@@ -80,8 +82,8 @@ func (w *wait) await(ctx context.Context) (int64, error) {
 			}
 		}
 		var err error
-		if what, err = w.next(ctx); err != nil {
-			return 0, err
+		if what, err = w.next(ctx); err != nil || w.turn > 0 {
+			return w.turn, err
 		}
 	}
 }
@@ -151,8 +153,25 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		if what != told {
 			return opened, nil
 		}
+	case resp, ok := <-w.inbox.told():
+		w.inbox.heard(resp, ok)
+		return w.hears(), nil
+	case <-w.inbox.fires():
+		if w.inbox.fired(ctx) == due {
+			w.inbox.checked(false)
+		}
 	case <-ctx.Done():
 		return told, context.Cause(ctx)
 	}
 	return told, nil
+}
+
+// hears takes in what came in the inbox.
+func (w *wait) hears() news {
+	rev, look := w.inbox.tells(w.entry)
+	w.turn = rev
+	if look {
+		return opened
+	}
+	return told
 }

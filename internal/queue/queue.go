@@ -29,6 +29,7 @@ type Queue struct {
 	*line
 	kept
 	length
+	turns
 	warned   int64 // CreateRevision of the entry in the last warning
 	named    bool  // true if a successor key named a candidate when they were last read, see MayLead
 	timeline int   // of what the queue knows, see renew
@@ -44,7 +45,7 @@ func (q *Queue) renew() {
 	}
 	q.Close()
 	q.forget()
-	q.timeline, q.warned = now, 0
+	q.timeline, q.warned, q.turns = now, 0, turns{}
 }
 
 // key returns our key.

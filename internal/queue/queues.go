@@ -28,6 +28,9 @@ type Config struct {
 	// for the constants ShortQueue and peek.
 	ShortQueue int
 	Prefetch   int64
+	// Crowd is the length of a queue from which on entries are marked, see turn.go. 0 stands for the
+	// constant crowd. It is set by tests.
+	Crowd int64
 }
 
 // NewQueues returns the queues of one session.
@@ -36,10 +39,13 @@ func NewQueues(c Config) *Queues {
 	s := &shared{
 		life: c.Life, kv: kv, writer: c.Writer, tracker: tracker, log: c.Log,
 		watching:   &watching{life: c.Life, watcher: c.Watcher, tracker: tracker},
-		shortQueue: ShortQueue, prefetch: peek,
+		shortQueue: ShortQueue, prefetch: peek, crowd: crowd,
 	}
 	if c.ShortQueue != 0 {
 		s.shortQueue = c.ShortQueue
+	}
+	if c.Crowd != 0 {
+		s.crowd = c.Crowd
 	}
 	if c.Prefetch != 0 {
 		s.prefetch = c.Prefetch

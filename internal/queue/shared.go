@@ -24,6 +24,7 @@ type shared struct {
 	log        *zap.Logger
 	shortQueue int
 	prefetch   int64
+	crowd      int64
 }
 
 // retry sends a request of the session until etcd gives an answer that counts, or ctx ends. Every

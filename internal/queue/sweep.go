@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
@@ -46,6 +47,12 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 		if len(own) == 0 {
 			continue
 		}
+		if p, ok := wire.ParseKey(k.Key); ok && p.Slot.Marked() {
+			if err := s.sweepMarked(ctx, k, p, own); err != nil {
+				return err
+			}
+			continue
+		}
 		ops := []clientv3.Op{clientv3.OpDelete(k.Key)}
 		deletes = append(deletes, clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(k.Key), "=", own[0].ModRevision)}, ops, nil))
 		found = append(found, k)
@@ -71,5 +78,13 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	if len(successors) > 0 { // nothing breaks if they stay
 		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: successors, Alone: true})
 	}
+	return err
+}
+
+// sweepMarked deletes a marked key as its entry would, because another entry may rely on it.
+func (s *Queues) sweepMarked(ctx context.Context, k *Swept, p wire.Parsed, own []*mvccpb.KeyValue) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
+	defer cancel()
+	k.Deleted, err = s.line(p.Name).leaveMarked(ctx, adopt(k.Key, Want{Lease: p.Lease, Slot: p.Slot}, own), own[0].ModRevision)
 	return err
 }

@@ -47,6 +47,7 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 	}
 	upgrading := newEntry(e.Key, Want{Lease: e.Lease, Rule: &Rule{wants: wire.Upgrading}}, e.CreateRevision)
 	upgrading.wrote(e.modRevision.Load())
+	upgrading.marked = e.marked
 	return upgrading, nil
 }
 

@@ -20,6 +20,9 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
+	if e.marked && e.rule == nil {
+		return q.awaitTurn(ctx, e)
+	}
 	if q.cache != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.watchesAll() {
 		rev, err := q.awaitInCache(ctx, e)
 		if !errors.Is(err, errTooLong) {
@@ -68,7 +71,7 @@ func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
 func (q *Queue) awaitPredecessor(ctx context.Context, e *Entry) (int64, error) {
 	theirs := q.takeTheirs(e)
 	defer func() { q.keepTheirs(e, theirs) }()
-	return q.newWait(e, theirs, &q.length, q.warn).await(ctx)
+	return q.newWait(e, theirs, q.inbox, &q.length, q.warn).await(ctx)
 }
 
 // warn logs an entry that we wait for if it has no lease. It counts like any other, but nothing may

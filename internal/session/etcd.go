@@ -54,7 +54,7 @@ func newEtcd(life context.Context, cfg *Config, spawn func(func()) bool) Etcd {
 	})
 	e.Queues = queue.NewQueues(queue.Config{
 		Life: life, KV: e.KV, Writer: e.Writer, Watcher: e.streams.Watcher, Log: e.Log,
-		ShortQueue: cfg.Hooks.ShortQueue, Prefetch: cfg.Hooks.Prefetch,
+		ShortQueue: cfg.Hooks.ShortQueue, Prefetch: cfg.Hooks.Prefetch, Crowd: cfg.Hooks.Crowd,
 	})
 	return e
 }

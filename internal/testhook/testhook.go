@@ -40,9 +40,10 @@ type Hooks struct {
 	// Granted is called with each hold and its names, by the goroutine that waited for it.
 	Granted func(hold any, names []string)
 
-	// ShortQueue and Prefetch are those of queue.Config.
+	// ShortQueue, Prefetch and Crowd are those of queue.Config.
 	ShortQueue int
 	Prefetch   int64
+	Crowd      int64
 }
 
 // Network is a liveness.Network.

@@ -11,6 +11,7 @@ var mutations = slices.Concat(
 	sharedMutations,
 	localMutations,
 	requestMutations,
+	handoffMutations,
 	watchMutations,
 	electionMutations,
 	commandMutations,

@@ -1,0 +1,53 @@
+package queue
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// behind is a list of entries behind another one, oldest first. It was read in one range, so it is
+// complete up to its last entry, however old it is: new entries come behind all that stand.
+type behind struct {
+	places []wire.Place
+	past   bool // true: it begins behind entries to which nothing can be told
+	deaf   int  // the first entries of the list that count as not marked
+}
+
+// longestList is the number of entries that are read at once.
+const longestList = 32
+
+// marked returns the first entry that can be told something, by its index, and its inbox. The index is
+// -1 if there is none.
+func (b *behind) marked(name string) (i int, inbox string) {
+	for i = b.deaf; i < len(b.places); i++ {
+		if lease, ok := wire.MarkedOf(name, b.places[i].Key); ok {
+			return i, wire.InboxKey(name, lease)
+		}
+	}
+	return -1, ""
+}
+
+// tail returns the create revision up to which the list is complete. of is the entry that it is behind.
+func (b *behind) tail(of int64) int64 {
+	if n := len(b.places); n > 0 {
+		return b.places[n-1].Created
+	}
+	return of
+}
+
+// readBehind reads the first entries that were created after a revision. It is one try.
+func (l *line) readBehind(ctx context.Context, rev int64, opts ...clientv3.OpOption) (*behind, error) {
+	resp, err := l.kv.Get(ctx, l.from, append(opts, clientv3.WithRange(l.end), clientv3.WithMinCreateRev(rev+1), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(longestList))...)
+	if err != nil {
+		return nil, err
+	}
+	b := &behind{places: make([]wire.Place, len(resp.Kvs))}
+	for i, kv := range resp.Kvs {
+		b.places[i] = wire.Place{Key: string(kv.Key), Created: kv.CreateRevision}
+	}
+	return b, nil
+}

@@ -1,0 +1,156 @@
+package queue
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// A marked entry tells the next marked one when it leaves, in the same transaction. So of all marked
+// entries the oldest one waits by itself, or holds, or a message is under way to it. The holder gives
+// its turn to the entry right behind it, with the list of those that follow. In any other case, as
+// when a wait is cancelled, or an entry of another client is between, the next marked entry is told to
+// look.
+
+// mostRefused is the number of tries of one call. Each of them finds that entries have left or come.
+const mostRefused = 8
+
+// leaveMarked is one try of Leave for a marked entry. If mod is not 0, it is the revision of the last
+// write of the key.
+func (l *line) leaveMarked(ctx context.Context, e *Entry, mod int64) (deleted bool, err error) {
+	list := e.behind.Load()
+	if list == nil || len(list.places) == 0 {
+		if list, err = l.readBehind(ctx, e.CreateRevision, clientv3.WithSerializable()); err != nil {
+			return false, err
+		}
+	}
+	for range mostRefused {
+		d := l.departure(e, list, mod)
+		resp, err := l.writer.Commit(ctx, d.txn)
+		switch {
+		case errors.Is(err, rpctypes.ErrPermissionDenied): // a role has changed; the next entry looks for itself
+			return l.leavePlain(ctx, e)
+		case err != nil || resp.Succeeded:
+			return err == nil, err
+		}
+		own := only(resp.Responses[0].GetResponseRange().Kvs)
+		switch {
+		case !e.standsIn(own):
+			return false, l.tellBehind(ctx, e)
+		case mod != 0 && own.ModRevision != mod:
+			return false, errAgain
+		}
+		if list, err = l.refused(ctx, e, d, resp); err != nil {
+			return false, err
+		}
+	}
+	return false, errAgain
+}
+
+// leavePlain deletes the key of an entry, and no more.
+func (l *line) leavePlain(ctx context.Context, e *Entry) (deleted bool, err error) {
+	resp, err := l.writer.Commit(ctx, etcdkv.Txn{Name: l.name, Compact: &etcdkv.Compact{
+		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
+	}})
+	return err == nil && resp.Succeeded, err
+}
+
+// departure is one transaction by which an entry leaves, or tells the next one that it has left.
+type departure struct {
+	txn  etcdkv.Txn
+	list *behind
+	told int // index in the list of the entry that is told; -1 if there is none
+}
+
+// departure returns the transaction that deletes the key of an entry, and tells the first marked entry of
+// a list. If there is none, it compares that no entry stands behind the end of the list.
+func (l *line) departure(e *Entry, list *behind, mod int64) departure {
+	d := l.message(e, list, e.holds())
+	d.txn.If = append(d.txn.If, e.Guard())
+	if mod != 0 {
+		d.txn.If = append(d.txn.If, clientv3.Compare(clientv3.ModRevision(e.Key), "=", mod))
+	}
+	d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.Key))
+	if d.told < 0 {
+		none := clientv3.Compare(clientv3.CreateRevision(l.from).WithRange(l.end), "<", list.tail(e.CreateRevision)+1)
+		d.txn.If = append(d.txn.If, none)
+	}
+	return d
+}
+
+// message returns the transaction that tells the first marked entry of a list: that it holds, if the
+// entry that leaves holds and it is right behind that one. The else branch reads the own key, the entry
+// that was to be told, and its inbox.
+func (l *line) message(e *Entry, list *behind, holds bool) departure {
+	i, inbox := list.marked(l.name)
+	own := clientv3.OpGet(e.Key, clientv3.WithKeysOnly())
+	if i < 0 {
+		return departure{etcdkv.Txn{Name: l.name, Else: []clientv3.Op{own}}, list, i}
+	}
+	next := list.places[i]
+	m := wire.Message{To: next.Created}
+	if holds && i == 0 && !list.past {
+		m.Turn, m.Behind = true, list.places[1:]
+	}
+	return departure{etcdkv.Txn{
+		Name: l.name,
+		If:   []clientv3.Cmp{created(next.Key, next.Created), clientv3.Compare(clientv3.CreateRevision(inbox), ">", 0)},
+		Then: []clientv3.Op{clientv3.OpPut(inbox, m.Encode(l.name), clientv3.WithIgnoreLease())},
+		Else: []clientv3.Op{own, clientv3.OpGet(next.Key, clientv3.WithKeysOnly()), clientv3.OpGet(inbox, clientv3.WithKeysOnly())},
+	}, list, i}
+}
+
+// refused returns the list for the next try, after a transaction was refused.
+func (l *line) refused(ctx context.Context, e *Entry, d departure, resp *clientv3.TxnResponse) (*behind, error) {
+	read := func(i int) *mvccpb.KeyValue { return only(resp.Responses[i].GetResponseRange().Kvs) }
+	if d.told < 0 {
+		return l.beyond(ctx, e, d.list)
+	}
+	if told := read(1); told != nil && told.CreateRevision == d.list.places[d.told].Created && read(2) == nil {
+		return &behind{places: d.list.places, past: d.list.past, deaf: d.told + 1}, nil
+	}
+	return l.readBehind(ctx, e.CreateRevision)
+}
+
+// beyond reads the entries behind the end of a list that has no marked entry.
+func (l *line) beyond(ctx context.Context, e *Entry, list *behind) (*behind, error) {
+	next, err := l.readBehind(ctx, list.tail(e.CreateRevision))
+	if err == nil {
+		next.past = list.past || len(list.places) > 0
+	}
+	return next, err
+}
+
+// tellBehind tells the first marked entry behind one that is gone to look. That one may have been
+// deleted by another client, which tells nothing.
+func (l *line) tellBehind(ctx context.Context, e *Entry) error {
+	list, err := l.readBehind(ctx, e.CreateRevision)
+	for range mostRefused {
+		if err != nil {
+			return err
+		}
+		d := l.message(e, list, false)
+		switch {
+		case d.told < 0 && len(list.places) == 0:
+			return nil
+		case d.told < 0:
+			list, err = l.beyond(ctx, e, list)
+			continue
+		}
+		resp, failed := l.writer.Commit(ctx, d.txn)
+		switch {
+		case errors.Is(failed, rpctypes.ErrPermissionDenied):
+			return nil
+		case failed != nil || resp.Succeeded:
+			return failed
+		}
+		list, err = l.refused(ctx, e, d, resp)
+	}
+	return errAgain
+}

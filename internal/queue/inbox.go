@@ -1,0 +1,106 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// inbox is the key beside a queue by which others tell a marked entry that it holds, or is to look. It
+// has the lease of the session, and is written by the transaction that enters. Only its events count:
+// a late copy of one message may overwrite another one. One watch reports them from wait to wait. It
+// is opened before the entry is written, because a message may come before the answer to the entry.
+type inbox struct {
+	follower
+	name, key string
+	lease     clientv3.LeaseID
+	written   bool // true if the key stands, as far as is known
+}
+
+// newInbox returns the inbox of a lease, with its watch. It returns nil if no watch can be opened soon.
+func (l *line) newInbox(ctx context.Context, lease clientv3.LeaseID) *inbox {
+	in := &inbox{name: l.name, key: wire.InboxKey(l.name, lease), lease: lease}
+	in.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
+		return l.openLasting(ctx, func(life context.Context) *watch { return l.open(life, in.key, clientv3.WithRev(from)) })
+	})
+	ctx, cancel := context.WithTimeout(ctx, aheadTimeout)
+	defer cancel()
+	if in.watch = in.open(ctx, 0); in.watch == nil {
+		in.close()
+		return nil
+	}
+	in.begin(following)
+	return in
+}
+
+// write returns what the transaction that enters writes besides its entry.
+func (in *inbox) write() []clientv3.Op {
+	if in == nil || in.written {
+		return nil
+	}
+	return []clientv3.Op{clientv3.OpPut(in.key, "", clientv3.WithLease(in.lease))}
+}
+
+// settleFirst is how long an entry at least relies on the inbox alone, and settleLast how long at most.
+const (
+	settleFirst = time.Second
+	settleLast  = 3 * time.Second
+)
+
+// settling returns the rules for a wait. The first reading is due when the entry has waited for
+// twice as long as the last one did.
+func settling(last time.Duration) rules {
+	return rules{times: &times{first: min(max(settleFirst, 2*last), settleLast), longest: waitResync, patience: patience, resumes: true}}
+}
+
+// empty takes out what came for earlier entries.
+func (in *inbox) empty() {
+	for {
+		select {
+		case resp, ok := <-in.ch():
+			in.heard(resp, ok)
+			in.tells(nil)
+		default:
+			return
+		}
+	}
+}
+
+// tells returns what the last events tell an entry: the revision of its turn, 0 if that has not come, and
+// whether it is to look.
+func (in *inbox) tells(e *Entry) (turn int64, look bool) {
+	for _, ev := range in.events {
+		if ev.Type == clientv3.EventTypeDelete {
+			in.written, look = false, true // nothing can be told any more
+			continue
+		}
+		m, ok := wire.ParseMessage(in.name, string(ev.Kv.Value))
+		switch {
+		case !ok || e == nil || m.To != e.CreateRevision: // our own write, or for an earlier entry
+		case m.Turn:
+			e.behind.Store(&behind{places: m.Behind})
+			return ev.Kv.ModRevision, false
+		default:
+			look = true
+		}
+	}
+	return 0, look
+}
+
+// told is the channel of the watch, and fires that of the timer. Both are nil if there is no inbox.
+func (in *inbox) told() clientv3.WatchChan {
+	if in == nil {
+		return nil
+	}
+	return in.ch()
+}
+
+func (in *inbox) fires() <-chan time.Time {
+	if in == nil {
+		return nil
+	}
+	return in.c
+}

@@ -1,0 +1,103 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// In a long queue the read at the end of a wait costs etcd more than all else. So an entry is marked
+// there, and the one ahead of it tells it that it holds, see handover.go. A marked entry sleeps while
+// another marked one is ahead. If there is none, or after a while, it waits like any other.
+
+// turns is what a queue knows of its marked entries.
+type turns struct {
+	denied   bool          // true if etcd has refused the inbox
+	lastWait time.Duration // until a marked entry was granted
+}
+
+// crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
+// is off, except in tests.
+const crowd = 1 << 62
+
+// Crowded reports whether the next entry shall be marked, by its slot.
+func (q *Queue) Crowded() bool { return q.size.Load() >= q.crowd && !q.denied }
+
+// enterMarked is enter for a marked entry. It reads two keys, and no more: whether another marked entry
+// is ahead, and how many entries there are.
+func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.KeyValue, err error) {
+	key, inbox := q.key(*w), q.inbox.write()
+	then := []clientv3.Op{
+		clientv3.OpGet(q.from, clientv3.WithRange(q.end), clientv3.WithLimit(2), clientv3.WithKeysOnly()),
+		clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)),
+	}
+	resp, err := q.writer.Commit(ctx, etcdkv.Txn{
+		Name: q.name, If: []clientv3.Cmp{created(key, 0)}, Then: append(then, inbox...), Else: []clientv3.Op{clientv3.OpGet(key)},
+	})
+	switch {
+	case errors.Is(err, rpctypes.ErrPermissionDenied) && inbox != nil:
+		q.denied = true
+		q.closeInbox() // nothing is told to this entry
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, err
+	case !resp.Succeeded:
+		return nil, resp.Responses[0].GetResponseRange().Kvs, nil
+	}
+	if inbox != nil {
+		q.inbox.written = true
+	}
+	e = newEntry(key, *w, resp.Header.Revision)
+	older := resp.Responses[0].GetResponseRange()
+	q.found(older.Count)
+	e.count, e.first = older.Count, older.Count == 0
+	for _, kv := range older.Kvs {
+		_, marked := wire.MarkedOf(q.name, string(kv.Key))
+		e.asleep = e.asleep || marked && q.inbox != nil
+	}
+	return e, nil, nil
+}
+
+// awaitTurn is Await for a marked entry.
+func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) {
+	began := time.Now()
+	if q.inbox != nil {
+		q.inbox.begin(settling(q.lastWait).seeded(e.Lease))
+		rev, err = q.sleep(ctx, e)
+	}
+	if rev == 0 && err == nil {
+		rev, err = q.awaitPredecessor(ctx, e)
+	}
+	switch {
+	case err == nil:
+		e.granted.Store(true)
+		q.lastWait = time.Since(began)
+	case errors.Is(err, lockerr.ErrEvicted):
+		_, _ = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error { return q.tellBehind(ctx, e) })
+	}
+	return rev, err
+}
+
+// sleep waits for a message. It returns 0 when the entry is to wait like any other.
+func (q *Queue) sleep(ctx context.Context, e *Entry) (rev int64, err error) {
+	for e.asleep {
+		what, err := q.inbox.next(ctx, nil)
+		if err != nil {
+			return 0, err
+		}
+		rev, look := q.inbox.tells(e)
+		if rev > 0 {
+			return rev, nil
+		}
+		e.asleep = !look && what != opened && what != due // messages may have been missed
+	}
+	return 0, nil
+}

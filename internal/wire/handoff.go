@@ -1,0 +1,107 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Direct handoff: an entry that leaves a queue tells the next one, in the same transaction, by a message in an
+// inbox beside the queue. An entry that has an inbox is marked, by its slot. Older versions read a
+// marked key as a further key of its session.
+//
+//	name/1f.1000000000    a marked key of lease 1f
+//	name\x00turn/1f       the inbox of lease 1f for this name
+
+// firstMarked is the first of the two marked slots. No session comes to as many keys under one name.
+const firstMarked = 1_000_000_000
+
+// MarkedSlot returns a marked slot: the first one for 0, the second one for 1.
+func MarkedSlot(n int) Slot { return Slot{N: firstMarked + n} }
+
+// Marked reports whether a slot is marked.
+func (s Slot) Marked() bool { return s == MarkedSlot(0) || s == MarkedSlot(1) }
+
+// InboxKey returns the inbox of a lease beside the queue of a name.
+func InboxKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "turn"), lease) }
+
+// MarkedOf returns the lease of a marked key in the queue of a name. ok is false for any other key.
+func MarkedOf(name, key string) (lease clientv3.LeaseID, ok bool) {
+	if strings.IndexByte(Tail(key), slotMark) < 0 { // mostly, and without an allocation
+		return 0, false
+	}
+	p, ok := ParseKey(key)
+	return p.Lease, ok && p.Name == name && p.Slot.Marked()
+}
+
+// Place is an entry in a list of a queue.
+type Place struct {
+	Key     string
+	Created int64 // its create revision
+}
+
+// Message is what an entry reads in its inbox.
+type Message struct {
+	To     int64   // create revision of the entry that is told
+	Turn   bool    // true: it holds. false: it is to look for itself
+	Behind []Place // of a turn: entries behind it, oldest first, complete up to the last one
+}
+
+const (
+	turn = "turn"
+	look = "look"
+)
+
+// Encode returns the value for an inbox beside the queue of a name:
+//
+//	turn 17 2:8c01.1000000000 1:8c02
+//	look 17
+//
+// Entries of the list have the distance to the create revision before, and the tail of the key. The list
+// ends before a key that no version of this library has written.
+func (m Message) Encode(name string) string {
+	text := []byte(look)
+	if m.Turn {
+		text = []byte(turn)
+	}
+	text = strconv.AppendInt(append(text, ' '), m.To, 10)
+	last := m.To
+	for _, p := range m.Behind {
+		if key, ok := ParseKey(p.Key); !ok || key.Name != name || p.Created <= last {
+			break
+		}
+		text = strconv.AppendInt(append(text, ' '), p.Created-last, 10)
+		text = append(append(text, ':'), Tail(p.Key)...)
+		last = p.Created
+	}
+	return string(text)
+}
+
+// ParseMessage parses the value of an inbox beside the queue of a name. What it cannot parse
+// tells nothing: ok is false.
+func ParseMessage(name, value string) (m Message, ok bool) {
+	kind, rest, _ := strings.Cut(value, " ")
+	to, list, listed := strings.Cut(rest, " ")
+	m.Turn = kind == turn
+	if !m.Turn && (kind != look || listed) {
+		return Message{}, false
+	}
+	var err error
+	if m.To, err = strconv.ParseInt(to, 10, 64); err != nil || m.To <= 0 {
+		return Message{}, false
+	}
+	for last := m.To; listed; {
+		var one string
+		one, list, listed = strings.Cut(list, " ")
+		distance, tail, _ := strings.Cut(one, ":")
+		by, err := strconv.ParseInt(distance, 10, 64)
+		key := Prefix(name) + tail
+		if p, parsed := ParseKey(key); err != nil || by <= 0 || last+by <= last || !parsed || p.Name != name {
+			return Message{}, false
+		}
+		last += by
+		m.Behind = append(m.Behind, Place{Key: key, Created: last})
+	}
+	return m, true
+}

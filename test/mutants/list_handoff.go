@@ -1,0 +1,146 @@
+package main
+
+// handoffMutations are about direct handoff in long queues. The model takes the same rules out, see
+// model/handoff.md.
+var handoffMutations = []mutation{
+	{
+		takesOut: "a turn is only for an entry that stands",
+		edits: []edit{
+			{"queue.(*line).message", "created(next.Key, next.Created), ", ""},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a message is only for an entry that has an inbox",
+		edits: []edit{
+			{"queue.(*line).message", "clientv3.Compare(clientv3.CreateRevision(inbox), \">\", 0)", "clientv3.Compare(clientv3.CreateRevision(inbox), \">\", -1)"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "only the holder gives a turn",
+		edits: []edit{
+			{"queue.(*line).message", "if holds && i == 0 && !list.past {", "if i == 0 && !list.past {"},
+		},
+		tests: []string{"TestNoWakeUpIsLost", "TestWhoseTurnItIsIsTold"},
+	},
+	{
+		takesOut: "a turn is only for the entry right behind the holder",
+		edits: []edit{
+			{"queue.(*line).message", "if holds && i == 0 && !list.past {", "if holds {"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a list that was read behind others gives no turn",
+		edits: []edit{
+			{"queue.(*line).message", "if holds && i == 0 && !list.past {", "if holds && i == 0 {"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "an entry that tells nobody leaves nobody behind its list",
+		edits: []edit{
+			{"queue.(*line).departure", "d.txn.If = append(d.txn.If, none)", "_ = none"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a marked entry whose key is gone tells the next one",
+		edits: []edit{
+			{"queue.(*line).leaveMarked", "return false, l.tellBehind(ctx, e)", "return false, nil"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a marked entry that finds its key gone while it waits tells the next one",
+		edits: []edit{
+			{"queue.(*Queue).awaitTurn", "return q.tellBehind(ctx, e)", "return nil"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a marked key that is swept tells the next entry",
+		edits: []edit{
+			{"queue.(*Queues).Sweep", "ok && p.Slot.Marked()", "false && ok"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a message for an earlier entry is ignored",
+		edits: []edit{
+			{"queue.(*inbox).tells", "m.To != e.CreateRevision", "false"},
+		},
+		tests: []string{"TestAMessageForAnEarlierEntryIsIgnored"},
+	},
+	{
+		takesOut: "the first marked entry waits by itself",
+		edits: []edit{
+			{"queue.(*Queue).enterMarked", "e.asleep || marked && q.inbox != nil", "e.asleep || q.inbox != nil"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a look makes an entry wait by itself",
+		edits: []edit{
+			{"queue.(*Queue).sleep", "e.asleep = !look && what", "e.asleep = what"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "an entry whose watch may have missed a message looks",
+		edits: []edit{
+			{"queue.(*Queue).sleep", "&& what != opened", ""},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "an entry settles",
+		edits: []edit{
+			{"queue.(*Queue).sleep", "&& what != due", ""},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "without the permission for an inbox entries wait as ever",
+		edits: []edit{
+			{"queue.(*Queue).enterMarked", "errors.Is(err, rpctypes.ErrPermissionDenied) && inbox != nil", "false"},
+		},
+		tests: []string{"TestWithoutAnInboxEntriesWaitAsEver"},
+	},
+	{
+		takesOut: "a release that may tell nothing deletes its key",
+		edits: []edit{
+			{"queue.(*line).leaveMarked", "errors.Is(err, rpctypes.ErrPermissionDenied)", "false"},
+		},
+		tests: []string{"TestNoWakeUpIsLost"},
+	},
+	{
+		takesOut: "a message that comes before the answer to the entry counts",
+		edits: []edit{
+			{"queue.(*Queue).awaitTurn", "q.inbox.begin(", "q.inbox.empty(); q.inbox.begin("},
+		},
+		tests: []string{"TestAMessageThatOvertakesTheAnswerCounts"},
+	},
+	{
+		takesOut: "the token of a turn is the revision of the message",
+		edits: []edit{
+			{"queue.(*inbox).tells", "return ev.Kv.ModRevision, false", "return e.CreateRevision, false"},
+		},
+		tests: []string{"TestAReleaseTellsTheNextEntryThatItHolds"},
+	},
+	{
+		takesOut: "a list ends before the key of a stranger",
+		edits: []edit{
+			{"wire.Message.Encode", "!ok || key.Name != name || p.Created <= last", "ok && p.Created <= last"},
+		},
+		tests: []string{"TestAListEndsBeforeAKeyOfAStranger"},
+	},
+	{
+		takesOut: "entries are marked in long queues only",
+		edits: []edit{
+			{"queue.(*Queue).Crowded", "q.size.Load() >= q.crowd &&", ""},
+		},
+		tests: []string{"TestEntriesAreMarkedInLongQueuesOnly"},
+	},
+}
