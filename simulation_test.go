@@ -240,6 +240,7 @@ type simulation struct {
 	deleted []*mvccpb.KeyValue // by an administrator
 	parties []party            // one for each worker
 	control bool
+	crowd   bool // all lock one name, without a slice and without retention
 }
 
 // played is what came of one.
@@ -253,7 +254,11 @@ type played struct {
 func ourParties(s *simulation) { s.ours() }
 
 func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
-	for i := range simSessions {
+	sessions := simSessions
+	if s.crowd {
+		sessions *= 3
+	}
+	for i := range sessions {
 		name := clientName(i)
 		now := bubbleClock()
 		// One slot, so that writes share a batch as soon as there are two.
@@ -406,8 +411,11 @@ func (w *worker) work() {
 	for range simRounds {
 		w.sleep(simTTL / 3)
 		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(r.Int64N(int64(4*simTTL))))
-		name := simNames[r.IntN(3)*r.IntN(2)] // the first one more often
-		switch r.IntN(12) {
+		name, what := simNames[r.IntN(3)*r.IntN(2)], r.IntN(12) // the first one more often
+		if w.crowd {
+			name, what, terms = simNames[0], 6+r.IntN(6), nil
+		}
+		switch what {
 		case 0, 1:
 			w.claim(name, func() (claimed, error) { return w.party.tryLock(ctx, name, terms...) })
 		case 2, 3, 4:
