@@ -444,7 +444,11 @@ func (w *worker) claim(name string, acquire func() (claimed, error)) {
 		return
 	}
 	asked.Returned(nil, h.entry(), h.Token())
+	returned := w.now()
 	w.settle()
+	if h.Err() != nil { // it was lost meanwhile, as in a machine that fell asleep (schedule 10144)
+		asked.OverAt(returned)
+	}
 	w.granted(name, w.who, h)
 
 	hold := time.NewTimer(time.Duration(w.rand.Int64N(int64(2 * simTTL))))
