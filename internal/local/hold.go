@@ -169,7 +169,6 @@ type Grant struct {
 
 // grant grants another hold of the holder. Called with Table.mu held.
 func (u *holder) grant(t *Ownership, e *queue.Entry, by Path) Grant {
-	u.mu = &t.table.mu
 	u.holds++
 	t.table.counts.granted(by)
 	return Grant{owned: t, holder: u, entry: e, token: t.token, path: by}

@@ -1,6 +1,6 @@
 // Package local has, in memory, which calls of a session wait and which of them hold. It is a monitor:
 // each exported function is one step, under the one mutex of the Table, and neither waits nor sends a
-// request. What a step leaves to be done is returned, or begins in a goroutine by a function of Config.
+// request. Only a walk over all names, such as Stats, is many steps. What a step leaves to be done is returned, or begins in a goroutine by a function of Config.
 // The lock manager (package lockmgr) makes the requests.
 //
 //	Request   what a call asks of the queue of a name
