@@ -2,7 +2,6 @@ package mixin
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -106,5 +105,5 @@ func (r *report) requireLines(file string, wants ...string) {
 	for _, want := range wants {
 		require.Regexp(r.t, want, string(text), "%s", file)
 	}
-	r.t.Log(fmt.Sprintf("%s: %d bytes", file, len(text)))
+	r.t.Logf("%s: %d bytes", file, len(text))
 }

@@ -64,7 +64,7 @@ func run(t *testing.T, script func(f *fleet), change ...func(f *fleet)) *promdb.
 	db := promdb.New()
 	etcdlocktest.Run(t, func(t *testing.T, etcd *etcdlocktest.Etcd) {
 		f := &fleet{t: t, etcd: etcd, db: db, store: fence.NewMemory(), services: make(map[string]*service)}
-		f.pause.Store(int64(4 * time.Second))
+		f.pause.Store(int64(10 * time.Second))
 		for _, c := range change {
 			c(f)
 		}

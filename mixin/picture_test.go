@@ -3,6 +3,7 @@ package mixin
 import (
 	"bytes"
 	"image/color"
+	"math"
 	"os"
 	"regexp"
 	"testing"
@@ -116,10 +117,10 @@ func panelOf(t *testing.T, db *promdb.DB, p *shown, began time.Time, fired []flo
 				part, name = nil, ""
 			}
 			for i, f := range s.Floats {
-				if i > 0 && f.T-s.Floats[i-1].T > resolution.Milliseconds() || f.F != f.F {
+				if i > 0 && f.T-s.Floats[i-1].T > resolution.Milliseconds() || math.IsNaN(f.F) {
 					add() // a gap
 				}
-				if f.F == f.F {
+				if !math.IsNaN(f.F) {
 					part = append(part, plotter.XY{X: time.UnixMilli(f.T).Sub(began).Minutes(), Y: f.F})
 				}
 			}
