@@ -210,7 +210,10 @@ func (w *locksmith) exclusive(ctx context.Context, m *Mutex) {
 
 // reenter locks again under the context of a hold of the same name.
 func (w *locksmith) reenter(ctx context.Context, m *Mutex, holds int) {
-	w.op("Lock.Context")
+	if h, ok := HoldOf(ctx); !ok || h.Done() != ctx.Done() {
+		w.violation(order, "the context of a hold of %s does not carry it", w.who)
+	}
+	w.op("Lock.Context", "HoldOf")
 	l, err := m.Lock(ctx)
 	limit := w.row.number("lock.WithReentry")
 	switch {

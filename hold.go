@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 )
 
@@ -31,8 +32,33 @@ type Held interface {
 	// Deadline returns the instant until which no other session can hold; see [Lock.Deadline].
 	Deadline() time.Time
 
-	held() *lockmgr.Hold
+	held() *local.Hold
 }
+
+// HoldOf returns the innermost hold that a context carries, as the context of [Held.Context] does, that
+// of Do, and that of the function of [Election.Run]. It is for functions that are called somewhere under
+// a lock, and that need its token or want to know whether it is still held. ok is false if the context
+// carries no hold. A hold that has ended is returned too, and its Err says so.
+//
+// The result is of a type of its own and has the methods of Held alone, so it can be neither released
+// nor converted to a [Lock].
+func HoldOf(ctx context.Context) (h Held, ok bool) {
+	of := local.CarriedBy(ctx).Hold()
+	if of == nil {
+		return nil, false
+	}
+	return carried{of}, true
+}
+
+// carried is a hold that a context carries.
+type carried struct{ of *local.Hold }
+
+func (c carried) Context() context.Context { return c.of.Context() }
+func (c carried) Done() <-chan struct{}    { return c.of.Context().Done() }
+func (c carried) Err() error               { return c.of.Err() }
+func (c carried) Token() int64             { return c.of.Token() }
+func (c carried) Deadline() time.Time      { return deadline(c.of) }
+func (c carried) held() *local.Hold        { return c.of }
 
 // hold is what the handles embed. Its exported methods are theirs. of is nil in the zero value of a
 // handle: methods that return an error or a context report that, by Err and Context.
@@ -117,10 +143,17 @@ func (h hold) CreateRevision() int64 {
 // the hold has ended. It carries a monotonic reading, which may stand still while the machine
 // sleeps: call it again after a pause, or call Err.
 func (h hold) Deadline() time.Time {
-	if h.Err() != nil {
+	if h.of == nil {
 		return time.Time{}
 	}
-	return time.Now().Add(h.of.Remaining())
+	return deadline(&h.of.Hold)
+}
+
+func deadline(of *local.Hold) time.Time {
+	if of.Err() != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(of.Remaining())
 }
 
 // Guard returns a comparison that holds in an etcd transaction only while the key of this hold
@@ -153,7 +186,12 @@ func (h hold) Key() string {
 	return h.of.Entry().Key
 }
 
-func (h hold) held() *lockmgr.Hold { return h.of }
+func (h hold) held() *local.Hold {
+	if h.of == nil {
+		return nil
+	}
+	return &h.of.Hold
+}
 
 // release ends the hold, and waits until etcd has confirmed what becomes of the key, or ctx ends.
 func (h hold) release(ctx context.Context) error {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
-	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -248,7 +247,7 @@ func (l *LockSet) Keys() []string {
 // the name; see [Lock.Asked].
 func (l *LockSet) Asked() <-chan ReleaseRequest { return l.hold.Asked() }
 
-func (l *LockSet) held() *lockmgr.Hold { return l.hold.of }
+func (l *LockSet) held() *local.Hold { return l.hold.held() }
 
 // Unlock releases all names, in one request; see [Lock.Unlock].
 func (l *LockSet) Unlock(ctx context.Context) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
-// BenchmarkTrace compares a session without a trace to one with an empty hook for each event, and to
-// one with LogTrace. It is in docs/performance.md:
+// BenchmarkTrace compares a session without a trace to one with an empty hook for each event, to one that
+// writes a span into the lock besides, and to one with LogTrace. It is in docs/performance.md:
 //
 //	go test -run - -bench Trace -benchmem -count 6 .
 func BenchmarkTrace(b *testing.B) {
@@ -22,6 +22,9 @@ func BenchmarkTrace(b *testing.B) {
 	}{
 		{"unset", nil},
 		{"empty", []SessionOption{WithTrace(emptyTrace())}},
+		{"span", []SessionOption{WithTrace(emptyTrace(), &Trace{Traceparent: func(context.Context) string {
+			return "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		}})}},
 		{"log", []SessionOption{WithTrace(LogTrace(slog.New(slog.DiscardHandler)))}},
 	} {
 		b.Run("free/"+c.name, func(b *testing.B) { benchmarkPair(b, c.opts) })

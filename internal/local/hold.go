@@ -129,6 +129,14 @@ func CarriedBy(ctx context.Context) *Carried {
 	return c
 }
 
+// Hold returns the hold; nil if there is none.
+func (c *Carried) Hold() *Hold {
+	if c == nil {
+		return nil
+	}
+	return c.hold
+}
+
 // Carry returns a context that carries holds.
 func Carry(ctx context.Context, c *Carried) context.Context {
 	return context.WithValue(ctx, carryKey{}, c)
