@@ -1,9 +1,12 @@
 package lockui_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,9 +14,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/etcdlocktest"
 	"github.com/etcdlock/etcdlock/lockui"
 )
 
@@ -141,6 +146,30 @@ func TestThePageSaysSinceWhenEtcdIsAway(t *testing.T) {
 		require.NotContains(t, r.get("/names"), "does not answer")
 		require.NotContains(t, r.get("/api/names"), "silent_since")
 	})
+}
+
+// The message has to send the operator to the permissions, and not to etcd.
+func TestThePageSaysThatEtcdRefusesIt(t *testing.T) {
+	etcdlocktest.Run(t, func(t *testing.T, etcd *etcdlocktest.Etcd) {
+		client := etcd.Process("ui").Client()
+		client.KV = denied{client.KV}
+		ui, err := lockui.New(client, lockui.WithSlog(slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		defer ui.Close()
+		time.Sleep(time.Second)
+		w := httptest.NewRecorder()
+		ui.ServeHTTP(w, request(http.MethodGet, "/names"))
+		require.Contains(t, w.Body.String(), "etcd refuses its client since")
+		require.Contains(t, w.Body.String(), "permission denied")
+		require.Contains(t, w.Body.String(), "Nothing has been read yet.")
+	})
+}
+
+// denied is a client whose user may read nothing.
+type denied struct{ clientv3.KV }
+
+func (denied) Get(context.Context, string, ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	return nil, rpctypes.ErrPermissionDenied
 }
 
 func TestThePageContinuesAfterACompactionAndARestart(t *testing.T) {

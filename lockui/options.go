@@ -1,6 +1,7 @@
 package lockui
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,7 +62,7 @@ const (
 	Limit    Action = "limit"    // sets the limit of a semaphore
 )
 
-// Actions are all actions.
+// actions are all actions.
 var actions = []Action{Ask, Transfer, Evict, Limit}
 
 // ParseAction returns the action of a name.
@@ -73,10 +74,11 @@ func ParseAction(name string) (Action, error) {
 }
 
 func newConfig(opts []Option) (*config, error) {
-	c := &config{local: "local", log: slog.Default()}
+	c := &config{log: slog.Default()}
 	for _, o := range opts {
 		o(c)
 	}
+	c.local = cmp.Or(c.local, "local")
 	for _, a := range c.actions {
 		if _, err := ParseAction(string(a)); err != nil {
 			return nil, err

@@ -11,7 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/broadcast"
@@ -59,6 +62,7 @@ type State struct {
 	Answered time.Time // the last answer of etcd
 	Silent   time.Time // zero while etcd answers, or else the first failure
 	Problem  string    // the error of that failure
+	Refused  bool      // true: etcd answers, and refuses the user of the client
 }
 
 // View is a name at one moment. It is never changed.
@@ -213,12 +217,18 @@ func (m *Mirror) failed(err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state.Problem = err.Error()
+	m.state.Problem, m.state.Refused = err.Error(), refused(err)
 	if m.state.Silent.IsZero() {
 		m.state.Silent = time.Now()
 		m.cfg.Log.Warn("etcd does not answer", "error", err)
 	}
 	m.note()
+}
+
+// refused reports whether etcd has refused the user.
+func refused(err error) bool {
+	var e rpctypes.EtcdError
+	return errors.As(rpctypes.Error(err), &e) && (e.Code() == codes.PermissionDenied || e.Code() == codes.Unauthenticated)
 }
 
 // answered records an answer.
@@ -227,7 +237,7 @@ func (m *Mirror) answered(rev int64) {
 	defer m.mu.Unlock()
 	m.state.Answered = time.Now()
 	if !m.state.Silent.IsZero() {
-		m.state.Silent, m.state.Problem = time.Time{}, ""
+		m.state.Silent, m.state.Problem, m.state.Refused = time.Time{}, "", false
 		m.cfg.Log.Info("etcd answers again", "revision", rev)
 		m.note()
 	}
