@@ -66,9 +66,11 @@ func (e *Election) Candidates(ctx context.Context) ([]Candidate, error) {
 	for _, c := range queue.Contenders(e.name, kvs) {
 		holding[c.KeyValue] = len(c.Ahead) == 0
 	}
-	all := make([]Candidate, len(kvs))
+	all := make([]Candidate, 0, len(kvs))
 	for i, kv := range kvs {
-		all[i] = newCandidate(kv, holding[kv], i == 0)
+		if !wire.Pauses(string(kv.Key)) {
+			all = append(all, newCandidate(kv, holding[kv], i == 0))
+		}
 	}
 	return all, nil
 }

@@ -205,7 +205,13 @@ func (c *cabinet) begin(i int, term *Term) {
 		}
 		c.mu.Unlock()
 	}
-	c.atWork[i] = &refereed{name: "e", who: minister(i), claim: h}
+	led := &refereed{name: "e", who: minister(i), claim: h}
+	for _, kv := range c.Keys("e/") {
+		if wire.Pauses(string(kv.Key)) && kv.CreateRevision < term.Token() && !c.marked(led) {
+			c.violation(order, "%d begins to work with token %d, and the election is paused by %s since %d", i, term.Token(), kv.Key, kv.CreateRevision)
+		}
+	}
+	c.atWork[i] = led
 }
 
 func (c *cabinet) end(i int) {

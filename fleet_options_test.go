@@ -233,7 +233,7 @@ func (r row) chosen(at string) (values []*optionValue) {
 var operations = []string{
 	"Session.Ask", "Election.AskToResign", "Election.AskToTransfer", "Deadlock.String", "Session.Deadlocks", "Election.Campaign", "Election.Candidates", "Election.Leader", "Election.Name",
 	"Election.Observe", "Election.Queue", "Election.Run", "HoldOf", "Lock.Asked", "Lock.Context", "Lock.CreateRevision", "Lock.Deadline", "Lock.Done", "Lock.Err",
-	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Lock.Name", "Lock.Unlock", "LockSet.Asked", "LockSet.Context",
+	"Lock.Guard", "Lock.Key", "Lock.Token", "Leader.Vacant", "Leader.Paused", "Lock.Name", "Lock.Unlock", "LockSet.Asked", "LockSet.Context",
 	"LockSet.Deadline", "LockSet.Done", "LockSet.Err", "LockSet.Guards", "LockSet.Keys", "LockSet.Names", "LockSet.Token",
 	"LockSet.Unlock", "Monitor.Candidates", "Monitor.Status", "MultiMutex.Do", "MultiMutex.Lock", "MultiMutex.Names", "MultiMutex.Queue",
 	"MultiMutex.TryLock", "NewMultiMutex", "Mutex.Do", "Mutex.Lock", "Mutex.Locker", "Mutex.Name", "Mutex.Queue",

@@ -308,8 +308,8 @@ func (o *operator) round(ctx context.Context) {
 		e := NewElection(s, "e")
 		l, err := e.Leader(ctx)
 		if report("Election.Leader", err); err == nil {
-			o.op("Leader.Vacant", "Election.Name")
-			if l.Vacant() || e.Name() != "e" {
+			o.op("Leader.Vacant", "Leader.Paused", "Election.Name")
+			if l.Vacant() || l.Paused() || e.Name() != "e" {
 				o.violation(order, "nobody leads, and there was no error")
 			}
 		}

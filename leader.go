@@ -4,6 +4,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Leader is the leader of an election, as seen in etcd at one revision.
@@ -33,7 +34,12 @@ type Leader struct {
 }
 
 // Vacant reports whether there is no leader.
-func (l Leader) Vacant() bool { return l.Key == "" }
+func (l Leader) Vacant() bool { return l.Key == "" || l.Paused() }
+
+// Paused reports whether there is no leader because the election is paused, by "etcdlock pause". No
+// process leads until the pause ends. An election with a leader can be paused too, which this method
+// does not report.
+func (l Leader) Paused() bool { return wire.Pauses(l.Key) }
 
 func newLeader(head queue.Head) Leader {
 	if head.First == nil {

@@ -23,7 +23,7 @@ func (e *Election) Leader(ctx context.Context) (Leader, error) {
 		return Leader{}, opError("find the leader of", e.name, err)
 	}
 	head, err := e.session.engine.Followers.First(ctx, e.name)
-	if err == nil && head.First == nil {
+	if err == nil && newLeader(head).Vacant() {
 		err = ErrNoLeader
 	}
 	if err != nil {

@@ -36,8 +36,11 @@ type electionConfig struct {
 }
 
 func (c *electionConfig) validate() error {
-	if c.takeoverDelay < 0 {
+	switch {
+	case c.takeoverDelay < 0:
 		return fmt.Errorf("%w: WithTakeover: the delay %v is negative", ErrInvalidOption, c.takeoverDelay)
+	case c.priority >= wire.PausePriority:
+		return fmt.Errorf("%w: WithPriority: the priority %d is that of a pause, or higher", ErrInvalidOption, c.priority)
 	}
 	return nil
 }
@@ -169,6 +172,7 @@ func WithDeadlockDetection(prefix string) SharedOption {
 // the end of the queue, with one transaction, when it reaches the front. In a queue of more than 7
 // the candidate at the front also reads the queue once. The priority is part of the candidate's
 // key. Candidates of other libraries know nothing of priorities, and lead when they are the oldest.
+// The priority is below [math.MaxInt32].
 func WithPriority(priority int) ElectionOption {
 	return electionOptionFunc(func(c *electionConfig) { c.priority = priority })
 }

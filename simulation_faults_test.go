@@ -274,6 +274,9 @@ func firstOf(op *pb.RequestOp) proto.Message {
 	if txn := op.GetRequestTxn(); txn != nil {
 		return txn
 	}
+	if put := op.GetRequestPut(); put != nil {
+		return &pb.RangeRequest{Key: put.Key}
+	}
 	return op.GetRequestRange()
 }
 

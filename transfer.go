@@ -76,6 +76,9 @@ func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, e
 		return nil, err
 	}
 	for _, kv := range all {
+		if wire.Pauses(string(kv.Key)) {
+			return nil, nil // it waits behind the pause, if at all
+		}
 		if kv.Lease != 0 && kv.CreateRevision > t.CreateRevision() && string(kv.Value) == value {
 			return kv, nil
 		}

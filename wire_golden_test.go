@@ -125,7 +125,7 @@ func compatOn(w *etcdlock.Wire, client string, opts ...concurrency.SessionOption
 // silent are the functions and methods that are in no scenario, by the reason.
 var silent = map[string]string{
 	"tells of what the process knows": `Client CreateRevision Context HoldOf Deadline Done Err Guard Guards Is Error Key Keys Lease LeaseTTL Leading Len Name
-		Names Permits State States Stats Status String TTL Token Vacant Value Ctx Header Hold IsOwner Rev Term`,
+		Names Paused Permits State States Stats Status String TTL Token Vacant Value Ctx Header Hold IsOwner Rev Term`,
 	"reads":                            "Adopted Candidates Deadlocks Leader Limit Observe Queue",
 	"decides when to end a hold":       "WithMargin WithExitWhenStuck WithOnStuck Progress",
 	"tells the program, or a log":      "WithLogger WithSlog LogTrace ErrorType WithMonitor WithOnLeader WithOnRole Handler",

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/etcdlock/etcdlock/internal/pause"
 )
 
 // WireElections are the scenarios of elections.
@@ -79,6 +81,18 @@ var WireElections = []WireScenario{
 		require.NoError(w, NewElection(w.session("c"), "e").AskToTransfer(w.ctx, "b\xff", ""))
 		w.unlock(b.get().Resign)
 		run.end()
+	}},
+	{"Election: a pause, behind which a candidate moves", func(w *Wire) {
+		a := w.campaign(NewElection(w.session("a"), "e"), "a")
+		b := w.candidate(NewElection(w.session("b"), "e", WithPriority(1)), "b")
+		w.Step("c pauses the election")
+		w.pause(time.Hour)
+		w.Step("a resigns")
+		w.unlock(a.Resign)
+		w.pass(time.Second)
+		w.Step("c ends the pause")
+		require.NoError(w, pause.End(w.ctx, w.operator(), "e"))
+		w.unlock(b.get().Resign)
 	}},
 	{"Election: Run, on the lease of the session", func(w *Wire) {
 		run := w.run(NewElection(w.session("a"), "e"), nil)

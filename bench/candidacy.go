@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,7 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 )
 
-// The two that stand in elections.
+// Two that stand in elections, beside ofPoll.
 const (
 	ofEtcd = "etcd's Election"
 	ofOurs = "etcdlock"
@@ -22,9 +21,25 @@ const (
 // candidacy is a worker's in one election. It has what a service would have: etcdlock's
 // Run, and a campaign in a goroutine for etcd's own library.
 type candidacy struct {
+	value string // that it proposes
 	leads chan reply
+	works bool       // true from begins to ends
+	stops chan reply // when its work has ended
 	quit  context.CancelFunc
 	ended chan error
+}
+
+// begins and ends tell when the work of a term begins and ends.
+func (c *candidacy) begins(r reply) {
+	c.works, r.At = true, clock.now()
+	c.leads <- r
+}
+
+func (c *candidacy) ends() {
+	if c.works {
+		c.works = false
+		c.stops <- reply{At: clock.now()}
+	}
 }
 
 func stand(ctx context.Context, o order) (*candidacy, error) {
@@ -32,10 +47,13 @@ func stand(ctx context.Context, o order) (*candidacy, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &candidacy{leads: make(chan reply, 1), ended: make(chan error, 1)}
+	c := &candidacy{value: valueOf(), leads: make(chan reply, 1), stops: make(chan reply, 1), ended: make(chan error, 1)}
 	serve := c.serveOurs
-	if o.Contestant == ofEtcd {
+	switch o.Contestant {
+	case ofEtcd:
 		serve = c.serveEtcd
+	case ofPoll:
+		serve = c.servePoll
 	}
 	running, quit := context.WithCancel(context.Background())
 	c.quit = quit
@@ -65,11 +83,16 @@ func (c *candidacy) serveOurs(ctx context.Context, client *clientv3.Client, o or
 	if err != nil {
 		return err
 	}
-	err = etcdlock.NewElection(s, o.Name).Run(ctx, fmt.Sprint(os.Getpid()), func(ctx context.Context, term *etcdlock.Term) error {
-		c.leads <- reply{At: clock.now(), Token: term.Token(), Key: term.Key()}
+	var run []etcdlock.RunOption
+	if o.Honours {
+		run = append(run, etcdlock.WithResignOnRequest())
+	}
+	err = etcdlock.NewElection(s, o.Name).Run(ctx, c.value, func(ctx context.Context, term *etcdlock.Term) error {
+		c.begins(reply{Token: term.Token(), Key: term.Key()})
 		<-ctx.Done()
+		c.ends()
 		return nil
-	})
+	}, run...)
 	if !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -83,11 +106,12 @@ func (c *candidacy) serveEtcd(ctx context.Context, client *clientv3.Client, o or
 		return err
 	}
 	e := concurrency.NewElection(s, o.Name)
-	if err := e.Campaign(ctx, fmt.Sprint(os.Getpid())); err != nil {
+	if err := e.Campaign(ctx, c.value); err != nil {
 		return err
 	}
-	c.leads <- reply{At: clock.now(), Token: e.Header().Revision, Key: e.Key()}
+	c.begins(reply{Token: e.Header().Revision, Key: e.Key()})
 	<-ctx.Done()
+	c.ends()
 	return errors.Join(e.Resign(context.Background()), s.Close())
 }
 
@@ -103,15 +127,28 @@ func (c *candidacy) lead(ctx context.Context) (reply, error) {
 	}
 }
 
-// resign ends it, in order.
-func (c *candidacy) resign(ctx context.Context) error {
+// left waits until its work has ended.
+func (c *candidacy) left(ctx context.Context) (reply, error) {
+	select {
+	case r := <-c.stops:
+		return r, nil
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
+	}
+}
+
+// resign ends it, in order, and returns when its work has ended.
+func (c *candidacy) resign(ctx context.Context) (reply, error) {
 	c.quit()
 	select {
 	case err := <-c.ended:
-		return err
+		if err != nil {
+			return reply{}, err
+		}
+		return c.left(ctx)
 	case <-ctx.Done():
-		return ctx.Err()
+		return reply{}, ctx.Err()
 	case <-time.After(30 * time.Second):
-		return errors.New("it does not end")
+		return reply{}, errors.New("it does not end")
 	}
 }

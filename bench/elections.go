@@ -32,6 +32,8 @@ type takeover struct {
 	detect     bool // crash detection
 	restart    bool // killed, and started again with its lease file
 	kill       bool // killed
+	switchover bool // asked from another process
+	whole      bool // measured from the request
 }
 
 func takeovers(runs int) []takeover {
@@ -44,6 +46,11 @@ func takeovers(runs int) []takeover {
 	all := both(takeover{what: "Resign", ttl: 10 * time.Second, runs: 4 * runs})
 	for _, ttl := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second} {
 		all = append(all, both(takeover{what: fmt.Sprintf("kill -9, TTL %v", ttl), ttl: ttl, runs: runs, kill: true})...)
+	}
+	for _, of := range []string{ofEtcd, ofOurs, ofPoll} {
+		all = append(all,
+			takeover{what: "switchover, after the end of the old work", contestant: of, ttl: 10 * time.Second, runs: 2 * runs, switchover: true},
+			takeover{what: "switchover, from the request", contestant: of, ttl: 10 * time.Second, runs: 2 * runs, switchover: true, whole: true})
 	}
 	return append(all,
 		takeover{what: "kill -9, TTL 10s, crash detection", contestant: ofOurs, ttl: 10 * time.Second, runs: 4 * runs, kill: true, detect: true},
@@ -94,7 +101,7 @@ func elections(ctx context.Context, binary string, nodes, runs int) error {
 	for i, t := range list {
 		if t.detect || t.restart || !t.kill {
 			for n := range t.runs {
-				d, err := e.takeOver(t, i, n, time.Second)
+				d, err := e.changeOver(t, i, n)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", t.contestant, t.what, errors.Join(context.Cause(ctx), err))
 				}
@@ -142,6 +149,15 @@ type electorate struct {
 	kids  *procs.Children
 	where servers
 	dir   string
+}
+
+// changeOver runs one election of a quick row. A polled key is asked at another phase of its rounds each
+// time.
+func (e electorate) changeOver(t takeover, row, n int) (time.Duration, error) {
+	if t.switchover {
+		return e.switchOver(t, row, n, time.Second+time.Duration(n)*t.ttl/time.Duration(3*t.runs))
+	}
+	return e.takeOver(t, row, n, time.Second)
 }
 
 // takeOver runs one election, and returns how long there was no leader. The leader leaves when both

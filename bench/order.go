@@ -23,6 +23,7 @@ type order struct {
 	Rest       string        `json:"rest,omitempty"` // what to rest with
 	Watch      time.Duration `json:"watch,omitempty"`
 	Detect     bool          `json:"detect,omitempty"`  // crash detection
+	Honours    bool          `json:"honours,omitempty"` // requests to resign
 	Profile    string        `json:"profile,omitempty"` // a file for a CPU profile of the run
 }
 
@@ -36,6 +37,7 @@ type reply struct {
 	At      int64         `json:"at,omitempty"` // on the shared clock: since when it leads
 	Token   int64         `json:"token,omitempty"`
 	Key     string        `json:"key,omitempty"`
+	Value   string        `json:"value,omitempty"` // that a candidate proposes
 
 	Processor time.Duration `json:"processor,omitempty"` // time used, while profiled
 }
@@ -50,5 +52,6 @@ const (
 	// See elections.go.
 	doStand  = "stand"  // open, and be a candidate
 	doLead   = "lead"   // wait until it leads
+	doLeft   = "left"   // wait until its work has ended
 	doResign = "resign" // the term, and end
 )

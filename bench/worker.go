@@ -97,11 +97,13 @@ func (w *worker) obey(o order) (reply, error) {
 	case doStand:
 		var err error
 		w.stood, err = stand(ctx, o)
-		return reply{}, err
+		return reply{Value: valueOf()}, err
 	case doLead:
 		return w.stood.lead(ctx)
 	case doResign:
-		return reply{}, w.stood.resign(ctx)
+		return w.stood.resign(ctx)
+	case doLeft:
+		return w.stood.left(ctx)
 	case doRest:
 		r, err := rested(ctx, o)
 		return reply{Rest: r}, err

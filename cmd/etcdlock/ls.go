@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +18,7 @@ import (
 )
 
 func newLs(c *connection) *cobra.Command {
-	out := &output{}
+	out, sel := &output{}, &selection{}
 	cmd := &cobra.Command{
 		Use:                   "ls [PREFIX]",
 		DisableFlagsInUseLine: true,
@@ -31,10 +33,12 @@ or a larger one. QUEUED is how long ago the holder entered the queue, and HELD h
 acquired the lock, by the clock of its host. QUEUED is known for locks of this library. HELD, and
 the host of a leader, are known for "etcdlock lock" and "etcdlock elect" only.`,
 		Example: `  etcdlock ls
-  etcdlock ls jobs/ -o json`,
+  etcdlock ls jobs/ -o json
+  etcdlock ls --waiting --sort held --limit 10
+  etcdlock ls --kind election --holder host-a`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
+			if err := errors.Join(out.check(), sel.check()); err != nil {
 				return err
 			}
 			return c.briefly(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
@@ -42,17 +46,20 @@ the host of a leader, are known for "etcdlock lock" and "etcdlock elect" only.`,
 				if err != nil {
 					return err
 				}
+				some, more := sel.of(store.Queues)
 				if out.json() {
-					return printJSON(append([]queues.Queue{}, store.Queues...))
+					return printJSON(append([]queues.Queue{}, some...))
 				}
-				if err := out.list(store.Queues); err != nil {
+				if err := out.list(some, len(store.Queues)); err != nil {
 					return err
 				}
+				sel.tellMore(some, more)
 				return tellOfStrays(ctx, client, store.Others, args)
 			})
 		},
 	}
 	out.addFlag(cmd)
+	sel.addFlags(cmd)
 	return cmd
 }
 
@@ -72,9 +79,14 @@ func tellOfStrays(ctx context.Context, client *clientv3.Client, keys, prefix []s
 	return nil
 }
 
-func (o *output) list(qs []queues.Queue) error {
-	if len(qs) == 0 {
+// list prints some of all names.
+func (o *output) list(qs []queues.Queue, all int) error {
+	switch {
+	case all == 0:
 		fmt.Fprintln(os.Stderr, "etcdlock: no lock or election is in use")
+		return nil
+	case len(qs) == 0:
+		fmt.Fprintf(os.Stderr, "etcdlock: none of %d names in use is selected\n", all)
 		return nil
 	}
 	t := o.newTable("NAME", "KIND", "HOLDER", "HOST", "PID", "REVISION", "QUEUED", "HELD", "WAITING")
@@ -82,7 +94,7 @@ func (o *output) list(qs []queues.Queue) error {
 		q := &qs[i]
 		holders, waiters := q.Holders(), q.Waiters()
 		if len(holders) == 0 {
-			t.add(name(q.Name), q.Kind, "", "", "", "", "", "", len(waiters))
+			t.add(name(q.Name), string(q.Kind)+pausedKind(q), "", "", "", "", "", "", len(waiters))
 			continue
 		}
 		h := holders[0]
@@ -90,7 +102,7 @@ func (o *output) list(qs []queues.Queue) error {
 		if len(holders) > 1 {
 			first.text = fmt.Sprintf("%s and %d more", first.text, len(holders)-1)
 		}
-		kind := string(q.Kind)
+		kind := string(q.Kind) + pausedKind(q)
 		if q.Kind == queues.Semaphore {
 			taken := 0
 			for _, h := range holders {
@@ -104,6 +116,14 @@ func (o *output) list(qs []queues.Queue) error {
 		t.add(name(q.Name), kind, first, h.Host, number(h.PID), h.CreateRevision, age(h.Since), age(h.Granted), number(len(waiters)))
 	}
 	return t.print(os.Stdout)
+}
+
+// pausedKind is added to the kind of an election that is paused.
+func pausedKind(q *queues.Queue) string {
+	if slices.ContainsFunc(q.Entries, func(e queues.Entry) bool { return e.Paused }) {
+		return " (paused)"
+	}
+	return ""
 }
 
 // holder is the name of an entry's owner.

@@ -32,6 +32,6 @@ endpoint. Another line says when etcd answers again. Standard output has data on
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root.PersistentFlags())
-	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newAudit(c), newExporter(c), newUI(c), newEvict(c), newAsk(c), newTransfer(c), newStepDown(c), newDeadlocks(c), newDoctor(c), newServeDev(c), newVersion(), newMan())
+	root.AddCommand(newLock(c), newElect(c), newLs(c), newShow(c), newWatch(c), newAudit(c), newExporter(c), newUI(c), newEvict(c), newAsk(c), newTransfer(c), newStepDown(c), newPause(c), newResume(c), newDeadlocks(c), newDoctor(c), newServeDev(c), newVersion(), newMan())
 	return root
 }

@@ -122,6 +122,8 @@ func state(e *queues.Entry) cell {
 	switch {
 	case e.Stray():
 		return cell{"stray", red}
+	case e.Paused:
+		return cell{"pauses", yellow}
 	case e.Holds:
 		return cell{"holds", green}
 	default:

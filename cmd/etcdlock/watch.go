@@ -14,7 +14,7 @@ import (
 )
 
 func newWatch(c *connection) *cobra.Command {
-	out := &output{}
+	out, command := &output{}, ""
 	cmd := &cobra.Command{
 		Use:                   "watch NAME",
 		DisableFlagsInUseLine: true,
@@ -25,9 +25,15 @@ func newWatch(c *connection) *cobra.Command {
   changed  an entry has another value
   left     an entry was deleted: it was released or evicted, or it expired
 
-After a lost connection it continues with the differences.`,
+After a lost connection it continues with the differences.
+
+With --exec it also runs a shell command for each of these lines, one after the other. The command
+gets the change as JSON on its standard input, and ETCDLOCK_NAME, ETCDLOCK_CHANGE (a word above),
+ETCDLOCK_OWNER, ETCDLOCK_HOST, ETCDLOCK_KEY, ETCDLOCK_CREATE_REVISION and ETCDLOCK_REVISION. A
+command that fails is reported, and changes nothing. It comes too late to rely on what it is told.`,
 		Example: `  etcdlock watch jobs/nightly
-  etcdlock watch jobs/nightly -o json`,
+  etcdlock watch jobs/nightly -o json
+  etcdlock watch scheduler --exec 'test $ETCDLOCK_CHANGE != holds || ./route-to "$ETCDLOCK_OWNER"'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
@@ -48,11 +54,17 @@ After a lost connection it continues with the differences.`,
 			if err != nil {
 				return orSignal(ctx, err)
 			}
-			err = queues.Follow(ctx, client, args[0], func(ch queues.Change) error { return out.change(ch) })
+			err = queues.Follow(ctx, client, args[0], func(ch queues.Change) error {
+				if err := out.change(ch); err != nil || command == "" {
+					return err
+				}
+				return onChange(ctx, command, args[0], &ch)
+			})
 			return orSignal(ctx, err)
 		},
 	}
 	out.addFlag(cmd)
+	cmd.Flags().StringVar(&command, "exec", "", "shell command to run for each change")
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -89,7 +90,7 @@ func (s *Requests) honouring(ctx context.Context, q *queue.Queue, r Request) (le
 		if err != nil {
 			return nil, err
 		}
-		if len(all) == 0 {
+		if len(all) == 0 || wire.Pauses(string(all[0].Key)) {
 			return nil, lockerr.ErrNoLeader
 		}
 		if err := r.mayFollow(all); err != nil {
@@ -119,6 +120,12 @@ func (s *Requests) honouring(ctx context.Context, q *queue.Queue, r Request) (le
 // mayFollow returns an error if no candidate waits behind the leader that may follow it. all is in
 // order of age.
 func (r *Request) mayFollow(all []*mvccpb.KeyValue) error {
+	paused := slices.IndexFunc(all, func(kv *mvccpb.KeyValue) bool { return wire.Pauses(string(kv.Key)) })
+	if paused >= 0 {
+		if all = all[:paused]; r.Candidate == "" { // a candidate ahead of the pause leads only if it is named
+			return fmt.Errorf("the election is paused: %w", lockerr.ErrNoCandidate)
+		}
+	}
 	for _, kv := range all[1:] {
 		if kv.Lease != 0 && (r.Candidate == "" || string(kv.Value) == r.Candidate) {
 			return nil
@@ -142,6 +149,8 @@ func (r *Request) isNext(ctx context.Context, q *queue.Queue) error {
 		return err
 	case next == nil:
 		return fmt.Errorf("the leader has resigned, and no candidate waits: %w", lockerr.ErrNoCandidate)
+	case wire.Pauses(string(next.Key)):
+		return fmt.Errorf("the leader has resigned, and the election is paused: %w", lockerr.ErrNoCandidate)
 	case string(next.Value) != r.Candidate:
 		return fmt.Errorf("the leader has resigned, and %s leads next: %w", wire.Quote(string(next.Value)), lockerr.ErrNoCandidate)
 	default:

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -125,6 +126,16 @@ func Rank(key string) (priority int, takeover bool) {
 	}
 	p, _ := ParseKey(key)
 	return p.Slot.Priority, p.Slot.Takeover
+}
+
+// PausePriority is the priority in the key of a pause of an election. No candidate has it, or a higher
+// one.
+const PausePriority = math.MaxInt32
+
+// Pauses reports whether a key is that of a pause. No process leads by it.
+func Pauses(key string) bool {
+	priority, takeover := Rank(key)
+	return priority == PausePriority && !takeover
 }
 
 // NameOf returns the name of the queue that contains a key. ok is false for a key that no queue can

@@ -376,4 +376,39 @@ var electionMutations = []mutation{
 		},
 		tests: []string{"TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed", "TestASwitchoverWhileSomethingElseHappens"},
 	},
+	{
+		takesOut: "an election is not paused while an entry waits that would lead",
+		edits: []edit{
+			{"pause.allows", "i > 0 && !knows(kv, noted[kv.Lease])", "false"},
+		},
+		tests: []string{"TestAnElectionIsNotPausedWhileAnEntryThatDoesNotShowThatItUnderstandsWaits", "TestAnEntryThatComesWhileAPauseBeginsPreventsIt"},
+	},
+	{
+		takesOut: "a pause looks at the queue again when its entry stands",
+		edits: []edit{
+			{"pause.Begin", "err = allows(after.Responses[2:])", "_ = after"},
+		},
+		tests: []string{"TestAnEntryThatComesWhileAPauseBeginsPreventsIt"},
+	},
+	{
+		takesOut: "a transfer is not to a candidate behind a pause",
+		edits: []edit{
+			{"etcdlock.(*Term).candidate", "if wire.Pauses(string(kv.Key)) {", "if false {"},
+		},
+		tests: []string{"TestATransferAheadOfAPauseWorks"},
+	},
+	{
+		takesOut: "no candidate has the priority of a pause",
+		edits: []edit{
+			{"etcdlock.(*electionConfig).validate", "case c.priority >= wire.PausePriority:", "case false:"},
+		},
+		tests: []string{"TestNoCandidateHasThePriorityOfAPause"},
+	},
+	{
+		takesOut: "a pause without a leader is a vacancy",
+		edits: []edit{
+			{"etcdlock.Leader.Vacant", "|| l.Paused()", ""},
+		},
+		tests: []string{"TestWhileAnElectionIsPausedTheLeaderStaysAndNoOtherLeads"},
+	},
 }

@@ -234,6 +234,9 @@ func (d *Doctor) entries(q *queues.Queue) int {
 		case e.Stray():
 			d.stray(Wrong, e.Key, q.Name)
 			continue
+		case e.Paused:
+			d.say(Good, "pause", "the election is paused for another %v", left)
+			continue
 		case granted > longTTL:
 			d.say(Doubtful, "TTL", "%q: %v; a crashed holder keeps all others out for that long", e.Key, granted)
 		}

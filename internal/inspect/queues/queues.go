@@ -55,6 +55,7 @@ type Entry struct {
 	Together []string  `json:"together,omitempty"` // the names that it requests at once
 	Has      []string  `json:"has,omitempty"`      // the keys that its owner holds while it waits
 	Value    string    `json:"value,omitempty"`    // the proposal of a candidate
+	Paused   bool      `json:"paused,omitempty"`   // true for the entry of a pause, by which no process leads
 
 	GrantedTTL int64 `json:"granted_ttl,omitempty"` // in seconds
 	TTL        int64 `json:"ttl,omitempty"`         // the rest, in seconds
@@ -73,7 +74,7 @@ func (q *Queue) Waiters() []Entry { return q.those(false) }
 
 func (q *Queue) those(hold bool) (some []Entry) {
 	for _, e := range q.Entries {
-		if e.Holds == hold {
+		if e.Holds == hold && !e.Paused {
 			some = append(some, e)
 		}
 	}
@@ -85,7 +86,7 @@ func New(name string, kvs []*mvccpb.KeyValue) Queue {
 	q := Queue{Name: name, Kind: Unknown, Entries: []Entry{}}
 	for _, c := range queue.Contenders(name, kvs) {
 		e := newEntry(c.KeyValue)
-		e.Holds = len(c.Ahead) == 0
+		e.Holds = len(c.Ahead) == 0 && !e.Paused
 		q.Entries = append(q.Entries, e)
 		q.Kind = stronger(q.Kind, e.kind)
 	}
@@ -105,7 +106,7 @@ func stronger(a, b Kind) Kind {
 func newEntry(kv *mvccpb.KeyValue) Entry {
 	e := Entry{
 		Key: string(kv.Key), Lease: clientv3.LeaseID(kv.Lease), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision,
-		Priority: wire.Priority(string(kv.Key)),
+		Priority: wire.Priority(string(kv.Key)), Paused: wire.Pauses(string(kv.Key)),
 	}
 	if !e.Stray() {
 		e.LeaseHex = strconv.FormatInt(kv.Lease, 16)
