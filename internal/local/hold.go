@@ -1,7 +1,6 @@
 package local
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"slices"
@@ -64,21 +63,14 @@ func (r *Request) MakeValue() string {
 }
 
 // Restate is the value of the key when it is to say something else of the mode.
-func (r *Request) Restate(want wire.Holder) string { return r.bearer().restate(want) }
-
-// bearer is what a value says of the caller. An ownership keeps it, and not the whole request.
-type bearer struct {
-	owner, host string
-	pid         int
-	carried     *Carried
-	trace       string
+func (r *Request) Restate(want wire.Holder) string {
+	return restate(want, wire.Holder{Owner: r.Owner, Host: r.Host, PID: r.PID, Trace: r.Trace}, r.Carried)
 }
 
-func (r *Request) bearer() *bearer { return &bearer{r.Owner, r.Host, r.PID, r.Carried, r.Trace} }
-
-func (b *bearer) restate(want wire.Holder) string {
-	want.Owner, want.Host, want.PID, want.Since = b.owner, b.host, b.pid, time.Now().UTC()
-	want.Holds, want.Trace = b.carried.keys(), b.trace
+// restate is the value of a key of a caller that holds others, from now on.
+func restate(want, by wire.Holder, carried *Carried) string {
+	want.Owner, want.Host, want.PID, want.Since = by.Owner, by.Host, by.PID, time.Now().UTC()
+	want.Holds, want.Trace = carried.keys(), by.Trace
 	return want.Encode()
 }
 
@@ -103,7 +95,43 @@ type Waiter struct {
 	err   error         // set before told; guarded by Table.mu
 	told  lazyctx.Latch // set with the outcome; guarded by Table.mu
 	under *lease.Lease  // the lease when the caller came, or that of its entry; nil if there was none
-	place *list.Element // nil after an outcome, or after the caller gave up; guarded by Table.mu
+
+	// Guarded by Table.mu.
+	waits      bool // false after an outcome, or after the caller gave up
+	prev, next *Waiter
+}
+
+// waiters are the waiters of a local queue. Table.mu guards them.
+type waiters struct {
+	first, last *Waiter
+	count       int
+}
+
+// add adds a waiter at the end.
+func (s *waiters) add(w *Waiter) {
+	if w.prev = s.last; w.prev != nil {
+		w.prev.next = w
+	} else {
+		s.first = w
+	}
+	s.last, w.waits = w, true
+	s.count++
+}
+
+// remove removes a waiter. Its next one stays, for a walk that has removed it.
+func (s *waiters) remove(w *Waiter) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		s.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		s.last = w.prev
+	}
+	w.waits = false
+	s.count--
 }
 
 // Outcome is what w was granted, or why it was not, once its channel is closed or its caller has given
@@ -296,7 +324,10 @@ func (h *Hold) Name() string {
 func (h *Hold) OwnershipContext() context.Context { return h.owned.life.Context() }
 
 // Restate returns the value of the key when it is to say something else of the mode.
-func (h *Hold) Restate(want wire.Holder) string { return h.owned.by.restate(want) }
+func (h *Hold) Restate(want wire.Holder) string {
+	by, _ := wire.DecodeHolder(h.entry.KV().Value)
+	return restate(want, by, h.owned.carried)
+}
 
 // ReleaseContext returns a context that a release of the hold waits under. The release ends the hold,
 // and must not be cut short by that.

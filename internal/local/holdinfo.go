@@ -60,8 +60,11 @@ func (u *holder) unnamed(by *holdInfo) {
 	delete(u.infos, by)
 }
 
-// outdated makes the waiter write its entry again.
+// outdated makes the waiter write its entry again, if one waits.
 func (r *holdInfo) outdated() {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stale = true

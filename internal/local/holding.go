@@ -171,7 +171,7 @@ func (m *Table) Downgrade(h *Hold, write func(d Downgraded)) (d Downgraded, err 
 		return d, h.Ended()
 	}
 	t.mode = wire.Shared // from here on no holder has it exclusively
-	t.shared = make(chan struct{})
+	t.apart().shared = make(chan struct{})
 	d = Downgraded{Grant: h.succeeded(PathLocal), Written: t.shared}
 	d.Detached = t.becomeShared()
 	if !m.gate.spawn(func() { write(d) }) {
@@ -214,17 +214,18 @@ func (m *Table) StartUpgrade(h *Hold, run func(u *Upgrade, wait context.Context)
 	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s := t.apart()
 	switch err := m.gate.admits(); {
 	case err != nil:
 		return nil, nil, h.EndedOr(err)
 	case !t.open(): // the key is gone, and the cause is known soon
 		return nil, t.life.Context().Done(), h.Ended()
-	case t.upgrading != nil && t.upgrading.over:
-		return nil, t.upgrading.Done, nil
-	case t.upgrading != nil:
+	case s.upgrading != nil && s.upgrading.over:
+		return nil, s.upgrading.Done, nil
+	case s.upgrading != nil:
 		return nil, nil, lockerr.ErrUpgradeConflict
 	}
-	u = &Upgrade{Of: h, Alone: make(chan struct{}), Written: t.shared, Told: make(chan struct{}), Done: make(chan struct{})}
+	u = &Upgrade{Of: h, Alone: make(chan struct{}), Written: s.shared, Told: make(chan struct{}), Done: make(chan struct{})}
 	var wait context.Context
 	wait, u.Cancel = context.WithCancelCause(t.life.Context())
 	if t.mode != wire.Shared { // a read lock within a write lock
@@ -232,7 +233,7 @@ func (m *Table) StartUpgrade(h *Hold, run func(u *Upgrade, wait context.Context)
 		return u, nil, nil
 	}
 	t.become(converting)
-	t.upgrading = u
+	s.upgrading = u
 	u.left(t.holders)
 	m.gate.spawn(func() {
 		defer close(u.Done)

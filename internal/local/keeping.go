@@ -16,11 +16,11 @@ import (
 // unattended leaves an ownership to its holder. Called with Table.mu held, by the driver.
 func (t *Ownership) unattended() {
 	t.local.drive(driverHolder)
-	t.table.settle.Set(&t.young, t)
+	t.young = t.table.young.Add(t)
 }
 
-// Fire has the key watched of an ownership that has lasted for a while.
-func (t *Ownership) Fire() {
+// grown has the key watched of an ownership that has lasted for a while.
+func (t *Ownership) grown() {
 	m := t.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,8 +38,8 @@ func (t *Ownership) lasts() {
 	if t.ended() || t.guard != nil || l.table.gate.state == closed {
 		return
 	}
-	t.guard = t.place.Guard(l.table.guards, t.entry, t)
-	if t.retained.IsSet() {
+	t.guard = t.place().Guard(l.table.guards, t.entry, t)
+	if t.retention.begun() {
 		t.guard.Keep()
 	}
 }
@@ -48,7 +48,7 @@ func (t *Ownership) lasts() {
 func (t *Ownership) listen() {
 	switch t.local.driver { //nolint:exhaustive // the worker is told by retained
 	case driverHolder:
-		t.young.Stop()
+		t.table.young.Drop(t.young)
 		t.lasts()
 	case driverKeeper:
 		t.guard.Keep()
@@ -78,7 +78,8 @@ func (t *Ownership) Unguarded(err error) {
 	t.Contended()
 }
 
-// retention keeps the key of an ownership without a holder, for the next caller of the session.
+// retention keeps the key of an ownership without a holder, for the next caller of the session. It is nil
+// until that is first needed.
 type retention struct {
 	retained lazyctx.Latch // set when the key is kept for the first time
 	idle     time.Duration // since when it is kept
@@ -89,10 +90,13 @@ type retention struct {
 
 // stop ends the retention.
 func (k *retention) stop() {
-	if k.timer != nil {
+	if k.begun() {
 		k.timer.Stop()
 	}
 }
+
+// begun tells whether the key was kept before.
+func (k *retention) begun() bool { return k != nil && k.timer != nil }
 
 // mayKeep tells whether the key may be kept once h, the last hold, has ended. Called with Table.mu
 // held.
@@ -103,24 +107,27 @@ func (t *Ownership) mayKeep(h *Hold) bool {
 
 // keep leaves the key where it is for the next caller of the session, for as long as retention,
 // unless another session wants it. Called with Table.mu held.
-func (t *Ownership) keep(retention time.Duration) {
-	k := &t.retention
-	running := k.running && retention >= k.period // it looks at idle when it fires
+func (t *Ownership) keep(period time.Duration) {
+	if t.retention == nil {
+		t.retention = &retention{}
+	}
+	k := t.retention
+	running := k.running && period >= k.period // it looks at idle when it fires
 	t.become(kept)
-	k.idle, k.period, k.running = t.table.now(), retention, true
+	k.idle, k.period, k.running = t.table.now(), period, true
 	switch {
 	case k.timer == nil:
-		k.timer = time.AfterFunc(retention, t.expire)
+		k.timer = time.AfterFunc(period, t.expire)
 		k.retained.Set()
 		t.listen() // for other sessions, from now on
 	case !running:
-		k.timer.Reset(retention)
+		k.timer.Reset(period)
 	}
 }
 
 // expire gives up a key that was kept for long enough.
 func (t *Ownership) expire() {
-	m, k := t.table, &t.retention
+	m, k := t.table, t.retention
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch left := k.period - (m.now() - k.idle); {
@@ -189,7 +196,7 @@ func (s *beside) readNoMore(t *Ownership) {
 func (t *Ownership) goBeside() {
 	l := t.local
 	m := l.table
-	t.place = m.cfg.Queues.Queue(l.Name) // the queue of the local queue has a range cache, and is for the worker
+	t.apart().requests = m.cfg.Queues.Queue(l.Name) // the queue of the local queue has a range cache, and is for the worker
 	t.beside = true
 	m.beside.all.Add(t, &t.member)
 	m.cfg.Names.Use(l.Names, 1)
@@ -197,7 +204,7 @@ func (t *Ownership) goBeside() {
 		t.asked = t.clock()
 		m.beside.read(t)
 	}
-	m.settle.Set(&t.young, t)
+	t.young = m.young.Add(t)
 }
 
 // forgetBeside forgets an ownership beside its local queue. Called with Table.mu held.
@@ -213,12 +220,30 @@ func (t *Ownership) forgetBeside() {
 	m.gate.wake()
 }
 
-// sharing is what an ownership has for readers, and for a writer that becomes one.
+// sharing is what an ownership has that is beside its local queue, or is to be. It is nil for others.
 type sharing struct {
+	requests  Place         // sends the requests; nil: the local queue does
+	member    int           // in beside.all
 	asked     time.Duration // of readers: when no other session was known to wait, by the session's clock
 	upgrading *Upgrade      // of readers: that of the one that is becoming a writer
 	shared    chan struct{} // of a writer that has become a reader: closed when that is written, or pointless
 	detach    chan struct{} // not nil: it is to leave its local queue; closed when it has
+}
+
+// apart returns what the ownership has for others beside it.
+func (t *Ownership) apart() *sharing {
+	if t.sharing == nil {
+		t.sharing = &sharing{}
+	}
+	return t.sharing
+}
+
+// place sends the requests for the key. Called with Table.mu held.
+func (t *Ownership) place() Place {
+	if t.sharing != nil && t.requests != nil {
+		return t.requests
+	}
+	return t.local.Place
 }
 
 // share grants w a hold beside the other readers, without a request. It does so for a time slice
@@ -252,7 +277,7 @@ func (t *Ownership) detached() bool {
 		return false
 	}
 	t.become(held)
-	t.young.Stop()
+	t.table.young.Drop(t.young)
 	t.guard.Stop()
 	t.guard, t.left = nil, lazyctx.Latch{}
 	l.disown(t)
@@ -264,7 +289,7 @@ func (t *Ownership) detached() bool {
 // detachNow wakes the writer that waits until its ownership has left its local queue, or is lost. It
 // returns false if there is none. Called with Table.mu held.
 func (t *Ownership) detachNow() bool {
-	if t.detach == nil {
+	if t.sharing == nil || t.detach == nil {
 		return false
 	}
 	close(t.detach)
@@ -313,7 +338,7 @@ func (u *Upgrade) fail(err error) {
 // unmark ends an upgrade that is under way, for a cause. It returns false if there is none
 // with a mark to take back. Called with Table.mu held.
 func (t *Ownership) unmark(cause error) bool {
-	if t == nil || t.upgrading == nil {
+	if t == nil || t.sharing == nil || t.upgrading == nil {
 		return false
 	}
 	t.upgrading.fail(cause)

@@ -11,6 +11,7 @@ import (
 type Line struct {
 	Name   string
 	Names  []string     // the one, or all that are held at once
+	one    [1]string    // Names of one name, so that they need no room of their own
 	Slots  []wire.Slot  // of a private local queue: those of the keys under the names
 	Place  Place        // sends the requests
 	Single *queue.Queue // the same; nil for several names

@@ -7,7 +7,6 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -22,10 +21,9 @@ import (
 type Ownership struct {
 	title
 	local    *Queue
-	place    Place     // that of the local queue, until the ownership leaves it
 	slot     wire.Slot // of the key
 	identity string    // that of the request which the key's value was made for
-	by       *bearer   // makes the value of the key for another mode
+	carried  *Carried  // that of the request which the key's value was made for
 	table    *Table
 
 	// Guarded by Table.mu.
@@ -41,17 +39,14 @@ type Ownership struct {
 	beside    bool           // true: it has left its local queue
 	attended  bool           // true, beside the local queue: a goroutine finishes it
 	tried     bool           // true: the last holder got no answer when it deleted the key
-	member    int            // in beside.all
 
-	young sharedtimer.Timer // fires when it has lasted for a while
-	guard *queue.Guard      // watches the key; nil before
-	left  lazyctx.Latch     // set when a goroutine is to finish the ownership
+	young uint64        // its number in Table.young
+	guard *queue.Guard  // watches the key; nil before
+	left  lazyctx.Latch // set when a goroutine is to finish the ownership
 
-	retention
-	sharing
-
-	settled lazyctx.Latch // set when it is known what became of the key
-	leftErr error         // why the deletion is not confirmed; set before settled
+	retention *retention
+	*sharing
+	outcome *outcome
 }
 
 // begin starts an ownership on the granted entry of an attempt. Called with Table.mu held.
@@ -59,7 +54,7 @@ func (l *Queue) begin(a *Attempt, rev int64, w *Waiter) *Ownership {
 	now := l.table.cfg.Clock()
 	t := &Ownership{
 		title: title{lease: a.Lease, entry: a.Entry, line: &l.Line, clock: l.table.cfg.Clock, candidate: w.Candidate},
-		table: l.table, local: l, by: w.bearer(), place: l.Place, slot: a.Slot, identity: w.Identity, token: rev, mode: w.Mode, permits: w.Permits, began: now, since: now,
+		table: l.table, local: l, carried: w.Carried, slot: a.Slot, identity: w.Identity, token: rev, mode: w.Mode, permits: w.Permits, began: now, since: now,
 	}
 	t.life.Within(a.Lease.Context())
 	if w.Rule != nil && !l.Private() {
@@ -102,7 +97,7 @@ func (t *Ownership) close() {
 		t.become(releasing)
 	}
 	t.retention.stop()
-	t.young.Stop()
+	t.table.young.Drop(t.young)
 	t.guard.Stop()
 }
 
@@ -163,7 +158,7 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	case t.ended():
 		return true // it was lost in this instant
 	case t.holders > 0:
-		t.upgrading.left(t.holders)
+		t.upgrading.left(t.holders) // others hold only beside the local queue
 		return false
 	case t.open() && t == t.local.owned && len(h.holder.infos) == 0:
 		front := t.local.front()
@@ -180,6 +175,24 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	return true
 }
 
+// outcome is what became of the key of an ownership. It is nil until a caller waits for it, or the
+// deletion is not confirmed.
+type outcome struct {
+	settled lazyctx.Latch // set when it is known
+	err     error         // why the deletion is not confirmed; set before settled
+}
+
+// awaited returns the outcome for a caller that waits. Called with Table.mu held.
+func (t *Ownership) awaited() *outcome {
+	if t.outcome == nil {
+		t.outcome = &outcome{}
+		if t.state >= gone {
+			t.outcome.settled.Set()
+		}
+	}
+	return t.outcome
+}
+
 // settleAs notes what has become of the key, once. Called with Table.mu held.
 func (t *Ownership) settleAs(to ownershipState, err error) {
 	l := t.local
@@ -187,9 +200,12 @@ func (t *Ownership) settleAs(to ownershipState, err error) {
 		return // the last holder's deletion was answered while the worker finished the ownership
 	}
 	t.become(to)
-	t.leftErr = err
+	if err != nil || t.outcome != nil {
+		o := t.awaited()
+		o.err = err
+		o.settled.Set()
+	}
 	t.life.Cancel(lockerr.ErrReleased)
-	t.settled.Set()
 	t.detachNow() // it was lost before the worker could take it out of its local queue
 	switch {
 	case t.beside:
@@ -226,7 +242,7 @@ type Deletion struct {
 }
 
 func (t *Ownership) deletion() Deletion {
-	return Deletion{Of: t, Queue: t.local, Lease: t.lease, Entry: t.entry, Place: t.place, Slot: t.slot, Tried: t.tried}
+	return Deletion{Of: t, Queue: t.local, Lease: t.lease, Entry: t.entry, Place: t.place(), Slot: t.slot, Tried: t.tried}
 }
 
 // Released is what comes of a release.
@@ -289,7 +305,7 @@ func (d *Deletion) Left(deleted bool, err error) (settled <-chan struct{}) {
 	case !deleted:
 		t.tried = err != nil
 		t.leave()
-		return t.settled.Done()
+		return t.awaited().settled.Done()
 	case l.mayRest(t):
 		t.settleAs(gone, nil)
 		l.rest()
@@ -306,7 +322,7 @@ func (d *Deletion) Left(deleted bool, err error) (settled <-chan struct{}) {
 }
 
 // Unconfirmed is why the deletion of a key is not confirmed, once the channel of Left is closed.
-func (d *Deletion) Unconfirmed() error { return d.Of.leftErr }
+func (d *Deletion) Unconfirmed() error { return d.Of.outcome.err }
 
 // Finish ends an ownership that is to end, or that was lost. It returns false if there is nothing to
 // delete: the last holder has deleted the key, or the ownership has left its local queue.

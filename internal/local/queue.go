@@ -1,13 +1,11 @@
 package local
 
 import (
-	"container/list"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/queue"
-	"github.com/etcdlock/etcdlock/internal/sharedtimer"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -30,24 +28,22 @@ import (
 type Queue struct {
 	Line
 	table  *Table
-	member int    // in locals.all; guarded by Table.mu
-	id     string // in locals.byID: the name, or for a private local queue something that is no name
+	member int // in locals.all; -1 once it was removed; guarded by Table.mu
 
 	// Guarded by Table.mu.
-	waiters list.List         // of *Waiter, in the order of their calls
-	wanted  *lazyctx.Context  // ends when no waiter is left for the wait in etcd; nil while there is none
-	served  *Waiter           // the waiter that the present entry was written for; nil while there is none
-	waiting *queue.Entry      // the present entry, once it has to wait
-	owned   *Ownership        // nil while the session does not own the lock
-	joined  chan struct{}     // holds one; sent when a waiter joins an idle queue; nil before the worker listens
-	since   time.Duration     // when it became idle
-	tick    sharedtimer.Timer // fires when it may have been idle for long enough
-	ticks   bool              // true: tick is set
-	counted bool              // true: it is among the names in use; an idle queue is until that matters
-	phase   phase             // changed by become
-	driver  driver            // changed by drive
+	waiters waiters          // in the order of their calls
+	wanted  *lazyctx.Context // ends when no waiter is left for the wait in etcd; nil while there is none
+	served  *Waiter          // the waiter that the present entry was written for; nil while there is none
+	waiting *queue.Entry     // the present entry, once it has to wait
+	owned   *Ownership       // nil while the session does not own the lock
+	joined  chan struct{}    // holds one; sent when a waiter joins an idle queue; nil before the worker listens
+	since   time.Duration    // when it became idle
+	ticks   bool             // true: rested is called
+	counted bool             // true: it is among the names in use; an idle queue is until that matters
+	phase   phase            // changed by become
+	driver  driver           // changed by drive
 
-	info holdInfo // of the entry that waits
+	info *holdInfo // of the entry that waits; nil without a worker
 }
 
 // Attempt is the entry that is made for a waiter, under one lease. It belongs to one goroutine at a
@@ -62,7 +58,7 @@ type Attempt struct {
 }
 
 // Private tells whether this is a private local queue, which no other call joins.
-func (l *Queue) Private() bool { return l.id != l.Name }
+func (l *Queue) Private() bool { return l.Slots != nil }
 
 // enlist puts w at the end of the local queue. Called with Table.mu held.
 func (l *Queue) enlist(w *Waiter) {
@@ -73,7 +69,7 @@ func (l *Queue) enlist(w *Waiter) {
 	if w.Waiting != nil && l.taken() {
 		w.Waiting.post(l.aheadHere())
 	}
-	w.place = l.waiters.PushBack(w)
+	l.waiters.add(w)
 }
 
 // wake wakes the worker if the local queue is idle.
@@ -100,7 +96,7 @@ func (l *Queue) become(to phase) {
 
 // vacate notes that nothing of the local queue is left in etcd. Called with Table.mu held.
 func (l *Queue) vacate() {
-	if l.waiters.Len() > 0 {
+	if l.waiters.count > 0 {
 		l.become(entering)
 	} else {
 		l.become(idle)
@@ -125,7 +121,9 @@ func (l *Queue) drive(by driver) {
 		}
 		m.gate.tasks.Done()
 	}
-	l.driver = by
+	if l.driver, l.info = by, nil; by == driverWorker {
+		l.info = &holdInfo{}
+	}
 }
 
 // work makes the worker the driver. It begins with what is under way. Called with Table.mu held.
@@ -150,14 +148,14 @@ func (l *Queue) disown(t *Ownership) {
 // leaveSlots leaves the slots of a private local queue to its ownership. Called with Table.mu held.
 func (l *Queue) leaveSlots() {
 	if l.Private() {
-		l.Slots = nil
+		l.Slots = l.Slots[:0]
 	}
 }
 
 // taken tells whether a goroutine of this session holds or waits. It is false while the worker only
 // deletes what an earlier caller left. Called with Table.mu held.
 func (l *Queue) taken() bool {
-	return l.waiters.Len() > 0 || l.held()
+	return l.waiters.count > 0 || l.held()
 }
 
 // held tells whether a goroutine of this session holds alone. Called with Table.mu held.
@@ -172,12 +170,12 @@ func (l *Queue) refuses(w *Waiter) bool {
 	if w.Rule == nil || l.held() {
 		return l.taken()
 	}
-	for e := l.waiters.Front(); e != nil; e = e.Next() {
-		if e.Value.(*Waiter).Rule == nil {
+	for w := l.waiters.first; w != nil; w = w.next {
+		if w.Rule == nil {
 			return true
 		}
 	}
-	return l.waiting != nil && l.waiters.Len() > 0
+	return l.waiting != nil && l.waiters.count > 0
 }
 
 // refusesHere is the error of a waiter that is refused for another call of its session. Called with
@@ -205,10 +203,8 @@ func (l *Queue) Block(e *queue.Entry) {
 	if first := l.front(); first != nil {
 		first.Waiting.post(e.Ahead())
 	}
-	var next *list.Element
-	for e := l.waiters.Front(); e != nil; e = next {
-		next = e.Next()
-		if w := e.Value.(*Waiter); w.Try {
+	for w := l.waiters.first; w != nil; w = w.next {
+		if w.Try {
 			l.fail(w, lockedHere(nil))
 		}
 	}
@@ -219,13 +215,12 @@ func (l *Queue) Block(e *queue.Entry) {
 func (l *Queue) GiveUp(w *Waiter) (bool, *LockedError) {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	if w.place == nil {
+	if !w.waits {
 		return false, nil
 	}
 	locked := l.inTheWay()
 	first := l.front() == w
-	l.waiters.Remove(w.place)
-	w.place = nil
+	l.waiters.remove(w)
 	switch next := l.front(); {
 	case next == nil || l.served != nil && !next.inherits(&l.served.Request):
 		l.unwanted() // the entry is of no use any more, and in the way of others
@@ -237,7 +232,7 @@ func (l *Queue) GiveUp(w *Waiter) (bool, *LockedError) {
 
 // fail gives w an error, if it has not given up. Called with Table.mu held.
 func (l *Queue) fail(w *Waiter, err error) {
-	if w.place != nil {
+	if w.waits {
 		w.err = err
 		l.tell(w)
 	}
@@ -245,8 +240,7 @@ func (l *Queue) fail(w *Waiter, err error) {
 
 // tell wakes w, which has its outcome. Called with Table.mu held.
 func (l *Queue) tell(w *Waiter) {
-	l.waiters.Remove(w.place)
-	w.place = nil
+	l.waiters.remove(w)
 	w.told.Set()
 }
 
@@ -258,12 +252,7 @@ func (l *Queue) Fail(w *Waiter, err error) {
 }
 
 // front is the first waiter; nil if there is none. Called with Table.mu held.
-func (l *Queue) front() *Waiter {
-	if e := l.waiters.Front(); e != nil {
-		return e.Value.(*Waiter)
-	}
-	return nil
-}
+func (l *Queue) front() *Waiter { return l.waiters.first }
 
 // FailAll gives one outcome to all waiters that came under a lease, or to all waiters for nil. A
 // waiter that came after a loss had no place that could be lost.
@@ -275,14 +264,12 @@ func (l *Queue) FailAll(under *lease.Lease, err error) {
 
 // failWaiters is FailAll with Table.mu held.
 func (l *Queue) failWaiters(under *lease.Lease, err error) {
-	var next *list.Element
-	for e := l.waiters.Front(); e != nil; e = next {
-		next = e.Next()
-		if w := e.Value.(*Waiter); under == nil || w.under == under {
+	for w := l.waiters.first; w != nil; w = w.next {
+		if under == nil || w.under == under {
 			l.fail(w, err)
 		}
 	}
-	if l.waiters.Len() == 0 {
+	if l.waiters.count == 0 {
 		l.unwanted() // the wait in etcd has no purpose any more
 	}
 }
@@ -296,7 +283,7 @@ func (l *Queue) aheadHere() (n int) {
 	if l.waiting != nil {
 		n += l.waiting.Ahead()
 	}
-	return n + l.waiters.Len()
+	return n + l.waiters.count
 }
 
 // inTheWay is the error that names the entry ahead of a waiter of the local queue; nil if none is
@@ -352,5 +339,5 @@ func (l *Queue) attend() {
 // mayRest tells whether the local queue is idle once an ownership that the worker does not drive is
 // over. Called with Table.mu held.
 func (l *Queue) mayRest(t *Ownership) bool {
-	return t == l.owned && l.driver.holds() && l.waiters.Len() == 0 && !l.Private() && !l.Single.Watches()
+	return t == l.owned && l.driver.holds() && l.waiters.count == 0 && !l.Private() && !l.Single.Watches()
 }

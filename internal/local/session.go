@@ -169,7 +169,7 @@ func (m *Table) Stats() Stats {
 	s := Stats{Grants: m.counts.grants, Released: m.counts.released, Lost: m.counts.lost}
 	m.mu.Unlock()
 	m.locals.all.Walk(&m.mu, func(l *Queue) {
-		s.Waiting += l.waiters.Len()
+		s.Waiting += l.waiters.count
 		if l.phase == leaving {
 			s.Leaving++
 		}

@@ -25,8 +25,8 @@ func (m *Table) Join(name string, w *Waiter) (l *Queue, first *Attempt, granted 
 	if err := m.gate.admits(); err != nil {
 		return nil, nil, false, err
 	}
-	l = m.locals.byID[name]
-	if l == nil || l.waiters.Len() == 0 {
+	l = m.locals.byName[name]
+	if l == nil || l.waiters.count == 0 {
 		if m.atOnce(l, name, w) {
 			return nil, nil, true, nil
 		}
@@ -40,10 +40,10 @@ func (m *Table) Join(name string, w *Waiter) (l *Queue, first *Attempt, granted 
 			return nil, nil, false, err
 		}
 		if l == nil {
-			l = m.addLocal(name, name)
+			l = m.addLocal(name)
 		}
 	case w.Cycle != nil && w.Carried != nil && l.taken():
-		l = m.addPrivate(name) // a wait in memory is not seen by other processes
+		l = m.addPrivate([]string{name}) // a wait in memory is not seen by other processes
 	}
 	l.enlist(w)
 	if l.driver == driverNone {
@@ -66,7 +66,7 @@ func (m *Table) JoinAll(names []string, w *Waiter) (*Queue, error) {
 			return nil, err
 		}
 	}
-	l := m.addPrivate(names...)
+	l := m.addPrivate(names)
 	l.enlist(w)
 	return l, nil
 }
@@ -136,7 +136,7 @@ func (l *Queue) Refused(a *Attempt) {
 	defer l.table.mu.Unlock()
 	l.table.DropSlot(l.Name, a.Slot)
 	l.endWait()
-	if l.waiters.Len() > 0 {
+	if l.waiters.count > 0 {
 		l.work(Begun{})
 		return
 	}
@@ -174,7 +174,7 @@ func (l *Queue) Next(rested bool) (next Next, joined <-chan struct{}) {
 	l.waiting = nil
 	l.vacate()
 	switch {
-	case l.waiters.Len() > 0:
+	case l.waiters.count > 0:
 		return Serve, nil
 	case !rested && m.gate.state == open && !l.Private() && m.locals.undriven < MaxIdle:
 		select {
@@ -219,7 +219,7 @@ func (l *Queue) Want() *lazyctx.Context {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
 	l.wanted = lazyctx.New(l.table.cfg.Life)
-	if l.waiters.Len() == 0 {
+	if l.waiters.count == 0 {
 		l.unwanted()
 	}
 	return l.wanted
@@ -230,8 +230,8 @@ func (l *Queue) Want() *lazyctx.Context {
 func (l *Queue) First(ls *lease.Lease) *Waiter {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	for e := l.waiters.Front(); e != nil; e = e.Next() {
-		e.Value.(*Waiter).under = ls
+	for w := l.waiters.first; w != nil; w = w.next {
+		w.under = ls
 	}
 	l.served = l.front()
 	return l.served
@@ -297,7 +297,10 @@ func (t *Ownership) Ends() (left, kept <-chan struct{}) {
 	m := t.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return t.left.Done(), t.retained.Done()
+	if t.retention == nil {
+		t.retention = &retention{}
+	}
+	return t.left.Done(), t.retention.retained.Done()
 }
 
 // Watched leaves an ownership that the worker drives to its holder and the keeper. listened says that
@@ -313,7 +316,7 @@ func (l *Queue) Watched(t *Ownership, listened bool, err error) bool {
 	switch {
 	case err != nil:
 		l.drive(driverKeeper)
-	case listened || t.retained.IsSet():
+	case listened || t.retention.begun():
 		t.lasts()
 	default:
 		t.unattended()

@@ -14,7 +14,6 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,11 +39,11 @@ import (
 // (package lockorder). Table.mu is never held across a request, and never together with the one of
 // another table.
 type Table struct {
-	cfg       Config
-	born      time.Time          // see now
-	settle    *sharedtimer.Queue // when a hold has lasted for a while
-	restTimer *sharedtimer.Queue // when a local queue has been idle for long enough
-	guards    *queue.Keeper      // of the keys of holds that have lasted for a while
+	cfg     Config
+	born    time.Time                      // see now
+	young   *sharedtimer.Later[*Ownership] // those that have not lasted for a while
+	resting *sharedtimer.Later[*Queue]     // those that may have been idle for long enough
+	guards  *queue.Keeper                  // of the keys of holds that have lasted for a while
 
 	// mu guards the fields below, and the fields of queues and ownerships that say so.
 	mu      lockorder.Manager
@@ -91,12 +90,12 @@ type Begun struct {
 // New makes a table without a lease.
 func New(cfg Config) *Table {
 	m := &Table{
-		cfg:       cfg,
-		born:      time.Now(),
-		settle:    sharedtimer.New(queue.Settle),
-		restTimer: sharedtimer.New(queue.Resting),
-		locals:    locals{byID: make(map[string]*Queue)},
-		beside:    beside{readers: make(map[string]*Ownership)},
+		cfg:     cfg,
+		born:    time.Now(),
+		young:   sharedtimer.NewLater(queue.Settle, (*Ownership).grown),
+		resting: sharedtimer.NewLater(queue.Resting, (*Queue).rested),
+		locals:  locals{byName: make(map[string]*Queue)},
+		beside:  beside{readers: make(map[string]*Ownership)},
 	}
 	m.guards = cfg.Queues.Keeper(func(run func()) { m.gate.tasks.Go(run) })
 	return m
@@ -130,12 +129,20 @@ func (m *Table) DropSlot(name string, slot wire.Slot) {
 }
 
 // addLocal makes a local queue without a driver. Called with m.mu held.
-func (m *Table) addLocal(id string, names ...string) *Queue {
-	l := &Queue{Line: Line{Name: names[0], Names: names}, table: m, id: id, counted: true}
-	if l.Private() {
-		for _, name := range names {
-			l.Slots = append(l.Slots, m.cfg.Names.Take(name, wire.Slot{}))
-		}
+func (m *Table) addLocal(name string) *Queue {
+	l := &Queue{Line: Line{Name: name, Single: m.cfg.Queues.Queue(name)}}
+	l.one[0] = name
+	l.Names, l.Place = l.one[:], l.Single
+	m.locals.byName[name] = l
+	m.add(l)
+	return l
+}
+
+// addPrivate makes a private local queue, which no other call joins, with a worker. Called with m.mu held.
+func (m *Table) addPrivate(names []string) *Queue {
+	l := &Queue{Line: Line{Name: names[0], Names: names, Slots: make([]wire.Slot, len(names))}}
+	for i, name := range names {
+		l.Slots[i] = m.cfg.Names.Take(name, wire.Slot{})
 	}
 	if len(names) > 1 {
 		l.Place = m.cfg.Queues.Set(names, l.Slots)
@@ -143,16 +150,16 @@ func (m *Table) addLocal(id string, names ...string) *Queue {
 		l.Single = m.cfg.Queues.Queue(names[0])
 		l.Place = l.Single
 	}
-	m.locals.add(l)
-	m.cfg.Names.Use(names, 1)
+	m.add(l)
+	l.work(Begun{})
 	return l
 }
 
-// addPrivate makes a private local queue, which no other call joins. Called with m.mu held.
-func (m *Table) addPrivate(names ...string) *Queue {
-	l := m.addLocal(m.locals.privateID(), names...)
-	l.work(Begun{})
-	return l
+// add adds a local queue without a driver. Called with m.mu held.
+func (m *Table) add(l *Queue) {
+	l.table, l.counted = m, true
+	m.locals.add(l)
+	m.cfg.Names.Use(l.Names, 1)
 }
 
 // An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
@@ -178,7 +185,7 @@ func (l *Queue) forget() {
 func (m *Table) checkNesting(name string) error {
 	for {
 		other, err := m.cfg.Names.CheckNesting(name)
-		l := m.locals.byID[other]
+		l := m.locals.byName[other]
 		if err == nil || l == nil || l.phase != idle || !l.counted {
 			return err
 		}
@@ -201,16 +208,13 @@ func (l *Queue) rest() {
 		l.since = m.now()
 		if !l.ticks {
 			l.ticks = true
-			m.restTimer.Set(&l.tick, (*idleTimer)(l))
+			m.resting.Add(l)
 		}
 	}
 }
 
-// idleTimer is a local queue. Its timer fires when it may have been idle for long enough.
-type idleTimer Queue
-
-func (i *idleTimer) Fire() {
-	l := (*Queue)(i)
+// rested forgets a local queue if it has been idle for long enough.
+func (l *Queue) rested() {
 	m := l.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -218,7 +222,7 @@ func (i *idleTimer) Fire() {
 	case l.driver != driverNone || !m.locals.has(l): // rest sets it again
 		l.ticks = false
 	case m.now()-l.since < queue.Resting:
-		m.restTimer.Set(&l.tick, i)
+		m.resting.Add(l)
 	default:
 		l.forget()
 	}
@@ -229,15 +233,13 @@ const MaxIdle = 512
 
 // locals are the local queues of a table. Table.mu guards them.
 type locals struct {
-	byID     map[string]*Queue
-	all      roster.List[*Queue] // the same ones, for work on each of them
-	serial   int                 // numbers the private ones
+	byName   map[string]*Queue   // without the private ones
+	all      roster.List[*Queue] // with them
 	undriven int                 // those without a driver, and those with a worker that only listens
 }
 
 // add adds a local queue without a driver.
 func (s *locals) add(l *Queue) {
-	s.byID[l.id] = l
 	s.all.Add(l, &l.member)
 	s.undriven++
 }
@@ -247,18 +249,18 @@ func (s *locals) remove(l *Queue) {
 	if l.driver == driverNone {
 		s.undriven--
 	}
-	delete(s.byID, l.id)
+	if !l.Private() {
+		delete(s.byName, l.Name)
+	}
 	s.all.Remove(l.member)
+	l.member = removed
 }
+
+// removed is the index of a local queue that was removed.
+const removed = -1
 
 // has tells whether a local queue was not removed.
-func (s *locals) has(l *Queue) bool { return s.byID[l.id] == l }
-
-// privateID returns an id for a private local queue. No name has a zero byte.
-func (s *locals) privateID() string {
-	s.serial++
-	return fmt.Sprintf("\x00%d", s.serial)
-}
+func (s *locals) has(l *Queue) bool { return l.member != removed }
 
 // rests counts one local queue more, or less, that nothing drives, or that has a worker that only listens.
 func (s *locals) rests(one bool) {

@@ -223,7 +223,6 @@ func TestAnOwnershipIsSettledOnce(t *testing.T) {
 	finished.Settle(false, lockerr.NotConfirmed(finished.Lost))
 	held, _ = r.cfg.Names.Hold("m", wire.Slot{})
 	require.False(t, held, "its slot is dropped again")
-	require.NoError(t, d.Unconfirmed())
 	next, _ := l.Next(false)
 	require.Equal(t, Leave, next)
 	require.Equal(t, idle, l.phase)

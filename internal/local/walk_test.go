@@ -12,7 +12,7 @@ import (
 )
 
 // lists are the fields that have a member for each hold, name or local queue of a table.
-var lists = map[string]bool{"byID": true, "all": true, "readers": true, "noted": true, "found": true}
+var lists = map[string]bool{"byName": true, "all": true, "readers": true, "noted": true, "found": true}
 
 // Package roster walks such lists, and has the mutex for roster.Batch members at a time. No function
 // of the table walks one of them by itself.

@@ -5,7 +5,7 @@ var traceMutations = []mutation{
 	{
 		takesOut: "a key that is written again keeps its trace",
 		edits: []edit{
-			{"local.(*bearer).restate", "want.Holds, want.Trace = b.carried.keys(), b.trace", "want.Holds = b.carried.keys()"},
+			{"local.restate", "want.Holds, want.Trace = carried.keys(), by.Trace", "want.Holds = carried.keys()"},
 		},
 		tests: []string{"TestEachKeyHasTheTraceOfItsCall"},
 	},
