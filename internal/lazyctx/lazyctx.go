@@ -18,6 +18,16 @@ type Context struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil until a caller asks for it
 	cancel context.CancelCauseFunc
+	parts  *Part // the first of the contexts that end with c
+}
+
+// Part is a context that ends with a Context, or before. It is a child of the parent of that Context, so
+// that one step ends it with the parent: with many of them, two steps would take twice as long.
+type Part struct {
+	context.Context
+	of     *Context
+	cancel context.CancelCauseFunc
+	next   *Part // guarded by of.mu
 }
 
 // New returns a Context that ends with parent at the latest.
@@ -48,6 +58,44 @@ func (c *Context) Cancel(cause error) {
 	if c.cancel != nil {
 		c.cancel(cause)
 	}
+	for ; c.parts != nil; c.parts = c.parts.next {
+		c.parts.cancel(cause)
+	}
+}
+
+// Part returns a context that ends with c, with the same cause, or with its own End.
+func (c *Context) Part() *Part {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &Part{of: c, next: c.parts}
+	p.Context, p.cancel = c.child()
+	c.parts = p
+	return p
+}
+
+// End ends a part before the whole.
+func (p *Part) End(cause error) {
+	p.cancel(cause)
+	c := p.of
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := &c.parts; *at != nil; at = &(*at).next {
+		if *at == p {
+			*at = p.next
+			return
+		}
+	}
+}
+
+// child returns a context that ends with the parent, and has ended if c has. Called with c.mu held.
+func (c *Context) child() (context.Context, context.CancelCauseFunc) {
+	cause := c.cause.Load()
+	if cause == nil {
+		return context.WithCancelCause(c.outer)
+	}
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.outer)) // which may have ended since, for another cause
+	cancel(*cause)
+	return ctx, cancel
 }
 
 // Release frees what the context of c keeps, if there is one. Cause does not change. Nothing
@@ -65,15 +113,7 @@ func (c *Context) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx == nil {
-		outer := c.outer
-		cause := c.cause.Load()
-		if cause != nil {
-			outer = context.WithoutCancel(outer) // which may have ended since, for another cause
-		}
-		c.ctx, c.cancel = context.WithCancelCause(outer)
-		if cause != nil {
-			c.cancel(*cause)
-		}
+		c.ctx, c.cancel = c.child()
 	}
 	return c.ctx
 }

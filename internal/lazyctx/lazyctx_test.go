@@ -65,6 +65,26 @@ func TestReleaseEndsTheContextAlone(t *testing.T) {
 	require.NoError(t, c.Cause())
 }
 
+// A part ends with the whole, with the parent, or alone.
+func TestAPartEndsWithTheWhole(t *testing.T) {
+	parent, cancel := context.WithCancelCause(t.Context())
+	whole, other := New(parent), New(parent)
+	alone, first, second := whole.Part(), whole.Part(), other.Part()
+	alone.End(errSecond)
+	require.Equal(t, errSecond, context.Cause(alone))
+	require.NoError(t, first.Err())
+	whole.Cancel(errFirst)
+	require.Equal(t, errFirst, context.Cause(first))
+	require.Equal(t, errSecond, context.Cause(alone))
+	require.Nil(t, whole.parts)
+	require.NoError(t, second.Err())
+	cancel(errSecond)
+	require.Equal(t, errSecond, context.Cause(second))
+	require.Equal(t, errFirst, context.Cause(whole.Part()), "a part that is made after the end")
+	first.End(errSecond)
+	require.Equal(t, errFirst, context.Cause(first))
+}
+
 // A context that is asked for while c ends has ended too. (The race detector tells more.)
 func TestACancelAndARequestForTheContextMeet(t *testing.T) {
 	for range 1000 {

@@ -222,15 +222,14 @@ type Hold struct {
 	values context.Context // that of the caller; only its values are used
 	terms  Terms
 
-	mu     lockorder.Hold
-	err    error           // why it is over, once that is known
-	ctx    context.Context // nil until first use; a child of the ownership's
-	cancel context.CancelCauseFunc
+	mu  lockorder.Hold
+	err error        // why it is over, once that is known
+	ctx *holdContext // nil until first use; a part of the ownership's
 }
 
 // holdContext ends with the hold, and has the values of the caller's context too.
 type holdContext struct {
-	context.Context
+	*lazyctx.Part
 	hold   *Hold
 	values context.Context
 }
@@ -242,7 +241,7 @@ func (c *holdContext) Value(key any) any {
 	case carryKey{}:
 		return &Carried{hold: c.hold, outer: CarriedBy(c.values)}
 	}
-	if v := c.Context.Value(key); v != nil {
+	if v := c.Part.Value(key); v != nil {
 		return v
 	}
 	return c.values.Value(key)
@@ -258,15 +257,12 @@ func (h *Hold) Context() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx == nil {
-		parent := h.owned.life.Context()
+		life := &h.owned.life
 		if h.err != nil {
-			parent = context.WithoutCancel(parent) // which may have ended since, for another cause
+			life = lazyctx.New(context.WithoutCancel(h.owned.lease.Context())) // life may have ended since, for another cause
+			life.Cancel(h.err)
 		}
-		ctx, cancel := context.WithCancelCause(parent)
-		h.ctx, h.cancel = &holdContext{Context: ctx, hold: h, values: h.values}, cancel
-		if h.err != nil {
-			cancel(h.err)
-		}
+		h.ctx = &holdContext{Part: life.Part(), hold: h, values: h.values}
 	}
 	return h.ctx
 }
@@ -353,7 +349,7 @@ func (h *Hold) end() bool {
 	}
 	h.err = lockerr.ErrReleased
 	if h.ctx != nil {
-		h.cancel(lockerr.ErrReleased)
+		h.ctx.End(lockerr.ErrReleased)
 		h.err = context.Cause(h.ctx)
 	} else if over := h.owned.life.Cause(); over != nil {
 		h.err = over

@@ -294,7 +294,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "a context that is made after the end of its hold has the cause of this end",
 		edits: []edit{
-			{"local.(*Hold).Context", "parent = context.WithoutCancel(parent)", "_ = context.WithoutCancel(parent)"},
+			{"local.(*Hold).Context", "life.Cancel(h.err)", "life = &h.owned.life"},
 		},
 		tests: []string{"TestAContextThatIsAskedForAfterTheEndTellsTheHoldsOwnCause"},
 	},
