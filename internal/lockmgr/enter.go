@@ -196,6 +196,9 @@ func (l line) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queu
 		e, again, err = enter(ls.Context(), want)
 		unsure = unsure || again
 	}
+	if e != nil && e.Adopted() {
+		l.sweeper.Found(ls, l.Name, want.Slot)
+	}
 	switch {
 	case unsure:
 		l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)

@@ -166,7 +166,6 @@ func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, re
 		s.cfg.Names.Use([]string{name}, 1)
 	}
 	d.at, d.watched, d.pause = time.Now(), false, First
-	d.together = nil
 	d.requests = min(d.requests+requests, Many)
 	l.schedule(d, first)
 	return d
@@ -179,6 +178,16 @@ func (s *Sweeper) find(id clientv3.LeaseID, name string, slot wire.Slot) (*lease
 		return nil, nil
 	}
 	return l, l.keys[wire.SlotKey(name, id, slot)]
+}
+
+// Found tells that the key of a slot stands, as a call of the session has found. If a transaction wrote
+// it, that has written its other keys too, and they are due.
+func (s *Sweeper) Found(ls *lease.Lease, name string, slot wire.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, d := s.find(ls.ID(), name, slot); d != nil {
+		l.hasten(d)
+	}
 }
 
 // Uncertain reports whether a request may still write the key of a slot, or may have written it.

@@ -91,19 +91,39 @@ func (r *rig) pass(d time.Duration) {
 
 // The keys of one transaction come together, so none of them stands for long once one was found.
 func TestTheOtherKeysOfATransactionAreSweptOnceOneWasFound(t *testing.T) {
-	simulate(t, func(r *rig) {
-		ls := r.lend()
-		r.SuspectAll(ls, []string{"x", "y", "z"}, make([]wire.Slot, 3), Many, First)
-		defer r.Urge(ls, "x", wire.Slot{})() // x alone is swept often
-		r.pass(7 * time.Second)
-		r.mu.Lock()
-		for _, name := range []string{"x", "y", "z"} {
-			r.stands[wire.SlotKey(name, ls.ID(), wire.Slot{})] = true
-		}
-		r.mu.Unlock()
-		r.pass(urgent + 3*pace)
-		require.Empty(r, r.stands)
-	})
+	for name, find := range map[string]func(r *rig, ls *lease.Lease){
+		"by a sweep": func(r *rig, ls *lease.Lease) {
+			calm := r.Urge(ls, "x", wire.Slot{}) // x alone is swept often
+			r.Cleanup(calm)
+		},
+		"by a sweep, after a later doubt about the key": func(r *rig, ls *lease.Lease) {
+			r.Suspect(ls, "x", wire.Slot{}, 1, First)
+			r.Cleanup(r.Urge(ls, "x", wire.Slot{}))
+		},
+		"by a call": func(r *rig, ls *lease.Lease) {
+			time.AfterFunc(7*time.Second, func() { r.Found(ls, "x", wire.Slot{}) })
+			r.names.HoldAll([]string{"x"}, []wire.Slot{{}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				ls := r.lend()
+				r.SuspectAll(ls, []string{"x", "y", "z"}, make([]wire.Slot, 3), Many, First)
+				find(r, ls)
+				r.pass(7*time.Second - time.Millisecond)
+				r.mu.Lock()
+				for _, name := range []string{"y", "z"} {
+					r.stands[wire.SlotKey(name, ls.ID(), wire.Slot{})] = true
+				}
+				r.stands[wire.SlotKey("x", ls.ID(), wire.Slot{})] = name != "by a call"
+				r.mu.Unlock()
+				r.pass(urgent + 3*pace)
+				for _, name := range []string{"y", "z"} {
+					require.False(r, r.stands[wire.SlotKey(name, ls.ID(), wire.Slot{})], name)
+				}
+			})
+		})
+	}
 }
 
 // trap A4
