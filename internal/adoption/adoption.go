@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
@@ -63,6 +64,12 @@ func (f *Former) AdoptedLease() clientv3.LeaseID { return f.lease }
 
 // Adopted lists the keys of the former process that this process does not use.
 func (f *Former) Adopted(ctx context.Context) ([]wire.Parsed, error) {
+	all, err := f.keys(ctx)
+	return slices.DeleteFunc(all, func(k wire.Parsed) bool { return !f.unused(k) }), err
+}
+
+// keys lists all keys in queues under the adopted lease.
+func (f *Former) keys(ctx context.Context) ([]wire.Parsed, error) {
 	id := f.cfg.Present()
 	if err := context.Cause(f.cfg.Life); err != nil {
 		return nil, err
@@ -80,7 +87,7 @@ func (f *Former) Adopted(ctx context.Context) ([]wire.Parsed, error) {
 	}
 	var all []wire.Parsed
 	for _, key := range resp.Keys {
-		if k, ok := wire.ParseKey(string(key)); ok && f.unused(k) {
+		if k, ok := wire.ParseKey(string(key)); ok && k.Lease == f.lease {
 			all = append(all, k)
 		}
 	}
@@ -199,10 +206,16 @@ const settleTimeout = 5 * time.Second
 func (f *Former) settle(last bool) error {
 	ctx, cancel := context.WithTimeout(f.cfg.Life, settleTimeout)
 	defer cancel()
-	keys, err := f.Adopted(ctx)
+	keys, err := f.keys(ctx)
+	var used []wire.Parsed
+	for _, k := range keys {
+		if !f.unused(k) {
+			used = append(used, k)
+		}
+	}
 	if err == nil && f.cfg.GivesUp {
 		err = errors.Join(f.DeleteAdopted(ctx, keys), f.DeleteAdoptedRequests(ctx))
-		keys = nil
+		keys = used
 	}
 	if err != nil || !last {
 		return err
@@ -211,9 +224,20 @@ func (f *Former) settle(last bool) error {
 	defer f.mu.Unlock()
 	f.stands = make(map[string]bool)
 	for _, k := range keys {
-		f.stands[k.Name] = true
+		f.stands[k.Name] = true // also if a call uses it, which may fail and leave it
 	}
 	return nil
+}
+
+// gone forgets names under which no key stands, once no late one can come.
+func (f *Former) gone(all []string, keys [][]*mvccpb.KeyValue) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, name := range all {
+		if f.stands != nil && len(keys[i]) == 0 {
+			delete(f.stands, name)
+		}
+	}
 }
 
 // sleep waits; false if ctx ends before.

@@ -137,3 +137,20 @@ func TestKeysThatNoCallAsksForAreGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// A call uses the key while the former process's keys are looked for a last time. Then etcd refuses the
+// call, and the key stands.
+func TestAKeyThatACallGivesBackIsLookedForAgain(t *testing.T) {
+	for _, givesUp := range []bool{true, false} {
+		simulate(t, givesUp, []string{"m/"}, func(r *rig) {
+			require.NotNil(r, r.Fit(r.Context(), r.want("m")).Slots)
+			require.NoError(r, r.settle(true))
+			r.names.Drop("m", wire.Slot{})
+			require.True(r, r.MayStand(r.lease.ID(), "m"))
+			require.False(r, r.MayStand(r.lease.ID(), "n"))
+			require.True(r, r.Clear(r.Context(), r.lease, r.want("m"), Found{}))
+			require.Zero(r, r.Fit(r.Context(), r.want("m")))
+			require.False(r, r.MayStand(r.lease.ID(), "m"), "no key is left")
+		})
+	}
+}

@@ -36,6 +36,7 @@ func (f *Former) Fit(ctx context.Context, e Entry) (found Found) {
 	if err != nil {
 		return Found{} // the next request shows the error
 	}
+	f.gone(e.Names, all)
 	unused := 0
 	for _, kv := range slices.Concat(all...) {
 		if k, _ := wire.ParseKey(string(kv.Key)); f.unused(k) {
