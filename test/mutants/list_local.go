@@ -54,7 +54,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the idle timer of a local queue that was removed forgets no other one",
 		edits: []edit{
-			{"local.(*idleTimer).Fire", "case l.driver != driverNone || !m.locals.has(l):", "case l.driver != driverNone:"},
+			{"local.(*Queue).rested", "case l.driver != driverNone || !m.locals.has(l):", "case l.driver != driverNone:"},
 		},
 		tests: []string{"TestAThousandNamesInOneManager"},
 	},
@@ -195,7 +195,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a try does not wait (A13)",
 		edits: []edit{
-			{"local.(*Queue).Block", "if w := e.Value.(*Waiter); w.Try {", "if w := e.Value.(*Waiter); w.Try && false {"},
+			{"local.(*Queue).Block", "if w.Try {", "if w.Try && false {"},
 		},
 		tests: []string{"TestReadersWhoTryAtOnceAllGetIn"},
 	},
@@ -251,7 +251,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"local.(*Ownership).unattended", "t.table.settle.Set(&t.young, t)", ""},
+			{"local.(*Ownership).unattended", "t.young = t.table.young.Add(t)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},
@@ -265,7 +265,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "idle names are forgotten",
 		edits: []edit{
-			{"local.(*idleTimer).Fire", "case m.now()-l.since < queue.Resting:", "case m.now()-l.since < 100*queue.Resting:"},
+			{"local.(*Queue).rested", "case m.now()-l.since < queue.Resting:", "case m.now()-l.since < 100*queue.Resting:"},
 		},
 		tests: []string{"TestFewLinesRest"},
 	},

@@ -47,7 +47,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "of two upgrades of one session one fails (D5)",
 		edits: []edit{
-			{"local.(*Table).StartUpgrade", "case t.upgrading != nil:\nreturn nil, nil, lockerr.ErrUpgradeConflict", ""},
+			{"local.(*Table).StartUpgrade", "case s.upgrading != nil:\nreturn nil, nil, lockerr.ErrUpgradeConflict", ""},
 		},
 		tests: []string{"TestOfTwoUpgradesOneIsToldAtOnce"},
 	},
