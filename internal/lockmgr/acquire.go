@@ -50,7 +50,10 @@ func hurries(ctx context.Context) bool {
 	return ok && time.Until(deadline) <= etcdkv.FirstBound
 }
 
-// outcome returns the hold that w was granted, or an error.
+// outcome returns the hold that w was granted, or an error. It is not inlined, as the hold on the way to
+// the heap would make the stacks of all waiters larger.
+//
+//go:noinline
 func (m *Manager) outcome(ctx context.Context, w *local.Waiter, err error) (*Hold, error) {
 	if err != nil {
 		return nil, err
