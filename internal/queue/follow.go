@@ -115,10 +115,6 @@ func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error 
 	return nil
 }
 
-// following are the rules of a follower that is to report each change. It waits longer for a watch
-// that is late, because a reading that is taken too early jumps over changes.
-var following = rules{times: &times{first: waitResync, longest: waitResync, patience: time.Second, resumes: true}}
-
 // heads knows the whole queue as of one revision, and reports each change of its head. A reading
 // that is due must not jump over what the watch has still to report of the time before it. So this
 // reading waits until the watch is past its revision, or has been silent for a while.

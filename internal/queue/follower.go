@@ -76,6 +76,10 @@ var (
 	holding = rules{times: &times{first: holdResync, longest: holdResync, patience: patience}}
 )
 
+// following are the rules of a follower that is to report each change. It waits longer for a watch
+// that is late, because a reading that is taken too early jumps over changes.
+var following = rules{times: &times{first: waitResync, longest: waitResync, patience: time.Second, resumes: true}}
+
 // seeded returns the rules for a session with a lease. Sessions that lose etcd at one instant come
 // back spread out.
 func (r rules) seeded(lease clientv3.LeaseID) rules {

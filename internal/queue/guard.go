@@ -122,8 +122,14 @@ func (t *guardTimer) set(due time.Duration) bool {
 	return true
 }
 
+// reading returns the reading that is to be made.
+func (g *Guard) reading() *reading {
+	return &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping}
+}
+
 // fire does what the timer was set for.
 func (g *Guard) fire() {
+	g.timer.Stop()
 	switch g.expired() {
 	case silent:
 		g.leave()

@@ -136,7 +136,6 @@ func (k *Keeper) fireDue() {
 		if g.due > now && !early {
 			return
 		}
-		g.timer.Stop()
 		g.fire()
 	}
 }
@@ -191,7 +190,7 @@ func (k *Keeper) startReading(n int) {
 	batch := make([]*reading, 0, n)
 	for _, g := range k.unread[:n] {
 		if g.unread = false; !g.over {
-			batch = append(batch, &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping})
+			batch = append(batch, g.reading())
 		}
 	}
 	k.unread = slices.Delete(k.unread, 0, n)

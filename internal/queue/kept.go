@@ -28,9 +28,6 @@ func (k *kept) cacheFor(e *Entry) *rangeCache {
 	return k.cache
 }
 
-// aheadTimeout bounds the creation of a watch before the entry is written, because a stream may hang.
-const aheadTimeout = 100 * time.Millisecond
-
 // openAhead opens a cache before the entry is written. The transaction that enters reads what the cache
 // is to show.
 func (k *kept) openAhead(ctx context.Context, w Want) {

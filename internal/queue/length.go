@@ -68,3 +68,13 @@ func (n *length) peeking(peek int64) int64 {
 	}
 	return limit
 }
+
+// turns is what a queue knows of its marked entries.
+type turns struct {
+	denied   bool          // true if etcd has refused the inbox
+	lastWait time.Duration // until a marked entry was granted
+}
+
+// crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
+// is off, except in tests.
+const crowd = 1 << 62

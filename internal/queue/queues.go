@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 
 	"go.uber.org/zap"
@@ -39,16 +40,7 @@ func NewQueues(c Config) *Queues {
 	s := &shared{
 		life: c.Life, kv: kv, writer: c.Writer, tracker: tracker, log: c.Log,
 		watching:   &watching{life: c.Life, watcher: c.Watcher, tracker: tracker},
-		shortQueue: ShortQueue, prefetch: peek, crowd: crowd,
-	}
-	if c.ShortQueue != 0 {
-		s.shortQueue = c.ShortQueue
-	}
-	if c.Crowd != 0 {
-		s.crowd = c.Crowd
-	}
-	if c.Prefetch != 0 {
-		s.prefetch = c.Prefetch
+		shortQueue: cmp.Or(c.ShortQueue, ShortQueue), prefetch: cmp.Or(c.Prefetch, peek), crowd: cmp.Or(c.Crowd, crowd),
 	}
 	return &Queues{s}
 }

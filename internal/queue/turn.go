@@ -18,16 +18,6 @@ import (
 // there, and the one ahead of it tells it that it holds, see handover.go. A marked entry sleeps while
 // another marked one is ahead. If there is none, or after a while, it waits like any other.
 
-// turns is what a queue knows of its marked entries.
-type turns struct {
-	denied   bool          // true if etcd has refused the inbox
-	lastWait time.Duration // until a marked entry was granted
-}
-
-// crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
-// is off, except in tests.
-const crowd = 1 << 62
-
 // Crowded reports whether the next entry shall be marked, by its slot.
 func (q *Queue) Crowded() bool { return q.size.Load() >= q.crowd && !q.denied }
 

@@ -45,6 +45,9 @@ type handle interface {
 // never answers.
 const watchTimeout = time.Second
 
+// aheadTimeout bounds the creation of a watch before the entry is written, because a stream may hang.
+const aheadTimeout = 100 * time.Millisecond
+
 // mostGivenUp is the number of creations that continue after they were given up, see openByClient.
 const mostGivenUp = 16
 
