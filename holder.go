@@ -133,7 +133,7 @@ type ReleaseRequest struct {
 
 // by describes the session that asks, and its reason.
 func (r *ReleaseRequest) by() string {
-	text := fmt.Sprintf("by %s (%s, pid %d)", wire.Quote(r.Owner), r.Host, r.PID)
+	text := fmt.Sprintf("by %s (%s, pid %d)", wire.Quote(r.Owner), wire.Quote(r.Host), r.PID)
 	if r.Reason != "" {
 		text += ": " + wire.Quote(r.Reason)
 	}

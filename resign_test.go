@@ -201,7 +201,7 @@ func TestATermOfASessionWithARunThatHonoursRequestsDoesNotHonourThem(t *testing.
 	simulate(t, func(w *world) {
 		s := w.switchover(0)
 		b := w.stands(NewElection(w.session("b"), "e"), "of b")
-		w.every("a", simetcd.Action{DropRequest: true}, simetcd.Delete)
+		w.Intercept(func(c simetcd.Call) simetcd.Action { return simetcd.Action{DropRequest: withdraws(c)} })
 		s.leader.cancel()
 		_, err := s.leader.result()
 		require.ErrorIs(w, err, context.Canceled)

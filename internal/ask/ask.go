@@ -141,6 +141,9 @@ func (s *Requests) request(ctx, under context.Context, cancel context.CancelCaus
 			ls.End(lockerr.Lost(lockerr.ErrRevoked))
 			return ls.Err()
 		}
+		if err != nil && under.Err() != nil {
+			return ended(ctx, under)
+		}
 		return err
 	case <-under.Done():
 		return ended(ctx, under)
@@ -156,8 +159,9 @@ func ended(ctx, under context.Context) error {
 }
 
 // post writes a request, or an announcement, under a prefix, and deletes it when ctx ends, which is at
-// the end of the lease at the latest. Both happen in the background, as a write that is not answered may
-// take effect later. written is called when the key is written, or cannot be. Cancel ends ctx by cancel.
+// the end of the lease at the latest. Nothing is sent to write it once ctx has ended. Both happen in the
+// background, as a write that is not answered may take effect later. written is called when the key is
+// written, or cannot be. Cancel ends ctx by cancel.
 func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, prefix string, v any, written func(error)) error {
 	value, err := json.Marshal(v)
 	if err != nil {
@@ -168,13 +172,14 @@ func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls 
 		id = s.add(cancel)
 	}, func() {
 		key := prefix + wire.Hex(ls.ID()) + "." + strconv.Itoa(id)
-		unsure, err := queue.Put(ls.Context(), s.cfg.KV, key, string(value), ls.ID())
+		rev, unsure, err := queue.Put(ctx, s.cfg.KV, key, string(value), ls.ID())
 		written(err)
 		if err == nil {
 			<-ctx.Done() // or the lease's end, with which ctx ends too
+			s.takeBack(ls, key, rev)
 		}
-		if err == nil || unsure {
-			s.takeBack(ls, key, unsure)
+		if unsure {
+			s.cfg.Suspect(ls, key) // a try that was not answered may write it later
 		}
 		s.remove(id)
 		s.cfg.Gone()
@@ -195,14 +200,10 @@ func (s *Requests) remove(id int) {
 	delete(s.calls, id)
 }
 
-// takeBack deletes what this session has posted; with the lease it goes anyway. If unsure, a write may
-// take effect later.
-func (s *Requests) takeBack(ls *lease.Lease, key string, unsure bool) {
-	err := queue.Delete(ls.Context(), s.cfg.KV, key)
-	if err == nil && unsure {
-		s.cfg.Suspect(ls, key)
-	}
-	if err != nil && ls.Err() == nil {
+// takeBack deletes what this session has posted, as it was written at a revision; with the lease it goes
+// anyway.
+func (s *Requests) takeBack(ls *lease.Lease, key string, rev int64) {
+	if err := queue.Delete(ls.Context(), s.cfg.KV, key, rev); err != nil && ls.Err() == nil {
 		s.cfg.Log.Warn("cannot delete a key beside a queue; it expires with its lease", zap.String("key", key), zap.Error(err))
 	}
 }

@@ -93,19 +93,25 @@ func (q *Queue) Changes(ctx context.Context, key string, from int64, tell func(*
 	}
 }
 
-// Put writes a key. It blocks until etcd has confirmed the write, or ctx ends. If unsure is true, a try may
-// take effect later.
-func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (unsure bool, err error) {
-	return etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
-		_, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
+// Put writes a key, and returns the revision of the write. It blocks until etcd has confirmed the write,
+// or ctx ends. If unsure is true, a try may take effect later.
+func Put(ctx context.Context, kv clientv3.KV, key, value string, lease clientv3.LeaseID) (rev int64, unsure bool, err error) {
+	unsure, err = etcdkv.Retry(ctx, etcdkv.Requests(int64(lease)), func(ctx context.Context) error {
+		resp, err := kv.Put(ctx, key, value, clientv3.WithLease(lease))
+		if err == nil {
+			rev = resp.Header.Revision
+		}
 		return err
 	})
+	return rev, unsure, err
 }
 
-// Delete deletes a key, whatever its value. It blocks until etcd has confirmed the deletion, or ctx ends.
-func Delete(ctx context.Context, kv clientv3.KV, key string) error {
+// Delete deletes a key that was last written at a revision. It blocks until etcd has confirmed that this
+// key does not stand any more, or ctx ends. A try that takes effect later deletes no other key: the next
+// process with this lease may have written one under the same name.
+func Delete(ctx context.Context, kv clientv3.KV, key string, rev int64) error {
 	_, err := etcdkv.Retry(ctx, etcdkv.Requests(0), func(ctx context.Context) error {
-		_, err := kv.Delete(ctx, key)
+		_, err := kv.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
 		return err
 	})
 	return err

@@ -1,0 +1,94 @@
+package etcdlock
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/etcdlock/etcdlock/internal/ask"
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
+)
+
+// withdraws reports whether a request deletes an announcement.
+func withdraws(c simetcd.Call) bool {
+	txn, ok := c.Req.(*pb.TxnRequest)
+	return ok && len(txn.Success) == 1 && strings.Contains(string(txn.Success[0].GetRequestDeleteRange().GetKey()), wire.Side("e", "resigns/"))
+}
+
+// A request was written a minute after the call had returned, when etcd answered again, and the leader handed over.
+func TestNoRequestIsWrittenAfterTheAskerHasGivenUp(t *testing.T) {
+	for _, act := range []simetcd.Action{{DropRequest: true}, {DelayRequest: 5 * time.Second}} {
+		simulate(t, func(w *world) {
+			s := w.switchover(time.Minute)
+			w.stands(NewElection(w.session("b"), "e"), "of b")
+			w.every("operator", act, simetcd.Put)
+			require.ErrorIs(w, s.operator.AskToTransfer(w.timeout(2*time.Second), "of b", ""), context.DeadlineExceeded)
+			w.Intercept(nil)
+			rev := w.Revision()
+			w.pass(time.Minute)
+			if act.DropRequest {
+				require.Equal(w, rev, w.Revision(), "nothing was written")
+				require.Empty(w, s.causes)
+			}
+			require.Empty(w, w.Keys(ask.Prefix("e")), "what came late is swept")
+			s.leader.end()
+		})
+	}
+}
+
+// Text of any length, with escape sequences, reached the cause, the log and the terminal of etcdlock elect.
+func TestTheTextOfARequestIsQuoted(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.switchover(0)
+		e := s.first.of.Entry()
+		text := `x\u001b[2J\n` + strings.Repeat("A", 100_000)
+		w.PutKey(ask.Prefix("e")+"1.1", fmt.Sprintf(`{"owner":%q,"host":"%s","reason":"%s","of":[{"key":%q,"rev":%d}]}`,
+			"ops", text, text, e.Key, e.CreateRevision), 0)
+		cause := (<-s.causes).Error()
+		require.NotContains(w, cause, "\x1b")
+		require.NotContains(w, cause, "\n")
+		require.Less(w, len(cause), 1000)
+		w.DeleteKey(ask.Prefix("e") + "1.1")
+		s.leader.end()
+	})
+}
+
+// The next process numbers its announcements from 1 too. The first try to delete that of the former process comes late,
+// and the second one was answered.
+func TestALateDeletionSparesTheAnnouncementOfTheNextProcess(t *testing.T) {
+	simulate(t, func(w *world) {
+		file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+		a := w.session("a", file)
+		former := w.run(NewElection(a, "e"), nil, WithResignOnRequest())
+		former.term()
+		w.pass(100 * time.Millisecond)
+		var late atomic.Bool
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if withdraws(c) && late.CompareAndSwap(false, true) {
+				return simetcd.Action{DelayRequest: 4 * time.Second}
+			}
+			return simetcd.Action{}
+		})
+		former.end()
+		w.pass(1500 * time.Millisecond)
+		require.Empty(w, w.announced())
+		_, err := a.Orphan(w.ctx)
+		require.NoError(w, err)
+		run := w.run(NewElection(w.session("again", file), "e"), nil, WithResignOnRequest())
+		run.term()
+		w.pass(500 * time.Millisecond)
+		require.Len(w, w.announced(), 1)
+		w.pass(5 * time.Second)
+		require.Len(w, w.announced(), 1)
+		run.end()
+	})
+}
