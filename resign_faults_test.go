@@ -11,7 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"go.uber.org/zap"
+	logged "go.uber.org/zap/zaptest/observer"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
@@ -89,6 +93,64 @@ func TestALateDeletionSparesTheAnnouncementOfTheNextProcess(t *testing.T) {
 		require.Len(w, w.announced(), 1)
 		w.pass(5 * time.Second)
 		require.Len(w, w.announced(), 1)
+		run.end()
+	})
+}
+
+// The announcement stays with its term, so that a planned restart needs no etcd for it. A session that could not be
+// orphaned announced nothing any more, and its leader honoured no request for the rest of the term.
+func TestAnOrphanedSessionLeavesItsAnnouncement(t *testing.T) {
+	t.Run("without etcd", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			core, logs := logged.New(zap.WarnLevel)
+			a := w.session("a", WithLeaseFile(filepath.Join(t.TempDir(), "lease")), WithLogger(zap.New(core)))
+			run := w.run(NewElection(a, "e"), nil, WithResignOnRequest())
+			run.term()
+			w.pass(time.Second)
+			w.Client("a").Cut()
+			_, err := a.Orphan(w.timeout(3 * time.Second))
+			require.NoError(w, err)
+			_, err = run.result()
+			require.ErrorIs(w, err, ErrOrphaned)
+			require.Empty(w, logs.All())
+			w.Client("a").Heal()
+		})
+	})
+	t.Run("after an Orphan that failed", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			b := w.stands(NewElection(w.session("b"), "e"), "of b")
+			l := w.lock(NewMutex(s.session, "m"))
+			w.every("a", simetcd.Action{DropRequest: true}, simetcd.Txn)
+			go func() { _ = l.Unlock(w.ctx) }()
+			w.pass(100 * time.Millisecond)
+			_, err := s.session.Orphan(w.timeout(2 * time.Second))
+			require.ErrorIs(w, err, context.DeadlineExceeded)
+			w.Intercept(nil)
+			require.NoError(w, s.first.Err(), "the term continues")
+			require.NoError(w, s.operator.AskToTransfer(w.timeout(20*time.Second), "of b", ""))
+			b.get()
+			s.leader.end()
+		})
+	})
+}
+
+// A waiting candidate becomes the leader while etcd has no space: that takes no write.
+func TestALeaderAnnouncesAgainAfterARefusalThatPasses(t *testing.T) {
+	simulate(t, func(w *world) {
+		first := w.campaign(NewElection(w.session("x"), "e"), "x")
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithResignOnRequest())
+		w.pass(time.Second)
+		b := w.stands(NewElection(w.session("b"), "e"), "of b")
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCNoSpace}, simetcd.Put)
+		require.NoError(w, first.Resign(w.ctx))
+		run.term()
+		w.pass(time.Minute)
+		require.Empty(w, w.announced())
+		w.Intercept(nil)
+		w.pass(time.Minute)
+		require.NoError(w, NewElection(w.session("operator"), "e").AskToTransfer(w.timeout(20*time.Second), "of b", ""))
+		b.get()
 		run.end()
 	})
 }

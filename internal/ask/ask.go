@@ -65,6 +65,7 @@ func Prefix(name string) string { return wire.Side(name, "ask/") }
 // Config is what Requests are made with.
 type Config struct {
 	KV     clientv3.KV
+	Leases clientv3.Lease // tells which candidates live
 	Queues *queue.Queues
 	Log    *zap.Logger
 
@@ -82,7 +83,7 @@ type Requests struct {
 
 	mu     sync.Mutex
 	serial int                             // numbers the posted requests
-	calls  map[int]context.CancelCauseFunc // ends the calls of Ask under way
+	calls  map[int]context.CancelCauseFunc // ends a call of Ask under way; nil for an announcement
 }
 
 // New returns Requests without any.
@@ -161,7 +162,7 @@ func ended(ctx, under context.Context) error {
 // post writes a request, or an announcement, under a prefix, and deletes it when ctx ends, which is at
 // the end of the lease at the latest. Nothing is sent to write it once ctx has ended. Both happen in the
 // background, as a write that is not answered may take effect later. written is called when the key is
-// written, or cannot be. Cancel ends ctx by cancel.
+// written, or cannot be. Cancel ends ctx by cancel, unless that is nil.
 func (s *Requests) post(ctx context.Context, cancel context.CancelCauseFunc, ls *lease.Lease, prefix string, v any, written func(error)) error {
 	value, err := json.Marshal(v)
 	if err != nil {
@@ -208,14 +209,18 @@ func (s *Requests) takeBack(ls *lease.Lease, key string, rev int64) {
 	}
 }
 
-// Cancel ends all calls, for a cause, and returns how many requests and announcements are not gone yet.
+// Cancel ends all calls, for a cause, and returns how many requests are not gone yet. An announcement
+// stays with its term: the next process deletes it, or replaces it by its own.
 func (s *Requests) Cancel(cause error) (pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, cancel := range s.calls {
-		cancel(cause)
+		if cancel != nil {
+			cancel(cause)
+			pending++
+		}
 	}
-	return len(s.calls)
+	return pending
 }
 
 // OfOthers reports whether a key is a request or an announcement under a lease that no call of this
@@ -232,7 +237,7 @@ func (s *Requests) OfOthers(key string, under clientv3.LeaseID) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls[n] != nil {
+	if _, own := s.calls[n]; own {
 		return false
 	}
 	s.serial = max(s.serial, n)

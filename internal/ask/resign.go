@@ -35,7 +35,7 @@ func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, 
 	name, _ := wire.NameOf(e.Key)
 	announced, withdraw := context.WithCancelCause(ctx)
 	defer withdraw(nil)
-	err := s.post(announced, withdraw, ls, announcements(name), announcement{wire.Tail(e.Key), e.CreateRevision}, func(err error) {
+	err := s.post(announced, nil, ls, announcements(name), announcement{wire.Tail(e.Key), e.CreateRevision}, func(err error) {
 		if err != nil {
 			withdraw(err) // no process would ask a leader that announces nothing
 		}

@@ -160,7 +160,7 @@ func (s *stage) Campaign(ctx context.Context) (Term, error) {
 		s.refuse = s.refuse[1:]
 		return nil, err
 	}
-	t := &fakeTerm{stage: s, margin: margin, preempt: make(chan string, 1), lookout: make(chan error, 1), asked: make(chan string, 9)}
+	t := &fakeTerm{stage: s, margin: margin, preempt: make(chan string, 1), lookout: make(chan error, 9), asked: make(chan string, 9)}
 	t.ctx, t.end = context.WithCancelCause(context.Background())
 	s.terms <- t
 	return t, nil

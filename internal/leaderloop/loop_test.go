@@ -410,6 +410,20 @@ func TestAFailedLookoutEndsNoTerm(t *testing.T) {
 		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot listen for requests to resign").Len())
 	})
 	play(t, func(s *stage) {
+		s.cfg.ResignOnRequest = true
+		s.first(s.stopsAfter(0))
+	}, func(s *stage) {
+		term := <-s.terms
+		for range 3 {
+			term.lookout <- errors.New("etcd refuses")
+		}
+		s.at(time.Minute)
+		term.asked <- ""
+		s.at(61 * time.Second)
+		require.Contains(s, s.noted(), "1m0s told: asked to resign by an operator", "it tries again")
+		require.Equal(s, 1, s.logs.FilterMessageSnippet("cannot listen for requests to resign").Len())
+	})
+	play(t, func(s *stage) {
 		s.cfg.StepDown = true
 		s.first(func(_ context.Context, t *fakeTerm) error {
 			err := t.Resign(s.ctx)

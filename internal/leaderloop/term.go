@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -184,10 +185,27 @@ func (l *loop) stepDown(work context.Context, stop context.CancelCauseFunc, term
 }
 
 // honour tells the work of a term to stop when the term is asked to resign. It listens until the term
-// ends, so that the term announces for as long as it lasts that it honours requests.
+// ends, so that the term announces for as long as it lasts that it honours requests. What etcd refuses
+// may pass, as for want of space, and so may the draining of a session: it tries again after a pause.
 func (l *loop) honour(ctx context.Context, stop context.CancelCauseFunc, term Term) {
-	err := term.Honour(ctx, func(to, by string) { stop(&requested{to, by}) })
-	if ctx.Err() == nil && term.Err() == nil {
-		l.cfg.Log.Warn("cannot listen for requests to resign; the leader honours none", zap.String("name", l.cfg.Name), zap.Error(err))
+	for failed := 0; ; failed++ {
+		began := time.Now()
+		err := term.Honour(ctx, func(to, by string) { stop(&requested{to, by}) })
+		if ctx.Err() != nil || term.Err() != nil {
+			return
+		}
+		if time.Since(began) > longestDeaf {
+			failed = 0
+		}
+		if failed == 0 && !errors.Is(err, lockerr.ErrSessionClosed) {
+			l.cfg.Log.Warn("cannot listen for requests to resign; the leader honours none until it can", zap.String("name", l.cfg.Name), zap.Error(err))
+		}
+		sleep(ctx, backoff.Delay(failed, firstDeaf, longestDeaf, l.candidate.Lease().ID))
 	}
 }
+
+// The pauses of a leader that cannot listen for requests.
+const (
+	firstDeaf   = time.Second
+	longestDeaf = 30 * time.Second
+)

@@ -31,7 +31,7 @@ func New(cfg Config) *Manager {
 	})
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.Settled, Suspected: cfg.LeftBehind})
 	m.requests = ask.New(ask.Config{
-		KV: cfg.KV, Queues: cfg.Queues, Log: cfg.Log, Begin: m.Spawn, Suspect: m.sweeper.SuspectBeside, Gone: m.Settled,
+		KV: cfg.KV, Leases: cfg.Leases, Queues: cfg.Queues, Log: cfg.Log, Begin: m.Spawn, Suspect: m.sweeper.SuspectBeside, Gone: m.Settled,
 	})
 	m.Former = adoption.New(adoption.Config{
 		Life: cfg.Life, Names: m.names, KV: cfg.KV, Leases: cfg.Leases, Queues: cfg.Queues, Log: cfg.Log, GivesUp: cfg.GivesUp,
