@@ -154,3 +154,116 @@ func TestALeaderAnnouncesAgainAfterARefusalThatPasses(t *testing.T) {
 		run.end()
 	})
 }
+
+// A process that was killed and started again has two entries with one value, and the older one is dead. The leadership
+// went to the dead one, and then to another candidate.
+func TestATransferToARestartedCandidateGoesToTheEntryThatLives(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.switchover(0)
+		w.stands(NewElection(w.session("c"), "e"), "of c")
+		other := w.run(NewElection(w.session("other"), "e", WithPriority(7)), nil)
+		w.pass(time.Minute)
+		w.Client("c").Cut()
+		w.pass(500 * time.Millisecond)
+		alive := w.stands(NewElection(w.session("again"), "e"), "of c")
+		err := s.operator.AskToTransfer(w.ctx, "of c", "")
+		require.ErrorIs(w, err, ErrNoCandidate, "the dead entry is ahead until its lease expires")
+		require.ErrorContains(w, err, "ahead of the candidate")
+		alive.get()
+		require.Empty(w, other.terms)
+		s.leader.cancel()
+		other.cancel()
+		w.Client("c").Heal()
+	})
+}
+
+// A takeover refuses such a candidate too. The work ended, and no process led for seconds.
+func TestNoLeaderResignsForACandidateThatIsCutOff(t *testing.T) {
+	for _, to := range []string{"of c", ""} {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			w.stands(NewElection(w.session("c"), "e"), "of c")
+			w.pass(time.Minute)
+			w.Client("c").Cut()
+			w.pass(6 * time.Second)
+			s.ask(to).fails(ErrNoCandidate)
+			require.NoError(w, s.first.Err())
+			require.Empty(w, s.causes)
+			s.leader.end()
+			w.Client("c").Heal()
+		})
+	}
+}
+
+func TestARequestThatIsNotHonouredEnds(t *testing.T) {
+	t.Run("the candidate restarts while the leader looks", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			session := w.session("c")
+			c := w.stands(NewElection(session, "e"), "of c")
+			w.every("a", simetcd.Action{DelayRequest: 200 * time.Millisecond}, simetcd.TxnReadOnly, simetcd.Range)
+			p := start(w, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, s.operator.AskToTransfer(ctx, "of c", "maintenance")
+			})
+			for len(w.Keys(ask.Prefix("e"))) == 0 {
+				w.pass(time.Millisecond)
+			}
+			w.Client("operator").Cut()
+			c.cancel()
+			w.pass(500 * time.Millisecond)
+			w.stands(NewElection(session, "e"), "of c")
+			w.Client("operator").Heal()
+			w.Client("operator").Reset()
+			p.fails(ErrNoCandidate)
+			require.NoError(w, s.first.Err())
+			s.leader.cancel()
+		})
+	})
+	t.Run("the next process with the lease file honours none", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			file := WithLeaseFile(filepath.Join(t.TempDir(), "lease"))
+			a := w.session("a", file)
+			w.run(NewElection(a, "e"), nil, WithResignOnRequest()).term()
+			w.stands(NewElection(w.session("b"), "e"), "of b")
+			w.Client("a").Cut()
+			s := &switchover{world: w, operator: NewElection(w.session("operator"), "e")}
+			p := s.ask("of b")
+			w.killed("a", a)
+			run := w.run(NewElection(w.session("again", file), "e"), nil)
+			run.term()
+			p.fails(ErrNotHonoured)
+			run.end()
+			w.Client("a").Heal()
+		})
+	})
+}
+
+func TestTheAskerOfATransferIsToldWhichCandidateFollows(t *testing.T) {
+	t.Run("one of another library is ahead", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			f := w.foreign("foreign")
+			c := w.stands(NewElection(w.session("c"), "e"), "of c")
+			err := s.operator.AskToTransfer(w.ctx, "of c", "")
+			require.ErrorIs(w, err, ErrNoCandidate)
+			require.ErrorContains(w, err, `"foreign" is ahead of the candidate`)
+			f.leads.get()
+			require.NoError(w, f.election.Resign(w.ctx))
+			c.get()
+			f.close()
+			s.leader.cancel()
+		})
+	})
+	t.Run("it led before the asker looked", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			c := w.stands(NewElection(w.session("c"), "e"), "of c")
+			w.stands(NewElection(w.session("d"), "e"), "of d")
+			w.every("operator", simetcd.Action{DelayRequest: 200 * time.Millisecond}, simetcd.TxnReadOnly)
+			p := s.ask("of c")
+			require.NoError(w, c.get().Resign(w.ctx))
+			p.get()
+			s.leader.cancel()
+		})
+	})
+}

@@ -8,8 +8,11 @@ import (
 
 	"go.uber.org/zap"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
+	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -191,18 +194,20 @@ func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err e
 	return wire.Quote(c.Value), err
 }
 
-// Honour reports the requests that can be fulfilled. A request for a candidate that does not wait is
-// refused, because the work would end for nothing.
+// Honour reports the requests that can be fulfilled. A request for a candidate that does not wait, or
+// does not live, is refused, because the work would end for nothing.
 func (t *runTerm) Honour(ctx context.Context, tell func(to, by string)) error {
 	return t.term.of.Honour(ctx, func(asked ask.Request) {
 		r := ReleaseRequest(asked)
 		t.term.traced.asked(r)
 		if r.Candidate != "" {
-			switch to, err := t.term.candidate(ctx, r.Candidate); {
-			case err != nil:
+			to, err := t.term.candidate(ctx, r.Candidate)
+			waits := err == nil && to != nil && lease.Lives(ctx, t.term.engine.Leases, clientv3.LeaseID(to.Lease))
+			if err != nil || ctx.Err() != nil {
 				return // ctx or the term has ended, or etcd refuses
-			case to == nil:
-				t.candidate.election.session.etcd.Log.Warn("a request to transfer the leadership is refused, because the candidate does not wait",
+			}
+			if !waits {
+				t.candidate.election.session.etcd.Log.Warn("a request to transfer the leadership is refused, because the candidate does not wait, or its lease is not renewed",
 					zap.String("name", r.Name), zap.String("candidate", wire.Quote(r.Candidate)), zap.String("by", r.by()))
 				return
 			}

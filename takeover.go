@@ -6,6 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
@@ -46,11 +47,9 @@ func (t *Term) awaitPreemption(ctx context.Context) (Candidate, error) {
 	}
 }
 
-// lives reports whether a lease was renewed in the last half of its TTL, so that its process most
-// likely lives. A session renews after a third of the TTL.
+// lives reports whether the process of a candidate most likely lives, by its lease.
 func (t *Term) lives(ctx context.Context, id clientv3.LeaseID) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it is asked again
 	defer cancel()
-	resp, err := t.engine.Leases.TimeToLive(ctx, id)
-	return err == nil && 2*(resp.TTL+1) > resp.GrantedTTL // etcd cuts the TTL to whole seconds
+	return lease.Lives(ctx, t.engine.Leases, id)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
@@ -14,7 +16,8 @@ import (
 )
 
 // Transfer ends the term and makes a waiting candidate the next leader, in one transaction. It is
-// the candidate with that value, or the oldest one if there are several; see [Election.Candidates].
+// the candidate with that value, or the youngest one that lives if there are several, because a
+// process that was killed and started again has an older entry too; see [Election.Candidates].
 // Candidates ahead of it move to the end of the queue when they reach the front. A candidate that
 // uses another library does not do this and leads first. A goroutine that waits for the turn of
 // this session, in memory, is not in the queue yet, and cannot be named.
@@ -61,7 +64,8 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	}
 }
 
-// candidate returns the entry of the oldest candidate with a value that waits, nil if there is none.
+// candidate returns the entry of the candidate with a value that waits, nil if there is none. Of several
+// it is the youngest one that lives.
 func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, error) {
 	if err := t.Err(); err != nil {
 		return nil, err
@@ -75,15 +79,27 @@ func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, e
 	case err != nil:
 		return nil, err
 	}
-	for _, kv := range all {
+	for i, kv := range all {
 		if wire.Pauses(string(kv.Key)) {
-			return nil, nil // it waits behind the pause, if at all
+			all = all[:i] // what waits behind the pause does not lead
+			break
 		}
-		if kv.Lease != 0 && kv.CreateRevision > t.CreateRevision() && string(kv.Value) == value {
+	}
+	all = slices.DeleteFunc(all, func(kv *mvccpb.KeyValue) bool {
+		return kv.Lease == 0 || kv.CreateRevision <= t.CreateRevision() || string(kv.Value) != value
+	})
+	switch len(all) {
+	case 0:
+		return nil, nil
+	case 1:
+		return all[0], nil
+	}
+	for _, kv := range slices.Backward(all) {
+		if t.lives(ctx, clientv3.LeaseID(kv.Lease)) {
 			return kv, nil
 		}
 	}
-	return nil, nil
+	return all[len(all)-1], nil
 }
 
 var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term: unlock it first; the term continues", ErrLocked)

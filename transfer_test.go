@@ -65,14 +65,14 @@ func TestALeaderHandsOverToACandidateByName(t *testing.T) {
 }
 
 // What marks the next one goes with it, whether it leads, gives up or dies.
-func TestATransferIsToTheOldestCandidateOfThatValue(t *testing.T) {
+func TestATransferIsToTheYoungestCandidateOfThatValue(t *testing.T) {
 	simulate(t, func(w *world) {
 		term := w.stands(NewElection(w.session("a"), "e"), "a").get()
 		older := w.stands(NewElection(w.session("b"), "e"), "next")
 		younger := w.stands(NewElection(w.session("c"), "e"), "next")
 		require.NoError(w, term.Transfer(w.ctx, "next"))
-		require.NoError(w, older.get().Resign(w.ctx))
 		require.NoError(w, younger.get().Resign(w.ctx))
+		require.NoError(w, older.get().Resign(w.ctx))
 	})
 }
 

@@ -18,7 +18,7 @@ import (
 const soon = 3 * time.Second
 
 // candidateIn is the candidate that a query names, or the only one that waits. A leader is asked for a
-// candidate by its value, which means the oldest candidate with that value.
+// candidate by its value, which means the youngest candidate with that value that lives.
 func candidateIn(q *queues.Queue, query url.Values) (*queues.Entry, error) {
 	waiting := q.Waiters()
 	e := chosen(q, query)

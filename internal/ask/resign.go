@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
@@ -50,26 +51,21 @@ func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, 
 // until the leader has, or ctx or the lease ends.
 //
 // The error is ErrNoCandidate if the leader stands and the candidate does not wait, or if the leader has
-// resigned and another candidate is next.
+// resigned and another candidate is next. It is ErrNotHonoured if the leader does not listen any more.
 func (s *Requests) AskLeader(ctx context.Context, ls *lease.Lease, r Request) error {
 	q := s.cfg.Queues.Queue(r.Name)
 	under, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ls.Context(), func() { cancel(ls.Err()) })()
-	leader, err := s.honouring(under, q, r)
+	leader, to, err := s.honouring(under, q, r)
 	if err == nil {
 		err = s.request(ctx, under, cancel, ls, r, leader)
 	}
 	if err == nil {
-		err = q.AwaitUntil(under, ls.ID(), func(all []*mvccpb.KeyValue) (bool, error) {
-			if len(all) == 0 || all[0].CreateRevision != leader.CreateRevision {
-				return true, nil
-			}
-			return false, r.mayFollow(all)
-		})
+		err = s.awaitResignation(under, q, ls, r, leader, to)
 	}
 	if err == nil && r.Candidate != "" {
-		err = r.isNext(under, q)
+		err = r.isNext(under, q, ls, leader)
 	}
 	if err != nil && under.Err() != nil {
 		return ended(ctx, under)
@@ -77,73 +73,132 @@ func (s *Requests) AskLeader(ctx context.Context, ls *lease.Lease, r Request) er
 	return err
 }
 
+// awaitResignation blocks until the leader has gone. It fails if the candidate that is named has gone
+// before, or if the leader will not resign: the process that continues with its term may not listen.
+func (s *Requests) awaitResignation(ctx context.Context, q *queue.Queue, ls *lease.Lease, r Request, leader, to *mvccpb.KeyValue) error {
+	looked, deaf := time.Now(), false // deaf: the last look has shown no announcement
+	return q.AwaitUntil(ctx, ls.ID(), func(all []*mvccpb.KeyValue) (bool, error) {
+		if len(all) == 0 || all[0].CreateRevision != leader.CreateRevision {
+			return true, nil
+		}
+		waiting, err := r.mayFollow(all)
+		if err != nil {
+			return false, err
+		}
+		if r.Candidate != "" && !slices.ContainsFunc(waiting, func(kv *mvccpb.KeyValue) bool { return kv.CreateRevision == to.CreateRevision }) {
+			return false, fmt.Errorf("the candidate has left the queue, and is in it again: %w", lockerr.ErrNoCandidate)
+		}
+		if time.Since(looked) < looksEvery {
+			return false, nil
+		}
+		looked = time.Now()
+		announced, err := s.announces(ctx, r.Name, leader)
+		if err != nil {
+			return false, err
+		}
+		// A leader without a renewed lease does not listen either, and is gone soon.
+		if !announced && deaf && lease.Lives(ctx, s.cfg.Leases, clientv3.LeaseID(leader.Lease)) {
+			return false, lockerr.ErrNotHonoured
+		}
+		deaf = !announced
+		return false, nil
+	})
+}
+
+// looksEvery is the time between two looks at the announcement of a leader that was asked. It is not
+// longer than the time between two readings of the queue.
+const looksEvery = 9 * time.Second
+
 // A leader that has just begun may not have announced yet that it honours requests.
 const (
 	announcesWithin = 2 * time.Second
 	lookAgain       = 100 * time.Millisecond
 )
 
-// honouring returns the leader, if it honours requests and there is a candidate that may follow.
-func (s *Requests) honouring(ctx context.Context, q *queue.Queue, r Request) (leader *mvccpb.KeyValue, err error) {
+// honouring returns the leader, if it honours requests, and the youngest candidate that may follow.
+func (s *Requests) honouring(ctx context.Context, q *queue.Queue, r Request) (leader, to *mvccpb.KeyValue, err error) {
 	for began := time.Now(); ; {
 		all, _, err := q.List(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if len(all) == 0 || wire.Pauses(string(all[0].Key)) {
-			return nil, lockerr.ErrNoLeader
+			return nil, nil, lockerr.ErrNoLeader
 		}
-		if err := r.mayFollow(all); err != nil {
-			return nil, err
-		}
-		announced, err := queue.Snapshot(ctx, s.cfg.KV, announcements(r.Name))
+		waiting, err := r.mayFollow(all)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, kv := range announced {
-			var a announcement
-			if json.Unmarshal(kv.Value, &a) == nil && a.Tail == wire.Tail(string(all[0].Key)) && a.CreateRevision == all[0].CreateRevision {
-				return all[0], nil
-			}
-		}
-		if time.Since(began) >= announcesWithin {
-			return nil, lockerr.ErrNotHonoured
+		announced, err := s.announces(ctx, r.Name, all[0])
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case announced:
+			to, err = s.living(ctx, waiting)
+			return all[0], to, err
+		case time.Since(began) >= announcesWithin:
+			return nil, nil, lockerr.ErrNotHonoured
 		}
 		select {
 		case <-time.After(lookAgain):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
 	}
 }
 
-// mayFollow returns an error if no candidate waits behind the leader that may follow it. all is in
-// order of age.
-func (r *Request) mayFollow(all []*mvccpb.KeyValue) error {
+// announces reports whether a leader announces that it honours requests.
+func (s *Requests) announces(ctx context.Context, name string, leader *mvccpb.KeyValue) (bool, error) {
+	announced, err := queue.Snapshot(ctx, s.cfg.KV, announcements(name))
+	return slices.ContainsFunc(announced, func(kv *mvccpb.KeyValue) bool {
+		var a announcement
+		return json.Unmarshal(kv.Value, &a) == nil && a.Tail == wire.Tail(string(leader.Key)) && a.CreateRevision == leader.CreateRevision
+	}), err
+}
+
+// living returns the youngest of some candidates with a renewed lease. A process that was killed and
+// started again has an older entry too.
+func (s *Requests) living(ctx context.Context, waiting []*mvccpb.KeyValue) (*mvccpb.KeyValue, error) {
+	for _, kv := range slices.Backward(waiting) {
+		if lease.Lives(ctx, s.cfg.Leases, clientv3.LeaseID(kv.Lease)) {
+			return kv, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, fmt.Errorf("the lease of the candidate is not renewed: %w", lockerr.ErrNoCandidate)
+}
+
+// mayFollow returns the candidates that wait behind the leader and may follow it, or an error if there
+// are none. all is in order of age.
+func (r *Request) mayFollow(all []*mvccpb.KeyValue) (waiting []*mvccpb.KeyValue, err error) {
 	paused := slices.IndexFunc(all, func(kv *mvccpb.KeyValue) bool { return wire.Pauses(string(kv.Key)) })
 	if paused >= 0 {
 		if all = all[:paused]; r.Candidate == "" { // a candidate ahead of the pause leads only if it is named
-			return fmt.Errorf("the election is paused: %w", lockerr.ErrNoCandidate)
+			return nil, fmt.Errorf("the election is paused: %w", lockerr.ErrNoCandidate)
 		}
 	}
 	for _, kv := range all[1:] {
 		if kv.Lease != 0 && (r.Candidate == "" || string(kv.Value) == r.Candidate) {
-			return nil
+			waiting = append(waiting, kv)
 		}
 	}
 	switch {
+	case waiting != nil:
+		return waiting, nil
 	case r.Candidate == "":
-		return fmt.Errorf("no other candidate waits: %w", lockerr.ErrNoCandidate)
+		return nil, fmt.Errorf("no other candidate waits: %w", lockerr.ErrNoCandidate)
 	case string(all[0].Value) == r.Candidate:
-		return fmt.Errorf("%w: the leader itself has it", lockerr.ErrNoCandidate)
+		return nil, fmt.Errorf("%w: the leader itself has it", lockerr.ErrNoCandidate)
 	default:
-		return lockerr.ErrNoCandidate
+		return nil, lockerr.ErrNoCandidate
 	}
 }
 
-// isNext returns an error unless the candidate of the request leads, or is to lead next.
-func (r *Request) isNext(ctx context.Context, q *queue.Queue) error {
-	next, err := q.Next(ctx)
+// isNext returns an error unless the candidate of the request led after the leader, or is to lead next.
+func (r *Request) isNext(ctx context.Context, q *queue.Queue, ls *lease.Lease, leader *mvccpb.KeyValue) error {
+	next, oldest, err := q.Next(ctx, leader)
 	switch {
 	case err != nil:
 		return err
@@ -153,7 +208,23 @@ func (r *Request) isNext(ctx context.Context, q *queue.Queue) error {
 		return fmt.Errorf("the leader has resigned, and the election is paused: %w", lockerr.ErrNoCandidate)
 	case string(next.Value) != r.Candidate:
 		return fmt.Errorf("the leader has resigned, and %s leads next: %w", wire.Quote(string(next.Value)), lockerr.ErrNoCandidate)
-	default:
+	case next == oldest:
 		return nil
 	}
+	soon, cancel := context.WithTimeout(ctx, stepsBackWithin)
+	defer cancel()
+	err = q.AwaitUntil(soon, ls.ID(), func(all []*mvccpb.KeyValue) (bool, error) {
+		if len(all) > 0 {
+			oldest = all[0]
+		}
+		return oldest.CreateRevision >= next.CreateRevision || len(all) == 0, nil
+	})
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("the leader has resigned, and %s is ahead of the candidate: %w", wire.Quote(string(oldest.Value)), lockerr.ErrNoCandidate)
+	}
+	return err
 }
+
+// stepsBackWithin is how long the candidates ahead of a named one have to move to the end of the queue.
+// One of another library does not, nor one of a process that has died.
+const stepsBackWithin = 3 * time.Second

@@ -330,7 +330,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "an announcement is of one term",
 		edits: []edit{
-			{"ask.(*Requests).honouring", "&& a.CreateRevision == all[0].CreateRevision", ""},
+			{"ask.(*Requests).announces", "&& a.CreateRevision == leader.CreateRevision", ""},
 		},
 		tests: []string{"TestATermOfASessionWithARunThatHonoursRequestsDoesNotHonourThem"},
 	},
@@ -344,7 +344,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the work does not end for a candidate that does not wait",
 		edits: []edit{
-			{"etcdlock.(*runTerm).Honour", "case to == nil:", "case false:"},
+			{"etcdlock.(*runTerm).Honour", "if !waits {", "if false {"},
 		},
 		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
 	},
@@ -358,7 +358,8 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the asker is told when the candidate leaves while the leader stands",
 		edits: []edit{
-			{"ask.(*Requests).AskLeader", "return false, r.mayFollow(all)", "return false, nil"},
+			{"ask.(*Requests).awaitResignation", "waiting, err := r.mayFollow(all)", "waiting, err := all, error(nil)"},
+			{"ask.(*Requests).awaitResignation", `r.Candidate != "" && !slices`, "false && !slices"},
 		},
 		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
 	},

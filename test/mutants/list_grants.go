@@ -74,11 +74,11 @@ var grantMutations = []mutation{
 		tests: []string{"TestTheQueueTellsWhoHoldsAndWhoWaitsInOrder"},
 	},
 	{
-		takesOut: "of several candidates with one value the oldest is preferred",
+		takesOut: "of several candidates with one value the youngest is preferred",
 		edits: []edit{
 			{"queue.(*line).List", "clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))", "clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))"},
 		},
-		tests: []string{"TestATransferIsToTheOldestCandidateOfThatValue"},
+		tests: []string{"TestATransferIsToTheYoungestCandidateOfThatValue"},
 	},
 	{
 		takesOut: "the oldest candidate leads",
