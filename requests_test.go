@@ -29,8 +29,6 @@ var oneTry = map[string]string{
 	"lease.Resume":                      "a try of the session's",
 	"lease.Lease.Revoke":                "a try of the session's",
 	"lease.Lease.Verify":                "a try of a look at a hold",
-	"pause.Begin":                       "a try of a command, which bounds it",
-	"pause.End":                         "a try of a command, which bounds it",
 	"eviction.Find":                     "a try of a look at a hold",
 	"eviction.Evict":                    "a try of the command or the page",
 	"eviction.notice":                   "a try of Evict",
