@@ -2,7 +2,6 @@ package etcdlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -84,7 +83,7 @@ func TestARefusedCallLearnsTheSpanOfTheHolder(t *testing.T) {
 		require.ErrorIs(w, err, ErrLocked)
 		require.Equal(w, as.span(1), bs.last())
 		var locked *LockedError
-		require.True(w, errors.As(err, &locked))
+		require.ErrorAs(w, err, &locked)
 		require.Equal(w, as.span(1), locked.Holder.Traceparent)
 		w.unlock(holds.Unlock)
 	})

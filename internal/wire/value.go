@@ -130,8 +130,9 @@ func Traceparent(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		dash := i == 2 || i == 35 || i == 52
-		if c := s[i]; dash != (c == '-') || !dash && !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+		c := s[i]
+		digit := '0' <= c && c <= '9' || 'a' <= c && c <= 'f'
+		if dash := i == 2 || i == 35 || i == 52; dash && c != '-' || !dash && !digit {
 			return false
 		}
 	}
