@@ -17,12 +17,6 @@ type Line struct {
 	Single *queue.Queue // the same; nil for several names
 }
 
-// Marks tells whether the entry of a request is to be marked, as in a long queue. A key that may be kept
-// is not. Called by the driver.
-func (l *Line) Marks(r *Request) bool {
-	return r.Rule == nil && !r.Candidate && !r.Try && r.Terms.Retention == 0 && l.Single.Crowded()
-}
-
 // Place is a queue in etcd, or several that are entered at once.
 type Place interface {
 	Enter(context.Context, queue.Want) (e *queue.Entry, unsure bool, err error)

@@ -384,28 +384,6 @@ func (m *Table) TakeEvicted() (all []Deletion, at time.Time) {
 	return m.evicted.take()
 }
 
-// FinishLost finishes all ownerships of leases that have ended.
-func (m *Table) FinishLost() {
-	m.locals.all.Walk(&m.mu, func(l *Queue) {
-		t := l.owned
-		m.noteLoss(t)
-		switch {
-		case t == nil || !l.driver.holds() || t.lease.Context().Err() == nil:
-		case !l.mayRest(t):
-			l.attend()
-		default:
-			t.goWithLease()
-			l.rest()
-		}
-	})
-	m.beside.all.Walk(&m.mu, func(t *Ownership) {
-		m.noteLoss(t)
-		if t.lease.Context().Err() != nil && !t.attended {
-			t.goWithLease()
-		}
-	})
-}
-
 // goWithLease settles an ownership whose lease has ended. Called with Table.mu held.
 func (t *Ownership) goWithLease() {
 	t.close()

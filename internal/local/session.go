@@ -53,6 +53,28 @@ func (m *Table) ForgetLease() (holds int, told []string) {
 	return len(lost), describe(lost)
 }
 
+// FinishLost finishes all ownerships of leases that have ended.
+func (m *Table) FinishLost() {
+	m.locals.all.Walk(&m.mu, func(l *Queue) {
+		t := l.owned
+		m.noteLoss(t)
+		switch {
+		case t == nil || !l.driver.holds() || t.lease.Context().Err() == nil:
+		case !l.mayRest(t):
+			l.attend()
+		default:
+			t.goWithLease()
+			l.rest()
+		}
+	})
+	m.beside.all.Walk(&m.mu, func(t *Ownership) {
+		m.noteLoss(t)
+		if t.lease.Context().Err() != nil && !t.attended {
+			t.goWithLease()
+		}
+	})
+}
+
 // Lease returns the present lease, nil for none, and a channel that is closed for another one.
 func (m *Table) Lease() (l *lease.Lease, news <-chan struct{}) {
 	m.mu.Lock()

@@ -107,6 +107,12 @@ func (l *Queue) attempt(w *Waiter) *Attempt {
 	return a
 }
 
+// Marks tells whether the entry of a request is to be marked, as in a long queue. A key that may be kept
+// is not. Called by the driver.
+func (l *Line) Marks(r *Request) bool {
+	return r.Rule == nil && !r.Candidate && !r.Try && r.Terms.Retention == 0 && l.Single.Crowded()
+}
+
 // Told returns a channel that is closed when w has an outcome.
 func (l *Queue) Told(w *Waiter) <-chan struct{} {
 	l.table.mu.Lock()
