@@ -211,7 +211,6 @@ func (p *process) sessionOptions(ctx context.Context) []SessionOption {
 		}
 		if p.rand.IntN(2) == 0 {
 			c.Hooks.ShortQueue, c.Hooks.Prefetch = -1, 1+p.rand.Int64N(4)
-			c.Hooks.Crowd = int64(p.seed%2) - 1 // in every second fleet entries are marked
 		}
 	}))
 }

@@ -101,6 +101,9 @@ type Waiter struct {
 	prev, next *Waiter
 }
 
+// get notes that the outcome is a hold. Called with Table.mu held.
+func (w *Waiter) get(g Grant) { w.given = g }
+
 // waiters are the waiters of a local queue. Table.mu guards them.
 type waiters struct {
 	first, last *Waiter

@@ -108,7 +108,7 @@ func (w *Waiter) reenter(m *Table, outer []*Hold, names []string) (other *Hold, 
 	case h.holder.holds >= w.Terms.Reentry:
 		return nil, "", fmt.Errorf("%w: %d", lockerr.ErrReentryLimit, h.holder.holds)
 	}
-	w.given = h.holder.grant(t, t.entryOf(names[0]), PathLocal)
+	w.get(h.holder.grant(t, t.entryOf(names[0]), PathLocal))
 	return nil, "", nil
 }
 

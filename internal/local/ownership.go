@@ -138,7 +138,7 @@ func (t *Ownership) found() bool {
 // newHolder makes w a holder. Called with Table.mu held.
 func (t *Ownership) newHolder(w *Waiter, by Path) {
 	t.holders++
-	w.given = (&holder{mu: &t.table.mu}).grant(t, t.entry, by)
+	w.get((&holder{mu: &t.table.mu}).grant(t, t.entry, by))
 }
 
 // release decides what follows after h was given back. It returns false if another caller of this
