@@ -128,7 +128,7 @@ func (e *Election) AskToResign(ctx context.Context, reason string) error {
 //     that the leader has resigned and which candidate is next
 //   - [ErrInvalidArgument]: the candidate is empty
 func (e *Election) AskToTransfer(ctx context.Context, candidate, reason string) error {
-	err := error(fmt.Errorf("%w: the candidate is empty", ErrInvalidArgument))
+	err := fmt.Errorf("%w: the candidate is empty", ErrInvalidArgument)
 	if candidate != "" {
 		err = e.askLeader(ctx, candidate, reason)
 	}

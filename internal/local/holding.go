@@ -209,7 +209,7 @@ func (h *Hold) Succeed(g Grant) Hold { return g.Hold(h.values, h.terms) }
 // StartUpgrade starts an upgrade, by run. If it cannot be started yet, because the mark of an earlier one
 // is still being taken back or because the cause of a loss is not known, the channel is closed when
 // that is over.
-func (m *Table) StartUpgrade(h *Hold, run func(u *Upgrade, wait context.Context)) (u *Upgrade, earlier <-chan struct{}, err error) {
+func (m *Table) StartUpgrade(h *Hold, run func(wait context.Context, u *Upgrade)) (u *Upgrade, earlier <-chan struct{}, err error) {
 	t := h.owned
 	_ = t.lease.Err() // ends it if its time is over
 	m.mu.Lock()
@@ -237,7 +237,7 @@ func (m *Table) StartUpgrade(h *Hold, run func(u *Upgrade, wait context.Context)
 	u.left(t.holders)
 	m.gate.spawn(func() {
 		defer close(u.Done)
-		run(u, wait)
+		run(wait, u)
 	})
 	return u, nil, nil
 }

@@ -43,13 +43,22 @@ func (lessor) Grant(context.Context, int64) (*clientv3.LeaseGrantResponse, error
 	return &clientv3.LeaseGrantResponse{ID: 7, TTL: 60}, nil
 }
 
+// silent opens no watch. A hold that has lasted for a while asks for one.
+type silent struct{ clientv3.Watcher }
+
+func (silent) Watch(ctx context.Context, _ string, _ ...clientv3.OpOption) clientv3.WatchChan {
+	events := make(chan clientv3.WatchResponse)
+	context.AfterFunc(ctx, func() { close(events) })
+	return events
+}
+
 func newRig(t *testing.T) *rig {
 	r := &rig{T: t, begun: make(chan Begun, 10), finish: make(chan *Ownership, 10)}
 	life, end := context.WithCancelCause(context.Background())
 	t.Cleanup(func() { end(lockerr.ErrSessionClosed) })
 	clock := func() time.Duration { return r.now }
 	r.Table = New(Config{
-		Life: life, Names: names.New(), Queues: queue.NewQueues(queue.Config{Life: life, Log: zap.NewNop()}), Clock: clock, Log: zap.NewNop(),
+		Life: life, Names: names.New(), Queues: queue.NewQueues(queue.Config{Life: life, Watcher: silent{}, Log: zap.NewNop()}), Clock: clock, Log: zap.NewNop(),
 		MayStand: func(clientv3.LeaseID, []string) bool { return false },
 		Dropped:  func(string, wire.Slot) {},
 		Closed:   func() { r.closed = true },
@@ -169,7 +178,7 @@ func TestAnAttemptOfNoWaiterIsUnwanted(t *testing.T) {
 	r := newRig(t)
 	w := r.waiter()
 	l, attempt, _ := r.join("m", w)
-	l.GiveUp(w)
+	_, _ = l.GiveUp(w)
 	require.ErrorIs(t, attempt.Wanted.Cause(), ErrUnwanted)
 	_, err := w.Outcome()
 	require.ErrorIs(t, err, ErrUnwanted)
@@ -183,7 +192,7 @@ func TestAWaiterOfAnotherOwnerWritesItsValueFirst(t *testing.T) {
 	second.Identity = "of another owner"
 	l, attempt, _ := r.join("m", first)
 	r.join("m", second)
-	l.GiveUp(first)
+	_, _ = l.GiveUp(first)
 	l.Resume(attempt)
 	owned, write := l.Grant(attempt, 9, "lock")
 	require.Nil(t, owned)

@@ -66,12 +66,13 @@ func (h *Hold) ReleaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 	if successor != nil && !h.manager.CloseFor(&h.Hold) {
 		return nil, ErrHeldWithin
 	}
-	released, d := h.manager.Table.Release(&h.Hold)
+	released, d := h.manager.Release(&h.Hold)
 	switch released {
 	case local.NotHeld:
 		return nil, h.Err()
 	case local.Passed:
 		return ErrNotHanded, nil
+	case local.Last:
 	}
 	settled, handed := h.manager.leaveAtOnce(ctx, &d, successor)
 	if settled == nil {
@@ -92,7 +93,7 @@ func (h *Hold) ReleaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 
 // Abandon is Release for a caller that does not wait. It returns false if the hold had ended before.
 func (h *Hold) Abandon() (ended bool) {
-	released, d := h.manager.Table.Release(&h.Hold)
+	released, d := h.manager.Release(&h.Hold)
 	if released == local.Last {
 		d.Left(false, nil)
 	}

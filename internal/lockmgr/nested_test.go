@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/etcdlock/etcdlock/internal/local"
 )
@@ -25,7 +25,7 @@ func TestAReentrantCallRunsBesideAWaitUnderItsHold(t *testing.T) {
 			go func() {
 				defer close(done)
 				_, err := a.Acquire(ctx, "y", under)
-				require.Error(r, err)
+				assert.Error(r, err)
 			}()
 			for range 500 {
 				again := a.lock("m", under)

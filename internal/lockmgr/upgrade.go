@@ -22,7 +22,7 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 		return nil, err
 	}
 	m := h.manager
-	d, err := m.Table.Downgrade(&h.Hold, func(d local.Downgraded) {
+	d, err := m.Downgrade(&h.Hold, func(d local.Downgraded) {
 		defer close(d.Written)
 		h.rewriteShared(m.cfg.Queues.Queue(h.Name()))
 	})
@@ -92,7 +92,7 @@ func (h *Hold) await(ctx context.Context, u *local.Upgrade) (*Hold, error) {
 	case <-h.Context().Done():
 	case <-ctx.Done():
 	}
-	if left, locked := h.manager.Table.GiveUp(u); left {
+	if left, locked := h.manager.GiveUp(u); left {
 		return nil, h.EndedOr(waitError(ctx, locked))
 	}
 	g, err := u.Outcome()
@@ -104,7 +104,7 @@ func (h *Hold) await(ctx context.Context, u *local.Upgrade) (*Hold, error) {
 
 // upgrade marks the key, waits until all others have left, and makes the reader a writer; or
 // takes the mark back.
-func (h *Hold) upgrade(u *local.Upgrade, wait context.Context) {
+func (h *Hold) upgrade(wait context.Context, u *local.Upgrade) {
 	m := h.manager
 	q := m.cfg.Queues.Queue(h.Name())
 	defer q.Close()

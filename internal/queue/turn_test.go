@@ -2,9 +2,9 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -270,6 +270,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 				all := r.lineUp(c.queue...)
 				token := all[c.queue[0]].holds(soon)
 				c.do(r, all)
+				synctest.Wait()
 				r.Intercept(nil)
 				next := all[c.next]
 				require.Greater(r, next.holds(c.soon), token)
@@ -470,6 +471,6 @@ func TestAMarkedEntryIsLeftOnlyOnce(t *testing.T) {
 		require.NoError(r, err)
 		require.False(r, deleted)
 		require.Len(r, r.Keys("q/"), 1)
-		require.False(r, errors.Is(all["b"].Leave(r.ctx, all["b"].entry, false), lockerr.ErrEvicted))
+		require.NotErrorIs(r, all["b"].Leave(r.ctx, all["b"].entry, false), lockerr.ErrEvicted)
 	})
 }

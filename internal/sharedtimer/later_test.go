@@ -22,6 +22,7 @@ func TestEachValueIsCalledLaterUnlessItIsDropped(t *testing.T) {
 		l.Drop(numbers[0])
 		l.Drop(numbers[4])
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		want := make(map[int]time.Duration)
 		for n := range 10 {
 			want[n+1] = time.Second + time.Duration(n)*10*time.Millisecond
@@ -37,6 +38,7 @@ func TestEachValueIsCalledLaterUnlessItIsDropped(t *testing.T) {
 		l.Drop(l.Add(11))
 		l.Add(12)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		require.Len(t, called, 9)
 		require.Contains(t, called, 12)
 	})
@@ -53,6 +55,7 @@ func TestAValueIsAddedByItsOwnCall(t *testing.T) {
 		})
 		l.Add(1)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		require.Equal(t, 3, calls)
 	})
 }

@@ -58,18 +58,19 @@ func TestAnAuditEndsWithoutPermission(t *testing.T) {
 		etcd := simetcd.New(simetcd.Config{Seed: 1})
 		defer etcd.Close()
 		etcd.PutKey(wire.Key("x", 7), "", 0)
-		var answer error
+		began := time.Now()
 		etcd.Intercept(func(c simetcd.Call) simetcd.Action {
-			if c.Kind == simetcd.Watch {
-				return simetcd.Action{Err: answer}
+			switch {
+			case c.Kind != simetcd.Watch:
+				return simetcd.Action{}
+			case time.Since(began) < time.Minute:
+				return simetcd.Action{Err: rpctypes.ErrGRPCNoLeader}
+			default:
+				return simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}
 			}
-			return simetcd.Action{}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		answer = rpctypes.ErrGRPCNoLeader
-		time.AfterFunc(time.Minute, func() { answer = rpctypes.ErrGRPCPermissionDenied })
-		began := time.Now()
 		err := Audit(ctx, etcd.Client("a").Client, "x", 0, func(Audited) error { return nil })
 		require.ErrorContains(t, err, "permission denied")
 		require.InDelta(t, time.Minute, time.Since(began), float64(time.Minute))
