@@ -80,7 +80,8 @@ func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
 	a := start(t, "elect", name, "--ttl", long.String(), "--grace", "25s", "--", "sh", "-c",
 		`trap 'echo asked' TERM; echo "leader"; while :; do sleep 0.05; done`)
 	a.says("leader")
-	go func() { _, _ = etcdlock.NewElection(newSession(t), name).Campaign(t.Context(), "b") }()
+	other := newSession(t)
+	go func() { _, _ = etcdlock.NewElection(other, name).Campaign(t.Context(), "b") }()
 	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
 	p, _ := runInTime(t, "step-down", "--timeout", soon, name)
 	require.Equal(t, exitTimedOut, p.code, "%s", &p.stderr)
