@@ -6,7 +6,6 @@ package mixin
 type panel struct {
 	title, help string
 	unit        string // of Grafana
-	exporter    bool   // true: of "etcdlock exporter"
 	queries     []query
 }
 
@@ -81,15 +80,15 @@ var rows = []row{
 		}},
 	}},
 	{"What etcd has (etcdlock exporter)", []panel{
-		{title: "Entries of queues", unit: "short", exporter: true,
+		{title: "Entries of queues", unit: "short",
 			queries: []query{{`topk(10, sum by (name, state) (etcdlock_queue_entries) > 0)`, "{{name}}: {{state}}"}}},
-		{title: "Oldest wait", unit: "s", exporter: true,
+		{title: "Oldest wait", unit: "s",
 			queries: []query{{`topk(10, max by (name) (etcdlock_queue_oldest_wait_seconds) > 0)`, "{{name}}"}}},
-		{title: "Age of the oldest hold", unit: "s", exporter: true,
+		{title: "Age of the oldest hold", unit: "s",
 			queries: []query{{`topk(10, max by (name) (etcdlock_holder_age_seconds) > 0)`, "{{name}}"}}},
-		{title: "Rest of the holder's lease", unit: "s", exporter: true,
+		{title: "Rest of the holder's lease", unit: "s",
 			queries: []query{{`bottomk(10, min by (name) (etcdlock_holder_lease_remaining_seconds))`, "{{name}}"}}},
-		{title: "Without a leader, stray keys, deadlocks", unit: "short", exporter: true, queries: []query{
+		{title: "Without a leader, stray keys, deadlocks", unit: "short", queries: []query{
 			{`max by (name) (etcdlock_election_vacant)`, "{{name}} has no leader"},
 			{`max(etcdlock_stray_keys)`, "stray keys"},
 			{`max(etcdlock_deadlocks)`, "deadlocks"},
