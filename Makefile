@@ -60,7 +60,7 @@ race: ## all tests of every module with the race detector
 	@$(MUTATIONS_APPLY)
 
 lockorder: ## the tests of the root with mutexes that panic when they are taken in a wrong order
-	@go test -tags lockorder -timeout 20m . ./internal/lease ./internal/lockmgr ./internal/lockorder ./internal/session
+	@go test -tags lockorder -timeout 20m . ./internal/lease ./internal/local ./internal/lockmgr ./internal/lockorder ./internal/session
 
 fmt: ## fail if a file is not in gofmt's form
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change: $$files" >&2; exit 1; }
