@@ -42,7 +42,6 @@ func drill(f *fleet, r *report) {
 	ctx, stop := context.WithCancel(f.t.Context())
 	defer r.audits.Wait()
 	defer stop()
-	f.exporter.Prefixes = append(f.exporter.Prefixes, "jobs/")
 	time.Sleep(time.Minute)
 	r.begin(ctx, f, "scheduler", "jobs/nightly-report")
 	at := func(minute int) { time.Sleep(time.Until(r.began.Add(time.Duration(minute) * time.Minute))) }

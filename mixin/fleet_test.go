@@ -71,7 +71,7 @@ func run(t *testing.T, script func(f *fleet), change ...func(f *fleet)) *promdb.
 		outside := etcd.Process("exporter").Session()
 		f.exporter = &exporter.Exporter{
 			Client: etcd.Process("exporter").Client(), Patience: 10 * time.Second,
-			Elections: []string{"scheduler"}, Prefixes: []string{"orders/", "config", "report"}, MaxNames: 20,
+			Elections: []string{"scheduler"}, Prefixes: []string{"orders/", "config", "report", "jobs/"}, MaxNames: 20,
 		}
 		f.exporter.Deadlocks = func(ctx context.Context, prefix string) ([]string, error) {
 			found, err := outside.Deadlocks(ctx, prefix)
