@@ -34,16 +34,18 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err := e.cfg.validate(); err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}
-	if e.session.usable(e.name) == nil {
-		defer e.session.engine.WatchLeader(ctx, e.name)()
-	}
-	h, err := e.session.acquire(ctx, KindElection, e.name, &local.Request{
+	r := &local.Request{
 		Identity:  "candidate " + value,
 		Value:     func() string { return value }, // the proposal, byte for byte
-		Carried:   local.CarriedBy(ctx),
 		Candidate: true,
 		Rank:      wire.Slot{Priority: e.cfg.priority, Takeover: e.cfg.takeover},
-	})
+	}
+	if e.session.usable(e.name) == nil {
+		r.Owner = e.session.cfg.owner
+		defer e.session.engine.WatchLeader(ctx, e.name)()
+	}
+	c := callOf(ctx, r, false)
+	h, err := e.session.acquire(ctx, KindElection, e.name, &c)
 	if err != nil {
 		return nil, opError("campaign in", e.name, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/local"
 )
 
 // Mutex is a lock that one holder at a time has, among all processes that use its name. It is only
@@ -14,7 +16,7 @@ import (
 type Mutex struct {
 	session *Session
 	name    string
-	cfg     mutexConfig
+	asks    *local.Request
 	invalid error // returned by every Lock; nil for a valid mutex
 }
 
@@ -30,7 +32,8 @@ type Lock struct{ hold }
 // "orders/42" would take each other's keys for their own ([ErrNestedName]). Any other key in etcd
 // that begins with the name and a slash is taken for a contender, so do not store other keys there.
 func NewMutex(s *Session, name string, opts ...MutexOption) *Mutex {
-	return &Mutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
+	cfg := newMutexConfig(s, opts)
+	return &Mutex{session: s, name: name, asks: cfg.exclusive()}
 }
 
 // Name returns the name that the mutex was made with.
@@ -85,8 +88,8 @@ func (m *Mutex) acquire(ctx context.Context, try bool) (hold, error) {
 	if m.invalid != nil {
 		return hold{}, m.invalid
 	}
-	r := m.cfg.exclusive(ctx, try)
-	return m.session.acquire(ctx, KindMutex, m.name, &r)
+	c := callOf(ctx, m.asks, try)
+	return m.session.acquire(ctx, KindMutex, m.name, &c)
 }
 
 // Queue lists the holders and the waiters, in order, at one revision. The first entry holds, or is

@@ -30,7 +30,7 @@ import (
 type MultiMutex struct {
 	session *Session
 	names   []string
-	cfg     mutexConfig
+	asks    *local.Request
 }
 
 // LockSet is one acquisition of several names at once, by a [MultiMutex]. It is safe for concurrent
@@ -44,7 +44,9 @@ type LockSet struct {
 // NewMultiMutex names a lock of several names. For each of them see [NewMutex]. It makes no request
 // and returns no error. The first call reports names that cannot be used.
 func NewMultiMutex(s *Session, names []string, opts ...LockOption) *MultiMutex {
-	return &MultiMutex{session: s, names: slices.Clone(names), cfg: newMutexConfig(s, opts)}
+	cfg := newMutexConfig(s, opts)
+	names = slices.Clone(names)
+	return &MultiMutex{session: s, names: names, asks: cfg.request("lock ", &wire.Holder{All: together(names)}, nil)}
 }
 
 // Names returns the names that the MultiMutex was made with.
@@ -106,12 +108,12 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	if m.session == nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), errNotASession)
 	}
-	c, ctx := m.session.cfg.tracer.start(ctx, AcquireStartInfo{Kind: KindSet, Name: firstName(m.names), Names: m.names, Try: try})
-	r := m.cfg.request(ctx, try, "lock ", &wire.Holder{All: together(m.names)}, nil)
-	c.ask(&r)
-	h, err := m.acquire(ctx, r)
+	traced, ctx := m.session.cfg.tracer.start(ctx, AcquireStartInfo{Kind: KindSet, Name: firstName(m.names), Names: m.names, Try: try})
+	c := callOf(ctx, m.asks, try)
+	traced.ask(&c)
+	h, err := m.acquire(ctx, c)
 	m.session.refused.count(err)
-	h.traced = c.end(h.of, err)
+	h.traced = traced.end(h.of, err)
 	if err != nil {
 		return nil, fmt.Errorf("etcdlock: %s all of %s: %w", op, wire.QuoteAll(m.names), err)
 	}
@@ -121,7 +123,7 @@ func (m *MultiMutex) lock(ctx context.Context, try bool, op string) (*LockSet, e
 	return &LockSet{hold: h, names: m.names}, nil
 }
 
-func (m *MultiMutex) acquire(ctx context.Context, r local.Request) (hold, error) {
+func (m *MultiMutex) acquire(ctx context.Context, c local.Call) (hold, error) {
 	s, names := m.session, m.names
 	if ctx.Err() != nil {
 		return hold{}, lockerr.OfContext(ctx)
@@ -129,7 +131,7 @@ func (m *MultiMutex) acquire(ctx context.Context, r local.Request) (hold, error)
 	if err := checkTogether(s, names); err != nil {
 		return hold{}, err
 	}
-	h, err := s.manager.AcquireAll(ctx, names, r)
+	h, err := s.manager.AcquireAll(ctx, names, c)
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
 		err = fmt.Errorf("%w: %d, but this etcd allows fewer: raise its --max-txn-ops: %w", ErrTooManyNames, len(names), err)

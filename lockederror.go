@@ -183,7 +183,7 @@ func refusal(err error) error {
 // carriedError is the error of a call that would wait for a hold which its own context carries.
 func carriedError(e *local.CarriedError) error {
 	var waiter QueueEntry
-	switch r := e.Request; {
+	switch r := e.Call; {
 	case r == nil:
 		waiter = newQueueEntry(e.Upgrades, true)
 		waiter.Key, waiter.Mode = "", ModeUpgrading
@@ -194,7 +194,7 @@ func carriedError(e *local.CarriedError) error {
 	}
 	waiter.Host, waiter.PID, waiter.Holds = hostname(), pid(), e.Holds
 	deadlock := &DeadlockError{Cycle: Deadlock{{Waiter: waiter, For: newQueueEntry(e.For, true)}}, hint: e.Hint}
-	if e.Request == nil || !e.Request.Try {
+	if e.Call == nil || !e.Call.Try {
 		return deadlock
 	}
 	return fmt.Errorf("%w: %w", &LockedError{Holder: deadlock.Cycle[0].For, Known: true, carried: true}, deadlock)

@@ -34,7 +34,7 @@ func TestAnotherOwnerDoesNotTakeTheKeptKeyAsItIs(t *testing.T) {
 			token = l.Token()
 			entries, err := m.Queue(w.ctx)
 			require.NoError(w, err)
-			require.Equal(w, m.cfg.owner, entries[0].Owner)
+			require.Equal(w, m.asks.Owner, entries[0].Owner)
 			require.NoError(w, l.Unlock(w.ctx))
 		}
 		w.allGone()

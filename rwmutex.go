@@ -3,6 +3,7 @@ package etcdlock
 import (
 	"context"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 )
 
@@ -15,9 +16,9 @@ import (
 // admitted together. Within a session readers join the readers that hold already, for a time slice;
 // see [NewRWMutex].
 type RWMutex struct {
-	session *Session
-	name    string
-	cfg     mutexConfig
+	session     *Session
+	name        string
+	write, read *local.Request
 }
 
 // WriteLock is one acquisition of a [RWMutex] for writing.
@@ -39,7 +40,8 @@ type ReadLock struct{ hold }
 // that come within a slice, and the one request that may be under way, after the writer entered the
 // queue. 0 makes a request each time. [WithRetention] is for writers only.
 func NewRWMutex(s *Session, name string, opts ...MutexOption) *RWMutex {
-	return &RWMutex{session: s, name: name, cfg: newMutexConfig(s, opts)}
+	cfg := newMutexConfig(s, opts)
+	return &RWMutex{session: s, name: name, write: cfg.exclusive(), read: cfg.shared()}
 }
 
 // Name returns the name that the lock was made with.
@@ -49,14 +51,14 @@ func (m *RWMutex) Name() string { return m.name }
 // returns the hold. It blocks, and fails, as [Mutex.Lock] does. It fails with [ErrDeadlock] under
 // the context of a read lock of the same name, also with [WithReentry]; see [ReadLock.Upgrade].
 func (m *RWMutex) Lock(ctx context.Context) (*WriteLock, error) {
-	r := m.cfg.exclusive(ctx, false)
-	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &r))("lock", m.name)
+	c := callOf(ctx, m.write, false)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &c))("lock", m.name)
 }
 
 // TryLock is Lock without the wait in the queue; see [Mutex.TryLock].
 func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
-	r := m.cfg.exclusive(ctx, true)
-	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &r))("try to lock", m.name)
+	c := callOf(ctx, m.write, true)
+	return writeLock(m.session.acquire(ctx, KindWrite, m.name, &c))("try to lock", m.name)
 }
 
 // RLock waits in the queue until no older writer holds or waits, and returns the hold. It blocks,
@@ -67,8 +69,8 @@ func (m *RWMutex) TryLock(ctx context.Context) (*WriteLock, error) {
 // lock, without [WithReentry]. A writer that enters the queue between two reads of one caller would
 // wait for the first read, and the second read would wait for this writer.
 func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
-	r := m.cfg.shared(ctx, false)
-	return readLock(m.session.acquire(ctx, KindRead, m.name, &r))("lock for reading", m.name)
+	c := callOf(ctx, m.read, false)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, &c))("lock for reading", m.name)
 }
 
 // TryRLock is RLock without the wait in the queue. It returns [ErrLocked] at once when a writer
@@ -76,8 +78,8 @@ func (m *RWMutex) RLock(ctx context.Context) (*ReadLock, error) {
 // of other sessions it makes two requests, and more while other entries come in between. If that
 // happens eight times, it enters the queue, and leaves it again if it has to wait.
 func (m *RWMutex) TryRLock(ctx context.Context) (*ReadLock, error) {
-	r := m.cfg.shared(ctx, true)
-	return readLock(m.session.acquire(ctx, KindRead, m.name, &r))("try to lock for reading", m.name)
+	c := callOf(ctx, m.read, true)
+	return readLock(m.session.acquire(ctx, KindRead, m.name, &c))("try to lock for reading", m.name)
 }
 
 // Do locks for writing, calls fn, and unlocks when fn has returned or panicked; see

@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -86,9 +85,9 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 		return nil, opError(op, m.name, err)
 	}
 	order := m.order.Load() // the value is made by it; used by the worker from here on
-	var r local.Request
+	c := callOf(ctx, nil, try)
 	value := func() string {
-		return r.Restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
+		return c.Restate(wire.Holder{Mode: wire.Counted, Permits: n, Limit: order.or(m.limit), Ordered: order.given()})
 	}
 	rule := queue.Permits(&queue.Side{
 		Key:   limitKey(m.name),
@@ -98,9 +97,9 @@ func (m *Semaphore) acquire(ctx context.Context, n int, try bool, op string) (*P
 			return value()
 		},
 	})
-	r = m.cfg.request(ctx, try, fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
-	r.Value = value
-	h, err := m.session.acquire(ctx, KindSemaphore, m.name, &r)
+	c.Request = m.cfg.request(fmt.Sprintf("%d of %d permits ", n, m.limit), &wire.Holder{Mode: wire.Counted, Permits: n}, rule)
+	c.Value = value
+	h, err := m.session.acquire(ctx, KindSemaphore, m.name, &c)
 	if err != nil {
 		return nil, opError(op, m.name, m.explain(err))
 	}

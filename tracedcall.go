@@ -54,15 +54,15 @@ func (h *callHooks) start(ctx context.Context, info AcquireStartInfo) (*tracedCa
 }
 
 // ask completes the request of the call: the trace in its key, and a function to call if it has to wait.
-func (c *tracedCall) ask(r *local.Request) {
+func (c *tracedCall) ask(of *local.Call) {
 	if c == nil {
 		return
 	}
 	if c.hooks.traceparent != nil {
-		r.Trace = c.hooks.traceparent(c.ctx)
+		of.Trace = c.hooks.traceparent(c.ctx)
 	}
 	if c.hooks.queued != nil {
-		r.Waiting = local.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
+		of.Waiting = local.NewWaiting(func(ahead int) { c.hooks.queued(c.ctx, QueuedInfo{c.info, ahead}) })
 	}
 }
 

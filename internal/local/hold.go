@@ -17,7 +17,6 @@ import (
 // Request is what a call asks of the queue of a name.
 type Request struct {
 	Identity string // kind and owner, or kind and proposal; a request with the same one can use the key as it is
-	Try      bool   // only if no other entry holds or waits
 	Terms    Terms
 
 	Mode    wire.Mode
@@ -25,18 +24,23 @@ type Request struct {
 	Want    *wire.Holder  // what the value of the key says of the mode; nil: exclusive
 	Value   func() string // makes the value of the key; nil: Restate of Want
 
-	Owner   string
-	Host    string
-	PID     int
-	Short   wire.Identity // the value of a key of Owner, Host and PID that wants nothing else; "" if there is none
-	Carried *Carried      // the holds that the context of the call carries, see CarriedBy
+	Owner string
+	Host  string
+	PID   int
+	Short wire.Identity // the value of a key of Owner, Host and PID that wants nothing else; "" if there is none
 
 	Rule      *queue.Rule // of a mode that can be held beside others; nil: exclusive
 	Candidate bool        // of an election
 	Rank      wire.Slot   // of a candidate: its priority
 
 	Cycle *string // the prefix under which a cycle of waits is looked for; nil: it is not
+}
 
+// Call is one call with a request.
+type Call struct {
+	*Request
+	Try     bool     // only if no other entry holds or waits
+	Carried *Carried // the holds that the context of the call carries, see CarriedBy
 	Trace   string   // the traceparent of the call, for the value of the key; "" if there is none
 	Waiting *Waiting // told when the request has to wait; nil: nothing is
 }
@@ -49,22 +53,22 @@ type Terms struct {
 }
 
 // MakeValue is what is written to the key.
-func (r *Request) MakeValue() string {
+func (c *Call) MakeValue() string {
 	switch {
-	case r.Value != nil:
-		return r.Value()
-	case r.Want == nil && r.Carried == nil && r.Short != "":
-		return r.Short.Since(time.Now().UTC(), r.Trace) // as nearly always
-	case r.Want == nil:
-		return r.Restate(wire.Holder{})
+	case c.Value != nil:
+		return c.Value()
+	case c.Want == nil && c.Carried == nil && c.Short != "":
+		return c.Short.Since(time.Now().UTC(), c.Trace) // as nearly always
+	case c.Want == nil:
+		return c.Restate(wire.Holder{})
 	default:
-		return r.Restate(*r.Want)
+		return c.Restate(*c.Want)
 	}
 }
 
 // Restate is the value of the key when it is to say something else of the mode.
-func (r *Request) Restate(want wire.Holder) string {
-	return restate(want, wire.Holder{Owner: r.Owner, Host: r.Host, PID: r.PID, Trace: r.Trace}, r.Carried)
+func (c *Call) Restate(want wire.Holder) string {
+	return restate(want, wire.Holder{Owner: c.Owner, Host: c.Host, PID: c.PID, Trace: c.Trace}, c.Carried)
 }
 
 // restate is the value of a key of a caller that holds others, from now on.
@@ -82,13 +86,13 @@ func (r *Request) inherits(of *Request) bool {
 }
 
 // Wants is what is entered with for a request.
-func (r *Request) Wants(ls *lease.Lease, slot wire.Slot) queue.Want {
-	return queue.Want{Lease: ls.ID(), Slot: slot, Value: r.MakeValue(), Rule: r.Rule, Candidate: r.Candidate, Keeps: r.Terms.Retention > 0}
+func (c *Call) Wants(ls *lease.Lease, slot wire.Slot) queue.Want {
+	return queue.Want{Lease: ls.ID(), Slot: slot, Value: c.MakeValue(), Rule: c.Rule, Candidate: c.Candidate, Keeps: c.Terms.Retention > 0}
 }
 
 // Waiter is a caller in a local queue.
 type Waiter struct {
-	Request
+	Call
 	Hurries bool // true: the caller may not wait for as long as a request may take
 
 	given Grant         // the outcome: a hold, or an error

@@ -22,7 +22,7 @@ import (
 
 // CarriedError is the error of a call that would wait for a hold which its own context carries.
 type CarriedError struct {
-	Request  *Request         // of the call; nil for an upgrade
+	Call     *Call            // nil for an upgrade
 	Upgrades *mvccpb.KeyValue // the entry that was to be upgraded
 	Holds    []string         // the keys of all holds that the context carries
 	For      *mvccpb.KeyValue // the entry of the hold that is in the way
@@ -82,7 +82,7 @@ func (m *Table) Nested(w *Waiter, names ...string) (granted bool, err error) {
 		hint = "another session of this client holds it: release it first"
 	}
 	deadlock := w.Carried.deadlock(other, hint)
-	deadlock.Request = &w.Request
+	deadlock.Call = &w.Call
 	return false, deadlock
 }
 

@@ -222,7 +222,7 @@ func (l *Queue) GiveUp(w *Waiter) (bool, *LockedError) {
 	first := l.front() == w
 	l.waiters.remove(w)
 	switch next := l.front(); {
-	case next == nil || l.served != nil && !next.inherits(&l.served.Request):
+	case next == nil || l.served != nil && !next.inherits(l.served.Request):
 		l.unwanted() // the entry is of no use any more, and in the way of others
 	case first && (w.Carried != nil || next.Carried != nil):
 		l.info.outdated()
@@ -316,7 +316,7 @@ func (l *Queue) endWait() {
 
 // successor is Successor with Table.mu held.
 func (l *Queue) successor(of *Waiter) *Waiter {
-	if w := l.front(); w != nil && w.inherits(&of.Request) {
+	if w := l.front(); w != nil && w.inherits(of.Request) {
 		return w
 	}
 	return nil

@@ -92,7 +92,7 @@ func (m *Table) atOnce(l *Queue, name string, w *Waiter) bool {
 func (l *Queue) attempt(w *Waiter) *Attempt {
 	cfg := &l.table.cfg
 	if w.Rule != nil || w.Carried != nil || w.under == nil || cfg.MayStand(w.under.ID(), l.Names) || // a key of it may stand already
-		w.Hurries || l.Marks(&w.Request) {
+		w.Hurries || l.Marks(&w.Call) {
 		l.work(Begun{})
 		return nil
 	}
@@ -107,10 +107,10 @@ func (l *Queue) attempt(w *Waiter) *Attempt {
 	return a
 }
 
-// Marks tells whether the entry of a request is to be marked, as in a long queue. A key that may be kept
+// Marks tells whether the entry of a call is to be marked, as in a long queue. A key that may be kept
 // is not. Called by the driver.
-func (l *Line) Marks(r *Request) bool {
-	return r.Rule == nil && !r.Candidate && !r.Try && r.Terms.Retention == 0 && l.Single.Crowded()
+func (l *Line) Marks(c *Call) bool {
+	return c.Rule == nil && !c.Candidate && !c.Try && c.Terms.Retention == 0 && l.Single.Crowded()
 }
 
 // Told returns a channel that is closed when w has an outcome.

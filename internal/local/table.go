@@ -1,9 +1,10 @@
 // Package local has, in memory, which calls of a session wait and which of them hold. It is a monitor:
 // each exported function is one step, under the one mutex of the Table, and neither waits nor sends a
-// request. Only a walk over all names, such as Stats, is many steps. What a step leaves to be done is returned, or begins in a goroutine by a function of Config.
-// The lock manager (package lockmgr) makes the requests.
+// request. Only a walk over all names, such as Stats, is many steps. What a step leaves to be done is
+// returned, or begins in a goroutine by a function of Config. The lock manager (package lockmgr) makes the requests.
 //
-//	Request   what a call asks of the queue of a name
+//	Request   what the calls of a handle ask of the queue of a name
+//	Call      one call with a request
 //	Table     the local queues by name; which calls are admitted; the lease
 //	Queue     the waiters of this process on one name: phase and driver
 //	Ownership one key, from its grant to its deletion

@@ -78,7 +78,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) waiter() *Waiter {
-	return &Waiter{Request: Request{Identity: "lock", Terms: Terms{Slice: time.Second}}}
+	return &Waiter{Call: Call{Request: &Request{Identity: "lock", Terms: Terms{Slice: time.Second}}}}
 }
 
 // join joins a name, and fails the test if that is refused.

@@ -9,8 +9,8 @@ import (
 )
 
 // Acquire joins the local queue of a name and waits for the grant.
-func (m *Manager) Acquire(ctx context.Context, name string, r local.Request) (*Hold, error) {
-	w := &local.Waiter{Request: r, Hurries: hurries(ctx)}
+func (m *Manager) Acquire(ctx context.Context, name string, c local.Call) (*Hold, error) {
+	w := &local.Waiter{Call: c, Hurries: hurries(ctx)}
 	if w.Carried != nil {
 		if granted, err := m.Nested(w, name); granted || err != nil {
 			return m.outcome(ctx, w, err)
@@ -28,8 +28,8 @@ func (m *Manager) Acquire(ctx context.Context, name string, r local.Request) (*H
 }
 
 // AcquireAll waits for the grant of several names at once, in a private local queue.
-func (m *Manager) AcquireAll(ctx context.Context, names []string, r local.Request) (*Hold, error) {
-	w := &local.Waiter{Request: r}
+func (m *Manager) AcquireAll(ctx context.Context, names []string, c local.Call) (*Hold, error) {
+	w := &local.Waiter{Call: c}
 	if w.Carried != nil {
 		if granted, err := m.Nested(w, names...); granted || err != nil {
 			return m.outcome(ctx, w, err)

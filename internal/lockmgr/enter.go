@@ -46,7 +46,7 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 // beside that, or is to be marked. It waits for the sweeper, which may have the first key: an entry with
 // another key would wait for it in etcd.
 func (l line) takeSlot(wanted *lazyctx.Context, w *local.Waiter) wire.Slot {
-	for n := 0; n < 2 && l.Marks(&w.Request); n++ {
+	for n := 0; n < 2 && l.Marks(&w.Call); n++ {
 		if held, _ := l.names.Hold(l.Name, wire.MarkedSlot(n)); held {
 			return wire.MarkedSlot(n)
 		}

@@ -119,14 +119,14 @@ func (m *managed) close() {
 }
 
 // exclusive is the request of a mutex.
-func exclusive() local.Request {
-	return local.Request{Identity: "lock", Terms: local.Terms{Slice: time.Millisecond}}
+func exclusive() local.Call {
+	return local.Call{Request: &local.Request{Identity: "lock", Terms: local.Terms{Slice: time.Millisecond}}}
 }
 
 // lock acquires a name.
-func (m *managed) lock(name string, r local.Request) *Hold {
+func (m *managed) lock(name string, c local.Call) *Hold {
 	m.rig.Helper()
-	h, err := m.Acquire(m.rig.Context(), name, r)
+	h, err := m.Acquire(m.rig.Context(), name, c)
 	require.NoError(m.rig, err)
 	return h
 }
@@ -144,8 +144,8 @@ func (r *rig) pass(d time.Duration) {
 }
 
 // shared is the request of a reader.
-func shared() local.Request {
-	return local.Request{Identity: "read", Mode: wire.Shared, Want: &wire.Holder{Mode: wire.Shared}, Rule: queue.Shared(), Terms: local.Terms{Slice: time.Millisecond}}
+func shared() local.Call {
+	return local.Call{Request: &local.Request{Identity: "read", Mode: wire.Shared, Want: &wire.Holder{Mode: wire.Shared}, Rule: queue.Shared(), Terms: local.Terms{Slice: time.Millisecond}}}
 }
 
 // nothing is the snapshot of a manager that has nothing.

@@ -38,12 +38,12 @@ type try struct {
 }
 
 // start begins to acquire a name.
-func (m *managed) start(name string, r local.Request) *try {
+func (m *managed) start(name string, of local.Call) *try {
 	ctx, cancel := context.WithCancel(m.rig.Context())
 	c := &try{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		c.hold, c.err = m.Acquire(ctx, name, r)
+		c.hold, c.err = m.Acquire(ctx, name, of)
 	}()
 	m.rig.pass(time.Millisecond)
 	return c
