@@ -174,14 +174,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
 		edits: []edit{
-			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case true:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(l.served.Request):", "case true:"},
 		},
 		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
 		takesOut: "a large request that was given up blocks no other (A3)",
 		edits: []edit{
-			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(&l.served.Request):", "case next == nil:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(l.served.Request):", "case next == nil:"},
 		},
 		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
