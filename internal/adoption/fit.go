@@ -19,8 +19,6 @@ type Entry struct {
 	Slots []wire.Slot // those that the call has under the names already; nil for none
 	Want  queue.Want
 	Entry *queue.Entry // nil: it was not written, or was refused
-	// List reads the queue of the entry at one revision that has the entry.
-	List func(context.Context) ([]*mvccpb.KeyValue, error)
 }
 
 // Found is what was found of the former process under the names of an entry.
@@ -93,7 +91,7 @@ func (f *Former) Clear(ctx context.Context, ls *lease.Lease, e Entry, found Foun
 	others := slices.Concat(all...)
 	beside := e.Want.Rule != nil && e.Entry != nil
 	if beside {
-		if others, err = e.List(ls.Context()); err != nil {
+		if others, err = f.cfg.Queues.Queue(e.Names[0]).AwaitList(ls.Context()); err != nil { // a rule is for one name
 			return cleared
 		}
 	}

@@ -93,7 +93,7 @@ func (l line) clearWay(wanted *lazyctx.Context, a *attempt, want queue.Want, e *
 	}
 	ctx, stop := until(wanted, a.Lease)
 	defer stop()
-	return l.Clear(ctx, a.Lease, adoption.Entry{Names: l.Names, Want: want, Entry: e, List: l.Single.AwaitList}, a.found)
+	return l.Clear(ctx, a.Lease, adoption.Entry{Names: l.Names, Want: want, Entry: e}, a.found)
 }
 
 // until returns a context that ends with a lease, and when no waiter is left.
