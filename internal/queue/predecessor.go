@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // In a long queue each entry watches its predecessor, which has to go first. Sessions that come
@@ -127,8 +128,7 @@ func (w *wait) next(ctx context.Context) (news, error) {
 	case resp, ok := <-w.theirs.ch():
 		w.theirs.heard(resp, ok)
 		if w.gone = w.before.goneBy(w.theirs.events); w.gone > 0 {
-			w.before.KeyValue = nil
-			return opened, nil
+			return w.leftBy(), nil
 		}
 		if w.theirs.watch != nil && !w.theirs.on(w.before.KeyValue) && !w.before.reportedBy(w.theirs.watch) {
 			return opened, nil // it was late, and is on the one before this predecessor
@@ -164,6 +164,28 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		return told, context.Cause(ctx)
 	}
 	return told, nil
+}
+
+// grace is how long an entry waits for its turn once its predecessor is gone. Both events are of one
+// revision, and come by two watches.
+const grace = 2 * time.Millisecond
+
+// leftBy takes in that the predecessor is gone. If that one was marked, its turn may be here at once.
+func (w *wait) leftBy() news {
+	_, tells := wire.MarkedOf(w.line.name, string(w.before.Key))
+	w.before.KeyValue = nil
+	if !tells || w.inbox.told() == nil {
+		return opened
+	}
+	over := time.NewTimer(grace)
+	defer over.Stop()
+	select {
+	case resp, ok := <-w.inbox.told():
+		w.inbox.heard(resp, ok)
+		w.hears()
+	case <-over.C:
+	}
+	return opened // it holds by its turn, or looks
 }
 
 // hears takes in what came in the inbox.
