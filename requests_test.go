@@ -68,6 +68,8 @@ var oneTry = map[string]string{
 	"queue.Queue.enterMarked":           "a try",
 	"queue.line.leaveMarked":            "a try",
 	"queue.line.leavePlain":             "a try",
+	"queue.line.leaveUntold":            "a try of LeaveOnce",
+	"queue.Queue.Forewarn":              "a try that is not needed",
 	"queue.line.tellBehind":             "a try",
 	"queue.line.readBehind":             "a try",
 	"queue.line.beyond":                 "a try",

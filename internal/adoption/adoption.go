@@ -94,8 +94,9 @@ func (f *Former) keys(ctx context.Context) ([]wire.Parsed, error) {
 	return all, nil
 }
 
-// DeleteAdoptedRequests deletes the posted release requests under the adopted lease, of calls in
-// which the former process was killed. Holders would be asked for as long as the session lives.
+// DeleteAdoptedRequests deletes, under the adopted lease, the posted release requests of calls in which
+// the former process was killed, and its inboxes. Holders would be asked for as long as the session lives.
+// An entry of this process that loses its inbox looks for itself.
 func (f *Former) DeleteAdoptedRequests(ctx context.Context) error {
 	if id := f.cfg.Present(); id == clientv3.NoLease || id != f.lease {
 		return nil
@@ -106,7 +107,7 @@ func (f *Former) DeleteAdoptedRequests(ctx context.Context) error {
 			return err
 		}
 		for _, key := range resp.Keys {
-			if f.cfg.Posted(string(key), f.lease) {
+			if f.cfg.Posted(string(key), f.lease) || wire.IsInbox(string(key), f.lease) {
 				if _, err := f.cfg.KV.Delete(ctx, string(key)); err != nil {
 					return err
 				}

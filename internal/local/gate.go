@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/broadcast"
 	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
@@ -92,6 +94,12 @@ func (s *leases) look() {
 // ended tells whether a lease is the present one, and has ended.
 func (s *leases) ended(l *lease.Lease) bool {
 	return l == s.present.Load() && l.Context().Err() != nil
+}
+
+// has tells whether a lease is the present one, and valid.
+func (s *leases) has(id clientv3.LeaseID) bool {
+	l := s.valid()
+	return l != nil && l.ID() == id
 }
 
 // valid returns the present lease; nil if there is none, or if it has ended.

@@ -3,7 +3,10 @@ package local
 import (
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock/internal/lease"
+	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
 // What the session reports of its lease and of its end, and what it asks.
@@ -160,6 +163,36 @@ func (m *Table) Pending() (n int) {
 		}
 	})
 	return n
+}
+
+// Posted returns the queues that may have an inbox in etcd.
+func (m *Table) Posted() (all []*queue.Queue) {
+	m.locals.all.Walk(&m.mu, func(l *Queue) {
+		if l.Single != nil && l.Single.Posted() != clientv3.NoLease {
+			all = append(all, l.Single)
+		}
+	})
+	return all
+}
+
+// Telling is a marked entry that stands.
+type Telling struct {
+	Queue *queue.Queue
+	Entry *queue.Entry
+}
+
+// Telling returns the marked entries that hold or wait.
+func (m *Table) Telling() (all []Telling) {
+	m.locals.all.Walk(&m.mu, func(l *Queue) {
+		e := l.waiting
+		if l.owned.open() {
+			e = l.owned.entry
+		}
+		if e != nil && e.Marked() {
+			all = append(all, Telling{l.Single, e})
+		}
+	})
+	return all
 }
 
 // CloseIf closes the table, unless an ownership has begun to end since ends were counted.

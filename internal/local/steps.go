@@ -161,10 +161,11 @@ type Next uint8
 
 // The next steps.
 const (
-	Serve  Next = iota // a waiter
-	Listen             // to a watch that is kept, until a waiter joins
-	Close              // the local queue is closed: the worker calls Ended when its watches are
-	Leave              // nothing: the local queue is idle
+	Serve    Next = iota // a waiter
+	Listen               // to a watch that is kept, until a waiter joins
+	Withdraw             // the inbox; the worker then asks again
+	Close                // the local queue is closed: the worker calls Ended when its watches are
+	Leave                // nothing: the local queue is idle
 )
 
 // Next decides what the worker does. Nothing of the local queue is left in etcd. rested says that the
@@ -196,6 +197,8 @@ func (l *Queue) Next(rested bool) (next Next, joined <-chan struct{}) {
 		}
 		m.locals.rests(true)
 		return Listen, l.joined
+	case l.Single != nil && m.leases.has(l.Single.Posted()): // else it has gone with its lease
+		return Withdraw, nil
 	default:
 		l.forget()
 		for i, slot := range l.Slots {

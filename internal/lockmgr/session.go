@@ -3,11 +3,14 @@ package lockmgr
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/adoption"
 	"github.com/etcdlock/etcdlock/internal/ask"
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/names"
@@ -81,6 +84,9 @@ func (m *Manager) Drain(ctx context.Context) error {
 		}
 		pending := m.Pending() + m.requests.Cancel(local.ErrDrained) + m.sweeper.Unsettled()
 		if pending == 0 {
+			if err := m.withdraw(ctx); err != nil {
+				return err
+			}
 			m.CloseIf(ends) // else an ownership has ended meanwhile
 			continue
 		}
@@ -91,6 +97,36 @@ func (m *Manager) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%d releases are not confirmed yet, and the session stays open: %w", pending, lockerr.OfContext(ctx))
 		}
+	}
+}
+
+// withdraw deletes the inboxes of all names. No call is admitted that would write one.
+func (m *Manager) withdraw(ctx context.Context) error {
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.cfg.Life, func() { cancel(m.err()) })()
+	for _, q := range m.Posted() {
+		if err := q.Withdraw(within); err != nil && within.Err() != nil {
+			return fmt.Errorf("an inbox may stand, and the session stays open: %w", lockerr.OfContext(within))
+		}
+	}
+	return nil
+}
+
+// mostForewarned is how many entries are forewarned at a time.
+const mostForewarned = 32
+
+// Forewarn has the entries behind marked ones look for themselves. Without that they would rely on marked
+// entries that go with their lease, until they settle.
+func (m *Manager) Forewarn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
+	defer cancel()
+	for some := range slices.Chunk(m.Telling(), mostForewarned) {
+		var told sync.WaitGroup
+		for _, one := range some {
+			told.Go(func() { _ = one.Queue.Forewarn(ctx, one.Entry) })
+		}
+		told.Wait()
 	}
 }
 

@@ -39,6 +39,11 @@ func (l line) next() bool {
 		case local.Listen:
 			rested = !l.Place.Rest(joined)
 			l.Listened()
+		case local.Withdraw:
+			rested = true
+			if ls, _ := l.Lease(); ls != nil {
+				_ = l.Single.Withdraw(ls.Context()) // after an error it goes with the lease
+			}
 		case local.Close:
 			l.Place.Close()
 			l.Ended()

@@ -21,9 +21,15 @@ import (
 // mostRefused is the number of tries of one call. Each of them finds that entries have left or come.
 const mostRefused = 8
 
-// leaveMarked is one try of Leave for a marked entry. If mod is not 0, it is the revision of the last
-// write of the key.
-func (l *line) leaveMarked(ctx context.Context, e *Entry, mod int64) (deleted bool, err error) {
+// departing is an entry that leaves.
+type departing struct {
+	*Entry
+	mod   int64  // the revision of the last write of its key; 0 for any
+	inbox string // its own, which is deleted too if nothing can be told any more, or if mod is given; "" for none
+}
+
+// leaveMarked is one try of Leave for a marked entry.
+func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err error) {
 	list := e.behind.Load()
 	if list == nil || len(list.places) == 0 {
 		if list, err = l.readBehind(ctx, e.CreateRevision, clientv3.WithSerializable()); err != nil {
@@ -31,22 +37,22 @@ func (l *line) leaveMarked(ctx context.Context, e *Entry, mod int64) (deleted bo
 		}
 	}
 	for range mostRefused {
-		d := l.departure(e, list, mod)
+		d := l.departure(e, list)
 		resp, err := l.writer.Commit(ctx, d.txn)
 		switch {
 		case errors.Is(err, rpctypes.ErrPermissionDenied): // a role has changed; the next entry looks for itself
-			return l.leavePlain(ctx, e)
+			return l.leaveUntold(ctx, e)
 		case err != nil || resp.Succeeded:
 			return err == nil, err
 		}
 		own := only(resp.Responses[0].GetResponseRange().Kvs)
 		switch {
 		case !e.standsIn(own):
-			return false, l.tellBehind(ctx, e)
-		case mod != 0 && own.ModRevision != mod:
+			return false, l.tellBehind(ctx, e.Entry)
+		case e.mod != 0 && own.ModRevision != e.mod:
 			return false, errAgain
 		}
-		if list, err = l.refused(ctx, e, d, resp); err != nil {
+		if list, err = l.refused(ctx, e.Entry, d, resp); err != nil {
 			return false, err
 		}
 	}
@@ -61,6 +67,20 @@ func (l *line) leavePlain(ctx context.Context, e *Entry) (deleted bool, err erro
 	return err == nil && resp.Succeeded, err
 }
 
+// leaveUntold deletes the key of an entry that may tell nothing.
+func (l *line) leaveUntold(ctx context.Context, e departing) (deleted bool, err error) {
+	resp, err := l.writer.Commit(ctx, etcdkv.Txn{Name: l.name, If: e.guards(), Then: []clientv3.Op{clientv3.OpDelete(e.Key)}})
+	return err == nil && resp.Succeeded, err
+}
+
+// guards returns what holds while the entry stands, as it was written last.
+func (e departing) guards() []clientv3.Cmp {
+	if e.mod == 0 {
+		return []clientv3.Cmp{e.Guard()}
+	}
+	return []clientv3.Cmp{e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", e.mod)}
+}
+
 // departure is one transaction by which an entry leaves, or tells the next one that it has left.
 type departure struct {
 	txn  etcdkv.Txn
@@ -70,13 +90,13 @@ type departure struct {
 
 // departure returns the transaction that deletes the key of an entry, and tells the first marked entry of
 // a list. If there is none, it compares that no entry stands behind the end of the list.
-func (l *line) departure(e *Entry, list *behind, mod int64) departure {
-	d := l.message(e, list, e.holds())
-	d.txn.If = append(d.txn.If, e.Guard())
-	if mod != 0 {
-		d.txn.If = append(d.txn.If, clientv3.Compare(clientv3.ModRevision(e.Key), "=", mod))
-	}
+func (l *line) departure(e departing, list *behind) departure {
+	d := l.message(e.Entry, list, e.holds())
+	d.txn.If = append(d.txn.If, e.guards()...)
 	d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.Key))
+	if _, told := list.marked(l.name); e.inbox != told && e.inbox != "" && (d.told < 0 || e.mod != 0) {
+		d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.inbox))
+	}
 	if d.told < 0 {
 		none := clientv3.Compare(clientv3.CreateRevision(l.from).WithRange(l.end), "<", list.tail(e.CreateRevision)+1)
 		d.txn.If = append(d.txn.If, none)
@@ -127,8 +147,11 @@ func (l *line) beyond(ctx context.Context, e *Entry, list *behind) (*behind, err
 	return next, err
 }
 
-// tellBehind tells the first marked entry behind one that is gone to look. That one may have been
-// deleted by another client, which tells nothing.
+// Forewarn tells the first marked entry behind one that will go with its lease to look. It is one try.
+func (q *Queue) Forewarn(ctx context.Context, e *Entry) error { return q.tellBehind(ctx, e) }
+
+// tellBehind tells the first marked entry behind one that is gone, or will be, to look. That one may have
+// been deleted by another client, which tells nothing.
 func (l *line) tellBehind(ctx context.Context, e *Entry) error {
 	list, err := l.readBehind(ctx, e.CreateRevision)
 	for range mostRefused {

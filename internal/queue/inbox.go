@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -17,12 +19,13 @@ type inbox struct {
 	follower
 	name, key string
 	lease     clientv3.LeaseID
-	written   bool // true if the key stands, as far as is known
+	written   int64         // the revision at which we have written the key, as far as is known; 0 if it does not stand
+	posted    *atomic.Int64 // of the queue
 }
 
 // newInbox returns the inbox of a lease, with its watch. It returns nil if no watch can be opened soon.
-func (l *line) newInbox(ctx context.Context, lease clientv3.LeaseID) *inbox {
-	in := &inbox{name: l.name, key: wire.InboxKey(l.name, lease), lease: lease}
+func (l *line) newInbox(ctx context.Context, lease clientv3.LeaseID, posted *atomic.Int64) *inbox {
+	in := &inbox{name: l.name, key: wire.InboxKey(l.name, lease), lease: lease, posted: posted}
 	in.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return l.openLasting(ctx, func(life context.Context) *watch { return l.open(life, in.key, clientv3.WithRev(from)) })
 	})
@@ -38,9 +41,10 @@ func (l *line) newInbox(ctx context.Context, lease clientv3.LeaseID) *inbox {
 
 // write returns what the transaction that enters writes besides its entry.
 func (in *inbox) write() []clientv3.Op {
-	if in == nil || in.written {
+	if in == nil || in.written > 0 {
 		return nil
 	}
+	in.posted.Store(int64(in.lease))
 	return []clientv3.Op{clientv3.OpPut(in.key, "", clientv3.WithLease(in.lease))}
 }
 
@@ -74,7 +78,10 @@ func (in *inbox) empty() {
 func (in *inbox) tells(e *Entry) (turn int64, look bool) {
 	for _, ev := range in.events {
 		if ev.Type == clientv3.EventTypeDelete {
-			in.written, look = false, true // nothing can be told any more
+			if ev.Kv.ModRevision > in.written { // not before it was written again
+				in.written, look = 0, true // nothing can be told any more
+				in.posted.Store(0)
+			}
 			continue
 		}
 		m, ok := wire.ParseMessage(in.name, string(ev.Kv.Value))
@@ -103,4 +110,37 @@ func (in *inbox) fires() <-chan time.Time {
 		return nil
 	}
 	return in.c
+}
+
+// Posted returns the lease under which the key of an inbox may stand; NoLease for none. It is safe for
+// concurrent use.
+func (k *kept) Posted() clientv3.LeaseID { return clientv3.LeaseID(k.posted.Load()) }
+
+// inboxOf returns the key of the inbox of an entry if that may stand, and "" otherwise.
+func (q *Queue) inboxOf(e *Entry) string {
+	if q.Posted() != e.Lease {
+		return ""
+	}
+	return wire.InboxKey(q.name, e.Lease)
+}
+
+// Withdraw deletes the key of the inbox, if it may stand. It blocks until etcd has answered or ctx ends.
+// A deletion that takes effect later does no harm, because an entry that loses its inbox looks for itself.
+// Withdraw is safe for concurrent use.
+func (q *Queue) Withdraw(ctx context.Context) error {
+	lease := q.Posted()
+	if lease == clientv3.NoLease {
+		return nil
+	}
+	key := wire.InboxKey(q.name, lease)
+	_, err := q.retry(ctx, int64(lease), func(ctx context.Context) error {
+		_, err := q.writer.Commit(ctx, etcdkv.Txn{
+			Name: q.name, If: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), ">", 0)}, Then: []clientv3.Op{clientv3.OpDelete(key)},
+		})
+		return err
+	})
+	if err == nil || ctx.Err() == nil { // after a refusal the key goes with its lease
+		q.posted.CompareAndSwap(int64(lease), int64(clientv3.NoLease))
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,6 +15,8 @@ type kept struct {
 	cache  *rangeCache // nil if there is none
 	theirs *follower   // on the predecessor of the last wait in a long queue; nil if there is none
 	inbox  *inbox      // nil if no entry is or was marked
+
+	posted atomic.Int64 // the lease under which the key of an inbox may stand; 0 for none; see Withdraw
 }
 
 // cacheFor returns the cache of the queue for a wait of an entry, and opens one if there is none.
@@ -64,7 +67,7 @@ func (k *kept) openInbox(ctx context.Context, lease clientv3.LeaseID) {
 		}
 		k.closeInbox()
 	}
-	k.inbox = k.of.newInbox(ctx, lease)
+	k.inbox = k.of.newInbox(ctx, lease, &k.posted)
 }
 
 func (k *kept) closeInbox() {
@@ -140,10 +143,12 @@ func (k *kept) shownTo(e *Entry) *snapshot {
 // Viewed reports whether there is a cache. Its watch has to be listened to.
 func (k *kept) Viewed() bool { return k.cache != nil }
 
-// Watches reports whether there is any watch that is kept between calls.
-func (k *kept) Watches() bool { return k.cache != nil || k.theirs != nil || k.inbox != nil }
+// Watches reports whether there is any watch, or an inbox, that is kept between calls.
+func (k *kept) Watches() bool {
+	return k.cache != nil || k.theirs != nil || k.inbox != nil || k.Posted() != clientv3.NoLease
+}
 
-// Close ends what the queue keeps between calls.
+// Close ends the watches that the queue keeps between calls.
 func (k *kept) Close() {
 	k.closeTheirs()
 	k.closeCache()

@@ -31,7 +31,7 @@ func (s *shared) leaveBy(ctx context.Context, e *Entry, tried bool, once func(co
 func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
 	switch {
 	case e.marked:
-		return q.leaveMarked(ctx, e, 0)
+		return q.leaveMarked(ctx, departing{Entry: e, inbox: q.inboxOf(e)})
 	case e.mayBeNamed():
 		return q.leaveNamed(ctx, e)
 	default:

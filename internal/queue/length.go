@@ -72,8 +72,13 @@ func (n *length) peeking(peek int64) int64 {
 // turns is what a queue knows of its marked entries.
 type turns struct {
 	denied   bool          // true if etcd has refused the inbox
+	unheard  int           // inboxes in a row that could not be watched
 	lastWait time.Duration // until a marked entry was granted
 }
+
+// mostUnheard is the number of inboxes in a row that could not be watched, after which entries are not
+// marked any more.
+const mostUnheard = 3
 
 // crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
 // is off, except in tests.

@@ -81,10 +81,12 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	return err
 }
 
-// sweepMarked deletes a marked key as its entry would, because another entry may rely on it.
+// sweepMarked deletes a marked key as its entry would, because another entry may rely on it. The inbox was
+// written with the key. A present entry of the session that loses it looks for itself.
 func (s *Queues) sweepMarked(ctx context.Context, k *Swept, p wire.Parsed, own []*mvccpb.KeyValue) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 	defer cancel()
-	k.Deleted, err = s.line(p.Name).leaveMarked(ctx, adopt(k.Key, Want{Lease: p.Lease, Slot: p.Slot}, own), own[0].ModRevision)
+	e := adopt(k.Key, Want{Lease: p.Lease, Slot: p.Slot}, own)
+	k.Deleted, err = s.line(p.Name).leaveMarked(ctx, departing{e, own[0].ModRevision, wire.InboxKey(p.Name, p.Lease)})
 	return err
 }

@@ -19,7 +19,18 @@ import (
 // another marked one is ahead. If there is none, or after a while, it waits like any other.
 
 // Crowded reports whether the next entry shall be marked, by its slot.
-func (q *Queue) Crowded() bool { return q.size.Load() >= q.crowd && !q.denied }
+func (q *Queue) Crowded() bool {
+	return q.size.Load() >= q.crowd && !q.denied && q.unheard < mostUnheard
+}
+
+// listen makes the inbox ready for an entry.
+func (q *Queue) listen(ctx context.Context, lease clientv3.LeaseID) {
+	if q.openInbox(ctx, lease); q.inbox == nil {
+		q.unheard++
+	} else {
+		q.unheard = 0
+	}
+}
 
 // enterMarked is enter for a marked entry. It reads two keys, and no more: whether another marked entry
 // is ahead, and how many entries there are.
@@ -43,13 +54,14 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 		return nil, resp.Responses[0].GetResponseRange().Kvs, nil
 	}
 	if inbox != nil {
-		q.inbox.written = true
+		q.inbox.written = resp.Header.Revision
 	}
 	e = newEntry(key, *w, resp.Header.Revision)
 	older := resp.Responses[0].GetResponseRange()
 	q.found(older.Count)
 	e.count, e.first = older.Count, older.Count == 0
 	for _, kv := range older.Kvs {
+		e.waitsFor(Obstacle{KV: kv}) // one that is ahead
 		_, marked := wire.MarkedOf(q.name, string(kv.Key))
 		e.asleep = e.asleep || marked && q.inbox != nil
 	}

@@ -474,3 +474,50 @@ func TestAMarkedEntryIsLeftOnlyOnce(t *testing.T) {
 		require.NotErrorIs(r, all["b"].Leave(r.ctx, all["b"].entry, false), lockerr.ErrEvicted)
 	})
 }
+
+// A waiter that has settled watches the entry ahead, too. Its turn comes with the deletion.
+func TestASettledEntryHoldsByItsTurn(t *testing.T) {
+	simulate(t, func(r *rig) {
+		all := r.lineUp("a", "b")
+		time.Sleep(2 * settleLast)
+		all["b"].client.ResetCounts()
+		all["a"].leave()
+		all["b"].holds(soon)
+		require.Zero(r, all["b"].client.Count())
+	})
+}
+
+// A sleeping entry knows one that it waits for, though it has read no more than two keys.
+func TestASleepingEntryKnowsOneThatIsAhead(t *testing.T) {
+	simulate(t, func(r *rig) {
+		all := r.lineUp("a", "b", "c")
+		o := all["c"].entry.Obstacle()
+		require.NotNil(r, o.KV)
+		require.Contains(r, []string{all["a"].entry.Key, all["b"].entry.Key}, string(o.KV.Key))
+		require.False(r, o.Whole)
+		require.False(r, o.Holds)
+	})
+}
+
+// A role may not be allowed to watch its inbox. After some tries entries are not marked any more.
+func TestASessionThatCannotWatchItsInboxMarksNoEntry(t *testing.T) {
+	simulate(t, func(r *rig) {
+		q := r.queue("a")
+		defer q.Close()
+		q.crowd = -1
+		r.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Kind == simetcd.Watch {
+				return simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}
+			}
+			return simetcd.Action{}
+		})
+		lease := r.GrantLease(time.Hour)
+		for range mostUnheard {
+			require.True(r, q.Crowded())
+			e, _, err := q.Enter(r.ctx, Want{Lease: lease, Slot: wire.MarkedSlot(0)})
+			require.NoError(r, err)
+			require.NoError(r, q.Leave(r.ctx, e, false))
+		}
+		require.False(r, q.Crowded())
+	})
+}

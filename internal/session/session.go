@@ -52,6 +52,9 @@ type Manager interface {
 	Drain(ctx context.Context) error
 	// Close lets nothing begin any more.
 	Close()
+	// Forewarn tells entries of other sessions that keys of this one will go with the lease, if they
+	// would not find out soon. ctx bounds it.
+	Forewarn(ctx context.Context)
 	// Wait blocks until every goroutine of a closed manager has ended.
 	Wait()
 	// AnyName returns a name that is in use.

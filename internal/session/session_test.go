@@ -30,6 +30,7 @@ func (m *manager) Suspend(_ int, suspended bool)   { m.tellIf(suspended, "suspen
 func (m *manager) LeaseLost(int) (int, []string)   { m.told = append(m.told, "lost"); return 0, nil }
 func (m *manager) Drain(context.Context) error     { m.told = append(m.told, "drain"); return nil }
 func (m *manager) Close()                          { m.told = append(m.told, "close") }
+func (m *manager) Forewarn(context.Context)        { m.told = append(m.told, "forewarn") }
 func (m *manager) Wait()                           { m.told = append(m.told, "wait") }
 func (m *manager) AnyName() (name string, ok bool) { return "", false }
 
@@ -99,7 +100,7 @@ func TestTheManagerIsToldWhatBecomesOfTheLease(t *testing.T) {
 		s = r.open(cfg)
 		require.Equal(r, id, s.Lease())
 		require.NoError(r, s.Close(r.Context()))
-		require.Equal(r, []string{"lease", "adopt", "close", "wait"}, r.manager.told)
+		require.Equal(r, []string{"lease", "adopt", "close", "forewarn", "wait"}, r.manager.told)
 		require.Empty(r, r.Leases())
 	})
 }

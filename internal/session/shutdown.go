@@ -136,6 +136,9 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 	detach()
 	_ = last.Err() // ends an expired lease as such, in a process that had been stopped until now
 	s.manager.Close()
+	if how.expires == nil && how.leaves == clientv3.NoLease && last != nil && last.Err() == nil && ctx.Err() == nil {
+		s.manager.Forewarn(ctx)
+	}
 	s.cancel(how.cause) // and with it the lease, and with that all holds
 	s.manager.Wait()
 	s.Followers.Close(how.cause)

@@ -26,6 +26,11 @@ func (s Slot) Marked() bool { return s == MarkedSlot(0) || s == MarkedSlot(1) }
 // InboxKey returns the inbox of a lease beside the queue of a name.
 func InboxKey(name string, lease clientv3.LeaseID) string { return Key(Side(name, "turn"), lease) }
 
+// IsInbox reports whether a key is the inbox of a lease, beside the queue of any name.
+func IsInbox(key string, lease clientv3.LeaseID) bool {
+	return strings.HasSuffix(key, InboxKey("", lease))
+}
+
 // MarkedOf returns the lease of a marked key in the queue of a name. ok is false for any other key.
 func MarkedOf(name, key string) (lease clientv3.LeaseID, ok bool) {
 	if strings.IndexByte(Tail(key), slotMark) < 0 { // mostly, and without an allocation

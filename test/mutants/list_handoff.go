@@ -143,4 +143,67 @@ var handoffMutations = []mutation{
 		},
 		tests: []string{"TestEntriesAreMarkedInLongQueuesOnly"},
 	},
+	{
+		takesOut: "the last entry of a queue takes its inbox with it",
+		edits: []edit{
+			{"queue.(*line).departure", "(d.told < 0 || e.mod != 0)", "e.mod != 0"},
+		},
+		tests: []string{"TestAnInboxGoesWhenItsNameIsUsedNoMore"},
+	},
+	{
+		takesOut: "an inbox is deleted when its name is used no more",
+		edits: []edit{
+			{"local.(*Queue).Next", "l.Single != nil && m.leases.has(l.Single.Posted())", "false"},
+		},
+		tests: []string{"TestAnInboxGoesWhenItsNameIsUsedNoMore"},
+	},
+	{
+		takesOut: "Orphan leaves no inbox",
+		edits: []edit{
+			{"lockmgr.(*Manager).Drain", "err := m.withdraw(ctx); err != nil", "err := error(nil); err != nil"},
+		},
+		tests: []string{"TestOrphanLeavesNoInbox"},
+	},
+	{
+		takesOut: "the inbox of a former process is deleted with its requests",
+		edits: []edit{
+			{"adoption.(*Former).DeleteAdoptedRequests", " || wire.IsInbox(string(key), f.lease)", ""},
+		},
+		tests: []string{"TestTheInboxOfAFormerProcessIsDeletedWithItsKeys"},
+	},
+	{
+		takesOut: "a late entry that is swept takes its inbox with it",
+		edits: []edit{
+			{"queue.(*line).departure", "(d.told < 0 || e.mod != 0)", "d.told < 0"},
+		},
+		tests: []string{"TestTheSweeperDeletesAnInboxToo"},
+	},
+	{
+		takesOut: "before a session is closed it has the next entries look",
+		edits: []edit{
+			{"session.(*Session).finish", "s.manager.Forewarn(ctx)", "_ = ctx"},
+		},
+		tests: []string{"TestAWaiterBehindASessionThatIsClosedIsGrantedAtOnce"},
+	},
+	{
+		takesOut: "a settled entry waits for its turn when the entry ahead is gone",
+		edits: []edit{
+			{"queue.(*wait).leftBy", "!tells || w.inbox.told() == nil", "true || !tells || w.inbox.told() == nil"},
+		},
+		tests: []string{"TestASettledEntryHoldsByItsTurn"},
+	},
+	{
+		takesOut: "a session that cannot watch its inbox marks no entry",
+		edits: []edit{
+			{"queue.(*Queue).Crowded", "&& q.unheard < mostUnheard", ""},
+		},
+		tests: []string{"TestASessionThatCannotWatchItsInboxMarksNoEntry"},
+	},
+	{
+		takesOut: "a sleeping entry knows one that it waits for",
+		edits: []edit{
+			{"queue.(*Queue).enterMarked", "e.waitsFor(Obstacle{KV: kv})", "_ = kv"},
+		},
+		tests: []string{"TestASleepingEntryKnowsOneThatIsAhead"},
+	},
 }
