@@ -212,6 +212,9 @@ func (p *process) sessionOptions(ctx context.Context) []SessionOption {
 		if p.rand.IntN(2) == 0 {
 			c.Hooks.ShortQueue, c.Hooks.Prefetch = -1, 1+p.rand.Int64N(4)
 		}
+		if p.rand.IntN(2) == 0 {
+			c.Hooks.Crowd = -1
+		}
 	}))
 }
 

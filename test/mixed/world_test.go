@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdproc"
 	"github.com/etcdlock/etcdlock/internal/faultproxy"
 	"github.com/etcdlock/etcdlock/internal/procs"
+	"github.com/etcdlock/etcdlock/internal/testhook"
 )
 
 // long is far more than anything here should take: it turns a hang into a failure.
@@ -93,6 +95,7 @@ type world struct {
 	looked  sync.Once        // for what is left
 
 	endpoints []string // where clients go that are told nothing else
+	sessions  atomic.Int64
 }
 
 // newWorld is on the cluster that the tests share.
@@ -213,6 +216,9 @@ func (w *world) faults() *faultproxy.Proxy {
 func (w *world) session(c *clientv3.Client, options ...etcdlock.SessionOption) *etcdlock.Session {
 	w.t.Helper()
 	options = append([]etcdlock.SessionOption{etcdlock.WithTTL(ttl), etcdlock.WithLogger(zap.NewNop())}, options...)
+	if w.sessions.Add(1)%2 == 0 { // every other session marks its entries, as in a long queue
+		testhook.For(c, testhook.Hooks{Crowd: -1})
+	}
 	s, err := etcdlock.NewSession(w.ctx(), c, options...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() {
