@@ -46,6 +46,10 @@ var rows = []row{
 	{"processes-2", 700 * time.Millisecond, "2 clients, one name"},
 	{"processes-8", 700 * time.Millisecond, "8 clients, one name"},
 	{"processes-32", time.Second, "32 clients, one name"},
+	{"processes-128", 2 * time.Second, "128 clients, one name"},
+	{"requests-8", 700 * time.Millisecond, "requests a pair: 8 clients, one name"},
+	{"requests-32", time.Second, "requests a pair: 32 clients, one name"},
+	{"requests-128", 2 * time.Second, "requests a pair: 128 clients, one name"},
 	{"handover-5", 700 * time.Millisecond, "from Unlock to a waiter that is 5 ms old"},
 	{"handover-250", 1500 * time.Millisecond, "from Unlock to a waiter that is 250 ms old"},
 	{"rest-500", 0, "bytes of one of 500 locks that are held"},
@@ -148,7 +152,7 @@ func report(base string, wanted []row, figures [][2][]float64, ratios [][]float6
 			median(ratios[i]), low, high, verdict, r.about)
 	}
 	_ = w.Flush()
-	fmt.Println("Microseconds for each operation, or bytes; less is better. Medians of the rounds.")
+	fmt.Println("Microseconds for each operation, or bytes, or requests; less is better. Medians of the rounds.")
 	return worse
 }
 

@@ -55,10 +55,11 @@ func serve() error {
 type subject struct {
 	endpoints []string
 	sessions  []*etcdlock.Session
+	requests  requests
 }
 
 func (s *subject) process() (*etcdlock.Session, error) {
-	client, err := clientv3.New(clientv3.Config{Endpoints: s.endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: s.endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), DialOptions: s.requests.options()})
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +108,16 @@ func (s *subject) measure(row, name string, span time.Duration) (float64, error)
 		return s.pairs(ctx, span, repeat(n, func(i int) caller {
 			return lockPair(etcdlock.NewMutex(one, fmt.Sprintf("%s/%d", name, i)))
 		}))
-	case "processes": // clients with a session each, one name
+	case "processes", "requests": // clients with a session each, one name
 		all, err := s.several(n)
 		if err != nil {
 			return 0, err
 		}
-		return s.pairs(ctx, span, repeat(n, func(i int) caller { return lockPair(etcdlock.NewMutex(all[i], name)) }))
+		callers := repeat(n, func(i int) caller { return lockPair(etcdlock.NewMutex(all[i], name)) })
+		if kind == "requests" {
+			return s.perPair(ctx, row, span, callers)
+		}
+		return s.pairs(ctx, span, callers)
 	case "handover":
 		return s.handover(ctx, name, time.Duration(n)*time.Millisecond, span)
 	case "rest":
