@@ -48,7 +48,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a marked entry whose key is gone tells the next one",
 		edits: []edit{
-			{"queue.(*line).leaveMarked", "return false, l.tellBehind(ctx, e)", "return false, nil"},
+			{"queue.(*line).leaveMarked", "return false, l.tellBehind(ctx, e.Entry)", "return false, nil"},
 		},
 		tests: []string{"TestNoWakeUpIsLost"},
 	},
