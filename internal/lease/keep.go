@@ -47,6 +47,7 @@ func (l *Lease) Keep() error {
 	for {
 		select {
 		case <-l.ctx.Done():
+			l.cancel(nil) // returns when all contexts under the lease have ended: what follows is not as urgent
 			return context.Cause(l.ctx)
 
 		case <-next.C:
