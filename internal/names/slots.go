@@ -2,13 +2,45 @@ package names
 
 import "github.com/etcdlock/etcdlock/internal/wire"
 
-// slots are the keys that a session uses in its queues: the one that it has under each name in the
+// Slots are the keys that a session uses in its queues: the one that it has under each name in the
 // first place, slot 0, and those beside that. Each of them has one owner: a caller or the sweeper.
-type slots map[usedSlot]chan struct{} // nil: of a caller; closed when the sweeper gives the slot back
+
+// owner is the owner of a slot: nil for none, byCaller, or the sweeper, which closes the channel when it gives
+// the slot back.
+type owner chan struct{}
+
+var byCaller = make(owner)
 
 type usedSlot struct {
 	name string
 	slot wire.Slot
+}
+
+// owner returns the owner of a slot. Called with t.mu held.
+func (t *Table) owner(name string, slot wire.Slot) owner {
+	if slot != (wire.Slot{}) {
+		return t.slots[usedSlot{name, slot}]
+	}
+	if n := t.all[name]; n != nil {
+		return n.owner
+	}
+	return nil
+}
+
+// give gives a slot to an owner, or to none. Called with t.mu held.
+func (t *Table) give(text string, slot wire.Slot, to owner) {
+	n := t.all[text]
+	switch {
+	case slot != (wire.Slot{}) && to == nil:
+		delete(t.slots, usedSlot{text, slot})
+	case slot != (wire.Slot{}):
+		t.slots[usedSlot{text, slot}] = to
+	case n != nil:
+		n.owner = to
+		t.forget(n)
+	case to != nil:
+		t.all[text] = &name{text: text, owner: to}
+	}
 }
 
 // Hold makes the caller the owner of a slot. It returns false if the slot has an owner. If that is the
@@ -16,11 +48,15 @@ type usedSlot struct {
 func (t *Table) Hold(name string, slot wire.Slot) (held bool, swept <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	owner, busy := t.slots[usedSlot{name, slot}]
-	if !busy {
-		t.slots[usedSlot{name, slot}] = nil
+	switch by := t.owner(name, slot); by {
+	case nil:
+		t.give(name, slot, byCaller)
+		return true, nil
+	case byCaller:
+		return false, nil
+	default:
+		return false, by
 	}
-	return !busy, owner
 }
 
 // HoldAll is Hold for a slot under each of some names: for all of them, or for none.
@@ -28,12 +64,12 @@ func (t *Table) HoldAll(all []string, of []wire.Slot) (held bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, name := range all {
-		if _, busy := t.slots[usedSlot{name, of[i]}]; busy {
+		if t.owner(name, of[i]) != nil {
 			return false
 		}
 	}
 	for i, name := range all {
-		t.slots[usedSlot{name, of[i]}] = nil
+		t.give(name, of[i], byCaller)
 	}
 	return true
 }
@@ -43,28 +79,25 @@ func (t *Table) Take(name string, rank wire.Slot) wire.Slot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	slot := rank
-	for slot.N = 1; ; slot.N++ {
-		if _, busy := t.slots[usedSlot{name, slot}]; !busy {
-			t.slots[usedSlot{name, slot}] = nil
-			return slot
-		}
+	for slot.N = 1; t.owner(name, slot) != nil; slot.N++ {
 	}
+	t.give(name, slot, byCaller)
+	return slot
 }
 
 // Busy reports whether a slot has an owner.
 func (t *Table) Busy(name string, slot wire.Slot) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, busy := t.slots[usedSlot{name, slot}]
-	return busy
+	return t.owner(name, slot) != nil
 }
 
 // Drop gives up a slot of a caller.
 func (t *Table) Drop(name string, slot wire.Slot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.slots[usedSlot{name, slot}] == nil {
-		delete(t.slots, usedSlot{name, slot})
+	if t.owner(name, slot) == byCaller {
+		t.give(name, slot, nil)
 	}
 }
 
@@ -72,10 +105,10 @@ func (t *Table) Drop(name string, slot wire.Slot) {
 func (t *Table) Borrow(name string, slot wire.Slot) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, busy := t.slots[usedSlot{name, slot}]; busy {
+	if t.owner(name, slot) != nil {
 		return false
 	}
-	t.slots[usedSlot{name, slot}] = make(chan struct{})
+	t.give(name, slot, make(owner))
 	return true
 }
 
@@ -83,6 +116,6 @@ func (t *Table) Borrow(name string, slot wire.Slot) bool {
 func (t *Table) GiveBack(name string, slot wire.Slot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.slots[usedSlot{name, slot}])
-	delete(t.slots, usedSlot{name, slot})
+	close(t.owner(name, slot))
+	t.give(name, slot, nil)
 }
