@@ -73,12 +73,14 @@ type mutexConfig struct {
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
 	c := mutexConfig{terms: local.Terms{Slice: DefaultTimeSlice}}
 	if s != nil {
-		c.owner, c.cycle = s.cfg.owner, s.cfg.cycle
+		c.owner, c.cycle, c.short = s.cfg.owner, s.cfg.cycle, s.cfg.short
 	}
 	for _, o := range opts {
 		o.applyMutex(&c)
 	}
-	c.short = wire.Identify(c.owner, hostname(), pid())
+	if s == nil || c.owner != s.cfg.owner {
+		c.short = wire.Identify(c.owner, hostname(), pid())
+	}
 	return c
 }
 

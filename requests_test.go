@@ -63,11 +63,11 @@ var oneTry = map[string]string{
 	"queue.Queue.enter":                 "a try",
 	"queue.Queue.EnterOnce":             "a try",
 	"queue.Queue.TryEnterOnce":          "a try",
-	"queue.line.leaveNamed":             "a try",
-	"queue.Queue.LeaveOnce":             "a try",
+	"queue.shared.leaveNamed":           "a try",
+	"queue.shared.LeaveOnce":            "a try",
 	"queue.Queue.enterMarked":           "a try",
 	"queue.line.leaveMarked":            "a try",
-	"queue.line.leavePlain":             "a try",
+	"queue.shared.leavePlain":           "a try",
 	"queue.line.leaveUntold":            "a try of LeaveOnce",
 	"queue.Queue.Forewarn":              "a try that is not needed",
 	"queue.line.tellBehind":             "a try",
@@ -78,17 +78,17 @@ var oneTry = map[string]string{
 	"queue.Queue.firstNow":              "a try",
 	"queue.Queue.First":                 "a try",
 	"queue.Set.adopt":                   "a try",
-	"queue.Set.LeaveOnce":               "a try",
+	"queue.shared.leaveAll":             "a try",
 }
 
 // bounded lists the functions with requests that are bounded in another way than by insist, retry or a
 // context with a deadline, and by what. Their callers need no bound.
 var bounded = map[string]string{
-	"queue.opener.create":  "a timer ends the creation of the watch",
-	"perclient.stream.run": "a stream, on which each renewal has a bound",
-	"watch.stream.run":     "a stream, on which the creation of each watch has a bound",
-	"lockmgr.line.request": "a pooled context ends it with the first bound",
-	"etcdkv.callOptions":   "the client is answered here, and sends nothing",
+	"queue.watching.create": "a timer ends the creation of the watch",
+	"perclient.stream.run":  "a stream, on which each renewal has a bound",
+	"watch.stream.run":      "a stream, on which the creation of each watch has a bound",
+	"lockmgr.line.request":  "a pooled context ends it with the first bound",
+	"etcdkv.callOptions":    "the client is answered here, and sends nothing",
 }
 
 // sending are the functions that hand a request on with the context of their caller, in a way that the

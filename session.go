@@ -63,6 +63,7 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...SessionOpt
 }
 
 func newSession(ctx context.Context, cfg sessionConfig) (*Session, error) {
+	cfg.short = wire.Identify(cfg.owner, hostname(), pid())
 	s := &Session{cfg: cfg}
 	var err error
 	s.engine, err = session.Open(ctx, cfg.Config, func(e *session.Session) session.Manager {

@@ -11,6 +11,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/session"
 	"github.com/etcdlock/etcdlock/internal/slogcore"
 	"github.com/etcdlock/etcdlock/internal/testhook"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // DefaultTTL is the TTL of a session that is made without [WithTTL]. It is short enough that a
@@ -26,7 +27,8 @@ type SessionOption interface{ applySession(*sessionConfig) }
 type sessionConfig struct {
 	session.Config
 	owner        string
-	cycle        *string // the default of mutexConfig.cycle
+	short        wire.Identity // of the owner
+	cycle        *string       // the default of mutexConfig.cycle
 	foreignNames bool
 	traces       []*Trace
 	tracer       *tracer // of all traces; nil if there is none

@@ -15,10 +15,9 @@ type Context struct {
 	outer context.Context       // the parent
 	cause atomic.Pointer[error] // nil until the end is known here
 
-	mu     sync.Mutex
-	ctx    context.Context // nil until a caller asks for it
-	cancel context.CancelCauseFunc
-	parts  *Part // the first of the contexts that end with c
+	mu    sync.Mutex
+	whole *Part // nil until a caller asks for it
+	parts *Part // the first of the contexts that end with c
 }
 
 // Part is a context that ends with a Context, or before. It is a child of the parent of that Context, so
@@ -55,8 +54,8 @@ func (c *Context) Cancel(cause error) {
 	cause = c.end(cause)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancel != nil {
-		c.cancel(cause)
+	if c.whole != nil {
+		c.whole.cancel(cause)
 	}
 	for ; c.parts != nil; c.parts = c.parts.next {
 		c.parts.cancel(cause)
@@ -67,9 +66,8 @@ func (c *Context) Cancel(cause error) {
 func (c *Context) Part() *Part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := &Part{of: c, next: c.parts}
-	p.Context, p.cancel = c.child()
-	c.parts = p
+	p := c.child()
+	p.next, c.parts = c.parts, p
 	return p
 }
 
@@ -88,14 +86,16 @@ func (p *Part) End(cause error) {
 }
 
 // child returns a context that ends with the parent, and has ended if c has. Called with c.mu held.
-func (c *Context) child() (context.Context, context.CancelCauseFunc) {
+func (c *Context) child() *Part {
+	p := &Part{of: c}
 	cause := c.cause.Load()
 	if cause == nil {
-		return context.WithCancelCause(c.outer)
+		p.Context, p.cancel = context.WithCancelCause(c.outer)
+		return p
 	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.outer)) // which may have ended since, for another cause
-	cancel(*cause)
-	return ctx, cancel
+	p.Context, p.cancel = context.WithCancelCause(context.WithoutCancel(c.outer)) // which may have ended since, for another cause
+	p.cancel(*cause)
+	return p
 }
 
 // Release frees what the context of c keeps, if there is one. Cause does not change. Nothing
@@ -103,8 +103,8 @@ func (c *Context) child() (context.Context, context.CancelCauseFunc) {
 func (c *Context) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancel != nil {
-		c.cancel(context.Canceled)
+	if c.whole != nil {
+		c.whole.cancel(context.Canceled)
 	}
 }
 
@@ -112,10 +112,10 @@ func (c *Context) Release() {
 func (c *Context) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx == nil {
-		c.ctx, c.cancel = c.child()
+	if c.whole == nil {
+		c.whole = c.child()
 	}
-	return c.ctx
+	return c.whole.Context
 }
 
 // end notes the end, and returns the cause of the first end that was noted.

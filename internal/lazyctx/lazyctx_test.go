@@ -53,7 +53,7 @@ func TestTheEndOfTheParentIsSeenWithoutAContext(t *testing.T) {
 	cancel(errFirst)
 	c.Cancel(errSecond)
 	require.Equal(t, errFirst, c.Cause())
-	require.Nil(t, c.ctx, "a context that no caller has asked for")
+	require.Nil(t, c.whole, "a context that no caller has asked for")
 }
 
 func TestReleaseEndsTheContextAlone(t *testing.T) {

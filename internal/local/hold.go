@@ -57,8 +57,8 @@ func (c *Call) MakeValue() string {
 	switch {
 	case c.Value != nil:
 		return c.Value()
-	case c.Want == nil && c.Carried == nil && c.Short != "":
-		return c.Short.Since(time.Now().UTC(), c.Trace) // as nearly always
+	case c.plain():
+		return c.Short.Since(time.Now().UTC(), c.Trace)
 	case c.Want == nil:
 		return c.Restate(wire.Holder{})
 	default:
@@ -85,9 +85,28 @@ func (r *Request) inherits(of *Request) bool {
 	return r.Mode == of.Mode && r.Rank == of.Rank && (r.Mode != wire.Counted || r.Identity == of.Identity)
 }
 
-// Wants is what is entered with for a request.
-func (c *Call) Wants(ls *lease.Lease, slot wire.Slot) queue.Want {
-	return queue.Want{Lease: ls.ID(), Slot: slot, Value: c.MakeValue(), Rule: c.Rule, Candidate: c.Candidate, Keeps: c.Terms.Retention > 0}
+// plain tells whether the value says no more than whose key it is, as nearly always.
+func (c *Call) plain() bool {
+	return c.Value == nil && c.Want == nil && c.Carried == nil && c.Short != ""
+}
+
+// Wants is what is entered with for a waiter. Its driver calls it.
+func (w *Waiter) Wants(ls *lease.Lease, slot wire.Slot) queue.Want {
+	want := queue.Want{Lease: ls.ID(), Slot: slot, Rule: w.Rule, Candidate: w.Candidate, Keeps: w.Terms.Retention > 0}
+	if w.made = 0; w.plain() && w.Trace == "" {
+		now := time.Now()
+		w.made, want.Value = now.UnixNano(), w.Short.Since(now.UTC(), "")
+	} else {
+		want.Value = w.MakeValue()
+	}
+	return want
+}
+
+// Entered takes in the entry that was made by Wants. Its driver calls it.
+func (w *Waiter) Entered(e *queue.Entry) {
+	if e != nil && w.made != 0 {
+		e.MadeOf(w.Short, w.made)
+	}
 }
 
 // Waiter is a caller in a local queue.
@@ -95,6 +114,7 @@ type Waiter struct {
 	Call
 	Hurries bool // true: the caller may not wait for as long as a request may take
 
+	made  int64         // the time in the value of Wants; 0 if the value has more than that; of the driver
 	given Grant         // the outcome: a hold, or an error
 	err   error         // set before told; guarded by Table.mu
 	told  lazyctx.Latch // set with the outcome; guarded by Table.mu
@@ -213,7 +233,7 @@ type Grant struct {
 // grant grants another hold of the holder. Called with Table.mu held.
 func (u *holder) grant(t *Ownership, e *queue.Entry, by Path) Grant {
 	u.holds++
-	t.table.counts.granted(by)
+	t.local.table.counts.granted(by)
 	return Grant{owned: t, holder: u, entry: e, token: t.token, path: by}
 }
 
@@ -316,11 +336,7 @@ func (h *Hold) Now() time.Duration {
 
 // Name returns the name that is held, or the first of several.
 func (h *Hold) Name() string {
-	line := h.owned.line
-	if len(line.Names) == 1 {
-		return line.Name
-	}
-	return line.Names[slices.Index(h.owned.entry.Parts(), h.entry)]
+	return h.owned.local.Names()[slices.Index(h.owned.entry.Parts(), h.entry)]
 }
 
 // OwnershipContext returns a context that ends with all holds by the same key.

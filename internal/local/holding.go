@@ -34,7 +34,7 @@ func (e *CarriedError) Error() string { return lockerr.ErrDeadlock.Error() + ": 
 // of finds the hold of a name by a session; nil if there is none, or if it is over.
 func (c *Carried) of(m *Table, name string) *Hold {
 	for ; c != nil; c = c.outer {
-		if l := c.hold.owned.local; l.table == m && slices.Contains(l.Names, name) && c.hold.Err() == nil {
+		if l := c.hold.owned.local; l.table == m && slices.Contains(l.Names(), name) && c.hold.Err() == nil {
 			return c.hold
 		}
 	}
@@ -47,7 +47,7 @@ func (c *Carried) elsewhere(m *Table, w *Waiter, names []string) *Hold {
 	for ; c != nil; c = c.outer {
 		l := c.hold.owned.local
 		if l.table != m && l.table.cfg.Client == m.cfg.Client && c.hold.Err() == nil && c.hold.owned.excludes(w) &&
-			slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.Names, name) }) {
+			slices.ContainsFunc(names, func(name string) bool { return slices.Contains(l.Names(), name) }) {
 			return c.hold
 		}
 	}
@@ -56,8 +56,8 @@ func (c *Carried) elsewhere(m *Table, w *Waiter, names []string) *Hold {
 
 // excludes tells whether w can never hold beside the ownership.
 func (t *Ownership) excludes(w *Waiter) bool {
-	t.table.mu.Lock()
-	defer t.table.mu.Unlock()
+	t.local.table.mu.Lock()
+	defer t.local.table.mu.Unlock()
 	return w.Mode != t.mode || w.Mode == wire.Exclusive
 }
 
@@ -114,12 +114,12 @@ func (w *Waiter) reenter(m *Table, outer []*Hold, names []string) (other *Hold, 
 
 // covers tells whether a hold of the ownership is all that w asks for. Called with Table.mu held.
 func (t *Ownership) covers(w *Waiter, names []string) bool {
-	if w.Candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.line.Names, name) }) {
+	if w.Candidate || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(t.local.Names(), name) }) {
 		return false
 	}
 	switch w.Mode {
 	case wire.Counted:
-		return t.mode == wire.Counted && w.Permits <= t.permits
+		return t.mode == wire.Counted && w.Permits <= int(t.permits)
 	case wire.Shared:
 		return t.mode == wire.Shared || t.mode == wire.Exclusive
 	default:
@@ -136,8 +136,8 @@ func (c *Carried) deadlock(h *Hold, hint string) *CarriedError {
 // context of the call carries.
 func (c *Carried) Besides(h *Hold) error {
 	for o := c; o != nil; o = o.outer {
-		if of := o.hold; of.holder != h.holder && of.owned.table.cfg.Client == h.owned.table.cfg.Client &&
-			slices.Contains(of.owned.line.Names, h.owned.line.Name) && of.Err() == nil {
+		if of := o.hold; of.holder != h.holder && of.owned.local.table.cfg.Client == h.owned.local.table.cfg.Client &&
+			slices.Contains(of.owned.local.Names(), h.owned.local.Name()) && of.Err() == nil {
 			carried := c.deadlock(of, "release it first")
 			carried.Upgrades = h.entry.KV()
 			return carried
@@ -183,7 +183,7 @@ func (m *Table) Downgrade(h *Hold, write func(d Downgraded)) (d Downgraded, err 
 // becomeShared admits further readers of the session. The channel is closed when the ownership has
 // left its local queue. It is nil if it had left before. Called with Table.mu held.
 func (t *Ownership) becomeShared() (detached <-chan struct{}) {
-	m := t.table
+	m := t.local.table
 	if t != t.local.owned {
 		t.asked = t.clock()
 		m.beside.read(t)
@@ -234,7 +234,7 @@ func (m *Table) StartUpgrade(h *Hold, run func(wait context.Context, u *Upgrade)
 	}
 	t.become(converting)
 	s.upgrading = u
-	u.left(t.holders)
+	u.left(int(t.holders))
 	m.gate.spawn(func() {
 		defer close(u.Done)
 		run(wait, u)

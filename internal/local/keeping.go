@@ -16,12 +16,12 @@ import (
 // unattended leaves an ownership to its holder. Called with Table.mu held, by the driver.
 func (t *Ownership) unattended() {
 	t.local.drive(driverHolder)
-	t.young = t.table.young.Add(t)
+	t.young = t.local.table.young.Add(t)
 }
 
 // grown has the key watched of an ownership that has lasted for a while.
 func (t *Ownership) grown() {
-	m := t.table
+	m := t.local.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !t.left.IsSet() && (t.beside || t == t.local.owned && t.local.driver == driverHolder) {
@@ -38,7 +38,12 @@ func (t *Ownership) lasts() {
 	if t.ended() || t.guard != nil || l.table.gate.state == closed {
 		return
 	}
-	t.guard = t.place().Guard(l.table.guards, t.entry, t)
+	byCache := false
+	if t == l.owned {
+		byCache = l.Single != nil && l.Single.Viewed()
+		l.close()
+	}
+	t.guard = l.table.guards.Guard(t.entry, byCache, t)
 	if t.retention.begun() {
 		t.guard.Keep()
 	}
@@ -48,7 +53,7 @@ func (t *Ownership) lasts() {
 func (t *Ownership) listen() {
 	switch t.local.driver { //nolint:exhaustive // the worker is told by retained
 	case driverHolder:
-		t.table.young.Drop(t.young)
+		t.local.table.young.Drop(t.young)
 		t.lasts()
 	case driverKeeper:
 		t.guard.Keep()
@@ -60,7 +65,7 @@ var _ queue.Owner = (*Ownership)(nil)
 // Evicted is called when the key is gone. Another session may have the lock already. The present holder
 // goes on while the cause is found out, but no other caller gets the ownership any more.
 func (t *Ownership) Evicted() {
-	m := t.table
+	m := t.local.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gate.state == closed || !t.found() { // the last holder has deleted it, most likely
@@ -74,7 +79,7 @@ func (t *Ownership) Evicted() {
 // Unguarded is called when the session may not read its own key any more, so that the lease alone has
 // to do. Another session that enters the queue is not noticed either.
 func (t *Ownership) Unguarded(err error) {
-	t.table.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", t.line.Name), zap.Error(err))
+	t.local.table.cfg.Log.Error("cannot watch the key of a hold; a deletion of the key will not be noticed", zap.String("name", t.local.Name()), zap.Error(err))
 	t.Contended()
 }
 
@@ -101,7 +106,7 @@ func (k *retention) begun() bool { return k != nil && k.timer != nil }
 // mayKeep tells whether the key may be kept once h, the last hold, has ended. Called with Table.mu
 // held.
 func (t *Ownership) mayKeep(h *Hold) bool {
-	m := t.table
+	m := t.local.table
 	return h.terms.Retention > 0 && !t.local.Private() && !t.contended && !m.leases.suspended && m.gate.state == open
 }
 
@@ -114,7 +119,7 @@ func (t *Ownership) keep(period time.Duration) {
 	k := t.retention
 	running := k.running && period >= k.period // it looks at idle when it fires
 	t.become(kept)
-	k.idle, k.period, k.running = t.table.now(), period, true
+	k.idle, k.period, k.running = t.local.table.now(), period, true
 	switch {
 	case k.timer == nil:
 		k.timer = time.AfterFunc(period, t.expire)
@@ -127,7 +132,7 @@ func (t *Ownership) keep(period time.Duration) {
 
 // expire gives up a key that was kept for long enough.
 func (t *Ownership) expire() {
-	m, k := t.table, t.retention
+	m, k := t.local.table, t.retention
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch left := k.period - (m.now() - k.idle); {
@@ -159,7 +164,7 @@ func (t *Ownership) take(w *Waiter) bool {
 // Contended is called when another session has entered the queue, or asks for the lock. A kept key is
 // given up at once, and a held one is not kept afterwards.
 func (t *Ownership) Contended() {
-	m := t.table
+	m := t.local.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t.contended = true
@@ -183,12 +188,12 @@ type beside struct {
 }
 
 // read lets further readers share an ownership.
-func (s *beside) read(t *Ownership) { s.readers[t.line.Name] = t }
+func (s *beside) read(t *Ownership) { s.readers[t.local.Name()] = t }
 
 // readNoMore lets no further readers share an ownership.
 func (s *beside) readNoMore(t *Ownership) {
-	if s.readers[t.line.Name] == t {
-		delete(s.readers, t.line.Name)
+	if s.readers[t.local.Name()] == t {
+		delete(s.readers, t.local.Name())
 	}
 }
 
@@ -196,10 +201,9 @@ func (s *beside) readNoMore(t *Ownership) {
 func (t *Ownership) goBeside() {
 	l := t.local
 	m := l.table
-	t.apart().requests = m.cfg.Queues.Queue(l.Name) // the queue of the local queue has a range cache, and is for the worker
 	t.beside = true
-	m.beside.all.Add(t, &t.member)
-	m.cfg.Names.Use(l.Names, 1)
+	m.beside.all.Add(t, &t.apart().member)
+	m.cfg.Names.Use(l.Names(), 1)
 	if t.mode == wire.Shared {
 		t.asked = t.clock()
 		m.beside.read(t)
@@ -215,14 +219,13 @@ func (t *Ownership) forgetBeside() {
 	t.beside = false
 	m.beside.all.Remove(t.member)
 	m.beside.readNoMore(t)
-	m.cfg.Names.Use(l.Names, -1)
-	m.DropSlot(l.Name, t.slot)
+	m.cfg.Names.Use(l.Names(), -1)
+	m.DropSlot(l.Name(), t.slot)
 	m.gate.wake()
 }
 
 // sharing is what an ownership has that is beside its local queue, or is to be. It is nil for others.
 type sharing struct {
-	requests  Place         // sends the requests; nil: the local queue does
 	member    int           // in beside.all
 	asked     time.Duration // of readers: when no other session was known to wait, by the session's clock
 	upgrading *Upgrade      // of readers: that of the one that is becoming a writer
@@ -236,14 +239,6 @@ func (t *Ownership) apart() *sharing {
 		t.sharing = &sharing{}
 	}
 	return t.sharing
-}
-
-// place sends the requests for the key. Called with Table.mu held.
-func (t *Ownership) place() Place {
-	if t.sharing != nil && t.requests != nil {
-		return t.requests
-	}
-	return t.local.Place
 }
 
 // share grants w a hold beside the other readers, without a request. It does so for a time slice
@@ -277,7 +272,7 @@ func (t *Ownership) detached() bool {
 		return false
 	}
 	t.become(held)
-	t.table.young.Drop(t.young)
+	t.local.table.young.Drop(t.young)
 	t.guard.Stop()
 	t.guard, t.left = nil, lazyctx.Latch{}
 	l.disown(t)

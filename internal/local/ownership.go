@@ -20,20 +20,19 @@ import (
 // watches its key, with those of all others, and reports what concerns it.
 type Ownership struct {
 	title
-	local    *Queue
 	slot     wire.Slot // of the key
 	identity string    // that of the request which the key's value was made for
 	carried  *Carried  // that of the request which the key's value was made for
-	table    *Table
 
 	// Guarded by Table.mu.
 	token     int64
 	began     time.Duration // by the session's clock
 	since     time.Duration // of the grant, by the session's clock
 	mode      wire.Mode
-	permits   int            // of wire.Counted
-	holders   int            // 0 while the key is kept
+	permits   int32          // of wire.Counted
+	holders   int32          // 0 while the key is kept
 	state     ownershipState // changed by become
+	candidate bool           // of an election; does not change
 	contended bool           // true: another session waits
 	noted     bool           // true: its loss is noted
 	beside    bool           // true: it has left its local queue
@@ -53,8 +52,8 @@ type Ownership struct {
 func (l *Queue) begin(a *Attempt, rev int64, w *Waiter) *Ownership {
 	now := l.table.cfg.Clock()
 	t := &Ownership{
-		title: title{lease: a.Lease, entry: a.Entry, line: &l.Line, clock: l.table.cfg.Clock, candidate: w.Candidate},
-		table: l.table, local: l, carried: w.Carried, slot: a.Slot, identity: w.Identity, token: rev, mode: w.Mode, permits: w.Permits, began: now, since: now,
+		title:   title{lease: a.Lease, entry: a.Entry, local: l},
+		carried: w.Carried, slot: a.Slot, identity: w.Identity, candidate: w.Candidate, token: rev, mode: w.Mode, permits: int32(w.Permits), began: now, since: now,
 	}
 	t.life.Within(a.Lease.Context())
 	if w.Rule != nil && !l.Private() {
@@ -67,7 +66,7 @@ func (l *Queue) begin(a *Attempt, rev int64, w *Waiter) *Ownership {
 
 // become changes the state. It is the one place where the state changes. Called with Table.mu held.
 func (t *Ownership) become(to ownershipState) {
-	m := t.table
+	m := t.local.table
 	if err := Ownerships.Check(t.state, to); err != nil {
 		m.cfg.Fail(err)
 		return
@@ -97,7 +96,7 @@ func (t *Ownership) close() {
 		t.become(releasing)
 	}
 	t.retention.stop()
-	t.table.young.Drop(t.young)
+	t.local.table.young.Drop(t.young)
 	t.guard.Stop()
 }
 
@@ -110,7 +109,7 @@ func (t *Ownership) end() {
 // leave has the worker, or a goroutine of an ownership beside its local queue, finish the ownership.
 // Called with Table.mu held.
 func (t *Ownership) leave() {
-	m := t.table
+	m := t.local.table
 	if t.state >= gone || t.state == lost && t.life.Cause() == nil {
 		return // in the latter case Lose or ForgetLease follows, with the cause
 	}
@@ -138,14 +137,14 @@ func (t *Ownership) found() bool {
 // newHolder makes w a holder. Called with Table.mu held.
 func (t *Ownership) newHolder(w *Waiter, by Path) {
 	t.holders++
-	w.get((&holder{mu: &t.table.mu}).grant(t, t.entry, by))
+	w.get((&holder{mu: &t.local.table.mu}).grant(t, t.entry, by))
 }
 
 // release decides what follows after h was given back. It returns false if another caller of this
 // session has the ownership, or the key is kept. Otherwise the ownership has ended, and the key is to
 // be deleted. Called with Table.mu held.
 func (t *Ownership) release(h *Hold) (ended bool) {
-	m := t.table
+	m := t.local.table
 	m.counts.release()
 	for r := range h.holder.infos {
 		r.outdated()
@@ -158,7 +157,7 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	case t.ended():
 		return true // it was lost in this instant
 	case t.holders > 0:
-		t.upgrading.left(t.holders) // others hold only beside the local queue
+		t.upgrading.left(int(t.holders)) // others hold only beside the local queue
 		return false
 	case t.open() && t == t.local.owned && len(h.holder.infos) == 0:
 		front := t.local.front()
@@ -211,13 +210,13 @@ func (t *Ownership) settleAs(to ownershipState, err error) {
 	case t.beside:
 		t.forgetBeside()
 	case !l.Private():
-		l.table.DropSlot(l.Name, t.slot)
+		l.table.DropSlot(l.Name(), t.slot)
 	}
 	l.disown(t)
 }
 
 // loss is the ownership as it is described. Called with Table.mu held.
-func (t *Ownership) loss() loss { return loss{&t.title, t.mode, t.token, t.since} }
+func (t *Ownership) loss() loss { return loss{&t.title, t.kind(), t.token, t.since} }
 
 // noteLoss notes an ownership that was held when the present lease ended, once. FinishLost calls it for
 // each ownership that is left then, and whatever forgets an ownership before that. Called with m.mu held.
@@ -225,7 +224,7 @@ func (m *Table) noteLoss(t *Ownership) {
 	if t != nil && !t.noted && t.holders > 0 && m.leases.ended(t.lease) && m.cfg.Life.Err() == nil {
 		t.noted = true
 		m.losses.add(t.loss())
-		m.counts.losing(t.holders)
+		m.counts.losing(int(t.holders))
 	}
 }
 
@@ -235,14 +234,13 @@ type Deletion struct {
 	Queue *Queue
 	Lease *lease.Lease
 	Entry *queue.Entry
-	Place Place // sends the requests for the entry
 	Slot  wire.Slot
 	Tried bool  // true: a request to delete the key had no answer
 	Lost  error // why the ownership was lost, so that nothing is to be deleted; nil if it was not
 }
 
 func (t *Ownership) deletion() Deletion {
-	return Deletion{Of: t, Queue: t.local, Lease: t.lease, Entry: t.entry, Place: t.place(), Slot: t.slot, Tried: t.tried}
+	return Deletion{Of: t, Queue: t.local, Lease: t.lease, Entry: t.entry, Slot: t.slot, Tried: t.tried}
 }
 
 // Released is what comes of a release.
@@ -286,8 +284,8 @@ func (m *Table) CloseFor(h *Hold) bool {
 
 // Deletion is the key of the hold, and by what it is owned.
 func (h *Hold) Deletion() Deletion {
-	h.owned.table.mu.Lock()
-	defer h.owned.table.mu.Unlock()
+	h.owned.local.table.mu.Lock()
+	defer h.owned.local.table.mu.Unlock()
 	return h.owned.deletion()
 }
 
@@ -360,13 +358,13 @@ func (d *Deletion) Settle(refused bool, err error) {
 
 // Lose ends the ownership, and whatever is held under it, for a cause.
 func (t *Ownership) Lose(cause error) {
-	m := t.table
+	m := t.local.table
 	first := t.loseAlone(cause)
 	m.mu.Lock()
 	held := t.holders > 0
 	if first && t.lease.Context().Err() == nil {
 		t.noted = true // the end of the lease does not count it again
-		m.counts.losing(t.holders)
+		m.counts.losing(int(t.holders))
 	}
 	t.leave()
 	lost := t.loss()

@@ -31,34 +31,60 @@ type Queue struct {
 	member int // in locals.all; -1 once it was removed; guarded by Table.mu
 
 	// Guarded by Table.mu.
-	waiters waiters          // in the order of their calls
-	wanted  *lazyctx.Context // ends when no waiter is left for the wait in etcd; nil while there is none
-	served  *Waiter          // the waiter that the present entry was written for; nil while there is none
-	waiting *queue.Entry     // the present entry, once it has to wait
-	owned   *Ownership       // nil while the session does not own the lock
-	joined  chan struct{}    // holds one; sent when a waiter joins an idle queue; nil before the worker listens
-	since   time.Duration    // when it became idle
-	ticks   bool             // true: rested is called
-	counted bool             // true: it is among the names in use; an idle queue is until that matters
-	phase   phase            // changed by become
-	driver  driver           // changed by drive
+	waiters waiters       // in the order of their calls
+	pending *pending      // nil while nothing is under way in etcd for the waiters
+	worker  *worker       // nil without one
+	owned   *Ownership    // nil while the session does not own the lock
+	since   time.Duration // when it became idle
+	ticks   bool          // true: rested is called
+	counted bool          // true: it is among the names in use; an idle queue is until that matters
+	phase   phase         // changed by become
+	driver  driver        // changed by drive
+}
 
-	info *holdInfo // of the entry that waits; nil without a worker
+// pending is what is under way in etcd for the waiters of a local queue. Table.mu guards it, but for Wanted.
+type pending struct {
+	Wanted  lazyctx.Context // ends when no waiter is left for the wait in etcd
+	served  *Waiter         // the waiter that the present entry was written for; nil while there is none
+	waiting *queue.Entry    // the present entry, once it has to wait
+}
+
+// worker is what a local queue has beside that while a worker drives it.
+type worker struct {
+	info   holdInfo      // of the entry that waits
+	joined chan struct{} // holds one; sent when a waiter joins an idle queue; nil before the worker listens
+}
+
+// waits is the entry by which the local queue waits in etcd; nil if there is none. Called with Table.mu
+// held.
+func (l *Queue) waits() *queue.Entry {
+	if l.pending == nil {
+		return nil
+	}
+	return l.pending.waiting
+}
+
+// info is that of the entry that waits; nil without a worker. Called with Table.mu held, or by the worker.
+func (l *Queue) info() *holdInfo {
+	if l.worker == nil {
+		return nil
+	}
+	return &l.worker.info
 }
 
 // Attempt is the entry that is made for a waiter, under one lease. It belongs to one goroutine at a
 // time.
 type Attempt struct {
-	Lease  *lease.Lease
-	Slot   wire.Slot
-	Of     *Waiter
-	Entry  *queue.Entry    // nil: none is known to stand
-	Unsure bool            // true: an entry may stand, or may come later
-	Wanted lazyctx.Context // of a caller that enters by itself: ends when no waiter is left for it
+	Lease   *lease.Lease
+	Slot    wire.Slot
+	Of      *Waiter
+	Entry   *queue.Entry // nil: none is known to stand
+	Unsure  bool         // true: an entry may stand, or may come later
+	pending              // of a caller that enters by itself
 }
 
 // Private tells whether this is a private local queue, which no other call joins.
-func (l *Queue) Private() bool { return l.Slots != nil }
+func (l *Queue) Private() bool { return l.private != nil }
 
 // enlist puts w at the end of the local queue. Called with Table.mu held.
 func (l *Queue) enlist(w *Waiter) {
@@ -74,8 +100,11 @@ func (l *Queue) enlist(w *Waiter) {
 
 // wake wakes the worker if the local queue is idle.
 func (l *Queue) wake() {
+	if l.worker == nil {
+		return
+	}
 	select {
-	case l.joined <- struct{}{}:
+	case l.worker.joined <- struct{}{}:
 	default:
 	}
 }
@@ -121,13 +150,21 @@ func (l *Queue) drive(by driver) {
 		}
 		m.gate.tasks.Done()
 	}
-	if l.driver, l.info = by, nil; by == driverWorker {
-		l.info = &holdInfo{}
+	if l.driver, l.worker = by, nil; by == driverWorker {
+		l.worker = &worker{}
+	}
+}
+
+// prepare makes what sends the requests of a waiter. Called with Table.mu held.
+func (l *Queue) prepare() {
+	if l.Single == nil && !l.Several() {
+		l.Single = l.table.cfg.Queues.Queue(l.Name())
 	}
 }
 
 // work makes the worker the driver. It begins with what is under way. Called with Table.mu held.
 func (l *Queue) work(begun Begun) {
+	l.prepare()
 	l.drive(driverWorker)
 	go l.table.cfg.Work(l, begun)
 }
@@ -148,7 +185,7 @@ func (l *Queue) disown(t *Ownership) {
 // leaveSlots leaves the slots of a private local queue to its ownership. Called with Table.mu held.
 func (l *Queue) leaveSlots() {
 	if l.Private() {
-		l.Slots = l.Slots[:0]
+		l.slots = nil
 	}
 }
 
@@ -175,7 +212,7 @@ func (l *Queue) refuses(w *Waiter) bool {
 			return true
 		}
 	}
-	return l.waiting != nil && l.waiters.count > 0
+	return l.waits() != nil && l.waiters.count > 0
 }
 
 // refusesHere is the error of a waiter that is refused for another call of its session. Called with
@@ -191,14 +228,14 @@ func (l *Queue) refusesHere() *LockedError {
 func (l *Queue) WaitsWith(e *queue.Entry) {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	l.waiting = e
+	l.pending.waiting = e
 }
 
 // Block notes that the present entry has to wait, and refuses the tries behind it.
 func (l *Queue) Block(e *queue.Entry) {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	l.waiting = e
+	l.pending.waiting = e
 	l.become(waiting)
 	if first := l.front(); first != nil {
 		first.Waiting.post(e.Ahead())
@@ -222,10 +259,10 @@ func (l *Queue) GiveUp(w *Waiter) (bool, *LockedError) {
 	first := l.front() == w
 	l.waiters.remove(w)
 	switch next := l.front(); {
-	case next == nil || l.served != nil && !next.inherits(l.served.Request):
+	case next == nil || l.pending != nil && l.pending.served != nil && !next.inherits(l.pending.served.Request):
 		l.unwanted() // the entry is of no use any more, and in the way of others
 	case first && (w.Carried != nil || next.Carried != nil):
-		l.info.outdated()
+		l.info().outdated()
 	}
 	return true, locked
 }
@@ -278,10 +315,10 @@ func (l *Queue) failWaiters(under *lease.Lease, err error) {
 // how many entries are ahead of theirs. Called with Table.mu held.
 func (l *Queue) aheadHere() (n int) {
 	if l.held() {
-		n = l.owned.holders
+		n = int(l.owned.holders)
 	}
-	if l.waiting != nil {
-		n += l.waiting.Ahead()
+	if e := l.waits(); e != nil {
+		n += e.Ahead()
 	}
 	return n + l.waiters.count
 }
@@ -292,8 +329,8 @@ func (l *Queue) inTheWay() *LockedError {
 	switch {
 	case l.held():
 		return lockedHere(l.owned.entry.Parts()[0].KV())
-	case l.waiting != nil:
-		return &LockedError{By: l.waiting.Obstacle()}
+	case l.waits() != nil:
+		return &LockedError{By: l.waits().Obstacle()}
 	default:
 		return nil
 	}
@@ -301,17 +338,17 @@ func (l *Queue) inTheWay() *LockedError {
 
 // unwanted ends the wait in etcd, as no waiter is left for it. Called with Table.mu held.
 func (l *Queue) unwanted() {
-	if l.wanted != nil {
-		l.wanted.Cancel(ErrUnwanted)
+	if l.pending != nil {
+		l.pending.Wanted.Cancel(ErrUnwanted)
 	}
 }
 
-// endWait ends what Want began. Called with Table.mu held.
+// endWait ends what Want or attempt began. Called with Table.mu held.
 func (l *Queue) endWait() {
-	if l.wanted != nil {
-		l.wanted.Release()
+	if l.pending != nil {
+		l.pending.Wanted.Release()
 	}
-	l.wanted, l.served = nil, nil
+	l.pending = nil
 }
 
 // successor is Successor with Table.mu held.
@@ -339,5 +376,5 @@ func (l *Queue) attend() {
 // mayRest tells whether the local queue is idle once an ownership that the worker does not drive is
 // over. Called with Table.mu held.
 func (l *Queue) mayRest(t *Ownership) bool {
-	return t == l.owned && l.driver.holds() && l.waiters.count == 0 && !l.Private() && !l.Single.Watches()
+	return t == l.owned && l.driver.holds() && l.waiters.count == 0 && !l.Private() && !l.watches()
 }

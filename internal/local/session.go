@@ -184,11 +184,12 @@ type Telling struct {
 // Telling returns the marked entries that hold or wait.
 func (m *Table) Telling() (all []Telling) {
 	m.locals.all.Walk(&m.mu, func(l *Queue) {
-		e := l.waiting
+		e := l.waits()
 		if l.owned.open() {
 			e = l.owned.entry
 		}
 		if e != nil && e.Marked() {
+			l.prepare()
 			all = append(all, Telling{l.Single, e})
 		}
 	})
@@ -258,7 +259,7 @@ func (s *Stats) add(t *Ownership) {
 	case t.state == kept:
 		s.Kept++
 	case t.holders > 0:
-		s.Holds += t.holders
+		s.Holds += int(t.holders)
 		s.Oldest = max(s.Oldest, t.clock()-t.since)
 	}
 }

@@ -91,19 +91,20 @@ func (m *Table) atOnce(l *Queue, name string, w *Waiter) bool {
 // worker has to act, which it starts. Called with Table.mu held.
 func (l *Queue) attempt(w *Waiter) *Attempt {
 	cfg := &l.table.cfg
-	if w.Rule != nil || w.Carried != nil || w.under == nil || cfg.MayStand(w.under.ID(), l.Names) || // a key of it may stand already
+	l.prepare()
+	if w.Rule != nil || w.Carried != nil || w.under == nil || cfg.MayStand(w.under.ID(), l.Names()) || // a key of it may stand already
 		w.Hurries || l.Marks(&w.Call) {
 		l.work(Begun{})
 		return nil
 	}
-	if held, _ := cfg.Names.Hold(l.Name, w.Rank); !held {
+	if held, _ := cfg.Names.Hold(l.Name(), w.Rank); !held {
 		l.work(Begun{})
 		return nil
 	}
 	l.drive(driverCaller)
 	a := &Attempt{Lease: w.under, Slot: w.Rank, Of: w}
 	a.Wanted.Within(cfg.Life)
-	l.served, l.wanted = w, &a.Wanted
+	a.served, l.pending = w, &a.pending
 	return a
 }
 
@@ -140,7 +141,7 @@ func (l *Queue) GrantAlone(a *Attempt) bool {
 func (l *Queue) Refused(a *Attempt) {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	l.table.DropSlot(l.Name, a.Slot)
+	l.table.DropSlot(l.Name(), a.Slot)
 	l.endWait()
 	if l.waiters.count > 0 {
 		l.work(Begun{})
@@ -178,31 +179,30 @@ func (l *Queue) Next(rested bool) (next Next, joined <-chan struct{}) {
 		l.failWaiters(nil, context.Cause(m.cfg.Life))
 	}
 	l.endWait()
-	l.waiting = nil
 	l.vacate()
 	switch {
 	case l.waiters.count > 0:
 		return Serve, nil
 	case !rested && m.gate.state == open && !l.Private() && m.locals.undriven < MaxIdle:
 		select {
-		case <-l.joined: // a wake-up is of no use any more
+		case <-l.worker.joined: // a wake-up is of no use any more
 		default:
 		}
-		if !l.Single.Watches() {
+		if !l.watches() {
 			l.rest()
 			return Leave, nil
 		}
-		if l.joined == nil {
-			l.joined = make(chan struct{}, 1)
+		if l.worker.joined == nil {
+			l.worker.joined = make(chan struct{}, 1)
 		}
 		m.locals.rests(true)
-		return Listen, l.joined
+		return Listen, l.worker.joined
 	case l.Single != nil && m.leases.has(l.Single.Posted()): // else it has gone with its lease
 		return Withdraw, nil
 	default:
 		l.forget()
-		for i, slot := range l.Slots {
-			m.DropSlot(l.Names[i], slot)
+		for i, slot := range l.Slots() {
+			m.DropSlot(l.Names()[i], slot)
 		}
 		m.gate.wake()
 		return Close, nil
@@ -227,11 +227,12 @@ func (l *Queue) Ended() {
 func (l *Queue) Want() *lazyctx.Context {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	l.wanted = lazyctx.New(l.table.cfg.Life)
+	l.pending = &pending{}
+	l.pending.Wanted.Within(l.table.cfg.Life)
 	if l.waiters.count == 0 {
 		l.unwanted()
 	}
-	return l.wanted
+	return &l.pending.Wanted
 }
 
 // First returns the first waiter, nil if there is none. All waiters wait under this lease from now
@@ -242,8 +243,8 @@ func (l *Queue) First(ls *lease.Lease) *Waiter {
 	for w := l.waiters.first; w != nil; w = w.next {
 		w.under = ls
 	}
-	l.served = l.front()
-	return l.served
+	l.pending.served = l.front()
+	return l.pending.served
 }
 
 // Successor returns the waiter that the entry of another one serves now; nil if there is none.
@@ -256,20 +257,20 @@ func (l *Queue) Successor(of *Waiter) *Waiter {
 // SpeakOf makes the entry name the holds of a waiter. If the waiter has given up by now, the entry
 // is outdated at once.
 func (l *Queue) SpeakOf(w *Waiter) {
-	l.info.speaksOf(w.Carried.holders())
+	l.info().speaksOf(w.Carried.holders())
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
 	if next := l.front(); next != nil && next != w && (w.Carried != nil || next.Carried != nil) {
-		l.info.outdated()
+		l.info().outdated()
 	}
 }
 
 // SpeakOfNone notes that the entry waits no longer.
-func (l *Queue) SpeakOfNone() { l.info.speaksOf(nil) }
+func (l *Queue) SpeakOfNone() { l.info().speaksOf(nil) }
 
 // UntilOutdated returns a context that ends with ctx, and when the entry is to be written again.
 func (l *Queue) UntilOutdated(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	return l.info.wait(ctx)
+	return l.info().wait(ctx)
 }
 
 // Grant gives the entry of an attempt to the first waiter. as is the identity that the value of the key
@@ -303,7 +304,7 @@ func (l *Queue) Grant(a *Attempt, rev int64, as string) (t *Ownership, write *Wa
 // Ends returns channels that are closed when a goroutine is to finish the ownership, and when its key is
 // kept for the first time.
 func (t *Ownership) Ends() (left, kept <-chan struct{}) {
-	m := t.table
+	m := t.local.table
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if t.retention == nil {

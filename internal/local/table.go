@@ -131,9 +131,7 @@ func (m *Table) DropSlot(name string, slot wire.Slot) {
 
 // addLocal makes a local queue without a driver. Called with m.mu held.
 func (m *Table) addLocal(name string) *Queue {
-	l := &Queue{Line: Line{Name: name, Single: m.cfg.Queues.Queue(name)}}
-	l.one[0] = name
-	l.Names, l.Place = l.one[:], l.Single
+	l := &Queue{Line: Line{one: [1]string{name}}}
 	m.locals.byName[name] = l
 	m.add(l)
 	return l
@@ -141,15 +139,12 @@ func (m *Table) addLocal(name string) *Queue {
 
 // addPrivate makes a private local queue, which no other call joins, with a worker. Called with m.mu held.
 func (m *Table) addPrivate(names []string) *Queue {
-	l := &Queue{Line: Line{Name: names[0], Names: names, Slots: make([]wire.Slot, len(names))}}
+	l := &Queue{Line: Line{one: [1]string{names[0]}, private: &private{names: names, slots: make([]wire.Slot, len(names))}}}
 	for i, name := range names {
-		l.Slots[i] = m.cfg.Names.Take(name, wire.Slot{})
+		l.slots[i] = m.cfg.Names.Take(name, wire.Slot{})
 	}
 	if len(names) > 1 {
-		l.Place = m.cfg.Queues.Set(names, l.Slots)
-	} else {
-		l.Single = m.cfg.Queues.Queue(names[0])
-		l.Place = l.Single
+		l.set = m.cfg.Queues.Set(names, l.slots)
 	}
 	m.add(l)
 	l.work(Begun{})
@@ -160,7 +155,7 @@ func (m *Table) addPrivate(names []string) *Queue {
 func (m *Table) add(l *Queue) {
 	l.table, l.counted = m, true
 	m.locals.add(l)
-	m.cfg.Names.Use(l.Names, 1)
+	m.cfg.Names.Use(l.Names(), 1)
 }
 
 // An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
@@ -171,7 +166,7 @@ func (m *Table) add(l *Queue) {
 func (l *Queue) count(counted bool) {
 	if counted != l.counted {
 		l.counted = counted
-		l.table.cfg.Names.Use(l.Names, map[bool]int{false: -1, true: 1}[counted])
+		l.table.cfg.Names.Use(l.Names(), map[bool]int{false: -1, true: 1}[counted])
 	}
 }
 
@@ -198,7 +193,7 @@ func (m *Table) checkNesting(name string) error {
 // Table.mu held, by the driver.
 func (l *Queue) rest() {
 	m := l.table
-	l.served, l.waiting = nil, nil
+	l.pending = nil
 	l.become(idle)
 	l.drive(driverNone)
 	switch {
@@ -251,7 +246,7 @@ func (s *locals) remove(l *Queue) {
 		s.undriven--
 	}
 	if !l.Private() {
-		delete(s.byName, l.Name)
+		delete(s.byName, l.Name())
 	}
 	s.all.Remove(l.member)
 	l.member = removed

@@ -293,8 +293,8 @@ func TestAnIllegalChangeOfAdmissionPhaseDriverOrOwnershipEndsTheSession(t *testi
 		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(driverCaller) },
 		"ownership from held to gone":            func(h *Hold) { h.owned.become(gone) },
 		"lock manager from closed to draining": func(h *Hold) {
-			h.owned.table.gate.state = closed // as a bug would
-			h.owned.table.admit(draining)
+			h.owned.local.table.gate.state = closed // as a bug would
+			h.owned.local.table.admit(draining)
 		},
 	} {
 		r := newRig(t)

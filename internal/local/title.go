@@ -17,11 +17,9 @@ import (
 // title is what an ownership and its holds have in common: by what the lock is owned, and until when.
 // It needs no mutex.
 type title struct {
-	lease     *lease.Lease
-	entry     *queue.Entry
-	line      *Line // the names that are owned
-	clock     func() time.Duration
-	candidate bool // of an election
+	lease *lease.Lease
+	entry *queue.Entry
+	local *Queue // of the names that are owned
 
 	life   lazyctx.Context // ends with the lease; all holds of the ownership end with it
 	lostAt atomic.Int64    // when it was lost alone, by the session's clock; 0 if it was not
@@ -37,7 +35,7 @@ func (t *title) loseAlone(cause error) (first bool) {
 
 // entryOf is the entry of one of the names that are owned.
 func (t *title) entryOf(name string) *queue.Entry {
-	return t.entry.Parts()[slices.Index(t.line.Names, name)]
+	return t.entry.Parts()[slices.Index(t.local.Names(), name)]
 }
 
 // remaining is the time until the ownership ends unless its lease is renewed before. After its end
@@ -50,14 +48,17 @@ func (t *title) remaining() time.Duration {
 	return left
 }
 
-// kind is what is held by the ownership in a mode.
-func (t *title) kind(mode wire.Mode) string {
+// clock is the time by the session's clock.
+func (t *title) clock() time.Duration { return t.local.table.cfg.Clock() }
+
+// kind is what is held by the ownership.
+func (t *Ownership) kind() string {
 	switch {
 	case t.candidate:
 		return "election"
-	case mode == wire.Shared:
+	case t.mode == wire.Shared:
 		return "read lock"
-	case mode == wire.Counted:
+	case t.mode == wire.Counted:
 		return "permits of"
 	default:
 		return "lock"
@@ -65,10 +66,10 @@ func (t *title) kind(mode wire.Mode) string {
 }
 
 func (t *title) names() string {
-	if len(t.line.Names) > 1 {
-		return wire.QuoteAll(t.line.Names)
+	if len(t.local.Names()) > 1 {
+		return wire.QuoteAll(t.local.Names())
 	}
-	return wire.Quote(t.line.Name)
+	return wire.Quote(t.local.Name())
 }
 
 // lasted is how long it has lasted since a time, or until its end. A process that was paused notices
@@ -89,20 +90,18 @@ func (t *title) endedAgo() string {
 // loss is an ownership that was lost.
 type loss struct {
 	title *title
-	mode  wire.Mode
+	kind  string
 	token int64
 	since time.Duration // by the session's clock
 }
 
-func (o loss) kind() string { return o.title.kind(o.mode) }
-
 func (o loss) String() string {
-	return fmt.Sprintf("%s %s, token %d, held for %v%s", o.kind(), o.title.names(), o.token, o.title.lasted(o.since), o.title.endedAgo())
+	return fmt.Sprintf("%s %s, token %d, held for %v%s", o.kind, o.title.names(), o.token, o.title.lasted(o.since), o.title.endedAgo())
 }
 
 // log reports an ownership when its key is gone and its lease lives.
 func (o loss) log(log *zap.Logger, cause error) {
 	log.Warn("a hold is lost: another client has deleted its key",
-		zap.String(o.kind(), o.title.names()), zap.String("key", wire.Quote(o.title.entry.Key)), zap.Int64("token", o.token),
+		zap.String(o.kind, o.title.names()), zap.String("key", wire.Quote(o.title.entry.Key)), zap.Int64("token", o.token),
 		zap.Duration("held", o.title.lasted(o.since)), zap.Error(cause))
 }

@@ -26,14 +26,14 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 	if l.mayInherit(ls) {
 		ctx, stop := until(wanted, ls)
 		defer stop()
-		a.found = l.Fit(ctx, adoption.Entry{Names: l.Names, Slots: l.Slots, Want: w.Wants(ls, w.Rank)})
+		a.found = l.Fit(ctx, adoption.Entry{Names: l.Names(), Slots: l.Slots(), Want: w.Wants(ls, w.Rank)})
 	}
 	switch {
 	case l.Private():
 		if a.found.Slots != nil {
 			l.changeSlots(a.found.Slots)
 		}
-		a.Slot = l.Slots[0]
+		a.Slot = l.Slots()[0]
 	case a.found.Slots != nil:
 		a.Slot = a.found.Slots[0]
 	default:
@@ -47,42 +47,39 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 // another key would wait for it in etcd.
 func (l line) takeSlot(wanted *lazyctx.Context, w *local.Waiter) wire.Slot {
 	for n := 0; n < 2 && l.Marks(&w.Call); n++ {
-		if held, _ := l.names.Hold(l.Name, wire.MarkedSlot(n)); held {
+		if held, _ := l.names.Hold(l.Name(), wire.MarkedSlot(n)); held {
 			return wire.MarkedSlot(n)
 		}
 	}
 	for w.Rule == nil {
-		held, swept := l.names.Hold(l.Name, w.Rank)
+		held, swept := l.names.Hold(l.Name(), w.Rank)
 		switch {
 		case held:
 			return w.Rank
 		case swept == nil || wanted.Cause() != nil:
-			return l.names.Take(l.Name, w.Rank)
+			return l.names.Take(l.Name(), w.Rank)
 		}
 		select {
 		case <-swept:
 		case <-wanted.Context().Done():
 		}
 	}
-	return l.names.Take(l.Name, w.Rank)
+	return l.names.Take(l.Name(), w.Rank)
 }
 
 // changeSlots changes the slots of a private local queue to those of an entry that it has taken over.
 func (l line) changeSlots(to []wire.Slot) {
-	for i, slot := range l.Slots {
+	for i, slot := range l.Slots() {
 		if slot != to[i] {
-			l.DropSlot(l.Names[i], slot)
+			l.DropSlot(l.Names()[i], slot)
 		}
 	}
-	l.Slots = to
-	if set, ok := l.Place.(*queue.Set); ok {
-		set.Use(to)
-	}
+	l.Use(to)
 }
 
 // mayInherit tells whether a key of the former process may stand under a name of the local queue.
 func (l line) mayInherit(ls *lease.Lease) bool {
-	return l.MayStand(ls.ID(), l.Names...)
+	return l.MayStand(ls.ID(), l.Names()...)
 }
 
 // clearWay deletes the keys of the former process that are in the way of an attempt. e is its entry, or
@@ -93,7 +90,7 @@ func (l line) clearWay(wanted *lazyctx.Context, a *attempt, want queue.Want, e *
 	}
 	ctx, stop := until(wanted, a.Lease)
 	defer stop()
-	return l.Clear(ctx, a.Lease, adoption.Entry{Names: l.Names, Want: want, Entry: e}, a.found)
+	return l.Clear(ctx, a.Lease, adoption.Entry{Names: l.Names(), Want: want, Entry: e}, a.found)
 }
 
 // until returns a context that ends with a lease, and when no waiter is left.
@@ -109,7 +106,7 @@ func until(wanted *lazyctx.Context, ls *lease.Lease) (context.Context, func()) {
 // certain tells whether an entry that was found proves that the one unanswered request has taken
 // effect, so that it cannot do so later. It does if no earlier request can have written the entry.
 func (l line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
-	return e != nil && e.Adopted() && !l.sweeper.Uncertain(ls, l.Name, slot)
+	return e != nil && e.Adopted() && !l.sweeper.Uncertain(ls, l.Name(), slot)
 }
 
 // enter puts the key of the session into the queue, and waits until the entry is granted. rev is
@@ -154,7 +151,7 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 		if l.clearWay(wanted, a, want, a.Entry) {
 			continue // no other candidate may be preferred now
 		}
-		want.Slot = l.names.Take(l.Name, a.Slot)
+		want.Slot = l.names.Take(l.Name(), a.Slot)
 		behind, unsure, err := l.Single.StepBehind(ls.Context(), a.Entry, want)
 		if unsure {
 			l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
@@ -164,7 +161,7 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 			return 0, err
 		}
 		l.dropSlot(a.Slot)
-		before, now := calm, l.sweeper.Urge(ls, l.Name, a.Slot)
+		before, now := calm, l.sweeper.Urge(ls, l.Name(), a.Slot)
 		calm = func() { before(); now() }
 		a.Entry, a.Slot = behind, want.Slot
 		l.WaitsWith(behind)
@@ -173,9 +170,9 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 
 // tried looks whether the entry of a try is granted.
 func (l line) tried(wanted *lazyctx.Context, a *attempt, want queue.Want) (rev int64, err error) {
-	granted, rev, err := l.Place.Granted(a.Lease.Context(), a.Entry)
+	granted, rev, err := l.Place().Granted(a.Lease.Context(), a.Entry)
 	if err == nil && !granted && l.clearWay(wanted, a, want, a.Entry) {
-		granted, rev, err = l.Place.Granted(a.Lease.Context(), a.Entry)
+		granted, rev, err = l.Place().Granted(a.Lease.Context(), a.Entry)
 	}
 	if err == nil && !granted {
 		err = &queue.TakenError{Obstacle: a.Entry.Obstacle()}
@@ -186,9 +183,9 @@ func (l line) tried(wanted *lazyctx.Context, a *attempt, want queue.Want) (rev i
 // write writes the entry of an attempt. The sweeper looks for what an unanswered request may leave.
 func (l line) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queue.Entry, error) {
 	ls := a.Lease
-	enter := l.Place.Enter
+	enter := l.Place().Enter
 	if a.Of.Try {
-		enter = l.Place.TryEnter
+		enter = l.Place().TryEnter
 	}
 	e, unsure, err := enter(ls.Context(), want)
 	if errors.Is(err, queue.ErrTaken) && l.clearWay(wanted, a, want, nil) {
@@ -196,8 +193,9 @@ func (l line) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queu
 		e, again, err = enter(ls.Context(), want)
 		unsure = unsure || again
 	}
+	a.Of.Entered(e)
 	if e != nil && e.Adopted() {
-		l.sweeper.Found(ls, l.Name, want.Slot)
+		l.sweeper.Found(ls, l.Name(), want.Slot)
 	}
 	switch {
 	case unsure:
@@ -224,7 +222,7 @@ func (l line) wait(wanted *lazyctx.Context, ls *lease.Lease, of *local.Waiter, e
 		stop := context.AfterFunc(wanted.Context(), func() { cancel(local.ErrUnwanted) })
 		if err = check(waiting); err == nil {
 			check = func(context.Context) error { return nil } // it was the last one to come
-			rev, err = l.Place.Await(waiting, e)
+			rev, err = l.Place().Await(waiting, e)
 		}
 		stop()
 		cancel(nil)
@@ -258,7 +256,7 @@ func (l line) checkCycle(ctx context.Context, w *local.Waiter, e *queue.Entry) e
 // rewrite gives an entry the value of a waiter.
 func (l line) rewrite(ls *lease.Lease, e *queue.Entry, w *local.Waiter) error {
 	if w.Rule != nil { // on which the value may depend
-		return l.Single.RewriteFor(ls.Context(), e, queue.Want{Value: w.MakeValue(), Rule: w.Rule})
+		return l.cfg.Queues.RewriteFor(ls.Context(), e, queue.Want{Value: w.MakeValue(), Rule: w.Rule})
 	}
-	return l.Place.Rewrite(ls.Context(), e, w.MakeValue())
+	return l.cfg.Queues.Rewrite(ls.Context(), e, w.MakeValue())
 }

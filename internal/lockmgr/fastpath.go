@@ -57,5 +57,6 @@ func (l line) request(ctx context.Context, a *local.Attempt) (err error) {
 	}()
 	a.Entry, err = once(bounded, a.Of.Wants(a.Lease, a.Slot))
 	returned = true
+	a.Of.Entered(a.Entry)
 	return err
 }

@@ -25,7 +25,7 @@ func (h *Hold) Rewrite(ctx context.Context, value string) error {
 	ctx, stop := h.Within(ctx)
 	defer stop()
 	d := h.Deletion()
-	err := d.Place.Rewrite(ctx, h.Entry(), value)
+	err := h.manager.cfg.Queues.Rewrite(ctx, h.Entry(), value)
 	switch {
 	case err == nil:
 		return nil
@@ -45,7 +45,7 @@ func (h *Hold) Rewrite(ctx context.Context, value string) error {
 func (h *Hold) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 	ctx, stop := h.Within(ctx)
 	defer stop()
-	return h.manager.line(h.Deletion().Queue).Single.AwaitList(ctx)
+	return h.manager.cfg.Queues.Queue(h.Name()).AwaitList(ctx)
 }
 
 // Release ends the hold at once, and waits until it is decided what becomes of the key: handed on,
@@ -124,7 +124,7 @@ func (m *Manager) leaveTo(ctx context.Context, d *local.Deletion, successor *mvc
 	whole, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.Lease.Context(), cancel)()
-	switch handed = m.line(d.Queue).Single.HandTo(whole, d.Entry, successor); {
+	switch handed = m.cfg.Queues.Queue(d.Queue.Name()).HandTo(whole, d.Entry, successor); {
 	case errors.Is(handed, queue.ErrNoTarget):
 		deleted, err = m.leaveOnce(ctx, d)
 		return deleted, handed, err
@@ -139,5 +139,5 @@ func (m *Manager) leaveTo(ctx context.Context, d *local.Deletion, successor *mvc
 func (m *Manager) leaveOnce(ctx context.Context, d *local.Deletion) (deleted bool, err error) {
 	ctx, pooled := m.cfg.Writer.RequestContext(d.Lease.Context(), ctx)
 	defer pooled.Release()
-	return d.Place.LeaveOnce(ctx, d.Entry)
+	return m.cfg.Queues.LeaveOnce(ctx, d.Entry)
 }

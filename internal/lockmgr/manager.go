@@ -72,10 +72,9 @@ type Config struct {
 type line struct {
 	*Manager
 	*local.Queue
-	*local.Line
 }
 
-func (m *Manager) line(l *local.Queue) line { return line{m, l, &l.Line} }
+func (m *Manager) line(l *local.Queue) line { return line{m, l} }
 
 // awaitLease blocks until there is a lease that can be relied on. It fails with the cause if within
 // or the session ends first.
@@ -102,7 +101,7 @@ func (m *Manager) err() error { return context.Cause(m.cfg.Life) }
 // queue keeps its keys for as long as it lives.
 func (l line) dropSlot(slot wire.Slot) {
 	if !l.Private() {
-		l.DropSlot(l.Name, slot)
+		l.DropSlot(l.Name(), slot)
 	}
 }
 
@@ -110,8 +109,8 @@ func (l line) dropSlot(slot wire.Slot) {
 // Sweeper.SuspectAll.
 func (l line) suspect(ls *lease.Lease, slot wire.Slot, requests int, first time.Duration) {
 	slots := []wire.Slot{slot}
-	if l.Single == nil {
-		slots = l.Slots
+	if l.Several() {
+		slots = l.Slots()
 	}
-	l.sweeper.SuspectAll(ls, l.Names, slots, requests, first)
+	l.sweeper.SuspectAll(ls, l.Names(), slots, requests, first)
 }

@@ -24,7 +24,7 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 	m := h.manager
 	d, err := m.Downgrade(&h.Hold, func(d local.Downgraded) {
 		defer close(d.Written)
-		h.rewriteShared(m.cfg.Queues.Queue(h.Name()))
+		h.rewriteShared()
 	})
 	if err != nil {
 		return nil, err
@@ -46,9 +46,9 @@ func (h *Hold) succeed(g local.Grant) *Hold {
 }
 
 // rewriteShared writes to the key that it is shared.
-func (h *Hold) rewriteShared(q *queue.Queue) {
+func (h *Hold) rewriteShared() {
 	ctx := h.OwnershipContext()
-	err := q.Rewrite(ctx, h.Entry(), h.Restate(wire.Holder{Mode: wire.Shared}))
+	err := h.manager.cfg.Queues.Rewrite(ctx, h.Entry(), h.Restate(wire.Holder{Mode: wire.Shared}))
 	if err != nil && ctx.Err() == nil && !errors.Is(err, lockerr.ErrEvicted) {
 		h.manager.cfg.Log.Error("etcd refuses a downgrade; other sessions cannot read until the lock is released", zap.String("name", h.Name()), zap.Error(err))
 	}
@@ -115,7 +115,7 @@ func (h *Hold) upgrade(wait context.Context, u *local.Upgrade) {
 	if err != nil {
 		h.refuseUpgrade(u, err)
 	}
-	h.rewriteShared(q)
+	h.rewriteShared()
 	m.EndUpgrade(u)
 }
 
@@ -158,7 +158,7 @@ func (h *Hold) refuseUpgrade(u *local.Upgrade, err error) {
 			<-h.OwnershipContext().Done()
 		}
 		if errors.Is(err, queue.ErrOverwritten) {
-			_, _ = m.line(d.Queue).leave(d.Lease, d.Place, d.Entry, true) // it is still there, and in others' way
+			_, _ = m.line(d.Queue).leave(d.Lease, d.Entry, true) // it is still there, and in others' way
 		}
 	}
 	m.FailUpgrade(u, err)

@@ -37,7 +37,7 @@ func (l line) next() bool {
 		case local.Serve:
 			return true
 		case local.Listen:
-			rested = !l.Place.Rest(joined)
+			rested = !l.Place().Rest(joined)
 			l.Listened()
 		case local.Withdraw:
 			rested = true
@@ -45,7 +45,7 @@ func (l line) next() bool {
 				_ = l.Single.Withdraw(ls.Context()) // after an error it goes with the lease
 			}
 		case local.Close:
-			l.Place.Close()
+			l.Place().Close()
 			l.Ended()
 			return false
 		default:
@@ -74,11 +74,11 @@ func (l line) serve() (drives bool) {
 // session with many readers therefore has one key, and asks once in a slice. A writer waits for no
 // reader that came more than a slice later.
 func (l line) shareAgain(ls *lease.Lease) bool {
-	readers, ok := l.Readers(l.Name, ls)
+	readers, ok := l.Readers(l.Name(), ls)
 	if !ok {
 		return false
 	}
-	none, err := l.cfg.Queues.Queue(l.Name).NoneWaits(ls.Context(), readers.Entry)
+	none, err := l.cfg.Queues.Queue(l.Name()).NoneWaits(ls.Context(), readers.Entry)
 	if err != nil || !none || ls.Err() != nil {
 		return false // an entry of its own, and its errors, tell more
 	}
@@ -111,7 +111,7 @@ func (l line) serveAttempt(wanted *lazyctx.Context, a *attempt) (drives bool) {
 	// When the session has ended the key goes with the lease.
 	if a.Entry != nil && ls.Err() == nil && l.cfg.Life.Err() == nil {
 		l.Leaving()
-		if refused, _ := l.leave(ls, l.Place, a.Entry, false); refused {
+		if refused, _ := l.leave(ls, a.Entry, false); refused {
 			l.suspect(ls, a.Slot, 1, sweeper.First)
 		}
 	}
@@ -143,7 +143,7 @@ func (l line) grant(a *attempt, rev int64) (*local.Ownership, error) {
 // and the keeper, and does not drive any more. If the ownership has ended by then, the worker finishes
 // it.
 func (l line) watch(a *attempt, t *local.Ownership) (drives bool) {
-	listens, err := l.Single != nil && l.Single.Viewed(), error(nil)
+	listens, err := !l.Several() && l.Single.Viewed(), error(nil)
 	if listens {
 		left, kept := t.Ends()
 		err = l.Single.Stay(a.Lease.Context(), a.Entry, left, kept, t.Contended)
@@ -172,13 +172,13 @@ func (m *Manager) finish(t *local.Ownership) {
 	var err error
 	switch { //nolint:staticcheck // a switch on an error would compare errors
 	case d.Lost == nil:
-		refused, err = l.leave(d.Lease, d.Place, d.Entry, d.Tried)
+		refused, err = l.leave(d.Lease, d.Entry, d.Tried)
 	default:
 		err = lockerr.NotConfirmed(d.Lost)
 		if ended := d.Lease.Err(); ended != nil {
 			l.FailAll(d.Lease, ended)
 		} else if len(d.Entry.Parts()) > 1 || d.Entry.Marked() {
-			refused, _ = l.leave(d.Lease, d.Place, d.Entry, true) // one key is gone; the others must not stay, or are told
+			refused, _ = l.leave(d.Lease, d.Entry, true) // one key is gone; the others must not stay, or are told
 		}
 	}
 	if refused {
@@ -190,8 +190,8 @@ func (m *Manager) finish(t *local.Ownership) {
 // leave deletes the key. The error is nil when that is confirmed. Otherwise it is what was lost, or
 // why etcd refuses the deletion, which then is to be tried again. tried says that an earlier try of
 // this session may have deleted the key.
-func (l line) leave(ls *lease.Lease, in local.Place, e *queue.Entry, tried bool) (refused bool, err error) {
-	err = in.Leave(ls.Context(), e, tried)
+func (l line) leave(ls *lease.Lease, e *queue.Entry, tried bool) (refused bool, err error) {
+	err = l.cfg.Queues.Leave(ls.Context(), e, tried)
 	switch {
 	case err == nil:
 		return false, nil
@@ -201,7 +201,7 @@ func (l line) leave(ls *lease.Lease, in local.Place, e *queue.Entry, tried bool)
 		return false, l.whyGone(ls, e)
 	default:
 		l.cfg.Log.Error("etcd refuses to delete a key; trying again until its lease ends",
-			zap.String("name", l.Name), zap.String("key", e.Key), zap.Error(err))
+			zap.String("name", l.Name()), zap.String("key", e.Key), zap.Error(err))
 		return true, lockerr.NotConfirmed(err)
 	}
 }

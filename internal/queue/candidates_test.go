@@ -33,7 +33,7 @@ func TestSuccessorKeysAndPrioritiesAreReadFromKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, kv := range (&Queue{line: &line{from: "e/"}}).rank(c.queue, c.successors) {
+			for _, kv := range (&Queue{line: line{from: "e/"}}).rank(c.queue, c.successors) {
 				got = append(got, string(kv.Key))
 			}
 			require.Equal(t, c.want, got)

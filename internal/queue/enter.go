@@ -128,7 +128,7 @@ func (q *Queue) peeked(rule *Rule) []clientv3.Op {
 	if limit == 0 {
 		return nil
 	}
-	return append(make([]clientv3.Op, 0, 2), q.remembers().reading(q.line, limit))
+	return append(make([]clientv3.Op, 0, 2), q.remembers().reading(&q.line, limit))
 }
 
 // adopt adopts our own key if Becomes allows it. It deletes any other key, and returns errAgain, after

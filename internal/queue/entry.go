@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -40,40 +41,42 @@ type Entry struct {
 	parts []*Entry // of an entry in several queues, one for each; nil for an entry in one
 }
 
-// wish is what an entry was to be.
+// wish is what an entry was to be, and what the transaction saw that wrote its key.
 type wish struct {
-	rule             *Rule  // nil for an exclusive entry
-	value            string // with which the key was written
-	candidate, keeps bool   // see Want
-	marked           bool   // true if it has an inbox, see turn.go
+	rule *Rule // nil for an exclusive entry
+	// value is what the key was written with. If made is not 0, that is made again, see MadeOf.
+	value string
+	made  int64
+
+	candidate, keeps bool // see Want
+	marked           bool // true if it has an inbox, see turn.go
+	first            bool // true if there was no older entry when the key was written; then none can come
+	asleep           bool // true while it waits for a message only, see turn.go
+	adopted          bool // true if the key existed before it was to be written
 }
 
 // seen is what the transaction saw that wrote the key of an entry.
 type seen struct {
-	// first is true if there was no older entry. Then none can come.
-	first bool
 	// ahead is the youngest of the older entries, and older is their number, if the transaction saw all
 	// of them.
 	ahead *mvccpb.KeyValue
 	older int
 	count int64 // of the older entries, also if only a part of them was read; 0 if none was
-
-	asleep  bool // true while it waits for a message only, see turn.go
-	adopted bool // true if the key existed before it was to be written
 }
 
 // since is what was learned of an entry since then. It is safe for concurrent use.
 type since struct {
 	modRevision atomic.Int64             // of the last write of the key that is known
-	touched     atomic.Bool              // true if another client has written the key, see successor
 	rewritten   atomic.Pointer[string]   // the value that we have written last; nil if it is the first one
 	obstacle    atomic.Pointer[Obstacle] // the entry that was last seen to block this one; nil for none
+	touched     atomic.Bool              // true if another client has written the key, see successor
 	granted     atomic.Bool              // true if a marked entry was granted after a wait
 	behind      atomic.Pointer[behind]   // the entries behind a marked one, as it was told; nil if it was not
 }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
-	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision, wish: wish{w.Rule, w.Value, w.Candidate, w.Keeps, w.Slot.Marked()}}
+	e := &Entry{Key: key, Lease: w.Lease, CreateRevision: createRevision}
+	e.wish = wish{rule: w.Rule, value: w.Value, candidate: w.Candidate, keeps: w.Keeps, marked: w.Slot.Marked()}
 	e.modRevision.Store(createRevision)
 	return e
 }
@@ -110,6 +113,12 @@ func (e *Entry) Parts() []*Entry {
 		return []*Entry{e}
 	}
 	return e.parts
+}
+
+// name returns the name of the queue that the key is in.
+func (e *Entry) name() string {
+	name, _ := wire.NameOf(e.Key)
+	return name
 }
 
 // Guard is a comparison that holds while this entry stands. A later entry of the same session has
@@ -153,13 +162,21 @@ func (e *Entry) kv(value string) *mvccpb.KeyValue {
 	}
 }
 
+// MadeOf has the value of the key made again when it is needed: of an identity at a time, in nanoseconds
+// since 1970. A string for each entry would take more room. It is called before other goroutines have the
+// entry.
+func (e *Entry) MadeOf(by wire.Identity, at int64) { e.value, e.made = string(by), at }
+
 // KV returns the entry's key as this process has written it.
 func (e *Entry) KV() *mvccpb.KeyValue {
-	value := e.value
-	if rewritten := e.rewritten.Load(); rewritten != nil {
-		value = *rewritten
+	switch rewritten := e.rewritten.Load(); {
+	case rewritten != nil:
+		return e.kv(*rewritten)
+	case e.made != 0:
+		return e.kv(wire.Identity(e.value).Since(time.Unix(0, e.made).UTC(), ""))
+	default:
+		return e.kv(e.value)
 	}
-	return e.kv(value)
 }
 
 // holds reports whether a marked entry was the oldest one of its queue, and so is for as long as it stands.

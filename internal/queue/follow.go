@@ -93,7 +93,7 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // changed or not. Events may have been skipped, and the caller may know more of an entry than
 // before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
-	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, line: q.line, tell: tell}
+	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, line: &q.line, tell: tell}
 	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
 	})

@@ -29,10 +29,10 @@ type follower struct {
 
 	pause  time.Duration // before the next reading
 	late   bool
-	failed int // watches in a row that were not opened, or ended before they reported anything
+	failed int32 // watches in a row that were not opened, or ended before they reported anything
 
-	resume int64     // the revision from which the next watch starts; 0 for one on the future
-	until  time.Time // until when that is tried
+	resume int64      // the revision from which the next watch starts; 0 for one on the future
+	until  *time.Time // until when that is tried; nil for once
 
 	events []*clientv3.Event // what was reported last
 }
@@ -95,7 +95,8 @@ func newFollower(r rules, delay time.Duration, open func(ctx context.Context, fr
 
 // startAt makes the next watch start at a revision. That is tried for a while, if no watch can be opened.
 func (f *follower) startAt(rev int64, tried time.Duration) {
-	f.resume, f.until = rev, time.Now().Add(tried)
+	until := time.Now().Add(tried)
+	f.resume, f.until = rev, &until
 }
 
 // begin begins another wait, by other rules, with a watch that may be open already.
@@ -176,7 +177,7 @@ func (f *follower) ended() {
 
 // tryAgain sets the timer for another watch.
 func (f *follower) tryAgain() {
-	f.timer.Reset(etcdkv.Pause(f.failed, f.seed))
+	f.timer.Reset(etcdkv.Pause(int(f.failed), f.seed))
 	f.failed++
 }
 
@@ -209,7 +210,7 @@ func (f *follower) opens(w *watch, began time.Time) news {
 	from := f.resume
 	if f.watch = w; w == nil {
 		f.tryAgain()
-		if from > 0 && began.Before(f.until) {
+		if from > 0 && f.until != nil && began.Before(*f.until) {
 			return told
 		}
 		f.resume = 0

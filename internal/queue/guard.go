@@ -6,6 +6,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Guard watches our own key in the place of the holder. A lease that is renewed proves nothing about
@@ -18,7 +20,6 @@ import (
 type Guard struct {
 	follower
 	keeper *Keeper
-	line   *line
 	entry  *Entry
 	owner  Owner
 	next   *Guard // of the same entry in another queue; nil if it is the last one
@@ -50,27 +51,17 @@ const Settle = 250 * time.Millisecond
 // never is when a timer is due that is not set.
 const never = time.Duration(math.MaxInt64)
 
-// Guard begins to watch our key, until Stop or the first report of Evicted or Unguarded. It closes
-// what the queue has kept between calls. If that was a cache, which may have granted the entry and not
-// have reported the end of our key, a reading follows.
-func (q *Queue) Guard(k *Keeper, e *Entry, o Owner) *Guard {
-	from := e.CreateRevision + 1
-	if q.Viewed() {
-		from = 0
-	}
-	q.Close()
-	q.memo = nil
-	g := &Guard{keeper: k, line: q.line, entry: e, owner: o, due: never}
-	g.follower = follower{rules: holding.seeded(e.Lease), timer: (*guardTimer)(g)}
-	k.add(g, from)
-	return g
-}
-
-// Guard is that of all keys of the set.
-func (s *Set) Guard(k *Keeper, e *Entry, o Owner) (g *Guard) {
-	for i, q := range s.queues {
-		part := q.Guard(k, e.parts[i], o)
-		part.next, g = g, part
+// Guard begins to watch the keys of an entry, until Stop or the first report of Evicted or Unguarded. If a
+// cache has granted the entry, and may not have reported the end of a key, a reading follows.
+func (k *Keeper) Guard(e *Entry, byCache bool, o Owner) (g *Guard) {
+	for _, part := range e.Parts() {
+		from := part.CreateRevision + 1
+		if byCache {
+			from = 0
+		}
+		g = &Guard{keeper: k, entry: part, owner: o, next: g, due: never}
+		g.follower = follower{rules: holding.seeded(part.Lease), timer: (*guardTimer)(g)}
+		k.add(g, from)
 	}
 	return g
 }
@@ -127,6 +118,11 @@ func (g *Guard) reading() *reading {
 	return &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping}
 }
 
+// queue returns the range of all keys of the queue that our key is in.
+func (g *Guard) queue() (from, end string) {
+	return wire.Range(g.entry.name())
+}
+
 // fire does what the timer was set for.
 func (g *Guard) fire() {
 	g.timer.Stop()
@@ -167,7 +163,7 @@ func (g *Guard) ask(why news) {
 
 // startOpening opens the watch in a job.
 func (g *Guard) startOpening() {
-	k, l, turn, from, keeping := g.keeper, g.line, g.turn, g.resume, g.keeping
+	k, turn, from, keeping := g.keeper, g.turn, g.resume, g.keeping
 	g.broken, g.closed = false, false
 	g.timer.Stop()
 	k.opening++
@@ -176,9 +172,10 @@ func (g *Guard) startOpening() {
 		began := time.Now()
 		var w *watch
 		if keeping {
-			w = l.openTo(k.life, g, l.from, clientv3.WithRange(l.end), clientv3.WithRev(from))
+			all, end := g.queue()
+			w = k.openTo(k.life, g, all, clientv3.WithRange(end), clientv3.WithRev(from))
 		} else {
-			w = l.openTo(k.life, g, g.entry.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
+			w = k.openTo(k.life, g, g.entry.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 		}
 		k.post(func() {
 			k.opening--
@@ -200,7 +197,6 @@ func (g *Guard) opened(w *watch, turn int32, began time.Time) {
 	if w == nil {
 		return
 	}
-	w.header = nil
 	if w.events != nil {
 		g.listen(w)
 	} else if g.broken {

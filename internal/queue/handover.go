@@ -59,14 +59,6 @@ func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err 
 	return false, errAgain
 }
 
-// leavePlain deletes the key of an entry, and no more.
-func (l *line) leavePlain(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := l.writer.Commit(ctx, etcdkv.Txn{Name: l.name, Compact: &etcdkv.Compact{
-		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
-	}})
-	return err == nil && resp.Succeeded, err
-}
-
 // leaveUntold deletes the key of an entry that may tell nothing.
 func (l *line) leaveUntold(ctx context.Context, e departing) (deleted bool, err error) {
 	resp, err := l.writer.Commit(ctx, etcdkv.Txn{Name: l.name, If: e.guards(), Then: []clientv3.Op{clientv3.OpDelete(e.Key)}})

@@ -116,14 +116,6 @@ func (in *inbox) fires() <-chan time.Time {
 // concurrent use.
 func (k *kept) Posted() clientv3.LeaseID { return clientv3.LeaseID(k.posted.Load()) }
 
-// inboxOf returns the key of the inbox of an entry if that may stand, and "" otherwise.
-func (q *Queue) inboxOf(e *Entry) string {
-	if q.Posted() != e.Lease {
-		return ""
-	}
-	return wire.InboxKey(q.name, e.Lease)
-}
-
 // Withdraw deletes the key of the inbox, if it may stand. It blocks until etcd has answered or ctx ends.
 // A deletion that takes effect later does no harm, because an entry that loses its inbox looks for itself.
 // Withdraw is safe for concurrent use.

@@ -244,7 +244,8 @@ func (k *Keeper) readAll(batch []*reading) error {
 	for _, r := range batch {
 		ops = append(ops, clientv3.OpGet(r.entry.Key, clientv3.WithKeysOnly()))
 		if r.others {
-			ops = append(ops, clientv3.OpGet(r.line.from, clientv3.WithRange(r.line.end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
+			all, end := r.queue()
+			ops = append(ops, clientv3.OpGet(all, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
 		}
 	}
 	for {

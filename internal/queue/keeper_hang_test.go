@@ -61,11 +61,11 @@ func TestAGuardThatIsAddedWhileTheKeeperGetsIdleIsKept(t *testing.T) {
 	queues := newQueues(life, refusing{}, notWatching{})
 	k := queues.Keeper(func(run func()) { go run() })
 	for round := range 20_000 {
-		queues.Queue("a").Guard(k, &Entry{Key: "a/1"}, &unguarded{}).Stop() // then none is left
+		k.Guard(&Entry{Key: "a/1"}, false, &unguarded{}).Stop() // then none is left
 		for began := time.Now(); time.Since(began) < time.Duration(round%40)*100*time.Nanosecond; {
 		}
 		owner := &unguarded{}
-		g := queues.Queue("b").Guard(k, &Entry{Key: "b/1"}, owner)
+		g := k.Guard(&Entry{Key: "b/1"}, false, owner)
 		k.mu.Lock()
 		running := k.running
 		k.mu.Unlock()

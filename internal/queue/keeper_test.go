@@ -55,7 +55,7 @@ func (r *rig) guard(n int) *guarded {
 		e, _, err := q.Enter(r.ctx, Want{Lease: lease, Value: "v"})
 		require.NoError(r, err)
 		s.entries = append(s.entries, e)
-		s.guards = append(s.guards, q.Guard(s.keeper, e, &hearer{s, fmt.Sprint(i)}))
+		s.guards = append(s.guards, s.keeper.Guard(e, false, &hearer{s, fmt.Sprint(i)}))
 	}
 	return s
 }
@@ -98,8 +98,8 @@ func TestAKeeperSendsFewRequestsForManyHolds(t *testing.T) {
 
 		// All watches are opened again, and what happened meanwhile is read.
 		s.client.ResetCounts()
-		opens := &counting{lean: s.queues.watching.watcher.(lean), Watcher: s.queues.watching.watcher}
-		s.queues.watching.watcher = opens
+		opens := &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher}
+		s.queues.watcher = opens
 		r.CutWatches()
 		r.DeleteKey(s.entries[7].Key)
 		s.pass(time.Second)
@@ -211,8 +211,8 @@ func TestAGuardHearsOfTheEndOfAWatchThatIsBeingOpened(t *testing.T) {
 	simulate(t, func(r *rig) {
 		s := r.guard(1)
 		s.pass(time.Second)
-		inner := s.queues.watching.watcher
-		s.queues.watching.watcher = &hasty{inner.(lean), inner, 2}
+		inner := s.queues.watcher
+		s.queues.watcher = &hasty{inner.(lean), inner, 2}
 		r.CutWatches()
 		s.pass(time.Second)
 		r.DeleteKey(s.entries[0].Key)
@@ -242,7 +242,7 @@ func TestAKeeperEndsWithItsSession(t *testing.T) {
 			})
 			q := qs.Queue("q")
 			o := &ear{make(chan error, 1), func() {}}
-			g := q.Guard(k, r.enter(q), o)
+			g := k.Guard(r.enter(q), false, o)
 			time.Sleep(time.Second)
 			require.Equal(r, 1, c.Count(simetcd.Watch))
 			end()
@@ -263,7 +263,7 @@ func TestAGuardOpensOneWatchAtATime(t *testing.T) {
 		s := r.guard(3 * mostOpening)
 		s.pass(time.Second)
 		s.client.ResetCounts()
-		s.queues.watching.watcher = &counting{lean: s.queues.watching.watcher.(lean), Watcher: s.queues.watching.watcher, takes: 50 * time.Millisecond}
+		s.queues.watcher = &counting{lean: s.queues.watcher.(lean), Watcher: s.queues.watcher, takes: 50 * time.Millisecond}
 		r.CutWatches()
 		s.pass(40 * time.Millisecond)
 		for _, g := range s.guards { // some wait for their turn

@@ -3,21 +3,20 @@ package queue
 import (
 	"context"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
-// Leave deletes our key. It blocks until etcd has confirmed that the key is gone, or ctx ends. The
-// error is ErrEvicted if another client had deleted the key. tried is true if an earlier try of ours
-// may have done so.
-func (q *Queue) Leave(ctx context.Context, e *Entry, tried bool) error {
-	return q.leaveBy(ctx, e, tried, func(ctx context.Context) (bool, error) { return q.LeaveOnce(ctx, e) })
-}
-
-// leaveBy is Leave by a function that is one try of it.
-func (s *shared) leaveBy(ctx context.Context, e *Entry, tried bool, once func(context.Context) (deleted bool, err error)) error {
+// Leave deletes our key, or all keys of an entry in several queues by one transaction. It blocks until
+// etcd has confirmed that they are gone, or ctx ends. The error is ErrEvicted if another client had deleted
+// one. tried is true if an earlier try of ours may have done so.
+func (s *shared) Leave(ctx context.Context, e *Entry, tried bool) error {
 	deleted := false
 	unanswered, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) (err error) {
-		deleted, err = once(ctx)
+		deleted, err = s.LeaveOnce(ctx, e)
 		return err
 	})
 	if err == nil && !deleted && !unanswered && !tried {
@@ -26,15 +25,43 @@ func (s *shared) leaveBy(ctx context.Context, e *Entry, tried bool, once func(co
 	return err
 }
 
-// LeaveOnce is one try of Leave. The caller bounds ctx. deleted is false, without an error, if the key
-// was gone before.
-func (q *Queue) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
+// LeaveOnce is one try of Leave. The caller bounds ctx. deleted is false, without an error, if a key was
+// gone before.
+func (s *shared) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
 	switch {
+	case e.parts != nil:
+		return s.leaveAll(ctx, e)
 	case e.marked:
-		return q.leaveMarked(ctx, departing{Entry: e, inbox: q.inboxOf(e)})
+		return s.line(e.name()).leaveMarked(ctx, departing{Entry: e, inbox: wire.InboxKey(e.name(), e.Lease)})
 	case e.mayBeNamed():
-		return q.leaveNamed(ctx, e)
+		return s.leaveNamed(ctx, e)
 	default:
-		return q.leavePlain(ctx, e)
+		return s.leavePlain(ctx, e)
 	}
+}
+
+// leavePlain deletes the key of an entry, and no more.
+func (s *shared) leavePlain(ctx context.Context, e *Entry) (deleted bool, err error) {
+	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.name(), Compact: &etcdkv.Compact{
+		From: e.Key, Created: e.CreateRevision, Key: e.Key, Delete: true,
+	}})
+	return err == nil && resp.Succeeded, err
+}
+
+// leaveAll deletes those of several keys that stand.
+func (s *shared) leaveAll(ctx context.Context, e *Entry) (deleted bool, err error) {
+	var each []clientv3.Op
+	for _, part := range e.parts {
+		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
+	}
+	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.parts[0].name(), Then: each, Alone: true})
+	if err != nil {
+		return false, err
+	}
+	for i := range e.parts {
+		if !resp.Responses[i].GetResponseTxn().Succeeded {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -16,13 +16,12 @@ import (
 // nothing of what a caller does in the queue. Its methods are safe for concurrent use.
 type line struct {
 	*shared
-	*opener
 	name, from, end string
 }
 
 func (s *shared) line(name string) *line {
 	from, end := wire.Range(name)
-	return &line{shared: s, opener: &opener{watching: s.watching}, name: name, from: from, end: end}
+	return &line{shared: s, name: name, from: from, end: end}
 }
 
 // empty holds if the queue has no entry.

@@ -57,7 +57,7 @@ func (l *line) newWait(e *Entry, theirs *follower, in *inbox, n *length, warn fu
 	w.own = newFollower(holding.seeded(e.Lease), settleWait, func(ctx context.Context, from int64) *watch {
 		return l.open(ctx, e.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 	})
-	w.own.startAt(e.CreateRevision+1, 0)
+	w.own.resume = e.CreateRevision + 1
 	w.theirs.open = func(ctx context.Context, _ int64) *watch {
 		return l.openLasting(ctx, func(life context.Context) *watch { return l.openOn(life, w.before.KeyValue, e.rule.filter()...) })
 	}

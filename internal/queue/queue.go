@@ -26,7 +26,7 @@ import (
 // share what is kept, and are called by one goroutine at a time. The other methods are safe for concurrent
 // use.
 type Queue struct {
-	*line
+	line
 	kept
 	length
 	turns

@@ -38,8 +38,7 @@ type Config struct {
 func NewQueues(c Config) *Queues {
 	kv, tracker := timeline.Of(c.KV)
 	s := &shared{
-		life: c.Life, kv: kv, writer: c.Writer, tracker: tracker, log: c.Log,
-		watching:   &watching{life: c.Life, watcher: c.Watcher, tracker: tracker},
+		watching: &watching{life: c.Life, watcher: c.Watcher, tracker: tracker}, kv: kv, writer: c.Writer, log: c.Log,
 		shortQueue: cmp.Or(c.ShortQueue, ShortQueue), prefetch: cmp.Or(c.Prefetch, peek), crowd: cmp.Or(c.Crowd, crowd),
 	}
 	return &Queues{s}
@@ -47,8 +46,9 @@ func NewQueues(c Config) *Queues {
 
 // Queue returns the queue of a name that wire.CheckName accepts.
 func (s *Queues) Queue(name string) *Queue {
-	l := s.line(name)
-	return &Queue{line: l, kept: kept{of: l}, timeline: s.tracker.Number()}
+	q := &Queue{line: *s.line(name), timeline: s.tracker.Number()}
+	q.of = &q.line
+	return q
 }
 
 // Set returns a set of the queues of different names. The slots are the keys of the set among those

@@ -9,24 +9,51 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// Rewrite gives our key another value. Its place in the queue stays. The error is ErrEvicted if the
+// Rewrite gives our key another value, or all keys of an entry in several queues. Its place in the queue stays. The error is ErrEvicted if the
 // entry does not stand.
 //
 // Each try is guarded by the last write that is known. So a try that arrives after its caller gave up
 // does not undo a later write.
-func (q *Queue) Rewrite(ctx context.Context, e *Entry, value string) error {
-	return q.RewriteFor(ctx, e, Want{Value: value})
+func (s *shared) Rewrite(ctx context.Context, e *Entry, value string) error {
+	if e.parts != nil {
+		return s.rewriteAll(ctx, e, value)
+	}
+	return s.RewriteFor(ctx, e, Want{Value: value})
+}
+
+// rewriteAll gives several keys another value, in one transaction.
+func (s *shared) rewriteAll(ctx context.Context, e *Entry, value string) error {
+	var guards []clientv3.Cmp
+	var puts []clientv3.Op
+	for _, part := range e.parts {
+		guards = append(guards, part.Guard())
+		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
+	}
+	_, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.parts[0].name(), If: guards, Then: puts, Alone: true})
+		switch {
+		case err != nil:
+			return err
+		case !resp.Succeeded:
+			return lockerr.ErrEvicted
+		}
+		for _, part := range e.parts {
+			part.writtenAgain(resp.Header.Revision, &value)
+		}
+		return nil
+	})
+	return err
 }
 
 // RewriteFor is Rewrite for a value that may depend on a key beside the queue.
-func (q *Queue) RewriteFor(ctx context.Context, e *Entry, w Want) error {
+func (s *shared) RewriteFor(ctx context.Context, e *Entry, w Want) error {
 	side := w.Rule.beside()
 	tried := false
-	_, err := q.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
+	_, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
 		for {
 			last := e.modRevision.Load()
-			resp, err := q.writer.Commit(ctx, etcdkv.Txn{
-				Name: q.name,
+			resp, err := s.writer.Commit(ctx, etcdkv.Txn{
+				Name: e.name(),
 				If:   append(side.asKnown(), e.Guard(), clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)),
 				Then: []clientv3.Op{clientv3.OpPut(e.Key, w.Value, clientv3.WithLease(e.Lease))},
 				Else: append([]clientv3.Op{clientv3.OpGet(e.Key)}, side.read()...),

@@ -30,7 +30,8 @@ func (q *Queue) stay(ctx context.Context, e *Entry, kept <-chan struct{}, conten
 		return context.Cause(ctx)
 	}
 	k := (&Queues{q.shared}).Keeper(func(run func()) { go run() })
-	g := q.Guard(k, e, o)
+	g := k.Guard(e, q.Viewed(), o)
+	q.Close()
 	defer g.Stop()
 	for {
 		select {

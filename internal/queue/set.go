@@ -201,55 +201,6 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	return resp.Header.Revision, nil
 }
 
-// Rewrite gives all our keys another value, in one transaction.
-func (s *Set) Rewrite(ctx context.Context, e *Entry, value string) error {
-	var guards []clientv3.Cmp
-	var puts []clientv3.Op
-	for _, part := range e.parts {
-		guards = append(guards, part.Guard())
-		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
-	}
-	_, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: s.queues[0].name, If: guards, Then: puts, Alone: true})
-		switch {
-		case err != nil:
-			return err
-		case !resp.Succeeded:
-			return lockerr.ErrEvicted
-		}
-		for _, part := range e.parts {
-			part.writtenAgain(resp.Header.Revision, &value)
-		}
-		return nil
-	})
-	return err
-}
-
-// Leave deletes all our keys in one transaction. It blocks until etcd has confirmed that they are gone,
-// or ctx ends.
-func (s *Set) Leave(ctx context.Context, e *Entry, tried bool) error {
-	return s.leaveBy(ctx, e, tried, func(ctx context.Context) (bool, error) { return s.LeaveOnce(ctx, e) })
-}
-
-// LeaveOnce is one try of Leave. It deletes those of our keys that stand. deleted is true if none was
-// missing.
-func (s *Set) LeaveOnce(ctx context.Context, e *Entry) (deleted bool, err error) {
-	var each []clientv3.Op
-	for _, part := range e.parts {
-		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
-	}
-	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: s.queues[0].name, Then: each, Alone: true})
-	if err != nil {
-		return false, err
-	}
-	for i := range e.parts {
-		if !resp.Responses[i].GetResponseTxn().Succeeded {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
 // Rest returns at once, because a set keeps no watch between its waits.
 func (s *Set) Rest(<-chan struct{}) (woken bool) { return false }
 

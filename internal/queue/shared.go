@@ -11,16 +11,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
-	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
 // shared is what all queues of a session share. It does not change.
 type shared struct {
-	life       context.Context
+	*watching
 	kv         clientv3.KV
 	writer     *etcdkv.Writer
-	tracker    *timeline.Tracker
-	watching   *watching
 	log        *zap.Logger
 	shortQueue int
 	prefetch   int64

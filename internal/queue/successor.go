@@ -86,17 +86,17 @@ func (e *Entry) mayBeNamed() bool { return e.candidate && !e.first || e.touched.
 
 // leaveNamed deletes the key of a candidate, and then the successor key that names it if there may be one.
 // So a candidate that was never named needs no permission beside the queue.
-func (l *line) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err error) {
-	resp, err := l.writer.Commit(ctx, etcdkv.Txn{
-		Name: l.name, If: []clientv3.Cmp{e.Guard()}, Then: []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())},
+func (s *shared) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err error) {
+	resp, err := s.writer.Commit(ctx, etcdkv.Txn{
+		Name: e.name(), If: []clientv3.Cmp{e.Guard()}, Then: []clientv3.Op{clientv3.OpDelete(e.Key, clientv3.WithPrevKV())},
 	})
 	if err != nil || !resp.Succeeded {
 		return false, err
 	}
 	for _, was := range resp.Responses[0].GetResponseDeleteRange().PrevKvs {
 		if e.touched.Load() || was.ModRevision > e.modRevision.Load() {
-			key := wire.SuccessorKey(l.name, e.Lease)
-			l.tryTxn(ctx, clientv3.Compare(clientv3.Value(key), "=", newSuccessor(was)), clientv3.OpDelete(key))
+			key := wire.SuccessorKey(e.name(), e.Lease)
+			s.tryTxn(ctx, e.name(), clientv3.Compare(clientv3.Value(key), "=", newSuccessor(was)), clientv3.OpDelete(key))
 		}
 	}
 	return true, nil
@@ -105,12 +105,12 @@ func (l *line) leaveNamed(ctx context.Context, e *Entry) (deleted bool, err erro
 // clearSuccessor deletes a successor key without its candidate. The candidate was of another library, or
 // could not delete this key.
 func (l *line) clearSuccessor(ctx context.Context, by *mvccpb.KeyValue) {
-	l.tryTxn(ctx, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))
+	l.tryTxn(ctx, l.name, clientv3.Compare(clientv3.ModRevision(string(by.Key)), "=", by.ModRevision), clientv3.OpDelete(string(by.Key)))
 }
 
 // tryTxn tries a transaction once. Nothing breaks if it fails.
-func (l *line) tryTxn(ctx context.Context, guard clientv3.Cmp, op clientv3.Op) {
+func (s *shared) tryTxn(ctx context.Context, name string, guard clientv3.Cmp, op clientv3.Op) {
 	ctx, cancel := context.WithTimeout(ctx, etcdkv.LastBound)
 	defer cancel()
-	_, _ = l.writer.Commit(ctx, etcdkv.Txn{Name: l.name, If: []clientv3.Cmp{guard}, Then: []clientv3.Op{op}})
+	_, _ = s.writer.Commit(ctx, etcdkv.Txn{Name: name, If: []clientv3.Cmp{guard}, Then: []clientv3.Op{op}})
 }

@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -30,8 +29,6 @@ type watch struct {
 	// doubtful is true if the member that has the watch knows a smaller revision than was known before.
 	// It lags, or it is in another timeline, where the watch may wait for a revision that is far away.
 	doubtful bool
-
-	header *pb.ResponseHeader // of the answer to the creation
 }
 
 // handle is a watch of package watch, or of etcd's client.
@@ -64,12 +61,7 @@ type watching struct {
 	watcher clientv3.Watcher
 	tracker *timeline.Tracker
 	givenUp atomic.Int32 // number of creations of watches that continue after they were given up, see openByClient
-}
-
-// opener opens the watches of one queue.
-type opener struct {
-	*watching
-	hung atomic.Int32 // number of the stream of watches by etcd's client; it grows when a stream hangs
+	hung    atomic.Int32 // number of the stream of watches by etcd's client; it grows when the stream hangs
 }
 
 // open opens a watch on a key or a range. It blocks until etcd has created the watch. It returns nil
@@ -77,25 +69,17 @@ type opener struct {
 //
 // If the watch is doubtful, the caller sends a linearizable request afterwards. The answer shows
 // whether the member lags or is in another timeline.
-func (o *opener) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+func (o *watching) open(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
 	return o.openTo(ctx, nil, key, opts...)
 }
 
 // openTo is open for a watch that reports to a sink. A watch by etcd's client has a channel nevertheless.
-func (o *opener) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
-	known := o.tracker.Ask()
-	w := o.openEither(ctx, sink, key, opts...)
-	if w != nil {
-		w.doubtful = o.tracker.Doubts(known, w.header)
-	}
-	return w
-}
-
-func (o *opener) openEither(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
+func (o *watching) openTo(ctx context.Context, sink lw.Sink, key string, opts ...clientv3.OpOption) *watch {
 	own, ok := o.watcher.(lean)
 	if !ok || carries(ctx) {
 		return o.openByClient(ctx, key, opts...)
 	}
+	known := o.tracker.Ask()
 	var w *lw.Watch
 	if sink != nil {
 		if w = own.OpenTo(ctx, watchTimeout, sink, key, opts...); w != nil {
@@ -107,7 +91,7 @@ func (o *opener) openEither(ctx context.Context, sink lw.Sink, key string, opts 
 	if w == nil {
 		return nil
 	}
-	return &watch{handle: w, events: w.Events(), since: w.Since(), header: w.Header()}
+	return &watch{handle: w, events: w.Events(), since: w.Since(), doubtful: o.tracker.Doubts(known, w.Header())}
 }
 
 // openByClient is open by etcd's client. Its watches continue when their stream breaks.
@@ -117,13 +101,14 @@ func (o *opener) openEither(ctx context.Context, sink lw.Sink, key string, opts 
 // watchTimeout has passed. The goroutine that waits for this ends with it, or with the life of the
 // queue. clientv3 creates one watch after the other, so only mostGivenUp creations continue after their
 // callers gave up.
-func (o *opener) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+func (o *watching) openByClient(ctx context.Context, key string, opts ...clientv3.OpOption) *watch {
+	stream := o.hung.Load()
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opened, givenUp := make(chan *watch), make(chan struct{})
 	defer close(givenUp)
 	go func() {
 		select {
-		case opened <- o.create(life, cancel, key, opts):
+		case opened <- o.create(life, cancel, stream, key, opts):
 		case <-givenUp:
 			cancel()
 			o.givenUp.Add(-1)
@@ -135,7 +120,7 @@ func (o *opener) openByClient(ctx context.Context, key string, opts ...clientv3.
 			return nil
 		}
 		stop := context.AfterFunc(ctx, cancel)
-		w.handle = &clientWatch{opener: o, cancel: func() { stop(); cancel() }}
+		w.handle = &clientWatch{opener: o, stream: stream, cancel: func() { stop(); cancel() }}
 		return w
 	case <-ctx.Done():
 		if o.givenUp.Add(1) > mostGivenUp {
@@ -147,11 +132,12 @@ func (o *opener) openByClient(ctx context.Context, key string, opts ...clientv3.
 
 // create creates a watch that ends with life. It blocks until etcd has answered. It returns nil, and
 // ends life, if etcd refuses or has not answered within watchTimeout, or if the life of the queue ends.
-func (o *opener) create(life context.Context, cancel context.CancelFunc, key string, opts []clientv3.OpOption) *watch {
-	if n := o.hung.Load(); n > 0 {
+func (o *watching) create(life context.Context, cancel context.CancelFunc, stream int32, key string, opts []clientv3.OpOption) *watch {
+	if stream > 0 {
 		// clientv3 has one stream for all watches with the same metadata.
-		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(n)))
+		life = metadata.AppendToOutgoingContext(life, "etcdlock-stream", strconv.Itoa(int(stream)))
 	}
+	known := o.tracker.Ask()
 	bound := time.AfterFunc(watchTimeout, cancel)
 	defer context.AfterFunc(o.life, cancel)()
 	// A member without a leader learns of no changes, and would report none (trap A22).
@@ -160,23 +146,27 @@ func (o *opener) create(life context.Context, cancel context.CancelFunc, key str
 	late := !bound.Stop()
 	if !ok || !created.Created || created.Err() != nil || late {
 		if late && o.life.Err() == nil {
-			o.hung.Add(1) // the stream may lead to a member that hangs
+			o.moveOn(stream) // it may lead to a member that hangs
 		}
 		cancel()
 		return nil
 	}
 	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
-	return &watch{events: events, since: since, header: created.Header}
+	return &watch{events: events, since: since, doubtful: o.tracker.Doubts(known, created.Header)}
 }
+
+// moveOn makes the next watches by etcd's client take another stream than this one.
+func (o *watching) moveOn(stream int32) { o.hung.CompareAndSwap(stream, stream+1) }
 
 // clientWatch is a watch by etcd's client, which tells no reason of an end.
 type clientWatch struct {
-	opener *opener
+	opener *watching
+	stream int32
 	cancel context.CancelFunc
 }
 
 func (w *clientWatch) Stop()         { w.cancel() }
-func (w *clientWatch) MoveOn()       { w.opener.hung.Add(1) }
+func (w *clientWatch) MoveOn()       { w.opener.moveOn(w.stream) }
 func (*clientWatch) Cancelled() bool { return true }
 
 // carries reports whether a context has metadata for its requests. A shared stream cannot have them.
@@ -186,7 +176,7 @@ func carries(ctx context.Context) bool {
 }
 
 // openOn opens a watch on one entry.
-func (o *opener) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
+func (o *watching) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...clientv3.OpOption) *watch {
 	w := o.open(ctx, string(of.Key), opts...)
 	if w != nil {
 		w.of = of
@@ -195,7 +185,7 @@ func (o *opener) openOn(ctx context.Context, of *mvccpb.KeyValue, opts ...client
 }
 
 // openLasting opens a watch that outlives ctx, unless ctx ends before the watch is open.
-func (o *opener) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
+func (o *watching) openLasting(ctx context.Context, open func(life context.Context) *watch) *watch {
 	life, cancel := context.WithCancel(o.life)
 	stop := context.AfterFunc(ctx, cancel)
 	w := open(life)

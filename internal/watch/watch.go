@@ -12,8 +12,7 @@ type Watch struct {
 	stream *stream
 	sink   Sink        // takes what is reported; nil if the channel does
 	detach func() bool // detaches it from the context; nil with a sink
-	since  int64
-	header *pb.ResponseHeader // of the answer to the creation
+	asked  *asked      // its creation; nil after Forget
 
 	// The fields below are guarded by the watcher's mu, except for receiving from events.
 	events  chan clientv3.WatchResponse
@@ -42,13 +41,13 @@ func (w *Watch) Events() clientv3.WatchChan { return w.events }
 
 // Since returns a revision after which the watch reports everything. A watch with a start revision may also
 // report events before it.
-func (w *Watch) Since() int64 { return w.since }
+func (w *Watch) Since() int64 { return w.asked.since }
 
 // Header returns the header of the answer to the creation, by the member that has the watch.
-func (w *Watch) Header() *pb.ResponseHeader { return w.header }
+func (w *Watch) Header() *pb.ResponseHeader { return w.asked.header }
 
-// Forget drops the header, for a watch that lasts.
-func (w *Watch) Forget() { w.header = nil }
+// Forget drops what Since and Header return, for a watch that lasts.
+func (w *Watch) Forget() { w.asked = nil }
 
 // SinceOf returns what Since returns, by the revision in the answer to the creation and by the start
 // revision, which is 0 if there is none. etcd reads its revision after it has begun to watch, so no event

@@ -64,6 +64,7 @@ func (c *Watcher) OpenTo(ctx context.Context, bound time.Duration, sink Sink, ke
 
 func (c *Watcher) open(ctx context.Context, bound time.Duration, w *Watch, key string, opts ...clientv3.OpOption) *Watch {
 	a := &asked{watch: w, answered: make(chan struct{}), req: request(clientv3.OpWatch(key, opts...))}
+	w.asked = a
 	st, answers := c.ask(a)
 	due := time.NewTimer(bound)
 	defer due.Stop()

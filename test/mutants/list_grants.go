@@ -47,7 +47,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "TryLock writes only if the queue is empty (A13)",
 		edits: []edit{
-			{"lockmgr.line.write", "enter = l.Place.TryEnter", "_ = l.Place.TryEnter"},
+			{"lockmgr.line.write", "enter = l.Place().TryEnter", "_ = l.Place().TryEnter"},
 			{"lockmgr.line.request", "once = l.Single.TryEnterOnce", "_ = l.Single.TryEnterOnce"},
 		},
 		tests: []string{"TestOfTwoTryLocksOnAFreeLockOneSucceeds"},
@@ -154,14 +154,14 @@ var grantMutations = []mutation{
 	{
 		takesOut: "a successor key goes with its leader (E3)",
 		edits: []edit{
-			{"queue.(*line).leaveNamed", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
+			{"queue.(*shared).leaveNamed", "e.touched.Load() || was.ModRevision > e.modRevision.Load()", "false"},
 		},
 		tests: []string{"TestAMarkGoesWithItsLeader"},
 	},
 	{
 		takesOut: "a write that arrives late does not undo a later one",
 		edits: []edit{
-			{"queue.(*Queue).RewriteFor", `clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)`, `clientv3.Compare(clientv3.ModRevision(e.Key), ">", last*0)`},
+			{"queue.(*shared).RewriteFor", `clientv3.Compare(clientv3.ModRevision(e.Key), "=", last)`, `clientv3.Compare(clientv3.ModRevision(e.Key), ">", last*0)`},
 		},
 		tests: []string{"TestALeadersProclamationIsNotOvertakenByAnOlderOne"},
 	},

@@ -89,7 +89,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"local.(*Queue).attempt", "l.served, l.wanted = w, &a.Wanted", "l.served, l.wanted = w, lazyctx.New(cfg.Life)"},
+			{"local.(*Queue).attempt", "l.pending = w, &a.pending", "l.pending = w, &pending{Wanted: *lazyctx.New(cfg.Life), served: w}"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
@@ -124,7 +124,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "the key of the former process is taken over by two requests",
 		edits: []edit{
-			{"local.(*Queue).attempt", "|| cfg.MayStand(w.under.ID(), l.Names) ||", "||"},
+			{"local.(*Queue).attempt", "|| cfg.MayStand(w.under.ID(), l.Names()) ||", "||"},
 		},
 		tests: []string{"TestAProcessGetsWhatItAsksForWhateverTheFormerOneHad"},
 	},
@@ -174,14 +174,14 @@ var localMutations = []mutation{
 	{
 		takesOut: "a waiter that gives up does not cost the next one its place (A3)",
 		edits: []edit{
-			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(l.served.Request):", "case true:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.pending != nil && l.pending.served != nil && !next.inherits(l.pending.served.Request):", "case true:"},
 		},
 		tests: []string{"TestACallerWhoGivesUpDoesNotCostTheNextOneThePlace"},
 	},
 	{
 		takesOut: "a large request that was given up blocks no other (A3)",
 		edits: []edit{
-			{"local.(*Queue).GiveUp", "case next == nil || l.served != nil && !next.inherits(l.served.Request):", "case next == nil:"},
+			{"local.(*Queue).GiveUp", "case next == nil || l.pending != nil && l.pending.served != nil && !next.inherits(l.pending.served.Request):", "case next == nil:"},
 		},
 		tests: []string{"TestALargeRequestThatIsGivenUpLetsSmallOnesIn", "TestReadersBehindAWriterWhoGivesUpGoIn"},
 	},
@@ -209,7 +209,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "an Unlock without a network is done in the background (A10)",
 		edits: []edit{
-			{"lockmgr.(*Manager).finish", "refused, err = l.leave(d.Lease, d.Place, d.Entry, d.Tried)", ""},
+			{"lockmgr.(*Manager).finish", "refused, err = l.leave(d.Lease, d.Entry, d.Tried)", ""},
 		},
 		tests: []string{"TestAnUnlockWithoutANetworkEndsAtOnceAndIsDoneLater"},
 	},
@@ -251,7 +251,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a young hold is looked after when it is no longer young",
 		edits: []edit{
-			{"local.(*Ownership).unattended", "t.young = t.table.young.Add(t)", ""},
+			{"local.(*Ownership).unattended", "t.young = t.local.table.young.Add(t)", ""},
 		},
 		tests: []string{"TestALockThatNobodyElseWantsNeedsNoOtherGoroutine"},
 	},

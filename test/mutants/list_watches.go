@@ -106,7 +106,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "watches require a leader (A22)",
 		edits: []edit{
-			{"queue.(*opener).create", "clientv3.WithRequireLeader(life)", "life"},
+			{"queue.(*watching).create", "clientv3.WithRequireLeader(life)", "life"},
 		},
 		tests: []string{"TestEveryWatchRequiresALeader"},
 	},
@@ -183,7 +183,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch by the client that is given up is cancelled when it has been created (E13)",
 		edits: []edit{
-			{"queue.(*opener).openByClient", "o.givenUp.Add(1) > mostGivenUp", "o.givenUp.Add(1) > 0"},
+			{"queue.(*watching).openByClient", "o.givenUp.Add(1) > mostGivenUp", "o.givenUp.Add(1) > 0"},
 		},
 		tests: []string{"TestWatchesThatAreGivenUpAreNotLeftInEtcd"},
 	},
