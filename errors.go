@@ -21,7 +21,8 @@ var (
 
 	// ErrLost is matched by the error of every hold, and of every wait in the queue, that ended
 	// without an action of its owner. The same error also matches one of ErrExpired, ErrRevoked,
-	// ErrRolledBack, ErrEvicted, ErrOrphaned or ErrClientClosed, which gives the reason.
+	// ErrRolledBack, ErrEvicted, ErrHeldTooLong, ErrOrphaned or ErrClientClosed, which gives the
+	// reason.
 	ErrLost = lockerr.ErrLost
 
 	// ErrExpired is the reason of a loss when the lease was not renewed in time. Either etcd was
@@ -46,6 +47,11 @@ var (
 	// gone and etcd does not answer within half a second whether the lease was revoked. The text of
 	// the error names the last case, and the reason that "etcdlock evict --reason" gave.
 	ErrEvicted = lockerr.ErrEvicted
+
+	// ErrHeldTooLong is the reason of the end of a hold that has lasted for longer than
+	// [WithMaxHold] allows. The lock is released when the caller releases it, or when the margin of
+	// the session is over.
+	ErrHeldTooLong = lockerr.ErrHeldTooLong
 
 	// ErrOrphaned is the reason of a loss when [Session.Orphan] left the lease to a successor.
 	ErrOrphaned = lockerr.ErrOrphaned

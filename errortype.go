@@ -27,6 +27,7 @@ var errorTypes = []struct {
 	{ErrRevoked, "revoked"},
 	{ErrEvicted, "evicted"},
 	{ErrRolledBack, "rolled_back"},
+	{ErrHeldTooLong, "held_too_long"},
 	{ErrLost, "lost"},
 	{ErrUnhealthy, "unhealthy"},
 	{ErrPreempted, "preempted"},
@@ -59,7 +60,7 @@ var grpcTypes = map[codes.Code]string{
 // an error without a word, as the semantic conventions of OpenTelemetry ask for.
 //
 // The end of a hold is "released", "closed", "expired", "revoked", "evicted", "orphaned",
-// "client_closed", "rolled_back" or "no_progress".
+// "client_closed", "rolled_back", "held_too_long" or "no_progress".
 func ErrorType(err error) string {
 	if err == nil {
 		return ""

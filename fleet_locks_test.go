@@ -259,7 +259,22 @@ func (w *locksmith) stay(ctx context.Context, h hold) {
 		case <-time.After(time.Duration(w.r.Int64N(int64(600 * time.Millisecond)))):
 		}
 		w.op("Lock.Done")
+		w.overstay(ctx, h)
 		return
+	}
+}
+
+// overstay holds on, now and then, after WithMaxHold has ended a hold.
+func (w *locksmith) overstay(ctx context.Context, h hold) {
+	if !errors.Is(h.Err(), ErrHeldTooLong) {
+		return
+	}
+	w.effect("lock.WithMaxHold")
+	if w.r.IntN(2) == 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(w.r.Int64N(int64(4 * time.Second)))):
+		}
 	}
 }
 

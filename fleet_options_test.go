@@ -114,6 +114,7 @@ func init() {
 		{option: "WithTimeSlice", at: "lock", values: lockValues(WithTimeSlice, 0, time.Second)},
 		{option: "WithRetention", at: "lock", values: lockValues(WithRetention, 400*time.Millisecond, 2*time.Second)},
 		{option: "WithReentry", at: "lock", values: lockValues(WithReentry, 1, 2)},
+		{option: "WithMaxHold", at: "lock", values: lockValues(WithMaxHold, 100*time.Millisecond, 400*time.Millisecond)},
 		{option: "WithDeadlockDetection", at: "lock", values: lockValues(WithDeadlockDetection, "d", "de")},
 
 		{option: "WithPriority", at: "election", values: electionValues(WithPriority, 1, 3)},

@@ -67,7 +67,8 @@ type mutexConfig struct {
 	owner string
 	short wire.Identity // the value of a key of this owner and process that wants nothing else
 	terms local.Terms
-	cycle *string // the prefix in which deadlocks are detected; nil: off
+	most  time.Duration // for how long a caller may hold; 0: without a bound
+	cycle *string       // the prefix in which deadlocks are detected; nil: off
 }
 
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
@@ -146,6 +147,23 @@ func WithRetention(idle time.Duration) MutexOption {
 // name with WithReentry both hold it at the same time, with one token.
 func WithReentry(max int) LockOption {
 	return lockOptionFunc(func(c *mutexConfig) { c.terms.Reentry = max })
+}
+
+// WithMaxHold bounds for how long a caller holds, from its grant. It is for work that may hang, such as a
+// job that would otherwise keep all others waiting. The default, 0, is no bound.
+//
+// After d the context of the hold is cancelled first. Its cause, and the error of [Held.Err], match
+// [ErrHeldTooLong] and [ErrLost], and name the lock. The lock itself is still held, so no other process can
+// acquire it yet. It is released when the caller releases it. If the caller has not done so within the
+// margin of the session ([WithMargin], [WithLockDelay]), it is released without the caller, as after the
+// loss of a lease, and the work may then overlap with that of the next holder. The next holder always has a
+// larger fencing token. Other processes see an ordinary release.
+//
+// Unlock returns [ErrHeldTooLong] after d, whether it came in time or not. An Upgrade or a Downgrade does
+// not begin the time again. A hold under the context of another hold of the same turn ([WithReentry]) ends
+// with that one at the latest. An [Election] has [WithProgress] and [WithStopTimeout] instead.
+func WithMaxHold(d time.Duration) LockOption {
+	return lockOptionFunc(func(c *mutexConfig) { c.most = d })
 }
 
 // WithDeadlockDetection makes a call fail with [ErrDeadlock] if it would otherwise wait without

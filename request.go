@@ -15,6 +15,7 @@ func (c *mutexConfig) request(kind string, want *wire.Holder, rule *queue.Rule) 
 	r := &local.Request{
 		Identity: kind + c.owner,
 		Terms:    c.terms,
+		MaxHold:  c.most,
 		Want:     want,
 		Owner:    c.owner,
 		Host:     hostname(),

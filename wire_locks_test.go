@@ -80,6 +80,11 @@ var WireLocks = []WireScenario{
 		w.Step("the first one is released")
 		w.unlock(outer.Unlock)
 	}},
+	{"Mutex: a hold that reaches its limit is released", func(w *Wire) {
+		a := w.lock(NewMutex(w.session("a"), "m", WithMaxHold(time.Second)))
+		w.pass(time.Minute)
+		require.ErrorIs(w, a.Err(), ErrHeldTooLong)
+	}},
 	{"Mutex: names inside each other", func(w *Wire) {
 		a, b := w.session("a"), w.session("b")
 		inner := w.lock(NewMutex(a, "jobs/42"))

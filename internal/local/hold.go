@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 type Request struct {
 	Identity string // kind and owner, or kind and proposal; a request with the same one can use the key as it is
 	Terms    Terms
+	MaxHold  time.Duration // for how long the caller may hold; 0: without a bound
 
 	Mode    wire.Mode
 	Permits int           // of wire.Counted
@@ -248,6 +248,7 @@ type Hold struct {
 	Grant
 	values context.Context // that of the caller; only its values are used
 	terms  Terms
+	limit  *limit // nil for none
 
 	mu  lockorder.Hold
 	err error        // why it is over, once that is known
@@ -361,23 +362,13 @@ func (h *Hold) ReleaseContext(ctx context.Context) (context.Context, context.Can
 	return wait, func() {}
 }
 
-// end ends the hold for its caller. It returns false if the hold had ended before, for any reason: of
-// two releases, or of a release and a loss, one comes first. The lease was looked at before. end may be
-// called with Table.mu held.
+// end ends the hold because its caller releases it. The results are those of endBy. It may be called with
+// Table.mu held.
 func (h *Hold) end() bool {
+	h.limit.stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.err != nil {
-		return false
-	}
-	h.err = lockerr.ErrReleased
-	if h.ctx != nil {
-		h.ctx.End(lockerr.ErrReleased)
-		h.err = context.Cause(h.ctx)
-	} else if over := h.owned.life.Cause(); over != nil {
-		h.err = over
-	}
-	return errors.Is(h.err, lockerr.ErrReleased)
+	return h.endBy(lockerr.ErrReleased)
 }
 
 // EndedOr is why the hold has ended, or another error while it lasts.

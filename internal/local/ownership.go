@@ -159,7 +159,7 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	case t.holders > 0:
 		t.upgrading.left(int(t.holders)) // others hold only beside the local queue
 		return false
-	case t.open() && t == t.local.owned && len(h.holder.infos) == 0:
+	case t.open() && t == t.local.owned && len(h.holder.infos) == 0 && !h.overdue():
 		front := t.local.front()
 		switch {
 		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:
@@ -256,7 +256,7 @@ const (
 // Release gives a hold back. The deletion is that of the last hold.
 func (m *Table) Release(h *Hold) (Released, Deletion) {
 	_ = h.owned.lease.Err() // see Hold.Err
-	if !h.end() {
+	if !h.end() && !h.givenBack() {
 		return NotHeld, Deletion{}
 	}
 	m.mu.Lock()

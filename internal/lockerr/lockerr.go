@@ -27,6 +27,7 @@ var (
 	ErrRevoked       = errors.New("the lease was revoked in etcd")
 	ErrRolledBack    = errors.New("etcd was rolled back: its data is older than before, or that of another cluster")
 	ErrEvicted       = errors.New("another client deleted its key")
+	ErrHeldTooLong   = errors.New("held for longer than WithMaxHold allows")
 	ErrOrphaned      = errors.New("the session was orphaned: its lease is left to the next process")
 	ErrClientClosed  = errors.New("the etcd client was closed before the session")
 	ErrReleased      = errors.New("already released")

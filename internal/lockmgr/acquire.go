@@ -62,7 +62,11 @@ func (m *Manager) outcome(ctx context.Context, w *local.Waiter, err error) (*Hol
 	if err != nil {
 		return nil, err
 	}
-	return &Hold{Hold: g.Hold(ctx, w.Terms), manager: m}, nil
+	h := &Hold{Hold: g.Hold(ctx, w.Terms), manager: m}
+	if w.MaxHold > 0 || w.Carried != nil {
+		h.Limit(w.MaxHold, w.Carried, h.overdue)
+	}
+	return h, nil
 }
 
 // await waits for the grant.

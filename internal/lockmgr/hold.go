@@ -3,7 +3,11 @@ package lockmgr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -51,9 +55,18 @@ func (h *Hold) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 // Release ends the hold at once, and waits until it is decided what becomes of the key: handed on,
 // or gone, as etcd has confirmed; or until ctx ends. The deletion then goes on in the background
 // until it is known or the lease is dead (traps A10, B4).
+//
+// A hold that has reached its limit is given back by it, and the error says so.
 func (h *Hold) Release(ctx context.Context) error {
 	_, err := h.ReleaseTo(ctx, nil)
-	return err
+	switch ended := h.Ended(); {
+	case !errors.Is(ended, lockerr.ErrHeldTooLong), errors.Is(err, lockerr.ErrHeldTooLong):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", err, ended)
+	default:
+		return ended
+	}
 }
 
 // ReleaseTo is Release that makes a candidate the successor, if it is not nil, by the request that
@@ -93,11 +106,31 @@ func (h *Hold) ReleaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 
 // Abandon is Release for a caller that does not wait. It returns false if the hold had ended before.
 func (h *Hold) Abandon() (ended bool) {
+	return h.giveBack() && !errors.Is(h.Ended(), lockerr.ErrHeldTooLong)
+}
+
+// giveBack is Abandon that is also true if the hold has reached its limit, and was not given back before.
+func (h *Hold) giveBack() bool {
 	released, d := h.manager.Release(&h.Hold)
 	if released == local.Last {
 		d.Left(false, nil)
 	}
 	return released != local.NotHeld
+}
+
+// overdue ends a hold that has reached its limit. Its context ends first. As after a loss, its work then has
+// the margin to end, before another session can hold. Then the hold is given back for its caller.
+func (h *Hold) overdue() {
+	if !h.EndOverdue() {
+		return
+	}
+	log := h.manager.cfg.Log.With(zap.Int64("token", h.Token()), zap.NamedError("cause", h.Ended()))
+	log.Warn("a hold has reached its limit, and its context has ended")
+	time.AfterFunc(h.Lease().Margin(), func() {
+		if h.giveBack() {
+			log.Error("a hold that has reached its limit was not released in time; it is released, although its work may continue")
+		}
+	})
 }
 
 // leaveAtOnce deletes the key in the goroutine of the last holder, by one request. It returns nil

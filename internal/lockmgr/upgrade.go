@@ -42,7 +42,9 @@ func (h *Hold) Downgrade(ctx context.Context) (*Hold, error) {
 
 // succeed makes the hold that takes the place of h.
 func (h *Hold) succeed(g local.Grant) *Hold {
-	return &Hold{Hold: h.Succeed(g), manager: h.manager}
+	next := &Hold{Hold: h.Succeed(g), manager: h.manager}
+	next.GoOn(&h.Hold, next.overdue)
+	return next
 }
 
 // rewriteShared writes to the key that it is shared.
