@@ -59,7 +59,7 @@ the others.`,
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 				return timedOutError{fmt.Errorf("%s is still held after %v (--timeout): see etcdlock show %s", wire.Quote(args[0]), timeout, text.Named(args[0]))}
 			}
-			return orSignal(ctx, err)
+			return orSignal(ctx, leaseLost(err))
 		},
 	}
 	fl := cmd.Flags()

@@ -52,6 +52,7 @@ The command gets the environment of "etcdlock lock", ETCDLOCK_ID, and ETCDLOCK_C
 This is the number of the term, which --observe, /status and "etcdlock ls" show too.
 ETCDLOCK_TOKEN is at least as large, and is only for fencing. If "etcdlock transfer", "step-down"
 or "ask" asks the leader to resign, the command is ended, and etcdlock resigns and campaigns again.
+The command then has --stop-timeout to end, and leads until it has ended.
 With --health it campaigns only while a shell command succeeds. With --observe it does not
 campaign. It prints the ID of each leader on a line, and an empty line when there is no leader.
 

@@ -24,12 +24,13 @@ const (
 	exitLost        = 102 // the hold was lost, and the command was ended
 	exitUnreachable = 103 // etcd does not answer, or refuses
 	exitNotHonoured = 104 // the leader does not honour requests to resign
+	exitOverran     = 105 // the command ran for longer than --max-run, and was ended
 	exitNotRun      = 126 // the command cannot be run
 	exitNotFound    = 127 // the command does not exist
 )
 
 // exitCodes is the part of a help text that lists exit codes. waits is true for a command that has
-// --try and --timeout.
+// --try, --timeout and --max-run.
 func exitCodes(waits bool) string {
 	text := `The exit code is that of the command, or 128 plus the number of the signal that ended it.
 Otherwise it is:
@@ -41,9 +42,14 @@ Otherwise it is:
   101  with --timeout: the lock was not acquired in time
 `
 	}
-	return text + `  102  the lock was lost, and the command was ended
+	text += `  102  the lock was lost, and the command was ended
   103  etcd does not answer, or refuses
-  126  the command cannot be run
+`
+	if waits {
+		text += `  105  with --max-run: the command ran for too long, and was ended
+`
+	}
+	return text + `  126  the command cannot be run
   127  the command does not exist
   128+ the number of the signal that ended the wait`
 }
@@ -124,6 +130,15 @@ func isAny(err error, targets ...error) bool {
 		}
 	}
 	return false
+}
+
+// leaseLost is the error of a command that holds nothing, and whose request goes with its lease. A leader or
+// holder that has heard of the request may release nevertheless.
+func leaseLost(err error) error {
+	if !errors.Is(err, etcdlock.ErrLost) {
+		return err
+	}
+	return unreachable{fmt.Errorf("%w: the request is withdrawn, unless it was heard before", err)}
 }
 
 // fromEtcd reports whether an error came from etcd or from the connection to it.

@@ -70,11 +70,15 @@ process, the guard, does this if etcdlock itself is killed or stopped. Processes
 leaves in its process group are killed before the lock is released. A process that leaves the
 group (setsid) is not followed.
 
+With --max-run a command that hangs does not hold forever. It gets SIGTERM, after --stop-timeout
+its process group gets SIGKILL, and then the lock is released.
+
 ` + exitCodes(true),
 		Example: `  etcdlock lock backup -- ./backup.sh
   etcdlock lock --try reports/daily -- ./report --date today
   etcdlock lock --timeout 30s accounts/7 accounts/9 -- ./transfer 7 9
-  etcdlock lock --permits 2/10 render -- ./render scene.blend`,
+  etcdlock lock --permits 2/10 render -- ./render scene.blend
+  etcdlock lock --max-run 1h jobs/nightly -- ./nightly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, command, err := split(cmd, args)
 			if err != nil {
@@ -85,6 +89,7 @@ group (setsid) is not followed.
 	}
 	fl := cmd.Flags()
 	f.supervision.addFlags(fl)
+	f.addMaxRun(fl)
 	f.sessionFlags.addFlags(fl)
 	fl.BoolVarP(&f.try, "try", "n", false, "do not wait if the lock is taken")
 	durationVar(fl, &f.timeout, "timeout", "w", 0, "how long to wait for the lock, and for etcd to answer "+
@@ -160,6 +165,8 @@ func (f *lockFlags) run(ctx context.Context, c *connection, names, command []str
 	}
 	code, lost, err := f.supervision.run(ctx, sigs, p, h, s.TTL(), environment(h, strings.Join(names, " "), key))
 	switch {
+	case errors.Is(err, errOverran):
+		return coded{fmt.Errorf("%s: %w, after %v (--max-run)", quotedNames(names), err, f.maxRun), exitOverran}
 	case err != nil:
 		return err
 	case lost != nil:

@@ -124,7 +124,7 @@ func (f *switchover) run(ctx context.Context, c *connection, name string) error 
 		return timedOutError{fmt.Errorf("the leader of %s has not resigned after %v (--timeout): its work may still be stopping, and it may resign later; see etcdlock show %s",
 			wire.Quote(name), f.timeout, text.Named(name))}
 	}
-	return orSignal(ctx, err)
+	return orSignal(ctx, leaseLost(err))
 }
 
 func (f *switchover) done(name string, took time.Duration) error {

@@ -3,11 +3,14 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // leaderScript is the command of a candidate. It takes a moment to end.
@@ -77,7 +80,7 @@ func TestARequestThatCannotBeFulfilledSaysWhatToDo(t *testing.T) {
 func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
 	t.Parallel()
 	name := nameOf(t)
-	a := start(t, "elect", name, "--ttl", long.String(), "--grace", "25s", "--", "sh", "-c",
+	a := start(t, "elect", name, "--ttl", long.String(), "--", "sh", "-c",
 		`trap 'echo asked' TERM; echo "leader"; while :; do sleep 0.05; done`)
 	a.says("leader")
 	other := newSession(t)
@@ -88,4 +91,40 @@ func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
 	a.says("asked")
 	require.NoError(t, a.cmd.Process.Kill())
 	a.wait()
+}
+
+// The command was killed after a quarter of the TTL, as before a loss, although the lease was renewed.
+func TestATransferWaitsForACommandThatStopsSlowly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		stop  string // --stop-timeout
+		clean bool
+	}{{"1h", true}, {"0", true}, {"500ms", false}} {
+		t.Run(c.stop, func(t *testing.T) {
+			t.Parallel()
+			name := nameOf(t)
+			a := start(t, "elect", name, "--ttl", ttl.String(), "--id", "a", "--stop-timeout", c.stop, "--", "sh", "-c",
+				`trap 'echo stopping; sleep 4; echo clean; exit 0' TERM; echo leader; while :; do sleep 0.05; done`)
+			a.says("leader")
+			b := elects(t, name, "b")
+			eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
+			p := runToEnd(t, "transfer", name, "--to", "b", "--timeout", long.String())
+			require.Zero(t, p.code, "%s", &p.stderr)
+			b.says("leader ")
+			for _, p := range []*process{a, b} {
+				p.signal(sigterm)
+				p.wait()
+			}
+			require.Equal(t, c.clean, strings.Contains(a.output(), "clean"), "%s", &a.stderr)
+		})
+	}
+}
+
+// The code 102 says that a command lost its lock, and was ended.
+func TestTheCodeOfARequestWhoseLeaseIsLost(t *testing.T) {
+	err := leaseLost(fmt.Errorf("etcdlock: ask the leader to resign: %w", lockerr.Lost(etcdlock.ErrExpired)))
+	require.Equal(t, exitUnreachable, codeOf(err))
+	require.ErrorContains(t, err, "withdrawn")
+	require.Equal(t, exitFailure, codeOf(leaseLost(etcdlock.ErrNoLeader)))
+	require.NoError(t, leaseLost(nil))
 }

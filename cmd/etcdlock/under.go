@@ -33,7 +33,9 @@ type asked interface {
 type supervision struct {
 	onLost string        // term, kill or continue
 	onAsk  string        // ignore, a signal, or resign if resigns is true
-	grace  time.Duration // between SIGTERM and SIGKILL; 0: a quarter of the TTL
+	grace  time.Duration // from SIGTERM to the loss of the hold, and to SIGKILL; 0: a quarter of the TTL
+	stop   time.Duration // from SIGTERM to SIGKILL while the hold is kept; 0: without a limit
+	maxRun time.Duration // how long the command may run; 0: without a limit
 
 	resigns bool // true: the hold may end when it is asked to
 }
@@ -44,7 +46,14 @@ func (s *supervision) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.onLost, "on-lost", "term", "what happens to the command before the lock is lost: term (SIGTERM, then SIGKILL "+
 		"before another process can hold), kill (SIGKILL only), continue (it runs on without the lock)")
 	f.StringVar(&s.onAsk, "on-ask", "ignore", "signal that the command gets when \"etcdlock ask\" asks for a release, such as TERM or USR1")
-	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL, at most half of the TTL (default a quarter of the TTL)")
+	durationVar(f, &s.grace, "grace", "", 0, "time between SIGTERM and SIGKILL when the lock is about to be lost, at most half of the TTL "+
+		"(default a quarter of the TTL)")
+	durationVar(f, &s.stop, "stop-timeout", "", 30*time.Second, "time between SIGTERM and SIGKILL when the command is ended while the lock is kept (0: without a limit)")
+}
+
+// addMaxRun adds the flag of a command that may not run for as long as it wants.
+func (s *supervision) addMaxRun(f *pflag.FlagSet) {
+	durationVar(f, &s.maxRun, "max-run", "", 0, "end the command when it has run for this long, and then release the lock (0: without a limit)")
 }
 
 // resignsWhenAsked changes the flag --on-ask to that of a leader.
@@ -61,6 +70,8 @@ func (s *supervision) check(ttl time.Duration) error {
 		return usagef("--on-lost must be term, kill or continue, not %q", s.onLost)
 	case s.grace < 0 || s.grace > ttl/2:
 		return usagef("--grace %v: it must be at most half of the TTL %v, because a single late renewal would end the command otherwise", s.grace, ttl)
+	case s.stop < 0 || s.maxRun < 0:
+		return usagef("--stop-timeout and --max-run must not be negative")
 	}
 	if _, known := child.SignalOf(s.onAsk); !known && s.onAsk != "ignore" && (s.onAsk != onAskResign || !s.resigns) {
 		return usagef("--on-ask must be ignore or the name of a signal, not %q", s.onAsk)
@@ -75,9 +86,13 @@ const (
 	killed = 200 * time.Millisecond
 )
 
+// errOverran is the error of a command that was ended because of --max-run.
+var errOverran = errors.New("the command ran for too long, and was ended")
+
 // run runs a command under a hold to its end, and returns its exit code. lost is the reason if the
 // end of the hold has ended the command, and nil otherwise. The end of ctx also ends the command,
-// without a lost. When run returns, no process of the command's group is left.
+// without a lost. err is errOverran if the command has reached --max-run. When run returns, no process
+// of the command's group is left.
 func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, h held, ttl time.Duration, env []string) (code int, lost error, err error) {
 	sigs.to(p)
 	defer sigs.to(nil)
@@ -104,6 +119,9 @@ func (s *supervision) run(ctx context.Context, sigs *signals, p *child.Process, 
 	if over := h.Err(); errors.Is(over, etcdlock.ErrLost) && s.onLost != "continue" {
 		lost = over
 	}
+	if w.overran && lost == nil {
+		return code, nil, errOverran
+	}
 	return code, lost, nil
 }
 
@@ -118,6 +136,7 @@ type wake struct {
 	woke     time.Time // when this process was last found to have been stopped
 	told     error     // why the command was asked to end; nil if it was not
 	patience time.Time // when the command is killed, unless the hold ends before; zero for no such bound
+	overran  bool      // true: the command has reached --max-run
 }
 
 // watch returns when the command has ended, or has to be killed at once. lost is the reason if the
@@ -130,14 +149,21 @@ func (w *wake) watch(ctx context.Context) (lost error) {
 		asking = a.Asked()
 	}
 	over, stop := w.h.Done(), ctx.Done()
+	var limit <-chan time.Time // nil: there is none
+	if w.maxRun > 0 {
+		limit = time.After(w.maxRun)
+	}
 	for {
 		select {
 		case <-w.p.Exited():
 			return w.told
 		case <-stop:
 			stop = nil
-			w.p.Signal(syscall.SIGTERM)
-			w.patience = time.Now().Add(w.grace)
+			w.end()
+		case <-limit:
+			fmt.Fprintf(os.Stderr, "etcdlock: the command has run for %v (--max-run): ending it\n", w.maxRun)
+			w.overran = true
+			w.end()
 		case <-over:
 			over = nil
 			if w.onLost == "continue" {
@@ -158,6 +184,15 @@ func (w *wake) watch(ctx context.Context) (lost error) {
 				return w.told
 			}
 		}
+	}
+}
+
+// end asks the command to end while the hold is kept. No other process can hold meanwhile, so the
+// command has more time than before a loss.
+func (w *wake) end() {
+	w.p.Signal(syscall.SIGTERM)
+	if w.stop > 0 && w.patience.IsZero() {
+		w.patience = time.Now().Add(w.stop)
 	}
 }
 
