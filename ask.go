@@ -49,7 +49,9 @@ func (h hold) Asked() <-chan ReleaseRequest {
 		return nil
 	}
 	return lockmgr.Asked(h.of, func(r ask.Request) ReleaseRequest {
-		h.traced.asked(ReleaseRequest(r))
+		if h.traced != nil && !h.traced.honours {
+			h.traced.asked(ReleaseRequest(r))
+		}
 		return ReleaseRequest(r)
 	})
 }

@@ -155,7 +155,7 @@ func (p *process) atRest(requests float64, open simetcd.Open) {
 		return // clientv3 leaves a watch in etcd if its context ends while the watch is resumed
 	}
 	for _, key := range open.Keys {
-		asks := key == wire.Side("e", "ask/") && p.row.has("run.WithResignOnRequest")
+		asks := key == wire.Side("e", "") && p.row.has("run.WithResignOnRequest")
 		if !asks && !strings.HasPrefix(key, wire.Prefix("e")) {
 			p.violation(frugality, "%s watches %q at rest, and nobody locks it", p.id, key)
 		}

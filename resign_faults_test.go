@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/ask"
+	"github.com/etcdlock/etcdlock/internal/pause"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -53,6 +54,7 @@ func TestNoRequestIsWrittenAfterTheAskerHasGivenUp(t *testing.T) {
 func TestTheTextOfARequestIsQuoted(t *testing.T) {
 	simulate(t, func(w *world) {
 		s := w.switchover(0)
+		b := w.stands(NewElection(w.session("b"), "e"), "of b")
 		e := s.first.of.Entry()
 		text := `x\u001b[2J\n` + strings.Repeat("A", 100_000)
 		w.PutKey(ask.Prefix("e")+"1.1", fmt.Sprintf(`{"owner":%q,"host":"%s","reason":"%s","of":[{"key":%q,"rev":%d}]}`,
@@ -62,6 +64,7 @@ func TestTheTextOfARequestIsQuoted(t *testing.T) {
 		require.NotContains(w, cause, "\n")
 		require.Less(w, len(cause), 1000)
 		w.DeleteKey(ask.Prefix("e") + "1.1")
+		b.get()
 		s.leader.end()
 	})
 }
@@ -265,5 +268,170 @@ func TestTheAskerOfATransferIsToldWhichCandidateFollows(t *testing.T) {
 			p.get()
 			s.leader.cancel()
 		})
+	})
+}
+
+// The only candidate left before the leader heard of the request. The work ended, and no process led for a second.
+func TestNoLeaderResignsForNobody(t *testing.T) {
+	t.Run("a candidate that has left", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			b := w.stands(NewElection(w.session("b"), "e"), "of b")
+			w.Client("a").Cut()
+			p := s.ask("")
+			w.Client("operator").Cut() // the request stays
+			b.cancel()
+			w.pass(time.Second)
+			w.Client("a").Heal()
+			w.CutWatches()
+			w.pass(3 * time.Second)
+			require.Len(w, w.Keys(ask.Prefix("e")), 1)
+			require.Empty(w, s.causes)
+			require.NoError(w, s.first.Err())
+			w.Client("operator").Heal()
+			p.fails(ErrNoCandidate)
+			s.leader.end()
+		})
+	})
+	t.Run("Ask waits for a candidate", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			p := w.askLater(s.operator.session, "e", "maintenance")
+			w.pass(time.Minute)
+			p.isWaiting()
+			require.Empty(w, s.causes)
+			b := w.stands(NewElection(w.session("b"), "e"), "of b")
+			p.get()
+			b.get()
+			s.leader.end()
+		})
+	})
+	t.Run("a pause", func(t *testing.T) {
+		simulate(t, func(w *world) {
+			s := w.switchover(0)
+			w.stands(NewElection(w.session("b"), "e", WithPriority(1)), "of b")
+			w.Client("a").Cut()
+			p := s.ask("")
+			w.Client("operator").Cut()
+			_, err := pause.Begin(w.ctx, w.Client("x").Client, "e", time.Hour)
+			require.NoError(w, err)
+			w.Client("a").Heal()
+			w.CutWatches()
+			w.pass(3 * time.Second)
+			require.Empty(w, s.causes)
+			w.Client("operator").Heal()
+			p.fails(ErrNoCandidate)
+			require.NoError(w, pause.End(w.ctx, w.Client("x").Client, "e"))
+			s.leader.end()
+		})
+	})
+}
+
+// One read that was refused made the leader forget the request, and the asker waited without end.
+func TestARequestIsNotForgottenWhenEtcdRefusesARead(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.switchover(0)
+		b := w.stands(NewElection(w.session("b"), "e"), "of b")
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCUserNotFound}, simetcd.TxnReadOnly, simetcd.Range)
+		p := s.ask("of b")
+		w.pass(time.Second)
+		p.isWaiting()
+		w.Intercept(nil)
+		p.get()
+		b.get()
+		s.leader.end()
+	})
+}
+
+// The first tries of the announcement may not be answered.
+func TestALeaderThatAnnouncesLateHonoursRequests(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.every("a", simetcd.Action{DropRequest: true}, simetcd.Put)
+		run := w.run(NewElection(w.session("a"), "e"), nil, WithResignOnRequest())
+		run.term()
+		time.AfterFunc(3*time.Second, func() { w.Intercept(nil) })
+		b := w.stands(NewElection(w.session("b"), "e"), "of b")
+		require.NoError(w, NewElection(w.session("operator"), "e").AskToTransfer(w.timeout(time.Minute), "of b", ""))
+		b.get()
+		run.end()
+	})
+}
+
+// The cause that Run itself had given ended Run.
+func TestWorkThatTransfersByItselfWhenAskedDoesNotEndRun(t *testing.T) {
+	for name, result := range map[string]func(context.Context) error{
+		"nil": func(context.Context) error { return nil }, "the cause": context.Cause, "the error of the context": context.Context.Err,
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				run := w.run(NewElection(w.session("a"), "e", WithPriority(1)), func(ctx context.Context, term *Term) error {
+					r := <-term.Asked()
+					<-ctx.Done()
+					if err := term.Transfer(context.WithoutCancel(ctx), r.Candidate); err != nil {
+						return err
+					}
+					return result(ctx)
+				}, WithResignOnRequest())
+				run.term()
+				b := w.stands(NewElection(w.session("b"), "e"), "of b")
+				require.NoError(w, NewElection(w.session("operator"), "e").AskToTransfer(w.ctx, "of b", ""))
+				b.get()
+				w.pass(500 * time.Millisecond)
+				require.Equal(w, []string{"of b"}, w.values("e"), "it pauses as after each request")
+				w.pass(5 * time.Second)
+				run.isWaiting()
+				require.Equal(w, []string{"of b", "of a"}, w.values("e"))
+				run.cancel()
+			})
+		})
+	}
+}
+
+// Work of Run that listens too, as etcdlock elect does, doubled the counts of a trace.
+func TestTheHookAskedIsCalledOnceForARequest(t *testing.T) {
+	for _, honours := range []bool{true, false} {
+		simulate(t, func(w *world) {
+			var calls atomic.Int64
+			a := w.session("a", WithTrace(&Trace{Asked: func(context.Context, AskedInfo) { calls.Add(1) }}))
+			heard := make(chan ReleaseRequest, 1)
+			var opts []RunOption
+			if honours {
+				opts = append(opts, WithResignOnRequest())
+			}
+			run := w.run(NewElection(a, "e"), func(ctx context.Context, term *Term) error {
+				heard <- <-term.Asked()
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+				_ = term.Resign(context.WithoutCancel(ctx))
+				return nil
+			}, opts...)
+			run.term()
+			w.stands(NewElection(w.session("b"), "e"), "of b")
+			require.NoError(w, w.session("operator").Ask(w.ctx, "e", "maintenance"))
+			require.Equal(w, "maintenance", (<-heard).Reason)
+			w.pass(time.Second)
+			require.EqualValues(w, 1, calls.Load())
+			run.cancel()
+		})
+	}
+}
+
+// An operator that deleted all keys beside a queue made its leader deaf for the rest of the term.
+func TestAnAnnouncementThatIsDeletedIsWrittenAgain(t *testing.T) {
+	simulate(t, func(w *world) {
+		s := w.switchover(0)
+		b := w.stands(NewElection(w.session("b"), "e"), "of b")
+		for range 3 {
+			w.DeleteKey(string(w.announced()[0].Key))
+			w.pass(2 * time.Minute)
+			require.Len(w, w.announced(), 1)
+		}
+		require.NoError(w, s.first.Err())
+		require.NoError(w, s.operator.AskToTransfer(w.ctx, "of b", ""))
+		b.get()
+		s.leader.end()
+		w.allGone()
 	})
 }

@@ -8,11 +8,8 @@ import (
 
 	"go.uber.org/zap"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
-	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
@@ -75,7 +72,12 @@ func (e *Election) Run(ctx context.Context, value string, fn func(ctx context.Co
 		return nil
 	}
 	loop.Open = func(ctx context.Context) (leaderloop.Candidate, error) {
-		return e.openRun(ctx, value, cfg.ownLease())
+		c, err := e.openRun(ctx, value, cfg.ownLease())
+		if err != nil {
+			return nil, err
+		}
+		c.honours = cfg.honours
+		return c, nil
 	}
 	loop.Work = func(ctx context.Context, t leaderloop.Term) error { return fn(ctx, termOf(t)) }
 	if hooks.LeaderSeen != nil || cfg.monitor != nil {
@@ -107,12 +109,13 @@ func (e *Election) observeRun(ctx context.Context, monitor *Monitor, hooks *trac
 type runCandidate struct {
 	election *Election // on the session of the terms
 	value    string
+	honours  bool     // requests to resign
 	parent   *Session // the session that Run was called on; nil if it is the session of the terms
 }
 
 // openRun makes the candidate of a Run, on a session of its own if its terms must not share a
 // lease.
-func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (leaderloop.Candidate, error) {
+func (e *Election) openRun(ctx context.Context, value string, dedicated bool) (*runCandidate, error) {
 	if !dedicated {
 		e.session.engine.RevokeFormer(ctx, e.name)
 		return &runCandidate{election: e, value: value}, nil
@@ -146,6 +149,9 @@ func (c *runCandidate) Campaign(ctx context.Context) (leaderloop.Term, error) {
 	term, err := c.election.Campaign(ctx, c.value)
 	if err != nil {
 		return nil, err
+	}
+	if term.traced != nil {
+		term.traced.honours = c.honours
 	}
 	return &runTerm{term: term, candidate: c}, nil
 }
@@ -194,25 +200,26 @@ func (t *runTerm) AwaitPreemption(ctx context.Context) (challenger string, err e
 	return wire.Quote(c.Value), err
 }
 
-// Honour reports the requests that can be fulfilled. A request for a candidate that does not wait, or
-// does not live, is refused, because the work would end for nothing.
+// Honour reports the requests that can be fulfilled. A request is refused while no candidate that it is for
+// waits and lives, because the work would end for nothing. It is looked at again while it stands.
 func (t *runTerm) Honour(ctx context.Context, tell func(to, by string)) error {
-	return t.term.of.Honour(ctx, func(asked ask.Request) {
+	return t.term.of.Honour(ctx, func(asked ask.Request, first bool) (done bool) {
 		r := ReleaseRequest(asked)
-		t.term.traced.asked(r)
-		if r.Candidate != "" {
-			to, err := t.term.candidate(ctx, r.Candidate)
-			waits := err == nil && to != nil && lease.Lives(ctx, t.term.engine.Leases, clientv3.LeaseID(to.Lease))
-			if err != nil || ctx.Err() != nil {
-				return // ctx or the term has ended, or etcd refuses
-			}
-			if !waits {
-				t.candidate.election.session.etcd.Log.Warn("a request to transfer the leadership is refused, because the candidate does not wait, or its lease is not renewed",
-					zap.String("name", r.Name), zap.String("candidate", wire.Quote(r.Candidate)), zap.String("by", r.by()))
-				return
-			}
+		if first {
+			t.term.traced.asked(r)
 		}
-		tell(r.Candidate, r.by())
+		follows, err := t.term.follows(ctx, r.Candidate)
+		switch {
+		case err != nil || ctx.Err() != nil: // ctx or the term has ended, or etcd refuses
+			return false
+		case follows:
+			tell(r.Candidate, r.by())
+			return true
+		case first:
+			t.candidate.election.session.etcd.Log.Warn("a request to resign is refused for now, because no candidate that may follow waits with a renewed lease",
+				zap.String("name", r.Name), zap.String("candidate", wire.Quote(r.Candidate)), zap.String("by", r.by()))
+		}
+		return false
 	})
 }
 

@@ -130,6 +130,8 @@ type tracedHold struct {
 	info  HoldInfo
 	began time.Duration               // by the session's clock
 	unset atomic.Pointer[func() bool] // stops waiting for the end of the hold
+
+	honours bool // true: a Run reports the requests to release the hold; set before the work begins
 }
 
 func newTracedHold(c *tracedCall, of *lockmgr.Hold) *tracedHold {

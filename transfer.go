@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lease"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockmgr"
 	"github.com/etcdlock/etcdlock/internal/queue"
@@ -67,27 +68,11 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 // candidate returns the entry of the candidate with a value that waits, nil if there is none. Of several
 // it is the youngest one that lives.
 func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, error) {
-	if err := t.Err(); err != nil {
+	all, _, err := t.waiting(ctx)
+	if err != nil {
 		return nil, err
 	}
-	all, err := t.of.Candidates(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil, lockerr.OfContext(ctx)
-	case t.Err() != nil:
-		return nil, t.Err()
-	case err != nil:
-		return nil, err
-	}
-	for i, kv := range all {
-		if wire.Pauses(string(kv.Key)) {
-			all = all[:i] // what waits behind the pause does not lead
-			break
-		}
-	}
-	all = slices.DeleteFunc(all, func(kv *mvccpb.KeyValue) bool {
-		return kv.Lease == 0 || kv.CreateRevision <= t.CreateRevision() || string(kv.Value) != value
-	})
+	all = slices.DeleteFunc(all, func(kv *mvccpb.KeyValue) bool { return string(kv.Value) != value })
 	switch len(all) {
 	case 0:
 		return nil, nil
@@ -100,6 +85,42 @@ func (t *Term) candidate(ctx context.Context, value string) (*mvccpb.KeyValue, e
 		}
 	}
 	return all[len(all)-1], nil
+}
+
+// follows reports whether a candidate waits that may lead next, and lives: one with a value, or any for "".
+func (t *Term) follows(ctx context.Context, value string) (bool, error) {
+	all, paused, err := t.waiting(ctx)
+	if err != nil || value == "" && paused { // a candidate ahead of the pause leads only if it is named
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
+		return (value == "" || string(kv.Value) == value) && lease.Lives(ctx, t.engine.Leases, clientv3.LeaseID(kv.Lease))
+	}), nil
+}
+
+// waiting returns the candidates behind the leader, up to a pause.
+func (t *Term) waiting(ctx context.Context) (all []*mvccpb.KeyValue, paused bool, err error) {
+	if err := t.Err(); err != nil {
+		return nil, false, err
+	}
+	all, err = t.of.Candidates(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, false, lockerr.OfContext(ctx)
+	case t.Err() != nil:
+		return nil, false, t.Err()
+	case err != nil:
+		return nil, false, err
+	}
+	for i, kv := range all {
+		if paused = wire.Pauses(string(kv.Key)); paused {
+			all = all[:i] // what waits behind the pause does not lead
+			break
+		}
+	}
+	return slices.DeleteFunc(all, func(kv *mvccpb.KeyValue) bool {
+		return kv.Lease == 0 || kv.CreateRevision <= t.CreateRevision()
+	}), paused, nil
 }
 
 var errHeldWithin = fmt.Errorf("%w: a lock of this name is held under the context of the term: unlock it first; the term continues", ErrLocked)

@@ -246,28 +246,61 @@ func (s *Requests) OfOthers(key string, under clientv3.LeaseID) bool {
 
 // Hear reports the requests that concern an entry until ctx ends.
 func (s *Requests) Hear(ctx context.Context, e *queue.Entry, tell func(Request)) {
-	err := s.hear(ctx, e, tell)
+	name, _ := wire.NameOf(e.Key)
+	h := newHearing(name, e, func(r Request, _ bool) (done bool) {
+		tell(r)
+		return true
+	})
+	err := s.cfg.Queues.Queue(name).FollowBeside(ctx, Prefix(name), func(all []*mvccpb.KeyValue) error {
+		h.hear(all)
+		return nil
+	})
 	if ctx.Err() == nil {
-		name, _ := wire.NameOf(e.Key)
 		s.cfg.Log.Warn("cannot listen for release requests; Asked receives none any more", zap.String("name", name), zap.Error(err))
 		<-ctx.Done() // a caller that goes on before would take this for the end of the hold
 	}
 }
 
-// hear reports the requests that concern an entry until ctx ends, or etcd refuses.
-func (s *Requests) hear(ctx context.Context, e *queue.Entry, tell func(Request)) error {
-	name, _ := wire.NameOf(e.Key)
-	before := make(map[string]int64) // keys of received requests, and their revisions
-	return s.cfg.Queues.Queue(name).Each(ctx, Prefix(name), func(kv *mvccpb.KeyValue) {
+// hearing reports the requests that concern an entry.
+type hearing struct {
+	name string
+	of   *queue.Entry
+	// tell returns true if the request is not to be reported again. first is true the first time.
+	tell     func(r Request, first bool) (done bool)
+	received map[string]received // by key: the requests that stood at the last look
+}
+
+// received is a request that was reported.
+type received struct {
+	rev  int64 // the CreateRevision of its key
+	done bool
+	at   time.Time
+}
+
+func newHearing(name string, of *queue.Entry, tell func(r Request, first bool) (done bool)) *hearing {
+	return &hearing{name: name, of: of, tell: tell}
+}
+
+// hear reports the requests among some keys, in their order. A request that is not done is reported again,
+// at a later look, while it stands.
+func (h *hearing) hear(all []*mvccpb.KeyValue) {
+	stand := make(map[string]received)
+	for _, kv := range all {
 		var p posted
-		if before[string(kv.Key)] == kv.CreateRevision || json.Unmarshal(kv.Value, &p) != nil || !p.concerns(e) {
-			return
+		key := string(kv.Key)
+		if !strings.HasPrefix(key, Prefix(h.name)) || json.Unmarshal(kv.Value, &p) != nil || !p.concerns(h.of) {
+			continue
 		}
-		before[string(kv.Key)] = kv.CreateRevision
-		tell(Request{
-			Name: name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since, Candidate: wire.FromText(p.To),
-		})
-	})
+		r := h.received[key]
+		if first := r.rev != kv.CreateRevision; first || !r.done && time.Since(r.at) >= looksEvery {
+			r = received{rev: kv.CreateRevision, at: time.Now()}
+			r.done = h.tell(Request{
+				Name: h.name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since, Candidate: wire.FromText(p.To),
+			}, first)
+		}
+		stand[key] = r
+	}
+	h.received = stand
 }
 
 // concerns reports whether a request is to the holder of an entry. Of its key only the end counts,

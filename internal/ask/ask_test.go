@@ -2,13 +2,18 @@ package ask
 
 import (
 	"context"
+	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/queue"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -34,4 +39,40 @@ func TestCancelEndsEachCall(t *testing.T) {
 	require.ErrorIs(t, context.Cause(ctx), lockerr.ErrOrphaned)
 	s.remove(id)
 	require.Zero(t, s.Cancel(lockerr.ErrOrphaned))
+}
+
+// A client that posts again and again made the memory of a holder grow for as long as it held.
+func TestAHearingRemembersOnlyTheRequestsThatStand(t *testing.T) {
+	of := &queue.Entry{Key: "m/1f", CreateRevision: 3}
+	var told []string
+	h := newHearing("m", of, func(r Request, first bool) bool {
+		told = append(told, fmt.Sprint(r.Reason, " ", first))
+		return r.Reason != "later"
+	})
+	request := func(key, reason string, rev int64) *mvccpb.KeyValue {
+		return &mvccpb.KeyValue{Key: []byte(Prefix("m") + key), CreateRevision: rev, Value: []byte(`{"reason":"` + reason + `","of":[{"key":"m/1f","rev":3}]}`)}
+	}
+	for rev := range int64(1000) {
+		h.hear([]*mvccpb.KeyValue{request(fmt.Sprint(rev), "now", rev+10)})
+	}
+	require.Len(t, told, 1000)
+	require.Len(t, h.received, 1)
+
+	synctest.Test(t, func(t *testing.T) {
+		told = nil
+		all := []*mvccpb.KeyValue{
+			request("a", "now", 2000), request("b", "later", 2001),
+			{Key: []byte("m\x00resigns/1f.1"), CreateRevision: 2002, Value: []byte(`{"reason":"another kind","of":[{"key":"m/1f","rev":3}]}`)},
+		}
+		h.hear(all)
+		h.hear(all)
+		require.Equal(t, []string{"now true", "later true"}, told)
+		time.Sleep(looksEvery)
+		h.hear(all)
+		require.Equal(t, []string{"now true", "later true", "later false"}, told)
+		h.hear(nil)
+		require.Empty(t, h.received)
+		h.hear([]*mvccpb.KeyValue{request("a", "now", 2100)})
+		require.Equal(t, "now true", told[3], "another request under the same key")
+	})
 }

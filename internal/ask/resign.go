@@ -3,8 +3,10 @@ package ask
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -30,9 +32,14 @@ type announcement struct {
 // announcements is the prefix of the announcements beside the queue of a name.
 func announcements(name string) string { return wire.Side(name, "resigns/") }
 
+// errWithdrawn ends Honour when the announcement is gone.
+var errWithdrawn = errors.New("another client has deleted the announcement")
+
 // Honour announces that the holder of an entry honours requests, and reports the requests that concern
-// the entry until ctx ends, which is at the end of the lease at the latest, or etcd refuses.
-func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, tell func(Request)) error {
+// the entry until ctx ends, which is at the end of the lease at the latest, until the announcement is
+// deleted by another client, or until etcd refuses. tell returns false if the request is to be reported
+// again, as it cannot be honoured yet. first is true the first time.
+func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, tell func(r Request, first bool) (done bool)) error {
 	name, _ := wire.NameOf(e.Key)
 	announced, withdraw := context.WithCancelCause(ctx)
 	defer withdraw(nil)
@@ -44,7 +51,24 @@ func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, 
 	if err != nil {
 		return err
 	}
-	return s.hear(announced, e, tell)
+	h, stood := newHearing(name, e, tell), false
+	return s.cfg.Queues.Queue(name).FollowBeside(announced, wire.Side(name, ""), func(all []*mvccpb.KeyValue) error {
+		stands := slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
+			return strings.HasPrefix(string(kv.Key), announcements(name)) && announces(kv, e.Key, e.CreateRevision)
+		})
+		if stood && !stands {
+			return errWithdrawn
+		}
+		stood = stands
+		h.hear(all)
+		return nil
+	})
+}
+
+// announces reports whether the value of an announcement is of an entry.
+func announces(kv *mvccpb.KeyValue, key string, createRevision int64) bool {
+	var a announcement
+	return json.Unmarshal(kv.Value, &a) == nil && a.Tail == wire.Tail(key) && a.CreateRevision == createRevision
 }
 
 // AskLeader asks the leader of r.Name to resign, in favour of r.Candidate if there is one. It blocks
@@ -109,9 +133,10 @@ func (s *Requests) awaitResignation(ctx context.Context, q *queue.Queue, ls *lea
 // longer than the time between two readings of the queue.
 const looksEvery = 9 * time.Second
 
-// A leader that has just begun may not have announced yet that it honours requests.
+// A leader that has just begun may not have announced yet that it honours requests: its first tries may not
+// have been answered, and each has a second or more.
 const (
-	announcesWithin = 2 * time.Second
+	announcesWithin = 6 * time.Second
 	lookAgain       = 100 * time.Millisecond
 )
 
@@ -151,8 +176,7 @@ func (s *Requests) honouring(ctx context.Context, q *queue.Queue, r Request) (le
 func (s *Requests) announces(ctx context.Context, name string, leader *mvccpb.KeyValue) (bool, error) {
 	announced, err := queue.Snapshot(ctx, s.cfg.KV, announcements(name))
 	return slices.ContainsFunc(announced, func(kv *mvccpb.KeyValue) bool {
-		var a announcement
-		return json.Unmarshal(kv.Value, &a) == nil && a.Tail == wire.Tail(string(leader.Key)) && a.CreateRevision == leader.CreateRevision
+		return announces(kv, string(leader.Key), leader.CreateRevision)
 	}), err
 }
 

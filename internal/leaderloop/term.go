@@ -161,6 +161,10 @@ func (l *loop) judge(ctx context.Context, e ending) (over bool, err error) {
 		}
 		return true, errors.Join(ended, e.work)
 	case !e.stood && errors.Is(e.resign, lockerr.ErrReleased): // the work has resigned by itself
+		told := e.told != nil && !errors.Is(e.told, lockerr.ErrReleased)
+		if told && (e.work == nil || errors.Is(e.work, e.told) || errors.Is(e.work, context.Canceled)) {
+			return false, e.told
+		}
 		return e.work != nil, e.work
 	}
 	if e.work != nil && !errors.Is(e.work, context.Canceled) && !errors.Is(e.work, lockerr.ErrLost) && !errors.Is(e.work, e.told) {

@@ -31,8 +31,8 @@ func (m *Manager) AskLeader(ctx context.Context, r ask.Request) error {
 }
 
 // Honour announces that the hold ends when it is asked to, and reports each request until the hold or
-// ctx ends, or etcd refuses.
-func (h *Hold) Honour(ctx context.Context, tell func(ask.Request)) error {
+// ctx ends, or etcd refuses; see ask.Requests.
+func (h *Hold) Honour(ctx context.Context, tell func(r ask.Request, first bool) (done bool)) error {
 	ctx, stop := h.Within(ctx)
 	defer stop()
 	return h.manager.requests.Honour(ctx, h.Lease(), h.Entry(), tell)

@@ -100,14 +100,21 @@ func (p *reports) get() []string {
 }
 
 // trap A21: a watch that reports nothing is noticed, and what it left out is reported.
-func TestEachReadsAgainAndLeavesAStreamThatIsSilent(t *testing.T) {
+func TestWhatIsBesideAQueueIsReadAgainAndASilentStreamIsLeft(t *testing.T) {
 	simulate(t, func(r *rig) {
 		q, streams := r.mutableQueue("a")
 		lease := r.GrantLease(time.Hour)
 		r.PutKey("p/1", "", lease)
 		var got reports
 		r.during(func(ctx context.Context) {
-			_ = q.Each(ctx, "p/", func(kv *mvccpb.KeyValue) { got.add(string(kv.Key)) })
+			known := 0
+			_ = q.FollowBeside(ctx, "p/", func(all []*mvccpb.KeyValue) error {
+				for _, kv := range all[known:] {
+					got.add(string(kv.Key))
+				}
+				known = len(all)
+				return nil
+			})
 		}, func() {
 			time.Sleep(time.Second)
 			r.PutKey("p/3", "", lease)
@@ -226,8 +233,8 @@ func TestAHealthyWatchIsNotOpenedAgain(t *testing.T) {
 		"AwaitGone": func(ctx context.Context, _ *rig, q *Queue, held *Entry) error {
 			return q.AwaitGone(ctx, held.KV())
 		},
-		"Each": func(ctx context.Context, _ *rig, q *Queue, _ *Entry) error {
-			return q.Each(ctx, "q/", func(*mvccpb.KeyValue) {})
+		"FollowBeside": func(ctx context.Context, _ *rig, q *Queue, _ *Entry) error {
+			return q.FollowBeside(ctx, "q/", func([]*mvccpb.KeyValue) error { return nil })
 		},
 		"AwaitChallenger": func(ctx context.Context, _ *rig, q *Queue, held *Entry) error {
 			_, err := q.AwaitChallenger(ctx, held, time.Second, func(context.Context, clientv3.LeaseID) bool { return true })

@@ -87,17 +87,6 @@ func (s *snapshot) equal(o *snapshot) bool {
 	return maps.EqualFunc(s.entries, o.entries, func(a, b *mvccpb.KeyValue) bool { return a.ModRevision == b.ModRevision })
 }
 
-// writtenAfter returns the keys that were written after a revision, in the order of these writes.
-func (s *snapshot) writtenAfter(rev int64) (kvs []*mvccpb.KeyValue) {
-	for _, kv := range s.entries {
-		if kv.ModRevision > rev {
-			kvs = append(kvs, kv)
-		}
-	}
-	slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
-	return kvs
-}
-
 // rewritten reports whether any key was written again after its creation.
 func (s *snapshot) rewritten() bool {
 	for _, kv := range s.entries {

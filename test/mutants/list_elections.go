@@ -330,7 +330,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "an announcement is of one term",
 		edits: []edit{
-			{"ask.(*Requests).announces", "&& a.CreateRevision == leader.CreateRevision", ""},
+			{"ask.announces", "&& a.CreateRevision == createRevision", ""},
 		},
 		tests: []string{"TestATermOfASessionWithARunThatHonoursRequestsDoesNotHonourThem"},
 	},
