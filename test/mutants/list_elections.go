@@ -344,7 +344,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the work does not end for a candidate that does not wait",
 		edits: []edit{
-			{"etcdlock.(*runTerm).Honour", "if !waits {", "if false {"},
+			{"etcdlock.(*runTerm).Honour", "case follows:", "case true:"},
 		},
 		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
 	},
@@ -378,6 +378,119 @@ var electionMutations = []mutation{
 		tests: []string{"TestALeaderThatIsAskedTransfersToTheCandidateThatIsNamed", "TestASwitchoverWhileSomethingElseHappens"},
 	},
 	{
+		takesOut: "a leader does not resign for nobody",
+		edits: []edit{
+			{"etcdlock.(*runTerm).Honour", "case follows:", `case follows || r.Candidate == "":`},
+		},
+		tests: []string{"TestNoLeaderResignsForNobody"},
+	},
+	{
+		takesOut: "a leader does not resign for a candidate that is cut off",
+		edits: []edit{
+			{"etcdlock.(*Term).follows", "&& lease.Lives(ctx, t.engine.Leases, clientv3.LeaseID(kv.Lease))", ""},
+			{"ask.(*Requests).living", "lease.Lives(ctx, s.cfg.Leases, clientv3.LeaseID(kv.Lease))", "true"},
+		},
+		tests: []string{"TestNoLeaderResignsForACandidateThatIsCutOff"},
+	},
+	{
+		takesOut: "a paused leader resigns for a named candidate only",
+		edits: []edit{
+			{"etcdlock.(*Term).follows", `|| value == "" && paused`, ""},
+		},
+		tests: []string{"TestNoLeaderResignsForNobody"},
+	},
+	{
+		takesOut: "a request that could not be fulfilled is looked at again",
+		edits: []edit{
+			{"ask.(*hearing).hear", "first || !r.done && time.Since(r.at) >= looksEvery", "first"},
+		},
+		tests: []string{"TestAHearingRemembersOnlyTheRequestsThatStand", "TestNoLeaderResignsForNobody", "TestARequestIsNotForgottenWhenEtcdRefusesARead"},
+	},
+	{
+		takesOut: "a holder remembers only the requests that stand",
+		edits: []edit{
+			{"ask.(*hearing).hear", "stand := make(map[string]received)", "stand := h.received; if stand == nil { stand = make(map[string]received) }"},
+		},
+		tests: []string{"TestAHearingRemembersOnlyTheRequestsThatStand"},
+	},
+	{
+		takesOut: "an announcement that was deleted is written again",
+		edits: []edit{
+			{"ask.(*Requests).Honour", "if stood && !stands {", "if false {"},
+		},
+		tests: []string{"TestAnAnnouncementThatIsDeletedIsWrittenAgain"},
+	},
+	{
+		takesOut: "a leader that cannot announce tries again",
+		edits: []edit{
+			{"leaderloop.(*loop).honour", "if ctx.Err() != nil || term.Err() != nil {", "if err != nil {"},
+		},
+		tests: []string{"TestALeaderAnnouncesAgainAfterARefusalThatPasses"},
+	},
+	{
+		takesOut: "an asker waits for the announcement of a young leader",
+		edits: []edit{
+			{"ask.announcesWithin", "6 * time.Second", "2 * time.Second"},
+		},
+		tests: []string{"TestALeaderThatAnnouncesLateHonoursRequests"},
+	},
+	{
+		takesOut: "work that was asked, and transfers by itself, does not end Run",
+		edits: []edit{
+			{"leaderloop.(*loop).judge", "told := e.told != nil && !errors.Is(e.told, lockerr.ErrReleased)", "told := false"},
+		},
+		tests: []string{"TestWorkThatTransfersByItselfWhenAskedDoesNotEndRun"},
+	},
+	{
+		takesOut: "the hook Asked is called once for a request",
+		edits: []edit{
+			{"etcdlock.hold.Asked", "&& !h.traced.honours", ""},
+		},
+		tests: []string{"TestTheHookAskedIsCalledOnceForARequest"},
+	},
+	{
+		takesOut: "a request is not written after its asker has given up",
+		edits: []edit{
+			{"ask.(*Requests).post", "queue.Put(ctx, s.cfg.KV", "queue.Put(ls.Context(), s.cfg.KV"},
+		},
+		tests: []string{"TestNoRequestIsWrittenAfterTheAskerHasGivenUp"},
+	},
+	{
+		takesOut: "a late deletion spares the announcement of the next process",
+		edits: []edit{
+			{"queue.Delete", `clientv3.Compare(clientv3.ModRevision(key), "=", rev)`, `clientv3.Compare(clientv3.ModRevision(key), ">", int64(0))`},
+		},
+		tests: []string{"TestALateDeletionSparesTheAnnouncementOfTheNextProcess"},
+	},
+	{
+		takesOut: "a transfer is to the youngest entry that lives",
+		edits: []edit{
+			{"etcdlock.(*Term).candidate", "for _, kv := range slices.Backward(all) {", "for _, kv := range all {"},
+		},
+		tests: []string{"TestATransferToARestartedCandidateGoesToTheEntryThatLives"},
+	},
+	{
+		takesOut: "the asker of a request is told when the next process honours none",
+		edits: []edit{
+			{"ask.(*Requests).awaitResignation", "if !announced && deaf &&", "if false &&"},
+		},
+		tests: []string{"TestARequestThatIsNotHonouredEnds"},
+	},
+	{
+		takesOut: "the asker is told of the candidate of another library that is ahead",
+		edits: []edit{
+			{"ask.(*Request).isNext", "case next == oldest:", "case true:"},
+		},
+		tests: []string{"TestTheAskerOfATransferIsToldWhichCandidateFollows", "TestATransferToARestartedCandidateGoesToTheEntryThatLives"},
+	},
+	{
+		takesOut: "the host of a request is quoted",
+		edits: []edit{
+			{"etcdlock.(*ReleaseRequest).by", "wire.Quote(r.Host)", "r.Host"},
+		},
+		tests: []string{"TestTheTextOfARequestIsQuoted"},
+	},
+	{
 		takesOut: "an election is not paused while an entry waits that would lead",
 		edits: []edit{
 			{"pause.allows", "i > 0 && !knows(kv, noted[kv.Lease])", "false"},
@@ -394,7 +507,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a transfer is not to a candidate behind a pause",
 		edits: []edit{
-			{"etcdlock.(*Term).candidate", "if wire.Pauses(string(kv.Key)) {", "if false {"},
+			{"etcdlock.(*Term).waiting", "paused = wire.Pauses(string(kv.Key)); paused {", "false {"},
 		},
 		tests: []string{"TestATransferAheadOfAPauseWorks"},
 	},

@@ -3,6 +3,70 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "a hold that has reached its limit is released without its caller (P14)",
+		edits: []edit{
+			{"lockmgr.(*Hold).overdue", "if h.giveBack() {", "if false {"},
+		},
+		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
+	},
+	{
+		takesOut: "a hold that has reached its limit is released by its caller",
+		edits: []edit{
+			{"local.(*Table).Release", "&& !h.givenBack()", ""},
+		},
+		tests: []string{"TestAHoldThatIsReleasedAfterItsLimitIsReleasedAtOnce"},
+	},
+	{
+		takesOut: "a hold that has reached its limit keeps others out for the margin",
+		edits: []edit{
+			{"lockmgr.(*Hold).overdue", "time.AfterFunc(h.Lease().Margin(), func() {", "time.AfterFunc(0, func() {"},
+		},
+		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
+	},
+	{
+		takesOut: "a hold that has reached its limit is given back once",
+		edits: []edit{
+			{"local.(*Hold).givenBack", "h.limit.over = false", ""},
+		},
+		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
+	},
+	{
+		takesOut: "a hold that has reached its limit is not handed over in memory (fencing)",
+		edits: []edit{
+			{"local.(*Ownership).release", "&& !h.overdue()", ""},
+		},
+		tests: []string{"TestAfterItsLimitAHoldIsNotHandedOverInMemory"},
+	},
+	{
+		takesOut: "a hold within another one has its limit",
+		edits: []edit{
+			{"local.(*Hold).Limit", "of != nil && (l == nil || of.until < l.until)", "false && of != nil"},
+		},
+		tests: []string{"TestAHoldWithinAnotherOneHasItsLimitToo"},
+	},
+	{
+		takesOut: "a conversion does not begin a limit again",
+		edits: []edit{
+			{"local.(*Hold).GoOn", "until: l.until", "until: h.owned.clock() + l.most"},
+		},
+		tests: []string{"TestConversionsDoNotBeginALimitAgain"},
+	},
+	{
+		takesOut: "a hold that was released has no limit",
+		edits: []edit{
+			{"local.(*Hold).endBy", "if h.err != nil {", "if h.err != nil && false {"},
+		},
+		tests: []string{"TestAHoldThatIsReleasedInTimeHasNoLimitAfterwards", "TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases"},
+	},
+	{
+		takesOut: "a release after the limit says so",
+		edits: []edit{
+			{"lockmgr.(*Hold).Release", "case !errors.Is(ended, lockerr.ErrHeldTooLong), errors.Is(err, lockerr.ErrHeldTooLong):", "default:"},
+			{"lockmgr.(*Hold).Release", "default: return ended", "case ended == nil: return ended"},
+		},
+		tests: []string{"TestAHoldThatIsReleasedAfterItsLimitIsReleasedAtOnce", "TestDoSaysThatItsFunctionTookTooLong"},
+	},
+	{
 		takesOut: "a downgrade ends with an ownership that is lost meanwhile",
 		edits: []edit{
 			{"local.(*Ownership).settleAs", "t.detachNow()", ""},
