@@ -251,7 +251,7 @@ func (s *Requests) Hear(ctx context.Context, e *queue.Entry, tell func(Request))
 		tell(r)
 		return true
 	})
-	err := s.cfg.Queues.Queue(name).FollowBeside(ctx, Prefix(name), func(all []*mvccpb.KeyValue) error {
+	err := s.cfg.Queues.Queue(name).FollowBeside(ctx, Prefix(name), nil, func(all []*mvccpb.KeyValue) error {
 		h.hear(all)
 		return nil
 	})
@@ -272,18 +272,25 @@ type hearing struct {
 
 // received is a request that was reported.
 type received struct {
-	rev  int64 // the CreateRevision of its key
-	done bool
-	at   time.Time
+	rev   int64 // the CreateRevision of its key
+	done  bool
+	pause time.Duration // before it is reported again
+	next  time.Time
 }
+
+// The pauses between two reports of a request that is not done.
+const (
+	firstAgain   = time.Second
+	longestAgain = 30 * time.Second
+)
 
 func newHearing(name string, of *queue.Entry, tell func(r Request, first bool) (done bool)) *hearing {
 	return &hearing{name: name, of: of, tell: tell}
 }
 
-// hear reports the requests among some keys, in their order. A request that is not done is reported again,
-// at a later look, while it stands.
-func (h *hearing) hear(all []*mvccpb.KeyValue) {
+// hear reports the requests among some keys, in their order. A request that is not done is reported again
+// after a pause, while it stands. again is the time until the next of them; 0 if there is none.
+func (h *hearing) hear(all []*mvccpb.KeyValue) (again time.Duration) {
 	stand := make(map[string]received)
 	for _, kv := range all {
 		var p posted
@@ -292,15 +299,23 @@ func (h *hearing) hear(all []*mvccpb.KeyValue) {
 			continue
 		}
 		r := h.received[key]
-		if first := r.rev != kv.CreateRevision; first || !r.done && time.Since(r.at) >= looksEvery {
-			r = received{rev: kv.CreateRevision, at: time.Now()}
+		first := r.rev != kv.CreateRevision
+		if first {
+			r = received{rev: kv.CreateRevision, pause: firstAgain}
+		}
+		if !r.done && time.Until(r.next) <= 0 {
 			r.done = h.tell(Request{
 				Name: h.name, Reason: p.Reason, Owner: p.Owner, Host: p.Host, PID: p.PID, Since: p.Since, Candidate: wire.FromText(p.To),
 			}, first)
+			r.next, r.pause = time.Now().Add(r.pause), min(2*r.pause, longestAgain)
+		}
+		if left := max(time.Until(r.next), 1); !r.done && (again == 0 || left < again) {
+			again = left
 		}
 		stand[key] = r
 	}
 	h.received = stand
+	return again
 }
 
 // concerns reports whether a request is to the holder of an entry. Of its key only the end counts,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +53,15 @@ func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, 
 		return err
 	}
 	h, stood := newHearing(name, e, tell), false
-	return s.cfg.Queues.Queue(name).FollowBeside(announced, wire.Side(name, ""), func(all []*mvccpb.KeyValue) error {
+	wake := make(chan struct{}, 1)
+	alarm := time.AfterFunc(math.MaxInt64, func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	})
+	defer alarm.Stop()
+	return s.cfg.Queues.Queue(name).FollowBeside(announced, wire.Side(name, ""), wake, func(all []*mvccpb.KeyValue) error {
 		stands := slices.ContainsFunc(all, func(kv *mvccpb.KeyValue) bool {
 			return strings.HasPrefix(string(kv.Key), announcements(name)) && announces(kv, e.Key, e.CreateRevision)
 		})
@@ -60,7 +69,9 @@ func (s *Requests) Honour(ctx context.Context, ls *lease.Lease, e *queue.Entry, 
 			return errWithdrawn
 		}
 		stood = stands
-		h.hear(all)
+		if again := h.hear(all); again > 0 {
+			alarm.Reset(again)
+		}
 		return nil
 	})
 }

@@ -78,9 +78,9 @@ func (h *Hold) givenBack() bool {
 	return over
 }
 
-// overdue reports whether the hold has ended by its limit. Its work may go on, so that the next holder
+// Overdue reports whether the hold has ended by its limit. Its work may go on, so that the next holder
 // needs a larger token.
-func (h *Hold) overdue() bool { return h.limit != nil && errors.Is(h.Ended(), lockerr.ErrHeldTooLong) }
+func (h *Hold) Overdue() bool { return h.limit != nil && errors.Is(h.Ended(), lockerr.ErrHeldTooLong) }
 
 // endBy ends the hold for its caller, for a cause. It returns false if the hold had ended before, for any
 // reason: of two ends one comes first. The lease was looked at before. Called with mu held.

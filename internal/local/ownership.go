@@ -159,7 +159,7 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	case t.holders > 0:
 		t.upgrading.left(int(t.holders)) // others hold only beside the local queue
 		return false
-	case t.open() && t == t.local.owned && len(h.holder.infos) == 0 && !h.overdue():
+	case t.open() && t == t.local.owned && len(h.holder.infos) == 0 && !h.Overdue():
 		front := t.local.front()
 		switch {
 		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:

@@ -59,13 +59,13 @@ func (h *Hold) Candidates(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 // A hold that has reached its limit is given back by it, and the error says so.
 func (h *Hold) Release(ctx context.Context) error {
 	_, err := h.ReleaseTo(ctx, nil)
-	switch ended := h.Ended(); {
-	case !errors.Is(ended, lockerr.ErrHeldTooLong), errors.Is(err, lockerr.ErrHeldTooLong):
+	switch {
+	case !h.Overdue(), errors.Is(err, lockerr.ErrHeldTooLong):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %w", err, ended)
+		return fmt.Errorf("%w: %w", err, h.Ended())
 	default:
-		return ended
+		return h.Ended()
 	}
 }
 
@@ -106,7 +106,7 @@ func (h *Hold) ReleaseTo(ctx context.Context, successor *mvccpb.KeyValue) (hande
 
 // Abandon is Release for a caller that does not wait. It returns false if the hold had ended before.
 func (h *Hold) Abandon() (ended bool) {
-	return h.giveBack() && !errors.Is(h.Ended(), lockerr.ErrHeldTooLong)
+	return h.giveBack() && !h.Overdue()
 }
 
 // giveBack is Abandon that is also true if the hold has reached its limit, and was not given back before.

@@ -89,7 +89,7 @@ func TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows(t *testing.T) {
 		"the keys under a prefix": {run: func(s *scene) {
 			ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 			defer cancel()
-			require.Error(s, s.q.FollowBeside(ctx, "q/", func([]*mvccpb.KeyValue) error { return nil }))
+			require.Error(s, s.q.FollowBeside(ctx, "q/", nil, func([]*mvccpb.KeyValue) error { return nil }))
 		}},
 		"the changes of a key": {more: 1, run: func(s *scene) {
 			time.AfterFunc(500*time.Millisecond, func() { s.DeleteKey(s.held.Key) })

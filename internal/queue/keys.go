@@ -39,22 +39,22 @@ func (q *Queue) AwaitGone(ctx context.Context, of *mvccpb.KeyValue) error {
 // AwaitUntil blocks until done reports true or an error for the entries of the queue, which are in order
 // of age, or ctx ends.
 func (q *Queue) AwaitUntil(ctx context.Context, lease clientv3.LeaseID, done func([]*mvccpb.KeyValue) (bool, error)) error {
-	return awaitUntil(ctx, q.newCache(q.from, q.end, false, waiting.seeded(lease)), done)
+	return awaitUntil(ctx, nil, q.newCache(q.from, q.end, false, waiting.seeded(lease)), done)
 }
 
 // FollowBeside reports all keys under a prefix, in order of age: those that are there, and again when they
-// have changed. A key that is deleted soon may be left out. It blocks until ctx ends, and returns its
+// have changed or wake has a value. A key that is deleted soon may be left out. It blocks until ctx ends, and returns its
 // cause, until tell returns an error, or until etcd refuses.
-func (q *Queue) FollowBeside(ctx context.Context, prefix string, tell func([]*mvccpb.KeyValue) error) error {
-	return awaitUntil(ctx, q.newCache(prefix, clientv3.GetPrefixRangeEnd(prefix), false, holding), func(all []*mvccpb.KeyValue) (bool, error) {
+func (q *Queue) FollowBeside(ctx context.Context, prefix string, wake <-chan struct{}, tell func([]*mvccpb.KeyValue) error) error {
+	return awaitUntil(ctx, wake, q.newCache(prefix, clientv3.GetPrefixRangeEnd(prefix), false, holding), func(all []*mvccpb.KeyValue) (bool, error) {
 		return false, tell(all)
 	})
 }
 
-func awaitUntil(ctx context.Context, c *rangeCache, done func([]*mvccpb.KeyValue) (bool, error)) error {
+func awaitUntil(ctx context.Context, wake <-chan struct{}, c *rangeCache, done func([]*mvccpb.KeyValue) (bool, error)) error {
 	defer c.close()
 	for {
-		if _, err := c.next(ctx, nil); err != nil {
+		if _, err := c.next(ctx, wake); err != nil {
 			return err
 		}
 		if is, err := done(c.byAge()); is || err != nil {

@@ -108,7 +108,7 @@ func TestWhatIsBesideAQueueIsReadAgainAndASilentStreamIsLeft(t *testing.T) {
 		var got reports
 		r.during(func(ctx context.Context) {
 			known := 0
-			_ = q.FollowBeside(ctx, "p/", func(all []*mvccpb.KeyValue) error {
+			_ = q.FollowBeside(ctx, "p/", nil, func(all []*mvccpb.KeyValue) error {
 				for _, kv := range all[known:] {
 					got.add(string(kv.Key))
 				}
@@ -234,7 +234,7 @@ func TestAHealthyWatchIsNotOpenedAgain(t *testing.T) {
 			return q.AwaitGone(ctx, held.KV())
 		},
 		"FollowBeside": func(ctx context.Context, _ *rig, q *Queue, _ *Entry) error {
-			return q.FollowBeside(ctx, "q/", func([]*mvccpb.KeyValue) error { return nil })
+			return q.FollowBeside(ctx, "q/", nil, func([]*mvccpb.KeyValue) error { return nil })
 		},
 		"AwaitChallenger": func(ctx context.Context, _ *rig, q *Queue, held *Entry) error {
 			_, err := q.AwaitChallenger(ctx, held, time.Second, func(context.Context, clientv3.LeaseID) bool { return true })

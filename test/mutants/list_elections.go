@@ -402,7 +402,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a request that could not be fulfilled is looked at again",
 		edits: []edit{
-			{"ask.(*hearing).hear", "first || !r.done && time.Since(r.at) >= looksEvery", "first"},
+			{"ask.(*hearing).hear", "if !r.done && time.Until(r.next) <= 0 {", "if first {"},
 		},
 		tests: []string{"TestAHearingRemembersOnlyTheRequestsThatStand", "TestNoLeaderResignsForNobody", "TestARequestIsNotForgottenWhenEtcdRefusesARead"},
 	},
