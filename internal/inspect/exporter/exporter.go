@@ -35,6 +35,16 @@ type Exporter struct {
 
 	mu    sync.Mutex      // held by the present snapshot, so that many scrapes are no load for etcd
 	known map[string]bool // names found by a prefix that have series of their own; guarded by mu
+
+	// When holds began, as far as the exporter can tell. Guarded by mu.
+	granted map[hold]time.Time // of the last scrape; nil before the first one
+	seen    map[hold]time.Time // of this scrape
+}
+
+// hold is an entry that holds.
+type hold struct {
+	key            string
+	createRevision int64
 }
 
 // Other is the name under which the names beyond MaxNames are counted.
@@ -57,9 +67,12 @@ func (x *Exporter) scrape(ctx context.Context) *snapshot {
 	ctx, cancel := context.WithTimeout(ctx, x.Patience)
 	defer cancel()
 	began := time.Now()
+	x.seen = make(map[hold]time.Time)
 	s, err := x.take(ctx)
 	if err != nil {
 		s = &snapshot{}
+	} else {
+		x.granted = x.seen
 	}
 	s.up, s.took = err == nil, time.Since(began)
 	return s
@@ -80,7 +93,8 @@ type sample struct {
 	name             string
 	others           bool // true: of all names beyond MaxNames
 	holding, waiting int
-	oldestWait, held time.Duration // by the clocks of the hosts; 0 if not known
+	oldestWait       time.Duration // by the clocks of the hosts; 0 if not known
+	held             time.Duration // of the oldest hold
 	left             time.Duration // the shortest rest of a holder's lease
 	leased           bool          // true: left is known
 	vacant, election bool
@@ -100,7 +114,7 @@ func (x *Exporter) take(ctx context.Context) (*snapshot, error) {
 			return nil, err
 		}
 		s.revision = max(s.revision, rev)
-		if err := s.add(ctx, x.Client, &q, slices.Contains(x.Elections, name)); err != nil {
+		if err := x.add(ctx, s, &q, slices.Contains(x.Elections, name)); err != nil {
 			return nil, err
 		}
 	}
@@ -143,12 +157,12 @@ func (x *Exporter) addFound(ctx context.Context, s *snapshot, found []queues.Que
 	for i := range found {
 		name := found[i].Name
 		if !x.known[name] && len(x.known) >= x.MaxNames {
-			s.count(&found[i], &other)
+			x.count(s, &found[i], &other)
 			more = true
 			continue
 		}
 		x.known[name] = true
-		if err := s.add(ctx, x.Client, &found[i], false); err != nil {
+		if err := x.add(ctx, s, &found[i], false); err != nil {
 			return err
 		}
 	}
@@ -158,8 +172,24 @@ func (x *Exporter) addFound(ctx context.Context, s *snapshot, found []queues.Que
 	return nil
 }
 
+// grant is when an entry was granted. etcd keeps no time of it, so it is the first scrape at which the
+// entry held. A hold that is older than the exporter counts since its entry came, by the clock of its
+// host. A process of the command has left the time of its grant.
+func (x *Exporter) grant(e *queues.Entry) time.Time {
+	of := hold{e.Key, e.CreateRevision}
+	at, ok := x.granted[of]
+	if !ok {
+		at = time.Now()
+		if x.granted == nil && !e.Since.IsZero() {
+			at = e.Since
+		}
+	}
+	x.seen[of] = at
+	return cmp.Or(e.Granted, at)
+}
+
 // count counts the entries of a queue.
-func (s *snapshot) count(q *queues.Queue, to *sample) {
+func (x *Exporter) count(s *snapshot, q *queues.Queue, to *sample) {
 	for i := range q.Entries {
 		e := &q.Entries[i]
 		if e.Stray() {
@@ -167,9 +197,7 @@ func (s *snapshot) count(q *queues.Queue, to *sample) {
 		}
 		if e.Holds {
 			to.holding++
-			if since := cmp.Or(e.Granted, e.Since); !since.IsZero() {
-				to.held = max(to.held, time.Since(since))
-			}
+			to.held = max(to.held, time.Since(x.grant(e)))
 			continue
 		}
 		to.waiting++
@@ -180,13 +208,13 @@ func (s *snapshot) count(q *queues.Queue, to *sample) {
 }
 
 // add adds the figures of one name.
-func (s *snapshot) add(ctx context.Context, client *clientv3.Client, q *queues.Queue, election bool) error {
+func (x *Exporter) add(ctx context.Context, s *snapshot, q *queues.Queue, election bool) error {
 	m := sample{name: q.Name, election: election || q.Kind == queues.Election}
-	s.count(q, &m)
+	x.count(s, q, &m)
 	m.vacant = m.holding == 0
 	holders := queues.Queue{Name: q.Name, Entries: q.Holders()}
 	holders.Entries = holders.Entries[:min(len(holders.Entries), mostLeases)]
-	if err := holders.TTLs(ctx, client.Lease); err != nil {
+	if err := holders.TTLs(ctx, x.Client.Lease); err != nil {
 		return err
 	}
 	for i := range holders.Entries {
@@ -219,7 +247,7 @@ func (s *snapshot) String() string {
 	s.each(&b, "etcdlock_queue_oldest_wait_seconds", "Age of the oldest waiting entry, by the clock of its host.", func(m *sample, put func(float64, ...string)) {
 		put(m.oldestWait.Seconds())
 	})
-	s.each(&b, "etcdlock_holder_age_seconds", "Age of the oldest hold, by the clock of its host.", func(m *sample, put func(float64, ...string)) {
+	s.each(&b, "etcdlock_holder_age_seconds", "How long the oldest hold has lasted since the first scrape that saw it, or since its entry came if it is older than the exporter.", func(m *sample, put func(float64, ...string)) {
 		put(m.held.Seconds())
 	})
 	s.each(&b, "etcdlock_holder_lease_remaining_seconds", "Time until the holder's lease expires, unless it is renewed.", func(m *sample, put func(float64, ...string)) {

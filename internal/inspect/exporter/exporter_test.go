@@ -101,3 +101,34 @@ func TestADeadlockUnderTwoPrefixesIsOne(t *testing.T) {
 		require.Contains(t, answer, "\netcdlock_deadlocks 1\n")
 	})
 }
+
+// The age of a hold does not have its wait. etcd has no time of a candidate at all.
+func TestTheAgeOfAHoldBeginsWithItsGrant(t *testing.T) {
+	run(t, func(r *rig) {
+		r.x.Names, r.x.Elections = []string{"job"}, []string{"e"}
+		entry := func(name, value string) (key string) {
+			lease := r.etcd.GrantLease(10 * time.Hour)
+			key = wire.Key(name, lease)
+			r.etcd.PutKey(key, value, lease)
+			return key
+		}
+		holder := func() string { return wire.Holder{PID: 1, Host: "h", Since: time.Now()}.Encode() }
+		first := entry("job", holder())
+		entry("e", "a candidate")
+		time.Sleep(time.Minute)
+		requireAge := func(name string, minutes float64) {
+			_, answer := r.scrape()
+			require.Regexp(r, fmt.Sprintf(`\netcdlock_holder_age_seconds\{name="%s"\} %g(\.\d*)?\n`, name, 60*minutes), answer)
+		}
+		requireAge("job", 1) // the exporter is younger
+		requireAge("e", 0)
+		entry("job", holder())
+		time.Sleep(7 * time.Minute)
+		requireAge("job", 8)
+		requireAge("e", 7)
+		r.etcd.DeleteKey(first)
+		requireAge("job", 0) // it has waited for 7 minutes
+		time.Sleep(time.Minute)
+		requireAge("job", 1)
+	})
+}
