@@ -29,11 +29,15 @@ func newAudit(c *connection) *cobra.Command {
   vacancy  an election has no leader
   missed   etcd has compacted revisions that were not read yet
 
-An end has what etcd tells of it: "evicted" with the reason that "etcdlock evict --reason" gave,
-"lease ended" if the lease has expired or was revoked, and "key deleted" if the holder released, or
-another client deleted the key. etcd does not tell the last two apart. An end just before that of
-the lease is "lease ended" too, such as Unlock and then Close.
-"not observed" is a replayed end if the lease is gone by now. It may be any of the others.
+An end has what etcd tells of it:
+  evicted              with the reason that "etcdlock evict --reason" gave
+  key deleted          the holder released, or another client deleted the key
+  released or revoked  the lease is gone, and cannot have expired: the holder's session has closed,
+                       as at the end of a term, or a client has revoked the lease
+  lease ended          the lease is gone, and may have expired
+  not observed         of a replayed event, if the lease is gone by now: any of the above
+etcd itself does not keep why a key is gone. The leases of up to 8 holders of each name are read
+every second to tell an expiry from other ends.
 
 Each event has the revision at which it occurred. --from replays events from a revision on, if etcd
 has not compacted it. Continue each name with the revision of its last line: the lines of that

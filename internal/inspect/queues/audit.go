@@ -30,10 +30,11 @@ const (
 
 // The ends of a hold, as far as etcd tells.
 const (
-	EndEvicted = "evicted"      // by a client that gave a reason
-	EndLease   = "lease ended"  // expired or revoked; or released shortly before, as by a session that closes
-	EndDeleted = "key deleted"  // released, or deleted by another client: etcd keeps no difference
-	EndUnknown = "not observed" // of a replayed event: any of the above
+	EndEvicted = "evicted"             // by a client that gave a reason
+	EndDeleted = "key deleted"         // released, or deleted by another client: etcd keeps no difference
+	EndClosed  = "released or revoked" // the lease is gone, and cannot have expired: its session has closed, or it was revoked
+	EndLease   = "lease ended"         // the lease is gone, and may have expired
+	EndUnknown = "not observed"        // of a replayed event: any of the above
 )
 
 // Audited is one event of an audit.
@@ -94,6 +95,39 @@ type audit struct {
 	present  map[string]*mvccpb.KeyValue
 	known    []Entry
 	election bool // true: a leader was told, so its absence is a vacancy
+
+	lasts map[clientv3.LeaseID]time.Time // until when the leases of holders cannot expire
+}
+
+// The leases of holders are read so often, and of so many of them. A lease that is renewed every third of
+// its TTL has two thirds of it left then, so a lease of three seconds or more cannot expire unnoticed.
+const (
+	leaseInterval = time.Second
+	mostLeases    = 8
+)
+
+// readLeases notes until when the leases of the holders cannot expire: of new holders, or again of all.
+func (a *audit) readLeases(ctx context.Context, again bool) {
+	lasts := make(map[clientv3.LeaseID]time.Time)
+	ctx, cancel := context.WithTimeout(ctx, leaseInterval)
+	defer cancel()
+	for i := range a.known {
+		e := &a.known[i]
+		if !e.Holds || e.Stray() || len(lasts) == mostLeases {
+			continue
+		}
+		if until, ok := a.lasts[e.Lease]; ok && !again {
+			lasts[e.Lease] = until
+			continue
+		}
+		sent := time.Now()
+		ttl, err := a.client.TimeToLive(ctx, e.Lease)
+		lasts[e.Lease] = a.lasts[e.Lease]
+		if err == nil && ttl.TTL > 0 {
+			lasts[e.Lease] = sent.Add(time.Duration(ttl.TTL) * time.Second)
+		}
+	}
+	a.lasts = lasts
 }
 
 // begin reads the queue as it was before the first revision to tell.
@@ -170,24 +204,44 @@ func (a *audit) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	from, end := wire.Range(a.name)
-	for resp := range a.client.Watch(ctx, from, clientv3.WithRange(end), clientv3.WithRev(a.next)) {
-		if err := resp.Err(); err != nil {
-			return err
-		}
-		for i, ev := range resp.Events {
-			if ev.Type == clientv3.EventTypeDelete {
-				delete(a.present, string(ev.Kv.Key))
-			} else {
-				a.present[string(ev.Kv.Key)] = ev.Kv
+	watch := a.client.Watch(ctx, from, clientv3.WithRange(end), clientv3.WithRev(a.next))
+	tick := time.NewTicker(leaseInterval)
+	defer tick.Stop()
+	for again := true; ; {
+		a.readLeases(ctx, again)
+		again = false
+		select {
+		case resp, ok := <-watch:
+			if !ok {
+				return nil
 			}
-			if i+1 < len(resp.Events) && resp.Events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
-				continue
-			}
-			if err := a.tellUntil(ctx, ev.Kv.ModRevision); err != nil {
+			if err := a.tellAll(ctx, &resp); err != nil {
 				return err
 			}
-			a.next = ev.Kv.ModRevision + 1
+		case <-tick.C:
+			again = true
 		}
+	}
+}
+
+// tellAll tells the revisions of an answer of the watch.
+func (a *audit) tellAll(ctx context.Context, resp *clientv3.WatchResponse) error {
+	if err := resp.Err(); err != nil {
+		return err
+	}
+	for i, ev := range resp.Events {
+		if ev.Type == clientv3.EventTypeDelete {
+			delete(a.present, string(ev.Kv.Key))
+		} else {
+			a.present[string(ev.Kv.Key)] = ev.Kv
+		}
+		if i+1 < len(resp.Events) && resp.Events[i+1].Kv.ModRevision == ev.Kv.ModRevision {
+			continue
+		}
+		if err := a.tellUntil(ctx, ev.Kv.ModRevision); err != nil {
+			return err
+		}
+		a.next = ev.Kv.ModRevision + 1
 	}
 	return nil
 }
@@ -239,6 +293,7 @@ func (a *audit) tellUntil(ctx context.Context, rev int64) error {
 // tellEnd tells the end of a hold, with the reason as far as etcd has it.
 func (a *audit) tellEnd(ctx context.Context, event Audited, e *Entry) error {
 	event.Event, event.Entry = Ended, e
+	lasted := a.lasts[e.Lease].After(time.Now())
 	asked, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	n, err := eviction.Find(asked, a.client.KV, a.name, e.Key, e.CreateRevision, event.Revision)
@@ -249,7 +304,7 @@ func (a *audit) tellEnd(ctx context.Context, event Audited, e *Entry) error {
 		event.End = EndDeleted
 	default:
 		ttl, err := a.client.TimeToLive(asked, e.Lease)
-		event.End = endOf(ttl, err, !event.Time.IsZero())
+		event.End = endOf(ttl, err, !event.Time.IsZero(), lasted)
 	}
 	if a.quit.Err() != nil {
 		return a.quit.Err() // the reason may not have been read; the audit that continues this one tells the end
@@ -257,11 +312,14 @@ func (a *audit) tellEnd(ctx context.Context, event Audited, e *Entry) error {
 	return a.tell(event)
 }
 
-// endOf is the end of a hold by what etcd tells of its lease.
-func endOf(ttl *clientv3.LeaseTimeToLiveResponse, err error, live bool) string {
+// endOf is the end of a hold by what etcd tells of its lease. lasted is true if the lease could not have
+// expired when the end was observed.
+func endOf(ttl *clientv3.LeaseTimeToLiveResponse, err error, live, lasted bool) string {
 	switch {
 	case err == nil && ttl.TTL >= 0:
 		return EndDeleted
+	case err == nil && live && lasted:
+		return EndClosed
 	case err == nil && live:
 		return EndLease
 	default:

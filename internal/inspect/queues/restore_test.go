@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -101,5 +102,53 @@ func TestAnAuditThatIsInterruptedTellsNoEndWithoutItsReason(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
 		require.Equal(t, []string{string(Held)}, told)
+	})
+}
+
+// A lease that is gone has expired only if it was not renewed for as long as its TTL.
+func TestAnAuditTellsAnExpiryFromOtherEndsOfALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etcd := simetcd.New(simetcd.Config{Seed: 1})
+		defer etcd.Close()
+		client, ctx := etcd.Client("holder"), t.Context()
+		var told []string
+		audited, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- Audit(audited, etcd.Client("a").Client, "x", 0, func(a Audited) error {
+				if a.Event == Ended {
+					told = append(told, a.End)
+				}
+				return nil
+			})
+		}()
+		hold := func() (key string, id clientv3.LeaseID) {
+			lease, err := client.Grant(ctx, 10)
+			require.NoError(t, err)
+			key = wire.Key("x", lease.ID)
+			etcd.PutKey(key, "", lease.ID)
+			time.Sleep(5 * time.Second)
+			_, err = client.KeepAliveOnce(ctx, lease.ID)
+			require.NoError(t, err)
+			time.Sleep(5 * time.Second)
+			return key, lease.ID
+		}
+		key, id := hold()
+		etcd.DeleteKey(key)
+		_, err := client.Revoke(ctx, id)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		_, id = hold()
+		_, err = client.Revoke(ctx, id)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		hold()
+		time.Sleep(time.Minute)
+		key, _ = hold()
+		etcd.DeleteKey(key)
+		time.Sleep(time.Second)
+		stop()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		require.Equal(t, []string{EndClosed, EndClosed, EndLease, EndDeleted}, told)
 	})
 }
