@@ -11,6 +11,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/ask"
 	"github.com/etcdlock/etcdlock/internal/leaderloop"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
+	"github.com/etcdlock/etcdlock/internal/telemetry"
 	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
@@ -279,9 +280,13 @@ func reportRun(t *tracer, election string, run int64, l *leaderloop.Config) {
 	}
 	if t.TermEnd != nil {
 		l.OnTermEnd = func(term leaderloop.Term, e leaderloop.TermEnd) {
+			of := termOf(term)
+			if errors.Is(e.Told, ErrReleased) && of.transferred.Load() {
+				e.Told = telemetry.ErrTransferred
+			}
 			t.TermEnd(ctx, TermEndInfo{
-				Election: election, Token: term.Token(), CreateRevision: termOf(term).CreateRevision(),
-				Led: e.Led, Told: e.Told, Stop: e.Stop, Lost: e.Lost,
+				Election: election, Token: of.Token(), CreateRevision: of.CreateRevision(),
+				Led: e.Led, Told: e.Told, Stop: e.Stop, Lost: e.Lost, Err: e.Err,
 			})
 		}
 	}

@@ -15,6 +15,8 @@ type Term struct {
 	value    atomic.Pointer[string]
 	progress leaderloop.Progress
 
+	transferred atomic.Bool // true: a Transfer ends or has ended the term
+
 	engine        *session.Session // of the session that has the term
 	takeoverDelay time.Duration    // the takeover delay, see WithTakeover
 }

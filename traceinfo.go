@@ -144,6 +144,7 @@ type TermEndInfo struct {
 	Told           error         // why the function was told to stop; nil if it was not
 	Stop           time.Duration // from when it was told to stop until it returned
 	Lost           error         // why the term had ended before the function returned; nil if it stood
+	Err            error         // what the function returned; not nil if it panicked or called runtime.Goexit
 }
 
 // LeaderSeenInfo describes an observation of the leader of an election.

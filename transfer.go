@@ -46,11 +46,15 @@ func (t *Term) transfer(ctx context.Context, candidate string) error {
 	case to == nil:
 		return ErrNoCandidate
 	}
+	t.transferred.Store(true)
 	var handed error
 	err = t.releaseBy(func() (err error) {
 		handed, err = t.of.ReleaseTo(ctx, to)
 		return err
 	})
+	if t.Err() == nil || errors.Is(err, ErrReleased) {
+		t.transferred.Store(false)
+	}
 	switch {
 	case errors.Is(err, lockmgr.ErrHeldWithin):
 		return errHeldWithin

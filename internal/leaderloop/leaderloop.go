@@ -98,7 +98,7 @@ type loop struct {
 	health    *health // nil if the process is always healthy
 }
 
-// errWorkEnded is the status of a Run that did not return.
+// errWorkEnded is the status of a Run that did not return, and the result of work that did not.
 var errWorkEnded = errors.New("the function of Run ended its goroutine with runtime.Goexit or a panic")
 
 // Run campaigns and leads until there is a reason to return: its context has ended, the work of a

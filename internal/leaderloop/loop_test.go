@@ -70,7 +70,7 @@ func TestWhateverStopsTheWorkTheTermIsGivenBackAfterwards(t *testing.T) {
 			setup: func(s *stage) { s.cfg.ResignOnRequest = true },
 			stop:  func(_ *stage, term *fakeTerm) { term.asked <- "B"; term.asked <- "C" },
 			roles: []string{"0s observer", "0s candidate", "0s leading", "1s stopping", "21s observer"},
-			deeds: []string{"1s told: asked to resign by an operator", "21s returns", "21s transfer to B", "21s resign", "21s listens no more"},
+			deeds: []string{"1s told: asked to resign by an operator, in favour of \"B\"", "21s returns", "21s transfer to B", "21s resign", "21s listens no more"},
 		},
 		"it is asked to resign, and does not honour that": {
 			stop:  func(_ *stage, term *fakeTerm) { term.asked <- "" },

@@ -68,6 +68,7 @@ type TermEnd struct {
 	Told error         // why the work was told to stop; nil if it was not
 	Stop time.Duration // from when it was told until it returned; 0 if it was not told
 	Lost error         // why the term had ended before the work returned; nil if it stood
+	Err  error         // what the work returned
 }
 
 // lead leads for one term. over is true if Run ends with err. Otherwise err is why the term ended,
@@ -115,7 +116,13 @@ func resign(ctx context.Context, term Term, told error) error {
 // requested is why the work of a term was told to stop, if the term was asked to resign.
 type requested struct{ to, by string }
 
-func (r *requested) Error() string { return lockerr.ErrResignRequested.Error() + " " + r.by }
+func (r *requested) Error() string {
+	text := lockerr.ErrResignRequested.Error() + " " + r.by
+	if r.to != "" {
+		text += fmt.Sprintf(", in favour of %.200q", r.to)
+	}
+	return text
+}
 func (r *requested) Unwrap() error { return lockerr.ErrResignRequested }
 
 // do does the work of a term, and reports its end, also if it panics or calls runtime.Goexit.
@@ -128,12 +135,13 @@ func (l *loop) do(work context.Context, term Term, dog *watchdog) (e ending) {
 		if l.cfg.OnTermEnd == nil {
 			return
 		}
-		end := TermEnd{Led: time.Since(began), Told: e.told, Lost: lost}
+		end := TermEnd{Led: time.Since(began), Told: e.told, Lost: lost, Err: e.work}
 		if !dog.told.IsZero() {
 			end.Stop = time.Since(dog.told)
 		}
 		l.callbacks.put(func() { l.cfg.OnTermEnd(term, end) })
 	}()
+	e.work = errWorkEnded // unless it returns
 	e.work = l.cfg.Work(work, term)
 	return e
 }
