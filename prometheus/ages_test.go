@@ -40,6 +40,8 @@ func TestTheOldestCallAndHoldOfEachKind(t *testing.T) {
 		require.NoError(t, lock.Unlock(ctx))
 		require.NoError(t, <-done)
 		require.NoError(t, term.Resign(ctx))
+		require.Regexp(t, `\netcdlock_acquire_longest_seconds\{kind="mutex"\} 60\.`, scrape(t, m))
+		require.Regexp(t, `\netcdlock_hold_longest_seconds\{kind="mutex"\} 60\.`, scrape(t, m))
 		requireSamples(t, scrape(t, m), `etcdlock_hold_oldest_seconds{kind="mutex"} 0`,
 			`etcdlock_hold_oldest_seconds{kind="election"} 0`, `etcdlock_acquire_oldest_seconds{kind="mutex"} 0`)
 		require.NoError(t, s.Close(ctx))
@@ -63,7 +65,10 @@ func TestWhatAlertsCountBeginsAtZero(t *testing.T) {
 	fenced := m.Fence("db", fence.NewMemory())
 	requireSamples(t, scrape(t, m), `etcdlock_hold_losses_total{kind="election",reason="expired"} 0`,
 		`etcdlock_election_stuck_total{name="e"} 0`, `etcdlock_election_changes_total{name="e"} 0`,
-		`etcdlock_election_leading{name="e"} 0`, `etcdlock_fence_checks_total{outcome="stale",store="db"} 0`)
+		`etcdlock_election_leading{name="e"} 0`, `etcdlock_election_stuck_terms{name="e"} 0`,
+		`etcdlock_election_term_ends_total{name="e",reason="returned"} 0`, `etcdlock_hold_duration_seconds_count{end="released",kind="election"} 0`,
+		`etcdlock_acquire_duration_seconds_count{error_type="",kind="election",mode="campaign",outcome="granted",path="queued"} 0`,
+		`etcdlock_fence_checks_total{outcome="stale",store="db"} 0`)
 
 	require.NoError(t, fenced.Check(t.Context(), "r", fence.Token{Value: 2}))
 	require.ErrorIs(t, fenced.Check(t.Context(), "r", fence.Token{Value: 1}), fence.ErrStale)

@@ -4,15 +4,8 @@ import (
 	"time"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/telemetry"
 )
-
-// observed is the last leader of an election, as this process has seen it.
-type observed struct {
-	createRevision int64
-	since          time.Time
-	revision       int64 // of the last observation, by whichever Run
-	run            int64 // the Run that made it
-}
 
 // enters notes the role of a Run. The gauge has one role for each election: the highest one that a Run
 // of this process has, so that it says whether the process leads. A Run that has ended is an observer.
@@ -44,31 +37,34 @@ type roles struct {
 	shown etcdlock.Role
 }
 
-// leader counts changes of the leader, and measures the time without one. Each Run of an election
-// observes it. The observation of one Run that another Run has made already is skipped. The revisions
-// of one Run become smaller if etcd was restored from a backup.
+// leader counts changes of the leader, and measures the time without one.
 func (m *Metrics) leader(name string, i etcdlock.LeaderSeenInfo) {
-	if name == Other {
-		return // several elections, whose leaders are not changes of each other
-	}
-	l := i.Leader
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	last := m.seen[name]
-	if last != nil && last.run != i.Run && l.Revision <= last.revision {
-		return
-	}
-	now := &observed{l.CreateRevision, time.Now(), l.Revision, i.Run}
-	m.seen[name] = now
-	switch {
-	case last == nil:
-	case last.createRevision == l.CreateRevision:
-		now.since = last.since
-	case l.Vacant():
-	case last.createRevision == 0:
-		m.vacancy.WithLabelValues(name).Observe(time.Since(last.since).Seconds())
-		m.changes.WithLabelValues(name).Inc()
-	default:
+	seen := telemetry.Leader{CreateRevision: i.Leader.CreateRevision, Revision: i.Leader.Revision, Run: i.Run}
+	changed, vacant := m.leaders.See(name, seen, time.Now())
+	if changed {
 		m.changes.WithLabelValues(name).Inc()
 	}
+	if vacant > 0 {
+		m.vacancy.WithLabelValues(name).Observe(vacant.Seconds())
+	}
+}
+
+// termEnded counts the end of the work of a term.
+func (m *Metrics) termEnded(i etcdlock.TermEndInfo) {
+	name := m.elections.Label(i.Election)
+	m.ends.WithLabelValues(name, telemetry.TermEnd(i.Told, i.Lost, i.Err, etcdlock.ErrorType)).Inc()
+	if i.Told != nil {
+		m.stop.WithLabelValues(name).Observe(i.Stop.Seconds())
+	}
+	if m.terms.Returned(i.Election, i.CreateRevision) {
+		m.hangs.WithLabelValues(name).Dec()
+	}
+}
+
+// isStuck counts work that does not stop.
+func (m *Metrics) isStuck(i etcdlock.StuckTerm) {
+	name := m.elections.Label(i.Term.Name())
+	m.stuck.WithLabelValues(name).Inc()
+	m.hangs.WithLabelValues(name).Inc()
+	m.terms.Add(i.Term.Name(), i.Term.CreateRevision())
 }

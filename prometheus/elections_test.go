@@ -76,3 +76,36 @@ func TestEachChangeOfALeaderIsCountedOnce(t *testing.T) {
 	sees(2, 7, 7)
 	requireSamples(t, scrape(t, m), `etcdlock_election_changes_total{name="e"} 3`)
 }
+
+// Work that is stuck is stuck until it returns, and its term has one reason.
+func TestWorkIsStuckUntilItReturns(t *testing.T) {
+	etcdlocktest.Run(t, func(t *testing.T, etcd *etcdlocktest.Etcd) {
+		m, ctx := promlock.New(), t.Context()
+		s, err := etcdlock.NewSession(ctx, etcd.Process("a").Client(), etcdlock.WithTrace(m.Trace()))
+		require.NoError(t, err)
+		run, stop := context.WithCancel(ctx)
+		done := make(chan error)
+		go func() {
+			done <- etcdlock.NewElection(s, "e").Run(run, "a", func(ctx context.Context, _ *etcdlock.Term) error {
+				<-ctx.Done()
+				if run.Err() == nil {
+					time.Sleep(2 * time.Minute)
+				}
+				return nil
+			}, etcdlock.WithStopTimeout(10*time.Second))
+		}()
+		time.Sleep(time.Minute)
+		requireSamples(t, scrape(t, m), `etcdlock_election_stuck_terms{name="e"} 0`, `etcdlock_election_term_ends_total{name="e",reason="evicted"} 0`,
+			`etcdlock_session_count{state="lost"} 0`)
+		etcd.Evict("e")
+		time.Sleep(time.Minute)
+		requireSamples(t, scrape(t, m), `etcdlock_election_stuck_terms{name="e"} 1`, `etcdlock_election_stuck_total{name="e"} 1`,
+			`etcdlock_election_term_ends_total{name="e",reason="evicted"} 0`)
+		time.Sleep(2 * time.Minute)
+		stop()
+		require.ErrorIs(t, <-done, context.Canceled)
+		requireSamples(t, scrape(t, m), `etcdlock_election_stuck_terms{name="e"} 0`, `etcdlock_election_stuck_total{name="e"} 1`,
+			`etcdlock_election_term_ends_total{name="e",reason="evicted"} 1`, `etcdlock_election_term_ends_total{name="e",reason="canceled"} 1`)
+		require.NoError(t, s.Close(ctx))
+	})
+}

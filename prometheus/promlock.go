@@ -8,10 +8,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/telemetry"
 )
 
-// buckets are bounds in seconds: a lock takes a millisecond, and a wait may take minutes.
-var buckets = []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300}
+// buckets are bounds in seconds: a lock takes a millisecond, and a wait or a job may take many minutes.
+var buckets = []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800}
+
+const (
+	// MaxNames is how many elections, and how many groups of names, have series of their own.
+	MaxNames = telemetry.MaxNames
+	// Other is the label of all further ones.
+	Other = telemetry.Other
+)
 
 // Option changes what [New] does by default.
 type Option func(*Metrics)
@@ -42,8 +50,8 @@ func WithTraceID(id func(ctx context.Context) string) Option {
 type Metrics struct {
 	group      func(name string) string     // nil: no groups
 	traceID    func(context.Context) string // nil: no exemplars
-	groups     names
-	elections  names
+	groups     telemetry.Names
+	elections  telemetry.Names
 	collectors []prometheus.Collector
 
 	acquire   *prometheus.HistogramVec
@@ -55,8 +63,9 @@ type Metrics struct {
 	deadlocks prometheus.Counter
 	asked     prometheus.Counter
 	checks    *prometheus.CounterVec
-	ages      *ages
-	low       lowest // rest of a lease
+	ages      *telemetry.Ages[lockLabels]
+	times     [4]*prometheus.Desc // of ages
+	low       telemetry.Recent    // rest of a lease
 
 	sessions    *prometheus.GaugeVec
 	transitions *prometheus.CounterVec
@@ -69,21 +78,26 @@ type Metrics struct {
 	stop    *prometheus.HistogramVec
 	changes *prometheus.CounterVec
 	vacancy *prometheus.HistogramVec
+	ends    *prometheus.CounterVec
 	stuck   *prometheus.CounterVec
+	hangs   *prometheus.GaugeVec
 	healthy *prometheus.GaugeVec
+	leaders telemetry.Leaders
+	terms   telemetry.Stuck
+	begun   telemetry.Once[begun] // the calls whose counters begin at 0
 
 	mu      sync.Mutex // guards the fields below
 	watched map[*etcdlock.Session]bool
-	seen    map[string]*observed
 	roles   map[string]*roles
-	begun   map[string]bool // the kinds and groups whose counters begin at 0
 }
+
+// lockLabels are the kind and the group of a lock. The group is empty if there are none.
+type lockLabels [2]string
 
 // New makes the metrics.
 func New(opts ...Option) *Metrics {
 	m := &Metrics{
-		watched: make(map[*etcdlock.Session]bool), seen: make(map[string]*observed),
-		roles: make(map[string]*roles), begun: make(map[string]bool),
+		ages: telemetry.NewAges[lockLabels](), watched: make(map[*etcdlock.Session]bool), roles: make(map[string]*roles),
 	}
 	for _, o := range opts {
 		o(m)
@@ -104,7 +118,14 @@ func New(opts ...Option) *Metrics {
 	m.deadlocks = m.single("deadlock_detections_total", "Calls that were refused because of a deadlock.")
 	m.asked = m.single("request_received_total", "Requests to release that holds have received.")
 	m.checks = m.counter("fence_checks_total", "Checks of tokens by the fence of a store.", []string{"store", "outcome"})
-	m.ages = newAges(lock)
+	for i, t := range [4][2]string{
+		{"acquire_oldest", "How long the oldest call under way has lasted that acquires a lock or campaigns."},
+		{"acquire_longest", "How long the longest of these calls took that have ended in the last minute or two."},
+		{"hold_oldest", "How long the oldest hold has lasted."},
+		{"hold_longest", "How long the longest hold has lasted that has ended in the last minute or two."},
+	} {
+		m.times[i] = prometheus.NewDesc("etcdlock_"+t[0]+"_seconds", t[1], lock, nil)
+	}
 
 	m.sessions = m.gauge("session_count", "Sessions in a state.", []string{"state"})
 	m.transitions = m.counter("session_transitions_total", "Changes of sessions to a state.", []string{"state"})
@@ -117,7 +138,9 @@ func New(opts ...Option) *Metrics {
 	m.stop = m.histogram("election_stop_duration_seconds", "How long the function of a Run took to return after it was told to.", name, buckets)
 	m.changes = m.counter("election_changes_total", "Changes of the leader that this process has seen.", name)
 	m.vacancy = m.histogram("election_vacancy_duration_seconds", "How long an election had no leader, as this process has seen it.", name, buckets)
+	m.ends = m.counter("election_term_ends_total", "Functions of a Run that have returned, by the reason.", []string{"name", "reason"})
 	m.stuck = m.counter("election_stuck_total", "Functions of a Run that did not return in time.", name)
+	m.hangs = m.gauge("election_stuck_terms", "Functions of a Run that have not returned in time, and still run.", name)
 	m.healthy = m.gauge("election_healthy", "1 while the health check of a Run passes.", name)
 	return m
 }
@@ -163,7 +186,7 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, c := range m.collectors {
 		c.Describe(to)
 	}
-	for _, d := range []*prometheus.Desc{m.ages.waiting, m.ages.held, kept, pends, rest, remainingLow} {
+	for _, d := range append([]*prometheus.Desc{kept, pends, rest, remainingLow}, m.times[:]...) {
 		to <- d
 	}
 }
@@ -173,7 +196,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	for _, c := range m.collectors {
 		c.Collect(to)
 	}
-	m.ages.collect(to)
+	m.collectTimes(to)
 	sessions := m.sample()
 	var all etcdlock.Stats
 	leased := false
@@ -191,8 +214,21 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	if leased {
 		send(rest, all.LeaseRemaining.Seconds())
 	}
-	if low, ok := m.low.read(time.Now()); ok {
+	if low, _, ok := m.low.Read(time.Now()); ok {
 		send(remainingLow, low.Seconds())
+	}
+}
+
+// collectTimes sends the times of each kind.
+func (m *Metrics) collectTimes(to chan<- prometheus.Metric) {
+	for kind, t := range m.ages.Read() {
+		labels := kind[:1]
+		if m.group != nil {
+			labels = kind[:]
+		}
+		for i, d := range [4]time.Duration{t.OldestCall, t.LongestCall, t.OldestHold, t.LongestHold} {
+			to <- prometheus.MustNewConstMetric(m.times[i], prometheus.GaugeValue, d.Seconds(), labels...)
+		}
 	}
 }
 
