@@ -3,21 +3,29 @@ package otellock
 import (
 	"errors"
 	"sync"
-	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/telemetry"
 )
 
 // Scope is the name of the instrumentation scope.
 const Scope = "github.com/etcdlock/etcdlock/otel"
 
-// buckets are bounds in seconds: a lock takes a millisecond, and a wait may take minutes.
-var buckets = metric.WithExplicitBucketBoundaries(.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300)
+const (
+	// MaxNames is how many elections, and how many groups of names, have series of their own.
+	MaxNames = telemetry.MaxNames
+	// Other is the attribute of all further ones.
+	Other = telemetry.Other
+)
+
+// buckets are bounds in seconds: a lock takes a millisecond, and a wait or a job may take many minutes.
+var buckets = metric.WithExplicitBucketBoundaries(.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800)
 
 // Option changes what [New] does by default.
 type Option func(*Telemetry)
@@ -33,28 +41,22 @@ func WithNames(group func(name string) string) Option {
 type Telemetry struct {
 	tracer    trace.Tracer
 	group     func(name string) string // nil: no groups
-	groups    names
-	elections names
+	groups    telemetry.Names
+	elections telemetry.Names
 
 	acquire, hold, renewal, term, stop, vacancy metric.Float64Histogram
 	ahead                                       metric.Int64Histogram
-	active, held, sessions, leading             metric.Int64UpDownCounter
-	losses, transitions, changes, stuck         metric.Int64Counter
+	active, held, sessions, leading, hangs      metric.Int64UpDownCounter
+	losses, transitions, changes, stuck, ends   metric.Int64Counter
 	deadlocks, asked, leftBehind, checks        metric.Int64Counter
-	ages                                        *ages
+	ages                                        *telemetry.Ages[attribute.Set]
+	low                                         telemetry.Recent // rest of a lease
+	leaders                                     telemetry.Leaders
+	terms                                       telemetry.Stuck
+	begun                                       telemetry.Once[attribute.Set] // kinds and elections whose counters begin at 0
 
-	mu      sync.Mutex // guards the fields below
-	seen    map[string]observed
+	mu      sync.Mutex // guards the field below
 	watched map[*etcdlock.Session]bool
-	low     lowest // rest of a lease, with a mutex of its own
-}
-
-// observed is the last leader of an election, as this process has seen it.
-type observed struct {
-	createRevision int64
-	since          time.Time
-	revision       int64 // of the last observation, by whichever Run
-	run            int64 // the Run that made it
 }
 
 // New makes the instruments. A provider that is nil gets nothing.
@@ -65,12 +67,16 @@ func New(meters metric.MeterProvider, tracers trace.TracerProvider, opts ...Opti
 	if tracers == nil {
 		tracers = tracenoop.NewTracerProvider()
 	}
-	t := &Telemetry{tracer: tracers.Tracer(Scope), ages: newAges(), seen: make(map[string]observed), watched: make(map[*etcdlock.Session]bool)}
+	t := &Telemetry{tracer: tracers.Tracer(Scope), ages: telemetry.NewAges[attribute.Set](), watched: make(map[*etcdlock.Session]bool)}
 	for _, o := range opts {
 		o(t)
 	}
 	meter := meters.Meter(Scope)
-	return t, errors.Join(t.instruments(meter), t.observables(meter))
+	err := errors.Join(t.instruments(meter), t.observables(meter))
+	if err == nil {
+		t.begin()
+	}
+	return t, err
 }
 
 func (t *Telemetry) instruments(m metric.Meter) error {
@@ -113,6 +119,8 @@ func (t *Telemetry) instruments(m metric.Meter) error {
 	t.stop = seconds("election.stop.duration", "How long the function of a Run took to return after it was told to.")
 	t.changes = counter("election.changes", "{change}", "Changes of the leader that this process has seen.")
 	t.vacancy = seconds("election.vacancy.duration", "How long an election had no leader, as this process has seen it.")
+	t.ends = counter("election.term.ends", "{term}", "Functions of a Run that have returned, by the reason.")
 	t.stuck = counter("election.stuck", "{term}", "Functions of a Run that did not return in time.")
+	t.hangs = gauge("election.stuck_terms", "{term}", "Functions of a Run that have not returned in time, and still run.")
 	return errors.Join(failed...)
 }

@@ -85,7 +85,9 @@ func TestTheSpansAndMetricsOfALock(t *testing.T) {
 		require.Len(t, all["etcdlock.acquire.duration"].(metricdata.Histogram[float64]).DataPoints, 2)
 		require.Zero(t, all["etcdlock.hold.active"].(metricdata.Sum[int64]).DataPoints[0].Value)
 		require.EqualValues(t, 1, all["etcdlock.hold.duration"].(metricdata.Histogram[float64]).DataPoints[0].Count)
-		require.EqualValues(t, 1, all["etcdlock.session.count"].(metricdata.Sum[int64]).DataPoints[0].Value)
+		sessions := all["etcdlock.session.count"].(metricdata.Sum[int64]).DataPoints
+		require.Len(t, sessions, 3, "each state begins at 0")
+		require.EqualValues(t, 1, sessions[0].Value+sessions[1].Value+sessions[2].Value)
 		require.NoError(t, s.Close(ctx))
 	})
 }

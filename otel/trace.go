@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/etcdlock/etcdlock"
+	"github.com/etcdlock/etcdlock/internal/telemetry"
 )
 
 // Trace returns the hooks that feed the instruments, for [etcdlock.WithTrace].
@@ -32,27 +33,24 @@ func (t *Telemetry) Trace() *etcdlock.Trace {
 		LeftBehind: func(ctx context.Context, _ etcdlock.LeftBehindInfo) { t.leftBehind.Add(ctx, 1) },
 		Renewal: func(ctx context.Context, i etcdlock.RenewalInfo) {
 			t.renewal.Record(ctx, i.RTT.Seconds(), metric.WithAttributes(errorType(i.Err)...))
-			t.low.add(i.Left, time.Now())
+			t.low.Add(i.Left, time.Now())
 		},
 		SessionState: func(ctx context.Context, i etcdlock.SessionStateInfo) {
-			state := func(s etcdlock.State) metric.MeasurementOption {
-				return metric.WithAttributes(attribute.String("etcdlock.session.state", s.String()))
-			}
 			if i.From != 0 {
-				t.sessions.Add(ctx, -1, state(i.From))
+				t.sessions.Add(ctx, -1, sessionState(i.From))
 			}
 			if i.To != etcdlock.StateClosed {
-				t.sessions.Add(ctx, 1, state(i.To))
+				t.sessions.Add(ctx, 1, sessionState(i.To))
 			}
-			t.transitions.Add(ctx, 1, state(i.To))
+			t.transitions.Add(ctx, 1, sessionState(i.To))
 		},
-		TermEnd: func(ctx context.Context, i etcdlock.TermEndInfo) {
-			if i.Told != nil {
-				t.stop.Record(ctx, i.Stop.Seconds(), t.election(i.Election))
-			}
-		},
+		TermEnd:    t.termEnded,
 		LeaderSeen: t.leader,
-		Stuck:      func(ctx context.Context, i etcdlock.StuckTerm) { t.stuck.Add(ctx, 1, t.election(i.Term.Name())) },
+		Stuck: func(ctx context.Context, i etcdlock.StuckTerm) {
+			t.stuck.Add(ctx, 1, t.election(i.Term.Name()))
+			t.hangs.Add(ctx, 1, t.election(i.Term.Name()))
+			t.terms.Add(i.Term.Name(), i.Term.CreateRevision())
+		},
 	}
 	return hooks
 }
@@ -65,13 +63,17 @@ func (t *Telemetry) lock(kind etcdlock.Kind, name string, more ...attribute.KeyV
 func (t *Telemetry) attributes(kind etcdlock.Kind, name string, more ...attribute.KeyValue) attribute.Set {
 	all := append(slices.Clip(more), attribute.String("etcdlock.kind", kind.String())) // a copy, which NewSet sorts
 	if t.group != nil {
-		all = append(all, attribute.String("etcdlock.group", t.groups.label(t.group(name))))
+		all = append(all, attribute.String("etcdlock.group", t.groups.Label(t.group(name))))
 	}
 	return attribute.NewSet(all...)
 }
 
 func (t *Telemetry) election(name string, more ...attribute.KeyValue) metric.MeasurementOption {
-	return metric.WithAttributes(append(more, attribute.String("etcdlock.election.name", t.elections.label(name)))...)
+	return metric.WithAttributes(append(more, attribute.String("etcdlock.election.name", t.elections.Label(name)))...)
+}
+
+func sessionState(s etcdlock.State) metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("etcdlock.session.state", s.String()))
 }
 
 // errorType is the attribute error.type; none for nil.
@@ -85,12 +87,13 @@ func errorType(err error) []attribute.KeyValue {
 func (t *Telemetry) start(ctx context.Context, i etcdlock.AcquireStartInfo) context.Context {
 	kind := t.attributes(i.Kind, i.Name)
 	t.active.Add(ctx, 1, metric.WithAttributeSet(kind))
+	t.beginKind(ctx, kind, i)
 	if i.Kind == etcdlock.KindElection {
-		t.leading.Add(ctx, 0, t.election(i.Name)) // a candidate that has not led yet does not lead
+		t.beginElection(ctx, i.Name)
 	}
 	ctx, span := t.tracer.Start(ctx, "etcdlock.acquire", trace.WithAttributes(
 		attribute.String("etcdlock.kind", i.Kind.String()), attribute.String("etcdlock.name", i.Name), attribute.Bool("etcdlock.try", i.Try)))
-	return t.ages.begin(context.WithValue(ctx, spanKey{t}, span), kind)
+	return t.ages.Begin(context.WithValue(ctx, spanKey{t}, span), kind)
 }
 
 // spanKey finds the span of a call. Another trace may have put its own span around it.
@@ -119,45 +122,20 @@ func link(traceparent string) (l trace.Link, ok bool) {
 	return l, l.SpanContext.IsValid()
 }
 
-// mode and outcome are words for the attributes of those names.
-func mode(i *etcdlock.AcquireStartInfo) string {
-	switch {
-	case i.Kind == etcdlock.KindElection:
-		return "campaign"
-	case i.Try:
-		return "try"
-	default:
-		return "wait"
-	}
-}
-
-func outcome(err error) string {
-	switch {
-	case err == nil:
-		return "granted"
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return "gave_up"
-	case errors.Is(err, etcdlock.ErrLocked):
-		return "locked"
-	default:
-		return "failed"
-	}
-}
-
 func (t *Telemetry) acquired(ctx context.Context, i etcdlock.AcquireEndInfo) {
 	span := t.span(ctx)
 	t.active.Add(ctx, -1, t.lock(i.Kind, i.Name))
-	attributes := append(errorType(i.Err), attribute.String("etcdlock.mode", mode(&i.AcquireStartInfo)), attribute.String("etcdlock.outcome", outcome(i.Err)))
+	attributes := append(errorType(i.Err), attribute.String("etcdlock.mode", telemetry.Mode(i.Kind == etcdlock.KindElection, i.Try)), attribute.String("etcdlock.outcome", telemetry.Outcome(i.Err)))
 	if i.Err == nil {
 		attributes = append(attributes, attribute.String("etcdlock.path", i.Path.String()))
 		t.held.Add(ctx, 1, t.lock(i.Kind, i.Name))
 		if i.Kind == etcdlock.KindElection {
 			t.leading.Add(ctx, 1, t.election(i.Name))
 		}
-		t.ages.granted(ctx)
+		t.ages.Granted(ctx)
 		span.AddEvent("granted", trace.WithAttributes(held(&i.Hold)...))
 	} else {
-		t.ages.end(ctx)
+		t.ages.End(ctx)
 		span.SetStatus(codes.Error, i.Err.Error())
 	}
 	t.acquire.Record(ctx, i.Waited.Seconds(), t.lock(i.Kind, i.Name, attributes...))
@@ -177,7 +155,7 @@ func held(h *etcdlock.HoldInfo) []attribute.KeyValue {
 }
 
 func (t *Telemetry) ended(ctx context.Context, i etcdlock.HoldEndInfo) {
-	t.ages.end(ctx)
+	t.ages.End(ctx)
 	h, end := &i.Hold, attribute.String("etcdlock.end", etcdlock.ErrorType(i.Cause))
 	t.held.Add(ctx, -1, t.lock(h.Kind, h.Name))
 	t.hold.Record(ctx, i.Held.Seconds(), t.lock(h.Kind, h.Name, end))
@@ -200,31 +178,26 @@ func (t *Telemetry) released(ctx context.Context, i etcdlock.ReleaseEndInfo) {
 	span.End()
 }
 
-// leader counts changes of the leader, and measures the time without one. Each Run of an election
-// observes it. The observation of one Run that another Run has made already is skipped. The revisions
-// of one Run become smaller if etcd was restored from a backup.
+// leader counts changes of the leader, and measures the time without one.
 func (t *Telemetry) leader(ctx context.Context, i etcdlock.LeaderSeenInfo) {
-	name, l := t.elections.label(i.Election), i.Leader
-	if name == Other {
-		return // several elections, whose leaders are not changes of each other
+	seen := telemetry.Leader{CreateRevision: i.Leader.CreateRevision, Revision: i.Leader.Revision, Run: i.Run}
+	changed, vacant := t.leaders.See(t.elections.Label(i.Election), seen, time.Now())
+	if changed {
+		t.changes.Add(ctx, 1, t.election(i.Election))
 	}
-	now := observed{l.CreateRevision, time.Now(), l.Revision, i.Run}
-	t.mu.Lock()
-	last, seen := t.seen[name]
-	told := seen && last.run != i.Run && l.Revision <= last.revision
-	same := seen && last.createRevision == l.CreateRevision
-	if same {
-		now.since = last.since
+	if vacant > 0 {
+		t.vacancy.Record(ctx, vacant.Seconds(), t.election(i.Election))
 	}
-	if !told {
-		t.seen[name] = now
+}
+
+// termEnded counts the end of the work of a term.
+func (t *Telemetry) termEnded(ctx context.Context, i etcdlock.TermEndInfo) {
+	reason := telemetry.TermEnd(i.Told, i.Lost, i.Err, etcdlock.ErrorType)
+	t.ends.Add(ctx, 1, t.election(i.Election, attribute.String("etcdlock.reason", reason)))
+	if i.Told != nil {
+		t.stop.Record(ctx, i.Stop.Seconds(), t.election(i.Election))
 	}
-	t.mu.Unlock()
-	if told || same || !seen || l.Vacant() {
-		return
-	}
-	t.changes.Add(ctx, 1, t.election(i.Election))
-	if last.createRevision == 0 {
-		t.vacancy.Record(ctx, time.Since(last.since).Seconds(), t.election(i.Election))
+	if t.terms.Returned(i.Election, i.CreateRevision) {
+		t.hangs.Add(ctx, -1, t.election(i.Election))
 	}
 }

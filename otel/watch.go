@@ -25,16 +25,24 @@ func (t *Telemetry) observables(m metric.Meter) error {
 		failed = append(failed, err)
 		return g
 	}
-	waiting := seconds("acquire.oldest", "How long the oldest call under way has lasted that acquires a lock or campaigns.")
-	held := seconds("hold.oldest", "How long the oldest hold has lasted.")
+	times := [4]metric.Float64ObservableGauge{
+		seconds("acquire.oldest", "How long the oldest call under way has lasted that acquires a lock or campaigns."),
+		seconds("acquire.longest", "How long the longest of these calls took that have ended in the last minute or two."),
+		seconds("hold.oldest", "How long the oldest hold has lasted."),
+		seconds("hold.longest", "How long the longest hold has lasted that has ended in the last minute or two."),
+	}
 	rest := seconds("lease.remaining", "The shortest time until the holds of a session end, unless a renewal is answered.")
 	lowest := seconds("lease.remaining.low", "The shortest such time of the last minute or two, at an answer to a renewal.")
 	pending, err := m.Int64ObservableGauge("etcdlock.cleanup.pending", metric.WithUnit("{key}"), metric.WithDescription("Keys that are still to be deleted."))
 	failed = append(failed, err)
 	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		t.ages.observe(o, waiting, held)
+		for kind, of := range t.ages.Read() {
+			for i, d := range [4]time.Duration{of.OldestCall, of.LongestCall, of.OldestHold, of.LongestHold} {
+				o.ObserveFloat64(times[i], d.Seconds(), metric.WithAttributeSet(kind))
+			}
+		}
 		sessions := t.sample()
-		if low, ok := t.low.read(time.Now()); ok {
+		if low, _, ok := t.low.Read(time.Now()); ok {
 			o.ObserveFloat64(lowest, low.Seconds())
 		}
 		var left time.Duration
@@ -51,7 +59,7 @@ func (t *Telemetry) observables(m metric.Meter) error {
 			o.ObserveInt64(pending, int64(keys))
 		}
 		return nil
-	}, waiting, held, rest, lowest, pending)
+	}, times[0], times[1], times[2], times[3], rest, lowest, pending)
 	return errors.Join(append(failed, err)...)
 }
 

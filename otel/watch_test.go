@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/etcdlocktest"
@@ -16,8 +18,9 @@ import (
 
 func TestAgesLeasesAndChecksOfAFence(t *testing.T) {
 	etcdlocktest.Run(t, func(t *testing.T, etcd *etcdlocktest.Etcd) {
-		reader, ctx := sdkmetric.NewManualReader(), t.Context()
-		telemetry, err := otellock.New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), nil)
+		reader, spans, ctx := sdkmetric.NewManualReader(), tracetest.NewSpanRecorder(), t.Context()
+		telemetry, err := otellock.New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)),
+			sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 		require.NoError(t, err)
 		s, err := etcdlock.NewSession(ctx, etcd.Process("a").Client(), etcdlock.WithTrace(telemetry.Trace()))
 		require.NoError(t, err)
@@ -37,9 +40,12 @@ func TestAgesLeasesAndChecksOfAFence(t *testing.T) {
 		fenced := telemetry.Fence("db", fence.NewMemory())
 		require.NoError(t, fenced.Check(ctx, "r", fence.Token{Value: 2}))
 		require.ErrorIs(t, fenced.Check(ctx, "r", fence.Token{Value: 1}), fence.ErrStale)
+		refused := spans.Ended()[len(spans.Ended())-1]
+		require.Equal(t, "etcdlock.fence.refused", refused.Name())
+		require.Contains(t, refused.Status().Description, `"r" was claimed with token 0.2, newer than 0.1`)
 		all, _ = read(t, reader)
 		require.Zero(t, seconds("etcdlock.hold.oldest"))
-		require.Len(t, all["etcdlock.fence.checks"].(metricdata.Sum[int64]).DataPoints, 2)
+		require.Len(t, all["etcdlock.fence.checks"].(metricdata.Sum[int64]).DataPoints, 3, "each outcome begins at 0")
 		require.NoError(t, s.Close(ctx))
 	})
 }
