@@ -26,20 +26,21 @@ const calm = 10 * time.Minute
 type scenario struct {
 	fires []string // without the prefix
 	fault func(f *fleet)
+	over  map[string]time.Duration // alerts that are over so soon after the fault began
 }
 
 var scenarios = map[string]scenario{
-	"no process may lead": {[]string{"NoLeader"}, func(f *fleet) {
+	"no process may lead": {fires: []string{"NoLeader"}, fault: func(f *fleet) {
 		f.unhealthy.Store(true)
 		time.Sleep(3 * time.Minute)
 		f.unhealthy.Store(false)
 	}},
-	"all processes die": {[]string{"NoLeader"}, func(f *fleet) {
+	"all processes die": {fires: []string{"NoLeader"}, fault: func(f *fleet) {
 		for _, name := range []string{"a", "b", "c"} {
 			f.remove(name, (*service).kill)
 		}
 	}},
-	"two calls wait for each other": {[]string{"Deadlock"}, func(f *fleet) {
+	"two calls wait for each other": {fires: []string{"Deadlock"}, fault: func(f *fleet) {
 		ctx, solve := context.WithTimeout(f.t.Context(), 3*time.Minute)
 		defer solve()
 		var all sync.WaitGroup
@@ -58,7 +59,7 @@ var scenarios = map[string]scenario{
 		}
 		all.Wait()
 	}},
-	"a key has no lease": {[]string{"StrayKey"}, func(f *fleet) {
+	"a key has no lease": {fires: []string{"StrayKey"}, fault: func(f *fleet) {
 		lock, err := etcdlock.NewMutex(f.service("a").session, "report").Lock(f.t.Context())
 		require.NoError(f.t, err)
 		_, err = f.exporter.Client.Put(f.t.Context(), "report/stray", "")
@@ -68,31 +69,31 @@ var scenarios = map[string]scenario{
 		require.NoError(f.t, err)
 		require.NoError(f.t, lock.Unlock(f.t.Context()))
 	}},
-	"a process has another etcd": {[]string{"TwoLeaders"}, func(f *fleet) {
+	"a process has another etcd": {fires: []string{"TwoLeaders"}, fault: func(f *fleet) {
 		f.start("d", etcdlocktest.New(f.t))
 		time.Sleep(5 * time.Minute)
 	}},
-	"each leader steps down after a minute": {[]string{"LeaderFlapping"}, func(f *fleet) {
+	"each leader steps down after a minute": {fires: []string{"LeaderFlapping"}, fault: func(f *fleet) {
 		f.term.Store(int64(time.Minute))
 		time.Sleep(10 * time.Minute)
 		f.term.Store(0)
 	}},
-	"an operator evicts a holder": {[]string{"HoldsLost"}, func(f *fleet) {
+	"an operator evicts a holder": {fires: []string{"HoldsLost"}, fault: func(f *fleet) {
 		_, err := etcdlock.NewMutex(f.service("a").session, "report").Lock(f.t.Context())
 		require.NoError(f.t, err)
 		f.etcd.Evict("report")
 	}},
-	"the work of a leader ignores the end of its term": {[]string{"HoldsLost", "WorkStuck"}, func(f *fleet) {
+	"the work of a leader ignores the end of its term": {fires: []string{"HoldsLost", "WorkStuck"}, fault: func(f *fleet) {
 		f.stubborn.Store(int64(5 * time.Minute))
 		f.etcd.Evict("scheduler")
 		time.Sleep(6 * time.Minute)
-	}},
-	"etcd is slow": {[]string{"BudgetLow"}, func(f *fleet) {
+	}, over: map[string]time.Duration{"WorkStuck": 5*time.Minute + 2*scrapes}},
+	"etcd is slow": {fires: []string{"BudgetLow"}, fault: func(f *fleet) {
 		f.service("a").process.SlowRenewals(5 * time.Second)
 		time.Sleep(3 * time.Minute)
 		f.service("a").process.Heal()
 	}},
-	"a process is cut off": {[]string{"BudgetLow", "HoldsLost", "SessionDown"}, func(f *fleet) {
+	"a process is cut off": {fires: []string{"BudgetLow", "HoldsLost", "SessionDown"}, fault: func(f *fleet) {
 		name := "a"
 		if f.etcd.Holder("scheduler") == name {
 			name = "b"
@@ -104,19 +105,41 @@ var scenarios = map[string]scenario{
 		time.Sleep(3 * time.Minute)
 		p.Heal()
 	}},
-	"a lock is not released": {[]string{"SlowAcquire"}, func(f *fleet) {
+	"a lock is not released": {fires: []string{"LongWait"}, fault: func(f *fleet) {
 		lock := f.etcd.Occupy("orders/5")
 		time.Sleep(15 * time.Minute)
 		require.NoError(f.t, lock.Unlock(f.t.Context()))
 	}},
-	"a lock that no call wants is not released": {[]string{"ForgottenUnlock"}, func(f *fleet) {
+	"a lock is held most of the time": {fires: []string{"SlowAcquire"}, fault: func(f *fleet) {
+		for range 24 {
+			lock := f.etcd.Occupy("config")
+			time.Sleep(30 * time.Second)
+			require.NoError(f.t, lock.Unlock(f.t.Context()))
+			time.Sleep(5 * time.Second)
+		}
+	}},
+	"a call waits for a job that hangs": {fires: []string{"LongWait"}, fault: func(f *fleet) {
+		lock, err := etcdlock.NewMutex(f.service("a").session, "report").Lock(f.t.Context())
+		require.NoError(f.t, err)
+		wait := make(chan struct{})
+		go func() {
+			defer close(wait)
+			lock, err := etcdlock.NewMutex(f.service("b").session, "report").Lock(f.t.Context())
+			assert.NoError(f.t, err)
+			assert.NoError(f.t, lock.Unlock(f.t.Context()))
+		}()
+		time.Sleep(7 * time.Minute)
+		require.NoError(f.t, lock.Unlock(f.t.Context()))
+		<-wait
+	}, over: map[string]time.Duration{"LongWait": 7*time.Minute + 2*scrapes}},
+	"a lock that no call wants is not released": {fires: []string{"ForgottenUnlock"}, fault: func(f *fleet) {
 		f.pause.Store(int64(time.Minute)) // the hour is long
 		lock, err := etcdlock.NewMutex(f.service("a").session, "report").Lock(f.t.Context())
 		require.NoError(f.t, err)
 		time.Sleep(65 * time.Minute)
 		require.NoError(f.t, lock.Unlock(f.t.Context()))
 	}},
-	"deletions of keys do not arrive": {[]string{"CleanupBacklog"}, func(f *fleet) {
+	"deletions of keys do not arrive": {fires: []string{"CleanupBacklog"}, fault: func(f *fleet) {
 		f.etcd.Intercept(func(r etcdlocktest.Request) etcdlocktest.Action {
 			m := fmt.Sprint(r.Message)
 			return etcdlocktest.Action{DropRequest: strings.Contains(m, "report/") && strings.Contains(m, "delete_range")}
@@ -129,7 +152,7 @@ var scenarios = map[string]scenario{
 		time.Sleep(12 * time.Minute)
 		f.etcd.Intercept(nil)
 	}},
-	"a former holder writes": {[]string{"StaleWrites"}, func(f *fleet) {
+	"a former holder writes": {fires: []string{"StaleWrites"}, fault: func(f *fleet) {
 		ctx := f.t.Context()
 		write := func(process string) fence.Token {
 			s := f.service(process)
@@ -165,6 +188,9 @@ func TestEachAlertFiresForItsFault(t *testing.T) {
 				for _, a := range all {
 					t.Log(a.From.Sub(began).Round(time.Second), a.To.Sub(began).Round(time.Second), a.Alert, a.Labels)
 					require.True(t, a.From.After(began), "%s fires before the fault", a.Alert)
+					if over, ok := s.over[strings.TrimPrefix(a.Alert, "Etcdlock")]; ok {
+						require.Less(t, a.To.Sub(began), over, "%s goes on", a.Alert)
+					}
 					fired[a.Alert] = true
 				}
 			}

@@ -41,7 +41,7 @@ type fleet struct {
 	stubborn  atomic.Int64 // for how long the work goes on after its context, in nanoseconds
 
 	exporter *exporter.Exporter
-	observe  func(name string) []*etcdlock.Trace // further traces of a process; nil: none
+	observe  func(s *service) []*etcdlock.Trace // returns further traces of a process; nil: none
 
 	mu       sync.Mutex // guards the field below
 	services map[string]*service
@@ -114,7 +114,7 @@ func (f *fleet) start(name string, etcd *etcdlocktest.Etcd) *service {
 	s.fence = s.metrics.Fence("billing-db", f.store)
 	var more []*etcdlock.Trace
 	if f.observe != nil {
-		more = f.observe(name)
+		more = f.observe(s)
 	}
 	var err error
 	s.session, err = etcdlock.NewSession(ctx, s.process.Client(), etcdlock.WithOwner(name),

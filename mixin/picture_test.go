@@ -99,7 +99,7 @@ func panelOf(t *testing.T, db *promdb.DB, p *shown, began time.Time, fired []flo
 	drawn.Legend.Top = true
 	n := 0
 	for _, q := range p.Targets {
-		matrix, err := db.Range(resolve(q.Expr), began, began.Add(time.Hour), resolution)
+		matrix, err := db.Range(resolve(q.Expr, resolution), began, began.Add(time.Hour), resolution)
 		require.NoError(t, err)
 		for _, s := range matrix {
 			name := legend(q.LegendFormat, s.Metric)

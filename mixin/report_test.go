@@ -70,12 +70,14 @@ func (w into) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// traces are the logs and the spans of a process.
-func (r *report) traces(name string) []*etcdlock.Trace {
+// traces are the logs and the spans of a process. Its fence has spans too.
+func (r *report) traces(s *service) []*etcdlock.Trace {
+	name := s.process.Name()
 	logger := slog.New(slog.NewTextHandler(into{r, "log.txt"}, nil)).With("process", name)
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans{r, name}))
 	telemetry, err := otellock.New(nil, tracers)
 	require.NoError(r.t, err)
+	s.fence = telemetry.Fence("billing-db", s.fence)
 	return []*etcdlock.Trace{telemetry.Trace(), etcdlock.LogTrace(logger)}
 }
 
@@ -146,11 +148,11 @@ func (r *report) begin(ctx context.Context, f *fleet, names ...string) {
 	})
 }
 
-const about = `An hour of a service of three processes a, b and c on one etcd, from 00:01:00 to 01:01:00.
+const about = `An hour of a service of three processes a, b and c on one etcd, from 00:01:00 to 01:01:00. It runs since 00:00:00.
 
 alerts.txt     the alerts that have fired, and when
 dashboard.csv  what the panels of the dashboard show, once a minute
-dashboard.svg  the same as a picture; a red line is an alert
+dashboard.svg  the same as a picture, in minutes from 00:01:00; a red line is an alert
 exporter.txt   what "etcdlock exporter" has served, once a minute
 log.txt        the lines of LogTrace
 spans.jsonl    the spans of module otel
@@ -178,7 +180,7 @@ func (r *report) write(db *promdb.DB) {
 	r.add("dashboard.csv", "time,panel,series,value\n")
 	for _, p := range panels(r.t) {
 		for _, q := range p.Targets {
-			matrix, err := db.Range(resolve(q.Expr), r.began, end, time.Minute)
+			matrix, err := db.Range(resolve(q.Expr, time.Minute), r.began, end, time.Minute)
 			require.NoError(r.t, err)
 			for _, s := range matrix {
 				for _, point := range s.Floats {

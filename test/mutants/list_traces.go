@@ -51,4 +51,25 @@ var traceMutations = []mutation{
 		},
 		tests: []string{"TestALockerReportsItsReleaseInTheGoroutineOfItsCall"},
 	},
+	{
+		takesOut: "a term that was transferred is told from one that was resigned",
+		edits: []edit{
+			{"etcdlock.(*Term).transfer", "t.transferred.Store(true)", ""},
+		},
+		tests: []string{"TestLogTraceTellsWhyTheWorkOfATermHasEnded"},
+	},
+	{
+		takesOut: "a lease that cannot have expired has another end in an audit",
+		edits: []edit{
+			{"queues.endOf", "case err == nil && live && lasted:", "case false:"},
+		},
+		tests: []string{"TestAnAuditTellsAnExpiryFromOtherEndsOfALease"},
+	},
+	{
+		takesOut: "the exporter's age of a hold begins with its grant",
+		edits: []edit{
+			{"exporter.(*Exporter).grant", "x.granted == nil && !e.Since.IsZero()", "!e.Since.IsZero()"},
+		},
+		tests: []string{"TestTheAgeOfAHoldBeginsWithItsGrant"},
+	},
 }
