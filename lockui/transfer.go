@@ -14,8 +14,8 @@ import (
 )
 
 // soon is how long an action waits for the result of a transfer, which lasts as long as the work of the
-// leader takes to stop.
-const soon = 3 * time.Second
+// leader takes to stop. AskToTransfer finds out within that time that a leader honours no requests.
+const soon = 7 * time.Second
 
 // candidateIn is the candidate that a query names, or the only one that waits. A leader is asked for a
 // candidate by its value, which means the youngest candidate with that value that lives.
