@@ -3,8 +3,10 @@
 package main
 
 import (
+	"html"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,12 +25,7 @@ func TestThePageIsServed(t *testing.T) {
 	_, err := etcdlock.NewMutex(newSession(t), name).Lock(t.Context())
 	require.NoError(t, err)
 	p := start(t, "ui", "--listen", "127.0.0.1:0", name)
-	var address string
-	require.Eventually(t, func() bool {
-		_, rest, ok := strings.Cut(p.stderr.String(), "page at ")
-		address, _, _ = strings.Cut(rest, "\n")
-		return ok && address != ""
-	}, long, 10*time.Millisecond)
+	address := p.page(t)
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(address + "names")
 		require.NoError(t, err)
@@ -40,6 +37,52 @@ func TestThePageIsServed(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	<-p.ended
 	require.Equal(t, 128+int(syscall.SIGTERM), p.code)
+}
+
+// page is the address of the page of "etcdlock ui".
+func (p *process) page(t *testing.T) (address string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, rest, ok := strings.Cut(p.stderr.String(), "page at ")
+		address, _, _ = strings.Cut(rest, "\n")
+		return ok && address != ""
+	}, long, 10*time.Millisecond)
+	return address
+}
+
+// read reads the body of an answer of the page.
+func read(t *testing.T, resp *http.Response, err error) string {
+	t.Helper()
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, "%s", body)
+	return string(body)
+}
+
+func TestThePageTransfersALeadership(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	a := elects(t, name, "a")
+	a.says("leader ")
+	b := elects(t, name, "b")
+	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
+	p := start(t, "ui", "--listen", "127.0.0.1:0", "--allow", "transfer", name)
+	address := p.page(t)
+	resp, err := http.Get(address + "transfer?name=" + url.QueryEscape(name))
+	_, form, ok := strings.Cut(read(t, resp, err), `<form class="confirm" action="`)
+	require.True(t, ok)
+	action, _, _ := strings.Cut(form, `"`)
+	resp, err = http.PostForm(address+html.UnescapeString(action), url.Values{"reason": {"new kernel"}})
+	require.Contains(t, read(t, resp, err), "The leader has handed over.")
+	a.says("stopped")
+	require.Equal(t, "b", b.says("leader "))
+	require.Contains(t, a.stderr.String(), "new kernel")
+	for _, p := range []*process{a, b, p} {
+		p.signal(sigterm)
+		p.wait()
+	}
 }
 
 // Another address than loopback needs a mode of authentication that is complete.
