@@ -64,11 +64,12 @@ const DefaultTimeSlice = 10 * time.Millisecond
 
 // mutexConfig holds the options of NewMutex and the other constructors of locks.
 type mutexConfig struct {
-	owner string
-	short wire.Identity // the value of a key of this owner and process that wants nothing else
-	terms local.Terms
-	most  time.Duration // for how long a caller may hold; 0: without a bound
-	cycle *string       // the prefix in which deadlocks are detected; nil: off
+	owner   string
+	short   wire.Identity // the value of a key of this owner and process that wants nothing else
+	terms   local.Terms
+	reentry int
+	most    time.Duration // for how long a caller may hold; 0: without a bound
+	cycle   *string       // the prefix in which deadlocks are detected; nil: off
 }
 
 func newMutexConfig[O MutexOption](s *Session, opts []O) mutexConfig {
@@ -146,7 +147,7 @@ func WithRetention(idle time.Duration) MutexOption {
 // work under it, as golang.org/x/sync/errgroup does. Two of these goroutines that lock the same
 // name with WithReentry both hold it at the same time, with one token.
 func WithReentry(max int) LockOption {
-	return lockOptionFunc(func(c *mutexConfig) { c.terms.Reentry = max })
+	return lockOptionFunc(func(c *mutexConfig) { c.reentry = max })
 }
 
 // WithMaxHold bounds for how long a caller holds, from its grant. It is for work that may hang, such as a

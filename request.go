@@ -16,6 +16,7 @@ func (c *mutexConfig) request(kind string, want *wire.Holder, rule *queue.Rule) 
 		Identity: kind + c.owner,
 		Terms:    c.terms,
 		MaxHold:  c.most,
+		Reentry:  c.reentry,
 		Want:     want,
 		Owner:    c.owner,
 		Host:     hostname(),

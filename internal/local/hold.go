@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/etcdlock/etcdlock/internal/lazyctx"
@@ -18,6 +19,7 @@ type Request struct {
 	Identity string // kind and owner, or kind and proposal; a request with the same one can use the key as it is
 	Terms    Terms
 	MaxHold  time.Duration // for how long the caller may hold; 0: without a bound
+	Reentry  int           // the most holds of one caller; below 1: no re-entry
 
 	Mode    wire.Mode
 	Permits int           // of wire.Counted
@@ -49,7 +51,6 @@ type Call struct {
 type Terms struct {
 	Slice     time.Duration // how long goroutines of the session hand over in memory
 	Retention time.Duration // how long the key is kept while no goroutine holds
-	Reentry   int           // the most holds of one caller; below 1: no re-entry
 }
 
 // MakeValue is what is written to the key.
@@ -260,6 +261,7 @@ type holdContext struct {
 	*lazyctx.Part
 	hold   *Hold
 	values context.Context
+	asked  atomic.Value // see Hold.Asked
 }
 
 func (c *holdContext) Value(key any) any {
@@ -293,6 +295,12 @@ func (h *Hold) Context() context.Context {
 		h.ctx = &holdContext{Part: life.Part(), hold: h, values: h.values}
 	}
 	return h.ctx
+}
+
+// Asked is for the channel of requests to release the hold, which goes with its context.
+func (h *Hold) Asked() *atomic.Value {
+	_ = h.Context()
+	return &h.ctx.asked
 }
 
 // Err returns nil while held. It looks at the clock itself.

@@ -103,9 +103,9 @@ func (w *Waiter) reenter(m *Table, outer []*Hold, names []string) (other *Hold, 
 		return h, "use Upgrade, or release the read lock first", nil
 	case !t.covers(w, names):
 		return h, "release it first", nil
-	case w.Terms.Reentry < 1:
+	case w.Reentry < 1:
 		return h, "call under the context from before that hold, or lock with WithReentry", nil
-	case h.holder.holds >= w.Terms.Reentry:
+	case h.holder.holds >= w.Reentry:
 		return nil, "", fmt.Errorf("%w: %d", lockerr.ErrReentryLimit, h.holder.holds)
 	}
 	w.get(h.holder.grant(t, t.entryOf(names[0]), PathLocal))

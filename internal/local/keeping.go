@@ -202,7 +202,7 @@ func (t *Ownership) goBeside() {
 	l := t.local
 	m := l.table
 	t.beside = true
-	m.beside.all.Add(t, &t.apart().member)
+	m.beside.all.Add(t)
 	m.cfg.Names.Use(l.Names(), 1)
 	if t.mode == wire.Shared {
 		t.asked = t.clock()
@@ -210,6 +210,9 @@ func (t *Ownership) goBeside() {
 	}
 	t.young = m.young.Add(t)
 }
+
+// Index is that in beside.all.
+func (t *Ownership) Index() *int { return &t.apart().member }
 
 // forgetBeside forgets an ownership beside its local queue. Called with Table.mu held.
 func (t *Ownership) forgetBeside() {

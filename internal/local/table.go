@@ -236,7 +236,7 @@ type locals struct {
 
 // add adds a local queue without a driver.
 func (s *locals) add(l *Queue) {
-	s.all.Add(l, &l.member)
+	s.all.Add(l)
 	s.undriven++
 }
 
@@ -251,6 +251,9 @@ func (s *locals) remove(l *Queue) {
 	s.all.Remove(l.member)
 	l.member = removed
 }
+
+// Index is that in locals.all.
+func (l *Queue) Index() *int { return &l.member }
 
 // removed is the index of a local queue that was removed.
 const removed = -1

@@ -42,8 +42,8 @@ func (h *Hold) Honour(ctx context.Context, tell func(r ask.Request, first bool) 
 // The first call starts to listen. All calls of one hold are made with the same T.
 func Asked[T any](h *Hold, of func(ask.Request) T) <-chan T {
 	told := make(chan T)
-	if !h.asked.CompareAndSwap(nil, told) {
-		return h.asked.Load().(chan T)
+	if asked := h.Asked(); !asked.CompareAndSwap(nil, told) {
+		return asked.Load().(chan T)
 	}
 	ctx := h.Context()
 	tell := func(r ask.Request) {

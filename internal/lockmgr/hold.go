@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,7 +20,6 @@ import (
 type Hold struct {
 	local.Hold
 	manager *Manager
-	asked   atomic.Value // the channel of Asked; nil until first use
 }
 
 // Rewrite changes the value of the key, and fails if the hold ends.

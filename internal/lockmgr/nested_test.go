@@ -18,7 +18,7 @@ func TestAReentrantCallRunsBesideAWaitUnderItsHold(t *testing.T) {
 		y := b.lock("y", exclusive())
 		h := a.lock("m", exclusive())
 		under := exclusive()
-		under.Carried, under.Terms.Reentry = local.CarriedBy(h.Context()), 10
+		under.Carried, under.Reentry = local.CarriedBy(h.Context()), 10
 		for range 20 {
 			ctx, cancel := context.WithTimeout(h.Context(), time.Millisecond)
 			done := make(chan struct{})

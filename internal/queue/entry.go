@@ -38,7 +38,7 @@ type Entry struct {
 	wish
 	seen
 	since
-	parts []*Entry // of an entry in several queues, one for each; nil for an entry in one
+	parts *[]*Entry // of an entry in several queues, one for each; nil for an entry in one
 }
 
 // wish is what an entry was to be, and what the transaction saw that wrote its key.
@@ -112,7 +112,7 @@ func (e *Entry) Parts() []*Entry {
 	if e.parts == nil {
 		return []*Entry{e}
 	}
-	return e.parts
+	return *e.parts
 }
 
 // name returns the name of the queue that the key is in.

@@ -21,20 +21,31 @@ import (
 //	late is true    a reading showed a change, and the watch has reported nothing since
 type follower struct {
 	*watch // nil while there is none
-	// open opens the watch, from a revision on. The revision is 0 for a watch on the future.
-	open  func(ctx context.Context, from int64) *watch
-	timer alarm
-	c     <-chan time.Time // of the timer; nil if a keeper fires the follower
+	timer  alarm
 	rules
 
 	pause  time.Duration // before the next reading
 	late   bool
 	failed int32 // watches in a row that were not opened, or ended before they reported anything
 
-	resume int64      // the revision from which the next watch starts; 0 for one on the future
-	until  *time.Time // until when that is tried; nil for once
+	resume int64 // the revision from which the next watch starts; 0 for one on the future
+	*lone
+}
 
+// lone is what a follower has whose user waits for its channels. It is nil if a keeper drives the follower.
+type lone struct {
+	// open opens the watch, from a revision on. The revision is 0 for a watch on the future.
+	open   func(ctx context.Context, from int64) *watch
+	c      <-chan time.Time  // of the timer
+	until  time.Time         // until when a watch from resume on is tried
 	events []*clientv3.Event // what was reported last
+}
+
+// report notes what was reported last.
+func (l *lone) report(events []*clientv3.Event) {
+	if l != nil {
+		l.events = events
+	}
 }
 
 // alarm is the timer of a follower.
@@ -90,13 +101,12 @@ func (r rules) seeded(lease clientv3.LeaseID) rules {
 // newFollower returns a follower that opens its watch after a delay.
 func newFollower(r rules, delay time.Duration, open func(ctx context.Context, from int64) *watch) follower {
 	t := time.NewTimer(delay)
-	return follower{rules: r, open: open, timer: t, c: t.C}
+	return follower{rules: r, timer: t, lone: &lone{open: open, c: t.C}}
 }
 
 // startAt makes the next watch start at a revision. That is tried for a while, if no watch can be opened.
 func (f *follower) startAt(rev int64, tried time.Duration) {
-	until := time.Now().Add(tried)
-	f.resume, f.until = rev, &until
+	f.resume, f.until = rev, time.Now().Add(tried)
 }
 
 // begin begins another wait, by other rules, with a watch that may be open already.
@@ -148,14 +158,15 @@ func (f *follower) ch() clientv3.WatchChan {
 
 // heard takes in what the channel of the watch has delivered.
 func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
-	f.events = nil
 	if !ok || resp.Err() != nil {
+		f.report(nil)
 		f.ended()
 		return told
 	}
-	f.events, f.failed = resp.Events, 0
-	if n := len(f.events); n > 0 {
-		f.since = max(f.since, f.events[n-1].Kv.ModRevision)
+	f.report(resp.Events)
+	f.failed = 0
+	if n := len(resp.Events); n > 0 {
+		f.since = max(f.since, resp.Events[n-1].Kv.ModRevision)
 	}
 	if f.late {
 		f.late = false
@@ -193,7 +204,7 @@ func (f *follower) fired(ctx context.Context) news {
 
 // expired tells what the timer was set for: silent, due or absent.
 func (f *follower) expired() news {
-	f.events = nil
+	f.report(nil)
 	switch {
 	case f.late:
 		return silent
@@ -210,7 +221,7 @@ func (f *follower) opens(w *watch, began time.Time) news {
 	from := f.resume
 	if f.watch = w; w == nil {
 		f.tryAgain()
-		if from > 0 && f.until != nil && began.Before(*f.until) {
+		if from > 0 && f.lone != nil && began.Before(f.until) {
 			return told
 		}
 		f.resume = 0

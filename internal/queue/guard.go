@@ -197,7 +197,7 @@ func (g *Guard) opened(w *watch, turn int32, began time.Time) {
 	if w == nil {
 		return
 	}
-	if w.events != nil {
+	if w.reports != nil {
 		g.listen(w)
 	} else if g.broken {
 		g.broke()
@@ -209,7 +209,7 @@ func (g *Guard) listen(w *watch) {
 	k := g.keeper
 	k.working++
 	k.jobs.Go(func() {
-		for resp := range w.events {
+		for resp := range w.reports {
 			if resp.Err() == nil {
 				g.Heard(resp)
 			}

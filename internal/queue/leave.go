@@ -51,14 +51,14 @@ func (s *shared) leavePlain(ctx context.Context, e *Entry) (deleted bool, err er
 // leaveAll deletes those of several keys that stand.
 func (s *shared) leaveAll(ctx context.Context, e *Entry) (deleted bool, err error) {
 	var each []clientv3.Op
-	for _, part := range e.parts {
+	for _, part := range e.Parts() {
 		each = append(each, clientv3.OpTxn([]clientv3.Cmp{part.Guard()}, []clientv3.Op{clientv3.OpDelete(part.Key)}, nil))
 	}
-	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.parts[0].name(), Then: each, Alone: true})
+	resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.Parts()[0].name(), Then: each, Alone: true})
 	if err != nil {
 		return false, err
 	}
-	for i := range e.parts {
+	for i := range e.Parts() {
 		if !resp.Responses[i].GetResponseTxn().Succeeded {
 			return false, nil
 		}

@@ -25,19 +25,19 @@ func (s *shared) Rewrite(ctx context.Context, e *Entry, value string) error {
 func (s *shared) rewriteAll(ctx context.Context, e *Entry, value string) error {
 	var guards []clientv3.Cmp
 	var puts []clientv3.Op
-	for _, part := range e.parts {
+	for _, part := range e.Parts() {
 		guards = append(guards, part.Guard())
 		puts = append(puts, clientv3.OpPut(part.Key, value, clientv3.WithLease(part.Lease)))
 	}
 	_, err := s.retry(ctx, int64(e.Lease), func(ctx context.Context) error {
-		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.parts[0].name(), If: guards, Then: puts, Alone: true})
+		resp, err := s.writer.Commit(ctx, etcdkv.Txn{Name: e.Parts()[0].name(), If: guards, Then: puts, Alone: true})
 		switch {
 		case err != nil:
 			return err
 		case !resp.Succeeded:
 			return lockerr.ErrEvicted
 		}
-		for _, part := range e.parts {
+		for _, part := range e.Parts() {
 			part.writtenAgain(resp.Header.Revision, &value)
 		}
 		return nil

@@ -110,21 +110,21 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 // wait for another set that waits for them. adopt deletes them, and returns errAgain.
 func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*Entry, error) {
 	own := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
-	found := &Entry{Lease: w.Lease}
+	var found []*Entry
 	together := true
 	s.eachKey(w.Lease, func(i int, _ *Queue, key string) {
 		if kvs := own(i); len(kvs) > 0 {
-			found.parts = append(found.parts, adopt(key, Want{Lease: w.Lease}, kvs))
+			found = append(found, adopt(key, Want{Lease: w.Lease}, kvs))
 		}
 	})
-	for _, part := range found.parts {
-		together = together && part.CreateRevision == found.parts[0].CreateRevision
+	for _, part := range found {
+		together = together && part.CreateRevision == found[0].CreateRevision
 	}
 	switch n := len(s.queues); {
-	case len(found.parts) == n && together:
-		return s.whole(w, func(i int, _ string) *Entry { return found.parts[i] }), nil
-	case len(found.parts) > 0:
-		if _, err := s.LeaveOnce(ctx, found); err != nil {
+	case len(found) == n && together:
+		return s.whole(w, func(i int, _ string) *Entry { return found[i] }), nil
+	case len(found) > 0:
+		if _, err := s.LeaveOnce(ctx, &Entry{Lease: w.Lease, parts: &found}); err != nil {
 			return nil, err
 		}
 		return nil, errAgain
@@ -140,11 +140,11 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 
 // whole makes an entry of its parts.
 func (s *Set) whole(w Want, part func(i int, key string) *Entry) *Entry {
-	e := &Entry{Lease: w.Lease}
+	parts := make([]*Entry, len(s.queues))
 	for i, q := range s.queues {
-		e.parts = append(e.parts, part(i, wire.SlotKey(q.name, w.Lease, s.slots[i])))
+		parts[i] = part(i, wire.SlotKey(q.name, w.Lease, s.slots[i]))
 	}
-	e.Key, e.CreateRevision = e.parts[0].Key, e.parts[0].CreateRevision
+	e := &Entry{Lease: w.Lease, Key: parts[0].Key, CreateRevision: parts[0].CreateRevision, parts: &parts}
 	e.modRevision.Store(e.CreateRevision)
 	return e
 }
@@ -156,12 +156,12 @@ func (s *Set) Await(ctx context.Context, e *Entry) (int64, error) {
 		return e.CreateRevision, nil
 	}
 	for i, q := range s.queues {
-		_, err := q.Await(ctx, e.parts[i])
+		_, err := q.Await(ctx, e.Parts()[i])
 		q.Close()
 		if err != nil {
 			return 0, err
 		}
-		e.parts[i].obstacle.Store(nil)
+		e.Parts()[i].obstacle.Store(nil)
 	}
 	return s.stand(ctx, e)
 }
@@ -172,7 +172,7 @@ func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, e
 		return true, e.CreateRevision, nil
 	}
 	for i, q := range s.queues {
-		granted, _, err := q.Granted(ctx, e.parts[i])
+		granted, _, err := q.Granted(ctx, e.Parts()[i])
 		if err != nil || !granted {
 			return false, 0, err
 		}
@@ -184,7 +184,7 @@ func (s *Set) Granted(ctx context.Context, e *Entry) (granted bool, rev int64, e
 // stand reads at one revision that all our keys stand. The error is ErrEvicted if one does not.
 func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	var reads []clientv3.Op
-	for _, part := range e.parts {
+	for _, part := range e.Parts() {
 		reads = append(reads, clientv3.OpGet(part.Key, clientv3.WithKeysOnly()))
 	}
 	resp, err := ask(ctx, s.shared, int64(e.Lease), func(ctx context.Context) (*clientv3.TxnResponse, error) {
@@ -193,7 +193,7 @@ func (s *Set) stand(ctx context.Context, e *Entry) (rev int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for i, part := range e.parts {
+	for i, part := range e.Parts() {
 		if !part.standsIn(only(resp.Responses[i].GetResponseRange().Kvs)) {
 			return 0, lockerr.ErrEvicted
 		}

@@ -21,8 +21,8 @@ import (
 // a tick of 100 ms. So the state before a watch is read after the watch was created.
 type watch struct {
 	handle
-	of     *mvccpb.KeyValue   // the entry that is watched; nil for a range
-	events clientv3.WatchChan // nil for a watch that reports to a sink
+	of      *mvccpb.KeyValue   // the entry that is watched; nil for a range
+	reports clientv3.WatchChan // nil for a watch that reports to a sink
 	// since is a revision after which the watch reports everything. An entry that stood at since or
 	// later stands until the watch reports otherwise.
 	since int64
@@ -91,7 +91,7 @@ func (o *watching) openTo(ctx context.Context, sink lw.Sink, key string, opts ..
 	if w == nil {
 		return nil
 	}
-	return &watch{handle: w, events: w.Events(), since: w.Since(), doubtful: o.tracker.Doubts(known, w.Header())}
+	return &watch{handle: w, reports: w.Events(), since: w.Since(), doubtful: o.tracker.Doubts(known, w.Header())}
 }
 
 // openByClient is open by etcd's client. Its watches continue when their stream breaks.
@@ -152,7 +152,7 @@ func (o *watching) create(life context.Context, cancel context.CancelFunc, strea
 		return nil
 	}
 	since := lw.SinceOf(created.Header.GetRevision(), clientv3.OpWatch(key, opts...).Rev())
-	return &watch{events: events, since: since, doubtful: o.tracker.Doubts(known, created.Header)}
+	return &watch{reports: events, since: since, doubtful: o.tracker.Doubts(known, created.Header)}
 }
 
 // moveOn makes the next watches by etcd's client take another stream than this one.
@@ -218,7 +218,7 @@ func (w *watch) ch() clientv3.WatchChan {
 	if w == nil {
 		return nil
 	}
-	return w.events
+	return w.reports
 }
 
 func (w *watch) stop() {

@@ -28,7 +28,7 @@ func TestAWatchTellsOfWhatComesAfterItsRevision(t *testing.T) {
 		}
 		w := r.queue("a").open(r.ctx, "q/1")
 		after := r.PutKey("q/1", "", lease)
-		require.Equal(r, after, (<-w.events).Events[0].Kv.ModRevision)
+		require.Equal(r, after, (<-w.reports).Events[0].Kv.ModRevision)
 		require.Equal(r, after-1, w.since)
 		w.stop()
 	})

@@ -7,27 +7,25 @@ import "sync"
 // Batch is the most members that are visited by a walk while the mutex is held.
 const Batch = 64
 
-// List is a list of members. Each member keeps its index in the list, which changes when another member
-// leaves. A mutex of the caller guards the list and the indexes. The zero value is ready for use.
-type List[T any] struct{ members []member[T] }
+// List is a list of members. A mutex of the caller guards the list and the indexes. The zero value is ready
+// for use.
+type List[T Member] struct{ members []T }
 
-type member[T any] struct {
-	value T
-	index *int
-}
+// Member keeps its index in the list, which changes when another member leaves.
+type Member interface{ Index() *int }
 
 // Add adds a member at the end.
-func (l *List[T]) Add(value T, index *int) {
-	*index = len(l.members)
-	l.members = append(l.members, member[T]{value, index})
+func (l *List[T]) Add(value T) {
+	*value.Index() = len(l.members)
+	l.members = append(l.members, value)
 }
 
 // Remove removes the member at an index. The last one takes its place.
 func (l *List[T]) Remove(index int) {
 	last := len(l.members) - 1
 	l.members[index] = l.members[last]
-	*l.members[index].index = index
-	l.members[last] = member[T]{}
+	*l.members[index].Index() = index
+	clear(l.members[last:])
 	l.members = l.members[:last]
 }
 
@@ -45,7 +43,7 @@ func (l *List[T]) Walk(mu sync.Locker, visit func(T)) {
 			if next = min(next, len(l.members)-1); next < 0 {
 				break
 			}
-			visit(l.members[next].value)
+			visit(l.members[next])
 			next--
 		}
 		mu.Unlock()

@@ -10,6 +10,8 @@ import (
 
 type one struct{ index, visits int }
 
+func (o *one) Index() *int { return &o.index }
+
 // counted is a mutex that counts what is done while it is held.
 type counted struct {
 	sync.Mutex
@@ -35,7 +37,7 @@ func TestAWalkVisitsFewMembersWhileTheMutexIsHeld(t *testing.T) {
 		var l List[*one]
 		for range n {
 			o := new(one)
-			l.Add(o, &o.index)
+			l.Add(o)
 		}
 		var mu counted
 		all := make(map[*one]bool)
@@ -52,7 +54,7 @@ func TestAWalkMissesNoMemberWhileOthersLeaveAndCome(t *testing.T) {
 	stay, leave := make(map[*one]bool), []*one(nil)
 	for i := range n {
 		o := new(one)
-		l.Add(o, &o.index)
+		l.Add(o)
 		if i%3 == 0 {
 			leave = append(leave, o)
 		} else {
@@ -65,7 +67,7 @@ func TestAWalkMissesNoMemberWhileOthersLeaveAndCome(t *testing.T) {
 			l.Remove(leave[0].index)
 			leave = leave[1:]
 			o := new(one)
-			l.Add(o, &o.index)
+			l.Add(o)
 		}
 	}
 	visited := make(map[*one]bool)
@@ -80,7 +82,7 @@ func TestAVisitMayRemoveItsMember(t *testing.T) {
 	var l List[*one]
 	for range 3 * Batch {
 		o := new(one)
-		l.Add(o, &o.index)
+		l.Add(o)
 	}
 	var mu counted
 	l.Walk(&mu, func(o *one) {

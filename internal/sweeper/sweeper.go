@@ -103,6 +103,9 @@ type doubt struct {
 	member   int // in leased.all
 }
 
+// Index is that in leased.all.
+func (d *doubt) Index() *int { return &d.member }
+
 // New returns a sweeper without uncertain keys.
 func New(cfg Config) *Sweeper {
 	return &Sweeper{cfg: cfg, leases: make(map[clientv3.LeaseID]*leased)}
@@ -157,7 +160,7 @@ func (s *Sweeper) suspect(ls *lease.Lease, key, name string, slot *wire.Slot, re
 	case d == nil:
 		d = &doubt{key: key, name: name, slot: slot, index: parked}
 		l.keys[key] = d
-		l.all.Add(d, &d.member)
+		l.all.Add(d)
 		s.cfg.Names.Use([]string{name}, 1)
 		if s.cfg.Suspected != nil {
 			s.cfg.Suspected(name, key)

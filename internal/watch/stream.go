@@ -40,9 +40,6 @@ type asked struct {
 	watch    *Watch
 	req      *pb.WatchCreateRequest
 	answered chan struct{} // closed when it is answered, or the stream has ended
-
-	since  int64
-	header *pb.ResponseHeader // of the answer
 }
 
 const (
@@ -223,8 +220,8 @@ func (st *stream) created(resp *pb.WatchResponse) bool {
 		return true
 	}
 	w.created = true
-	a.header = resp.Header
-	a.since = SinceOf(resp.Header.GetRevision(), a.req.StartRevision)
+	w.header = resp.Header
+	w.since = SinceOf(resp.Header.GetRevision(), a.req.StartRevision)
 	st.told[w.id] = w
 	return true
 }

@@ -10,16 +10,22 @@ import (
 // Watch is one watch.
 type Watch struct {
 	stream *stream
-	sink   Sink        // takes what is reported; nil if the channel does
-	detach func() bool // detaches it from the context; nil with a sink
-	asked  *asked      // its creation; nil after Forget
+	sink   Sink // takes what is reported; nil if the channel does
+	*reader
 
 	// The fields below are guarded by the watcher's mu, except for receiving from events.
-	events  chan clientv3.WatchResponse
 	id      int64
 	created bool
 	ended   bool
 	refused bool // true if etcd has ended the watch
+}
+
+// reader is what the reader of a watch has. A watch with a sink has none after Forget.
+type reader struct {
+	events chan clientv3.WatchResponse // guarded like the fields of the watch; nil with a sink
+	detach func() bool                 // detaches the watch from the context; nil with a sink
+	since  int64
+	header *pb.ResponseHeader // of the answer to the creation
 }
 
 // Sink takes what a watch reports, in place of the channel. Its methods are called with the watcher's mutex
@@ -41,13 +47,13 @@ func (w *Watch) Events() clientv3.WatchChan { return w.events }
 
 // Since returns a revision after which the watch reports everything. A watch with a start revision may also
 // report events before it.
-func (w *Watch) Since() int64 { return w.asked.since }
+func (w *Watch) Since() int64 { return w.since }
 
 // Header returns the header of the answer to the creation, by the member that has the watch.
-func (w *Watch) Header() *pb.ResponseHeader { return w.asked.header }
+func (w *Watch) Header() *pb.ResponseHeader { return w.header }
 
-// Forget drops what Since and Header return, for a watch that lasts.
-func (w *Watch) Forget() { w.asked = nil }
+// Forget drops what Since and Header return, for a watch with a sink that lasts.
+func (w *Watch) Forget() { w.reader = nil }
 
 // SinceOf returns what Since returns, by the revision in the answer to the creation and by the start
 // revision, which is 0 if there is none. etcd reads its revision after it has begun to watch, so no event
@@ -70,7 +76,7 @@ func (w *Watch) Cancelled() bool {
 
 // Stop ends the watch. It does not block, and may be called again.
 func (w *Watch) Stop() {
-	if w.detach != nil {
+	if w.reader != nil && w.detach != nil {
 		w.detach()
 	}
 	w.stop()

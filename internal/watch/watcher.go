@@ -54,17 +54,16 @@ const turns = 5
 // nothing for as long as bound. In the last case the next watch takes another stream. Of the options it
 // heeds those that say what to watch, and from which revision.
 func (c *Watcher) Open(ctx context.Context, bound time.Duration, key string, opts ...clientv3.OpOption) *Watch {
-	return c.open(ctx, bound, &Watch{events: make(chan clientv3.WatchResponse, 1)}, key, opts...)
+	return c.open(ctx, bound, &Watch{reader: &reader{events: make(chan clientv3.WatchResponse, 1)}}, key, opts...)
 }
 
 // OpenTo is Open for a watch that reports to a sink. It lasts until Stop: ctx bounds only the call.
 func (c *Watcher) OpenTo(ctx context.Context, bound time.Duration, sink Sink, key string, opts ...clientv3.OpOption) *Watch {
-	return c.open(ctx, bound, &Watch{sink: sink}, key, opts...)
+	return c.open(ctx, bound, &Watch{sink: sink, reader: &reader{}}, key, opts...)
 }
 
 func (c *Watcher) open(ctx context.Context, bound time.Duration, w *Watch, key string, opts ...clientv3.OpOption) *Watch {
 	a := &asked{watch: w, answered: make(chan struct{}), req: request(clientv3.OpWatch(key, opts...))}
-	w.asked = a
 	st, answers := c.ask(a)
 	due := time.NewTimer(bound)
 	defer due.Stop()

@@ -279,8 +279,8 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "two workers under one hold do not both hold: re-entry is off by default",
 		edits: []edit{
-			{"local.(*Waiter).reenter", "case w.Terms.Reentry < 1:", "case w.Terms.Reentry < 0:"},
-			{"local.(*Waiter).reenter", "case h.holder.holds >= w.Terms.Reentry:", "case w.Terms.Reentry > 0 && h.holder.holds >= w.Terms.Reentry:"},
+			{"local.(*Waiter).reenter", "case w.Reentry < 1:", "case w.Reentry < 0:"},
+			{"local.(*Waiter).reenter", "case h.holder.holds >= w.Reentry:", "case w.Reentry > 0 && h.holder.holds >= w.Reentry:"},
 		},
 		tests: []string{"TestUnderItsOwnContextEveryKindIsADeadlock", "TestTwoWorkersUnderOneHoldDoNotBothHold"},
 	},
