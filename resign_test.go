@@ -157,12 +157,14 @@ func TestARequestForAnEarlierTermIsIgnored(t *testing.T) {
 		require.NoError(w, term.Resign(w.ctx))
 		again := s.leader.term()
 		require.Equal(w, s.first.Key(), again.Key())
+		c := w.stands(NewElection(w.session("c"), "e"), "of c")
 		w.pass(5 * time.Second)
 		require.Len(w, w.Keys(ask.Prefix("e")), 1, "it stands")
 		require.NoError(w, again.Err())
 		require.Empty(w, s.causes)
 		w.Client("operator").Heal()
 		s.leader.end()
+		c.get()
 	})
 }
 

@@ -344,7 +344,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the work does not end for a candidate that does not wait",
 		edits: []edit{
-			{"etcdlock.(*runTerm).Honour", "case follows:", "case true:"},
+			{"etcdlock.(*runTerm).Honour", "case follows:", "case follows || true:"},
 		},
 		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer"},
 	},
@@ -395,7 +395,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a paused leader resigns for a named candidate only",
 		edits: []edit{
-			{"etcdlock.(*Term).follows", `|| value == "" && paused`, ""},
+			{"etcdlock.(*Term).follows", `|| value == "" && paused`, "|| false && paused"},
 		},
 		tests: []string{"TestNoLeaderResignsForNobody"},
 	},
@@ -416,7 +416,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "an announcement that was deleted is written again",
 		edits: []edit{
-			{"ask.(*Requests).Honour", "if stood && !stands {", "if false {"},
+			{"ask.(*Requests).Honour", "if stood && !stands {", "if false && stood {"},
 		},
 		tests: []string{"TestAnAnnouncementThatIsDeletedIsWrittenAgain"},
 	},

@@ -28,7 +28,7 @@ var localMutations = []mutation{
 		edits: []edit{
 			{"local.(*Hold).givenBack", "h.limit.over = false", ""},
 		},
-		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
+		tests: []string{"TestAReaderThatReachesItsLimitIsNotWaitedFor"},
 	},
 	{
 		takesOut: "a hold that has reached its limit is not handed over in memory (fencing)",
@@ -50,13 +50,6 @@ var localMutations = []mutation{
 			{"local.(*Hold).GoOn", "until: l.until", "until: h.owned.clock() + l.most"},
 		},
 		tests: []string{"TestConversionsDoNotBeginALimitAgain"},
-	},
-	{
-		takesOut: "a hold that was released has no limit",
-		edits: []edit{
-			{"local.(*Hold).endBy", "if h.err != nil {", "if h.err != nil && false {"},
-		},
-		tests: []string{"TestAHoldThatIsReleasedInTimeHasNoLimitAfterwards", "TestUnderItsOwnContextALockIsHadAgainAndTheLastOneReleases"},
 	},
 	{
 		takesOut: "a release after the limit says so",
