@@ -94,8 +94,10 @@ func TestALateDeletionSparesTheAnnouncementOfTheNextProcess(t *testing.T) {
 		run.term()
 		w.pass(500 * time.Millisecond)
 		require.Len(w, w.announced(), 1)
+		announced := w.announced()[0]
 		w.pass(5 * time.Second)
 		require.Len(w, w.announced(), 1)
+		require.Equal(w, announced.ModRevision, w.announced()[0].ModRevision, "it was not written again")
 		run.end()
 	})
 }

@@ -472,7 +472,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "the asker of a request is told when the next process honours none",
 		edits: []edit{
-			{"ask.(*Requests).awaitResignation", "if !announced && deaf &&", "if false &&"},
+			{"ask.(*Requests).awaitResignation", "if !announced && deaf &&", "if false && deaf &&"},
 		},
 		tests: []string{"TestARequestThatIsNotHonouredEnds"},
 	},
@@ -493,7 +493,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "an election is not paused while an entry waits that would lead",
 		edits: []edit{
-			{"pause.allows", "i > 0 && !knows(kv, noted[kv.Lease])", "false"},
+			{"pause.allows", "i > 0 && !knows(kv, noted[kv.Lease])", "i < 0 && !knows(kv, noted[kv.Lease])"},
 		},
 		tests: []string{"TestAnElectionIsNotPausedWhileAnEntryThatDoesNotShowThatItUnderstandsWaits", "TestAnEntryThatComesWhileAPauseBeginsPreventsIt"},
 	},
@@ -507,7 +507,7 @@ var electionMutations = []mutation{
 	{
 		takesOut: "a transfer is not to a candidate behind a pause",
 		edits: []edit{
-			{"etcdlock.(*Term).waiting", "paused = wire.Pauses(string(kv.Key)); paused {", "false {"},
+			{"etcdlock.(*Term).waiting", "paused = wire.Pauses(string(kv.Key)); paused {", "false && wire.Pauses(string(kv.Key)) {"},
 		},
 		tests: []string{"TestATransferAheadOfAPauseWorks"},
 	},
