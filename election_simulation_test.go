@@ -241,6 +241,9 @@ func (c *cabinet) work(ctx context.Context, i int, term *Term, r *rand.Rand) err
 				select {
 				case <-time.After(time.Duration(r.Int64N(int64(simTTL)))):
 				case <-term.Done():
+					if errors.Is(term.Err(), ErrReleased) {
+						c.violation(exclusion, "the term of %s was given back while its work goes on", minister(i))
+					}
 				}
 			}
 			c.end(i)
