@@ -29,7 +29,7 @@ import (
 //
 // The reason of "term ended" is "returned" or "failed" if the function returned nil or an error without
 // having been told to stop, "resigned" or "transferred" if it did so, and otherwise the word of
-// [ErrorType] for why it was told to stop, such as "canceled", "unhealthy" or "expired".
+// [ErrorType] for why it was told to stop, such as "evicted", "unhealthy" or "expired".
 func LogTrace(logger *slog.Logger) *Trace {
 	return &Trace{
 		Queued: func(ctx context.Context, q QueuedInfo) {

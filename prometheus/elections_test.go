@@ -105,7 +105,8 @@ func TestWorkIsStuckUntilItReturns(t *testing.T) {
 		stop()
 		require.ErrorIs(t, <-done, context.Canceled)
 		requireSamples(t, scrape(t, m), `etcdlock_election_stuck_terms{name="e"} 0`, `etcdlock_election_stuck_total{name="e"} 1`,
-			`etcdlock_election_term_ends_total{name="e",reason="evicted"} 1`, `etcdlock_election_term_ends_total{name="e",reason="canceled"} 1`)
+			`etcdlock_election_term_ends_total{name="e",reason="evicted"} 1`,
+			`etcdlock_election_term_ends_total{name="e",reason="`+etcdlock.ErrorType(context.Canceled)+`"} 1`)
 		require.NoError(t, s.Close(ctx))
 	})
 }

@@ -39,7 +39,7 @@ func Mode(election, try bool) string {
 
 // Losses are the words of ErrorType for the losses for which an operator has a runbook. A session or a
 // client that was closed is none.
-var Losses = []string{"expired", "revoked", "evicted", "rolled_back", "orphaned", "no_progress"}
+var Losses = []string{"expired", "revoked", "evicted", "rolled_back", "orphaned", "no_progress", "held_too_long"}
 
 // TermEnds are the words of TermEnd.
 var TermEnds = append([]string{
