@@ -68,12 +68,16 @@ func (c *counted) SendMsg(m any) error {
 	return c.ClientStream.SendMsg(m)
 }
 
-// perPair returns how many requests a pair takes, of all callers, and says which. The first ones of each
-// session count too.
+// perPair returns how many requests a pair takes, of all callers, and says which. It counts in the second
+// half of the time, because the first pairs of a session take more.
 func (s *subject) perPair(ctx context.Context, row string, span time.Duration, callers []caller) (float64, error) {
-	r := &s.requests
-	w, n, o := r.writes.Load(), r.reads.Load(), r.watches.Load()
 	var done atomic.Int64
+	counts := func() (all [4]float64) {
+		for i, c := range []*atomic.Int64{&s.requests.writes, &s.requests.reads, &s.requests.watches, &done} {
+			all[i] = float64(c.Load())
+		}
+		return all
+	}
 	all := make([]caller, len(callers))
 	for i, call := range callers {
 		all[i] = func(ctx context.Context) error {
@@ -84,11 +88,14 @@ func (s *subject) perPair(ctx context.Context, row string, span time.Duration, c
 			return err
 		}
 	}
+	half := make(chan [4]float64, 1)
+	time.AfterFunc(span/2, func() { half <- counts() })
 	if _, err := s.pairs(ctx, span, all); err != nil {
 		return 0, err
 	}
-	pairs := float64(done.Load())
-	w, n, o = r.writes.Load()-w, r.reads.Load()-n, r.watches.Load()-o
-	fmt.Fprintf(os.Stderr, "%s: %.3f writes, %.3f reads, %.3f watch messages a pair\n", row, float64(w)/pairs, float64(n)/pairs, float64(o)/pairs)
-	return float64(w+n+o) / pairs, nil
+	before, now := <-half, counts()
+	pairs := now[3] - before[3]
+	per := func(i int) float64 { return (now[i] - before[i]) / pairs }
+	fmt.Fprintf(os.Stderr, "%s: %.3f writes, %.3f reads, %.3f watch messages a pair\n", row, per(0), per(1), per(2))
+	return per(0) + per(1) + per(2), nil
 }
