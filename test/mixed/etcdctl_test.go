@@ -206,6 +206,7 @@ func (w *world) ctlLockWhile(ctx context.Context, c *commands, name string) (*ct
 
 // leaseOf reads the lease from a key.
 func leaseOf(key string) (clientv3.LeaseID, error) {
-	id, err := strconv.ParseInt(key[strings.LastIndexByte(key, '/')+1:], 16, 64)
+	tail, _, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], ".") // and perhaps a slot
+	id, err := strconv.ParseInt(tail, 16, 64)
 	return clientv3.LeaseID(id), err
 }

@@ -47,6 +47,7 @@ func operations(t *testing.T, kinds ...kind) int64 {
 func newFleet(w *world, name string, ops int64) *fleet {
 	seed := env.Number(w.t, "ETCDLOCK_MIXED_SEED", rand.Uint64N(1e6))
 	w.t.Logf("ETCDLOCK_MIXED_SEED=%d", seed)
+	w.crowd = true
 	f := &fleet{w: w, name: name, referee: w.referee(name)}
 	var n atomic.Uint64
 	f.pick = func() *rand.Rand { return rand.New(rand.NewPCG(seed, n.Add(1))) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,6 +135,9 @@ func (h history) incarnations() []*incarnation {
 	var all []*incarnation
 	live := make(map[string]*incarnation)
 	for _, c := range h {
+		if strings.ContainsRune(c.key, 0) {
+			continue // beside the queue
+		}
 		switch in := live[c.key]; {
 		case c.deleted && in != nil:
 			in.deleted = c.rev

@@ -96,6 +96,7 @@ type world struct {
 
 	endpoints []string // where clients go that are told nothing else
 	sessions  atomic.Int64
+	crowd     bool // true: every other session behaves as in a long queue
 }
 
 // newWorld is on the cluster that the tests share.
@@ -216,7 +217,7 @@ func (w *world) faults() *faultproxy.Proxy {
 func (w *world) session(c *clientv3.Client, options ...etcdlock.SessionOption) *etcdlock.Session {
 	w.t.Helper()
 	options = append([]etcdlock.SessionOption{etcdlock.WithTTL(ttl), etcdlock.WithLogger(zap.NewNop())}, options...)
-	if w.sessions.Add(1)%2 == 0 { // every other session marks its entries, as in a long queue
+	if w.crowd && w.sessions.Add(1)%2 == 0 { // it marks its entries, as in a long queue
 		testhook.For(c, testhook.Hooks{Crowd: -1})
 	}
 	s, err := etcdlock.NewSession(w.ctx(), c, options...)
