@@ -90,15 +90,19 @@ func TestOrphanLeavesNoInbox(t *testing.T) {
 	})
 }
 
-// A process was killed, and its successor deletes what it does not go on with.
+// A process was killed after a release, and its successor deletes what it does not go on with.
 func TestTheInboxOfAFormerProcessIsDeletedWithItsKeys(t *testing.T) {
 	simulate(t, func(w *world) {
-		s := w.session("a", marks())
-		w.lock(NewMutex(s, "m"))
+		s, other := w.session("a", marks()), w.session("c", marks())
+		held := w.lock(NewMutex(s, "m"))
+		next := start(w, NewMutex(other, "m").Lock)
+		w.pass(10 * time.Millisecond)
+		require.NoError(w, held.Unlock(w.ctx))
 		heir := w.session("b", WithLease(s.Lease()))
-		require.Equal(w, 1, w.inboxes("m"))
+		require.Equal(w, 2, w.inboxes("m"))
 		require.NoError(w, heir.ReleaseAdopted(w.ctx))
-		require.Empty(w, w.Keys(""))
+		require.Equal(w, 1, w.inboxes("m"))
+		require.NoError(w, next.get().Unlock(w.ctx))
 		require.NoError(w, heir.Close(w.ctx))
 	})
 }

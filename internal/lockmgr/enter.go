@@ -37,7 +37,7 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 	case a.found.Slots != nil:
 		a.Slot = a.found.Slots[0]
 	default:
-		a.Slot = l.takeSlot(wanted, w)
+		a.Slot = l.takeSlot(wanted, ls, w)
 	}
 	return a
 }
@@ -45,8 +45,9 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 // takeSlot chooses the key for a waiter: the first one of the session, unless the waiter can hold
 // beside that, or is to be marked. It waits for the sweeper, which may have the first key: an entry with
 // another key would wait for it in etcd.
-func (l line) takeSlot(wanted *lazyctx.Context, w *local.Waiter) wire.Slot {
-	for n := 0; n < 2 && l.Marks(&w.Call); n++ {
+func (l line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *local.Waiter) wire.Slot {
+	marks := l.Marks(&w.Call) && l.Single.Listens(ls.Context(), ls.ID())
+	for n := 0; marks && n < 2; n++ {
 		if held, _ := l.names.Hold(l.Name(), wire.MarkedSlot(n)); held {
 			return wire.MarkedSlot(n)
 		}

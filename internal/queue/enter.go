@@ -18,7 +18,7 @@ func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err e
 	q.renew()
 	switch mispredicted := q.wasMispredicted(); {
 	case w.Slot.Marked():
-		q.listen(ctx, w.Lease)
+		q.openInbox(ctx, w.Lease)
 	case mispredicted:
 		q.openAhead(ctx, w)
 	}

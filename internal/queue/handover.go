@@ -48,7 +48,8 @@ func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err 
 		own := only(resp.Responses[0].GetResponseRange().Kvs)
 		switch {
 		case !e.standsIn(own):
-			return false, l.tellBehind(ctx, e.Entry)
+			_, _ = l.retry(ctx, int64(e.Lease), func(ctx context.Context) error { return l.tellBehind(ctx, e.Entry) })
+			return false, nil // whatever came of that: the key was gone
 		case e.mod != 0 && own.ModRevision != e.mod:
 			return false, errAgain
 		}
@@ -56,7 +57,7 @@ func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err 
 			return false, err
 		}
 	}
-	return false, errAgain
+	return l.leaveUntold(ctx, e) // there is no end of them; those that rely on this one settle
 }
 
 // leaveUntold deletes the key of an entry that may tell nothing.
@@ -167,5 +168,5 @@ func (l *line) tellBehind(ctx context.Context, e *Entry) error {
 		}
 		list, err = l.refused(ctx, e, d, resp)
 	}
-	return errAgain
+	return err // there is no end of them; the next marked one settles
 }

@@ -73,6 +73,13 @@ func (in *inbox) empty() {
 	}
 }
 
+// missed takes in news of the watch. One that was opened again may have missed that the key was deleted.
+func (in *inbox) missed(what news) {
+	if what == opened {
+		in.written = 0
+	}
+}
+
 // tells returns what the last events tell an entry: the revision of its turn, 0 if that has not come, and
 // whether it is to look.
 func (in *inbox) tells(e *Entry) (turn int64, look bool) {
@@ -89,12 +96,12 @@ func (in *inbox) tells(e *Entry) (turn int64, look bool) {
 		case !ok || e == nil || m.To != e.CreateRevision: // our own write, or for an earlier entry
 		case m.Turn:
 			e.behind.Store(&behind{places: m.Behind})
-			return ev.Kv.ModRevision, false
+			turn = ev.Kv.ModRevision
 		default:
 			look = true
 		}
 	}
-	return 0, look
+	return turn, look && turn == 0
 }
 
 // told is the channel of the watch, and fires that of the timer. Both are nil if there is no inbox.

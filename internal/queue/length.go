@@ -74,6 +74,8 @@ type turns struct {
 	denied   bool          // true if etcd has refused the inbox
 	unheard  int           // inboxes in a row that could not be watched
 	lastWait time.Duration // until a marked entry was granted
+	waits    int64         // the CreateRevision of the marked entry that has begun to wait last
+	settles  time.Time     // when that one does not wait for a message only any more
 }
 
 // mostUnheard is the number of inboxes in a row that could not be watched, after which entries are not
@@ -81,5 +83,5 @@ type turns struct {
 const mostUnheard = 3
 
 // crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
-// is off, except in tests.
+// is off, except in tests. model/handoff.md says why.
 const crowd = 1 << 62

@@ -157,7 +157,9 @@ func (w *wait) next(ctx context.Context) (news, error) {
 		w.inbox.heard(resp, ok)
 		return w.hears(), nil
 	case <-w.inbox.fires():
-		if w.inbox.fired(ctx) == due {
+		what := w.inbox.fired(ctx)
+		w.inbox.missed(what)
+		if what == due {
 			w.inbox.checked(false)
 		}
 	case <-ctx.Done():

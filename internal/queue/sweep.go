@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -39,6 +40,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	var deletes []clientv3.Op
 	var found []*Swept
 	var successors []clientv3.Op // successor keys that name candidates which are deleted
@@ -49,7 +51,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 		}
 		if p, ok := wire.ParseKey(k.Key); ok && p.Slot.Marked() {
 			if err := s.sweepMarked(ctx, k, p, own); err != nil {
-				return err
+				failed = err // the others are deleted nevertheless
 			}
 			continue
 		}
@@ -63,7 +65,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 		}
 	}
 	if len(found) == 0 {
-		return nil
+		return failed
 	}
 	bounded, cancel = context.WithTimeout(ctx, etcdkv.FirstBound)
 	defer cancel()
@@ -78,7 +80,7 @@ func (s *Queues) Sweep(ctx context.Context, all []Swept) error {
 	if len(successors) > 0 { // nothing breaks if they stay
 		_, _ = s.writer.Commit(bounded, etcdkv.Txn{Name: found[0].Name, Then: successors, Alone: true})
 	}
-	return err
+	return cmp.Or(err, failed)
 }
 
 // sweepMarked deletes a marked key as its entry would, because another entry may rely on it. The inbox was

@@ -23,13 +23,16 @@ func (q *Queue) Crowded() bool {
 	return q.size.Load() >= q.crowd && !q.denied && q.unheard < mostUnheard
 }
 
-// listen makes the inbox ready for an entry.
-func (q *Queue) listen(ctx context.Context, lease clientv3.LeaseID) {
+// Listens makes the inbox ready for the next entry of a lease. It returns false if the inbox cannot be
+// watched soon. Then the entry is not to be marked: those behind would find that nothing can be told to it.
+func (q *Queue) Listens(ctx context.Context, lease clientv3.LeaseID) bool {
+	q.renew()
 	if q.openInbox(ctx, lease); q.inbox == nil {
 		q.unheard++
-	} else {
-		q.unheard = 0
+		return false
 	}
+	q.unheard = 0
+	return true
 }
 
 // enterMarked is enter for a marked entry. It reads two keys, and no more: whether another marked entry
@@ -61,7 +64,6 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 	q.found(older.Count)
 	e.count, e.first = older.Count, older.Count == 0
 	for _, kv := range older.Kvs {
-		e.waitsFor(Obstacle{KV: kv}) // one that is ahead
 		_, marked := wire.MarkedOf(q.name, string(kv.Key))
 		e.asleep = e.asleep || marked && q.inbox != nil
 	}
@@ -72,7 +74,11 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) {
 	began := time.Now()
 	if q.inbox != nil {
-		q.inbox.begin(settling(q.lastWait).seeded(e.Lease))
+		rules := settling(q.lastWait).seeded(e.Lease)
+		q.inbox.begin(rules)
+		if q.waits != e.CreateRevision { // a wait that is begun again settles when the first one would have
+			q.waits, q.settles = e.CreateRevision, began.Add(rules.first)
+		}
 		rev, err = q.sleep(ctx, e)
 	}
 	if rev == 0 && err == nil {
@@ -90,16 +96,23 @@ func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) 
 
 // sleep waits for a message. It returns 0 when the entry is to wait like any other.
 func (q *Queue) sleep(ctx context.Context, e *Entry) (rev int64, err error) {
+	if !e.asleep {
+		return 0, nil
+	}
+	settled := make(chan struct{})
+	timer := time.AfterFunc(time.Until(q.settles), func() { close(settled) }) // the inbox may have no watch by then
+	defer timer.Stop()
 	for e.asleep {
-		what, err := q.inbox.next(ctx, nil)
+		what, err := q.inbox.next(ctx, settled)
 		if err != nil {
 			return 0, err
 		}
+		q.inbox.missed(what)
 		rev, look := q.inbox.tells(e)
 		if rev > 0 {
 			return rev, nil
 		}
-		e.asleep = !look && what != opened && what != due // messages may have been missed
+		e.asleep = !look && what != opened && what != due && what != woken // messages may have been missed
 	}
 	return 0, nil
 }

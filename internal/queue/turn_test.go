@@ -171,6 +171,23 @@ func TestNoWakeUpIsLost(t *testing.T) {
 				all[name].leave()
 			}
 		}, "c", soon},
+		"a whole list of those that are not marked is between": {append(append([]string{"a"}, points(longestList)...), "c"), func(_ *rig, all map[string]*party) {
+			all["a"].leave()
+			for _, name := range points(longestList) {
+				all[name].holds(soon)
+				all["c"].waits()
+				all[name].leave()
+			}
+		}, "c", soon},
+		"the first of those that are marked is deleted": {[]string{".a", "b"}, func(r *rig, all map[string]*party) {
+			time.Sleep(settleWait - 100*time.Millisecond) // it watches its own key soon, and the next one sleeps
+			for name, p := range r.lineUp("c") {
+				all[name] = p
+			}
+			r.DeleteKey(all["b"].entry.Key)
+			require.ErrorIs(r, (<-all["b"].got).err, lockerr.ErrEvicted)
+			all[".a"].leave()
+		}, "c", soon},
 		"a wait is cancelled": {[]string{"a", "b", "c"}, func(_ *rig, all map[string]*party) {
 			all["b"].cancel()
 			<-all["b"].got
@@ -240,12 +257,12 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		"the watches break": {[]string{"a", "b", "c"}, func(r *rig, all map[string]*party) {
 			r.CutWatches()
 			all["a"].leave()
-		}, "b", time.Second},
+		}, "b", settleFirst / 2},
 		"the watches break, and their past is compacted": {[]string{"a", "b", "c"}, func(r *rig, all map[string]*party) {
 			r.CutWatches()
 			all["a"].leave()
 			r.Compact(r.Revision())
-		}, "b", time.Second},
+		}, "b", settleFirst / 2},
 		"the answer to the release is lost": {[]string{"a", "b", "c"}, func(r *rig, all map[string]*party) {
 			r.loses("a", simetcd.Txn)
 			all["a"].leave()
@@ -254,6 +271,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			swept := []Swept{{Name: "q", Key: all["a"].entry.Key}}
 			require.NoError(r, (&Queues{all["c"].shared}).Sweep(r.ctx, swept))
 			require.True(r, swept[0].Deleted)
+			require.Empty(r, r.Keys(wire.InboxKey("q", all["a"].lease)))
 		}, "b", soon},
 		"a role has changed": {[]string{"a", "b", "c"}, func(r *rig, all map[string]*party) {
 			r.Intercept(func(c simetcd.Call) simetcd.Action {
@@ -446,15 +464,16 @@ func TestEntriesAreMarkedInLongQueuesOnly(t *testing.T) {
 		q := r.queue("a")
 		defer q.Close()
 		require.False(r, q.Crowded())
-		for range 40 {
+		for range 39 {
 			r.enter(r.queue("b"))
 		}
-		r.enter(q)
+		require.NoError(r, q.Leave(r.ctx, r.enter(q), false))
 		require.False(r, q.Crowded(), "direct handoff is off")
 		q.crowd = 40
-		require.True(r, q.Crowded())
-		q.crowd = 41
 		require.False(r, q.Crowded())
+		r.enter(r.queue("b"))
+		r.enter(q)
+		require.True(r, q.Crowded())
 	})
 }
 
@@ -487,18 +506,6 @@ func TestASettledEntryHoldsByItsTurn(t *testing.T) {
 	})
 }
 
-// A sleeping entry knows one that it waits for, though it has read no more than two keys.
-func TestASleepingEntryKnowsOneThatIsAhead(t *testing.T) {
-	simulate(t, func(r *rig) {
-		all := r.lineUp("a", "b", "c")
-		o := all["c"].entry.Obstacle()
-		require.NotNil(r, o.KV)
-		require.Contains(r, []string{all["a"].entry.Key, all["b"].entry.Key}, string(o.KV.Key))
-		require.False(r, o.Whole)
-		require.False(r, o.Holds)
-	})
-}
-
 // A role may not be allowed to watch its inbox. After some tries entries are not marked any more.
 func TestASessionThatCannotWatchItsInboxMarksNoEntry(t *testing.T) {
 	simulate(t, func(r *rig) {
@@ -514,10 +521,32 @@ func TestASessionThatCannotWatchItsInboxMarksNoEntry(t *testing.T) {
 		lease := r.GrantLease(time.Hour)
 		for range mostUnheard {
 			require.True(r, q.Crowded())
-			e, _, err := q.Enter(r.ctx, Want{Lease: lease, Slot: wire.MarkedSlot(0)})
-			require.NoError(r, err)
-			require.NoError(r, q.Leave(r.ctx, e, false))
+			require.False(r, q.Listens(r.ctx, lease))
 		}
 		require.False(r, q.Crowded())
+	})
+}
+
+// An inbox is deleted while its watch is broken, and the watch never reports it.
+func TestAnInboxThatWentUnseenIsWrittenAgain(t *testing.T) {
+	simulate(t, func(r *rig) {
+		all := r.lineUp("a", "b", "c")
+		b, inbox := all["b"], wire.InboxKey("q", all["b"].lease)
+		r.CutWatches()
+		r.DeleteKey(inbox)
+		r.Compact(r.Revision())
+		time.Sleep(time.Second)
+		all["a"].leave()
+		b.holds(soon)
+		b.leave()
+		b.enter()
+		b.wait()
+		require.Len(r, r.Keys(inbox), 1)
+		all["c"].holds(soon)
+		b.waits()
+		b.client.ResetCounts()
+		all["c"].leave()
+		b.holds(soon)
+		require.Zero(r, b.client.Count())
 	})
 }

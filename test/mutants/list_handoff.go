@@ -48,7 +48,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a marked entry whose key is gone tells the next one",
 		edits: []edit{
-			{"queue.(*line).leaveMarked", "return false, l.tellBehind(ctx, e.Entry)", "return false, nil"},
+			{"queue.(*line).leaveMarked", "return l.tellBehind(ctx, e.Entry)", "return nil"},
 		},
 		tests: []string{"TestNoWakeUpIsLost"},
 	},
@@ -83,7 +83,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a look makes an entry wait by itself",
 		edits: []edit{
-			{"queue.(*Queue).sleep", "e.asleep = !look && what", "e.asleep = what"},
+			{"queue.(*Queue).sleep", "!look && what", "(look || !look) && what"},
 		},
 		tests: []string{"TestNoWakeUpIsLost"},
 	},
@@ -97,7 +97,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "an entry settles",
 		edits: []edit{
-			{"queue.(*Queue).sleep", "&& what != due", ""},
+			{"queue.(*Queue).sleep", "&& what != due && what != woken", ""},
 		},
 		tests: []string{"TestNoWakeUpIsLost"},
 	},
@@ -125,7 +125,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "the token of a turn is the revision of the message",
 		edits: []edit{
-			{"queue.(*inbox).tells", "return ev.Kv.ModRevision, false", "return e.CreateRevision, false"},
+			{"queue.(*inbox).tells", "turn = ev.Kv.ModRevision", "turn = e.CreateRevision"},
 		},
 		tests: []string{"TestAReleaseTellsTheNextEntryThatItHolds"},
 	},
@@ -176,7 +176,7 @@ var handoffMutations = []mutation{
 		edits: []edit{
 			{"queue.(*line).departure", "(d.told < 0 || e.mod != 0)", "d.told < 0"},
 		},
-		tests: []string{"TestTheSweeperDeletesAnInboxToo"},
+		tests: []string{"TestNoWakeUpIsLost"},
 	},
 	{
 		takesOut: "before a session is closed it has the next entries look",
@@ -186,13 +186,6 @@ var handoffMutations = []mutation{
 		tests: []string{"TestAWaiterBehindASessionThatIsClosedIsGrantedAtOnce"},
 	},
 	{
-		takesOut: "a settled entry waits for its turn when the entry ahead is gone",
-		edits: []edit{
-			{"queue.(*wait).leftBy", "!tells || w.inbox.told() == nil", "true || !tells || w.inbox.told() == nil"},
-		},
-		tests: []string{"TestASettledEntryHoldsByItsTurn"},
-	},
-	{
 		takesOut: "a session that cannot watch its inbox marks no entry",
 		edits: []edit{
 			{"queue.(*Queue).Crowded", "&& q.unheard < mostUnheard", ""},
@@ -200,10 +193,52 @@ var handoffMutations = []mutation{
 		tests: []string{"TestASessionThatCannotWatchItsInboxMarksNoEntry"},
 	},
 	{
-		takesOut: "a sleeping entry knows one that it waits for",
+		takesOut: "an inbox that may have gone unseen is written again",
 		edits: []edit{
-			{"queue.(*Queue).enterMarked", "e.waitsFor(Obstacle{KV: kv})", "_ = kv"},
+			{"queue.(*inbox).missed", "in.written = 0", "_ = in"},
 		},
-		tests: []string{"TestASleepingEntryKnowsOneThatIsAhead"},
+		tests: []string{"TestAnInboxThatWentUnseenIsWrittenAgain"},
+	},
+	{
+		takesOut: "a release ends though it can tell nobody",
+		edits: []edit{
+			{"queue.(*line).leaveMarked", "return l.leaveUntold(ctx, e) // there is no end", "return false, errAgain // there is no end"},
+		},
+		tests: []string{"TestAReleaseEndsWithManyUnmarkedEntriesBehind"},
+	},
+	{
+		takesOut: "a wait whose key is gone ends though it can tell nobody",
+		edits: []edit{
+			{"queue.(*line).tellBehind", "return err // there is no end", "return errAgain // there is no end"},
+		},
+		tests: []string{"TestAnEvictedWaiterReturns"},
+	},
+	{
+		takesOut: "an eviction is reported whatever came of the message that follows",
+		edits: []edit{
+			{"queue.(*line).leaveMarked", "_, _ = l.retry(ctx, int64(e.Lease), func(ctx context.Context) error { return l.tellBehind(ctx, e.Entry) })", "if err := l.tellBehind(ctx, e.Entry); err != nil { return false, err }"},
+		},
+		tests: []string{"TestAnEvictionIsReported"},
+	},
+	{
+		takesOut: "a wait that is begun again settles when the first one would have",
+		edits: []edit{
+			{"queue.(*Queue).awaitTurn", "if q.waits != e.CreateRevision {", "if true || q.waits != e.CreateRevision {"},
+		},
+		tests: []string{"TestAWaitThatIsBegunAgainSettles"},
+	},
+	{
+		takesOut: "the deletion of an inbox behind a turn is noted",
+		edits: []edit{
+			{"queue.(*inbox).tells", "turn = ev.Kv.ModRevision", "return ev.Kv.ModRevision, false"},
+		},
+		tests: []string{"TestADeletionBehindATurnIsNoted"},
+	},
+	{
+		takesOut: "a session that cannot watch its inbox enters unmarked",
+		edits: []edit{
+			{"lockmgr.line.takeSlot", "&& l.Single.Listens(ls.Context(), ls.ID())", "&& (l.Single.Listens(ls.Context(), ls.ID()) || true)"},
+		},
+		tests: []string{"TestACrowdGoesOnThoughFewMayWriteBesideTheQueue"},
 	},
 }
