@@ -256,9 +256,9 @@ func TestAGuessIsMadeSoonOrNotAtAll(t *testing.T) {
 	simulate(t, func(w *world) {
 		a, b := NewMutex(w.session("a"), "m"), NewMutex(w.session("b"), "m")
 		held := w.lock(a)
-		w.pass(time.Minute)
 		waits := begin(w, b.Lock)
 		w.pass(100 * time.Millisecond)
+		w.next("a", simetcd.Txn, simetcd.Action{DelayReply: 1500 * time.Millisecond})
 		require.NoError(w, held.Unlock(w.ctx))
 		w.pass(time.Millisecond) // its line is at rest
 		var again *pending[*Lock]

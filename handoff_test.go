@@ -98,6 +98,7 @@ func TestTheInboxOfAFormerProcessIsDeletedWithItsKeys(t *testing.T) {
 		next := start(w, NewMutex(other, "m").Lock)
 		w.pass(10 * time.Millisecond)
 		require.NoError(w, held.Unlock(w.ctx))
+		w.Client("a").Cut() // a session that lives on deletes its inbox itself, after a second
 		heir := w.session("b", WithLease(s.Lease()))
 		require.Equal(w, 2, w.inboxes("m"))
 		require.NoError(w, heir.ReleaseAdopted(w.ctx))
