@@ -45,7 +45,8 @@ func (h *Hold) limited(l *limit, over func()) {
 		return
 	}
 	h.limit = l
-	l.timer = time.AfterFunc(l.until-h.owned.clock(), over)
+	l.timer = time.AfterFunc(time.Hour, over) // over may stop the timer, so the timer is not set before it is known
+	l.timer.Reset(l.until - h.owned.clock())
 }
 
 // stop stops the timer.

@@ -64,8 +64,10 @@ func (p *party) enter() {
 func (p *party) wait() {
 	ctx, cancel := context.WithCancel(p.ctx)
 	p.cancel, p.got = cancel, make(chan awaited, 1)
-	e, got := p.entry, p.got
+	e, got, done := p.entry, p.got, make(chan struct{})
+	p.Cleanup(func() { cancel(); <-done }) // before the queue is closed
 	go func() {
+		defer close(done)
 		rev, err := p.Await(ctx, e)
 		got <- awaited{rev, err}
 	}()
