@@ -134,9 +134,9 @@ func (s *Session) finish(ctx context.Context, how *ending) error {
 	detach, last := s.detach, s.current.lease
 	s.mu.Unlock()
 	detach()
-	_ = last.Err() // ends an expired lease as such, in a process that had been stopped until now
+	ended := last.Err() // ends an expired lease as such, in a process that had been stopped until now
 	s.manager.Close()
-	if how.expires == nil && how.leaves == clientv3.NoLease && last != nil && last.Err() == nil && ctx.Err() == nil {
+	if how.expires == nil && how.leaves == clientv3.NoLease && ended == nil && ctx.Err() == nil {
 		s.manager.Forewarn(ctx)
 	}
 	s.cancel(how.cause) // and with it the lease, and with that all holds

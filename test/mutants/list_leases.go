@@ -97,7 +97,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "Close leaves the lock-delay also after an expiry that was not noticed yet",
 		edits: []edit{
-			{"session.(*Session).finish", "_ = last.Err()", "_ = last"},
+			{"session.(*Session).finish", "ended := last.Err()", "_, ended := last, error(nil)"},
 		},
 		tests: []string{"TestACloseAfterAnExpiryThatNobodyHasSeenDoesNotCutTheDelayShort"},
 	},
