@@ -295,7 +295,7 @@ func (p *process) guard() int {
 		}
 		_, after, _ := strings.Cut(string(status), "SigIgn:")
 		mask, _ := strconv.ParseUint(strings.Fields(after)[0], 16, 64)
-		if mask&(1<<(syscall.SIGTERM-1)) != 0 {
+		if mask&(1<<(syscall.SIGTSTP-1)) != 0 { // the last one that it begins to ignore
 			return pid
 		}
 	}
