@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // marksInCrowds has a session mark its entries in a queue with 6 others or more.
@@ -76,6 +77,29 @@ func TestACrowdGoesOnThoughFewMayWriteBesideTheQueue(t *testing.T) {
 			return simetcd.Action{}
 		})
 		require.Greater(w, w.throng(12), 50)
+	})
+}
+
+// An entry ahead of a marked one that cannot be told anything finds that out by a request.
+func TestASessionThatCannotWatchItsInboxEntersUnmarked(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.Intercept(func(c simetcd.Call) simetcd.Action {
+			if c.Client == "b" && c.Kind == simetcd.Watch && strings.Contains(fmt.Sprint(c.Req), `turn/`) {
+				return simetcd.Action{Err: rpctypes.ErrGRPCPermissionDenied}
+			}
+			return simetcd.Action{}
+		})
+		a := w.lock(NewMutex(w.session("a", marks()), "m"))
+		b := start(w, NewMutex(w.session("b", marks()), "m").Lock)
+		w.pass(5 * time.Second)
+		entries := w.Keys("m/")
+		require.Len(w, entries, 2)
+		_, marked := wire.MarkedOf("m", string(entries[1].Key))
+		require.False(w, marked)
+		w.Client("a").ResetCounts()
+		w.unlock(a.Unlock)
+		require.Equal(w, 1, w.Client("a").Count(simetcd.Txn))
+		w.unlock(b.get().Unlock)
 	})
 }
 

@@ -217,67 +217,6 @@ func TestATermOfASessionWithARunThatHonoursRequestsDoesNotHonourThem(t *testing.
 	})
 }
 
-func TestACandidateThatIsGoneGetsNoTransfer(t *testing.T) {
-	t.Run("before the leader hears of it", func(t *testing.T) {
-		simulate(t, func(w *world) {
-			s := w.switchover(time.Second)
-			b := w.stands(NewElection(w.session("b"), "e"), "of b")
-			w.Client("a").Cut()
-			p := s.ask("of b")
-			p.isWaiting()
-			w.Client("operator").Cut() // the request stands
-			b.cancel()
-			w.pass(time.Second)
-			w.Client("a").Heal()
-			w.CutWatches() // it reads what it has missed
-			w.pass(3 * time.Second)
-			require.Len(w, w.Keys(ask.Prefix("e")), 1)
-			require.NoError(w, s.first.Err(), "the work runs on")
-			require.Empty(w, s.causes)
-			w.Client("operator").Heal()
-			p.fails(ErrNoCandidate)
-			w.pass(time.Second)
-			require.Empty(w, w.Keys(ask.Prefix("e")))
-			s.leader.end()
-		})
-	})
-	t.Run("while the work stops", func(t *testing.T) {
-		simulate(t, func(w *world) {
-			s := w.switchover(3 * time.Second)
-			b := w.stands(NewElection(w.session("b"), "e"), "of b")
-			c := w.stands(NewElection(w.session("c"), "e"), "of c")
-			p := s.ask("of c")
-			require.ErrorIs(w, <-s.causes, ErrResignRequested)
-			c.cancel()
-			p.fails(ErrNoCandidate)
-			w.pass(time.Second)
-			require.NoError(w, s.first.Err(), "not before the work has returned")
-			b.get()
-			require.LessOrEqual(w, time.Since(<-s.returned), 100*time.Millisecond)
-			s.leader.end()
-		})
-	})
-	t.Run("in the instant of the transfer", func(t *testing.T) {
-		simulate(t, func(w *world) {
-			s := w.switchover(time.Second)
-			b := w.stands(NewElection(w.session("b"), "e"), "of b")
-			c := w.stands(NewElection(w.session("c"), "e"), "of c")
-			w.Intercept(func(call simetcd.Call) simetcd.Action {
-				if call.Client == "a" && call.Kind == simetcd.Txn {
-					return simetcd.Action{DelayRequest: 200 * time.Millisecond}
-				}
-				return simetcd.Action{}
-			})
-			p := s.ask("of c")
-			<-s.returned
-			c.cancel()
-			p.fails(ErrNoCandidate)
-			b.get()
-			s.leader.end()
-		})
-	})
-}
-
 func TestASwitchoverWhileSomethingElseHappens(t *testing.T) {
 	for name, c := range map[string]struct {
 		does func(s *switchover)

@@ -353,7 +353,7 @@ var electionMutations = []mutation{
 		edits: []edit{
 			{"etcdlock.(*runTerm).ResignTo", "return t.Resign(ctx)", "return err"},
 		},
-		tests: []string{"TestACandidateThatIsGoneGetsNoTransfer", "TestSwitchoversInFoulWeather"},
+		tests: []string{"TestALeaderWhoseCandidateHasLeftResigns"},
 	},
 	{
 		takesOut: "the asker is told when the candidate leaves while the leader stands",

@@ -239,6 +239,6 @@ var handoffMutations = []mutation{
 		edits: []edit{
 			{"lockmgr.line.takeSlot", "&& l.Single.Listens(ls.Context(), ls.ID())", "&& (l.Single.Listens(ls.Context(), ls.ID()) || true)"},
 		},
-		tests: []string{"TestACrowdGoesOnThoughFewMayWriteBesideTheQueue"},
+		tests: []string{"TestASessionThatCannotWatchItsInboxEntersUnmarked"},
 	},
 }
