@@ -373,9 +373,9 @@ func (h *Hold) ReleaseContext(ctx context.Context) (context.Context, context.Can
 // end ends the hold because its caller releases it. The results are those of endBy. It may be called with
 // Table.mu held.
 func (h *Hold) end() bool {
-	h.limit.stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.limit.stop()
 	return h.endBy(lockerr.ErrReleased)
 }
 

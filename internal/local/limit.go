@@ -9,17 +9,21 @@ import (
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
-// limit bounds for how long a caller holds. It is nil for a hold without a bound.
+// limit bounds for how long a caller holds. It is nil for a hold without a bound. Its timer fires at the
+// limit, and once more when the margin after it is over. The timer is stopped when the hold is given back,
+// or when its ownership is lost.
 type limit struct {
-	most  time.Duration // that a call has set
-	until time.Duration // by the session's clock
-	timer *time.Timer
+	most   time.Duration // that a call has set
+	until  time.Duration // by the session's clock
+	timer  *time.Timer
+	unbind func() bool // the end of the ownership does not stop the timer any more
 
 	over bool // true: the hold has ended by the limit, and is not given back yet; guarded by Hold.mu
 }
 
-// Limit has over called when the hold has lasted for most, unless it is released before; 0 is no bound.
-// A hold within another one of its turn, which carried has, lasts no longer than that one.
+// Limit has over called when the hold has lasted for most, and again when the margin after EndOverdue is
+// over, unless the hold is given back or lost before; 0 is no bound. A hold within another one of its turn,
+// which carried has, lasts no longer than that one.
 func (h *Hold) Limit(most time.Duration, carried *Carried, over func()) {
 	var l *limit
 	if most > 0 {
@@ -44,15 +48,22 @@ func (h *Hold) limited(l *limit, over func()) {
 	if l == nil {
 		return
 	}
+	h.mu.Lock() // over and the end of the ownership wait until the timer is set
+	defer h.mu.Unlock()
 	h.limit = l
-	l.timer = time.AfterFunc(time.Hour, over) // over may stop the timer, so the timer is not set before it is known
-	l.timer.Reset(l.until - h.owned.clock())
+	l.timer = time.AfterFunc(l.until-h.owned.clock(), over)
+	l.unbind = context.AfterFunc(h.OwnershipContext(), func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		l.timer.Stop()
+	})
 }
 
-// stop stops the timer.
+// stop stops the timer. Called with Hold.mu held.
 func (l *limit) stop() {
 	if l != nil {
 		l.timer.Stop()
+		l.unbind()
 	}
 }
 
@@ -63,8 +74,12 @@ func (h *Hold) EndOverdue() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.limit
-	l.over = h.endBy(lockerr.Lost(fmt.Errorf("%w: %s, after %v: end the work sooner, or set a higher limit", lockerr.ErrHeldTooLong, h.owned.names(), l.most)))
-	return l.over
+	if !h.endBy(lockerr.Lost(fmt.Errorf("%w: %s, after %v: end the work sooner, or set a higher limit", lockerr.ErrHeldTooLong, h.owned.names(), l.most))) {
+		return false
+	}
+	l.over = true
+	l.timer.Reset(h.owned.lease.Margin())
+	return true
 }
 
 // givenBack reports whether the hold had ended by its limit, and is given back now for the first time.
@@ -74,6 +89,7 @@ func (h *Hold) givenBack() bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.limit.stop()
 	over := h.limit.over && h.owned.life.Cause() == nil // else it is lost
 	h.limit.over = false
 	return over

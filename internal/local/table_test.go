@@ -34,6 +34,7 @@ type rig struct {
 	finish chan *Ownership
 	closed bool
 	bug    error
+	end    context.CancelCauseFunc // of the session
 }
 
 // lessor grants leases without etcd.
@@ -53,8 +54,8 @@ func (silent) Watch(ctx context.Context, _ string, _ ...clientv3.OpOption) clien
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{T: t, begun: make(chan Begun, 10), finish: make(chan *Ownership, 10)}
 	life, end := context.WithCancelCause(context.Background())
+	r := &rig{T: t, begun: make(chan Begun, 10), finish: make(chan *Ownership, 10), end: end}
 	t.Cleanup(func() { end(lockerr.ErrSessionClosed) })
 	clock := func() time.Duration { return r.now }
 	r.Table = New(Config{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -116,19 +115,18 @@ func (h *Hold) giveBack() bool {
 	return released != local.NotHeld
 }
 
-// overdue ends a hold that has reached its limit. Its context ends first. As after a loss, its work then has
-// the margin to end, before another session can hold. Then the hold is given back for its caller.
+// overdue is called when a hold has reached its limit, and when the margin after that is over. At the limit
+// the context of the hold ends. As after a loss, its work then has the margin to end, before another session
+// can hold. Then the hold is given back for its caller.
 func (h *Hold) overdue() {
-	if !h.EndOverdue() {
-		return
-	}
+	atLimit := h.EndOverdue()
 	log := h.manager.cfg.Log.With(zap.Int64("token", h.Token()), zap.NamedError("cause", h.Ended()))
-	log.Warn("a hold has reached its limit, and its context has ended")
-	time.AfterFunc(h.Lease().Margin(), func() {
-		if h.giveBack() {
-			log.Error("a hold that has reached its limit was not released in time; it is released, although its work may continue")
-		}
-	})
+	switch {
+	case atLimit:
+		log.Warn("a hold has reached its limit, and its context has ended")
+	case h.giveBack():
+		log.Error("a hold that has reached its limit was not released in time; it is released, although its work may continue")
+	}
 }
 
 // leaveAtOnce deletes the key in the goroutine of the last holder, by one request. It returns nil

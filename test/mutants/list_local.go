@@ -5,7 +5,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a hold that has reached its limit is released without its caller (P14)",
 		edits: []edit{
-			{"lockmgr.(*Hold).overdue", "if h.giveBack() {", "if false {"},
+			{"lockmgr.(*Hold).overdue", "case h.giveBack():", "case false:"},
 		},
 		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
 	},
@@ -19,9 +19,16 @@ var localMutations = []mutation{
 	{
 		takesOut: "a hold that has reached its limit keeps others out for the margin",
 		edits: []edit{
-			{"lockmgr.(*Hold).overdue", "time.AfterFunc(h.Lease().Margin(), func() {", "time.AfterFunc(0, func() {"},
+			{"local.(*Hold).EndOverdue", "l.timer.Reset(h.owned.lease.Margin())", "l.timer.Reset(0)"},
 		},
 		tests: []string{"TestAHoldThatReachesItsLimitIsReleased"},
+	},
+	{
+		takesOut: "the timer of a limit is stopped when the hold is lost",
+		edits: []edit{
+			{"local.(*Hold).limited", "l.timer.Stop()", ""},
+		},
+		tests: []string{"TestTheTimerOfALimitIsStopped"},
 	},
 	{
 		takesOut: "a hold that has reached its limit is given back once",
