@@ -3,14 +3,14 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/lockerr"
 )
 
 // leaderScript is the command of a candidate. It takes a moment to end.
@@ -77,15 +77,22 @@ func TestARequestThatCannotBeFulfilledSaysWhatToDo(t *testing.T) {
 	b.wait()
 }
 
-func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
-	t.Parallel()
-	name := nameOf(t)
+// leadsOn starts a leader that does not end its command, and a candidate that waits.
+func leadsOn(t *testing.T, name string) *process {
+	t.Helper()
 	a := start(t, "elect", name, "--ttl", long.String(), "--", "sh", "-c",
 		`trap 'echo asked' TERM; echo "leader"; while :; do sleep 0.05; done`)
 	a.says("leader")
 	other := newSession(t)
 	go func() { _, _ = etcdlock.NewElection(other, name).Campaign(t.Context(), "b") }()
 	eventually(t, func() bool { return len(keysOf(t, name+"/")) == 2 }, "it waits")
+	return a
+}
+
+func TestARequestToACommandThatDoesNotEndTimesOut(t *testing.T) {
+	t.Parallel()
+	name := nameOf(t)
+	a := leadsOn(t, name)
 	p, _ := runInTime(t, "step-down", "--timeout", soon, name)
 	require.Equal(t, exitTimedOut, p.code, "%s", &p.stderr)
 	a.says("asked")
@@ -120,11 +127,25 @@ func TestATransferWaitsForACommandThatStopsSlowly(t *testing.T) {
 	}
 }
 
-// The code 102 says that a command lost its lock, and was ended.
-func TestTheCodeOfARequestWhoseLeaseIsLost(t *testing.T) {
-	err := leaseLost(fmt.Errorf("etcdlock: ask the leader to resign: %w", lockerr.Lost(etcdlock.ErrExpired)))
-	require.Equal(t, exitUnreachable, codeOf(err))
-	require.ErrorContains(t, err, "withdrawn")
-	require.Equal(t, exitFailure, codeOf(leaseLost(etcdlock.ErrNoLeader)))
-	require.NoError(t, leaseLost(nil))
+// The code 102 says that a command lost its lock, and was ended. A request goes with its lease.
+func TestARequestWhoseLeaseIsLostIsNoLossOfALock(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"ask", "step-down"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			name := nameOf(t)
+			leadsOn(t, name)
+			p := start(t, command, name)
+			var requests *clientv3.GetResponse
+			eventually(t, func() (ok bool) {
+				var err error
+				requests, err = dev.client.Get(t.Context(), name+"\x00ask/", clientv3.WithPrefix())
+				return err == nil && len(requests.Kvs) == 1
+			}, "the request stands")
+			_, err := dev.client.Revoke(t.Context(), clientv3.LeaseID(requests.Kvs[0].Lease))
+			require.NoError(t, err)
+			require.Equal(t, exitUnreachable, p.wait(), "%s", &p.stderr)
+			require.Contains(t, p.stderr.String(), "the request is withdrawn")
+		})
+	}
 }

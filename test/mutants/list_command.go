@@ -17,6 +17,27 @@ var commandMutations = []mutation{
 		tests: []string{"TestWithoutATerminalACommandThatIsStoppedCanBeTerminated"},
 	},
 	{
+		takesOut: "a command that is ended while the hold is kept has more time than before a loss",
+		edits: []edit{
+			{"cmd/etcdlock.(*wake).end", "time.Now().Add(w.stop)", "time.Now().Add(w.grace)"},
+		},
+		tests: []string{"TestATransferWaitsForACommandThatStopsSlowly"},
+	},
+	{
+		takesOut: "a request of etcdlock ask whose lease is lost is no lock that was lost",
+		edits: []edit{
+			{"cmd/etcdlock.newAsk", "return orSignal(ctx, leaseLost(err))", "return orSignal(ctx, err)"},
+		},
+		tests: []string{"TestARequestWhoseLeaseIsLostIsNoLossOfALock"},
+	},
+	{
+		takesOut: "a request whose lease is lost is no lock that was lost",
+		edits: []edit{
+			{"cmd/etcdlock.(*switchover).run", "return orSignal(ctx, leaseLost(err))", "return orSignal(ctx, err)"},
+		},
+		tests: []string{"TestARequestWhoseLeaseIsLostIsNoLossOfALock"},
+	},
+	{
 		takesOut: "a stop in the middle of a vfork is noticed (P2)",
 		edits: []edit{
 			{"child.(*job).begin", "go j.lookOutForVfork()", ""},
