@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -165,4 +166,37 @@ func TestASemaphoreNeedsTheRangeFromItsNameOn(t *testing.T) {
 	p, err = app.Acquire(f.Ctx(), 2)
 	require.NoError(t, err)
 	require.NoError(t, p.Release(f.Ctx()))
+}
+
+// A request is withdrawn by a comparison, for which etcd demands read permission. The range of a role that
+// may only write it is beside the queue of the name.
+func TestARequestIsWithdrawnByAUserThatMayReadIt(t *testing.T) {
+	f := newAuthFixture(t)
+	grant := func(from, end string, perm authpb.Permission_Type) {
+		t.Helper()
+		_, err := f.Admin.RoleGrantPermission(f.Ctx(), "guest", from, end, clientv3.PermissionType(perm))
+		require.NoError(t, err)
+	}
+	requests := func() int {
+		t.Helper()
+		resp, err := f.Admin.Get(f.Ctx(), "app/held\x00ask/", clientv3.WithPrefix())
+		require.NoError(t, err)
+		return len(resp.Kvs)
+	}
+	held, err := etcdlock.NewMutex(f.Session(f.clientAs("app"), cluster.LongTTL), "app/held").Lock(f.Ctx())
+	require.NoError(t, err)
+	grant("app/held/", "app/held0", clientv3.PermRead)
+	grant("app/held\x00", "app/held\x01", clientv3.PermWrite)
+	s := f.Session(f.clientAs("guest"), cluster.LongTTL)
+	require.ErrorIs(t, s.Ask(f.Within(time.Second), "app/held", ""), context.DeadlineExceeded)
+	time.Sleep(time.Second)
+	require.Equal(t, 1, requests(), "it stands until the lease ends")
+	require.NoError(t, s.Close(f.Ctx()))
+	require.Zero(t, requests())
+
+	grant("app/held\x00", "app/held\x01", clientv3.PermReadWrite)
+	s = f.Session(f.clientAs("guest"), cluster.LongTTL)
+	require.ErrorIs(t, s.Ask(f.Within(time.Second), "app/held", ""), context.DeadlineExceeded)
+	require.Eventually(t, func() bool { return requests() == 0 }, 20*time.Second, 10*time.Millisecond)
+	cluster.Release(t, held)
 }
