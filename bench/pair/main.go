@@ -39,14 +39,18 @@ type row struct {
 
 var rows = []row{
 	{"alone", 500 * time.Millisecond, "lock + unlock of a free name"},
+	{"after-2", 500 * time.Millisecond, "lock + unlock of a name that two clients wanted a second ago"},
 	{"campaign", 500 * time.Millisecond, "campaign + resign alone"},
 	{"retained", 200 * time.Millisecond, "a pair while the key is kept"},
 	{"local-100", 300 * time.Millisecond, "100 goroutines of a process, one name"},
 	{"names-256", 700 * time.Millisecond, "256 goroutines of a process, a name each"},
 	{"processes-2", 700 * time.Millisecond, "2 clients, one name"},
+	{"processes-4", time.Second, "4 clients, one name"},
 	{"processes-8", 2 * time.Second, "8 clients, one name"},
 	{"processes-32", 3 * time.Second, "32 clients, one name"},
 	{"processes-128", 6 * time.Second, "128 clients, one name"},
+	{"requests-2", 700 * time.Millisecond, "requests a pair: 2 clients, one name"},
+	{"requests-4", time.Second, "requests a pair: 4 clients, one name"},
 	{"requests-8", 2 * time.Second, "requests a pair: 8 clients, one name"},
 	{"requests-32", 3 * time.Second, "requests a pair: 32 clients, one name"},
 	{"requests-128", 6 * time.Second, "requests a pair: 128 clients, one name"},

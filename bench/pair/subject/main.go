@@ -90,6 +90,8 @@ func (s *subject) measure(row, name string, span time.Duration) (float64, error)
 	switch kind {
 	case "alone":
 		return s.pairs(ctx, span, []caller{lockPair(etcdlock.NewMutex(one, name))})
+	case "after": // alone again, a while after another client wanted the name
+		return s.after(ctx, name, span)
 	case "campaign":
 		e := etcdlock.NewElection(one, name)
 		return s.pairs(ctx, span, []caller{func(ctx context.Context) error {
@@ -124,6 +126,23 @@ func (s *subject) measure(row, name string, span time.Duration) (float64, error)
 		return s.rest(ctx, name, n)
 	}
 	return 0, fmt.Errorf("no such row")
+}
+
+// after has two clients meet at a name once, and one go on alone. It counts when a queue that was
+// contended is alone for good.
+func (s *subject) after(ctx context.Context, name string, span time.Duration) (float64, error) {
+	two, err := s.several(2)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := s.handover(ctx, name, 5*time.Millisecond, 0); err != nil {
+		return 0, err
+	}
+	pair := []caller{lockPair(etcdlock.NewMutex(two[0], name))}
+	if _, err := s.pairs(ctx, 1200*time.Millisecond, pair); err != nil {
+		return 0, err
+	}
+	return s.pairs(ctx, span, pair)
 }
 
 type caller func(context.Context) error
