@@ -75,9 +75,18 @@ func (q *Queue) enter(ctx context.Context, w *Want) (e *Entry, own []*mvccpb.Key
 func (q *Queue) foundEmpty(w Want, rev int64) *Entry {
 	e := newEntry(q.key(w), w, rev)
 	e.first = true
-	q.found(0)
+	q.foundOthers(0)
 	q.rebase(nil, e, w.Value)
 	return e
+}
+
+// foundOthers notes the number of entries before ours. It closes the watches of waits if the queue is calm.
+func (q *Queue) foundOthers(n int64) {
+	q.found(n)
+	if q.isCalm() {
+		q.closeTheirs()
+		q.closeCache()
+	}
 }
 
 // alone returns the compact form of enter. It is nil if the queue may have entries, or if no batch is
@@ -102,7 +111,7 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error
 		q.closeStale()
 		return nil
 	}
-	q.found(older.Count)
+	q.foundOthers(older.Count)
 	e.count = older.Count
 	if older.More {
 		q.closeStale()

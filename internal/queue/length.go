@@ -10,6 +10,7 @@ type length struct {
 	size         atomic.Int64 // when the queue was last read
 	emptied      time.Time    // when the queue was last seen empty; zero if another entry was seen since
 	mispredicted bool         // true if the queue was assumed to be empty, and is not
+	empties      int          // number of transactions in a row that have found the queue empty
 }
 
 // saw notes the number of entries that a look has found.
@@ -18,11 +19,19 @@ func (n *length) saw(entries int64) { n.size.Store(entries) }
 // found notes the number of other entries that our transaction has found.
 func (n *length) found(others int64) {
 	n.size.Store(others)
-	n.emptied = time.Time{}
-	if others == 0 {
-		n.emptied = time.Now()
+	if others > 0 {
+		n.emptied, n.empties = time.Time{}, 0
+		return
 	}
+	n.emptied, n.empties = time.Now(), n.empties+1
 }
+
+// calm is the number of transactions in a row that must find a queue empty before its watch is closed.
+// With the watch goes a goroutine, and without it the next entry assumes that the queue is empty.
+const calm = 64
+
+// isCalm reports whether the queue needs no watch.
+func (n *length) isCalm() bool { return n.empties >= calm }
 
 // mispredict notes that the queue is not empty, though it was assumed to be.
 func (n *length) mispredict() {
@@ -39,7 +48,7 @@ func (n *length) wasMispredicted() (was bool) {
 // forget forgets what is known.
 func (n *length) forget() {
 	n.size.Store(0)
-	n.emptied, n.mispredicted = time.Time{}, false
+	n.emptied, n.mispredicted, n.empties = time.Time{}, false, 0
 }
 
 // recentlyEmpty reports whether the queue was empty less than Resting ago.

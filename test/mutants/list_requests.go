@@ -31,6 +31,27 @@ var requestMutations = []mutation{
 		tests: []string{"TestAGuessIsMadeSoonOrNotAtAll"},
 	},
 	{
+		takesOut: "the watch of a queue is closed when it was found empty many times in a row",
+		edits: []edit{
+			{"queue.(*length).isCalm", "n.empties >= calm", "false"},
+		},
+		tests: []string{"TestALockThatWasContendedIsLockedLikeAFreeOneLater"},
+	},
+	{
+		takesOut: "another entry makes the watch of a queue needed again",
+		edits: []edit{
+			{"queue.(*length).found", "n.emptied, n.empties = time.Time{}, 0", "n.emptied = time.Time{}"},
+		},
+		tests: []string{"TestAContendedLockTakesTwoRequests"},
+	},
+	{
+		takesOut: "the watch of a wait is kept for the next one, which is not optimistic",
+		edits: []edit{
+			{"queue.(*kept).Rest", "f != nil && f.late", "true"},
+		},
+		tests: []string{"TestAContendedLockTakesTwoRequests"},
+	},
+	{
 		takesOut: "only a queue that was empty is assumed to be empty",
 		edits: []edit{
 			{"queue.(*length).recentlyEmpty", "time.Since(n.emptied) < Resting", "true"},
