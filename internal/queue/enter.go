@@ -106,25 +106,25 @@ func (q *Queue) ifEmpty(w *Want) *etcdkv.Compact {
 }
 
 // peek takes in what the entering transaction has read; older is nil if it has read nothing.
-func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) (err error) {
+func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) error {
 	if older == nil {
 		q.closeStale()
 		return nil
 	}
 	q.foundOthers(older.Count)
-	e.count = older.Count
 	if older.More {
+		e.sees(seen{count: older.Count})
 		q.closeStale()
 		return nil
 	}
 	q.rebase(older.Kvs, e, value)
-	e.older = len(older.Kvs)
 	var own *mvccpb.KeyValue
 	if e.rule != nil {
 		own = e.kv(value)
 	}
-	e.ahead, err = e.blocker(own, older.Kvs)
-	e.first = e.ahead == nil && err == nil
+	ahead, err := e.blocker(own, older.Kvs)
+	e.sees(seen{ahead: ahead, older: len(older.Kvs), count: older.Count})
+	e.first = ahead == nil && err == nil
 	return err
 }
 

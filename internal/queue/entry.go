@@ -36,7 +36,7 @@ type Entry struct {
 	CreateRevision int64
 
 	wish
-	seen
+	*seen // nil if the transaction saw no older entry
 	since
 	parts *[]*Entry // of an entry in several queues, one for each; nil for an entry in one
 }
@@ -62,6 +62,21 @@ type seen struct {
 	ahead *mvccpb.KeyValue
 	older int
 	count int64 // of the older entries, also if only a part of them was read; 0 if none was
+}
+
+// sees notes what the transaction saw that wrote the key.
+func (e *Entry) sees(s seen) {
+	if e.seen = nil; s != (seen{}) {
+		e.seen = &s
+	}
+}
+
+// saw returns what the transaction saw that wrote the key.
+func (e *Entry) saw() seen {
+	if e.seen == nil {
+		return seen{}
+	}
+	return *e.seen
 }
 
 // since is what was learned of an entry since then. It is safe for concurrent use.
@@ -98,7 +113,7 @@ func (e *Entry) First() bool { return e.first }
 // Ahead returns how many older entries were there when the key was written, as far as that is known.
 func (e *Entry) Ahead() (n int) {
 	for _, part := range e.Parts() {
-		n = max(n, int(part.count))
+		n = max(n, int(part.saw().count))
 	}
 	return n
 }

@@ -53,7 +53,7 @@ const settleWait = time.Second
 
 // newWait returns a wait, with the watch of an earlier one or a new follower.
 func (l *line) newWait(e *Entry, theirs *follower, in *inbox, n *length, warn func(*mvccpb.KeyValue)) *wait {
-	w := &wait{line: l, entry: e, inbox: in, length: n, warn: warn, before: predecessor{e.ahead, e.CreateRevision}, theirs: theirs}
+	w := &wait{line: l, entry: e, inbox: in, length: n, warn: warn, before: predecessor{e.saw().ahead, e.CreateRevision}, theirs: theirs}
 	w.own = newFollower(holding.seeded(e.Lease), settleWait, func(ctx context.Context, from int64) *watch {
 		return l.open(ctx, e.Key, clientv3.WithFilterPut(), clientv3.WithRev(from))
 	})

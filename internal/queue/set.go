@@ -89,8 +89,8 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 			part := newEntry(key, Want{Lease: w.Lease, Value: w.Value}, resp.Header.Revision)
 			older := olderThan(resp, i)
 			if len(older) < peek {
-				part.ahead, _ = part.blocker(nil, older) // it is exclusive, which is never refused
-				part.older = len(older)
+				ahead, _ := part.blocker(nil, older) // it is exclusive, which is never refused
+				part.sees(seen{ahead: ahead, older: len(older)})
 			}
 			part.first = len(older) == 0
 			first = first && part.first

@@ -62,7 +62,8 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 	e = newEntry(key, *w, resp.Header.Revision)
 	older := resp.Responses[0].GetResponseRange()
 	q.found(older.Count)
-	e.count, e.first = older.Count, older.Count == 0
+	e.sees(seen{count: older.Count})
+	e.first = older.Count == 0
 	for _, kv := range older.Kvs {
 		_, marked := wire.MarkedOf(q.name, string(kv.Key))
 		e.asleep = e.asleep || marked && q.inbox != nil

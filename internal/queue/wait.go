@@ -23,7 +23,8 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.marked && e.rule == nil {
 		return q.awaitTurn(ctx, e)
 	}
-	if q.cache != nil || e.ahead != nil && e.older <= q.shortQueue || e.rule.watchesAll() {
+	saw := e.saw()
+	if q.cache != nil || saw.ahead != nil && saw.older <= q.shortQueue || e.rule.watchesAll() {
 		rev, err := q.awaitInCache(ctx, e)
 		if !errors.Is(err, errTooLong) {
 			return rev, err

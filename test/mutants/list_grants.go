@@ -26,7 +26,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "an entry that finds one older key is not the first",
 		edits: []edit{
-			{"queue.(*Queue).peek", "e.first = e.ahead == nil", "e.first = e.older < 2"},
+			{"queue.(*Queue).peek", "e.first = ahead == nil", "e.first = len(older.Kvs) < 2"},
 		},
 		tests: []string{"TestALockIsHandedOverInOrder", "FuzzForeignKeys"},
 	},
