@@ -226,16 +226,27 @@ func (c *Carried) holders() (all []*holder) {
 type Grant struct {
 	owned  *Ownership
 	holder *holder
-	entry  *queue.Entry // of the name that it is a hold of
 	token  int64
+	part   int32 // which part of the entry; whole for all of it
 	path   Path
 }
 
+// whole is the part of a hold by all keys of its ownership.
+const whole = -1
+
+// entry is that of the name that it is a hold of, or that of several names.
+func (g *Grant) entry() *queue.Entry {
+	if g.part == whole {
+		return g.owned.entry
+	}
+	return g.owned.entry.Parts()[g.part]
+}
+
 // grant grants another hold of the holder. Called with Table.mu held.
-func (u *holder) grant(t *Ownership, e *queue.Entry, by Path) Grant {
+func (u *holder) grant(t *Ownership, part int, by Path) Grant {
 	u.holds++
 	t.local.table.counts.granted(by)
-	return Grant{owned: t, holder: u, entry: e, token: t.token, path: by}
+	return Grant{owned: t, holder: u, token: t.token, part: int32(part), path: by}
 }
 
 // Hold makes the hold that of a caller.
@@ -326,10 +337,10 @@ func (h *Hold) Token() int64 { return h.token }
 func (h *Hold) Path() Path { return h.path }
 
 // Entry returns the entry in etcd by which the name is held, or that of several names.
-func (h *Hold) Entry() *queue.Entry { return h.entry }
+func (h *Hold) Entry() *queue.Entry { return h.entry() }
 
 // EntryOf returns the entry of one of the names that are held.
-func (h *Hold) EntryOf(name string) *queue.Entry { return h.owned.entryOf(name) }
+func (h *Hold) EntryOf(name string) *queue.Entry { return h.owned.entry.Parts()[h.owned.partOf(name)] }
 
 // Lease returns the lease of the hold.
 func (h *Hold) Lease() *lease.Lease { return h.owned.lease }
@@ -345,7 +356,7 @@ func (h *Hold) Now() time.Duration {
 
 // Name returns the name that is held, or the first of several.
 func (h *Hold) Name() string {
-	return h.owned.local.Names()[slices.Index(h.owned.entry.Parts(), h.entry)]
+	return h.owned.local.Names()[max(h.part, 0)]
 }
 
 // OwnershipContext returns a context that ends with all holds by the same key.
@@ -353,7 +364,7 @@ func (h *Hold) OwnershipContext() context.Context { return h.owned.life.Context(
 
 // Restate returns the value of the key when it is to say something else of the mode.
 func (h *Hold) Restate(want wire.Holder) string {
-	by, _ := wire.DecodeHolder(h.entry.KV().Value)
+	by, _ := wire.DecodeHolder(h.entry().KV().Value)
 	return restate(want, by, h.owned.carried)
 }
 

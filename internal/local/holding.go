@@ -58,7 +58,7 @@ func (c *Carried) elsewhere(m *Table, w *Waiter, names []string) *Hold {
 func (t *Ownership) excludes(w *Waiter) bool {
 	t.local.table.mu.Lock()
 	defer t.local.table.mu.Unlock()
-	return w.Mode != t.mode || w.Mode == wire.Exclusive
+	return w.Mode != t.mode() || w.Mode == wire.Exclusive
 }
 
 // Nested grants w a hold within the one that its context carries, if w asks for re-entry, or fails
@@ -99,7 +99,7 @@ func (w *Waiter) reenter(m *Table, outer []*Hold, names []string) (other *Hold, 
 	h := outer[0]
 	t := h.owned
 	switch {
-	case w.Mode == wire.Exclusive && t.mode == wire.Shared && !w.Candidate:
+	case w.Mode == wire.Exclusive && t.mode() == wire.Shared && !w.Candidate:
 		return h, "use Upgrade, or release the read lock first", nil
 	case !t.covers(w, names):
 		return h, "release it first", nil
@@ -108,7 +108,7 @@ func (w *Waiter) reenter(m *Table, outer []*Hold, names []string) (other *Hold, 
 	case h.holder.holds >= w.Reentry:
 		return nil, "", fmt.Errorf("%w: %d", lockerr.ErrReentryLimit, h.holder.holds)
 	}
-	w.get(h.holder.grant(t, t.entryOf(names[0]), PathLocal))
+	w.get(h.holder.grant(t, t.partOf(names[0]), PathLocal))
 	return nil, "", nil
 }
 
@@ -119,17 +119,17 @@ func (t *Ownership) covers(w *Waiter, names []string) bool {
 	}
 	switch w.Mode {
 	case wire.Counted:
-		return t.mode == wire.Counted && w.Permits <= int(t.permits)
+		return t.mode() == wire.Counted && w.Permits <= int(t.permits)
 	case wire.Shared:
-		return t.mode == wire.Shared || t.mode == wire.Exclusive
+		return t.mode() == wire.Shared || t.mode() == wire.Exclusive
 	default:
-		return t.mode == wire.Exclusive
+		return t.mode() == wire.Exclusive
 	}
 }
 
 // deadlock is the error of a call that would wait for a hold which its own context carries.
 func (c *Carried) deadlock(h *Hold, hint string) *CarriedError {
-	return &CarriedError{Holds: c.keys(), For: h.entry.KV(), Hint: hint}
+	return &CarriedError{Holds: c.keys(), For: h.entry().KV(), Hint: hint}
 }
 
 // Besides fails if an upgrade of h would wait for another hold of the same name and client, which the
@@ -139,7 +139,7 @@ func (c *Carried) Besides(h *Hold) error {
 		if of := o.hold; of.holder != h.holder && of.owned.local.table.cfg.Client == h.owned.local.table.cfg.Client &&
 			slices.Contains(of.owned.local.Names(), h.owned.local.Name()) && of.Err() == nil {
 			carried := c.deadlock(of, "release it first")
-			carried.Upgrades = h.entry.KV()
+			carried.Upgrades = h.entry().KV()
 			return carried
 		}
 	}
@@ -170,9 +170,9 @@ func (m *Table) Downgrade(h *Hold, write func(d Downgraded)) (d Downgraded, err 
 	case !h.end():
 		return d, h.Ended()
 	}
-	t.mode = wire.Shared // from here on no holder has it exclusively
-	t.apart().shared = make(chan struct{})
-	d = Downgraded{Grant: h.succeeded(PathLocal), Written: t.shared}
+	s := t.apart()
+	s.mode, s.shared = wire.Shared, make(chan struct{}) // from here on no holder has it exclusively
+	d = Downgraded{Grant: h.succeeded(PathLocal), Written: s.shared}
 	d.Detached = t.becomeShared()
 	if !m.gate.spawn(func() { write(d) }) {
 		close(d.Written)
@@ -200,7 +200,7 @@ func (t *Ownership) becomeShared() (detached <-chan struct{}) {
 
 // succeeded is the grant of the hold that takes the place of h. Called with Table.mu held.
 func (h *Hold) succeeded(by Path) Grant {
-	return Grant{owned: h.owned, holder: h.holder, entry: h.entry, token: h.owned.token, path: by}
+	return Grant{owned: h.owned, holder: h.holder, token: h.owned.token, part: h.part, path: by}
 }
 
 // Succeed makes a grant the hold that takes the place of h.
@@ -228,7 +228,7 @@ func (m *Table) StartUpgrade(h *Hold, run func(wait context.Context, u *Upgrade)
 	u = &Upgrade{Of: h, Alone: make(chan struct{}), Written: s.shared, Told: make(chan struct{}), Done: make(chan struct{})}
 	var wait context.Context
 	wait, u.Cancel = context.WithCancelCause(t.life.Context())
-	if t.mode != wire.Shared { // a read lock within a write lock
+	if t.mode() != wire.Shared { // a read lock within a write lock
 		u.become(PathLocal)
 		return u, nil, nil
 	}
@@ -288,7 +288,7 @@ func (m *Table) Upgraded(u *Upgrade, rev int64) bool {
 		return false
 	}
 	t.become(held)
-	t.mode, t.upgrading = wire.Exclusive, nil
+	t.sharing.mode, t.upgrading = wire.Exclusive, nil
 	m.beside.readNoMore(t)
 	return true
 }

@@ -89,6 +89,7 @@ type retention struct {
 	retained lazyctx.Latch // set when the key is kept for the first time
 	idle     time.Duration // since when it is kept
 	period   time.Duration // how long it is kept
+	taken    time.Duration // when it was last taken by a caller, by the session's clock
 	running  bool          // true: timer runs
 	timer    *time.Timer   // ends the retention; nil until it is first needed
 }
@@ -102,6 +103,14 @@ func (k *retention) stop() {
 
 // begun tells whether the key was kept before.
 func (k *retention) begun() bool { return k != nil && k.timer != nil }
+
+// began is since when a time slice counts, by the session's clock.
+func (t *Ownership) began() time.Duration {
+	if t.retention == nil {
+		return t.since
+	}
+	return max(t.since, t.retention.taken)
+}
 
 // mayKeep tells whether the key may be kept once h, the last hold, has ended. Called with Table.mu
 // held.
@@ -156,7 +165,7 @@ func (t *Ownership) take(w *Waiter) bool {
 		return false
 	}
 	t.become(held)
-	t.began = t.clock() // no other session wanted it so far
+	t.retention.taken = t.clock() // no other session wanted it so far
 	t.newHolder(w, PathRetained)
 	return true
 }
@@ -204,7 +213,7 @@ func (t *Ownership) goBeside() {
 	t.beside = true
 	m.beside.all.Add(t)
 	m.cfg.Names.Use(l.Names(), 1)
-	if t.mode == wire.Shared {
+	if t.mode() == wire.Shared {
 		t.asked = t.clock()
 		m.beside.read(t)
 	}
@@ -227,8 +236,11 @@ func (t *Ownership) forgetBeside() {
 	m.gate.wake()
 }
 
-// sharing is what an ownership has that is beside its local queue, or is to be. It is nil for others.
+// sharing is what an ownership has that does not exclude all others, or is beside its local queue, or is
+// to be. It is nil for others.
 type sharing struct {
+	mode      wire.Mode
+	permits   int32         // of wire.Counted
 	member    int           // in beside.all
 	asked     time.Duration // of readers: when no other session was known to wait, by the session's clock
 	upgrading *Upgrade      // of readers: that of the one that is becoming a writer
@@ -244,6 +256,14 @@ func (t *Ownership) apart() *sharing {
 	return t.sharing
 }
 
+// mode is how the ownership excludes others. Called with Table.mu held.
+func (t *Ownership) mode() wire.Mode {
+	if t.sharing == nil {
+		return wire.Exclusive
+	}
+	return t.sharing.mode
+}
+
 // share grants w a hold beside the other readers, without a request. It does so for a time slice
 // from when no writer was known to wait. Called with Table.mu held.
 func (t *Ownership) share(w *Waiter) bool {
@@ -257,7 +277,7 @@ func (t *Ownership) share(w *Waiter) bool {
 // shareable tells whether further readers can be admitted, as far as the session knows. Called with
 // Table.mu held.
 func (t *Ownership) shareable() bool {
-	return t.open() && t.mode == wire.Shared && t.state == held
+	return t.open() && t.mode() == wire.Shared && t.state == held
 }
 
 // grantReaders admits all readers at the front of a local queue. Called with Table.mu held.

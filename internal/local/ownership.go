@@ -26,10 +26,7 @@ type Ownership struct {
 
 	// Guarded by Table.mu.
 	token     int64
-	began     time.Duration // by the session's clock
-	since     time.Duration // of the grant, by the session's clock
-	mode      wire.Mode
-	permits   int32          // of wire.Counted
+	since     time.Duration  // of the grant, by the session's clock
 	holders   int32          // 0 while the key is kept
 	state     ownershipState // changed by become
 	candidate bool           // of an election; does not change
@@ -50,10 +47,13 @@ type Ownership struct {
 
 // begin starts an ownership on the granted entry of an attempt. Called with Table.mu held.
 func (l *Queue) begin(a *Attempt, rev int64, w *Waiter) *Ownership {
-	now := l.table.cfg.Clock()
 	t := &Ownership{
 		title:   title{lease: a.Lease, entry: a.Entry, local: l},
-		carried: w.Carried, slot: a.Slot, identity: w.Identity, candidate: w.Candidate, token: rev, mode: w.Mode, permits: int32(w.Permits), began: now, since: now,
+		carried: w.Carried, slot: a.Slot, identity: w.Identity, candidate: w.Candidate, token: rev, since: l.table.cfg.Clock(),
+	}
+	if w.Mode != wire.Exclusive {
+		s := t.apart()
+		s.mode, s.permits = w.Mode, int32(w.Permits)
 	}
 	t.life.Within(a.Lease.Context())
 	if w.Rule != nil && !l.Private() {
@@ -137,7 +137,7 @@ func (t *Ownership) found() bool {
 // newHolder makes w a holder. Called with Table.mu held.
 func (t *Ownership) newHolder(w *Waiter, by Path) {
 	t.holders++
-	w.get((&holder{mu: &t.local.table.mu}).grant(t, t.entry, by))
+	w.get((&holder{mu: &t.local.table.mu}).grant(t, whole, by))
 }
 
 // release decides what follows after h was given back. It returns false if another caller of this
@@ -162,7 +162,7 @@ func (t *Ownership) release(h *Hold) (ended bool) {
 	case t.open() && t == t.local.owned && len(h.holder.infos) == 0 && !h.Overdue():
 		front := t.local.front()
 		switch {
-		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began < h.terms.Slice:
+		case front != nil && front.Identity == t.identity && m.cfg.Clock()-t.began() < h.terms.Slice:
 			t.local.grantTo(t, front, PathLocal)
 			return false
 		case front == nil && t.mayKeep(h):

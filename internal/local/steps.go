@@ -292,7 +292,7 @@ func (l *Queue) Grant(a *Attempt, rev int64, as string) (t *Ownership, write *Wa
 	}
 	t = l.begin(a, rev, w)
 	l.grantTo(t, w, by)
-	if t.mode == wire.Shared {
+	if t.mode() == wire.Shared {
 		t.grantReaders(l)
 	}
 	if t != l.owned && t.life.Cause() != nil { // since the look at the lease, and nothing else tells

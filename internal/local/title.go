@@ -33,10 +33,8 @@ func (t *title) loseAlone(cause error) (first bool) {
 	return first
 }
 
-// entryOf is the entry of one of the names that are owned.
-func (t *title) entryOf(name string) *queue.Entry {
-	return t.entry.Parts()[slices.Index(t.local.Names(), name)]
-}
+// partOf is which part of the entry has one of the names that are owned.
+func (t *title) partOf(name string) int { return slices.Index(t.local.Names(), name) }
 
 // remaining is the time until the ownership ends unless its lease is renewed before. After its end
 // it is negative: how long ago that was.
@@ -56,9 +54,9 @@ func (t *Ownership) kind() string {
 	switch {
 	case t.candidate:
 		return "election"
-	case t.mode == wire.Shared:
+	case t.mode() == wire.Shared:
 		return "read lock"
-	case t.mode == wire.Counted:
+	case t.mode() == wire.Counted:
 		return "permits of"
 	default:
 		return "lock"

@@ -293,7 +293,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a time slice ends",
 		edits: []edit{
-			{"local.(*Ownership).release", "m.cfg.Clock()-t.began < h.terms.Slice", "h.terms.Slice > 0"},
+			{"local.(*Ownership).release", "m.cfg.Clock()-t.began() < h.terms.Slice", "h.terms.Slice > 0"},
 		},
 		tests: []string{"TestASliceEnds", "TestAStrangerWaitsForOneSliceAndOneCriticalSection"},
 	},

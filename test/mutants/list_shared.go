@@ -301,7 +301,7 @@ var sharedMutations = []mutation{
 	{
 		takesOut: "permits within others are no more than these",
 		edits: []edit{
-			{"local.(*Ownership).covers", "t.mode == wire.Counted && w.Permits <= int(t.permits)", "t.mode == wire.Counted"},
+			{"local.(*Ownership).covers", "t.mode() == wire.Counted && w.Permits <= int(t.permits)", "t.mode() == wire.Counted"},
 		},
 		tests: []string{"TestReentryIsRefusedBeyondWhatIsHeld", "TestPermitsAreAPartOfThoseTheContextCarries"},
 	},
