@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,24 +17,25 @@ import (
 //
 // The timer has one of three meanings:
 //
-//	watch is nil    a watch is opened
+//	handle is nil   a watch is opened
 //	late is false   a reading is due
 //	late is true    a reading showed a change, and the watch has reported nothing since
 type follower struct {
-	*watch // nil while there is none
+	handle // of the watch; nil while there is none
 	timer  alarm
-	rules
-
-	pause  time.Duration // before the next reading
-	late   bool
-	failed int32 // watches in a row that were not opened, or ended before they reported anything
-
+	*times
 	resume int64 // the revision from which the next watch starts; 0 for one on the future
 	*lone
+
+	seed   int32  // spreads the pauses between failures
+	failed uint16 // watches in a row that were not opened, or ended before they reported anything
+	slower uint8  // how often the pause before a reading was doubled
+	late   bool
 }
 
 // lone is what a follower has whose user waits for its channels. It is nil if a keeper drives the follower.
 type lone struct {
+	*watch // nil while there is none
 	// open opens the watch, from a revision on. The revision is 0 for a watch on the future.
 	open   func(ctx context.Context, from int64) *watch
 	c      <-chan time.Time  // of the timer
@@ -43,8 +45,12 @@ type lone struct {
 
 // report notes what was reported last.
 func (l *lone) report(events []*clientv3.Event) {
-	if l != nil {
-		l.events = events
+	if l == nil {
+		return
+	}
+	l.events = events
+	if n := len(events); n > 0 {
+		l.since = max(l.since, events[n-1].Kv.ModRevision)
 	}
 }
 
@@ -57,7 +63,7 @@ type alarm interface {
 // rules are the times of a follower.
 type rules struct {
 	*times
-	seed int64 // spreads the pauses between failures
+	seed int32 // spreads the pauses between failures
 }
 
 type times struct {
@@ -94,14 +100,14 @@ var following = rules{times: &times{first: waitResync, longest: waitResync, pati
 // seeded returns the rules for a session with a lease. Sessions that lose etcd at one instant come
 // back spread out.
 func (r rules) seeded(lease clientv3.LeaseID) rules {
-	r.seed = int64(lease)
+	r.seed = int32(lease)
 	return r
 }
 
 // newFollower returns a follower that opens its watch after a delay.
 func newFollower(r rules, delay time.Duration, open func(ctx context.Context, from int64) *watch) follower {
 	t := time.NewTimer(delay)
-	return follower{rules: r, timer: t, lone: &lone{open: open, c: t.C}}
+	return follower{times: r.times, seed: r.seed, timer: t, lone: &lone{open: open, c: t.C}}
 }
 
 // startAt makes the next watch start at a revision. That is tried for a while, if no watch can be opened.
@@ -111,14 +117,27 @@ func (f *follower) startAt(rev int64, tried time.Duration) {
 
 // begin begins another wait, by other rules, with a watch that may be open already.
 func (f *follower) begin(r rules) {
-	f.rules, f.pause = r, r.first
+	f.times, f.seed, f.slower = r.times, r.seed, 0
 	switch {
-	case f.watch == nil:
+	case f.handle == nil:
 		f.timer.Reset(0)
 	case f.late:
 		f.timer.Reset(f.patience)
 	default:
-		f.timer.Reset(f.pause)
+		f.timer.Reset(f.pause())
+	}
+}
+
+// pause is the time before the next reading.
+func (f *follower) pause() time.Duration { return min(f.first<<f.slower, f.longest) }
+
+// takes notes the watch that was opened; nil if there is none.
+func (f *follower) takes(w *watch) {
+	if f.handle = nil; w != nil {
+		f.handle = w.handle
+	}
+	if f.lone != nil {
+		f.watch = w
 	}
 }
 
@@ -165,12 +184,9 @@ func (f *follower) heard(resp clientv3.WatchResponse, ok bool) news {
 	}
 	f.report(resp.Events)
 	f.failed = 0
-	if n := len(resp.Events); n > 0 {
-		f.since = max(f.since, resp.Events[n-1].Kv.ModRevision)
-	}
 	if f.late {
 		f.late = false
-		f.timer.Reset(f.pause)
+		f.timer.Reset(f.pause())
 	}
 	return told
 }
@@ -188,8 +204,10 @@ func (f *follower) ended() {
 
 // tryAgain sets the timer for another watch.
 func (f *follower) tryAgain() {
-	f.timer.Reset(etcdkv.Pause(int(f.failed), f.seed))
-	f.failed++
+	f.timer.Reset(etcdkv.Pause(int(f.failed), int64(f.seed)))
+	if f.failed < math.MaxUint16 {
+		f.failed++
+	}
 }
 
 // fired does what the timer was set for.
@@ -208,7 +226,7 @@ func (f *follower) expired() news {
 	switch {
 	case f.late:
 		return silent
-	case f.watch == nil:
+	case f.handle == nil:
 		return absent
 	default:
 		f.failed = 0
@@ -219,7 +237,7 @@ func (f *follower) expired() news {
 // opens takes in the watch that was to be opened, from resume on; nil if it could not be.
 func (f *follower) opens(w *watch, began time.Time) news {
 	from := f.resume
-	if f.watch = w; w == nil {
+	if f.takes(w); w == nil {
 		f.tryAgain()
 		if from > 0 && f.lone != nil && began.Before(f.until) {
 			return told
@@ -227,13 +245,13 @@ func (f *follower) opens(w *watch, began time.Time) news {
 		f.resume = 0
 		return opened
 	}
-	f.resume, f.pause = 0, f.first
-	f.timer.Reset(f.pause)
+	f.resume, f.slower = 0, 0
+	f.timer.Reset(f.pause())
 	if from == 0 {
 		return opened
 	}
-	f.since = from - 1 // it reports what came before its creation, too
-	if f.doubtful || time.Since(began) > slowOpening {
+	w.since = from - 1 // it reports what came before its creation, too
+	if w.doubtful || time.Since(began) > slowOpening {
 		return due
 	}
 	return told
@@ -242,14 +260,16 @@ func (f *follower) opens(w *watch, began time.Time) news {
 // checked takes note of a reading that was due. behind is true if it shows a change that the watch
 // has not reported.
 func (f *follower) checked(behind bool) {
-	f.late = behind && f.watch != nil
+	f.late = behind && f.handle != nil
 	switch {
-	case f.watch == nil: // the timer is set for another one
+	case f.handle == nil: // the timer is set for another one
 	case behind:
 		f.timer.Reset(f.patience)
 	default:
-		f.pause = min(2*f.pause, f.longest)
-		f.timer.Reset(f.pause)
+		if f.pause() < f.longest {
+			f.slower++
+		}
+		f.timer.Reset(f.pause())
 	}
 }
 
@@ -276,8 +296,11 @@ func (f *follower) drop() {
 
 // stop closes the watch.
 func (f *follower) stop() {
-	f.watch.stop()
-	f.watch, f.late = nil, false
+	if f.handle != nil {
+		f.Stop()
+	}
+	f.takes(nil)
+	f.late = false
 }
 
 // close ends the follower. The stream of a watch that is late is given up with it: many waits end

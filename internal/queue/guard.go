@@ -60,7 +60,8 @@ func (k *Keeper) Guard(e *Entry, byCache bool, o Owner) (g *Guard) {
 			from = 0
 		}
 		g = &Guard{keeper: k, entry: part, owner: o, next: g, due: never}
-		g.follower = follower{rules: holding.seeded(part.Lease), timer: (*guardTimer)(g)}
+		r := holding.seeded(part.Lease)
+		g.follower = follower{times: r.times, seed: r.seed, timer: (*guardTimer)(g)}
 		k.add(g, from)
 	}
 	return g
@@ -115,7 +116,7 @@ func (t *guardTimer) set(due time.Duration) bool {
 
 // reading returns the reading that is to be made.
 func (g *Guard) reading() *reading {
-	return &reading{Guard: g, what: g.asks, of: g.watch, others: g.keeping}
+	return &reading{Guard: g, what: g.asks, of: g.handle, others: g.keeping}
 }
 
 // queue returns the range of all keys of the queue that our key is in.
@@ -150,7 +151,7 @@ func (g *Guard) lineUp() {
 }
 
 // reads reports whether the timer is set for a reading.
-func (g *Guard) reads() bool { return g.watch != nil && !g.late }
+func (g *Guard) reads() bool { return g.handle != nil && !g.late }
 
 // ask has the key read.
 func (g *Guard) ask(why news) {
@@ -216,7 +217,7 @@ func (g *Guard) listen(w *watch) {
 		}
 		k.post(func() {
 			k.working--
-			if g.watch == w {
+			if g.handle == w.handle {
 				g.broke()
 			}
 		})
@@ -225,7 +226,7 @@ func (g *Guard) listen(w *watch) {
 
 // broke takes in the end of the watch.
 func (g *Guard) broke() {
-	if g.watch == nil {
+	if g.handle == nil {
 		g.broken = true
 		return
 	}
@@ -234,7 +235,7 @@ func (g *Guard) broke() {
 
 // hear takes in what the watch reports.
 func (g *Guard) hear(resp clientv3.WatchResponse) {
-	if g.watch != nil {
+	if g.handle != nil {
 		g.heard(resp, true)
 	}
 	switch {
@@ -266,7 +267,7 @@ func (r *reading) done() {
 		g.end()
 		g.owner.Unguarded(r.err)
 	default:
-		if r.what == due && r.of == g.watch {
+		if r.what == due && r.of == g.handle {
 			g.checked(behind)
 		}
 		if !r.stands {

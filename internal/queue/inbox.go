@@ -31,7 +31,7 @@ func (l *line) newInbox(ctx context.Context, lease clientv3.LeaseID, posted *ato
 	})
 	ctx, cancel := context.WithTimeout(ctx, aheadTimeout)
 	defer cancel()
-	if in.watch = in.open(ctx, 0); in.watch == nil {
+	if in.takes(in.open(ctx, 0)); in.handle == nil {
 		in.close()
 		return nil
 	}

@@ -230,7 +230,7 @@ func (k *Keeper) readInParts(batch []*reading) {
 type reading struct {
 	*Guard
 	what   news   // why it is made: opened or due
-	of     *watch // that the guard had before; nil if there was none
+	of     handle // of the watch that the guard had before; nil if there was none
 	others bool   // true: other entries are of interest
 
 	stands    bool // true: our key stands

@@ -46,8 +46,8 @@ func (l *line) newCache(key, end string, deletesOnly bool, r rules) *rangeCache 
 
 // openEarly opens the watch before the entry is written. It closes the cache if that fails.
 func (c *rangeCache) openEarly(ctx context.Context) bool {
-	c.watch = c.open(ctx, 0)
-	if c.early = c.watch != nil; !c.early {
+	c.takes(c.open(ctx, 0))
+	if c.early = c.handle != nil; !c.early {
 		c.close()
 	}
 	return c.early

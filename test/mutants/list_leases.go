@@ -244,7 +244,7 @@ var leaseMutations = []mutation{
 	{
 		takesOut: "a watch that begins too early makes the session ask (R5)",
 		edits: []edit{
-			{"queue.(*follower).opens", "if f.doubtful || ", "if "},
+			{"queue.(*follower).opens", "if w.doubtful || ", "if "},
 		},
 		tests: []string{"TestTheFirstWatchAfterARollbackShowsIt"},
 	},

@@ -113,7 +113,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a watch on the own key that is had by a member that lags, or of another timeline, is followed by a look (R5)",
 		edits: []edit{
-			{"queue.(*follower).opens", "if f.doubtful || ", "if "},
+			{"queue.(*follower).opens", "if w.doubtful || ", "if "},
 		},
 		tests: []string{"TestAMemberThatLagsCostsARequestOnlyWhereNoneFollows"},
 	},
