@@ -20,8 +20,9 @@ type Context struct {
 	parts *Part // the first of the contexts that end with c
 }
 
-// Part is a context that ends with a Context, or before. It is a child of the parent of that Context, so
-// that one step ends it with the parent: with many of them, two steps would take twice as long.
+// Part is a context that ends with a Context, or before. It is a child of the parent of that Context, or of
+// a branch of it, so that one step ends it with the parent: with many of them, two steps would take twice
+// as long.
 type Part struct {
 	context.Context
 	of     *Context
@@ -90,7 +91,11 @@ func (c *Context) child() *Part {
 	p := &Part{of: c}
 	cause := c.cause.Load()
 	if cause == nil {
-		p.Context, p.cancel = context.WithCancelCause(c.outer)
+		parent := c.outer
+		if root, ok := parent.(*Root); ok {
+			parent = root.branch()
+		}
+		p.Context, p.cancel = context.WithCancelCause(parent)
 		return p
 	}
 	p.Context, p.cancel = context.WithCancelCause(context.WithoutCancel(c.outer)) // which may have ended since, for another cause

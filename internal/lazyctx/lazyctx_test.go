@@ -97,6 +97,40 @@ func TestACancelAndARequestForTheContextMeet(t *testing.T) {
 	}
 }
 
+// Contexts of all branches end with their root, and with its cause.
+func TestARootEndsTheContextsOfAllBranches(t *testing.T) {
+	parent, cancel := context.WithCancelCause(t.Context())
+	root := NewRoot(parent)
+	var all []context.Context
+	for range 2*inRow + 1 {
+		all = append(all, New(root).Context())
+	}
+	require.Len(t, root.branches, 3)
+	one := New(root)
+	alone := one.Context()
+	one.Cancel(errFirst)
+	require.Equal(t, errFirst, context.Cause(alone))
+	for _, ctx := range all {
+		require.NoError(t, ctx.Err())
+	}
+	cancel(errSecond)
+	for _, ctx := range all {
+		require.Equal(t, errSecond, context.Cause(ctx))
+	}
+	require.Equal(t, errSecond, context.Cause(New(root).Part()), "a context that is made after the end")
+}
+
+// A session that lasts has no more branches than a few.
+func TestARootHasFewBranches(t *testing.T) {
+	root := NewRoot(t.Context())
+	for range 2 * inRow * mostBranches {
+		c := New(root)
+		_ = c.Context()
+		c.Release()
+	}
+	require.Len(t, root.branches, mostBranches)
+}
+
 func TestALatchTellsThoseBeforeAndAfter(t *testing.T) {
 	var l Latch
 	before := l.Done()

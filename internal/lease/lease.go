@@ -25,6 +25,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/etcdlock/etcdlock/internal/lazyctx"
 	"github.com/etcdlock/etcdlock/internal/leaseid"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/lockorder"
@@ -153,7 +154,8 @@ func begin(parent context.Context, cfg Config, id clientv3.LeaseID, sent, ttl ti
 		l.margin = defaultMargin(l.TTL())
 	}
 	l.margin += cfg.Delay
-	l.ctx, l.cancel = context.WithCancelCause(parent)
+	ctx, cancel := context.WithCancelCause(parent)
+	l.ctx, l.cancel = lazyctx.NewRoot(ctx), cancel
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.validUntil = l.validFrom(sent)
