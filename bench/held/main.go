@@ -1,6 +1,6 @@
 // Held measures what many locks cost that one session holds and that last: goroutines, heap and stack,
 // and how long it takes until all of their contexts have ended, after the lease was revoked and at the
-// deadline of a lease that etcd does not renew.
+// deadline of a lease that etcd does not renew. It fails if a lock takes more than 1 KiB, or a goroutine.
 //
 //	go run ./held -locks 100000
 package main
@@ -57,7 +57,7 @@ func run(ctx context.Context, locks int, heap string) error {
 			return err
 		}
 	}
-	return nil
+	return h.fat
 }
 
 // holder is the process that holds the locks.
@@ -66,6 +66,7 @@ type holder struct {
 	session *etcdlock.Session
 	locks   []*etcdlock.Lock
 	profile string
+	fat     error // what a lock takes too much
 }
 
 // hold takes all locks, and prints what they cost and how long it took to lose all of them.
@@ -109,6 +110,12 @@ func (h *holder) hold(ctx context.Context, end func(context.Context) (time.Durat
 	fmt.Printf("%d locks, taken in %v: %d goroutines more, %.0f MB; for each %.0f bytes of heap and %.0f of stack\n",
 		len(h.locks), took.Round(time.Millisecond), after.goroutines-before.goroutines,
 		(after.heap+after.stack-before.heap-before.stack)/1e6, (after.heap-before.heap)/n, (after.stack-before.stack)/n)
+	switch each := (after.heap - before.heap) / n; { // without the stacks: they are of goroutines that no lock has
+	case each > most:
+		h.fat = fmt.Errorf("%.0f bytes for each lock, which are more than %d", each, most)
+	case after.goroutines-before.goroutines > own:
+		h.fat = fmt.Errorf("%d goroutines more, which are more than %d", after.goroutines-before.goroutines, own)
+	}
 	ends := make([]<-chan struct{}, len(h.locks))
 	for i, l := range h.locks {
 		ends[i] = l.Context().Done()
@@ -134,6 +141,8 @@ func (h *holder) hold(ctx context.Context, end func(context.Context) (time.Durat
 const (
 	ttl    = 15 * time.Second
 	settle = 5 * time.Second // after which every key is watched
+	most   = 1024            // bytes of heap for each lock
+	own    = 16              // goroutines of a session
 )
 
 func (h *holder) lock(ctx context.Context, i int) error {
