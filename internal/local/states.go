@@ -40,7 +40,7 @@ type driver uint8
 
 const (
 	driverNone   driver = iota // nothing does, as there is nothing to do
-	driverCaller               // a caller enters by one request
+	driverCaller               // a caller enters by one request, and waits if it can
 	driverHolder               // a holder deletes its key, which is not watched so far
 	driverKeeper               // a holder deletes its key, which the keeper of the session watches
 	driverWorker               // the goroutine of the local queue
@@ -58,8 +58,8 @@ func (d driver) holds() bool { return d == driverHolder || d == driverKeeper }
 //	from    to      when
 //	none    caller  a caller finds the local queue without a driver, and enters
 //	none    worker  the same, and the caller cannot enter by one request
-//	caller  holder  the request was the grant
-//	caller  worker  the request was no grant, or its outcome is unknown
+//	caller  holder  the request or the wait was the grant
+//	caller  worker  the caller cannot wait, or gives up, or the outcome of its request is unknown
 //	caller  none    etcd refuses the request, and no other caller waits
 //	holder  keeper  the hold has lasted for a while
 //	holder  worker  there is something to wait for

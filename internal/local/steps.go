@@ -122,19 +122,28 @@ func (l *Queue) Told(w *Waiter) <-chan struct{} {
 }
 
 // GrantAlone grants the entry of an attempt to the caller that has made it, and makes the holder the
-// driver. It returns false if the worker has to act.
-func (l *Queue) GrantAlone(a *Attempt) bool {
+// driver. rev is the proof. It returns false if the worker has to act.
+func (l *Queue) GrantAlone(a *Attempt, rev int64) bool {
 	_ = a.Lease.Err() // ends it if its time is over
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
 	if l.front() != a.Of || a.Lease.Context().Err() != nil {
 		return false // the session is about to end
 	}
-	t := l.begin(a, a.Entry.CreateRevision, a.Of)
-	l.grantTo(t, a.Of, PathFree)
+	by := l.path()
+	t := l.begin(a, rev, a.Of)
+	l.grantTo(t, a.Of, by)
 	l.endWait()
 	t.unattended()
 	return true
+}
+
+// path is that of a grant by etcd, before the phase changes. Called with Table.mu held.
+func (l *Queue) path() Path {
+	if l.phase == waiting {
+		return PathQueued
+	}
+	return PathFree
 }
 
 // Refused ends an attempt that etcd has refused. Nothing of it is left in etcd.
@@ -286,10 +295,7 @@ func (l *Queue) Grant(a *Attempt, rev int64, as string) (t *Ownership, write *Wa
 	if w.Identity != as {
 		return nil, w
 	}
-	by := PathFree
-	if l.phase == waiting {
-		by = PathQueued
-	}
+	by := l.path()
 	t = l.begin(a, rev, w)
 	l.grantTo(t, w, by)
 	if t.mode() == wire.Shared {

@@ -101,7 +101,7 @@ func (r *rig) hold(name string, w *Waiter) (*Hold, *Queue) {
 	l, first, _ := r.join(name, w)
 	require.NotNil(r, first)
 	first.Entry = r.entry()
-	require.True(r, l.GrantAlone(first))
+	require.True(r, l.GrantAlone(first, first.Entry.CreateRevision))
 	return r.granted(w), l
 }
 
@@ -164,7 +164,7 @@ func TestAnEntryGoesToTheNextWaiterIfTheFirstOneGivesUp(t *testing.T) {
 	require.NoError(t, attempt.Wanted.Cause())
 	require.Same(t, second, l.Successor(first))
 	attempt.Entry = r.entry()
-	require.False(t, l.GrantAlone(attempt), "the caller has gone")
+	require.False(t, l.GrantAlone(attempt, 7), "the caller has gone")
 	l.Resume(attempt)
 	require.Same(t, attempt, (<-r.begun).Attempt)
 	owned, write := l.Grant(attempt, 9, "lock")

@@ -21,8 +21,10 @@ func (m *Manager) Acquire(ctx context.Context, name string, c local.Call) (*Hold
 		return m.outcome(ctx, w, err)
 	}
 	l := m.line(q)
-	if first != nil && l.enterAlone(ctx, first) {
-		return m.outcome(ctx, w, nil)
+	if first != nil {
+		if granted, err := l.enterAlone(ctx, first); granted || err != nil {
+			return m.outcome(ctx, w, err)
+		}
 	}
 	return l.await(ctx, w)
 }

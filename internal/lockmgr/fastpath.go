@@ -7,28 +7,43 @@ import (
 	"github.com/etcdlock/etcdlock/internal/local"
 )
 
-// The fast path. A local queue has a worker only while there is something to wait for. A caller
-// that finds a local queue without a driver enters by itself, by one request. If this request is
-// the grant, the ownership is not watched while it is young, and then by the keeper of the session.
-// The last holder deletes the key and leaves the local queue idle again. A free lock needs no other
-// goroutine, and no switch to one.
+// The fast path. A local queue has a worker only while there is something to wait for that its caller
+// cannot wait for. A caller that finds a local queue without a driver enters by itself, by one request.
+// If this request is the grant, the ownership is not watched while it is young, and then by the keeper
+// of the session. The last holder deletes the key and leaves the local queue idle again. A free lock
+// needs no other goroutine, and no switch to one.
+//
+// In a long queue the caller waits by itself too. Such a wait only reads, so the caller can leave it at
+// any time. A worker then goes on with the entry, for the next waiter or to delete it. A caller that has
+// to be told that it waits does not: what it calls may end the session, which waits for its drivers.
 
-// enterAlone makes an attempt. It returns true if that was the grant, and false if the waiter has an
-// error or has to wait.
+// enterAlone makes an attempt, and waits if it can. It returns true if the entry is granted, and an error
+// if the caller has given up. In any other case the waiter has an error or has to wait.
 //
 // The request is cut off when the caller cancels. Then it may have taken effect, or may later, and
 // the worker finds out and takes it back (traps A4, B2).
-func (l line) enterAlone(ctx context.Context, a *local.Attempt) (granted bool) {
-	err := l.request(ctx, a)
+func (l line) enterAlone(ctx context.Context, a *local.Attempt) (granted bool, err error) {
+	err = l.request(ctx, a)
 	switch {
 	case err == nil && a.Entry != nil && a.Entry.First():
-		if l.GrantAlone(a) {
-			return true
+		if l.GrantAlone(a, a.Entry.CreateRevision) {
+			return true, nil
+		}
+	case err == nil && l.waitsAlone(a):
+		rev, err := l.waitAlone(ctx, a)
+		if err == nil && l.GrantAlone(a, rev) {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			if left, locked := l.GiveUp(a.Of); left {
+				l.Resume(a)
+				return false, waitError(ctx, locked)
+			}
 		}
 	case err != nil && answer.Final(err):
 		l.fail(&a.Wanted, a.Lease, a.Of, a.Entry, err)
 		l.Refused(a)
-		return false
+		return false, nil
 	case err != nil:
 		a.Entry, a.Unsure = nil, true
 		if ctx.Err() != nil {
@@ -36,7 +51,22 @@ func (l line) enterAlone(ctx context.Context, a *local.Attempt) (granted bool) {
 		}
 	}
 	l.Resume(a)
-	return false
+	return false, nil
+}
+
+// waitsAlone tells whether the caller of an attempt waits by itself.
+func (l line) waitsAlone(a *local.Attempt) bool {
+	return a.Entry != nil && !a.Of.Try && !a.Of.Candidate && a.Of.Waiting == nil && l.Single.Follows(a.Entry)
+}
+
+// waitAlone waits until the entry of an attempt is granted. rev is the proof.
+func (l line) waitAlone(ctx context.Context, a *local.Attempt) (rev int64, err error) {
+	l.Block(a.Entry)
+	wait, stop := until(&a.Wanted, a.Lease)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	l.drive(a, func() { rev, err = l.Single.Await(wait, a.Entry) })
+	return rev, err
 }
 
 // request is the one request of an attempt.
@@ -47,16 +77,23 @@ func (l line) request(ctx context.Context, a *local.Attempt) (err error) {
 	}
 	bounded, pooled := l.cfg.Writer.RequestContext(a.Lease.Context(), ctx)
 	defer pooled.Release()
+	a.Unsure = true
+	l.drive(a, func() { a.Entry, err = once(bounded, a.Of.Wants(a.Lease, a.Slot)) })
+	a.Unsure = false
+	a.Of.Entered(a.Entry)
+	return err
+}
+
+// drive calls a function in the goroutine of a caller that drives. If the client's code panics there, or ends
+// the goroutine, the waiter gives up, and the worker goes on.
+func (l line) drive(a *local.Attempt, call func()) {
 	returned := false
 	defer func() {
-		if !returned { // the client's code has panicked, or ended this goroutine
-			a.Entry, a.Unsure = nil, true
+		if !returned {
 			_, _ = l.GiveUp(a.Of)
 			l.Resume(a)
 		}
 	}()
-	a.Entry, err = once(bounded, a.Of.Wants(a.Lease, a.Slot))
+	call()
 	returned = true
-	a.Of.Entered(a.Entry)
-	return err
 }

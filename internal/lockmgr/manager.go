@@ -9,8 +9,8 @@
 //	line    one local queue, for the functions that make requests for it
 //	Hold    one acquisition, which the handles of the API embed
 //
-// A free lock is one request by its caller (fastpath.go). Everything that waits is done by one worker
-// for each local queue (worker.go, enter.go).
+// A free lock is one request by its caller, and in a long queue the caller also waits (fastpath.go).
+// Everything else that waits is done by one worker for each local queue (worker.go, enter.go).
 package lockmgr
 
 import (

@@ -23,8 +23,7 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.marked && e.rule == nil {
 		return q.awaitTurn(ctx, e)
 	}
-	saw := e.saw()
-	if q.cache != nil || saw.ahead != nil && saw.older <= q.shortQueue || e.rule.watchesAll() {
+	if q.inCache(e) {
 		rev, err := q.awaitInCache(ctx, e)
 		if !errors.Is(err, errTooLong) {
 			return rev, err
@@ -32,6 +31,16 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	}
 	return q.awaitPredecessor(ctx, e)
 }
+
+// inCache reports whether Await begins with the cache.
+func (q *Queue) inCache(e *Entry) bool {
+	saw := e.saw()
+	return q.cache != nil || saw.ahead != nil && saw.older <= q.shortQueue || e.rule.watchesAll()
+}
+
+// Follows reports whether Await watches the entry ahead alone, as in a long queue. Then it only reads, and
+// can be ended at any time and begun again.
+func (q *Queue) Follows(e *Entry) bool { return !e.first && !e.marked && !q.inCache(e) }
 
 var errTooLong = errors.New("too many for a cache")
 

@@ -3,6 +3,27 @@ package main
 // localMutations are about the local queue of a session, and what an unanswered request may leave.
 var localMutations = []mutation{
 	{
+		takesOut: "a caller in a long queue waits by itself",
+		edits: []edit{
+			{"lockmgr.line.waitsAlone", "a.Entry != nil && !a.Of.Try", "false && a.Entry != nil"},
+		},
+		tests: []string{"TestAWaitInALongQueueHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a wait by a caller ends with this caller",
+		edits: []edit{
+			{"lockmgr.line.waitAlone", "defer context.AfterFunc(ctx, stop)()", "_ = ctx"},
+		},
+		tests: []string{"TestACallerInALongQueueGivesUp"},
+	},
+	{
+		takesOut: "a wait by a caller ends when no call is admitted any more",
+		edits: []edit{
+			{"lockmgr.line.waitAlone", "until(&a.Wanted, a.Lease)", "context.WithCancel(a.Lease.Context())"},
+		},
+		tests: []string{"TestAWaitInALongQueueEnds"},
+	},
+	{
 		takesOut: "a hold that has reached its limit is released without its caller (P14)",
 		edits: []edit{
 			{"lockmgr.(*Hold).overdue", "case h.giveBack():", "case false:"},
@@ -166,7 +187,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a caller whose goroutine ends in its own request leaves the local queue",
 		edits: []edit{
-			{"lockmgr.line.request", "if !returned {", "if !returned && false {"},
+			{"lockmgr.line.drive", "if !returned {", "if !returned && false {"},
 		},
 		tests: []string{"TestACallerWhoseGoroutineEndsInHisRequestLeavesTheLine"},
 	},
