@@ -300,7 +300,9 @@ func TestAnIllegalChangeOfAdmissionPhaseDriverOrOwnershipEndsTheSession(t *testi
 	} {
 		r := newRig(t)
 		h, _ := r.hold("m", r.waiter())
+		h.owned.local.table.mu.Lock()
 		change(h)
+		h.owned.local.table.mu.Unlock()
 		require.ErrorContains(t, h.Err(), want)
 		var edge *states.EdgeError
 		require.ErrorAs(t, r.bug, &edge)
