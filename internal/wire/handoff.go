@@ -54,31 +54,40 @@ type Message struct {
 }
 
 const (
-	turn = "turn"
-	look = "look"
+	turn  = "turn"
+	look  = "look"
+	marks = ".:" // in front of the lease of a marked key, by its slot
 )
 
 // Encode returns the value for an inbox beside the queue of a name:
 //
-//	turn 17 2:8c01.1000000000 1:8c02
+//	turn 17 2.rmp 1.1 3:-2 1/8c02
 //	look 17
 //
-// Entries of the list have the distance to the create revision before, and the tail of the key. The list
-// ends before a key that no version of this library has written.
+// An entry of the list begins with the distance from the create revision before. A marked key follows as a
+// point, or as a colon for the second slot, with the distance from the lease of the marked key before: leases
+// that etcd has chosen are mostly near each other. Any other key follows as a slash and its tail. Distances
+// are in base 36. The list ends before a key that no version of this library has written.
 func (m Message) Encode(name string) string {
 	text := []byte(look)
 	if m.Turn {
 		text = []byte(turn)
 	}
 	text = strconv.AppendInt(append(text, ' '), m.To, 10)
-	last := m.To
+	last, lease := m.To, clientv3.LeaseID(0)
 	for _, p := range m.Behind {
-		if key, ok := ParseKey(p.Key); !ok || key.Name != name || p.Created <= last {
+		key, ok := ParseKey(p.Key)
+		if !ok || key.Name != name || p.Created <= last {
 			break
 		}
-		text = strconv.AppendInt(append(text, ' '), p.Created-last, 10)
-		text = append(append(text, ':'), Tail(p.Key)...)
+		text = strconv.AppendInt(append(text, ' '), p.Created-last, 36)
 		last = p.Created
+		if !key.Slot.Marked() {
+			text = append(append(text, '/'), Tail(p.Key)...)
+			continue
+		}
+		text = strconv.AppendInt(append(text, marks[key.Slot.N-firstMarked]), int64(key.Lease-lease), 36)
+		lease = key.Lease
 	}
 	return string(text)
 }
@@ -96,17 +105,37 @@ func ParseMessage(name, value string) (m Message, ok bool) {
 	if m.To, err = strconv.ParseInt(to, 10, 64); err != nil || m.To <= 0 {
 		return Message{}, false
 	}
+	at := Parsed{Name: name}
 	for last := m.To; listed; {
 		var one string
 		one, list, listed = strings.Cut(list, " ")
-		distance, tail, _ := strings.Cut(one, ":")
-		by, err := strconv.ParseInt(distance, 10, 64)
-		key := Prefix(name) + tail
-		if p, parsed := ParseKey(key); err != nil || by <= 0 || last+by <= last || !parsed || p.Name != name {
+		i := strings.IndexAny(one, marks+"/")
+		if i < 0 {
+			return Message{}, false
+		}
+		by, err := strconv.ParseInt(one[:i], 36, 64)
+		if err != nil || by <= 0 || last+by <= last {
+			return Message{}, false
+		}
+		key, parsed := at.next(one[i], one[i+1:])
+		if !parsed {
 			return Message{}, false
 		}
 		last += by
 		m.Behind = append(m.Behind, Place{Key: key, Created: last})
 	}
 	return m, true
+}
+
+// next returns the next key of a list. p is the last marked one.
+func (p *Parsed) next(kind byte, text string) (key string, ok bool) {
+	n := strings.IndexByte(marks, kind)
+	if n < 0 {
+		key = Prefix(p.Name) + text
+		other, ok := ParseKey(key)
+		return key, ok && other.Name == p.Name
+	}
+	by, err := strconv.ParseInt(text, 36, 64)
+	p.Lease, p.Slot = p.Lease+clientv3.LeaseID(by), MarkedSlot(n)
+	return SlotKey(p.Name, p.Lease, p.Slot), err == nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // The mark is in the key, and every version reads the key as a further one of its session.
@@ -38,8 +40,12 @@ func TestAMessageIsReadAsItWasWritten(t *testing.T) {
 	for text, m := range map[string]Message{
 		"look 17": {To: 17},
 		"turn 17": {To: 17, Turn: true},
-		"turn 17 2:8c01.1000000000 1:8c02 30:8c03.2": {To: 17, Turn: true, Behind: []Place{
-			{Key: "a/b/8c01.1000000000", Created: 19}, {Key: "a/b/8c02", Created: 20}, {Key: "a/b/8c03.2", Created: 50},
+		"turn 17 2.rnl 1/8c02 u:2 1.-3 1/8c03.2": {To: 17, Turn: true, Behind: []Place{
+			{Key: "a/b/8c01.1000000000", Created: 19}, {Key: "a/b/8c02", Created: 20}, {Key: "a/b/8c03.1000000001", Created: 50},
+			{Key: "a/b/8c00.1000000000", Created: 51}, {Key: "a/b/8c03.2", Created: 52},
+		}},
+		"turn 1 1.1y2p0ij32e8e7 1.1": {To: 1, Turn: true, Behind: []Place{
+			{Key: "a/b/7fffffffffffffff.1000000000", Created: 2}, {Key: "a/b/-8000000000000000.1000000000", Created: 3},
 		}},
 	} {
 		require.Equal(t, text, m.Encode("a/b"))
@@ -53,15 +59,26 @@ func TestAMessageIsReadAsItWasWritten(t *testing.T) {
 func TestAListEndsBeforeAKeyOfAStranger(t *testing.T) {
 	for _, strange := range []string{"q/x y", "q/", "q/in/1f", "q/1F", "q/1f.2 3:4"} {
 		m := Message{To: 1, Turn: true, Behind: []Place{{Key: "q/1f", Created: 2}, {Key: strange, Created: 3}, {Key: "q/2f", Created: 4}}}
-		require.Equal(t, "turn 1 1:1f", m.Encode("q"), strange)
+		require.Equal(t, "turn 1 1/1f", m.Encode("q"), strange)
 	}
 	require.Equal(t, "turn 5", Message{To: 5, Turn: true, Behind: []Place{{Key: "q/1f", Created: 5}}}.Encode("q"), "a list that is out of order")
 }
 
+// A handover writes a message, so a full list is to be short.
+func TestAFullListIsShort(t *testing.T) {
+	m := Message{To: 123456789, Turn: true}
+	for i := range 31 { // sessions that began within ten minutes
+		lease := clientv3.LeaseID(0x694d7f1a2b3c4d00 + i*7919*i%600_000<<8)
+		m.Behind = append(m.Behind, Place{Key: SlotKey("q", lease, MarkedSlot(i%2)), Created: m.To + int64(3*i+3)})
+	}
+	require.Less(t, len(m.Encode("q")), 320)
+}
+
 func FuzzMessage(f *testing.F) {
 	for _, text := range []string{
-		"", " ", "turn", "turn ", "turn 0", "look 1 ", "turn 1 ", "turn 1 1:", "turn 1 0:1f", "turn 1 1:1f 1:", "turn 9223372036854775807 1:1f",
-		"turn 1 1:a/1f", "turn 1 1:1f.1000000000", "look 17", "turn 17 2:8c01.1000000000 1:8c02",
+		"", " ", "turn", "turn ", "turn 0", "look 1 ", "turn 1 ", "turn 1 1/", "turn 1 1:", "turn 1 0/1f", "turn 1 1/1f 1/", "turn 1 1",
+		"turn 9223372036854775807 1/1f", "turn 1 1/a/1f", "turn 1 1/1f.1000000000", "turn 1 1.zzzzzzzzzzzzzz", "turn 1 1.-1 1:1y2p0ij32e8e7",
+		"look 17", "turn 17 2.rnl 1/8c02 u:2 1.-3 1/8c03.2",
 	} {
 		f.Add(text)
 	}
