@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -38,16 +39,34 @@ func (b *behind) tail(of int64) int64 {
 	return of
 }
 
+// goesOn returns the list that was read behind the end of this one, which has no marked entry.
+func (b *behind) goesOn(next *behind) *behind {
+	next.past = b.past || len(b.places) > 0
+	return next
+}
+
 // readBehind reads the first entries that were created after a revision. It is one try.
 func (l *line) readBehind(ctx context.Context, rev int64, opts ...clientv3.OpOption) (*behind, error) {
-	resp, err := l.kv.Get(ctx, l.from, append(opts, clientv3.WithRange(l.end), clientv3.WithMinCreateRev(rev+1), clientv3.WithKeysOnly(),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(longestList))...)
+	resp, err := l.kv.Get(ctx, l.from, append(opts, l.firstBehind(rev)...)...)
 	if err != nil {
 		return nil, err
 	}
-	b := &behind{places: make([]wire.Place, len(resp.Kvs))}
-	for i, kv := range resp.Kvs {
+	return newBehind(resp.Kvs), nil
+}
+
+// firstBehind are the options of a read of the first entries that were created after a revision.
+func (l *line) firstBehind(rev int64) []clientv3.OpOption {
+	return []clientv3.OpOption{
+		clientv3.WithRange(l.end), clientv3.WithMinCreateRev(rev + 1), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(longestList),
+	}
+}
+
+// newBehind returns the list that firstBehind has read.
+func newBehind(kvs []*mvccpb.KeyValue) *behind {
+	b := &behind{places: make([]wire.Place, len(kvs))}
+	for i, kv := range kvs {
 		b.places[i] = wire.Place{Key: string(kv.Key), Created: kv.CreateRevision}
 	}
-	return b, nil
+	return b
 }

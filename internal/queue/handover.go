@@ -76,9 +76,10 @@ func (e departing) guards() []clientv3.Cmp {
 
 // departure is one transaction by which an entry leaves, or tells the next one that it has left.
 type departure struct {
-	txn  etcdkv.Txn
-	list *behind
-	told int // index in the list of the entry that is told; -1 if there is none
+	txn   etcdkv.Txn
+	list  *behind
+	told  int  // index in the list of the entry that is told; -1 if there is none
+	lists bool // true if the last read of the else branch is the list for the next try
 }
 
 // departure returns the transaction that deletes the key of an entry, and tells the first marked entry of
@@ -99,45 +100,57 @@ func (l *line) departure(e departing, list *behind) departure {
 
 // message returns the transaction that tells the first marked entry of a list: that it holds, if the
 // entry that leaves holds and it is right behind that one. The else branch reads the own key, the entry
-// that was to be told, and its inbox.
+// that was to be told, its inbox, and the next list.
 func (l *line) message(e *Entry, list *behind, holds bool) departure {
 	i, inbox := list.marked(l.name)
-	own := clientv3.OpGet(e.Key, clientv3.WithKeysOnly())
-	if i < 0 {
-		return departure{etcdkv.Txn{Name: l.name, Else: []clientv3.Op{own}}, list, i}
+	d := departure{txn: etcdkv.Txn{Name: l.name, Else: []clientv3.Op{clientv3.OpGet(e.Key, clientv3.WithKeysOnly())}}, list: list, told: i}
+	from := list.tail(e.CreateRevision)
+	if i >= 0 {
+		from = e.CreateRevision
+		next := list.places[i]
+		m := wire.Message{To: next.Created}
+		if holds && i == 0 && !list.past {
+			m.Turn, m.Behind = true, list.places[1:]
+		}
+		d.txn.If = []clientv3.Cmp{created(next.Key, next.Created), clientv3.Compare(clientv3.CreateRevision(inbox), ">", 0)}
+		d.txn.Then = []clientv3.Op{clientv3.OpPut(inbox, m.Encode(l.name), clientv3.WithIgnoreLease())}
+		d.txn.Else = append(d.txn.Else, clientv3.OpGet(next.Key, clientv3.WithKeysOnly()), clientv3.OpGet(inbox, clientv3.WithKeysOnly()))
 	}
-	next := list.places[i]
-	m := wire.Message{To: next.Created}
-	if holds && i == 0 && !list.past {
-		m.Turn, m.Behind = true, list.places[1:]
+	// As a part of a write, etcd is not to sort a queue that is long, or of unknown length.
+	if d.lists = e.count > 0 && e.count < mostPeeked; d.lists {
+		d.txn.Else = append(d.txn.Else, clientv3.OpGet(l.from, l.firstBehind(from)...))
 	}
-	return departure{etcdkv.Txn{
-		Name: l.name,
-		If:   []clientv3.Cmp{created(next.Key, next.Created), clientv3.Compare(clientv3.CreateRevision(inbox), ">", 0)},
-		Then: []clientv3.Op{clientv3.OpPut(inbox, m.Encode(l.name), clientv3.WithIgnoreLease())},
-		Else: []clientv3.Op{own, clientv3.OpGet(next.Key, clientv3.WithKeysOnly()), clientv3.OpGet(inbox, clientv3.WithKeysOnly())},
-	}, list, i}
+	return d
 }
 
 // refused returns the list for the next try, after a transaction was refused.
 func (l *line) refused(ctx context.Context, e *Entry, d departure, resp *clientv3.TxnResponse) (*behind, error) {
-	read := func(i int) *mvccpb.KeyValue { return only(resp.Responses[i].GetResponseRange().Kvs) }
-	if d.told < 0 {
+	read := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
+	if d.told >= 0 {
+		told := only(read(1))
+		if told != nil && told.CreateRevision == d.list.places[d.told].Created && len(read(2)) == 0 {
+			return &behind{places: d.list.places, past: d.list.past, deaf: d.told + 1}, nil
+		}
+	}
+	switch last := len(resp.Responses) - 1; {
+	case d.lists && d.told >= 0:
+		return newBehind(read(last)), nil
+	case d.lists:
+		return d.list.goesOn(newBehind(read(last))), nil
+	case d.told >= 0:
+		return l.readBehind(ctx, e.CreateRevision)
+	default:
 		return l.beyond(ctx, e, d.list)
 	}
-	if told := read(1); told != nil && told.CreateRevision == d.list.places[d.told].Created && read(2) == nil {
-		return &behind{places: d.list.places, past: d.list.past, deaf: d.told + 1}, nil
-	}
-	return l.readBehind(ctx, e.CreateRevision)
 }
 
 // beyond reads the entries behind the end of a list that has no marked entry.
 func (l *line) beyond(ctx context.Context, e *Entry, list *behind) (*behind, error) {
 	next, err := l.readBehind(ctx, list.tail(e.CreateRevision))
-	if err == nil {
-		next.past = list.past || len(list.places) > 0
+	if err != nil {
+		return nil, err
 	}
-	return next, err
+	return list.goesOn(next), nil
 }
 
 // Forewarn tells the first marked entry behind one that will go with its lease to look. It is one try.
