@@ -8,6 +8,8 @@ import (
 // length is what is known of the number of entries in a queue.
 type length struct {
 	size         atomic.Int64 // when the queue was last read
+	mean         float64      // of the last entries, how many others they found
+	long         bool         // true if it was long in the mean, see longerThan
 	emptied      time.Time    // when the queue was last seen empty; zero if another entry was seen since
 	mispredicted bool         // true if the queue was assumed to be empty, and is not
 	empties      int          // number of transactions in a row that have found the queue empty
@@ -19,6 +21,7 @@ func (n *length) saw(entries int64) { n.size.Store(entries) }
 // found notes the number of other entries that our transaction has found.
 func (n *length) found(others int64) {
 	n.size.Store(others)
+	n.mean += (float64(others) - n.mean) / 4
 	if others > 0 {
 		n.emptied, n.empties = time.Time{}, 0
 		return
@@ -49,6 +52,17 @@ func (n *length) wasMispredicted() (was bool) {
 func (n *length) forget() {
 	n.size.Store(0)
 	n.emptied, n.mispredicted, n.empties = time.Time{}, false, 0
+	n.mean, n.long = 0, false
+}
+
+// longerThan reports whether the queue is longer than limit in the mean. It stays long until the mean has
+// fallen by one more, because marked and unmarked entries in turns cost the most.
+func (n *length) longerThan(limit int64) bool {
+	if n.long {
+		limit--
+	}
+	n.long = n.mean > float64(limit)
+	return n.long
 }
 
 // recentlyEmpty reports whether the queue was empty less than Resting ago.
@@ -80,17 +94,14 @@ func (n *length) peeking(peek int64) int64 {
 
 // turns is what a queue knows of its marked entries.
 type turns struct {
-	denied   bool          // true if etcd has refused the inbox
-	unheard  int           // inboxes in a row that could not be watched
-	lastWait time.Duration // until a marked entry was granted
-	waits    int64         // the CreateRevision of the marked entry that has begun to wait last
-	settles  time.Time     // when that one does not wait for a message only any more
+	denied  bool // true if etcd has refused the inbox
+	unheard int  // inboxes in a row that could not be watched
 }
 
 // mostUnheard is the number of inboxes in a row that could not be watched, after which entries are not
 // marked any more.
 const mostUnheard = 3
 
-// crowd is the length of a queue from which on entries are marked. No queue is that long: direct handoff
+// crowd is the mean length of a queue above which entries are marked. No queue is that long: direct handoff
 // is off, except in tests. model/handoff.md says why.
 const crowd = 1 << 62

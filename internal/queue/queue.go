@@ -30,10 +30,11 @@ type Queue struct {
 	kept
 	length
 	turns
-	warned   int64 // CreateRevision of the entry in the last warning
-	named    bool  // true if a successor key named a candidate when they were last read, see MayLead
-	timeline int   // of what the queue knows, see renew
-	memo     *memo // nil before the first use, and while our key is guarded
+	waits    record // how they ended
+	warned   int64  // CreateRevision of the entry in the last warning
+	named    bool   // true if a successor key named a candidate when they were last read, see MayLead
+	timeline int    // of what the queue knows, see renew
+	memo     *memo  // nil before the first use, and while our key is guarded
 }
 
 // renew drops what the queue knows from an earlier timeline. It is called before an entry is
@@ -45,7 +46,7 @@ func (q *Queue) renew() {
 	}
 	q.Close()
 	q.forget()
-	q.timeline, q.warned, q.turns = now, 0, turns{}
+	q.timeline, q.warned, q.turns, q.waits = now, 0, turns{}, record{}
 }
 
 // key returns our key.

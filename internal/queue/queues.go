@@ -29,8 +29,8 @@ type Config struct {
 	// for the constants ShortQueue and peek.
 	ShortQueue int
 	Prefetch   int64
-	// Crowd is the length of a queue from which on entries are marked, see turn.go. 0 stands for the
-	// constant crowd. It is set by tests.
+	// Crowd is the mean length of a queue above which entries are marked, see turn.go. 0 stands for the
+	// constant crowd. It is set by tests. A negative one has all plain entries marked.
 	Crowd int64
 }
 

@@ -20,7 +20,8 @@ import (
 
 // Crowded reports whether the next entry shall be marked, by its slot.
 func (q *Queue) Crowded() bool {
-	return q.size.Load() >= q.crowd && !q.denied && q.unheard < mostUnheard
+	marks := q.crowd < 0 || q.longerThan(q.crowd) && q.waits.pays()
+	return marks && !q.denied && q.unheard < mostUnheard
 }
 
 // Listens makes the inbox ready for the next entry of a lease. It returns false if the inbox cannot be
@@ -73,14 +74,10 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 
 // awaitTurn is Await for a marked entry.
 func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) {
-	began := time.Now()
 	if q.inbox != nil {
-		rules := settling(q.lastWait).seeded(e.Lease)
+		rules := settling(q.waits.last).seeded(e.Lease)
 		q.inbox.begin(rules)
-		if q.waits != e.CreateRevision { // a wait that is begun again settles when the first one would have
-			q.waits, q.settles = e.CreateRevision, began.Add(rules.first)
-		}
-		rev, err = q.sleep(ctx, e)
+		rev, err = q.sleep(ctx, e, q.waits.began.Add(rules.first)) // also if it is begun again
 	}
 	if rev == 0 && err == nil {
 		rev, err = q.awaitPredecessor(ctx, e)
@@ -88,7 +85,6 @@ func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) 
 	switch {
 	case err == nil:
 		e.granted.Store(true)
-		q.lastWait = time.Since(began)
 	case errors.Is(err, lockerr.ErrEvicted):
 		_, _ = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error { return q.tellBehind(ctx, e) })
 	}
@@ -96,12 +92,12 @@ func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) 
 }
 
 // sleep waits for a message. It returns 0 when the entry is to wait like any other.
-func (q *Queue) sleep(ctx context.Context, e *Entry) (rev int64, err error) {
+func (q *Queue) sleep(ctx context.Context, e *Entry, settles time.Time) (rev int64, err error) {
 	if !e.asleep {
 		return 0, nil
 	}
 	settled := make(chan struct{})
-	timer := time.AfterFunc(time.Until(q.settles), func() { close(settled) }) // the inbox may have no watch by then
+	timer := time.AfterFunc(time.Until(settles), func() { close(settled) }) // the inbox may have no watch by then
 	defer timer.Stop()
 	for e.asleep {
 		what, err := q.inbox.next(ctx, settled)

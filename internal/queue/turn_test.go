@@ -466,16 +466,96 @@ func TestEntriesAreMarkedInLongQueuesOnly(t *testing.T) {
 		q := r.queue("a")
 		defer q.Close()
 		require.False(r, q.Crowded())
-		for range 39 {
-			r.enter(r.queue("b"))
+		enter := func(n int) {
+			for range n {
+				require.NoError(r, q.Leave(r.ctx, r.enter(q), false))
+			}
 		}
-		require.NoError(r, q.Leave(r.ctx, r.enter(q), false))
+		others := []*Entry{r.enter(r.queue("b"))}
+		for range 6 {
+			others = append(others, r.enter(r.queue("b")))
+		}
+		enter(20)
 		require.False(r, q.Crowded(), "direct handoff is off")
-		q.crowd = 40
+		q.crowd = 7
 		require.False(r, q.Crowded())
-		r.enter(r.queue("b"))
-		r.enter(q)
+		others = append(others, r.enter(r.queue("b")))
+		enter(20)
 		require.True(r, q.Crowded())
+		shorten := func() {
+			require.NoError(r, q.Leave(r.ctx, others[0], false))
+			others = others[1:]
+			enter(20)
+		}
+		shorten()
+		require.True(r, q.Crowded(), "it has become shorter by one")
+		shorten()
+		shorten()
+		require.False(r, q.Crowded())
+	})
+}
+
+// A mark costs more than it saves if waits are given up, or are long.
+func TestEntriesAreMarkedWhileThatPays(t *testing.T) {
+	simulate(t, func(r *rig) {
+		var w record
+		n := int64(0)
+		wait := func(times int, granted bool, lasts time.Duration) {
+			for range times {
+				n++
+				e := &Entry{CreateRevision: n}
+				w.begins(e)
+				time.Sleep(lasts)
+				w.begins(e) // again
+				if granted {
+					w.granted()
+				}
+			}
+		}
+		wait(20, true, time.Millisecond)
+		require.True(r, w.pays())
+		for range 20 { // one of four
+			wait(1, false, time.Millisecond)
+			wait(3, true, time.Millisecond)
+			require.True(r, w.pays())
+		}
+		for range 20 { // every other one
+			wait(1, false, time.Millisecond)
+			wait(1, true, time.Millisecond)
+		}
+		require.False(r, w.pays())
+		wait(2, true, time.Millisecond)
+		require.False(r, w.pays(), "it changes not at once")
+		wait(30, true, time.Millisecond)
+		require.True(r, w.pays())
+		wait(1, true, longWait)
+		require.False(r, w.pays())
+		wait(1, true, longWait-time.Millisecond)
+		require.True(r, w.pays())
+	})
+}
+
+// A refused release reads the next list in the same transaction, unless the queue is long.
+func TestARefusedReleaseIsTwoRequests(t *testing.T) {
+	simulate(t, func(r *rig) {
+		for long, want := range map[bool]int{false: 2, true: 3} {
+			all := r.lineUp("a", "b", "c", "d")
+			all["a"].holds(soon)
+			all["a"].leave()
+			b := all["b"]
+			b.holds(soon)
+			all["c"].cancel()
+			<-all["c"].got
+			r.DeleteKey(all["c"].entry.Key)
+			if long {
+				b.entry.count = mostPeeked
+			}
+			b.client.ResetCounts()
+			b.leave()
+			require.Equal(r, want, b.client.Count())
+			all["d"].holds(soon)
+			all["d"].leave()
+		}
 	})
 }
 

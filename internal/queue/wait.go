@@ -20,6 +20,16 @@ func (q *Queue) Await(ctx context.Context, e *Entry) (int64, error) {
 	if e.first {
 		return e.CreateRevision, nil
 	}
+	q.waits.begins(e)
+	rev, err := q.await(ctx, e)
+	if err == nil {
+		q.waits.granted()
+	}
+	return rev, err
+}
+
+// await is Await for an entry that had others ahead.
+func (q *Queue) await(ctx context.Context, e *Entry) (int64, error) {
 	if e.marked && e.rule == nil {
 		return q.awaitTurn(ctx, e)
 	}

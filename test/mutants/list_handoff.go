@@ -139,9 +139,51 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "entries are marked in long queues only",
 		edits: []edit{
-			{"queue.(*Queue).Crowded", "q.size.Load() >= q.crowd &&", ""},
+			{"queue.(*Queue).Crowded", "q.longerThan(q.crowd) &&", ""},
 		},
 		tests: []string{"TestEntriesAreMarkedInLongQueuesOnly"},
+	},
+	{
+		takesOut: "a queue stays long until it is shorter by one in the mean",
+		edits: []edit{
+			{"queue.(*length).longerThan", "limit--", "_ = limit"},
+		},
+		tests: []string{"TestEntriesAreMarkedInLongQueuesOnly"},
+	},
+	{
+		takesOut: "entries are not marked while most waits are given up",
+		edits: []edit{
+			{"queue.(*record).pays", "!r.hasty && ", ""},
+		},
+		tests: []string{"TestEntriesAreMarkedWhileThatPays", "TestAStormOfShortWaitsLosesNoGrants"},
+	},
+	{
+		takesOut: "entries are marked again only after a while",
+		edits: []edit{
+			{"queue.(*record).granted", "r.givenUp > hastyUntil", "r.givenUp >= hastyFrom"},
+		},
+		tests: []string{"TestEntriesAreMarkedWhileThatPays"},
+	},
+	{
+		takesOut: "entries are not marked after a long wait",
+		edits: []edit{
+			{"queue.(*record).pays", " && r.last < longWait", ""},
+		},
+		tests: []string{"TestEntriesAreMarkedWhileThatPays", "TestLongHoldsSendNoMore"},
+	},
+	{
+		takesOut: "a refused release has read the next list",
+		edits: []edit{
+			{"queue.(*line).message", "e.count > 0 && e.count < mostPeeked", "false"},
+		},
+		tests: []string{"TestARefusedReleaseIsTwoRequests"},
+	},
+	{
+		takesOut: "a write does not sort a long queue",
+		edits: []edit{
+			{"queue.(*line).message", "e.count > 0 && e.count < mostPeeked", "e.count > 0"},
+		},
+		tests: []string{"TestARefusedReleaseIsTwoRequests"},
 	},
 	{
 		takesOut: "the last entry of a queue takes its inbox with it",
@@ -223,7 +265,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a wait that is begun again settles when the first one would have",
 		edits: []edit{
-			{"queue.(*Queue).awaitTurn", "if q.waits != e.CreateRevision {", "if true || q.waits != e.CreateRevision {"},
+			{"queue.(*record).begins", "if r.entry == e.CreateRevision {", "if false {"},
 		},
 		tests: []string{"TestAWaitThatIsBegunAgainSettles"},
 	},
