@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -18,11 +17,10 @@ import (
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.down {
+	if s.uptime.down {
 		return
 	}
-	s.down = true
-	s.epoch++
+	s.uptime.stop()
 	s.lessor.pause()
 	for _, l := range s.links {
 		l.serverGone()
@@ -33,31 +31,12 @@ func (s *Server) Stop() {
 func (s *Server) Start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.down {
+	if !s.uptime.down {
 		return
 	}
-	s.down = false
-	s.term++
+	s.member.elect()
 	s.lessor.refreshAll()
-	// The waiters are woken at successive instants, because chance would order waiters that wake at one instant.
-	// Waiters that came at one instant share one: their order was random before, and what they send next is
-	// staggered.
-	groups := make(map[int64][]*waiter)
-	for _, w := range s.waiting {
-		wake := func() {
-			for _, w := range groups[w.since] {
-				close(w.back)
-			}
-		}
-		switch {
-		case !s.cfg.Reproducible:
-			s.sched.at(0, func() { close(w.back) })
-		case groups[w.since] == nil:
-			s.sched.at(s.sched.now()+int64(mix(uint64(w.since))%maxStagger), wake)
-		}
-		groups[w.since] = append(groups[w.since], w)
-	}
-	s.waiting = nil
+	s.uptime.start(s.sched, s.cfg.Reproducible)
 }
 
 // NewLeader elects a raft leader, as after a longer time without one. Every lease gets its full TTL again. Streams that were
@@ -66,8 +45,8 @@ func (s *Server) Start() {
 func (s *Server) NewLeader() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.term++
-	if !s.down {
+	s.member.elect()
+	if !s.uptime.down {
 		s.lessor.refreshAll()
 	}
 	s.eachStream(func(st *stream) {
@@ -112,12 +91,7 @@ func (s *Server) CutWatches() {
 func (s *Server) CancelWatches(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, f := range s.feeds {
-		for _, w := range slices.Clone(f.watches) {
-			f.remove(w)
-			f.stream.push(&pb.WatchResponse{Header: f.header(0), WatchId: w.id, Canceled: true, CancelReason: reason}, 0, 0, 0)
-		}
-	}
+	s.hub.cancelAll(reason)
 }
 
 // MissDelete hides the next deletion of key from all watches, including later watches of the past. Two calls hide two
@@ -125,7 +99,7 @@ func (s *Server) CancelWatches(reason string) {
 func (s *Server) MissDelete(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.miss[key]++
+	s.hub.miss(key)
 }
 
 // RevokeLease revokes a lease, as an administrator does, and reports whether it existed.
@@ -141,7 +115,7 @@ func (s *Server) RevokeLease(id clientv3.LeaseID) bool {
 func (s *Server) AgeLease(id clientv3.LeaseID, by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l := s.lessor.get(int64(id)); l != nil && !s.down {
+	if l := s.lessor.get(int64(id)); l != nil && !s.uptime.down {
 		s.lessor.expireAt(l, l.expiry-int64(by))
 	}
 }
@@ -174,7 +148,7 @@ func (s *Server) PutKey(key, value string, lease clientv3.LeaseID) int64 {
 func (s *Server) GrantLease(ttl time.Duration) clientv3.LeaseID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := s.newLeaseID()
+	id := s.lessor.pickID()
 	// The ID is new, and a TTL in a Duration is never too large.
 	_, _ = s.lessor.grant(id, wholeSeconds(ttl))
 	return clientv3.LeaseID(id)
@@ -236,14 +210,4 @@ func (s *Server) Revision() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.store.rev
-}
-
-// OnEvent adds an observer, which is called for each change from now on, MissDelete or not: in order, by one goroutine
-// at a time, under no lock, and before any client can know of the change. PrevKv is always set where there was one. An
-// observer must neither modify the event nor wait. To the race detector what it writes is ordered before what follows a
-// synctest.Wait, a call of the server's methods, or a reply; a Sleep alone orders nothing.
-func (s *Server) OnEvent(observe func(rev int64, ev *mvccpb.Event)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.observers = append(s.observers, observe)
 }

@@ -1,7 +1,6 @@
 package simetcd
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -39,9 +38,9 @@ func (s *Server) Client(name string) *Client {
 		}
 	}
 	l := &link{
-		srv: s, name: name, salt: hashName(name), min: s.cfg.MinLatency, max: s.cfg.MaxLatency,
-		closing: make(chan struct{}),
+		srv: s, name: name, salt: hashName(name), closing: make(chan struct{}),
 	}
+	l.network = network{sched: s.sched, seed: s.cfg.Seed, salt: l.salt, min: s.cfg.MinLatency, max: s.cfg.MaxLatency}
 	var opts []clientv3.Option
 	if s.cfg.Logger != nil {
 		opts = append(opts, clientv3.WithZapLogger(s.cfg.Logger.Named(name)))
@@ -67,7 +66,7 @@ func (s *Server) Client(name string) *Client {
 func (l *link) chooseLeaseID() clientv3.LeaseID {
 	l.srv.mu.Lock()
 	defer l.srv.mu.Unlock()
-	return clientv3.LeaseID(l.srv.pickLeaseID(l.salt))
+	return clientv3.LeaseID(l.srv.lessor.pickIDOf(l.salt))
 }
 
 // lastClosed closes the link when the client is closed: after watches and renewals, which end by themselves and in their
@@ -105,22 +104,24 @@ func (c *Client) Close() error {
 // SetLatency sets the bounds of the latency of each direction, for messages sent from now on. Messages of one stream
 // keep their order; single calls may overtake each other.
 func (c *Client) SetLatency(lowest, highest time.Duration) {
-	c.link.locked(func() { c.link.min, c.link.max = lowest, highest })
+	c.link.locked(func() { c.link.network.min, c.link.network.max = lowest, highest })
 }
 
 // CutRequests cuts the way to the server: requests vanish, while answers and watch events arrive.
-func (c *Client) CutRequests() { c.link.locked(func() { c.link.cutReq = true }) }
+func (c *Client) CutRequests() { c.link.locked(func() { c.link.network.cutReq = true }) }
 
 // CutReplies cuts the way from the server: requests take effect, and their answers are lost.
-func (c *Client) CutReplies() { c.link.locked(func() { c.link.cutRep = true }) }
+func (c *Client) CutReplies() { c.link.locked(func() { c.link.network.cutRep = true }) }
 
 // Cut cuts both ways.
-func (c *Client) Cut() { c.link.locked(func() { c.link.cutReq, c.link.cutRep = true, true }) }
+func (c *Client) Cut() {
+	c.link.locked(func() { c.link.network.cutReq, c.link.network.cutRep = true, true })
+}
 
 // Heal ends every cut. Stopped messages are lost, and calls and streams that lost a message fail with codes.Unavailable.
 func (c *Client) Heal() {
 	c.link.locked(func() {
-		for _, m := range c.link.mend() {
+		for _, m := range c.link.network.mend() {
 			if m.broken != nil {
 				m.broken(errUnavailable)
 			}
@@ -132,18 +133,10 @@ func (c *Client) Heal() {
 // lease or a delete can thus take effect long after its caller has given up.
 func (c *Client) Resume() {
 	c.link.locked(func() {
-		for _, m := range c.link.mend() {
-			c.link.transmit(m)
+		for _, m := range c.link.network.mend() {
+			c.link.network.transmit(m)
 		}
 	})
-}
-
-// mend ends the cuts and returns the stopped messages in the order of sending.
-func (l *link) mend() []*message {
-	lost := l.lost
-	l.cutReq, l.cutRep, l.lost = false, false, nil
-	slices.SortFunc(lost, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
-	return lost
 }
 
 // Reset breaks the open streams and the calls in flight with codes.Unavailable, as a closed TCP connection does.

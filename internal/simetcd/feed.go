@@ -3,7 +3,6 @@ package simetcd
 import (
 	"errors"
 	"slices"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -13,7 +12,7 @@ import (
 
 // A feed is the server's end of a watch stream.
 type feed struct {
-	srv      *Server
+	hub      *hub
 	stream   *stream
 	watches  []*watch // in order of creation
 	nextID   int64
@@ -31,10 +30,6 @@ type watch struct {
 	notify, quiet  bool // progress notifications are wanted; nothing was sent since the last round
 	synced, closed bool // closed: by a compaction; only its ID lives on, until the client cancels it
 }
-
-func newFeed(s *Server, st *stream) *feed { return &feed{srv: s, stream: st} }
-
-func (f *feed) close() { f.srv.sched.cancel(f.progress) }
 
 // authError reports whether etcd puts an error into the answer to a watch request, instead of breaking the stream.
 func authError(err error) bool {
@@ -84,7 +79,7 @@ func (f *feed) create(r *pb.WatchCreateRequest, refused error, answer func(any))
 		w.id = f.nextID
 		f.nextID++
 	}
-	current := f.srv.store.rev
+	current := f.hub.store.rev
 	w.synced = w.start == 0 || w.start > current
 	if w.synced {
 		w.next = max(current+1, w.start)
@@ -92,7 +87,7 @@ func (f *feed) create(r *pb.WatchCreateRequest, refused error, answer func(any))
 	f.watches = append(f.watches, w)
 	answer(&pb.WatchResponse{Header: f.header(0), WatchId: w.id, Created: true})
 	if !w.synced {
-		f.srv.syncLater()
+		f.hub.syncLater()
 	}
 	if w.notify && f.progress == nil {
 		f.scheduleProgress()
@@ -124,7 +119,7 @@ func (f *feed) remove(w *watch) {
 
 // header is that of a response about revision rev, or the current one when rev is 0.
 func (f *feed) header(rev int64) *pb.ResponseHeader {
-	return f.srv.header(&pb.ResponseHeader{Revision: rev})
+	return f.hub.member.header(&pb.ResponseHeader{Revision: rev})
 }
 
 // notify shows the changes of a new revision to the synced watches, in one response each.
@@ -160,8 +155,8 @@ func (f *feed) events(w *watch, changes []change) []*mvccpb.Event {
 		// etcd reads the previous state at the revision before, which may be compacted by now, and so not what the same
 		// transaction wrote. A key that is new has none, even if the same transaction deleted it.
 		created := !c.deleted && c.kv.CreateRevision == c.rev
-		if w.prevKV && !created && c.rev-1 >= f.srv.store.compacted {
-			ev.PrevKv = copyKV(f.srv.store.get(string(c.kv.Key), c.rev-1))
+		if w.prevKV && !created && c.rev-1 >= f.hub.store.compacted {
+			ev.PrevKv = copyKV(f.hub.store.get(string(c.kv.Key), c.rev-1))
 		}
 		events = append(events, ev)
 	}
@@ -170,7 +165,7 @@ func (f *feed) events(w *watch, changes []change) []*mvccpb.Event {
 
 // progressAll answers a progress request: all watches of the stream at once, and only if each has been shown all.
 func (f *feed) progressAll(answer func(any)) {
-	current := f.srv.store.rev
+	current := f.hub.store.rev
 	for _, w := range f.watches {
 		if !w.upToDate(current) {
 			return
@@ -184,53 +179,13 @@ func (f *feed) progressAll(answer func(any)) {
 func (w *watch) upToDate(current int64) bool { return w.synced && !w.closed && current >= w.start }
 
 func (f *feed) scheduleProgress() {
-	f.progress = f.srv.sched.at(f.srv.sched.now()+int64(f.srv.cfg.ProgressInterval), func() {
+	f.progress = f.hub.sched.at(f.hub.sched.now()+int64(f.hub.progressInterval), func() {
 		for _, w := range f.watches {
-			if w.notify && w.quiet && w.upToDate(f.srv.store.rev) {
+			if w.notify && w.quiet && w.upToDate(f.hub.store.rev) {
 				f.stream.push(&pb.WatchResponse{Header: f.header(0), WatchId: w.id}, 0, 0, 0)
 			}
 			w.quiet = true
 		}
 		f.scheduleProgress()
 	})
-}
-
-// syncLater has the watches that are behind served at the next tick. The ticks are a grid from the server's start on,
-// as in etcd, where one loop serves all.
-func (s *Server) syncLater() {
-	if s.cfg.UnsyncedTick < 0 {
-		s.syncWatches()
-		return
-	}
-	if s.syncTick != nil {
-		return
-	}
-	tick := int64(max(s.cfg.UnsyncedTick, time.Nanosecond))
-	s.syncTick = s.sched.at((s.sched.now()/tick+1)*tick, func() {
-		s.syncTick = nil
-		s.syncWatches()
-	})
-}
-
-// syncWatches sends each watch that is behind all missed events, in one response. It cancels a watch of compacted
-// revisions, with a response of revision 0, as etcd does.
-func (s *Server) syncWatches() {
-	for _, f := range s.feeds {
-		for _, w := range f.watches {
-			if w.synced || w.closed {
-				continue
-			}
-			if w.next < s.store.compacted {
-				w.closed = true
-				resp := &pb.WatchResponse{Header: f.header(0), WatchId: w.id, Canceled: true, CompactRevision: s.store.compacted}
-				resp.Header.Revision = 0
-				f.stream.push(resp, 0, 0, 0)
-				continue
-			}
-			if events := f.events(w, s.store.since(w.next)); len(events) > 0 {
-				f.show(w, events)
-			}
-			w.synced, w.next = true, s.store.rev+1
-		}
-	}
 }

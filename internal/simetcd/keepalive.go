@@ -31,7 +31,7 @@ func (k keepAliveStream) Send(req *pb.LeaseKeepAliveRequest) error {
 		}
 		s := k.l.srv
 		// The TTL of a lease that is gone is 0.
-		resp := &pb.LeaseKeepAliveResponse{Header: s.header(&pb.ResponseHeader{}), ID: req.ID}
+		resp := &pb.LeaseKeepAliveResponse{Header: s.member.header(&pb.ResponseHeader{}), ID: req.ID}
 		if l := s.lessor.get(req.ID); l != nil {
 			s.lessor.refresh(l)
 			resp.TTL = l.ttl

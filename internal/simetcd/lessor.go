@@ -37,14 +37,16 @@ func (l *lease) sortedKeys() []string {
 // A lessor holds the leases of a server.
 type lessor struct {
 	sched  *schedule
+	seed   uint64
 	leases map[int64]*lease
+	picked map[uint64]uint64 // how many IDs were picked, by the sequence
 	minTTL int64
 	// expire revokes an expired lease.
 	expire func(id int64)
 }
 
-func newLessor(sched *schedule) *lessor {
-	return &lessor{sched: sched, leases: make(map[int64]*lease)}
+func newLessor(sched *schedule, seed uint64) *lessor {
+	return &lessor{sched: sched, seed: seed, leases: make(map[int64]*lease), picked: make(map[uint64]uint64)}
 }
 
 func (le *lessor) get(id int64) *lease { return le.leases[id] }
@@ -70,6 +72,21 @@ func (le *lessor) grant(id, ttl int64) (*lease, error) {
 	le.leases[id] = l
 	le.refresh(l)
 	return l, nil
+}
+
+// pickID picks IDs that neither grow nor have one length, so that no test relies on either.
+func (le *lessor) pickID() int64 { return le.pickIDOf(hashName("lease")) }
+
+// pickIDOf picks the next ID of a sequence; none is picked twice.
+func (le *lessor) pickIDOf(salt uint64) int64 {
+	for {
+		le.picked[salt]++
+		n := le.picked[salt]
+		id := int64(mix(le.seed, salt, n) >> 1 >> (n % 3 * 4))
+		if id != 0 && le.get(id) == nil {
+			return id
+		}
+	}
 }
 
 // refresh gives a lease its full TTL from now on.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -24,15 +23,12 @@ type link struct {
 	name   string
 	salt   uint64 // makes its latencies its own
 
-	min, max         time.Duration
-	cutReq, cutRep   bool
-	lost             []*message // what met a cut, still to be given up (Heal) or delivered (Resume)
-	calls            []*call    // in flight
-	streams          []*stream
-	sent, base       [kinds]int
-	messages, pushed uint64 // messages in all, messages that answer no request
-	closed           bool
-	closing          chan struct{}
+	network    network
+	calls      []*call // in flight
+	streams    []*stream
+	sent, base [kinds]int
+	closed     bool
+	closing    chan struct{}
 }
 
 // locked runs f under the server's lock.
@@ -42,96 +38,27 @@ func (l *link) locked(f func()) {
 	l.srv.mu.Unlock()
 }
 
-// A message is something under way in one direction.
-type message struct {
-	toServer bool
-	seq      uint64 // the order of sending, for Resume
-	kind     Kind   // what its latency is drawn from, with n; 0 answers no request
-	n        int
-	delay    time.Duration
-	fifo     *int64      // when the last message of its stream arrives: none overtakes another
-	arrive   func()      // what happens on arrival
-	broken   func(error) // what happens to the sender or receiver when it will never arrive
-}
-
-// transmit sends a message. A cut stops what is sent while it lasts and what would arrive while it lasts.
-func (l *link) transmit(m *message) {
-	if m.seq == 0 {
-		l.messages++
-		m.seq = l.messages
-	}
-	if l.cut(m) {
-		l.lost = append(l.lost, m)
-		return
-	}
-	at := l.srv.sched.now() + int64(l.latency(m)+m.delay)
-	if m.fifo != nil {
-		at = max(at, *m.fifo+1)
-	}
-	ev := l.srv.sched.at(at, func() {
-		if l.cut(m) {
-			l.lost = append(l.lost, m)
-			return
-		}
-		m.arrive()
-	})
-	if m.fifo != nil {
-		*m.fifo = ev.at
-	}
-}
-
-func (l *link) cut(m *message) bool {
-	if m.toServer {
-		return l.cutReq
-	}
-	return l.cutRep
-}
-
-// latency draws the latency of a message: it depends on nothing but the seed, the client, and which message it is.
-func (l *link) latency(m *message) time.Duration {
-	n := uint64(m.n)
-	if m.kind == 0 {
-		l.pushed++
-		n = l.pushed
-	}
-	way := uint64(0)
-	if m.toServer {
-		way = 1
-	}
-	h := mix(l.srv.cfg.Seed, l.salt, uint64(m.kind)<<1|way, n)
-	d := l.min
-	if l.max > l.min {
-		d += time.Duration(h>>10) % (l.max - l.min)
-	}
-	return d + time.Duration(h%997)
-}
-
-// A waiter is a caller that waits for a stopped server.
-type waiter struct {
-	since int64
-	back  chan struct{}
-}
-
 // ready waits until the server runs, as a gRPC call with WaitForReady does, which is clientv3's default.
 func (l *link) ready(ctx context.Context) error {
 	for {
 		if ctx.Err() != nil {
 			return status.FromContextError(ctx.Err()).Err()
 		}
-		l.srv.mu.Lock()
+		var back <-chan struct{}
+		closed := false
+		l.locked(func() {
+			if closed = l.closed; !closed {
+				back = l.srv.uptime.await(l.srv.sched.now())
+			}
+		})
 		switch {
-		case l.closed:
-			l.srv.mu.Unlock()
+		case closed:
 			return errClosing
-		case !l.srv.down:
-			l.srv.mu.Unlock()
+		case back == nil:
 			return nil
 		}
-		w := &waiter{since: l.srv.sched.now(), back: make(chan struct{})}
-		l.srv.waiting = append(l.srv.waiting, w)
-		l.srv.mu.Unlock()
 		select {
-		case <-w.back:
+		case <-back:
 		case <-l.closing:
 		case <-ctx.Done():
 		}
@@ -193,20 +120,20 @@ func (l *link) roundTrip(ctx context.Context, kind Kind, req proto.Message, appl
 		if act.DropReply {
 			return
 		}
-		l.transmit(&message{
+		l.network.transmit(&message{
 			kind: kind, n: n, delay: act.DelayReply, broken: broken,
 			arrive: func() { l.finish(c, resp, err) },
 		})
 	}
-	epoch := s.epoch
+	epoch := s.uptime.epoch
 	if !act.DropRequest {
-		l.transmit(&message{
+		l.network.transmit(&message{
 			toServer: true, kind: kind, n: n, delay: act.DelayRequest, broken: broken,
 			arrive: func() {
 				switch {
-				case s.epoch != epoch:
+				case s.uptime.epoch != epoch:
 					// Stop has told the caller.
-				case s.down:
+				case s.uptime.down:
 					answer(nil, errStopped)
 				case act.Err != nil:
 					answer(nil, act.Err)
@@ -236,7 +163,7 @@ func (l *link) roundTrip(ctx context.Context, kind Kind, req proto.Message, appl
 // breakAll ends all that is open, on the client's side, as a closed connection does. What is on its way to the server
 // arrives.
 func (l *link) breakAll(err error) {
-	l.lost = nil
+	l.network.lost = nil
 	for _, c := range slices.Clone(l.calls) {
 		l.finish(c, nil, err)
 	}
@@ -248,7 +175,7 @@ func (l *link) breakAll(err error) {
 // serverGone reports the server's end to the client, after the latency. A cut stops this report.
 func (l *link) serverGone() {
 	for _, c := range slices.Clone(l.calls) {
-		l.transmit(&message{
+		l.network.transmit(&message{
 			arrive: func() { l.finish(c, nil, errStopped) },
 			broken: func(err error) { l.finish(c, nil, err) },
 		})

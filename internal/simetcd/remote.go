@@ -38,7 +38,7 @@ func (r remote) Range(ctx context.Context, req *pb.RangeRequest, _ ...grpc.CallO
 		if err != nil {
 			return nil, err
 		}
-		r.srv.header(resp.Header)
+		r.srv.member.header(resp.Header)
 		return resp, nil
 	})
 }
@@ -77,7 +77,7 @@ func (r remote) Put(ctx context.Context, req *pb.PutRequest, _ ...grpc.CallOptio
 		}
 		resp := t.put(req)
 		r.srv.commit(t)
-		r.srv.header(resp.Header)
+		r.srv.member.header(resp.Header)
 		return resp, nil
 	})
 }
@@ -90,7 +90,7 @@ func (r remote) DeleteRange(ctx context.Context, req *pb.DeleteRangeRequest, _ .
 		t := r.srv.begin()
 		resp := t.deleteRange(req)
 		r.srv.commit(t)
-		r.srv.header(resp.Header)
+		r.srv.member.header(resp.Header)
 		return resp, nil
 	})
 }
@@ -110,7 +110,7 @@ func (r remote) Txn(ctx context.Context, req *pb.TxnRequest, _ ...grpc.CallOptio
 			return nil, err
 		}
 		r.srv.commit(t)
-		r.srv.header(resp.Header)
+		r.srv.member.header(resp.Header)
 		return resp, nil
 	})
 }
@@ -120,7 +120,7 @@ func (r remote) Compact(ctx context.Context, req *pb.CompactionRequest, _ ...grp
 		if err := r.srv.compact(req.Revision); err != nil {
 			return nil, err
 		}
-		return &pb.CompactionResponse{Header: r.srv.header(&pb.ResponseHeader{})}, nil
+		return &pb.CompactionResponse{Header: r.srv.member.header(&pb.ResponseHeader{})}, nil
 	})
 }
 
@@ -139,29 +139,14 @@ func (r remote) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest, _ ...
 	return invoke(ctx, r.link, LeaseGrant, req, func() (*pb.LeaseGrantResponse, error) {
 		id := req.ID
 		if id == 0 {
-			id = r.srv.newLeaseID()
+			id = r.srv.lessor.pickID()
 		}
 		l, err := r.srv.lessor.grant(id, req.TTL)
 		if err != nil {
 			return nil, err
 		}
-		return &pb.LeaseGrantResponse{Header: r.srv.header(&pb.ResponseHeader{}), ID: l.id, TTL: l.ttl}, nil
+		return &pb.LeaseGrantResponse{Header: r.srv.member.header(&pb.ResponseHeader{}), ID: l.id, TTL: l.ttl}, nil
 	})
-}
-
-// newLeaseID picks IDs that neither grow nor have one length, so that no test relies on either.
-func (s *Server) newLeaseID() int64 { return s.pickLeaseID(hashName("lease")) }
-
-// pickLeaseID picks the next ID of a sequence; none is picked twice.
-func (s *Server) pickLeaseID(salt uint64) int64 {
-	for {
-		s.picked[salt]++
-		n := s.picked[salt]
-		id := int64(mix(s.cfg.Seed, salt, n) >> 1 >> (n % 3 * 4))
-		if id != 0 && s.lessor.get(id) == nil {
-			return id
-		}
-	}
 }
 
 func (r remote) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest, _ ...grpc.CallOption) (*pb.LeaseRevokeResponse, error) {
@@ -170,13 +155,13 @@ func (r remote) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest, _ .
 			return nil, rpctypes.ErrGRPCLeaseNotFound
 		}
 		r.srv.revoke(req.ID)
-		return &pb.LeaseRevokeResponse{Header: r.srv.header(&pb.ResponseHeader{})}, nil
+		return &pb.LeaseRevokeResponse{Header: r.srv.member.header(&pb.ResponseHeader{})}, nil
 	})
 }
 
 func (r remote) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequest, _ ...grpc.CallOption) (*pb.LeaseTimeToLiveResponse, error) {
 	return invoke(ctx, r.link, LeaseTimeToLive, req, func() (*pb.LeaseTimeToLiveResponse, error) {
-		resp := &pb.LeaseTimeToLiveResponse{Header: r.srv.header(&pb.ResponseHeader{}), ID: req.ID, TTL: -1}
+		resp := &pb.LeaseTimeToLiveResponse{Header: r.srv.member.header(&pb.ResponseHeader{}), ID: req.ID, TTL: -1}
 		l := r.srv.lessor.get(req.ID)
 		if l == nil {
 			return resp, nil
@@ -194,6 +179,6 @@ func (r remote) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequ
 
 func (r remote) LeaseLeases(ctx context.Context, req *pb.LeaseLeasesRequest, _ ...grpc.CallOption) (*pb.LeaseLeasesResponse, error) {
 	return invoke(ctx, r.link, LeaseLeases, req, func() (*pb.LeaseLeasesResponse, error) {
-		return &pb.LeaseLeasesResponse{Header: r.srv.header(&pb.ResponseHeader{}), Leases: r.srv.lessor.status()}, nil
+		return &pb.LeaseLeasesResponse{Header: r.srv.member.header(&pb.ResponseHeader{}), Leases: r.srv.lessor.status()}, nil
 	})
 }

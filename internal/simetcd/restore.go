@@ -40,7 +40,7 @@ type Restored struct {
 func (s *Server) Restore(snap *Snapshot, how Restored) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.down {
+	if !s.uptime.down {
 		panic("simetcd: Restore of a server that is not stopped")
 	}
 	if snap == nil {
@@ -52,16 +52,19 @@ func (s *Server) Restore(snap *Snapshot, how Restored) {
 	for _, l := range snap.leases {
 		s.lessor.leases[l.id] = &lease{id: l.id, ttl: l.ttl, keys: maps.Clone(l.keys)}
 	}
-	s.store = snap.store.copy()
-	s.store.attached = s.lessor.attached
-	s.store.rev += how.BumpRevision
+	s.store.replace(snap.store, how)
+	s.member.restore(how.Cluster)
+}
+
+// replace makes a store one that was restored from another one.
+func (st *store) replace(by *store, how Restored) {
+	attached := st.attached
+	*st = *by.copy()
+	st.attached = attached
+	st.rev += how.BumpRevision
 	if how.MarkCompacted {
-		s.store.compact(s.store.rev)
+		st.compact(st.rev)
 	}
-	if how.Cluster != 0 {
-		s.cluster = how.Cluster
-	}
-	s.term = 1 // Start elects
 }
 
 // copy copies a store. What is in it is never modified.

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.uber.org/zap"
 )
 
@@ -67,43 +65,29 @@ type Server struct {
 	// mu guards everything below, the links and the streams too. No goroutine blocks while holding it: for synctest a
 	// goroutine that waits for a mutex is busy, and virtual time would stand still. After a possible change of the
 	// store it is released by unlock.
-	mu     sync.Mutex
-	sched  *schedule
-	store  *store
-	lessor *lessor
-	links  []*link // in order of creation
-	// feeds are the server's ends of the open watch streams, in order of creation.
-	feeds    []*feed
-	syncTick *event
-	hook     func(Call) Action
-	miss     map[string]int // deletions still to be missed, by key
-
-	cluster uint64 // its ID
-	term    uint64
-	picked  map[uint64]uint64 // IDs of leases that were picked here, by the sequence
-	down    bool
-	epoch   int       // counts the stops; a message of an earlier epoch is lost
-	waiting []*waiter // callers that wait for the server to be back
-	closed  bool
-
-	observers []func(int64, *mvccpb.Event)
-	news      []observation
-	reporting bool // true while a goroutine calls the observers, also for later additions to news
-}
-
-type observation struct {
-	rev int64
-	ev  *mvccpb.Event
+	mu        sync.Mutex
+	sched     *schedule
+	store     *store
+	lessor    *lessor
+	hub       *hub
+	member    *member
+	uptime    uptime
+	observers observers
+	links     []*link           // in order of creation
+	hook      func(Call) Action // of Intercept; nil for none
+	closed    bool
 }
 
 // New starts a server. Call it inside the bubble, and Close before the bubble's root returns.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), store: newStore(), miss: make(map[string]int), picked: make(map[uint64]uint64), cluster: 0xcdf818194e3a8c32, term: 2}
+	s := &Server{cfg: cfg.withDefaults(), store: newStore()}
 	s.sched = newSchedule(s.work)
-	s.lessor = newLessor(s.sched)
+	s.member = newMember(s.store)
+	s.lessor = newLessor(s.sched, s.cfg.Seed)
 	s.lessor.minTTL = wholeSeconds(s.cfg.MinTTL)
 	s.lessor.expire = s.revoke
 	s.store.attached = s.lessor.attached
+	s.hub = newHub(s.cfg, s.sched, s.store, s.member)
 	return s
 }
 
@@ -168,73 +152,20 @@ func (s *Server) work() {
 	s.unlock()
 }
 
-// unlock releases mu and reports the changes to the observers. They are called without a lock, so that they may use the
-// server, and in order: only one goroutine calls them at a time, for the others too.
-func (s *Server) unlock() {
-	if s.reporting {
-		s.mu.Unlock()
-		return
-	}
-	s.reporting = true
-	for len(s.news) > 0 {
-		o := s.news[0]
-		s.news = s.news[1:]
-		observers := s.observers
-		s.mu.Unlock()
-		for _, f := range observers {
-			f(o.rev, o.ev)
-		}
-		s.mu.Lock()
-	}
-	s.reporting = false
-	s.mu.Unlock()
-}
+// unlock releases mu and reports the changes to the observers.
+func (s *Server) unlock() { s.observers.tell(&s.mu) }
 
 // begin starts a write transaction, which commit ends.
 func (s *Server) begin() txn { return txn{writing: &writing{st: s.store}, leases: s.lessor} }
 
 func (s *Server) commit(t txn) {
-	for i := range t.changes {
-		c := &t.changes[i]
-		key := string(c.kv.Key)
-		if c.deleted && s.miss[key] > 0 {
-			s.miss[key]--
-			c.missed = true
-		}
-	}
+	s.hub.hide(t.changes)
 	t.end()
 	if len(t.changes) == 0 {
 		return
 	}
-	for _, f := range s.feeds {
-		f.notify(t.changes)
-	}
-	if len(s.observers) == 0 {
-		return
-	}
-	for i := range t.changes {
-		c := &t.changes[i]
-		ev := c.event()
-		ev.PrevKv = copyKV(c.prev)
-		s.news = append(s.news, observation{rev: c.rev, ev: ev})
-	}
-}
-
-func (c *change) event() *mvccpb.Event {
-	ev := &mvccpb.Event{Kv: copyKV(c.kv)}
-	if c.deleted {
-		ev.Type = mvccpb.Event_DELETE
-	}
-	return ev
-}
-
-// header completes a reply's header as etcd does: a revision that the request has set stays.
-func (s *Server) header(h *pb.ResponseHeader) *pb.ResponseHeader {
-	h.ClusterId, h.MemberId, h.RaftTerm = s.cluster, 0x8e9e05c52164694d, s.term
-	if h.Revision == 0 {
-		h.Revision = s.store.rev
-	}
-	return h
+	s.hub.notify(t.changes)
+	s.observers.note(t.changes)
 }
 
 // revoke ends a lease and deletes its keys, in one revision.

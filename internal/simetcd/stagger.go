@@ -95,7 +95,5 @@ func (l *link) sort(st *stream, mark uint64) {
 	}
 	st.mark = mark
 	slices.SortStableFunc(l.streams, func(a, b *stream) int { return cmp.Compare(a.mark, b.mark) })
-	slices.SortStableFunc(l.srv.feeds, func(a, b *feed) int {
-		return cmp.Or(cmp.Compare(a.stream.l.name, b.stream.l.name), cmp.Compare(a.stream.mark, b.stream.mark))
-	})
+	l.srv.hub.sort()
 }

@@ -23,6 +23,15 @@ type change struct {
 	missed bool
 }
 
+// event is a change as a watch reports it.
+func (c *change) event() *mvccpb.Event {
+	ev := &mvccpb.Event{Kv: copyKV(c.kv)}
+	if c.deleted {
+		ev.Type = mvccpb.Event_DELETE
+	}
+	return ev
+}
+
 // A store is etcd's multi-version key-value store. Everything in it is never modified once it is in, so that readers
 // share it; replies carry copies, because clients (a namespaced one) write into what they get.
 type store struct {

@@ -41,13 +41,12 @@ func (l *link) open(ctx context.Context, watches bool) (*stream, error) {
 	if l.closed {
 		return nil, errClosing
 	}
-	st := &stream{l: l, ctx: ctx, epoch: l.srv.epoch, wake: make(chan struct{}, 1)}
+	st := &stream{l: l, ctx: ctx, epoch: l.srv.uptime.epoch, wake: make(chan struct{}, 1)}
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		st.requireLeader = slices.Equal(md.Get(rpctypes.MetadataRequireLeaderKey), []string{rpctypes.MetadataHasLeader})
 	}
 	if watches {
-		st.feed = newFeed(l.srv, st)
-		l.srv.feeds = append(l.srv.feeds, st.feed)
+		st.feed = l.srv.hub.open(st)
 	}
 	l.streams = append(l.streams, st)
 	l.sort(st, watchNumber(ctx))
@@ -76,18 +75,15 @@ func (st *stream) breakOff(err error) {
 		return
 	}
 	st.sever()
-	st.l.transmit(&message{fifo: &st.down, arrive: func() { st.end(err) }, broken: st.end})
+	st.l.network.transmit(&message{fifo: &st.down, arrive: func() { st.end(err) }, broken: st.end})
 }
 
 // sever ends the server's part.
 func (st *stream) sever() {
 	st.severed = true
-	if st.feed == nil {
-		return
+	if st.feed != nil {
+		st.feed.hub.close(st.feed)
 	}
-	st.feed.close()
-	feeds := st.l.srv.feeds
-	st.l.srv.feeds = slices.DeleteFunc(feeds, func(f *feed) bool { return f == st.feed })
 }
 
 func (st *stream) ring() {
@@ -99,7 +95,7 @@ func (st *stream) ring() {
 
 // push sends a message to the client: the answer to the nth message of a kind, or, of kind 0, something unasked.
 func (st *stream) push(msg any, kind Kind, n int, delay time.Duration) {
-	st.l.transmit(&message{
+	st.l.network.transmit(&message{
 		kind: kind, n: n, delay: delay, fifo: &st.down, broken: st.end,
 		arrive: func() {
 			if !st.over {
@@ -132,10 +128,10 @@ func (st *stream) send(kind Kind, req proto.Message, handle func(act Action, ans
 	if r, ok := req.(*pb.LeaseKeepAliveRequest); ok && st.mark == 0 {
 		l.sort(st, uint64(r.ID))
 	}
-	l.transmit(&message{
+	l.network.transmit(&message{
 		toServer: true, kind: kind, n: n, delay: act.DelayRequest, fifo: &st.up, broken: st.end,
 		arrive: func() {
-			if st.epoch != l.srv.epoch || l.srv.down {
+			if st.epoch != l.srv.uptime.epoch || l.srv.uptime.down {
 				return // Stop breaks the stream
 			}
 			handle(act, func(resp any) {
