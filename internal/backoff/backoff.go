@@ -1,7 +1,15 @@
 // Package backoff spreads repeated tries over time.
 package backoff
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Process is the seed of this process, for pauses that all processes of a fleet begin at one instant. It is
+// random, because a process ID is often the same in each container. Package simetcd sets it, so that a
+// simulated run is the same in another process.
+var Process = rand.Int64()
 
 // Delay returns the pause before try n, counted from 0. The pause is first, doubled
 // with each try up to most, times a share between one half and one. The share

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -87,7 +86,7 @@ func (st *stream) pause() bool {
 	if failed == 0 {
 		return st.ctx.Err() == nil
 	}
-	due := time.NewTimer(backoff.Delay(failed-1, firstPause, lastPause, int64(os.Getpid())))
+	due := time.NewTimer(backoff.Delay(failed-1, firstPause, lastPause, backoff.Process))
 	defer due.Stop()
 	select {
 	case <-due.C:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/answer"
+	"github.com/etcdlock/etcdlock/internal/backoff"
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/perclient"
@@ -86,7 +86,7 @@ func newStreams(cfg *Config) *perclient.Streams {
 // ends with the client.
 func (e *Etcd) Insist(ctx context.Context, try func(context.Context) error) error {
 	policy := etcdkv.Policy{
-		First: 50 * time.Millisecond, Longest: time.Second, Seed: int64(os.Getpid()),
+		First: 50 * time.Millisecond, Longest: time.Second, Seed: backoff.Process,
 		Bound: etcdkv.WithBound, Client: e.Client,
 	}
 	var last error

@@ -5,7 +5,11 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/etcdlock/etcdlock/internal/backoff"
 )
+
+func init() { backoff.Process = 1 } // else a seed would mean another run in each process
 
 // The bounds of the latency of each direction, unless Config says otherwise.
 const (
