@@ -14,6 +14,7 @@ var mutations = slices.Concat(
 	handoffMutations,
 	watchMutations,
 	electionMutations,
+	switchoverMutations,
 	commandMutations,
 	fenceMutations,
 	traceMutations,
