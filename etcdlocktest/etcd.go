@@ -2,8 +2,7 @@ package etcdlocktest
 
 import (
 	"context"
-	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock"
-	"github.com/etcdlock/etcdlock/internal/broadcast"
 )
 
 // Etcd is the etcd of one test. Its waits and assertions are for the goroutine of the test, all other
@@ -22,13 +20,9 @@ type Etcd struct {
 	cfg    config
 	server server
 
-	mu        sync.Mutex // guards what follows, and the fields of processes that say so
-	changed   broadcast.Signal
-	processes []*Process                    // in the order of their making, without those that were killed
-	users     map[clientv3.LeaseID]*Process // the process that wrote or renewed by a lease last
-	intercept func(Request) Action          // nil for none
-	taken     []*taken                      // holds, in the order of their grants
-	opened    []*opened                     // sessions of the code under test
+	fleet     fleet
+	ledger    ledger
+	intercept atomic.Pointer[func(Request) Action] // of Intercept
 }
 
 // server is the etcd itself.
@@ -81,21 +75,17 @@ func New(t testing.TB, opts ...Option) *Etcd {
 }
 
 func newEtcd(t testing.TB, opts []Option) *Etcd {
-	return &Etcd{t: t, cfg: newConfig(opts), users: make(map[clientv3.LeaseID]*Process)}
+	return &Etcd{t: t, cfg: newConfig(opts), fleet: fleet{users: make(map[clientv3.LeaseID]*Process)}}
 }
 
 // Process returns the process of that name, and makes it if there is none. After [Process.Kill] the
 // next call returns another process of that name, which knows nothing of the first one.
 func (e *Etcd) Process(name string) *Process {
 	e.t.Helper()
-	e.mu.Lock()
-	if i := slices.IndexFunc(e.processes, func(p *Process) bool { return p.name == name }); i >= 0 {
-		defer e.mu.Unlock()
-		return e.processes[i]
+	p, found := e.fleet.process(name, func() *Process { return &Process{etcd: e, name: name} })
+	if found {
+		return p
 	}
-	p := &Process{etcd: e, name: name}
-	e.processes = append(e.processes, p)
-	e.mu.Unlock()
 	var err error
 	if p.client, p.network, err = e.server.connect(p); err != nil {
 		e.t.Fatalf("etcdlocktest: process %q: %v", name, err)
@@ -120,19 +110,10 @@ func (e *Etcd) Compact() { e.server.compact() }
 
 // Hang makes etcd unresponsive to every process: connections stand, and nothing is answered until
 // Resume. Leases that are not renewed expire.
-func (e *Etcd) Hang() { e.each((*Process).Cut) }
+func (e *Etcd) Hang() { e.fleet.each((*Process).Cut) }
 
 // Resume ends Hang, and the cuts of all processes. What was sent meanwhile arrives late.
-func (e *Etcd) Resume() { e.each((*Process).Resume) }
-
-func (e *Etcd) each(f func(*Process)) {
-	e.mu.Lock()
-	all := slices.Clone(e.processes)
-	e.mu.Unlock()
-	for _, p := range all {
-		f(p)
-	}
-}
+func (e *Etcd) Resume() { e.fleet.each((*Process).Resume) }
 
 // Expire makes the lease of the holder of a name expire, as if the machine of its process had slept
 // for longer than the TTL. Everything that its session holds ends with [etcdlock.ErrExpired]. The

@@ -31,7 +31,7 @@ func (e *Etcd) grace() time.Duration {
 // sessions, and no lease and no goroutine may be left.
 func (e *Etcd) NothingLeft() {
 	e.t.Helper()
-	if !e.within(e.grace(), func() bool { return len(e.live()) == 0 && len(e.entries()) == 0 }) {
+	if !e.within(e.grace(), func() bool { return len(e.ledger.live()) == 0 && len(e.entries()) == 0 }) {
 		e.reportLeft()
 	}
 }
@@ -51,11 +51,11 @@ func (e *Etcd) entries() (all []entry) {
 // reportLeft fails the test with what processes hold and wait for.
 func (e *Etcd) reportLeft() {
 	e.t.Helper()
-	for _, h := range e.live() {
+	for _, h := range e.ledger.live() {
 		e.t.Errorf("etcdlocktest: not released: %s", h)
 	}
 	for _, n := range e.entries() {
-		h, from := e.grantOf(n), "and no call got the name by it\n"
+		h, from := e.ledger.grantOf(n), "and no call got the name by it\n"
 		switch {
 		case h != nil && h.hold.Err() == nil:
 			continue // told above
@@ -70,14 +70,14 @@ func (e *Etcd) reportLeft() {
 func (e *Etcd) end() {
 	e.t.Helper()
 	e.server.start()
-	e.each((*Process).Heal)
+	e.fleet.each((*Process).Heal)
 	if e.t.Failed() {
 		e.abandon()
 		return
 	}
 	// t.Context has ended, and what runs under it comes to its end now.
-	e.within(e.grace(), func() bool { return len(e.live()) == 0 && len(e.unclosed()) == 0 })
-	for _, h := range e.live() {
+	e.within(e.grace(), func() bool { return len(e.ledger.live()) == 0 && len(e.unclosed()) == 0 })
+	for _, h := range e.ledger.live() {
 		e.t.Errorf("etcdlocktest: not released: %s", h)
 	}
 	for _, o := range e.unclosed() {
@@ -88,7 +88,7 @@ func (e *Etcd) end() {
 	if !e.within(e.grace(), func() bool { return len(e.entries()) == 0 && len(e.server.leases()) == 0 }) {
 		e.reportLeft()
 		for _, id := range e.server.leases() {
-			e.t.Errorf("etcdlocktest: the lease %x of %s is left in etcd", int64(id), (&entry{lease: id, process: e.user(id)}).owner())
+			e.t.Errorf("etcdlocktest: the lease %x of %s is left in etcd", int64(id), (&entry{lease: id, process: e.fleet.user(id)}).owner())
 		}
 	}
 	e.abandon()
@@ -102,7 +102,7 @@ func (e *Etcd) end() {
 
 // unclosed are the sessions that the code under test made and has not closed.
 func (e *Etcd) unclosed() (all []*opened) {
-	for _, o := range e.sessions() {
+	for _, o := range e.ledger.sessions() {
 		if o.session.Err() == nil && !o.run && !slices.Contains(o.process.ownSessions(), o.session) {
 			all = append(all, o)
 		}
@@ -112,7 +112,7 @@ func (e *Etcd) unclosed() (all []*opened) {
 
 // closeSessions closes all sessions.
 func (e *Etcd) closeSessions() {
-	for _, o := range e.sessions() {
+	for _, o := range e.ledger.sessions() {
 		ctx, cancel := context.WithTimeout(context.Background(), e.grace())
 		_ = o.session.Close(ctx) // what it leaves behind is looked for
 		cancel()
@@ -122,22 +122,15 @@ func (e *Etcd) closeSessions() {
 // expireKilled revokes the leases of processes that were killed.
 func (e *Etcd) expireKilled() {
 	for _, id := range e.server.leases() {
-		if p := e.user(id); p != nil && e.find(p.name) != p {
+		if p := e.fleet.user(id); p != nil && e.fleet.find(p.name) != p {
 			e.server.revoke(id)
 		}
 	}
 }
 
-// user is the process that used a lease last.
-func (e *Etcd) user(id clientv3.LeaseID) *Process {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.users[id]
-}
-
 // abandon closes everything.
 func (e *Etcd) abandon() {
 	e.closeSessions()
-	e.each((*Process).end)
+	e.fleet.each((*Process).end)
 	e.server.close()
 }

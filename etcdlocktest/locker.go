@@ -192,7 +192,7 @@ func (s *lockerTest) killed() {
 func (s *lockerTest) lost() {
 	a, b, c := s.locker("a"), s.locker("b"), s.locker("c")
 	late := s.must(a, "key")
-	s.etcd.each(func(p *Process) {
+	s.etcd.fleet.each(func(p *Process) {
 		if p.name == "a" {
 			p.Sleep(time.Minute)
 		}

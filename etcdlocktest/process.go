@@ -2,6 +2,7 @@ package etcdlocktest
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,7 @@ type Process struct {
 	network network
 	slept   atomic.Int64 // by how much its clock is ahead, in nanoseconds
 
-	// Guarded by etcd.mu.
+	mu       sync.Mutex
 	sessions []*etcdlock.Session // of Session
 	looks    []*func()           // to be called after Sleep, in virtual time
 	faults   faults
@@ -46,12 +47,12 @@ func (p *Process) hooks() testhook.Hooks {
 
 // jumps calls look after each Sleep, until remove is called.
 func (p *Process) jumps(look func()) (remove func()) {
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.looks = append(p.looks, &look)
 	return func() {
-		p.etcd.mu.Lock()
-		defer p.etcd.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.looks = slices.DeleteFunc(p.looks, func(l *func()) bool { return l == &look })
 	}
 }
@@ -75,15 +76,15 @@ func (p *Process) Session(opts ...etcdlock.SessionOption) *etcdlock.Session {
 	if err != nil {
 		p.etcd.t.Fatalf("etcdlocktest: session of process %q: %v", p.name, err)
 	}
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.sessions = append(p.sessions, s)
 	return s
 }
 
 func (p *Process) ownSessions() []*etcdlock.Session {
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return slices.Clone(p.sessions)
 }
 
@@ -105,9 +106,9 @@ func (p *Process) Heal() { p.calm(p.network.heal) }
 func (p *Process) Resume() { p.calm(p.network.resume) }
 
 func (p *Process) calm(network func()) {
-	p.etcd.mu.Lock()
+	p.mu.Lock()
 	p.faults = faults{}
-	p.etcd.mu.Unlock()
+	p.mu.Unlock()
 	p.network.delay(0)
 	network()
 }
@@ -128,8 +129,8 @@ func (p *Process) DropRenewals() { p.set(func(f *faults) { f.dropRenewals = true
 func (p *Process) LoseNextReply(kind Kind) { p.set(func(f *faults) { f.lose[kind]++ }) }
 
 func (p *Process) set(change func(*faults)) {
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	change(&p.faults)
 }
 
@@ -139,19 +140,13 @@ func (p *Process) set(change func(*faults)) {
 // other process.
 func (p *Process) Sleep(d time.Duration) {
 	p.slept.Add(int64(d))
-	p.etcd.mu.Lock()
-	var leases []clientv3.LeaseID
-	for id, user := range p.etcd.users {
-		if user == p {
-			leases = append(leases, id)
-		}
-	}
+	leases := p.etcd.fleet.leases(p)
+	p.mu.Lock()
 	looks := slices.Clone(p.looks)
-	p.etcd.mu.Unlock()
+	p.mu.Unlock()
 	for _, look := range looks {
 		(*look)()
 	}
-	slices.Sort(leases)
 	for _, id := range leases {
 		p.etcd.server.age(id, d)
 	}
@@ -160,9 +155,7 @@ func (p *Process) Sleep(d time.Duration) {
 // Kill ends the process as kill -9 does. Nothing that it sent arrives any more, its keys stay until
 // their lease expires, and its sessions end with [etcdlock.ErrClientClosed].
 func (p *Process) Kill() {
-	p.etcd.mu.Lock()
-	p.etcd.processes = slices.DeleteFunc(p.etcd.processes, func(o *Process) bool { return o == p })
-	p.etcd.mu.Unlock()
+	p.etcd.fleet.remove(p)
 	p.network.cut(true, true)
 	p.end()
 }
@@ -175,7 +168,7 @@ func (p *Process) end() {
 
 // longestTTL is the longest TTL that etcd has granted to a session of the process.
 func (p *Process) longestTTL() (ttl time.Duration) {
-	for _, o := range p.etcd.sessions() {
+	for _, o := range p.etcd.ledger.sessions() {
 		if o.process == p && o.session.Err() == nil {
 			ttl = max(ttl, o.session.LeaseTTL())
 		}

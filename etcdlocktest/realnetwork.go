@@ -103,9 +103,7 @@ func (r *real) grant(p *Process, id clientv3.LeaseID) {
 	r.mu.Lock()
 	r.granted = append(r.granted, id)
 	r.mu.Unlock()
-	r.etcd.mu.Lock()
-	defer r.etcd.mu.Unlock()
-	r.etcd.users[id] = p
+	r.etcd.fleet.uses(p, id)
 }
 
 func (n *realNetwork) stream(

@@ -58,16 +58,14 @@ type Action struct {
 // in the goroutine that sends the request, and may call any method of the etcd and its processes.
 // Several calls can run at the same time.
 func (e *Etcd) Intercept(decide func(Request) Action) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.intercept = decide
+	e.intercept.Store(&decide)
 }
 
 // Requests returns how many requests of these kinds the process has sent, of all kinds without an
 // argument.
 func (p *Process) Requests(of ...Kind) (n int) {
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(of) == 0 {
 		for _, m := range p.requests {
 			n += m
@@ -88,27 +86,33 @@ type faults struct {
 
 // asks counts a request and tells what happens to it.
 func (p *Process) asks(msg proto.Message) Action {
-	e, r := p.etcd, Request{Process: p.name, Kind: kindOf(msg), Message: msg}
-	e.mu.Lock()
-	p.requests[r.Kind]++
-	r.N = p.requests[r.Kind]
-	eachLease(msg, func(id int64) { e.users[clientv3.LeaseID(id)] = p })
-	decide, own := e.intercept, Action{}
-	switch {
-	case p.faults.lose[r.Kind] > 0:
-		p.faults.lose[r.Kind]--
-		own.DropReply = true
-	case r.Kind == KindRenew:
-		own.DropRequest, own.DelayReply = p.faults.dropRenewals, p.faults.slowRenewals
-	}
-	e.mu.Unlock()
-	if decide == nil {
+	r := Request{Process: p.name, Kind: kindOf(msg), Message: msg}
+	var own Action
+	r.N, own = p.count(r.Kind)
+	eachLease(msg, func(id int64) { p.etcd.fleet.uses(p, clientv3.LeaseID(id)) })
+	decide := p.etcd.intercept.Load()
+	if decide == nil || *decide == nil {
 		return own
 	}
-	act := decide(r)
+	act := (*decide)(r)
 	act.DropRequest, act.DropReply = act.DropRequest || own.DropRequest, act.DropReply || own.DropReply
 	act.DelayReply += own.DelayReply
 	return act
+}
+
+// count counts a request, and tells what the faults of the process do to it.
+func (p *Process) count(kind Kind) (n int, own Action) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests[kind]++
+	switch {
+	case p.faults.lose[kind] > 0:
+		p.faults.lose[kind]--
+		own.DropReply = true
+	case kind == KindRenew:
+		own.DropRequest, own.DelayReply = p.faults.dropRenewals, p.faults.slowRenewals
+	}
+	return p.requests[kind], own
 }
 
 func kindOf(msg proto.Message) Kind {

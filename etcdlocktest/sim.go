@@ -21,13 +21,13 @@ func newSim(e *Etcd) *sim {
 		Seed: e.cfg.seed, MinLatency: e.cfg.lowest, MaxLatency: e.cfg.highest, MinTTL: e.cfg.minTTL,
 		Reproducible: e.cfg.bubble, WallClock: !e.cfg.bubble,
 	})}
-	s.OnEvent(func(int64, *mvccpb.Event) { e.change() })
+	s.OnEvent(func(int64, *mvccpb.Event) { e.ledger.change() })
 	s.Intercept(s.asked)
 	return s
 }
 
 func (s *sim) asked(call simetcd.Call) simetcd.Action {
-	p := s.etcd.find(call.Client)
+	p := s.etcd.fleet.find(call.Client)
 	if p == nil {
 		return simetcd.Action{} // it has been killed
 	}

@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/queue"
 )
 
@@ -33,13 +32,10 @@ func (n *entry) owner() string {
 
 // queue is the queue of a name, as it is in etcd.
 func (e *Etcd) queue(name string) (entries []entry) {
-	kvs := e.server.keys(name + "/")
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, c := range queue.Contenders(name, kvs) {
+	for _, c := range queue.Contenders(name, e.server.keys(name+"/")) {
 		entries = append(entries, entry{
 			name: name, key: string(c.Key), created: c.CreateRevision, lease: clientv3.LeaseID(c.Lease),
-			holding: len(c.Ahead) == 0, process: e.users[clientv3.LeaseID(c.Lease)],
+			holding: len(c.Ahead) == 0, process: e.fleet.user(clientv3.LeaseID(c.Lease)),
 		})
 	}
 	return entries
@@ -109,7 +105,7 @@ func (e *Etcd) Dump() string {
 		}
 		fmt.Fprintf(&b, "\t%q: %s %s, key %q since revision %d\n", n.name, n.owner(), what, n.key, n.created)
 	}
-	for _, h := range e.live() {
+	for _, h := range e.ledger.live() {
 		fmt.Fprintf(&b, "%s", h)
 	}
 	return b.String()
@@ -124,15 +120,15 @@ func nameOf(key string, lease clientv3.LeaseID) (name string, isEntry bool) {
 	return key[:i], true
 }
 
-// change wakes those that wait for a change.
-func (e *Etcd) change() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.changed.Broadcast()
-}
-
 // tick bounds how long a wait by the wall clock goes without a look.
 const tick = 20 * time.Millisecond
+
+// toldOf reports whether the process knows that it holds by an entry. That of a session of another
+// package, such as etcd's own, is taken to know.
+func (e *Etcd) toldOf(n entry) bool {
+	ours := slices.ContainsFunc(e.ledger.sessions(), func(o *opened) bool { return o.session.Lease() == n.lease })
+	return !ours || e.ledger.grantOf(n) != nil
+}
 
 // await waits until a condition holds.
 func (e *Etcd) await(what string, done func() bool) {
@@ -148,9 +144,7 @@ func (e *Etcd) within(d time.Duration, done func() bool) bool {
 	end := time.NewTimer(d)
 	defer end.Stop()
 	for {
-		e.mu.Lock()
-		changed := e.changed.Changed()
-		e.mu.Unlock()
+		changed := e.ledger.changed()
 		var look <-chan time.Time
 		if e.cfg.bubble {
 			synctest.Wait() // the code under test is as far as it can be at this instant
@@ -167,101 +161,4 @@ func (e *Etcd) within(d time.Duration, done func() bool) bool {
 			return done()
 		}
 	}
-}
-
-// find returns the process of that name, nil if there is none.
-func (e *Etcd) find(name string) *Process {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, p := range e.processes {
-		if p.name == name {
-			return p
-		}
-	}
-	return nil
-}
-
-// taken is a hold that the code under test got.
-type taken struct {
-	process *Process
-	names   []string
-	hold    held
-	created int64
-	from    []uintptr
-}
-
-// held is what is needed of a hold.
-type held interface {
-	Err() error
-	Token() int64
-	CreateRevision() int64
-}
-
-func (h *taken) String() string {
-	return fmt.Sprintf("process %q holds %q with token %d, from\n%s", h.process.name, h.names, h.hold.Token(), stack(h.from))
-}
-
-// opened is a session that the code under test made.
-type opened struct {
-	process *Process
-	session *etcdlock.Session
-	run     bool // it belongs to a Run, which closes it
-	from    []uintptr
-}
-
-// opened is called in the goroutine of NewSession.
-func (p *Process) opened(session any, run bool) {
-	o := &opened{process: p, session: session.(*etcdlock.Session), run: run, from: callers()}
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
-	p.etcd.opened = append(p.etcd.opened, o)
-}
-
-// granted is called in the goroutine that locks.
-func (p *Process) granted(hold any, names []string) {
-	h := hold.(held)
-	t := &taken{process: p, names: names, hold: h, created: h.CreateRevision(), from: callers()}
-	p.etcd.mu.Lock()
-	defer p.etcd.mu.Unlock()
-	p.etcd.taken = append(p.etcd.taken, t)
-	p.etcd.changed.Broadcast()
-}
-
-// toldOf reports whether the process knows that it holds by an entry. That of a session of another
-// package, such as etcd's own, is taken to know.
-func (e *Etcd) toldOf(n entry) bool {
-	ours := slices.ContainsFunc(e.sessions(), func(o *opened) bool { return o.session.Lease() == n.lease })
-	return !ours || e.grantOf(n) != nil
-}
-
-// grantOf is the first hold by an entry, nil if no process was told of one.
-func (e *Etcd) grantOf(n entry) *taken {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, t := range e.taken {
-		if t.created == n.created && slices.Contains(t.names, n.name) {
-			return t
-		}
-	}
-	return nil
-}
-
-// sessions are all that were made on clients of processes.
-func (e *Etcd) sessions() []*opened {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.opened)
-}
-
-// live are the holds that have not ended.
-func (e *Etcd) live() (all []*taken) {
-	e.mu.Lock()
-	granted := slices.Clone(e.taken)
-	e.mu.Unlock()
-	for _, t := range granted {
-		if t.hold.Err() == nil {
-			all = append(all, t)
-		}
-	}
-	return all
 }
