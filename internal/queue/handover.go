@@ -117,7 +117,8 @@ func (l *line) message(e *Entry, list *behind, holds bool) departure {
 		d.txn.Else = append(d.txn.Else, clientv3.OpGet(next.Key, clientv3.WithKeysOnly()), clientv3.OpGet(inbox, clientv3.WithKeysOnly()))
 	}
 	// As a part of a write, etcd is not to sort a queue that is long, or of unknown length.
-	if d.lists = e.count > 0 && e.count < mostPeeked; d.lists {
+	if ahead := e.saw().count; ahead > 0 && ahead < mostPeeked {
+		d.lists = true
 		d.txn.Else = append(d.txn.Else, clientv3.OpGet(l.from, l.firstBehind(from)...))
 	}
 	return d

@@ -174,14 +174,14 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a refused release has read the next list",
 		edits: []edit{
-			{"queue.(*line).message", "e.count > 0 && e.count < mostPeeked", "false"},
+			{"queue.(*line).message", "ahead > 0 && ahead < mostPeeked", "ahead > mostPeeked"},
 		},
 		tests: []string{"TestARefusedReleaseIsTwoRequests"},
 	},
 	{
 		takesOut: "a write does not sort a long queue",
 		edits: []edit{
-			{"queue.(*line).message", "e.count > 0 && e.count < mostPeeked", "e.count > 0"},
+			{"queue.(*line).message", "ahead > 0 && ahead < mostPeeked", "ahead > 0"},
 		},
 		tests: []string{"TestARefusedReleaseIsTwoRequests"},
 	},
