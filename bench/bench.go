@@ -38,6 +38,7 @@ func suites() []suite {
 		{"processes", "acquisitions a second of processes that contend for one name", processes},
 		{"goroutines", "the same of goroutines of one process, and of several", goroutines},
 		{"names", "pairs a second of callers of one process with a name each", manyNames},
+		{"growth", "from Unlock until the next Lock returns, by the number of idle entries behind", growth},
 		{"deep", "time to be in line behind many", deep},
 		{"retention", "a pair with the key kept, and what the next stranger waits", retention},
 		{"rest", "goroutines, bytes and keepalives at rest", rest},

@@ -11,6 +11,7 @@ import (
 // crowd is a set of processes that contend for one name.
 type crowd struct {
 	processes, callers int
+	clients            bool // true if each caller has a client and a session of its own
 	work               time.Duration
 }
 
@@ -19,6 +20,8 @@ func (c crowd) String() string {
 	switch {
 	case c.processes == 1:
 		s = fmt.Sprintf("%d goroutines of 1 process", c.callers)
+	case c.clients:
+		s = fmt.Sprintf("%d clients in %d processes", c.processes*c.callers, c.processes)
 	case c.callers > 1:
 		s = fmt.Sprintf("%d processes x %d goroutines", c.processes, c.callers)
 	}
@@ -33,8 +36,13 @@ const (
 	smallestShare = "smallest share" // of a process, over the mean
 )
 
+// few is the number of processes that have the clients of a large crowd.
+const few = 4
+
 // processes measures how many times a second a lock changes hands between real OS
 // processes that all want it all the time.
+//
+// The floor is as many handovers a second as etcd allows, one after the other: Delete until the event.
 func processes(ctx context.Context, b *bench) error {
 	var crowds []crowd
 	for _, n := range b.crowds {
@@ -44,7 +52,16 @@ func processes(ctx context.Context, b *bench) error {
 		// Work under the lock gives the referee more to see.
 		crowds = append(crowds, crowd{processes: 8, callers: 1, work: time.Millisecond})
 	}
-	return contend(ctx, b, "processes", crowds, b.contestants())
+	floor, err := floorWay(b)
+	if err != nil {
+		return err
+	}
+	defer floor.close()
+	if err := contend(ctx, b, "processes", crowds, b.contestants(), &floor); err != nil || b.clients == 0 {
+		return err
+	}
+	large := crowd{processes: few, callers: b.clients / few, clients: true}
+	return contend(ctx, b, "processes", []crowd{large}, b.onEtcdOnly(), &floor)
 }
 
 // goroutines is the same with many callers in a process. etcd's own Mutex needs a
@@ -54,12 +71,23 @@ func goroutines(ctx context.Context, b *bench) error {
 	if b.everything {
 		list = slices.Concat(list, variants())
 	}
-	return contend(ctx, b, "goroutines", []crowd{{processes: 1, callers: 100}, {processes: 4, callers: 25}}, list)
+	return contend(ctx, b, "goroutines", []crowd{{processes: 1, callers: 100}, {processes: 4, callers: 25}}, list, nil)
 }
 
-func contend(ctx context.Context, b *bench, suite string, crowds []crowd, list []contestant) error {
+// floorHandovers is how many handovers the floor is the median of.
+const floorHandovers = 60
+
+// contend has each crowd contend with each library in each round. Without a floor none is measured.
+func contend(ctx context.Context, b *bench, suite string, crowds []crowd, list []contestant, floor *handoverWay) error {
 	for round := range b.rounds {
 		for _, who := range crowds {
+			if floor != nil && who.work == 0 {
+				least, err := leastHandover(ctx, *floor, b.name("%s/floor/%v/%d", suite, who, round), floorHandovers)
+				if err != nil {
+					return err
+				}
+				b.book.add(spot{suite, b.nodes, who.String(), theFloor, perSecond}, "1/s", high, 1e6/least)
+			}
 			for i := range list {
 				c := list[(i+round)%len(list)]
 				if err := contention(ctx, b, suite, who, c, round); err != nil {
@@ -81,6 +109,7 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 		Where:      b.where,
 		Name:       b.name("%s/%s/%d/%d/%v/%d", suite, c.key, who.processes, who.callers, who.work, round),
 		Callers:    who.callers,
+		OwnClients: who.clients,
 		Work:       who.work,
 	}
 	at := spot{suite, b.nodes, who.String(), c.key, perSecond}
@@ -110,6 +139,9 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 	return nil
 }
 
+// warming is the time in which hundreds of clients enter the queue at once, and few leave it.
+const warming = 3 * time.Second
+
 // contend opens n workers for a contention, lets it last for the plan's span, and closes
 // them. It returns the order as it was given.
 func (b *bench) contend(ctx context.Context, n int, o order, at spot, file string) ([]reply, order, error) {
@@ -123,6 +155,10 @@ func (b *bench) contend(ctx context.Context, n int, o order, at spot, file strin
 		o.File = ""
 	}
 	o.From = clock.now() + int64(20*time.Millisecond) + int64(n)*int64(500*time.Microsecond)
+	if o.OwnClients {
+		o.Warm = warming
+		o.From += int64(warming)
+	}
 	o.Until = o.From + int64(b.span)
 	replies, err := b.profile.crowd(ctx, at, o, func(o order) ([]reply, error) { return b.crew.tell(n, o) })
 	if err != nil {

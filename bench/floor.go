@@ -19,6 +19,20 @@ func putDelete(ctx context.Context, c *clientv3.Client, key string) error {
 	return err
 }
 
+// leastHandover is the floor of a handover now: the median of some, one after the other.
+func leastHandover(ctx context.Context, floor handoverWay, name string, times int) (µs float64, err error) {
+	var st stage
+	took := make([]float64, times)
+	for i := range took {
+		d, err := floor.do(ctx, fmt.Sprintf("%s/%d", name, i), 0, &st)
+		if err != nil {
+			return 0, err
+		}
+		took[i] = micros(d)
+	}
+	return median(took), nil
+}
+
 // deleteUntilEvent is the floor of a handover: a watch of the given age, on another
 // client than the one that deletes, and the time until it has the event.
 func deleteUntilEvent(ctx context.Context, holder, waiter *clientv3.Client, key string, age time.Duration, st *stage) (time.Duration, error) {

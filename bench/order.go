@@ -14,9 +14,11 @@ type order struct {
 	Name       string        `json:"name,omitempty"`
 	Process    int           `json:"process,omitempty"`
 	Callers    int           `json:"callers,omitempty"`
-	OwnNames   bool          `json:"own_names,omitempty"` // each caller its own
-	Work       time.Duration `json:"work,omitempty"`      // for which each hold lasts
-	From       int64         `json:"from,omitempty"`      // on the shared clock
+	OwnNames   bool          `json:"own_names,omitempty"`   // each caller its own
+	OwnClients bool          `json:"own_clients,omitempty"` // each caller its own
+	Work       time.Duration `json:"work,omitempty"`        // for which each hold lasts
+	From       int64         `json:"from,omitempty"`        // on the shared clock
+	Warm       time.Duration `json:"warm,omitempty"`        // before From, not counted
 	Until      int64         `json:"until,omitempty"`
 	File       string        `json:"file,omitempty"` // for the stays
 	TTL        time.Duration `json:"ttl,omitempty"`

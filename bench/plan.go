@@ -10,9 +10,11 @@ type plan struct {
 	ages       []time.Duration
 	handovers  int // of each contestant, age and round
 	crowds     []int
+	clients    int           // of a large crowd, in a few processes; 0 for none
 	span       time.Duration // of one contention
 	callers    int           // with a name each
 	queue      int           // entries in the deep queue
+	behind     []int         // idle entries behind the clients that hand over
 	entries    int           // entries into the queue, of each contestant and depth
 	kept       int           // pairs under retention
 	strangers  int
@@ -31,9 +33,11 @@ var fullPlan = plan{
 	ages:       []time.Duration{5 * time.Millisecond, 30 * time.Millisecond, 250 * time.Millisecond},
 	handovers:  150,
 	crowds:     []int{2, 8, 32, 128},
+	clients:    512,
 	span:       1500 * time.Millisecond,
 	callers:    256,
 	queue:      5000,
+	behind:     []int{0, 100, 1000, 5000, 10_000},
 	entries:    40,
 	kept:       200_000,
 	strangers:  60,
@@ -67,6 +71,7 @@ var quickPlan = plan{
 	span:       time.Second,
 	callers:    256,
 	queue:      5000,
+	behind:     []int{0, 5000},
 	entries:    30,
 	kept:       200_000,
 	strangers:  40,

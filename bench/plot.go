@@ -25,7 +25,7 @@ func drawAll(dir string, rows []*row) error {
 	}
 	sheets := map[sheet][]*row{}
 	for _, r := range rows {
-		if r.Metric == smallestShare || r.Metric == medianBeyond || r.Metric == "p99" {
+		if r.Metric == smallestShare || r.Metric == medianBeyond || r.Metric == "p99" || r.Metric == "p90" {
 			continue // these are in the table
 		}
 		s := sheet{r.Suite, r.Nodes, r.Unit}

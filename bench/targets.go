@@ -36,16 +36,22 @@ func targets() []target {
 	}
 	for i, bound := range []float64{40, 10, 2.5, 1.4} {
 		at := crowd{processes: fullPlan.crowds[i], callers: 1}
-		ts = append(ts, target{what: at.String() + ", over Mutex", measure: crowdRatio("processes", at), bound: bound, atLeast: true})
+		ts = append(ts, target{what: at.String() + ", over Mutex", measure: crowdRatio("processes", at, theMutex), bound: bound, atLeast: true})
+	}
+	for i, bound := range []float64{0.47, 0.48, 0.45, 0.38} {
+		at := crowd{processes: fullPlan.crowds[i], callers: 1}
+		ts = append(ts, target{what: at.String() + ", of the floor", measure: crowdRatio("processes", at, theFloor), bound: bound, atLeast: true})
 	}
 	one, four := crowd{processes: 1, callers: 100}, crowd{processes: 4, callers: 25}
 	return append(ts,
-		target{what: one.String() + ", over Mutex", measure: crowdRatio("goroutines", one), bound: 1000, atLeast: true},
-		target{what: four.String() + ", over Mutex", measure: crowdRatio("goroutines", four), bound: 100, atLeast: true},
+		target{what: one.String() + ", over Mutex", measure: crowdRatio("goroutines", one, theMutex), bound: 1000, atLeast: true},
+		target{what: four.String() + ", over Mutex", measure: crowdRatio("goroutines", four, theMutex), bound: 100, atLeast: true},
 		target{what: four.String() + ", the smallest share over the mean", measure: worst(low, spot{"goroutines", 1, four.String(), theLibrary, smallestShare}), bound: 0.25, atLeast: true},
 		target{what: "never slower than Mutex, wherever processes contend", measure: neverSlower, bound: 1, atLeast: true},
 		target{what: "a pair with the key kept", measure: worst(high, spot{"retention", 1, keptPair, theRetainer, "mean"}), bound: 1, unit: " µs"},
 		target{what: "the next stranger, over the plain handover", measure: ratio(spot{"retention", 1, stranger, theRetainer, "p50"}, spot{"retention", 1, plainHandover, theLibrary, "p50"}), bound: 2.2},
+		target{what: "handover with 1000 idle entries behind, over none", measure: ratio(growthSpot(1000), growthSpot(0)), bound: 1.2},
+		target{what: "handover with 5000 idle entries behind, over none", measure: ratio(growthSpot(5000), growthSpot(0)), bound: 1.2},
 		target{what: fmt.Sprintf("in line behind %d, over behind none", fullPlan.queue), measure: ratio(deepSpot(fullPlan.queue), deepSpot(0)), bound: 1.6},
 		target{what: "256 callers of one process with a name each, over Mutex", measure: ratio(namesSpot(theLibrary), namesSpot(theMutex)), bound: 3, atLeast: true},
 		target{what: "crash until the next holds, beyond the granted TTL", measure: worst(high, spot{"failover", 1, fmt.Sprintf("TTL %v", 2*time.Second), theLibrary, beyondTTL}), bound: 0.6, unit: " s"},
@@ -63,6 +69,8 @@ func handoverSpot(age time.Duration, who string) spot {
 
 func deepSpot(n int) spot { return spot{"deep", 1, depthName(n), theLibrary, inLine} }
 
+func growthSpot(n int) spot { return spot{"growth", 1, behindName(n), theLibrary, "p50"} }
+
 func namesSpot(who string) spot {
 	return spot{"names", 1, fmt.Sprintf("%d callers, a name each", fullPlan.callers), who, "pairs a second"}
 }
@@ -77,10 +85,10 @@ func ratio(of, over spot) measure {
 	}
 }
 
-func crowdRatio(suite string, who crowd) measure {
+func crowdRatio(suite string, who crowd, contestant string) measure {
 	of := spot{suite, 1, who.String(), theLibrary, perSecond}
 	over := of
-	over.Contestant = theMutex
+	over.Contestant = contestant
 	return ratio(of, over)
 }
 

@@ -17,7 +17,7 @@ import (
 
 // worker is a process that contends.
 type worker struct {
-	link     link
+	links    []link
 	sessions []session
 	callers  []caller
 	tokens   bool
@@ -122,13 +122,20 @@ func (w *worker) open(ctx context.Context, o order) error {
 	if ttl == 0 {
 		ttl = sessionTTL
 	}
-	var err error
-	if w.link, err = c.dial(ctx, o.Where); err != nil {
-		return err
+	clients := 1
+	if o.OwnClients {
+		clients = o.Callers
+	}
+	for range clients {
+		l, err := c.dial(ctx, o.Where)
+		if err != nil {
+			return err
+		}
+		w.links = append(w.links, l)
 	}
 	w.tokens = c.tokens
 	sessions := 1
-	if c.sessionEach && !o.OwnNames {
+	if o.OwnClients || c.sessionEach && !o.OwnNames {
 		sessions = o.Callers
 	}
 	w.sessions = make([]session, sessions)
@@ -136,7 +143,7 @@ func (w *worker) open(ctx context.Context, o order) error {
 	made.SetLimit(16)
 	for i := range w.sessions {
 		made.Go(func() (err error) {
-			w.sessions[i], err = w.link.session(ctx, ttl)
+			w.sessions[i], err = w.links[i%clients].session(ctx, ttl)
 			return err
 		})
 	}
@@ -156,7 +163,7 @@ func (w *worker) open(ctx context.Context, o order) error {
 
 // run has all callers lock and unlock until the time is over.
 func (w *worker) run(ctx context.Context, o order) (reply, error) {
-	clock.sleepUntil(o.From)
+	clock.sleepUntil(o.From - int64(o.Warm))
 	profiled, err := profileUntil(o)
 	if err != nil {
 		return reply{}, err
@@ -211,7 +218,7 @@ func (c *caller) run(ctx, waits context.Context, o order) error {
 		if err := h.unlock(ctx); err != nil {
 			return fmt.Errorf("unlock: %w", err)
 		}
-		if s.Start < o.Until {
+		if o.From <= s.Start && s.Start < o.Until {
 			c.stays = append(c.stays, s)
 		}
 	}
@@ -222,10 +229,10 @@ func (w *worker) close() error {
 	for _, s := range w.sessions {
 		s.close()
 	}
-	if w.link != nil {
-		w.link.close()
+	for _, l := range w.links {
+		l.close()
 	}
-	w.link, w.sessions, w.callers = nil, nil, nil
+	w.links, w.sessions, w.callers = nil, nil, nil
 	return nil
 }
 
