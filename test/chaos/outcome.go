@@ -17,6 +17,7 @@ type outcome struct {
 	Groups  []*figures    `json:"groups"`
 	Stuck   []string      `json:"stuck,omitempty"` // clients never granted again after the fault
 	Notes   []string      `json:"notes,omitempty"`
+	Revoked int           `json:"revoked,omitempty"` // leases that lived, revoked by etcd
 	Events  []event       `json:"-"`
 
 	// The longest times in which no member answered, in seconds.

@@ -26,11 +26,12 @@ type scene struct {
 	only     int    // the member that the first clients know, if they know but one
 	round    int
 
-	began  instant  // of the present round's fault
-	struck []*peer  // the clients that it hits
-	spans  []span   // of the faults, one for each round
-	stuck  []string // clients that were not granted in time
-	notes  []string
+	began   instant  // of the present round's fault
+	struck  []*peer  // the clients that it hits
+	spans   []span   // of the faults, one for each round
+	stuck   []string // clients that were not granted in time
+	revoked int      // live leases that etcd has revoked, as far as is known
+	notes   []string
 }
 
 // span is when a fault began and when it had ended.
