@@ -36,7 +36,7 @@ type Entry struct {
 	CreateRevision int64
 
 	wish
-	*seen // nil if the transaction saw no older entry
+	atEntry *seen // nil if the transaction saw no older entry; see saw
 	since
 	parts *[]*Entry // of an entry in several queues, one for each; nil for an entry in one
 }
@@ -66,17 +66,17 @@ type seen struct {
 
 // sees notes what the transaction saw that wrote the key.
 func (e *Entry) sees(s seen) {
-	if e.seen = nil; s != (seen{}) {
-		e.seen = &s
+	if e.atEntry = nil; s != (seen{}) {
+		e.atEntry = &s
 	}
 }
 
 // saw returns what the transaction saw that wrote the key.
 func (e *Entry) saw() seen {
-	if e.seen == nil {
+	if e.atEntry == nil {
 		return seen{}
 	}
-	return *e.seen
+	return *e.atEntry
 }
 
 // since is what was learned of an entry since then. It is safe for concurrent use.

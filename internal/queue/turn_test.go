@@ -548,7 +548,7 @@ func TestARefusedReleaseIsTwoRequests(t *testing.T) {
 			<-all["c"].got
 			r.DeleteKey(all["c"].entry.Key)
 			if long {
-				b.entry.count = mostPeeked
+				b.entry.sees(seen{count: mostPeeked})
 			}
 			b.client.ResetCounts()
 			b.leave()
