@@ -13,9 +13,14 @@ import (
 // complete up to its last entry, however old it is: new entries come behind all that stand.
 type behind struct {
 	places []wire.Place
-	past   bool // true: it begins behind entries to which nothing can be told
-	deaf   int  // the first entries of the list that count as not marked
+	past   bool  // true: it begins behind entries to which nothing can be told
+	deaf   int   // the first entries of the list that count as not marked
+	end    int64 // the create revision up to which it is complete; 0 stands for that of its last entry
+	more   bool  // true: further keys stood behind its end when it was read
 }
+
+// untold is the list of an entry whose message etcd has refused. It is empty.
+var untold = &behind{}
 
 // longestList is the number of entries that are read at once.
 const longestList = 32
@@ -34,9 +39,9 @@ func (b *behind) marked(name string) (i int, inbox string) {
 // tail returns the create revision up to which the list is complete. of is the entry that it is behind.
 func (b *behind) tail(of int64) int64 {
 	if n := len(b.places); n > 0 {
-		return b.places[n-1].Created
+		of = b.places[n-1].Created
 	}
-	return of
+	return max(of, b.end)
 }
 
 // goesOn returns the list that was read behind the end of this one, which has no marked entry.
@@ -51,7 +56,7 @@ func (l *line) readBehind(ctx context.Context, rev int64, opts ...clientv3.OpOpt
 	if err != nil {
 		return nil, err
 	}
-	return newBehind(resp.Kvs), nil
+	return l.newBehind(rev, resp.Kvs, resp.More), nil
 }
 
 // firstBehind are the options of a read of the first entries that were created after a revision.
@@ -62,11 +67,14 @@ func (l *line) firstBehind(rev int64) []clientv3.OpOption {
 	}
 }
 
-// newBehind returns the list that firstBehind has read.
-func newBehind(kvs []*mvccpb.KeyValue) *behind {
-	b := &behind{places: make([]wire.Place, len(kvs))}
-	for i, kv := range kvs {
-		b.places[i] = wire.Place{Key: string(kv.Key), Created: kv.CreateRevision}
+// newBehind returns the list that firstBehind has read, of what was created after a revision.
+func (l *line) newBehind(rev int64, kvs []*mvccpb.KeyValue, more bool) *behind {
+	b := &behind{places: make([]wire.Place, 0, len(kvs)), end: rev, more: more}
+	for _, kv := range kvs {
+		b.end = kv.CreateRevision
+		if !beside(l.from, kv) {
+			b.places = append(b.places, wire.Place{Key: string(kv.Key), Created: kv.CreateRevision})
+		}
 	}
 	return b
 }

@@ -78,7 +78,7 @@ func (q *Queue) readCandidates(ctx context.Context, at int64) (all, successors [
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	return resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs, resp.Header.Revision, nil
+	return entriesOf(q.from, resp.Responses[0].GetResponseRange().Kvs), resp.Responses[1].GetResponseRange().Kvs, resp.Header.Revision, nil
 }
 
 // rank returns the entries of a queue, which are ordered by age, in the order in which they will lead.

@@ -17,7 +17,7 @@ import (
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
 	switch mispredicted := q.wasMispredicted(); {
-	case w.Slot.Marked():
+	case w.Slot.Marked() && !q.denied:
 		q.openInbox(ctx, w.Lease)
 	case mispredicted:
 		q.openAhead(ctx, w)
@@ -117,13 +117,14 @@ func (q *Queue) peek(e *Entry, older *pb.RangeResponse, value string) error {
 		q.closeStale()
 		return nil
 	}
-	q.rebase(older.Kvs, e, value)
+	kvs := entriesOf(q.from, older.Kvs)
+	q.rebase(kvs, e, value)
 	var own *mvccpb.KeyValue
 	if e.rule != nil {
 		own = e.kv(value)
 	}
-	ahead, err := e.blocker(own, older.Kvs)
-	e.sees(seen{ahead: ahead, older: len(older.Kvs), count: older.Count})
+	ahead, err := e.blocker(own, kvs)
+	e.sees(seen{ahead: ahead, older: len(kvs), count: int64(len(kvs))})
 	e.first = ahead == nil && err == nil
 	return err
 }
@@ -170,7 +171,7 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 			if n > tries {
 				still = created(q.key(w), 0)
 			}
-			resp, err := q.tryEnter(ctx, w, still)
+			resp, err := q.tryEnter(ctx, w, still, n > 1)
 			if err != nil {
 				return err
 			}
@@ -193,17 +194,20 @@ func (q *Queue) TryEnter(ctx context.Context, w Want) (e *Entry, unsure bool, er
 				e, err = q.adopt(ctx, q.key(w), w, own)
 				return err
 			}
-			if w.Rule == nil {
-				return q.taken(w, resp)
+			others, all := q.others(resp)
+			switch {
+			case w.Rule == nil && len(others) > 0:
+				return q.refusedBy(nil, nil, others, all)
+			case !all:
+				continue // to read all of them
 			}
-			q.found(resp.Responses[1].GetResponseRange().Count)
 			next := newEntry(q.key(w), w, resp.Header.Revision+1) // younger than all
-			blocker, err := next.blocker(next.kv(w.Value), resp.Responses[1].GetResponseRange().Kvs)
+			blocker, err := next.blocker(next.kv(w.Value), others)
 			if err != nil {
 				return err
 			}
 			if blocker != nil {
-				return q.refusedBy(next.rule, blocker, resp.Responses[1].GetResponseRange().Kvs, true)
+				return q.refusedBy(next.rule, blocker, others, true)
 			}
 			still = clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", resp.Header.Revision+1)
 		}
@@ -225,30 +229,31 @@ func (q *Queue) never(w Want) error {
 	return err
 }
 
-// tryEnter is one transaction, which writes our key if a comparison holds.
-func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp) (*clientv3.TxnResponse, error) {
+// tryEnter is one transaction, which writes our key if a comparison holds. If it does not, it reads our key
+// and the others: a few of them for an exclusive entry, unless all are to be read.
+func (q *Queue) tryEnter(ctx context.Context, w Want, still clientv3.Cmp, all bool) (*clientv3.TxnResponse, error) {
 	key, side := q.key(w), w.Rule.beside()
 	return q.writer.Commit(ctx, etcdkv.Txn{
 		Name: q.name,
 		If:   append(side.asKnown(), still),
 		Then: []clientv3.Op{clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease))},
-		Else: append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(w.Rule)...)}, side.read()...),
+		Else: append([]clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(q.from, q.tried(all || w.Rule != nil)...)}, side.read()...),
 	})
 }
 
-// taken returns the error of a TryEnter of an exclusive entry that has found others.
-func (q *Queue) taken(w Want, resp *clientv3.TxnResponse) error {
-	others := resp.Responses[1].GetResponseRange()
-	q.found(others.Count)
-	return q.refusedBy(w.Rule, nil, others.Kvs, !others.More)
+// others returns the other entries that a refused TryEnter has read. all is true if there are no more.
+func (q *Queue) others(resp *clientv3.TxnResponse) (entries []*mvccpb.KeyValue, all bool) {
+	read := resp.Responses[1].GetResponseRange()
+	q.found(read.Count)
+	return entriesOf(q.from, read.Kvs), !read.More
 }
 
 // tries is the number of transactions after which TryEnter writes without its condition.
 const tries = 8
 
 // tried returns what TryEnter reads of the other entries.
-func (q *Queue) tried(rule *Rule) []clientv3.OpOption {
-	if rule != nil {
+func (q *Queue) tried(all bool) []clientv3.OpOption {
+	if all {
 		return []clientv3.OpOption{clientv3.WithRange(q.end)}
 	}
 	return []clientv3.OpOption{clientv3.WithRange(q.end), clientv3.WithLimit(fewTried)}

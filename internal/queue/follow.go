@@ -93,7 +93,7 @@ func (q *Queue) FollowHeads(ctx context.Context, tell func(Head) bool) error {
 // changed or not. Events may have been skipped, and the caller may know more of an entry than
 // before.
 func (q *Queue) FollowReadings(ctx context.Context, tell func(Head) bool) error {
-	h := &heads{snapshot: &snapshot{timeline: q.tracker.Number()}, ctx: ctx, line: &q.line, tell: tell}
+	h := &heads{snapshot: &snapshot{from: q.from, timeline: q.tracker.Number()}, ctx: ctx, line: &q.line, tell: tell}
 	h.follower = newFollower(following, 0, func(ctx context.Context, from int64) *watch {
 		return q.open(ctx, q.from, clientv3.WithRange(q.end), clientv3.WithRev(from))
 	})
@@ -251,16 +251,21 @@ func (q *Queue) First(ctx context.Context) (Head, error) {
 }
 
 func (q *Queue) firstNow(ctx context.Context) (Head, error) {
-	resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(1))
-	if err != nil {
-		return Head{}, err
+	for limit := int64(1); ; limit *= moreBeside {
+		resp, err := q.kv.Get(ctx, q.from, clientv3.WithRange(q.end),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(limit))
+		if err != nil {
+			return Head{}, err
+		}
+		entries := entriesOf(q.from, resp.Kvs)
+		switch {
+		case len(entries) == 0 && resp.More:
+			continue
+		case len(entries) == 0:
+			return Head{Rev: resp.Header.Revision}, nil
+		}
+		return Head{First: entries[0], Rev: resp.Header.Revision, Since: entries[0].CreateRevision}, q.nested(entries[0])
 	}
-	if len(resp.Kvs) == 0 {
-		return Head{Rev: resp.Header.Revision}, nil
-	}
-	first := resp.Kvs[0]
-	return Head{First: first, Rev: resp.Header.Revision, Since: first.CreateRevision}, q.nested(first)
 }
 
 // AwaitFirst is First that tries again. It blocks until etcd has answered or ctx ends.

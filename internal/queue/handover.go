@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -41,6 +41,7 @@ func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err 
 		resp, err := l.writer.Commit(ctx, d.txn)
 		switch {
 		case errors.Is(err, rpctypes.ErrPermissionDenied): // a role has changed; the next entry looks for itself
+			e.behind.Store(untold)
 			return l.leaveUntold(ctx, e)
 		case err != nil || resp.Succeeded:
 			return err == nil, err
@@ -126,18 +127,20 @@ func (l *line) message(e *Entry, list *behind, holds bool) departure {
 
 // refused returns the list for the next try, after a transaction was refused.
 func (l *line) refused(ctx context.Context, e *Entry, d departure, resp *clientv3.TxnResponse) (*behind, error) {
-	read := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().Kvs }
+	read := func(i int) *pb.RangeResponse { return resp.Responses[i].GetResponseRange() }
 	if d.told >= 0 {
-		told := only(read(1))
-		if told != nil && told.CreateRevision == d.list.places[d.told].Created && len(read(2)) == 0 {
-			return &behind{places: d.list.places, past: d.list.past, deaf: d.told + 1}, nil
+		told := only(read(1).Kvs)
+		if told != nil && told.CreateRevision == d.list.places[d.told].Created && len(read(2).Kvs) == 0 {
+			list := *d.list
+			list.deaf = d.told + 1
+			return &list, nil
 		}
 	}
 	switch last := len(resp.Responses) - 1; {
 	case d.lists && d.told >= 0:
-		return newBehind(read(last)), nil
+		return l.newBehind(e.CreateRevision, read(last).Kvs, read(last).More), nil
 	case d.lists:
-		return d.list.goesOn(newBehind(read(last))), nil
+		return d.list.goesOn(l.newBehind(d.list.tail(e.CreateRevision), read(last).Kvs, read(last).More)), nil
 	case d.told >= 0:
 		return l.readBehind(ctx, e.CreateRevision)
 	default:
@@ -167,7 +170,7 @@ func (l *line) tellBehind(ctx context.Context, e *Entry) error {
 		}
 		d := l.message(e, list, false)
 		switch {
-		case d.told < 0 && len(list.places) == 0:
+		case d.told < 0 && len(list.places) == 0 && !list.more:
 			return nil
 		case d.told < 0:
 			list, err = l.beyond(ctx, e, list)

@@ -81,7 +81,7 @@ func (k *kept) closeInbox() {
 // that entered has read: all entries that were there before.
 func (k *kept) rebase(older []*mvccpb.KeyValue, own *Entry, value string) {
 	if c := k.cache; c != nil && (c.deletesOnly || c.early) {
-		c.snapshot = newSnapshot(own.CreateRevision, older...)
+		c.snapshot = newSnapshot(c.from, own.CreateRevision, older...)
 		c.entries[own.Key] = own.kv(value)
 		c.keysOnly, c.early = c.deletesOnly, false
 	}

@@ -36,24 +36,32 @@ func (l *line) look(ctx context.Context, e *Entry, n *length) (predecessor, erro
 // knows this revision: once no older entry is left, none ever is, and our own key is seen at the
 // same revision. So the members need not agree on the latest revision first.
 func (l *line) lookAhead(ctx context.Context, e *Entry, gone int64, n *length) (predecessor, error) {
-	opts := []clientv3.OpOption{clientv3.WithRange(l.end), clientv3.WithMaxCreateRev(e.CreateRevision),
-		clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2), clientv3.WithKeysOnly()}
-	if gone > 0 {
-		opts = append(opts, clientv3.WithSerializable())
+	for limit := int64(2); ; limit *= moreBeside {
+		opts := []clientv3.OpOption{clientv3.WithRange(l.end), clientv3.WithMaxCreateRev(e.CreateRevision),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(limit), clientv3.WithKeysOnly()}
+		if gone > 0 {
+			opts = append(opts, clientv3.WithSerializable())
+		}
+		resp, err := l.kv.Get(ctx, l.from, opts...)
+		if err != nil {
+			return predecessor{}, err
+		}
+		if resp.Header.Revision < gone { // the member that answered lags
+			return l.lookAhead(ctx, e, 0, n)
+		}
+		n.saw(resp.Count)
+		if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {
+			return predecessor{}, lockerr.ErrEvicted
+		}
+		ahead := entriesOf(l.from, resp.Kvs[1:])
+		if len(ahead) > 0 || !resp.More {
+			return predecessor{only(ahead), resp.Header.Revision}, nil
+		}
 	}
-	resp, err := l.kv.Get(ctx, l.from, opts...)
-	if err != nil {
-		return predecessor{}, err
-	}
-	if resp.Header.Revision < gone { // the member that answered lags
-		return l.lookAhead(ctx, e, 0, n)
-	}
-	n.saw(resp.Count)
-	if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {
-		return predecessor{}, lockerr.ErrEvicted
-	}
-	return predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil
 }
+
+// moreBeside is how many times as many keys are read if all that were read lie beside names inside the queue.
+const moreBeside = 16
 
 // lookBehind is look with less work for etcd, where possible. Once a watch has reported that the
 // predecessor is gone, any member may answer. While before stands, it is the predecessor still, and
@@ -100,5 +108,5 @@ func (l *line) besides(ctx context.Context, e *Entry, own, others clientv3.Op) (
 	if !e.standsIn(kv) {
 		return nil, nil, 0, lockerr.ErrEvicted
 	}
-	return kv, resp.Responses[1].GetResponseRange().Kvs, resp.Header.Revision, nil
+	return kv, entriesOf(l.from, resp.Responses[1].GetResponseRange().Kvs), resp.Header.Revision, nil
 }

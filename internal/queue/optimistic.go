@@ -37,7 +37,7 @@ func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 // TryEnterOnce is for TryEnter what EnterOnce is for Enter.
 func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
-	resp, err := q.tryEnter(ctx, w, q.empty())
+	resp, err := q.tryEnter(ctx, w, q.empty(), false)
 	switch {
 	case err != nil:
 		return nil, err
@@ -45,7 +45,10 @@ func (q *Queue) TryEnterOnce(ctx context.Context, w Want) (*Entry, error) {
 		return q.foundEmpty(w, resp.Header.Revision), nil
 	case len(resp.Responses[0].GetResponseRange().Kvs) > 0: // our own key
 		return nil, nil
-	default:
-		return nil, q.taken(w, resp)
 	}
+	others, all := q.others(resp)
+	if len(others) == 0 {
+		return nil, nil // only what lies beside other names
+	}
+	return nil, q.refusedBy(w.Rule, nil, others, all)
 }

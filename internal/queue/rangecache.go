@@ -32,7 +32,7 @@ type rangeCache struct {
 // newCache returns a cache of a range, or of a single key if end is empty. Its first next opens the
 // watch and reads the range. The watch lasts longer than the call that opens it.
 func (l *line) newCache(key, end string, deletesOnly bool, r rules) *rangeCache {
-	c := &rangeCache{snapshot: &snapshot{}, deletesOnly: deletesOnly}
+	c := &rangeCache{snapshot: &snapshot{from: key}, deletesOnly: deletesOnly}
 	c.read = func(ctx context.Context) (*snapshot, error) { return l.readRange(ctx, key, end) }
 	c.follower = newFollower(r, 0, func(ctx context.Context, from int64) *watch {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(from)}

@@ -21,13 +21,13 @@ func TestACacheThatMissesOurKeyIsNotBelieved(t *testing.T) {
 		}
 		c := q.newCache(q.from, q.end, true, waiting)
 		defer c.close()
-		c.snapshot = newSnapshot(e.CreateRevision + 1)
+		c.snapshot = newSnapshot("q/", e.CreateRevision+1)
 		c.events = deletes("q/another")
 		shown, err := c.shows(r.ctx, e)
 		require.NoError(r, err)
 		require.True(r, shown)
 
-		c.snapshot = newSnapshot(e.CreateRevision + 1)
+		c.snapshot = newSnapshot("q/", e.CreateRevision+1)
 		c.events = deletes(e.Key)
 		_, err = c.shows(r.ctx, e)
 		require.ErrorIs(r, err, lockerr.ErrEvicted)

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -55,20 +57,42 @@ func (s *Set) Enter(ctx context.Context, w Want) (*Entry, bool, error) {
 	})
 }
 
-// TryEnter puts a key into each of the queues only if all of them are empty.
+// TryEnter puts a key into each of the queues only if all of them are empty. If a try finds that nothing is in
+// a queue but what lies beside names inside it, the next try writes if no key was written since then.
 func (s *Set) TryEnter(ctx context.Context, w Want) (*Entry, bool, error) {
-	var empty []clientv3.Cmp
 	var then, othw []clientv3.Op
-	s.eachKey(w.Lease, func(_ int, q *Queue, key string) {
-		empty = append(empty, q.empty())
+	s.eachKey(w.Lease, func(_ int, _ *Queue, key string) {
 		then = append(then, clientv3.OpPut(key, w.Value, clientv3.WithLease(w.Lease)))
 		othw = append(othw, clientv3.OpGet(key))
 	})
-	s.eachKey(w.Lease, func(_ int, q *Queue, _ string) {
-		othw = append(othw, clientv3.OpGet(q.from, q.tried(nil)...))
-	})
-	return s.enter(ctx, w, empty, then, othw, func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue { return nil })
+	since, may := int64(0), false // an earlier try may have written
+	for n := 1; ; n++ {
+		var still []clientv3.Cmp
+		reads := slices.Clone(othw)
+		s.eachKey(w.Lease, func(_ int, q *Queue, _ string) {
+			reads = append(reads, clientv3.OpGet(q.from, q.tried(n > 1)...))
+			if since == 0 {
+				still = append(still, q.empty())
+			} else {
+				still = append(still, clientv3.Compare(clientv3.ModRevision(q.from).WithRange(q.end), "<", since+1))
+			}
+		})
+		e, unsure, err := s.enter(ctx, w, still, then, reads, func(*clientv3.TxnResponse, int) []*mvccpb.KeyValue { return nil })
+		may = may || unsure
+		var found besideError
+		if !errors.As(err, &found) || n > tries {
+			return e, may, err
+		}
+		since = int64(found)
+	}
 }
+
+// besideError is the error of a TryEnter that has found only keys beside names inside the queues. It is the
+// revision at which all of them were read, 0 if there are more.
+type besideError int64
+
+func (besideError) Error() string { return ErrTaken.Error() }
+func (besideError) Unwrap() error { return ErrTaken }
 
 // enter sends a transaction that enters. olderThan returns the older entries of a queue from the answer.
 func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw []clientv3.Op,
@@ -87,12 +111,13 @@ func (s *Set) enter(ctx context.Context, w Want, cmps []clientv3.Cmp, then, othw
 		first := true
 		e = s.whole(w, func(i int, key string) *Entry {
 			part := newEntry(key, Want{Lease: w.Lease, Value: w.Value}, resp.Header.Revision)
-			older := olderThan(resp, i)
-			if len(older) < peek {
+			read := olderThan(resp, i)
+			older := entriesOf(s.queues[i].from, read)
+			if len(read) < peek {
 				ahead, _ := part.blocker(nil, older) // it is exclusive, which is never refused
 				part.sees(seen{ahead: ahead, older: len(older)})
+				part.first = len(older) == 0
 			}
-			part.first = len(older) == 0
 			first = first && part.first
 			return part
 		})
@@ -129,12 +154,17 @@ func (s *Set) adopt(ctx context.Context, w Want, resp *clientv3.TxnResponse) (*E
 		}
 		return nil, errAgain
 	default: // only a TryEnter comes here
+		rev := resp.Header.Revision
 		for i, q := range s.queues {
-			if others := resp.Responses[n+i].GetResponseRange(); len(others.Kvs) > 0 {
-				return nil, q.refusedBy(nil, nil, others.Kvs, !others.More)
+			read := resp.Responses[n+i].GetResponseRange()
+			if others := entriesOf(q.from, read.Kvs); len(others) > 0 {
+				return nil, q.refusedBy(nil, nil, others, !read.More)
+			}
+			if read.More {
+				rev = 0
 			}
 		}
-		return nil, ErrTaken
+		return nil, besideError(rev)
 	}
 }
 

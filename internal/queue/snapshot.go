@@ -12,15 +12,16 @@ import (
 	"github.com/etcdlock/etcdlock/internal/timeline"
 )
 
-// snapshot has all keys of a range as they were in etcd at one revision.
+// snapshot has all keys of a range as they were in etcd at one revision, but for those beside names inside it.
 type snapshot struct {
+	from     string                      // where the range begins
 	entries  map[string]*mvccpb.KeyValue // by key
 	rev      int64
 	timeline int // of rev
 }
 
-func newSnapshot(rev int64, keys ...*mvccpb.KeyValue) *snapshot {
-	s := &snapshot{rev: rev, entries: make(map[string]*mvccpb.KeyValue, len(keys))}
+func newSnapshot(from string, rev int64, keys ...*mvccpb.KeyValue) *snapshot {
+	s := &snapshot{from: from, rev: rev, entries: make(map[string]*mvccpb.KeyValue, len(keys))}
 	for _, kv := range keys {
 		s.entries[string(kv.Key)] = kv
 	}
@@ -36,7 +37,7 @@ func (s *shared) readRange(ctx context.Context, key, end string) (*snapshot, err
 			if err != nil {
 				return nil, err
 			}
-			return newSnapshot(resp.Header.Revision, resp.Kvs...), nil
+			return newSnapshot(key, resp.Header.Revision, entriesOf(key, resp.Kvs)...), nil
 		})
 		if err == nil {
 			read.timeline = before
@@ -58,6 +59,9 @@ func inOneTimeline[T any](t *timeline.Tracker, read func() (reading T, timeline 
 
 // change takes in one event. All events of a revision are taken in before the snapshot is used.
 func (s *snapshot) change(ev *clientv3.Event) {
+	if beside(s.from, ev.Kv) {
+		return
+	}
 	if ev.Type == clientv3.EventTypeDelete {
 		delete(s.entries, string(ev.Kv.Key))
 	} else {

@@ -30,7 +30,7 @@ func (q *Queue) Upgrade(ctx context.Context, e *Entry, value func(bound int64) s
 			if err != nil {
 				return err
 			}
-			step, writer, err := e.nextUpgradeStep(resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs)
+			step, writer, err := e.nextUpgradeStep(entriesOf(q.from, resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs))
 			switch {
 			case err != nil || step == admission.AwaitAdmission:
 				return err
