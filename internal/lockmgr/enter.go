@@ -123,6 +123,10 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 	want := w.Wants(ls, a.Slot)
 	if a.Entry == nil {
 		a.Entry, err = l.write(wanted, a, want)
+		if errors.Is(err, queue.ErrUnmarked) {
+			want = l.unmark(wanted, a)
+			a.Entry, err = l.write(wanted, a, want)
+		}
 	}
 	switch {
 	case err != nil:
@@ -167,6 +171,16 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 		a.Entry, a.Slot = behind, want.Slot
 		l.WaitsWith(behind)
 	}
+}
+
+// unmark returns what an attempt enters with after etcd has refused the inbox of its marked entry. It goes
+// on with a key of the former process nevertheless, because it would wait for that one.
+func (l line) unmark(wanted *lazyctx.Context, a *attempt) queue.Want {
+	if a.found.Slots == nil {
+		l.dropSlot(a.Slot)
+		a.Slot = l.takeSlot(wanted, a.Lease, a.Of)
+	}
+	return a.Of.Wants(a.Lease, a.Slot)
 }
 
 // tried looks whether the entry of a try is granted.

@@ -94,8 +94,9 @@ func (n *length) peeking(peek int64) int64 {
 
 // turns is what a queue knows of its marked entries.
 type turns struct {
-	denied  bool // true if etcd has refused the inbox
-	unheard int  // inboxes in a row that could not be watched
+	denied  bool   // true if etcd has refused the inbox, or a message
+	last    *Entry // the last marked entry; nil if there was none
+	unheard int    // inboxes in a row that could not be watched
 }
 
 // mostUnheard is the number of inboxes in a row that could not be watched, after which entries are not

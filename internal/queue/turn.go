@@ -20,6 +20,9 @@ import (
 
 // Crowded reports whether the next entry shall be marked, by its slot.
 func (q *Queue) Crowded() bool {
+	if q.last != nil && q.last.behind.Load() == untold {
+		q.denied, q.last = true, nil
+	}
 	marks := q.crowd < 0 || q.longerThan(q.crowd) && q.waits.pays()
 	return marks && !q.denied && q.unheard < mostUnheard
 }
@@ -50,8 +53,9 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 	switch {
 	case errors.Is(err, rpctypes.ErrPermissionDenied) && inbox != nil:
 		q.denied = true
-		q.closeInbox() // nothing is told to this entry
-		return nil, nil, nil
+		q.closeInbox()
+		q.posted.Store(int64(clientv3.NoLease))
+		return nil, nil, ErrUnmarked
 	case err != nil:
 		return nil, nil, err
 	case !resp.Succeeded:
@@ -61,6 +65,7 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 		q.inbox.written = resp.Header.Revision
 	}
 	e = newEntry(key, *w, resp.Header.Revision)
+	q.last = e
 	older := resp.Responses[0].GetResponseRange()
 	q.found(older.Count)
 	e.sees(seen{count: older.Count})
@@ -107,6 +112,7 @@ func (q *Queue) sleep(ctx context.Context, e *Entry, settles time.Time) (rev int
 		q.inbox.missed(what)
 		rev, look := q.inbox.tells(e)
 		if rev > 0 {
+			e.obstacle.Store(nil) // it has left, and others held since then
 			return rev, nil
 		}
 		e.asleep = !look && what != opened && what != due && what != woken // messages may have been missed
