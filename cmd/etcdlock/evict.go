@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,9 +167,9 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 	}
 	if f.revoke {
 		fmt.Fprintf(&b, "Its lease %s will be revoked", e.LeaseHex)
-		if ttl, err := client.TimeToLive(ctx, e.Lease, clientv3.WithAttachedKeys()); err == nil && len(ttl.Keys) > 1 {
-			fmt.Fprintf(&b, ", which deletes all %d keys of that process:", len(ttl.Keys))
-			for _, k := range ttl.Keys {
+		if keys := keysUnder(ctx, client, e.Lease); len(keys) > 1 {
+			fmt.Fprintf(&b, ", which deletes all %d keys of that process:", len(keys))
+			for _, k := range keys {
 				b.WriteString("\n  " + text.Safe(string(k)))
 			}
 		}
@@ -178,6 +179,16 @@ func (f *evictFlags) plan(ctx context.Context, client *clientv3.Client, q *queue
 	}
 	b.WriteString(effect(q, e))
 	return b.String()
+}
+
+// keysUnder returns the keys under a lease, without inboxes, which mean nothing to a user. It returns none if
+// etcd does not answer.
+func keysUnder(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID) [][]byte {
+	ttl, err := client.TimeToLive(ctx, lease, clientv3.WithAttachedKeys())
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(ttl.Keys, func(key []byte) bool { return wire.IsInbox(string(key), lease) })
 }
 
 // effect says what the eviction means for the process of the entry and for the waiters.

@@ -18,6 +18,7 @@ import (
 	"github.com/etcdlock/etcdlock"
 	"github.com/etcdlock/etcdlock/internal/inspect/doctor"
 	"github.com/etcdlock/etcdlock/internal/inspect/queues"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // jsonOf runs a command with -o json.
@@ -196,8 +197,12 @@ func TestEvictAsksAndThenTakesOnlyTheOneThatItShowed(t *testing.T) {
 	require.ErrorIs(t, lock.Err(), etcdlock.ErrEvicted)
 	require.NoError(t, beside.Err(), "the lease lives")
 
+	inbox := wire.InboxKey(name+"-beside", s.Lease())
+	_, err = dev.client.Put(t.Context(), inbox, "", clientv3.WithLease(s.Lease()))
+	require.NoError(t, err)
 	p = runToEnd(t, "evict", "--yes", "--revoke", name+"-beside")
 	require.Zero(t, p.code, "%s", &p.stderr)
+	require.NotContains(t, p.stderr.String(), "which deletes all", "an inbox is no key that a user knows of")
 	receive(t, beside.Done(), "the loss")
 	require.ErrorIs(t, beside.Err(), etcdlock.ErrRevoked)
 
