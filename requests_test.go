@@ -56,6 +56,7 @@ var oneTry = map[string]string{
 	"etcdkv.Writer.sendCompact":         "sends a try of Commit",
 	"etcdkv.Writer.commitCompact":       "sends a try of Commit",
 	"etcdkv.Writer.commit":              "sends a try of Commit",
+	"queue.Queues.Foresee":              "a try",
 	"queue.line.lookAhead":              "a try",
 	"queue.line.lookAround":             "a try",
 	"queue.Queue.adopt":                 "a try",

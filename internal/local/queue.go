@@ -231,6 +231,13 @@ func (l *Queue) WaitsWith(e *queue.Entry) {
 	l.pending.waiting = e
 }
 
+// Waits returns the entry by which the local queue waits in etcd; nil if there is none.
+func (l *Queue) Waits() *queue.Entry {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	return l.waits()
+}
+
 // Block notes that the present entry has to wait, and refuses the tries behind it.
 func (l *Queue) Block(e *queue.Entry) {
 	l.table.mu.Lock()

@@ -77,12 +77,35 @@ func (l line) await(ctx context.Context, w *local.Waiter) (*Hold, error) {
 	if w.Waiting != nil {
 		l.report(ctx, w, told)
 	}
+	defer l.foresee(ctx)()
 	select {
 	case <-told:
 		return l.outcome(ctx, w, nil)
 	case <-ctx.Done():
 		return nil, waitError(ctx, l.withdraw(ctx, w))
 	}
+}
+
+// foresight is how long before its deadline a wait asks for the holder, if its entry has read none. A wait of
+// less than twice that does not ask.
+const foresight = 50 * time.Millisecond
+
+// foresee has the holder read shortly before ctx ends by a deadline, unless the returned function is called
+// before. The read ends with ctx.
+func (l line) foresee(ctx context.Context) (stop func()) {
+	deadline, ok := ctx.Deadline()
+	left := time.Until(deadline)
+	if !ok || left < 2*foresight || l.Several() {
+		return func() {}
+	}
+	timer := time.AfterFunc(left-foresight, func() {
+		bounded, cancel := context.WithTimeout(ctx, foresight)
+		defer cancel()
+		if e := l.Waits(); e != nil {
+			l.cfg.Queues.Foresee(bounded, e)
+		}
+	})
+	return func() { timer.Stop() }
 }
 
 // withdraw takes w out of the local queue, as its caller does not wait any more. It returns the entry

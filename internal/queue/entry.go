@@ -203,12 +203,13 @@ func (e *Entry) Marked() bool { return e.marked }
 // plain reports whether nothing matters to an entry but that older ones leave.
 func (e *Entry) plain() bool { return e.rule == nil && !e.candidate && !e.keeps }
 
-// Obstacle is an entry that another one waits for, as it was read for other reasons. No request is sent
-// for it.
+// Obstacle is an entry that another one waits for, as it was read for other reasons, or by Foresee.
 type Obstacle struct {
 	KV    *mvccpb.KeyValue // nil if none is known
 	Whole bool             // true if its value and its lease were read, and not only its key
 	Holds bool             // true if it holds, or is about to
+
+	foreseen bool // true if it was read for the error of a wait, see Foresee
 }
 
 // Obstacle returns the entry that this one was last seen to wait for: the oldest entry if all were read,

@@ -5,7 +5,7 @@ var grantMutations = []mutation{
 	{
 		takesOut: "the own key is looked at before a grant, in a long queue (A6)",
 		edits: []edit{
-			{"queue.(*line).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nreturn predecessor{only(resp.Kvs[1:]), resp.Header.Revision}, nil", "return predecessor{only(resp.Kvs[min(1, len(resp.Kvs)):]), resp.Header.Revision}, nil"},
+			{"queue.(*line).lookAhead", "if len(resp.Kvs) == 0 || string(resp.Kvs[0].Key) != e.Key || !e.standsIn(resp.Kvs[0]) {\nreturn predecessor{}, lockerr.ErrEvicted\n}\nahead := entriesOf(l.from, resp.Kvs[1:])", "ahead := entriesOf(l.from, resp.Kvs[min(1, len(resp.Kvs)):])"},
 		},
 		tests: []string{"TestInALongQueueAWaiterWhoseKeyIsGoneIsNeverGranted"},
 	},

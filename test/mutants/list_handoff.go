@@ -283,4 +283,82 @@ var handoffMutations = []mutation{
 		},
 		tests: []string{"TestASessionThatCannotWatchItsInboxEntersUnmarked"},
 	},
+	{
+		takesOut: "a session whose inbox is refused enters unmarked",
+		edits: []edit{
+			{"lockmgr.line.enter", "errors.Is(err, queue.ErrUnmarked)", "false"},
+		},
+		tests: []string{"TestASessionWithoutAnInboxHoldsUpNoOther"},
+	},
+	{
+		takesOut: "a marked key of the former process is adopted without an inbox",
+		edits: []edit{
+			{"lockmgr.line.unmark", "a.found.Slots == nil", "true || a.found.Slots == nil"},
+		},
+		tests: []string{"TestAMarkedKeyIsAdoptedWithoutAnInbox"},
+	},
+	{
+		takesOut: "a session whose message was refused marks no entry",
+		edits: []edit{
+			{"queue.(*Queue).Crowded", "q.last != nil && q.last.behind.Load() == untold", "false"},
+		},
+		tests: []string{"TestASessionThatMayTellNothingAnyMoreMarksNoEntry"},
+	},
+	{
+		takesOut: "what lies beside a name inside another one is no entry",
+		edits: []edit{
+			{"queue.beside", "return i >= 0 && len(from)+i+1 < len(kv.Key)", "return false && i >= 0"},
+		},
+		tests: []string{"TestWhatLiesBesideNamesInsideANameIsNoEntry"},
+	},
+	{
+		takesOut: "an entry looks past what lies beside other names",
+		edits: []edit{
+			{"queue.(*line).lookAhead", "len(ahead) > 0 || !resp.More", "true || len(ahead) > 0"},
+		},
+		tests: []string{"TestWhatLiesBesideNamesInsideANameIsNoEntry"},
+	},
+	{
+		takesOut: "a cache takes in nothing that lies beside other names",
+		edits: []edit{
+			{"queue.(*snapshot).change", "if beside(s.from, ev.Kv) {", "if false {"},
+		},
+		tests: []string{"FuzzFollow"},
+	},
+	{
+		takesOut: "a list goes on behind what lies beside other names",
+		edits: []edit{
+			{"queue.(*line).newBehind", "b.end = kv.CreateRevision", "_ = kv"},
+		},
+		tests: []string{"TestWhatLiesBesideNamesInsideANameIsNoEntry"},
+	},
+	{
+		takesOut: "a try reads all entries if there is only what lies beside other names",
+		edits: []edit{
+			{"queue.(*Queue).TryEnter", "case !all:", "case false:"},
+			{"queue.(*Set).adopt", "if read.More {", "if false {"},
+		},
+		tests: []string{"TestATryIsRefusedBehindManyKeysBesideOtherNames"},
+	},
+	{
+		takesOut: "a try of several names goes on if there is only what lies beside other names",
+		edits: []edit{
+			{"queue.(*Set).TryEnter", "!errors.As(err, &found) ||", "true || !errors.As(err, &found) ||"},
+		},
+		tests: []string{"TestWhatLiesBesideNamesInsideANameIsNoEntry"},
+	},
+	{
+		takesOut: "the error of a marked wait names the present holder",
+		edits: []edit{
+			{"queue.(*Queues).Foresee", "known != nil && !known.foreseen", "known != nil"},
+		},
+		tests: []string{"TestTheErrorOfAMarkedWaitNamesNoFormerHolder"},
+	},
+	{
+		takesOut: "a wait that is granted by a message names no entry ahead",
+		edits: []edit{
+			{"queue.(*Queue).sleep", "e.obstacle.Store(nil)", "_ = e"},
+		},
+		tests: []string{"TestAMarkedWaitLearnsNoSpanOfAnEntryThatHasLeft"},
+	},
 }
