@@ -104,9 +104,13 @@ func TestAStormOfShortWaitsLosesNoGrants(t *testing.T) {
 
 // Marked entries that wait for seconds settle, and would send more than others.
 func TestLongHoldsSendNoMore(t *testing.T) {
-	for _, hold := range []time.Duration{20 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
-		t.Run(fmt.Sprint(hold), func(t *testing.T) {
-			u := crowding{sessions: 10, hold: hold, lasts: 300 * hold}
+	const ms = time.Millisecond
+	for _, u := range []crowding{
+		{sessions: 10, hold: 20 * ms}, {sessions: 10, hold: 150 * ms}, {sessions: 10, hold: time.Second}, {sessions: 10, hold: 5 * time.Second},
+		{sessions: 40, hold: 100 * ms}, {sessions: 60, hold: 60 * ms},
+	} {
+		t.Run(fmt.Sprint(u.sessions, " sessions hold for ", u.hold), func(t *testing.T) {
+			u.lasts = 30 * time.Duration(u.sessions) * u.hold
 			before, now := u.of(t, 0), u.of(t, u.sessions)
 			t.Log(before, now)
 			require.LessOrEqual(t, now.writes, before.writes+0.05)

@@ -169,7 +169,7 @@ var handoffMutations = []mutation{
 		edits: []edit{
 			{"queue.(*record).pays", " && r.last < longWait", ""},
 		},
-		tests: []string{"TestEntriesAreMarkedWhileThatPays", "TestLongHoldsSendNoMore"},
+		tests: []string{"TestEntriesAreMarkedWhileThatPays"},
 	},
 	{
 		takesOut: "a refused release has read the next list",
