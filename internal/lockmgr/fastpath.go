@@ -62,10 +62,12 @@ func (l line) waitsAlone(a *local.Attempt) bool {
 // waitAlone waits until the entry of an attempt is granted. rev is the proof.
 func (l line) waitAlone(ctx context.Context, a *local.Attempt) (rev int64, err error) {
 	l.Block(a.Entry)
-	wait, stop := until(&a.Wanted, a.Lease)
-	defer stop()
-	defer context.AfterFunc(ctx, stop)()
-	l.drive(a, func() { rev, err = l.Single.Await(wait, a.Entry) })
+	l.drive(a, func() {
+		wait, stop := until(&a.Wanted, a.Lease)
+		defer stop()
+		defer context.AfterFunc(ctx, stop)()
+		rev, err = l.Single.Await(wait, a.Entry)
+	})
 	return rev, err
 }
 
@@ -75,17 +77,19 @@ func (l line) request(ctx context.Context, a *local.Attempt) (err error) {
 	if a.Of.Try {
 		once = l.Single.TryEnterOnce
 	}
-	bounded, pooled := l.cfg.Writer.RequestContext(a.Lease.Context(), ctx)
-	defer pooled.Release()
 	a.Unsure = true
-	l.drive(a, func() { a.Entry, err = once(bounded, a.Of.Wants(a.Lease, a.Slot)) })
+	l.drive(a, func() {
+		bounded, pooled := l.cfg.Writer.RequestContext(a.Lease.Context(), ctx)
+		defer pooled.Release()
+		a.Entry, err = once(bounded, a.Of.Wants(a.Lease, a.Slot))
+	})
 	a.Unsure = false
 	a.Of.Entered(a.Entry)
 	return err
 }
 
 // drive calls a function in the goroutine of a caller that drives. If the client's code panics there, or ends
-// the goroutine, the waiter gives up, and the worker goes on.
+// the goroutine, the waiter gives up, and the worker goes on. The caller's context is client's code, too.
 func (l line) drive(a *local.Attempt, call func()) {
 	returned := false
 	defer func() {

@@ -88,9 +88,15 @@ func (q *Queue) awaitInCache(ctx context.Context, e *Entry) (int64, error) {
 }
 
 // awaitPredecessor is Await by a watch on the predecessor.
-func (q *Queue) awaitPredecessor(ctx context.Context, e *Entry) (int64, error) {
+func (q *Queue) awaitPredecessor(ctx context.Context, e *Entry) (rev int64, err error) {
 	theirs := q.takeTheirs(e)
-	defer func() { q.keepTheirs(e, theirs) }()
+	defer func() {
+		if err != nil && ctx.Err() == nil { // a wait for the same entry is to find the same by its first read
+			theirs.close()
+			return
+		}
+		q.keepTheirs(e, theirs)
+	}()
 	return q.newWait(e, theirs, q.inbox, &q.length, q.warn).await(ctx)
 }
 

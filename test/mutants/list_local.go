@@ -24,6 +24,20 @@ var localMutations = []mutation{
 		tests: []string{"TestAWaitInALongQueueEnds"},
 	},
 	{
+		takesOut: "a wait that is begun again after an error reads first",
+		edits: []edit{
+			{"queue.(*Queue).awaitPredecessor", "err != nil && ctx.Err() == nil", "false"},
+		},
+		tests: []string{"TestAWaiterInALongQueueHearsOfARefusalSoon"},
+	},
+	{
+		takesOut: "a context of the client that panics leaves a local queue that can end",
+		edits: []edit{
+			{"lockmgr.line.drive", "if !returned {", "if false {"},
+		},
+		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
+	},
+	{
 		takesOut: "a hold that has reached its limit is released without its caller (P14)",
 		edits: []edit{
 			{"lockmgr.(*Hold).overdue", "case h.giveBack():", "case false:"},
