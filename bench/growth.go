@@ -14,8 +14,8 @@ import (
 )
 
 // growth measures a handover by the number of idle entries behind the clients that hand over. The clients
-// have a session each. They come to the queue twice, because a client that comes again knows how long the
-// queue is. When all have come again, the idle entries enter. Then each client unlocks as soon as it has
+// have a session each. They have come to the queue some times before, and so know how long it is. When all
+// have come for the last time, the idle entries enter. Then each client unlocks as soon as it has
 // locked. The time from its call of Unlock until the next Lock has returned is a handover.
 func growth(ctx context.Context, b *bench) error {
 	client, err := newClient(b.where.Etcd)
@@ -129,10 +129,10 @@ func (l *lineup) round(ctx context.Context, b *bench, client *clientv3.Client, b
 	return nil
 }
 
-// behind waits until all clients have come again, and puts idle entries behind them.
+// behind waits until all clients have come for the last time, and puts idle entries behind them.
 func (t *turns) behind(ctx context.Context, client *clientv3.Client, name string, n int) (clientv3.LeaseID, error) {
 	for {
-		again := t.again.Load() == lined // and so each key is of a second time
+		again := t.again.Load() == lined // and so each key is of a last time
 		resp, err := client.Get(ctx, name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err != nil {
 			return 0, err
@@ -144,10 +144,13 @@ func (t *turns) behind(ctx context.Context, client *clientv3.Client, name string
 	}
 }
 
-// turns is when each client was granted and unlocked the second time, in their order.
+// timesBefore is how often each client has locked the name before.
+const timesBefore = 6
+
+// turns is when each client was granted and unlocked the last time, in their order.
 type turns struct {
 	start chan struct{} // closed when the first one may unlock
-	again atomic.Int32  // number of clients that have locked and unlocked once
+	again atomic.Int32  // number of clients that come for the last time
 
 	mu   sync.Mutex
 	list []turn
@@ -156,15 +159,18 @@ type turns struct {
 type turn struct{ granted, unlocked time.Time }
 
 func (t *turns) take(ctx context.Context, m mutex) error {
-	h, err := m.lock(ctx)
-	if err != nil {
-		return err
-	}
-	if err := h.unlock(ctx); err != nil {
-		return err
+	for range timesBefore {
+		h, err := m.lock(ctx)
+		if err != nil {
+			return err
+		}
+		if err := h.unlock(ctx); err != nil {
+			return err
+		}
 	}
 	t.again.Add(1)
-	if h, err = m.lock(ctx); err != nil {
+	h, err := m.lock(ctx)
+	if err != nil {
 		return err
 	}
 	granted := time.Now()
