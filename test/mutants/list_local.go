@@ -33,7 +33,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a context of the client that panics leaves a local queue that can end",
 		edits: []edit{
-			{"lockmgr.line.drive", "if !returned {", "if false {"},
+			{"lockmgr.line.drive", "if !returned {", "if false && !returned {"},
 		},
 		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
 	},
