@@ -102,7 +102,7 @@ const settled = 1200 * time.Millisecond
 func (l *lineup) round(ctx context.Context, b *bench, client *clientv3.Client, behind, round int) error {
 	at := spot{"growth", b.nodes, behindName(behind), l.contestant, "p50"}
 	name := b.name("growth/%s/%d/%d", l.contestant, behind, round)
-	t := &turns{start: make(chan struct{})}
+	t := &turns{start: make(chan struct{}), last: make(chan struct{})}
 	all, waits := errgroup.WithContext(ctx)
 	begin := sync.OnceFunc(func() { close(t.start) })
 	for _, m := range l.members {
@@ -131,13 +131,17 @@ func (l *lineup) round(ctx context.Context, b *bench, client *clientv3.Client, b
 
 // behind waits until all clients have come for the last time, and puts idle entries behind them.
 func (t *turns) behind(ctx context.Context, client *clientv3.Client, name string, n int) (clientv3.LeaseID, error) {
+	select {
+	case <-t.last:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 	for {
-		again := t.again.Load() == lined // and so each key is of a last time
 		resp, err := client.Get(ctx, name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err != nil {
 			return 0, err
 		}
-		if again && resp.Count == lined {
+		if resp.Count == lined {
 			return fillQueue(ctx, client, name, n)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -150,7 +154,8 @@ const timesBefore = 6
 // turns is when each client was granted and unlocked the last time, in their order.
 type turns struct {
 	start chan struct{} // closed when the first one may unlock
-	again atomic.Int32  // number of clients that come for the last time
+	ready atomic.Int32  // number of clients that have locked the name timesBefore times
+	last  chan struct{} // closed when all are ready
 
 	mu   sync.Mutex
 	list []turn
@@ -168,7 +173,14 @@ func (t *turns) take(ctx context.Context, m mutex) error {
 			return err
 		}
 	}
-	t.again.Add(1)
+	if t.ready.Add(1) == lined {
+		close(t.last)
+	}
+	select {
+	case <-t.last: // the first one of the last time waits for all the others
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	h, err := m.lock(ctx)
 	if err != nil {
 		return err
