@@ -15,14 +15,16 @@ import (
 
 // LockedError is the error of a refused TryLock, and a part of the error of a wait that passed its
 // deadline in the queue. It names the entry that was in the way, as far as the requests of the call
-// have shown it. No further request is made to find out. It matches [ErrLocked].
+// have shown it. Only a wait in a long queue makes a further request, 50 ms before its deadline. It
+// matches [ErrLocked].
 type LockedError struct {
 	// Holder is the entry that was in the way. It is a holder, or if its Holding is false an entry
 	// that is ahead in the queue.
 	Holder QueueEntry
 	// Known is true if all of Holder was read. Otherwise its Key and its CreateRevision may be
 	// known, or nothing. This happens if a TryLock finds more than a few sessions in the queue, or
-	// in the first second of a wait that uses the watch of an earlier one.
+	// in the first second of a wait that uses the watch of an earlier one, or in a wait of less than
+	// 100 ms in a long queue.
 	Known bool
 
 	own     bool // a goroutine of the same session was in the way

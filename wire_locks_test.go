@@ -28,6 +28,25 @@ var WireLocks = []WireScenario{
 		w.unlock(a.Unlock)
 		w.unlock(b.get().Unlock)
 	}},
+	{"Mutex: direct handoff, as in a long queue, to two waiters and one that gives up", func(w *Wire) {
+		a := w.lock(NewMutex(w.session("a", marks()), "jobs/42"))
+		b := start(w.world, NewMutex(w.session("b", marks()), "jobs/42").Lock)
+		w.pass(10 * time.Millisecond)
+		c := start(w.world, NewMutex(w.session("c", marks()), "jobs/42").Lock)
+		w.pass(10 * time.Millisecond)
+		d := start(w.world, NewMutex(w.session("d", marks()), "jobs/42").Lock)
+		w.pass(10 * time.Millisecond)
+		w.Step("a unlocks, and c gives up")
+		w.unlock(a.Unlock)
+		c.cancel()
+		c.fails(context.Canceled)
+		w.pass(10 * time.Millisecond)
+		w.Step("b and d unlock")
+		w.unlock(b.get().Unlock)
+		w.unlock(d.get().Unlock)
+		w.Step("the name is used no more")
+		w.pass(2 * time.Second)
+	}},
 	{"Mutex: TryLock, Do and Locker", func(w *Wire) {
 		m := NewMutex(w.session("a"), "m")
 		l, err := m.TryLock(w.ctx)

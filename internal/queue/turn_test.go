@@ -479,9 +479,9 @@ func TestEntriesAreMarkedInLongQueuesOnly(t *testing.T) {
 		for range 6 {
 			others = append(others, r.enter(r.queue("b")))
 		}
-		enter(20)
-		require.False(r, q.Crowded(), "direct handoff is off")
+		require.EqualValues(r, crowd, q.crowd)
 		q.crowd = 7
+		enter(20)
 		require.False(r, q.Crowded())
 		others = append(others, r.enter(r.queue("b")))
 		enter(20)
