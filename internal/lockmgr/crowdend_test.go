@@ -103,7 +103,7 @@ func TestAContextThatPanicsLeavesNoDriver(t *testing.T) {
 				r.pass(5 * time.Second)
 				m.Close()
 				m.end(errEnded)
-				m.Manager.Wait() // synctest fails if it blocks for ever
+				m.Wait() // synctest fails if it blocks for ever
 				require.NotNil(r, <-panicked)
 			})
 		})

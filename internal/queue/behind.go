@@ -13,6 +13,7 @@ import (
 // complete up to its last entry, however old it is: new entries come behind all that stand.
 type behind struct {
 	places []wire.Place
+	token  int64 // of the entry that has the list, see Entry.token
 	past   bool  // true: it begins behind entries to which nothing can be told
 	deaf   int   // the first entries of the list that count as not marked
 	end    int64 // the create revision up to which it is complete; 0 stands for that of its last entry

@@ -85,8 +85,7 @@ type since struct {
 	rewritten   atomic.Pointer[string]   // the value that we have written last; nil if it is the first one
 	obstacle    atomic.Pointer[Obstacle] // the entry that was last seen to block this one; nil for none
 	touched     atomic.Bool              // true if another client has written the key, see successor
-	granted     atomic.Bool              // true if a marked entry was granted after a wait
-	behind      atomic.Pointer[behind]   // the entries behind a marked one, as it was told; nil if it was not
+	behind      atomic.Pointer[behind]   // of a marked one: what it was told, and its token; nil for nothing
 }
 
 func newEntry(key string, w Want, createRevision int64) *Entry {
@@ -194,8 +193,27 @@ func (e *Entry) KV() *mvccpb.KeyValue {
 	}
 }
 
-// holds reports whether a marked entry was the oldest one of its queue, and so is for as long as it stands.
-func (e *Entry) holds() bool { return e.first || e.granted.Load() }
+// token returns the revision at which a marked entry was the oldest one of its queue, as it is then for as long
+// as it stands. It returns 0 if the entry was not granted.
+func (e *Entry) token() int64 {
+	if e.first {
+		return e.CreateRevision
+	}
+	if told := e.behind.Load(); told != nil {
+		return told.token
+	}
+	return 0
+}
+
+// grantMarked notes the token of a marked entry that has waited.
+func (e *Entry) grantMarked(rev int64) {
+	var told behind
+	if last := e.behind.Load(); last != nil {
+		told = *last
+	}
+	told.token = rev
+	e.behind.Store(&told)
+}
 
 // Marked reports whether the next entry is told when this one leaves, also if another client has deleted it.
 func (e *Entry) Marked() bool { return e.marked }

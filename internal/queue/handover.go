@@ -86,7 +86,7 @@ type departure struct {
 // departure returns the transaction that deletes the key of an entry, and tells the first marked entry of
 // a list. If there is none, it compares that no entry stands behind the end of the list.
 func (l *line) departure(e departing, list *behind) departure {
-	d := l.message(e.Entry, list, e.holds())
+	d := l.message(e.Entry, list, e.token() > 0)
 	d.txn.If = append(d.txn.If, e.guards()...)
 	d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.Key))
 	if _, told := list.marked(l.name); e.inbox != told && e.inbox != "" && (d.told < 0 || e.mod != 0) {
@@ -111,7 +111,7 @@ func (l *line) message(e *Entry, list *behind, holds bool) departure {
 		next := list.places[i]
 		m := wire.Message{To: next.Created}
 		if holds && i == 0 && !list.past {
-			m.Turn, m.Behind = true, list.places[1:]
+			m.Turn, m.After, m.Behind = true, e.token(), list.places[1:]
 		}
 		d.txn.If = []clientv3.Cmp{created(next.Key, next.Created), clientv3.Compare(clientv3.CreateRevision(inbox), ">", 0)}
 		d.txn.Then = []clientv3.Op{clientv3.OpPut(inbox, m.Encode(l.name), clientv3.WithIgnoreLease())}

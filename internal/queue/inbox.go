@@ -94,6 +94,8 @@ func (in *inbox) tells(e *Entry) (turn int64, look bool) {
 		m, ok := wire.ParseMessage(in.name, string(ev.Kv.Value))
 		switch {
 		case !ok || e == nil || m.To != e.CreateRevision: // our own write, or for an earlier entry
+		case m.Turn && ev.Kv.ModRevision <= m.After: // etcd was restored: others may be ahead again
+			look = true
 		case m.Turn:
 			e.behind.Store(&behind{places: m.Behind})
 			turn = ev.Kv.ModRevision

@@ -89,7 +89,7 @@ func (q *Queue) awaitTurn(ctx context.Context, e *Entry) (rev int64, err error) 
 	}
 	switch {
 	case err == nil:
-		e.granted.Store(true)
+		e.grantMarked(rev)
 	case errors.Is(err, lockerr.ErrEvicted):
 		_, _ = q.retry(ctx, int64(e.Lease), func(ctx context.Context) error { return q.tellBehind(ctx, e) })
 	}

@@ -50,6 +50,7 @@ type Place struct {
 type Message struct {
 	To     int64   // create revision of the entry that is told
 	Turn   bool    // true: it holds. false: it is to look for itself
+	After  int64   // of a turn: the token of the one that leaves
 	Behind []Place // of a turn: entries behind it, oldest first, complete up to the last one
 }
 
@@ -61,10 +62,10 @@ const (
 
 // Encode returns the value for an inbox beside the queue of a name:
 //
-//	turn 17 2.rmp 1.1 3:-2 1/8c02
+//	turn 17 -3 2.rmp 1.1 3:-2 1/8c02
 //	look 17
 //
-// An entry of the list begins with the distance from the create revision before. A marked key follows as a
+// A turn goes on with the distance of the sender's token from the create revision. An entry of the list begins with the distance from the create revision before. A marked key follows as a
 // point, or as a colon for the second slot, with the distance from the lease of the marked key before: leases
 // that etcd has chosen are mostly near each other. Any other key follows as a slash and its tail. Distances
 // are in base 36. The list ends before a key that no version of this library has written.
@@ -74,6 +75,9 @@ func (m Message) Encode(name string) string {
 		text = []byte(turn)
 	}
 	text = strconv.AppendInt(append(text, ' '), m.To, 10)
+	if m.Turn {
+		text = strconv.AppendInt(append(text, ' '), m.After-m.To, 36)
+	}
 	last, lease := m.To, clientv3.LeaseID(0)
 	for _, p := range m.Behind {
 		key, ok := ParseKey(p.Key)
@@ -104,6 +108,14 @@ func ParseMessage(name, value string) (m Message, ok bool) {
 	var err error
 	if m.To, err = strconv.ParseInt(to, 10, 64); err != nil || m.To <= 0 {
 		return Message{}, false
+	}
+	if m.Turn {
+		var after string
+		after, list, listed = strings.Cut(list, " ")
+		by, err := strconv.ParseInt(after, 36, 64)
+		if m.After = m.To + by; err != nil || m.After <= 0 {
+			return Message{}, false
+		}
 	}
 	at := Parsed{Name: name}
 	for last := m.To; listed; {
