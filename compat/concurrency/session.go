@@ -217,10 +217,14 @@ func (s *Session) Close() error {
 		first, err = true, compathook.CloseWithin(ctx, s.inner)
 	})
 	<-s.gone
-	if !first && s.orphan {
+	switch {
+	case first || errors.Is(context.Cause(s.ctx), errClosed):
+	case s.orphan:
 		if _, err = s.client.Revoke(ctx, s.id); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil
 		}
+	default:
+		err = context.Cause(s.opts.ctx) // with which nothing can be revoked; nil if the lease was lost
 	}
 	return err
 }
