@@ -1,3 +1,5 @@
+//go:build !lockorder
+
 package local
 
 import (
