@@ -4,6 +4,13 @@ package main
 // model/handoff.md.
 var handoffMutations = []mutation{
 	{
+		takesOut: "a message grants only after the sender's token",
+		edits: []edit{
+			{"queue.(*inbox).tells", "m.Turn && ev.Kv.ModRevision <= m.After", "false"},
+		},
+		tests: []string{"TestAMessageOfARestoredEtcdGrantsNothing"},
+	},
+	{
 		takesOut: "a turn is only for an entry that stands",
 		edits: []edit{
 			{"queue.(*line).message", "created(next.Key, next.Created), ", ""},
