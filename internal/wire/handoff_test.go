@@ -68,7 +68,7 @@ func TestAListEndsBeforeAKeyOfAStranger(t *testing.T) {
 func TestAFullListIsShort(t *testing.T) {
 	m := Message{To: 123456789, Turn: true, After: 123456777}
 	for i := range 31 { // sessions that began within ten minutes
-		lease := clientv3.LeaseID(0x694d7f1a2b3c4d00 + i*7919*i%600_000<<8)
+		lease := 0x694d7f1a2b3c4d00 + clientv3.LeaseID(i*7919*i%600_000)<<8
 		m.Behind = append(m.Behind, Place{Key: SlotKey("q", lease, MarkedSlot(i%2)), Created: m.To + int64(3*i+3)})
 	}
 	require.Less(t, len(m.Encode("q")), 320)
