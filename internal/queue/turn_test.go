@@ -73,7 +73,7 @@ func TestAMessageForAnEarlierEntryIsIgnored(t *testing.T) {
 		b.leave()
 		b.enter()
 		b.wait()
-		r.PutKey(inbox, wire.Message{To: was, Turn: true}.Encode("q"), b.lease)
+		r.PutKey(inbox, wire.Message{To: was, Turn: true, After: 1}.Encode("q"), b.lease)
 		r.PutKey(inbox, "turn x", b.lease)
 		b.waits()
 		r.PutKey(inbox, wire.Message{To: b.entry.CreateRevision}.Encode("q"), b.lease)

@@ -127,7 +127,7 @@ var watchMutations = []mutation{
 	{
 		takesOut: "a waiter with a view reads it again from time to time (A21)",
 		edits: []edit{
-			{"queue.firstResync", "firstResync = time.Second", "firstResync = 1000 * time.Hour"},
+			{"queue.shortly", "first: firstResync, longest: waitResync", "first: 1000 * time.Hour, longest: 1000 * time.Hour"},
 		},
 		tests: []string{"TestAWaitGoesOnWhateverBecomesOfItsWatch"},
 	},
