@@ -93,9 +93,12 @@ const foresight = 50 * time.Millisecond
 // foresee has the holder read shortly before ctx ends by a deadline, unless the returned function is called
 // before. The read ends with ctx.
 func (l line) foresee(ctx context.Context) (stop func()) {
+	if l.Several() || !l.cfg.Queues.HasMarked() { // waits in memory are spared a timer
+		return func() {}
+	}
 	deadline, ok := ctx.Deadline()
 	left := time.Until(deadline)
-	if !ok || left < 2*foresight || l.Several() {
+	if !ok || left < 2*foresight {
 		return func() {}
 	}
 	timer := time.AfterFunc(left-foresight, func() {

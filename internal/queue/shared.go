@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -13,7 +14,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/etcdkv"
 )
 
-// shared is what all queues of a session share. It does not change.
+// shared is what all queues of a session share. Only marked changes.
 type shared struct {
 	*watching
 	kv         clientv3.KV
@@ -22,6 +23,7 @@ type shared struct {
 	shortQueue int
 	prefetch   int64
 	crowd      int64
+	marked     atomic.Bool // true once an entry was to be marked
 }
 
 // retry sends a request of the session until etcd gives an answer that counts, or ctx ends. Every

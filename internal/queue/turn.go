@@ -24,8 +24,15 @@ func (q *Queue) Crowded() bool {
 		q.denied, q.last = true, nil
 	}
 	marks := q.crowd < 0 || q.longerThan(q.crowd) && q.waits.pays()
-	return marks && !q.denied && q.unheard < mostUnheard
+	marks = marks && !q.denied && q.unheard < mostUnheard
+	if marks && !q.marked.Load() {
+		q.marked.Store(true)
+	}
+	return marks
 }
+
+// HasMarked reports whether entries of the session are marked, of any name. It is safe for concurrent use.
+func (s *shared) HasMarked() bool { return s.crowd < 0 || s.marked.Load() }
 
 // Listens makes the inbox ready for the next entry of a lease. It returns false if the inbox cannot be
 // watched soon. Then the entry is not to be marked: those behind would find that nothing can be told to it.
