@@ -23,8 +23,8 @@ type LockedError struct {
 	Holder QueueEntry
 	// Known is true if all of Holder was read. Otherwise its Key and its CreateRevision may be
 	// known, or nothing. This happens if a TryLock finds more than a few sessions in the queue, or
-	// in the first second of a wait that uses the watch of an earlier one, or in a wait of less than
-	// 100 ms in a long queue.
+	// in the first second of a wait that uses the watch of an earlier one. It also happens in a long
+	// queue, in the first waits of a session and in those of less than 100 ms.
 	Known bool
 
 	own     bool // a goroutine of the same session was in the way

@@ -73,9 +73,11 @@ func TestEntriesAreMarkedInLongQueuesOnly(t *testing.T) {
 		q.crowd = 7
 		enter(20)
 		require.False(r, q.Crowded())
+		require.False(r, q.HasMarked(), "waits set no timer for the error of a marked one")
 		others = append(others, r.enter(r.queue("b")))
 		enter(20)
 		require.True(r, q.Crowded())
+		require.True(r, q.HasMarked())
 		shorten := func() {
 			require.NoError(r, q.Leave(r.ctx, others[0], false))
 			others = others[1:]

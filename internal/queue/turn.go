@@ -31,7 +31,8 @@ func (q *Queue) Crowded() bool {
 	return marks
 }
 
-// HasMarked reports whether entries of the session are marked, of any name. It is safe for concurrent use.
+// HasMarked reports whether an entry of the session was to be marked so far, of any name. It is safe for
+// concurrent use.
 func (s *shared) HasMarked() bool { return s.crowd < 0 || s.marked.Load() }
 
 // Listens makes the inbox ready for the next entry of a lease. It returns false if the inbox cannot be
