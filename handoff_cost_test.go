@@ -21,6 +21,8 @@ type crowding struct {
 	most     time.Duration // of a deadline; 0 for none
 	rest     time.Duration // at most, between two calls
 	lasts    time.Duration
+	workers  int // of each session; 0 stands for one
+	opts     []MutexOption
 }
 
 // cost is what a crowd did, and what it sent for each grant.
@@ -44,9 +46,8 @@ func (u crowding) of(t *testing.T, marked int) (c cost) {
 			if i*marked/u.sessions != (i+1)*marked/u.sessions {
 				crowd = 6
 			}
-			m := NewMutex(w.session(fmt.Sprint("c", i), sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Crowd = crowd })), "m")
-			rnd := rand.New(rand.NewPCG(uint64(i), 5))
-			all.Go(func() {
+			m := NewMutex(w.session(fmt.Sprint("c", i), sessionOptionFunc(func(c *sessionConfig) { c.Hooks.Crowd = crowd })), "m", u.opts...)
+			work := func(rnd *rand.Rand) {
 				for time.Now().Before(until) {
 					ctx, cancel := context.WithCancel(w.ctx)
 					if u.most > 0 {
@@ -66,7 +67,10 @@ func (u crowding) of(t *testing.T, marked int) (c cost) {
 						time.Sleep(time.Duration(rnd.Int64N(int64(u.rest))))
 					}
 				}
-			})
+			}
+			for n := range max(u.workers, 1) {
+				all.Go(func() { work(rand.New(rand.NewPCG(uint64(i), uint64(5+n)))) })
+			}
 		}
 		all.Wait()
 		n := float64(c.grants)
@@ -143,6 +147,20 @@ func TestACrowdSendsTwoRequestsForEachGrant(t *testing.T) {
 			now := u.of(t, sessions)
 			t.Log(now)
 			require.LessOrEqual(t, now.writes, 2.05)
+			require.LessOrEqual(t, now.reads, reads)
+			require.LessOrEqual(t, now.watches, 0.1)
+		})
+	}
+}
+
+// A session with other callers that wait leaves and enters again by one transaction.
+func TestACrowdOfSessionsWithWaitersSendsOneWriteForEachGrant(t *testing.T) {
+	for sessions, reads := range map[int]float64{9: 0.17, 32: 0.05} {
+		t.Run(fmt.Sprint(sessions), func(t *testing.T) {
+			u := crowding{sessions: sessions, hold: time.Millisecond, lasts: 20 * time.Second, workers: 3, opts: []MutexOption{WithTimeSlice(0)}}
+			now := u.of(t, sessions)
+			t.Log(now)
+			require.LessOrEqual(t, now.writes, 1.05)
 			require.LessOrEqual(t, now.reads, reads)
 			require.LessOrEqual(t, now.watches, 0.1)
 		})

@@ -99,6 +99,8 @@ func (r *referee) granted(name, who string, h claimed) {
 	handedOver := r.places[name] == h.entry() // in memory: the token is shared
 	if handedOver {
 		r.tally.handovers++
+	} else if strings.HasSuffix(h.Key(), otherMarked) {
+		r.tally.again++
 	}
 	if h.Token() <= r.tokens[name] && !handedOver {
 		r.violationf(fencing, "token %d of %s on %s after %d", h.Token(), who, name, r.tokens[name])

@@ -67,6 +67,7 @@ var oneTry = map[string]string{
 	"queue.shared.leaveNamed":           "a try",
 	"queue.shared.LeaveOnce":            "a try",
 	"queue.Queue.enterMarked":           "a try",
+	"queue.Queue.LeaveAndEnter":         "a try",
 	"queue.line.leaveMarked":            "a try",
 	"queue.shared.leavePlain":           "a try",
 	"queue.line.leaveUntold":            "a try of LeaveOnce",

@@ -117,6 +117,7 @@ func seeds(t *testing.T, count uint64) (first, n uint64) {
 type tally struct {
 	grants, losses int
 	handovers      int           // of the grants, those in memory
+	again          int           // of the grants, those by an entry of a release, or that came after a key of unknown outcome
 	worst          time.Duration // for which a hold went on without its key
 	faults         []int
 	operations     int            // in the histories
@@ -131,6 +132,7 @@ func (t *tally) add(p *played) {
 	t.grants += p.tally.grants
 	t.losses += p.tally.losses
 	t.handovers += p.tally.handovers
+	t.again += p.tally.again
 	t.worst = max(t.worst, p.tally.worst)
 	t.operations += p.tally.operations
 	for i, n := range p.tally.faults {
@@ -194,7 +196,8 @@ type simulation struct {
 	deleted []*mvccpb.KeyValue // by an administrator
 	parties []party            // one for each worker
 	control bool
-	crowd   bool // all lock one name, without a slice and without retention
+	crowd   bool // all lock one name, without retention; unless brisk, without a slice of their own
+	brisk   bool // holds and rests are so short that callers of one session always wait
 }
 
 // played is what came of one.
@@ -209,7 +212,7 @@ func ourParties(s *simulation) { s.ours() }
 
 func (s *simulation) ours(opts ...func(*simetcd.Client) SessionOption) {
 	sessions := simSessions
-	if s.crowd {
+	if s.crowd && !s.brisk {
 		sessions *= 3
 	}
 	for i := range sessions {

@@ -17,6 +17,9 @@ type worker struct {
 	rand         *rand.Rand
 }
 
+// briskRounds are so many that faults come meanwhile.
+const briskRounds = 100
+
 func (w *worker) work() {
 	// Short and long slices, kept keys and strict turns, side by side on one name.
 	r := w.rand
@@ -25,18 +28,25 @@ func (w *worker) work() {
 		// A little less, because chance orders two timers that fire at one instant.
 		WithRetention(time.Duration(r.IntN(3)) * (simTTL/2 - 1234567*time.Nanosecond)),
 	}
-	for range simRounds {
-		w.sleep(simTTL / 3)
+	rounds, rest, hold := simRounds, simTTL/3, 2*simTTL
+	if w.brisk {
+		rounds, rest, hold = briskRounds, 10*time.Millisecond, 20*time.Millisecond
+	}
+	for range rounds {
+		w.sleep(rest)
 		ctx, cancel := context.WithTimeout(w.ctx, time.Duration(r.Int64N(int64(4*simTTL))))
 		name, what := simNames[r.IntN(3)*r.IntN(2)], r.IntN(12) // the first one more often
 		if w.crowd {
 			name, what, terms = simNames[0], 6+r.IntN(6), nil
 		}
+		if w.brisk {
+			what, terms = 6+r.IntN(60), []MutexOption{WithTimeSlice(time.Duration(w.seed%2) * 10 * time.Millisecond)}
+		}
 		switch what {
 		case 0, 1:
-			w.claim(name, func() (claimed, error) { return w.party.tryLock(ctx, name, terms...) })
+			w.claim(name, hold, func() (claimed, error) { return w.party.tryLock(ctx, name, terms...) })
 		case 2, 3, 4:
-			w.claim("e", func() (claimed, error) { return w.party.campaign(ctx, "e", w.who) })
+			w.claim("e", hold, func() (claimed, error) { return w.party.campaign(ctx, "e", w.who) })
 		case 5, 6:
 			returned := w.record.Reading("e")
 			leader, err := w.party.leader(ctx, "e")
@@ -44,14 +54,14 @@ func (w *worker) work() {
 			w.settle()
 			w.note("%s asks who leads: %d, %v", w.who, leader, err)
 		default:
-			w.claim(name, func() (claimed, error) { return w.party.lock(ctx, name, terms...) })
+			w.claim(name, hold, func() (claimed, error) { return w.party.lock(ctx, name, terms...) })
 		}
 		cancel()
 	}
 }
 
-// claim acquires, holds for a while, and releases.
-func (w *worker) claim(name string, acquire func() (claimed, error)) {
+// claim acquires, holds for a while, at most as long as given, and releases.
+func (w *worker) claim(name string, most time.Duration, acquire func() (claimed, error)) {
 	asked := w.record.Acquire(name, w.session)
 	h, err := acquire()
 	if err != nil {
@@ -68,7 +78,7 @@ func (w *worker) claim(name string, acquire func() (claimed, error)) {
 	}
 	w.granted(name, w.who, h)
 
-	hold := time.NewTimer(time.Duration(w.rand.Int64N(int64(2 * simTTL))))
+	hold := time.NewTimer(time.Duration(w.rand.Int64N(int64(most))))
 	defer hold.Stop()
 	select {
 	case <-h.Done():

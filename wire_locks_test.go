@@ -47,6 +47,18 @@ var WireLocks = []WireScenario{
 		w.Step("the name is used no more")
 		w.pass(2 * time.Second)
 	}},
+	{"Mutex: direct handoff, and a session that enters again as it leaves", func(w *Wire) {
+		m := NewMutex(w.session("a", marks()), "jobs/42", WithTimeSlice(0))
+		first := w.lock(m)
+		second := start(w.world, m.Lock)
+		b := start(w.world, NewMutex(w.session("b", marks()), "jobs/42").Lock)
+		w.pass(10 * time.Millisecond)
+		w.Step("a unlocks, and another goroutine of it waits")
+		w.unlock(first.Unlock)
+		w.Step("b unlocks")
+		w.unlock(b.get().Unlock)
+		w.unlock(second.get().Unlock)
+	}},
 	{"Mutex: TryLock, Do and Locker", func(w *Wire) {
 		m := NewMutex(w.session("a"), "m")
 		l, err := m.TryLock(w.ctx)

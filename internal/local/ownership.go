@@ -319,6 +319,66 @@ func (d *Deletion) Left(deleted bool, err error) (settled <-chan struct{}) {
 	return nil
 }
 
+// Again makes the last holder the driver of the local queue, which deletes the key and enters for the first
+// waiter by one request. It returns nil if that is not possible, or if a worker acts already. The holder calls
+// LeftAgain, or Left after a nil.
+func (d *Deletion) Again() *Attempt {
+	l := d.Queue
+	if !d.Entry.Marked() {
+		return nil
+	}
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	w := l.front()
+	if w == nil || d.Of != l.owned || l.driver != driverHolder || l.Private() || w.Carried != nil || l.table.leases.valid() != d.Lease {
+		return nil
+	}
+	if l.prepare(); !l.Marks(&w.Call) {
+		return nil
+	}
+	slot, free := l.otherMarked(d.Slot)
+	if !free {
+		return nil
+	}
+	l.drive(driverCaller)
+	l.waitUnder(d.Lease)
+	return l.attempts(w, d.Lease, slot)
+}
+
+// otherMarked takes the other one of the two marked slots, if no key of it may stand.
+func (l *Queue) otherMarked(than wire.Slot) (slot wire.Slot, free bool) {
+	if slot = wire.MarkedSlot(0); slot == than {
+		slot = wire.MarkedSlot(1)
+	}
+	free, _ = l.table.cfg.Names.Hold(l.Name(), slot)
+	return slot, free
+}
+
+// LeftAgain notes what came of the request that deletes the key and makes the attempt: that the key is
+// deleted, with or without an entry, or an error if the request had no answer. The worker does the rest.
+// The channel is closed when the key is deleted; nil if it is.
+func (d *Deletion) LeftAgain(a *Attempt, deleted bool, err error) (settled <-chan struct{}) {
+	t, l := d.Of, d.Queue
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	next := Begun{Attempt: a}
+	if deleted {
+		t.left.Set()
+		t.settleAs(gone, nil)
+		l.become(entering)
+	} else {
+		t.tried, next.Finish = err != nil, t
+		settled = t.awaited().settled.Done()
+	}
+	if a.Unsure = err != nil; a.Entry == nil && err == nil {
+		l.table.DropSlot(l.Name(), a.Slot)
+		l.endWait()
+		next.Attempt = nil
+	}
+	l.work(next)
+	return settled
+}
+
 // Unconfirmed is why the deletion of a key is not confirmed, once the channel of Left is closed.
 func (d *Deletion) Unconfirmed() error { return d.Of.outcome.err }
 

@@ -26,7 +26,8 @@ func (p phase) String() string {
 //	entering, waiting  leaving   no waiter is left, or etcd refuses the wait
 //	owned              leaving   the last hold has ended, and the worker deletes the key
 //	any but idle       idle      nothing is left in etcd, and no waiter
-//	any but idle       entering  nothing is left in etcd, and another waiter has joined
+//	any but idle       entering  nothing is left in etcd, and another waiter has joined; or the last holder
+//	                             has entered again, or may have
 var Phases = states.Table[phase]{Of: "local queue", Edges: map[phase][]phase{
 	idle:     {entering},
 	entering: {waiting, owned, leaving, idle},
@@ -40,7 +41,7 @@ type driver uint8
 
 const (
 	driverNone   driver = iota // nothing does, as there is nothing to do
-	driverCaller               // a caller enters by one request, and waits if it can
+	driverCaller               // a caller enters by one request, and waits if it can; or the last holder does
 	driverHolder               // a holder deletes its key, which is not watched so far
 	driverKeeper               // a holder deletes its key, which the keeper of the session watches
 	driverWorker               // the goroutine of the local queue
@@ -61,6 +62,7 @@ func (d driver) holds() bool { return d == driverHolder || d == driverKeeper }
 //	caller  holder  the request or the wait was the grant
 //	caller  worker  the caller cannot wait, or gives up, or the outcome of its request is unknown
 //	caller  none    etcd refuses the request, and no other caller waits
+//	holder  caller  the last holder deletes its key and enters for a waiter, by one request
 //	holder  keeper  the hold has lasted for a while
 //	holder  worker  there is something to wait for
 //	holder  none    nothing is left in etcd, and no caller waits
@@ -72,7 +74,7 @@ func (d driver) holds() bool { return d == driverHolder || d == driverKeeper }
 var Drivers = states.Table[driver]{Of: "driver of a local queue", Edges: map[driver][]driver{
 	driverNone:   {driverCaller, driverWorker},
 	driverCaller: {driverHolder, driverWorker, driverNone},
-	driverHolder: {driverKeeper, driverWorker, driverNone},
+	driverHolder: {driverCaller, driverKeeper, driverWorker, driverNone},
 	driverKeeper: {driverWorker, driverNone},
 	driverWorker: {driverHolder, driverKeeper, driverNone},
 }}

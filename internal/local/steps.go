@@ -102,8 +102,13 @@ func (l *Queue) attempt(w *Waiter) *Attempt {
 		return nil
 	}
 	l.drive(driverCaller)
-	a := &Attempt{Lease: w.under, Slot: w.Rank, Of: w}
-	a.Wanted.Within(cfg.Life)
+	return l.attempts(w, w.under, w.Rank)
+}
+
+// attempts begins an attempt for the first waiter. Called with Table.mu held, by the driver.
+func (l *Queue) attempts(w *Waiter, under *lease.Lease, slot wire.Slot) *Attempt {
+	a := &Attempt{Lease: under, Slot: slot, Of: w}
+	a.Wanted.Within(l.table.cfg.Life)
 	a.served, l.pending = w, &a.pending
 	return a
 }
@@ -164,6 +169,13 @@ func (l *Queue) Resume(a *Attempt) {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
 	l.work(Begun{Attempt: a})
+}
+
+// GoesOn notes that the worker goes on with an attempt after it has finished an ownership.
+func (l *Queue) GoesOn() {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	l.become(entering)
 }
 
 // Next is what a worker does next.
@@ -249,11 +261,16 @@ func (l *Queue) Want() *lazyctx.Context {
 func (l *Queue) First(ls *lease.Lease) *Waiter {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
+	l.waitUnder(ls)
+	l.pending.served = l.front()
+	return l.pending.served
+}
+
+// waitUnder has all waiters wait under a lease from now on. Called with Table.mu held.
+func (l *Queue) waitUnder(ls *lease.Lease) {
 	for w := l.waiters.first; w != nil; w = w.next {
 		w.under = ls
 	}
-	l.pending.served = l.front()
-	return l.pending.served
 }
 
 // Successor returns the waiter that the entry of another one serves now; nil if there is none.

@@ -82,10 +82,10 @@ type Config struct {
 	Fail func(bug error)
 }
 
-// Begun is what the worker of a local queue begins with: at most one of the fields is set.
+// Begun is what the worker of a local queue begins with.
 type Begun struct {
-	Attempt *Attempt   // a request was made, which was no grant, or has an unknown outcome
-	Finish  *Ownership // it is to end
+	Finish  *Ownership // it is to end; nil for none
+	Attempt *Attempt   // then: a request was made, which was no grant, or has an unknown outcome; nil for none
 }
 
 // New makes a table without a lease.

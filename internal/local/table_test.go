@@ -291,7 +291,7 @@ func TestAnIllegalChangeOfAdmissionPhaseDriverOrOwnershipEndsTheSession(t *testi
 	defer func() { states.Refused = refused }()
 	for want, change := range map[string]func(h *Hold){
 		"local queue from owned to waiting":      func(h *Hold) { h.owned.local.become(waiting) },
-		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(driverCaller) },
+		"driver of a local queue from holder to": func(h *Hold) { h.owned.local.drive(driverHolder) },
 		"ownership from held to gone":            func(h *Hold) { h.owned.become(gone) },
 		"lock manager from closed to draining": func(h *Hold) {
 			h.owned.local.table.gate.state = closed // as a bug would

@@ -12,6 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // Hold is one acquisition, with the requests that it needs. The root documents its methods at the
@@ -140,9 +141,36 @@ func (m *Manager) leaveAtOnce(ctx context.Context, d *local.Deletion, successor 
 		}
 		return d.Left(false, nil), handed
 	}
+	if successor == nil && m.mayEnterAgain(d) {
+		if a := d.Again(); a != nil {
+			return m.leaveAndEnter(ctx, d, a), nil
+		}
+	}
 	deleted, handed, err := m.leaveTo(ctx, d, successor)
 	return d.Left(deleted, err), handed
 }
+
+// mayEnterAgain tells whether no key of the session stands under the name but the one that is deleted, as far
+// as is known.
+func (m *Manager) mayEnterAgain(d *local.Deletion) bool {
+	name := d.Queue.Name()
+	return d.Entry.Marked() && !m.MayStand(d.Lease.ID(), name) &&
+		!m.sweeper.Uncertain(d.Lease, name, wire.MarkedSlot(0)) && !m.sweeper.Uncertain(d.Lease, name, wire.MarkedSlot(1))
+}
+
+// leaveAndEnter deletes the key and enters for a waiter of the session, in the goroutine of the last holder.
+func (m *Manager) leaveAndEnter(ctx context.Context, d *local.Deletion, a *local.Attempt) (settled <-chan struct{}) {
+	deleted, err := false, errCutOff // also if the client's code panics, or ends the goroutine
+	defer func() { settled = d.LeftAgain(a, deleted, err) }()
+	ctx, pooled := m.cfg.Writer.RequestContext(d.Lease.Context(), ctx)
+	defer pooled.Release()
+	deleted, a.Entry, err = d.Queue.Single.LeaveAndEnter(ctx, d.Entry, a.Of.Wants(d.Lease, a.Slot))
+	a.Of.Entered(a.Entry)
+	return nil
+}
+
+// errCutOff is why a request has no answer that has not returned.
+var errCutOff = errors.New("cut off")
 
 // leaveTo deletes the key, and makes the successor the next one, if there is one.
 func (m *Manager) leaveTo(ctx context.Context, d *local.Deletion, successor *mvccpb.KeyValue) (deleted bool, handed, err error) {

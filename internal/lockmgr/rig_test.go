@@ -69,7 +69,12 @@ func simulate(t *testing.T, test func(r *rig)) {
 }
 
 // manager makes a manager with a lease.
-func (r *rig) manager(name string) *managed {
+func (r *rig) manager(name string) *managed { return r.managerOf(name, 0) }
+
+// marking makes a manager that marks all entries, as in a long queue.
+func (r *rig) marking(name string) *managed { return r.managerOf(name, -1) }
+
+func (r *rig) managerOf(name string, crowd int64) *managed {
 	r.Helper()
 	client, start := r.Client(name), time.Now()
 	life, end := context.WithCancelCause(context.Background())
@@ -77,7 +82,7 @@ func (r *rig) manager(name string) *managed {
 	writer := etcdkv.NewWriter(etcdkv.WriterConfig{
 		Life: life, KV: client.KV, Slots: etcdkv.Slots, Spawn: func(f func()) bool { m.keeper.Go(f); return true },
 	})
-	queues := queue.NewQueues(queue.Config{Life: life, KV: client.KV, Writer: writer, Watcher: client.Watcher, Log: zap.NewNop()})
+	queues := queue.NewQueues(queue.Config{Life: life, KV: client.KV, Writer: writer, Watcher: client.Watcher, Log: zap.NewNop(), Crowd: crowd})
 	m.Manager = New(Config{
 		Life: life, KV: client.KV, Leases: client.Lease, Writer: writer, Queues: queues, Log: zap.NewNop(),
 		Clock:        func() time.Duration { return time.Since(start) },

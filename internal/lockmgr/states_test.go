@@ -85,6 +85,14 @@ var scripts = map[string]func(r *rig, a, b *managed){
 		<-second.done
 		second.hold.Abandon()
 	},
+	"a release that enters again": func(r *rig, _, _ *managed) {
+		h, c, b := r.aboutToEnterAgain()
+		r.unlock(h)
+		<-b.done
+		r.unlock(b.hold)
+		<-c.done
+		r.unlock(c.hold)
+	},
 	"a waiter that gives up": func(r *rig, a, b *managed) {
 		h := b.lock("m", exclusive())
 		c := a.start("m", exclusive())

@@ -17,11 +17,14 @@ import (
 // work goes on with what has begun, and serves a local queue until it is idle.
 func (m *Manager) work(q *local.Queue, begun local.Begun) {
 	l, drives := m.line(q), true
-	switch {
-	case begun.Attempt != nil:
-		drives = l.resume(begun.Attempt)
-	case begun.Finish != nil:
+	if begun.Finish != nil {
 		m.finish(begun.Finish)
+	}
+	if begun.Attempt != nil {
+		if begun.Finish != nil {
+			l.GoesOn()
+		}
+		drives = l.resume(begun.Attempt)
 	}
 	for drives && l.next() {
 		drives = l.serve()

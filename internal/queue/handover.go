@@ -26,6 +26,7 @@ type departing struct {
 	*Entry
 	mod   int64  // the revision of the last write of its key; 0 for any
 	inbox string // its own, which is deleted too if nothing can be told any more, or if mod is given; "" for none
+	again *again // what is to be entered by the same transaction; nil for nothing
 }
 
 // leaveMarked is one try of Leave for a marked entry.
@@ -36,15 +37,21 @@ func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err 
 			return false, err
 		}
 	}
-	for range mostRefused {
+	for n := range mostRefused {
+		if n == mostRefused/2 {
+			e.again = nil // its key may stand
+		}
 		d := l.departure(e, list)
 		resp, err := l.writer.Commit(ctx, d.txn)
 		switch {
 		case errors.Is(err, rpctypes.ErrPermissionDenied): // a role has changed; the next entry looks for itself
 			e.behind.Store(untold)
 			return l.leaveUntold(ctx, e)
-		case err != nil || resp.Succeeded:
-			return err == nil, err
+		case err != nil:
+			return false, err
+		case resp.Succeeded:
+			d.succeeded(resp.Header.Revision)
+			return true, nil
 		}
 		own := only(resp.Responses[0].GetResponseRange().Kvs)
 		switch {
@@ -79,8 +86,9 @@ func (e departing) guards() []clientv3.Cmp {
 type departure struct {
 	txn   etcdkv.Txn
 	list  *behind
-	told  int  // index in the list of the entry that is told; -1 if there is none
-	lists bool // true if the last read of the else branch is the list for the next try
+	told  int    // index in the list of the entry that is told; -1 if there is none
+	lists bool   // true if the last read of the else branch is the list for the next try
+	again *again // what enters by it; nil for nothing
 }
 
 // departure returns the transaction that deletes the key of an entry, and tells the first marked entry of
@@ -89,12 +97,16 @@ func (l *line) departure(e departing, list *behind) departure {
 	d := l.message(e.Entry, list, e.token() > 0)
 	d.txn.If = append(d.txn.If, e.guards()...)
 	d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.Key))
-	if _, told := list.marked(l.name); e.inbox != told && e.inbox != "" && (d.told < 0 || e.mod != 0) {
+	_, told := list.marked(l.name)
+	if e.inbox != told && e.inbox != "" && (d.told < 0 || e.mod != 0) {
 		d.txn.Then = append(d.txn.Then, clientv3.OpDelete(e.inbox))
 	}
 	if d.told < 0 {
 		none := clientv3.Compare(clientv3.CreateRevision(l.from).WithRange(l.end), "<", list.tail(e.CreateRevision)+1)
 		d.txn.If = append(d.txn.If, none)
+	}
+	if e.again != nil && e.again.inbox != told { // else another entry of the session is told
+		d.enters(e.again)
 	}
 	return d
 }

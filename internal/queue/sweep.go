@@ -89,6 +89,6 @@ func (s *Queues) sweepMarked(ctx context.Context, k *Swept, p wire.Parsed, own [
 	ctx, cancel := context.WithTimeout(ctx, etcdkv.FirstBound)
 	defer cancel()
 	e := adopt(k.Key, Want{Lease: p.Lease, Slot: p.Slot}, own)
-	k.Deleted, err = s.line(p.Name).leaveMarked(ctx, departing{e, own[0].ModRevision, wire.InboxKey(p.Name, p.Lease)})
+	k.Deleted, err = s.line(p.Name).leaveMarked(ctx, departing{Entry: e, mod: own[0].ModRevision, inbox: wire.InboxKey(p.Name, p.Lease)})
 	return err
 }

@@ -187,7 +187,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a first attempt ends when it serves no waiter any more",
 		edits: []edit{
-			{"local.(*Queue).attempt", "l.pending = w, &a.pending", "l.pending = w, &pending{Wanted: *lazyctx.New(cfg.Life), served: w}"},
+			{"local.(*Queue).attempts", "l.pending = w, &a.pending", "l.pending = w, &pending{Wanted: *lazyctx.New(l.table.cfg.Life), served: w}"},
 		},
 		tests: []string{"TestWhoJoinedAnAttemptIsNotHeldUpByWhatItWanted", "TestATryRightAfterACancelledAttemptIsNotRefusedForIt"},
 	},
