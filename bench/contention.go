@@ -43,10 +43,14 @@ const few = 4
 // processes that all want it all the time.
 //
 // The floor is as many handovers a second as etcd allows, one after the other: Delete until the event.
+//
+// With two callers in each process and strict turns, a caller waits at each release. So a release and the
+// next entry of the process are one write in a long queue.
 func processes(ctx context.Context, b *bench) error {
-	var crowds []crowd
+	var crowds, twos []crowd
 	for _, n := range b.crowds {
 		crowds = append(crowds, crowd{processes: n, callers: 1})
+		twos = append(twos, crowd{processes: n, callers: 2})
 	}
 	if b.everything {
 		// Work under the lock gives the referee more to see.
@@ -57,7 +61,10 @@ func processes(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer floor.close()
-	if err := contend(ctx, b, "processes", crowds, b.contestants(), &floor); err != nil || b.clients == 0 {
+	if err := contend(ctx, b, "processes", crowds, b.contestants(), &floor); err != nil {
+		return err
+	}
+	if err := contend(ctx, b, "processes", twos, variants()[:1], &floor); err != nil || b.clients == 0 {
 		return err
 	}
 	large := crowd{processes: few, callers: b.clients / few, clients: true}

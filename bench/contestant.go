@@ -107,7 +107,7 @@ func onEtcd() []contestant {
 func variants() []contestant {
 	return []contestant{
 		{
-			key: "etcdlock, strict turns", about: "etcdlock with WithTimeSlice(0): no handover in memory", durable: "as etcdlock",
+			key: theStrict, about: "etcdlock with WithTimeSlice(0): no handover in memory", durable: "as etcdlock",
 			tokens: true, dial: etcdDialer(etcdlockSession(etcdlock.WithTimeSlice(0))),
 		},
 		{
@@ -119,6 +119,7 @@ func variants() []contestant {
 }
 
 const (
+	theStrict     = "etcdlock, strict turns"
 	theRetainer   = "etcdlock, retention"
 	retentionIdle = 10 * time.Second
 )

@@ -42,6 +42,10 @@ func targets() []target {
 		at := crowd{processes: fullPlan.crowds[i], callers: 1}
 		ts = append(ts, target{what: at.String() + ", of the floor", measure: crowdRatio("processes", at, theFloor), bound: bound, atLeast: true})
 	}
+	for i, bound := range []float64{0.6, 0.6, 0.5} {
+		at := crowd{processes: fullPlan.crowds[i+1], callers: 2}
+		ts = append(ts, target{what: at.String() + ", strict turns, of the floor", measure: crowdRatioOf(theStrict, "processes", at, theFloor), bound: bound, atLeast: true})
+	}
 	one, four := crowd{processes: 1, callers: 100}, crowd{processes: 4, callers: 25}
 	return append(ts,
 		target{what: one.String() + ", over Mutex", measure: crowdRatio("goroutines", one, theMutex), bound: 1000, atLeast: true},
@@ -86,10 +90,14 @@ func ratio(of, over spot) measure {
 }
 
 func crowdRatio(suite string, who crowd, contestant string) measure {
-	of := spot{suite, 1, who.String(), theLibrary, perSecond}
-	over := of
+	return crowdRatioOf(theLibrary, suite, who, contestant)
+}
+
+func crowdRatioOf(of, suite string, who crowd, contestant string) measure {
+	mine := spot{suite, 1, who.String(), of, perSecond}
+	over := mine
 	over.Contestant = contestant
-	return ratio(of, over)
+	return ratio(mine, over)
 }
 
 // neverSlower is the worst ratio to Mutex of all contentions, on every cluster.

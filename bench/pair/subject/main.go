@@ -84,7 +84,11 @@ func (s *subject) several(n int) ([]*etcdlock.Session, error) {
 func (s *subject) measure(row, name string, span time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), span+30*time.Second)
 	defer cancel()
-	kind, number, _ := strings.Cut(row, "-")
+	asked, counts := strings.CutPrefix(row, "requests-")
+	kind, number, named := strings.Cut(asked, "-")
+	if counts && !named {
+		kind, number = "processes", kind
+	}
 	n, _ := strconv.Atoi(number)
 	one := s.sessions[0]
 	switch kind {
@@ -110,13 +114,16 @@ func (s *subject) measure(row, name string, span time.Duration) (float64, error)
 		return s.pairs(ctx, span, repeat(n, func(i int) caller {
 			return lockPair(etcdlock.NewMutex(one, fmt.Sprintf("%s/%d", name, i)))
 		}))
-	case "processes", "requests": // clients with a session each, one name
+	case "processes", "again": // clients with a session each, one name
 		all, err := s.several(n)
 		if err != nil {
 			return 0, err
 		}
 		callers := repeat(n, func(i int) caller { return lockPair(etcdlock.NewMutex(all[i], name)) })
-		if kind == "requests" {
+		if kind == "again" { // another caller of the session waits at each release
+			callers = repeat(2*n, func(i int) caller { return lockPair(etcdlock.NewMutex(all[i/2], name, etcdlock.WithTimeSlice(0))) })
+		}
+		if counts {
 			return s.perPair(ctx, row, span, callers)
 		}
 		return s.pairs(ctx, span, callers)
