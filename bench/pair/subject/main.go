@@ -84,11 +84,8 @@ func (s *subject) several(n int) ([]*etcdlock.Session, error) {
 func (s *subject) measure(row, name string, span time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), span+30*time.Second)
 	defer cancel()
-	asked, counts := strings.CutPrefix(row, "requests-")
-	kind, number, named := strings.Cut(asked, "-")
-	if counts && !named {
-		kind, number = "processes", kind
-	}
+	of, ask := costRow(row)
+	kind, number, _ := strings.Cut(of, "-")
 	n, _ := strconv.Atoi(number)
 	one := s.sessions[0]
 	switch kind {
@@ -123,8 +120,10 @@ func (s *subject) measure(row, name string, span time.Duration) (float64, error)
 		if kind == "again" { // another caller of the session waits at each release
 			callers = repeat(2*n, func(i int) caller { return lockPair(etcdlock.NewMutex(all[i/2], name, etcdlock.WithTimeSlice(0))) })
 		}
-		if counts {
-			return s.perPair(ctx, row, span, callers)
+		if ask != nil {
+			c, err := s.perPair(ctx, span, callers)
+			c.report(row)
+			return ask(c), err
 		}
 		return s.pairs(ctx, span, callers)
 	case "handover":
