@@ -91,7 +91,7 @@ func (l line) await(ctx context.Context, w *local.Waiter) (*Hold, error) {
 const foresight = 50 * time.Millisecond
 
 // foresee has the holder read shortly before ctx ends by a deadline, unless the returned function is called
-// before. The read ends with ctx.
+// before. The read ends at the deadline, and does without ctx, which is code of the client.
 func (l line) foresee(ctx context.Context) (stop func()) {
 	if l.Several() || !l.cfg.Queues.HasMarked() { // waits in memory are spared a timer
 		return func() {}
@@ -102,7 +102,7 @@ func (l line) foresee(ctx context.Context) (stop func()) {
 		return func() {}
 	}
 	timer := time.AfterFunc(left-foresight, func() {
-		bounded, cancel := context.WithTimeout(ctx, foresight)
+		bounded, cancel := context.WithTimeout(l.cfg.Life, foresight)
 		defer cancel()
 		if e := l.Waits(); e != nil {
 			l.cfg.Queues.Foresee(bounded, e)

@@ -86,26 +86,31 @@ func (c *badContext) Done() <-chan struct{} {
 
 // A context that panics ends its caller, and not the lock manager: it can be closed.
 func TestAContextThatPanicsLeavesNoDriver(t *testing.T) {
-	for n := range int32(6) {
-		t.Run(fmt.Sprint("after ", n, " calls"), func(t *testing.T) {
-			simulate(t, func(r *rig) {
-				m := r.manager("a")
-				r.crowd("m")
-				ctx, cancel := context.WithCancel(r.Context())
-				defer cancel()
-				bad := &badContext{Context: ctx}
-				bad.left.Store(n)
-				panicked := make(chan any, 1)
-				go func() {
-					defer func() { panicked <- recover() }()
-					_, _ = m.Acquire(bad, "m", exclusive())
-				}()
-				r.pass(5 * time.Second)
-				m.Close()
-				m.end(errEnded)
-				m.Wait() // synctest fails if it blocks for ever
-				require.NotNil(r, <-panicked)
+	for way, crowd := range map[string]int64{"of an unmarked entry": 0, "of a marked one": -1} {
+		for n := range int32(12) {
+			t.Run(fmt.Sprint(way, ", after ", n, " calls"), func(t *testing.T) {
+				simulate(t, func(r *rig) {
+					m := r.managerOf("a", crowd)
+					r.crowd("m")
+					ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+					defer cancel()
+					bad := &badContext{Context: ctx}
+					bad.left.Store(n)
+					panicked := make(chan any, 1)
+					go func() {
+						defer func() { panicked <- recover() }()
+						_, err := m.Acquire(bad, "m", exclusive())
+						if n > 5 {
+							panic(err) // the time was up before the context had to panic
+						}
+					}()
+					r.pass(5 * time.Second)
+					m.Close()
+					m.end(errEnded)
+					m.Wait() // synctest fails if it blocks for ever
+					require.NotNil(r, <-panicked)
+				})
 			})
-		})
+		}
 	}
 }

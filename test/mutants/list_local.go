@@ -38,6 +38,13 @@ var localMutations = []mutation{
 		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
 	},
 	{
+		takesOut: "the read of the holder before a deadline runs no code of the client",
+		edits: []edit{
+			{"lockmgr.line.foresee", "context.WithTimeout(l.cfg.Life, foresight)", "context.WithTimeout(ctx, foresight)"},
+		},
+		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
+	},
+	{
 		takesOut: "a hold that has reached its limit is released without its caller (P14)",
 		edits: []edit{
 			{"lockmgr.(*Hold).overdue", "case h.giveBack():", "case false:"},
