@@ -71,8 +71,8 @@ func (l *Line) close() {
 	}
 }
 
-// watches tells whether a watch is kept between two calls.
-func (l *Line) watches() bool { return l.Single != nil && l.Single.Watches() }
+// listens tells whether the watch that is kept between two calls has to be listened to.
+func (l *Line) listens() bool { return l.Single != nil && l.Single.Viewed() }
 
 // Place is a queue in etcd, or several that are entered at once.
 type Place interface {

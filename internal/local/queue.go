@@ -383,5 +383,5 @@ func (l *Queue) attend() {
 // mayRest tells whether the local queue is idle once an ownership that the worker does not drive is
 // over. Called with Table.mu held.
 func (l *Queue) mayRest(t *Ownership) bool {
-	return t == l.owned && l.driver.holds() && l.waiters.count == 0 && !l.Private() && !l.watches()
+	return t == l.owned && l.driver.holds() && l.waiters.count == 0 && !l.Private() && !l.listens()
 }

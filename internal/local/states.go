@@ -58,7 +58,7 @@ func (d driver) holds() bool { return d == driverHolder || d == driverKeeper }
 //
 //	from    to      when
 //	none    caller  a caller finds the local queue without a driver, and enters
-//	none    worker  the same, and the caller cannot enter by one request
+//	none    worker  the same, and the caller cannot enter by one request; or the inbox of an idle queue is to be deleted
 //	caller  holder  the request or the wait was the grant
 //	caller  worker  the caller cannot wait, or gives up, or the outcome of its request is unknown
 //	caller  none    etcd refuses the request, and no other caller waits

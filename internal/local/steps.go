@@ -93,7 +93,7 @@ func (l *Queue) attempt(w *Waiter) *Attempt {
 	cfg := &l.table.cfg
 	l.prepare()
 	if w.Rule != nil || w.Carried != nil || w.under == nil || cfg.MayStand(w.under.ID(), l.Names()) || // a key of it may stand already
-		w.Hurries || l.Marks(&w.Call) {
+		w.Hurries {
 		l.work(Begun{})
 		return nil
 	}
@@ -209,7 +209,7 @@ func (l *Queue) Next(rested bool) (next Next, joined <-chan struct{}) {
 		case <-l.worker.joined: // a wake-up is of no use any more
 		default:
 		}
-		if !l.watches() {
+		if !l.listens() {
 			l.rest()
 			return Leave, nil
 		}
@@ -218,7 +218,7 @@ func (l *Queue) Next(rested bool) (next Next, joined <-chan struct{}) {
 		}
 		m.locals.rests(true)
 		return Listen, l.worker.joined
-	case l.Single != nil && m.leases.has(l.Single.Posted()): // else it has gone with its lease
+	case l.posts():
 		return Withdraw, nil
 	default:
 		l.forget()

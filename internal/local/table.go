@@ -86,6 +86,7 @@ type Config struct {
 type Begun struct {
 	Finish  *Ownership // it is to end; nil for none
 	Attempt *Attempt   // then: a request was made, which was no grant, or has an unknown outcome; nil for none
+	Rested  bool       // true: the local queue was idle for long enough, and its inbox stands
 }
 
 // New makes a table without a lease.
@@ -159,7 +160,7 @@ func (m *Table) add(l *Queue) {
 }
 
 // An idle local queue is kept for a while, as the next caller often comes soon. It has a worker only
-// while that has to hear what a watch reports.
+// while that has to hear what a watch reports, or deletes the inbox.
 
 // count counts or discounts the names of the local queue among those in use. Called with Table.mu
 // held.
@@ -195,18 +196,32 @@ func (l *Queue) rest() {
 	m := l.table
 	l.pending = nil
 	l.become(idle)
-	l.drive(driverNone)
 	switch {
-	case m.locals.undriven > MaxIdle || m.gate.state != open:
-		l.forget()
-		m.gate.wake()
-	default:
+	case m.locals.undriven < MaxIdle && m.gate.state == open:
+		l.drive(driverNone)
 		l.since = m.now()
 		if !l.ticks {
 			l.ticks = true
 			m.resting.Add(l)
 		}
+	case l.posts():
+		l.work(Begun{Rested: true})
+	default:
+		l.drive(driverNone)
+		l.end()
 	}
+}
+
+// end forgets a local queue without a driver, and closes its watches. Called with Table.mu held.
+func (l *Queue) end() {
+	l.close()
+	l.forget()
+	l.table.gate.wake()
+}
+
+// posts tells whether the inbox of the local queue stands, as far as is known. Called with Table.mu held.
+func (l *Queue) posts() bool {
+	return l.Single != nil && l.table.leases.has(l.Single.Posted()) // else it has gone with its lease
 }
 
 // rested forgets a local queue if it has been idle for long enough.
@@ -219,8 +234,11 @@ func (l *Queue) rested() {
 		l.ticks = false
 	case m.now()-l.since < queue.Resting:
 		m.resting.Add(l)
+	case m.gate.state != closed && l.posts():
+		l.ticks = false
+		l.work(Begun{Rested: true})
 	default:
-		l.forget()
+		l.end()
 	}
 }
 

@@ -95,6 +95,24 @@ func TestACallerInALongQueueHoldsByItsWait(t *testing.T) {
 	})
 }
 
+// The watch of a wait is kept for the next one, without a goroutine, until the name is forgotten.
+func TestAWaitInALongQueueLeavesNoWatch(t *testing.T) {
+	simulate(t, func(r *rig) {
+		m := r.manager("a")
+		keys := r.crowd("m")
+		done := m.wait(r.Context(), "m")
+		for _, key := range keys {
+			r.DeleteKey(key)
+		}
+		r.unlock((<-done).hold)
+		require.Equal(r, 1, m.client.Open().Watches)
+		require.Zero(r, workers())
+		r.pass(2 * time.Second)
+		require.Zero(r, m.client.Open().Watches)
+		require.Equal(r, nothing, m.Snapshot())
+	})
+}
+
 // After a deadline the error names the entry in the way, and the own entry is deleted.
 func TestACallerInALongQueueGivesUp(t *testing.T) {
 	simulate(t, func(r *rig) {

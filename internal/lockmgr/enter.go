@@ -46,10 +46,9 @@ func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Wait
 // beside that, or is to be marked. It waits for the sweeper, which may have the first key: an entry with
 // another key would wait for it in etcd.
 func (l line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *local.Waiter) wire.Slot {
-	marks := l.Marks(&w.Call) && l.Single.Listens(ls.Context(), ls.ID())
-	for n := 0; marks && n < 2; n++ {
-		if held, _ := l.names.Hold(l.Name(), wire.MarkedSlot(n)); held {
-			return wire.MarkedSlot(n)
+	if l.Marks(&w.Call) {
+		if slot, ok := l.takeMarked(ls.Context(), ls); ok {
+			return slot
 		}
 	}
 	for w.Rule == nil {
@@ -66,6 +65,20 @@ func (l line) takeSlot(wanted *lazyctx.Context, ls *lease.Lease, w *local.Waiter
 		}
 	}
 	return l.names.Take(l.Name(), w.Rank)
+}
+
+// takeMarked takes a marked key, once the inbox is ready. It returns false if the inbox cannot be watched soon,
+// or if ctx ends, or if the sweeper has both keys.
+func (l line) takeMarked(ctx context.Context, ls *lease.Lease) (slot wire.Slot, ok bool) {
+	if !l.Single.Listens(ctx, ls.ID()) {
+		return wire.Slot{}, false
+	}
+	for n := range 2 {
+		if held, _ := l.names.Hold(l.Name(), wire.MarkedSlot(n)); held {
+			return wire.MarkedSlot(n), true
+		}
+	}
+	return wire.Slot{}, false
 }
 
 // changeSlots changes the slots of a private local queue to those of an entry that it has taken over.

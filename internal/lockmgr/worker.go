@@ -16,7 +16,7 @@ import (
 
 // work goes on with what has begun, and serves a local queue until it is idle.
 func (m *Manager) work(q *local.Queue, begun local.Begun) {
-	l, drives := m.line(q), true
+	l, drives, rested := m.line(q), true, begun.Rested
 	if begun.Finish != nil {
 		m.finish(begun.Finish)
 	}
@@ -26,16 +26,16 @@ func (m *Manager) work(q *local.Queue, begun local.Begun) {
 		}
 		drives = l.resume(begun.Attempt)
 	}
-	for drives && l.next() {
-		drives = l.serve()
+	for drives && l.next(rested) {
+		drives, rested = l.serve(), false
 	}
 }
 
 // next blocks until a waiter is in the local queue. It returns false when the worker does not drive
-// any more: the local queue is closed, or idle. With a watch that is kept, the worker first listens
-// for a while, for the next caller.
-func (l line) next() bool {
-	for rested := false; ; {
+// any more: the local queue is closed, or idle. With a cache that is kept, the worker first listens for a
+// while, for the next caller, unless the local queue has rested.
+func (l line) next(rested bool) bool {
+	for {
 		switch next, joined := l.Next(rested); next {
 		case local.Serve:
 			return true
@@ -44,6 +44,7 @@ func (l line) next() bool {
 			l.Listened()
 		case local.Withdraw:
 			rested = true
+			l.Place().Close() // the next entry is to write its inbox again
 			if ls, _ := l.Lease(); ls != nil {
 				_ = l.Single.Withdraw(ls.Context()) // after an error it goes with the lease
 			}

@@ -140,13 +140,9 @@ func (k *kept) shownTo(e *Entry) *snapshot {
 	return k.cache.snapshot
 }
 
-// Viewed reports whether there is a cache. Its watch has to be listened to.
+// Viewed reports whether there is a cache. Its watch has to be listened to. The others report little, and keep
+// it for the next wait.
 func (k *kept) Viewed() bool { return k.cache != nil }
-
-// Watches reports whether there is any watch, or an inbox, that is kept between calls.
-func (k *kept) Watches() bool {
-	return k.cache != nil || k.theirs != nil || k.inbox != nil || k.Posted() != clientv3.NoLease
-}
 
 // Close ends the watches that the queue keeps between calls.
 func (k *kept) Close() {
@@ -198,14 +194,11 @@ func (k *kept) Stay(ctx context.Context, e *Entry, left, kept <-chan struct{}, c
 	return nil
 }
 
-// Rest keeps the watch of the queue until wake, for Resting at most. If it returns false, nothing
-// woke it, and the watch is closed.
+// Rest keeps the cache until wake, for Resting at most. If it returns false, nothing woke it, and all watches
+// are closed.
 func (k *kept) Rest(wake <-chan struct{}) (woken bool) {
-	f := k.theirs
-	if k.cache != nil {
-		f = &k.cache.follower
-	}
-	if !k.Watches() || f != nil && f.late {
+	c := k.cache
+	if c == nil || c.late {
 		k.Close()
 		return false
 	}
@@ -213,15 +206,9 @@ func (k *kept) Rest(wake <-chan struct{}) (woken bool) {
 	defer over.Stop()
 	for {
 		select {
-		case resp, ok := <-f.ch():
-			f.heard(resp, ok)
-			if k.cache != nil {
-				k.cache.apply(f.events)
-			}
-			continue
-		case resp, ok := <-k.inbox.told():
-			k.inbox.heard(resp, ok)
-			k.inbox.tells(nil)
+		case resp, ok := <-c.ch():
+			c.heard(resp, ok)
+			c.apply(c.events)
 			continue
 		case <-wake:
 			return true

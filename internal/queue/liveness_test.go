@@ -96,7 +96,11 @@ func (th *throng) take(q *Queue, rnd *rand.Rand) {
 			pause = 2 * Resting
 		}
 		ctx, cancel := within(pause)
-		q.Rest(ctx.Done())
+		if q.Viewed() {
+			q.Rest(ctx.Done())
+		} else if <-ctx.Done(); pause > Resting {
+			q.Close()
+		}
 		cancel()
 		w := Want{Lease: lease, Value: "v"}
 		if mixed {

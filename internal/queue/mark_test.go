@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -149,6 +150,23 @@ func TestASessionThatCannotWatchItsInboxMarksNoEntry(t *testing.T) {
 			require.False(r, q.Listens(r.ctx, lease))
 		}
 		require.False(r, q.Crowded())
+	})
+}
+
+// A caller that leaves while its inbox is opened tells nothing of the next inbox.
+func TestAnInboxThatWasGivenUpIsTriedAgain(t *testing.T) {
+	simulate(t, func(r *rig) {
+		q := r.queue("a")
+		defer q.Close()
+		q.crowd = -1
+		lease := r.GrantLease(time.Hour)
+		left, leave := context.WithCancel(r.ctx)
+		leave()
+		for range mostUnheard {
+			require.False(r, q.Listens(left, lease))
+		}
+		require.True(r, q.Crowded())
+		require.True(r, q.Listens(r.ctx, lease))
 	})
 }
 

@@ -15,11 +15,11 @@ import (
 
 // EnterOnce is one request of Enter, for a caller that waits alone and has no cache. The caller bounds
 // ctx. After an error the key may have been written, or may be written later. If there is neither an
-// entry nor an error, the key was not written, and Enter is needed.
+// entry nor an error, the key was not written, and Enter is needed. A marked entry needs Listens before.
 func (q *Queue) EnterOnce(ctx context.Context, w Want) (*Entry, error) {
 	q.renew()
 	q.wasMispredicted()
-	if !q.recentlyEmpty() || q.writer.Busy() { // a batch assumes the same by itself, see etcdkv.Compact
+	if w.Slot.Marked() || !q.recentlyEmpty() || q.writer.Busy() { // a batch assumes the same by itself, see etcdkv.Compact
 		e, _, err := q.enter(ctx, &w)
 		return e, err
 	}

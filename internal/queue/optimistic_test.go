@@ -30,7 +30,7 @@ func TestASurpriseIsForgotten(t *testing.T) {
 		require.NoError(r, err)
 		require.True(r, e.First())
 		require.Equal(r, before, r.Client("a").Count(simetcd.Watch))
-		require.False(r, a.Watches())
+		require.False(r, a.Viewed())
 	})
 }
 
@@ -56,7 +56,7 @@ func TestAViewWithoutAnEntryIsClosed(t *testing.T) {
 		require.ErrorIs(r, err, context.DeadlineExceeded)
 		require.True(r, unsure)
 		require.Greater(r, r.Client("a").Count(simetcd.Watch), watches, "there was one")
-		require.False(r, a.Watches())
+		require.False(r, a.Viewed())
 	})
 }
 

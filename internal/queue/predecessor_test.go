@@ -137,22 +137,6 @@ func TestAKeptWatchThatFailsCostsNoPlace(t *testing.T) {
 	}
 }
 
-// The kept watch ends with the rest.
-func TestTheKeptWatchEnds(t *testing.T) {
-	simulate(t, func(r *rig) {
-		a, b := r.queue("a"), r.queue("b")
-		b.shortQueue = -1
-		la, lb := r.GrantLease(time.Hour), r.GrantLease(time.Hour)
-		held, got := round(r, a, b, la, lb)
-		time.Sleep(100 * time.Millisecond)
-		require.NoError(r, a.Leave(r.ctx, held, false))
-		require.NoError(r, (<-got).err)
-		require.NotNil(r, b.theirs)
-		require.False(r, b.Rest(nil))
-		require.Nil(r, b.theirs)
-	})
-}
-
 // The kept watch ends when a cache takes its place, because it is not read any more.
 func TestAViewTakesThePlaceOfTheKeptWatch(t *testing.T) {
 	simulate(t, func(r *rig) {

@@ -36,11 +36,14 @@ func (q *Queue) Crowded() bool {
 func (s *shared) HasMarked() bool { return s.crowd < 0 || s.marked.Load() }
 
 // Listens makes the inbox ready for the next entry of a lease. It returns false if the inbox cannot be
-// watched soon. Then the entry is not to be marked: those behind would find that nothing can be told to it.
+// watched soon, or ctx ends. Then the entry is not to be marked: those behind would find that nothing can be
+// told to it.
 func (q *Queue) Listens(ctx context.Context, lease clientv3.LeaseID) bool {
 	q.renew()
 	if q.openInbox(ctx, lease); q.inbox == nil {
-		q.unheard++
+		if ctx.Err() == nil { // else it may be possible to watch it
+			q.unheard++
+		}
 		return false
 	}
 	q.unheard = 0

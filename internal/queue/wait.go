@@ -48,9 +48,9 @@ func (q *Queue) inCache(e *Entry) bool {
 	return q.cache != nil || saw.ahead != nil && saw.older <= q.shortQueue || e.rule.watchesAll()
 }
 
-// Follows reports whether Await watches the entry ahead alone, as in a long queue. Then it only reads, and
-// can be ended at any time and begun again.
-func (q *Queue) Follows(e *Entry) bool { return !e.first && !e.marked && !q.inCache(e) }
+// Follows reports whether Await watches the entry ahead alone, as in a long queue, or waits for a message. Then
+// it can be ended at any time and begun again. A message that came in between is not lost.
+func (q *Queue) Follows(e *Entry) bool { return !e.first && (e.marked || !q.inCache(e)) }
 
 var errTooLong = errors.New("too many for a cache")
 

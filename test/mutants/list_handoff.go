@@ -202,7 +202,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "an inbox is deleted when its name is used no more",
 		edits: []edit{
-			{"local.(*Queue).Next", "l.Single != nil && m.leases.has(l.Single.Posted())", "false"},
+			{"local.(*Queue).posts", "return l.Single != nil", "return false && l.Single != nil"},
 		},
 		tests: []string{"TestAnInboxGoesWhenItsNameIsUsedNoMore"},
 	},
@@ -286,7 +286,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a session that cannot watch its inbox enters unmarked",
 		edits: []edit{
-			{"lockmgr.line.takeSlot", "&& l.Single.Listens(ls.Context(), ls.ID())", "&& (l.Single.Listens(ls.Context(), ls.ID()) || true)"},
+			{"lockmgr.line.takeMarked", "if !l.Single.Listens(ctx, ls.ID()) {", "if !l.Single.Listens(ctx, ls.ID()) && false {"},
 		},
 		tests: []string{"TestASessionThatCannotWatchItsInboxEntersUnmarked"},
 	},

@@ -12,16 +12,107 @@ var localMutations = []mutation{
 	{
 		takesOut: "a wait by a caller ends with this caller",
 		edits: []edit{
-			{"lockmgr.line.waitAlone", "defer context.AfterFunc(ctx, stop)()", "_ = ctx"},
+			{"lockmgr.line.driveUntil", "defer context.AfterFunc(ctx, stop)()", "_ = ctx"},
 		},
-		tests: []string{"TestACallerInALongQueueGivesUp"},
+		tests: []string{"TestACallerInALongQueueGivesUp", "TestACallerDoesNotWaitForItsInbox"},
 	},
 	{
 		takesOut: "a wait by a caller ends when no call is admitted any more",
 		edits: []edit{
-			{"lockmgr.line.waitAlone", "until(&a.Wanted, a.Lease)", "context.WithCancel(a.Lease.Context())"},
+			{"lockmgr.line.driveUntil", "until(&a.Wanted, a.Lease)", "context.WithCancel(a.Lease.Context())"},
 		},
 		tests: []string{"TestAWaitInALongQueueEnds"},
+	},
+	{
+		takesOut: "a caller waits for its message by itself",
+		edits: []edit{
+			{"queue.(*Queue).Follows", "(e.marked || !q.inCache(e))", "!e.marked && !q.inCache(e)"},
+		},
+		tests: []string{"TestAMarkedWaitHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a caller that enters by itself has a marked entry in a long queue",
+		edits: []edit{
+			{"lockmgr.line.enterAlone", "if l.Marks(&a.Of.Call) &&", "if false &&"},
+		},
+		tests: []string{"TestAMarkedWaitHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a local queue with an inbox, or with the watch of one entry, rests without a goroutine",
+		edits: []edit{
+			{"local.(*Line).listens", "l.Single.Viewed()", "true"},
+		},
+		tests: []string{"TestAMarkedWaitHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a marked entry assumes nothing of its queue",
+		edits: []edit{
+			{"queue.(*Queue).EnterOnce", "w.Slot.Marked() ||", ""},
+		},
+		tests: []string{"TestAMarkedEntryIsNotOptimistic"},
+	},
+	{
+		takesOut: "a caller whose inbox is refused enters unmarked",
+		edits: []edit{
+			{"lockmgr.line.enterAlone", "case errors.Is(err, queue.ErrUnmarked):", "case false && errors.Is(err, queue.ErrUnmarked):"},
+		},
+		tests: []string{"TestACallerWhoseInboxIsRefusedEntersUnmarked"},
+	},
+	{
+		takesOut: "a caller that leaves while its inbox is opened says nothing of the inbox",
+		edits: []edit{
+			{"queue.(*Queue).Listens", "if ctx.Err() == nil {", "if true {"},
+		},
+		tests: []string{"TestAnInboxThatWasGivenUpIsTriedAgain"},
+	},
+	{
+		takesOut: "a caller that leaves while its inbox is opened enters no more",
+		edits: []edit{
+			{"lockmgr.line.mark", "goesOn = wait.Err() == nil", "goesOn = true"},
+		},
+		tests: []string{"TestACallerDoesNotWaitForItsInbox"},
+	},
+	{
+		takesOut: "a caller waits for its inbox as long as it waits for its lock",
+		edits: []edit{
+			{"lockmgr.line.mark", "l.takeMarked(wait, a.Lease)", "l.takeMarked(a.Lease.Context(), a.Lease)"},
+		},
+		tests: []string{"TestACallerDoesNotWaitForItsInbox"},
+	},
+	{
+		takesOut: "the error of a caller that waits for its message names the holder",
+		edits: []edit{
+			{"lockmgr.line.waitAlone", "defer l.foresee(ctx)()", ""},
+		},
+		tests: []string{"TestACallerOfAMarkedWaitGivesUp"},
+	},
+	{
+		takesOut: "the read of the holder before a deadline runs no code of the client",
+		edits: []edit{
+			{"lockmgr.line.foresee", "context.WithTimeout(l.cfg.Life, foresight)", "context.WithTimeout(ctx, foresight)"},
+		},
+		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
+	},
+	{
+		takesOut: "the inbox of an idle name is deleted",
+		edits: []edit{
+			{"local.(*Queue).rested", "case m.gate.state != closed && l.posts():", "case false:"},
+		},
+		tests: []string{"TestTheInboxesOfManyIdleNamesAreDeleted"},
+	},
+	{
+		takesOut: "the inbox of a name that may not rest is deleted at once",
+		edits: []edit{
+			{"local.(*Queue).rest", "case l.posts():", "case false:"},
+		},
+		tests: []string{"TestTheInboxesOfManyIdleNamesAreDeleted"},
+	},
+	{
+		takesOut: "an idle name that is forgotten has no watch",
+		edits: []edit{
+			{"local.(*Queue).end", "l.close()", ""},
+		},
+		tests: []string{"TestAWaitInALongQueueLeavesNoWatch"},
 	},
 	{
 		takesOut: "a wait that is begun again after an error reads first",
@@ -34,13 +125,6 @@ var localMutations = []mutation{
 		takesOut: "a context of the client that panics leaves a local queue that can end",
 		edits: []edit{
 			{"lockmgr.line.drive", "if !returned {", "if false && !returned {"},
-		},
-		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
-	},
-	{
-		takesOut: "the read of the holder before a deadline runs no code of the client",
-		edits: []edit{
-			{"lockmgr.line.foresee", "context.WithTimeout(l.cfg.Life, foresight)", "context.WithTimeout(ctx, foresight)"},
 		},
 		tests: []string{"TestAContextThatPanicsLeavesNoDriver"},
 	},

@@ -47,7 +47,7 @@ var requestMutations = []mutation{
 	{
 		takesOut: "the watch of a wait is kept for the next one, which is not optimistic",
 		edits: []edit{
-			{"queue.(*kept).Rest", "f != nil && f.late", "true"},
+			{"queue.(*kept).Rest", "|| c.late", "|| true"},
 		},
 		tests: []string{"TestAContendedLockTakesTwoRequests"},
 	},
