@@ -430,7 +430,7 @@ func (t *Ownership) Lose(cause error) {
 	lost := t.loss()
 	m.mu.Unlock()
 	if first && held && t.lease.Err() == nil {
-		lost.log(m.cfg.Log, cause)
+		m.willLog(lost, cause)
 	}
 }
 

@@ -54,6 +54,7 @@ type Table struct {
 	beside  beside
 	evicted evictions
 	losses  losses
+	deleted deleted
 	counts  counts // since the table was made
 }
 

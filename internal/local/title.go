@@ -97,9 +97,17 @@ func (o loss) String() string {
 	return fmt.Sprintf("%s %s, token %d, held for %v%s", o.kind, o.title.names(), o.token, o.title.lasted(o.since), o.title.endedAgo())
 }
 
-// log reports an ownership when its key is gone and its lease lives.
-func (o loss) log(log *zap.Logger, cause error) {
-	log.Warn("a hold is lost: another client has deleted its key",
-		zap.String(o.kind, o.title.names()), zap.String("key", wire.Quote(o.title.entry.Key)), zap.Int64("token", o.token),
-		zap.Duration("held", o.title.lasted(o.since)), zap.Error(cause))
+// logLost reports ownerships that are lost for one cause, with their keys gone and their leases alive. Few of them
+// have a line each, with the key, and many have one line.
+func logLost(log *zap.Logger, all []loss, cause error) {
+	if len(all) > MostLost {
+		log.Warn("holds are lost: another client has deleted their keys",
+			zap.Int("holds", len(all)), zap.Strings("lost", describe(all)), zap.Error(cause))
+		return
+	}
+	for _, o := range all {
+		log.Warn("a hold is lost: another client has deleted its key",
+			zap.String(o.kind, o.title.names()), zap.String("key", wire.Quote(o.title.entry.Key)), zap.Int64("token", o.token),
+			zap.Duration("held", o.title.lasted(o.since)), zap.Error(cause))
+	}
 }

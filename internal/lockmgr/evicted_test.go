@@ -1,11 +1,14 @@
 package lockmgr
 
 import (
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
@@ -60,6 +63,68 @@ func TestAWriterThatDowngradesAnEvictedKeyIsEvicted(t *testing.T) {
 		}
 		require.ErrorIs(r, err, lockerr.ErrEvicted)
 		r.pass(time.Second)
+	})
+}
+
+// The keys of many holds are deleted for a while. The log has a line for all of them from time to time.
+func TestTheLogHasOneLineForManyDeletedKeys(t *testing.T) {
+	const holds, between = 3000, time.Millisecond
+	simulate(t, func(r *rig) {
+		a := r.manager("a")
+		var all []*Hold
+		for i := range holds {
+			all = append(all, a.lock(strconv.Itoa(i), exclusive()))
+		}
+		r.pass(5 * time.Second)
+		for _, h := range all {
+			r.DeleteKey(h.Entry().Key)
+			time.Sleep(between)
+		}
+		r.pass(2 * time.Second)
+		lines, n := a.logs.FilterMessageSnippet("lost").All(), 0
+		for _, line := range lines {
+			found := line.ContextMap()
+			require.Equal(r, lockerr.Lost(lockerr.ErrEvicted).Error(), found["error"])
+			if line.Message == "a hold is lost: another client has deleted its key" { // the last few
+				n++
+				continue
+			}
+			count := int(found["holds"].(int64))
+			n += count
+			lost := found["lost"].([]any)
+			require.Len(r, lost, local.MostLost+1)
+			require.Equal(r, fmt.Sprintf("and %d more", count-local.MostLost), lost[local.MostLost])
+		}
+		require.Equal(r, holds, n)
+		require.LessOrEqual(r, len(lines), int(holds*between/time.Second)+1+local.MostLost)
+	})
+}
+
+// Holds with different causes are not in one line, and a few holds have a line each, which names the key, also when
+// the session ends meanwhile.
+func TestTheLogHasALineForEachCauseOfALoss(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a := r.manager("a")
+		first, second, third := a.lock("first", exclusive()), a.lock("second", exclusive()), a.lock("third", exclusive())
+		r.pass(5 * time.Second)
+		lost := lockerr.Lost(lockerr.ErrEvicted)
+		first.Deletion().Of.Lose(lost)
+		second.Deletion().Of.Lose(lockerr.Lost(errEvictedOrRevoked))
+		require.Empty(r, a.logs.All())
+		r.pass(100 * time.Millisecond)
+		third.Deletion().Of.Lose(lost)
+		r.pass(100 * time.Millisecond)
+		require.Equal(r, 2, a.logs.Len())
+		began := time.Now()
+		a.close()
+		require.Less(r, time.Since(began), 100*time.Millisecond)
+		causes := make(map[any]any)
+		for _, line := range a.logs.All() {
+			require.Equal(r, "a hold is lost: another client has deleted its key", line.Message)
+			causes[line.ContextMap()["lock"]] = line.ContextMap()["error"]
+		}
+		unknown := lockerr.Lost(errEvictedOrRevoked).Error()
+		require.Equal(r, map[any]any{`"first"`: lost.Error(), `"second"`: unknown, `"third"`: lost.Error()}, causes)
 	})
 }
 

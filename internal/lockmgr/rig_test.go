@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -50,6 +51,7 @@ type managed struct {
 	present *lease.Lease // the last one that was lent
 	bug     error        // that the manager has failed with
 	lost    atomic.Int64 // holds that went with their leases
+	logs    *observer.ObservedLogs
 }
 
 // simulate runs a test, and ends all managers afterwards.
@@ -78,13 +80,15 @@ func (r *rig) managerOf(name string, crowd int64) *managed {
 	r.Helper()
 	client, start := r.Client(name), time.Now()
 	life, end := context.WithCancelCause(context.Background())
-	m := &managed{rig: r, client: client, end: end}
+	core, logs := observer.New(zap.WarnLevel)
+	log := zap.New(core)
+	m := &managed{rig: r, client: client, end: end, logs: logs}
 	writer := etcdkv.NewWriter(etcdkv.WriterConfig{
 		Life: life, KV: client.KV, Slots: etcdkv.Slots, Spawn: func(f func()) bool { m.keeper.Go(f); return true },
 	})
-	queues := queue.NewQueues(queue.Config{Life: life, KV: client.KV, Writer: writer, Watcher: client.Watcher, Log: zap.NewNop(), Crowd: crowd})
+	queues := queue.NewQueues(queue.Config{Life: life, KV: client.KV, Writer: writer, Watcher: client.Watcher, Log: log, Crowd: crowd})
 	m.Manager = New(Config{
-		Life: life, KV: client.KV, Leases: client.Lease, Writer: writer, Queues: queues, Log: zap.NewNop(),
+		Life: life, KV: client.KV, Leases: client.Lease, Writer: writer, Queues: queues, Log: log,
 		Clock:        func() time.Duration { return time.Since(start) },
 		Insist:       func(ctx context.Context, try func(context.Context) error) error { return try(ctx) },
 		RevokeFormer: func(context.Context, string) bool { return false },

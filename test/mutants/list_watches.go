@@ -69,6 +69,27 @@ var watchMutations = []mutation{
 		tests: []string{"TestNoHoldContinuesForLongerWhileACauseIsAskedFor"},
 	},
 	{
+		takesOut: "the log has one line for many keys that other clients delete",
+		edits: []edit{
+			{"local.(*deleted).add", "max(logSoon, s.due-now)", "logSoon"},
+		},
+		tests: []string{"TestTheLogHasOneLineForManyDeletedKeys"},
+	},
+	{
+		takesOut: "holds that are lost for different causes have a line each",
+		edits: []edit{
+			{"local.(*deleted).add", "text := cause.Error()", "text := \"\""},
+		},
+		tests: []string{"TestTheLogHasALineForEachCauseOfALoss"},
+	},
+	{
+		takesOut: "the end of a session does not wait for the log",
+		edits: []edit{
+			{"local.(*Table).logDeleted", "case <-m.cfg.Life.Done():", "case <-make(chan int):"},
+		},
+		tests: []string{"TestTheLogHasALineForEachCauseOfALoss"},
+	},
+	{
 		takesOut: "one key that may not be read does not keep others from being read",
 		edits: []edit{
 			{"queue.(*Keeper).readInParts", "half > 0 &&", "half < 0 &&"},
