@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/etcdlock/etcdlock/internal/simetcd"
 )
 
 // used is a way to acquire a name. It returns what releases it.
@@ -201,5 +205,46 @@ func TestANameMayBeUsedAfterOneInsideIt(t *testing.T) {
 		l, err := NewMutex(w.session("d"), "jobs").Lock(w.timeout(50 * time.Millisecond))
 		require.NoError(w, err)
 		require.NoError(w, l.Unlock(w.ctx))
+	})
+}
+
+// A key is kept while others use a name inside its own: no other entry has come. The watch, and a reading when
+// the watch has ended, leave out what lies beside the other name.
+func TestAKeyIsKeptThoughKeysBesideNamesInsideItsComeAndGo(t *testing.T) {
+	for _, n := range []int{1, 40} {
+		simulate(t, func(w *world) {
+			m := NewMutex(w.session("a"), "m", WithRetention(time.Hour))
+			w.putBeside("m", n)
+			token := w.keep(m)
+			for range 5 {
+				w.putBeside("m", n)
+				w.pass(2 * time.Second)
+				w.CutWatches()
+				w.pass(2 * time.Second)
+			}
+			again := w.lock(m)
+			require.Equal(w, token, again.Token(), "it was kept")
+			require.NoError(w, again.Unlock(w.ctx))
+		})
+	}
+}
+
+// An entry comes while the watch of a kept key is broken. The reading that follows finds it behind many keys
+// beside names inside the own one.
+func TestAKeptKeyGoesForAnEntryBehindManyKeysBesideOtherNames(t *testing.T) {
+	simulate(t, func(w *world) {
+		for i := range 40 {
+			w.PutKey(fmt.Sprintf("m/ %02d\x00turn/1f", i), "", 0)
+		}
+		w.keep(NewMutex(w.session("a"), "m", WithRetention(time.Hour)))
+		w.pass(2 * time.Second)
+		w.every("a", simetcd.Action{Err: rpctypes.ErrGRPCNoLeader}, simetcd.Watch)
+		w.CutWatches()
+		other := start(w, NewMutex(w.session("b"), "m").Lock)
+		w.pass(50 * time.Millisecond)
+		w.Compact(w.Revision())
+		w.Intercept(nil)
+		w.pass(2 * time.Second)
+		require.NoError(w, other.get().Unlock(w.ctx))
 	})
 }

@@ -77,6 +77,19 @@ func TestWhileAnElectionIsPausedTheLeaderStaysAndNoOtherLeads(t *testing.T) {
 	})
 }
 
+// The inbox of a name inside another one is no entry of that one: it does not lead, and prevents no pause.
+func TestAnElectionIsPausedThoughKeysLieBesideNamesInsideIts(t *testing.T) {
+	simulate(t, func(w *world) {
+		w.putBeside("e", 1)
+		a := w.run(NewElection(w.session("a"), "e"), nil)
+		a.term()
+		w.putBeside("e", 40)
+		require.Equal(w, "of a", string(w.pause(time.Hour).Leader.Value))
+		require.NoError(w, pause.End(w.ctx, w.operator(), "e"))
+		a.end()
+	})
+}
+
 // An entry that would lead although the election is paused prevents the pause.
 func TestAnElectionIsNotPausedWhileAnEntryThatDoesNotShowThatItUnderstandsWaits(t *testing.T) {
 	for name, enter := range map[string]func(w *world) (leave func()){

@@ -13,10 +13,7 @@ import (
 	"strings"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/etcdlock/etcdlock/internal/inspect/queues"
-	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // An action is bound to what its page of confirmation has shown: the facts of a plan, by which the
@@ -181,12 +178,10 @@ func (h *Handler) changedSince(ctx context.Context, name string, shown int64) er
 	if err != nil {
 		return err
 	}
-	from, end := wire.Range(name)
-	resp, err := h.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(shown))
+	before, err := queues.At(ctx, h.client.KV, name, shown)
 	if err != nil { // compacted: what it was is not known
 		return &conflict{}
 	}
-	before := queues.Keys{Entries: resp.Kvs}.Queue(name)
 	return &conflict{queues.Difference(before.Entries, now.Entries, rev)}
 }
 

@@ -58,6 +58,21 @@ func TestAnEvictionOfWhatHasChangedDoesNothing(t *testing.T) {
 	}
 }
 
+// The inbox of a name inside another one is no entry of that one, and has not left its queue.
+func TestWhatLiesBesideANameInsideIsNotShownAsAChange(t *testing.T) {
+	run(t, func(r *rig) {
+		_, err := r.etcd.Process("other").Client().Put(r.Context(), "jobs/nightly/x\x00turn/1f", "")
+		require.NoError(t, err)
+		lock := r.hold("alpha", "jobs/nightly")
+		form := r.form("/evict?name=jobs/nightly")
+		require.NoError(t, lock.Unlock(r.Context()))
+		w := r.send(form, "because")
+		require.Equal(t, http.StatusConflict, w.Code, w.Body)
+		require.Contains(t, w.Body.String(), "What has changed")
+		require.NotContains(t, w.Body.String(), "jobs/nightly/x")
+	}, all...)
+}
+
 // rewrite writes the first entry of a queue once more.
 func (r *rig) rewrite(name string) {
 	kv := r.etcd.Process("other").Client()

@@ -62,9 +62,9 @@ func Begin(ctx context.Context, client *clientv3.Client, name string, d time.Dur
 	}
 	before, err := client.Txn(ctx).Then(reads...).Commit()
 	if err == nil {
-		err = allows(before.Responses)
+		err = allows(name, before.Responses)
 	}
-	if err == nil && slices.ContainsFunc(before.Responses[0].GetResponseRange().Kvs, pauses) {
+	if err == nil && slices.ContainsFunc(entries(name, before.Responses), pauses) {
 		err = ErrPaused
 	}
 	if err != nil {
@@ -81,14 +81,14 @@ func Begin(ctx context.Context, client *clientv3.Client, name string, d time.Dur
 		clientv3.OpPut(notes(name)+wire.Hex(lease.ID), note(), clientv3.WithLease(lease.ID)),
 	}, reads...)...).Commit()
 	if err == nil {
-		err = allows(after.Responses[2:]) // a candidate can have come between the two
+		err = allows(name, after.Responses[2:]) // a candidate can have come between the two
 	}
 	if err != nil {
 		withdraw(ctx, client, lease.ID)
 		return nil, err
 	}
 	p := &Pause{Until: until}
-	if first := after.Responses[2].GetResponseRange().Kvs[0]; string(first.Key) != key {
+	if first := entries(name, after.Responses[2:])[0]; string(first.Key) != key {
 		p.Leader = first
 	}
 	return p, nil
@@ -114,13 +114,13 @@ func note() string {
 
 // allows returns an error if an election cannot be paused, by its queue and the notes beside it. The
 // first entry leads, and stays. Entries behind a pause wait for it.
-func allows(read []*pb.ResponseOp) error {
+func allows(name string, read []*pb.ResponseOp) error {
 	noted := make(map[int64]bool)
 	for _, kv := range read[1].GetResponseRange().Kvs {
 		noted[kv.Lease] = true
 	}
 	var unknowing []*mvccpb.KeyValue
-	for i, kv := range read[0].GetResponseRange().Kvs {
+	for i, kv := range entries(name, read) {
 		if pauses(kv) {
 			break
 		}
@@ -132,6 +132,15 @@ func allows(read []*pb.ResponseOp) error {
 		return &UnknowingError{unknowing}
 	}
 	return nil
+}
+
+// entries returns the entries of an election in what was read. Others in its range are beside names inside its
+// name.
+func entries(name string, read []*pb.ResponseOp) []*mvccpb.KeyValue {
+	from, _ := wire.Range(name)
+	all := read[0].GetResponseRange()
+	all.Kvs = slices.DeleteFunc(all.Kvs, func(kv *mvccpb.KeyValue) bool { return wire.BesideInner(from, kv.Key) })
+	return all.Kvs
 }
 
 // knows reports whether an entry shows that its process moves behind a pause, because it is a candidate

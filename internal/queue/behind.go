@@ -73,7 +73,7 @@ func (l *line) newBehind(rev int64, kvs []*mvccpb.KeyValue, more bool) *behind {
 	b := &behind{places: make([]wire.Place, 0, len(kvs)), end: rev, more: more}
 	for _, kv := range kvs {
 		b.end = kv.CreateRevision
-		if !beside(l.from, kv) {
+		if !wire.BesideInner(l.from, kv.Key) {
 			b.places = append(b.places, wire.Place{Key: string(kv.Key), Created: kv.CreateRevision})
 		}
 	}

@@ -35,7 +35,7 @@ func FuzzFollow(f *testing.F) {
 			t.Skip("longer ones find nothing that short ones do not")
 		}
 		_, nested := wire.Nested("q", "q/0"+suffix)
-		nested = nested && !beside("q/", &mvccpb.KeyValue{Key: []byte("q/0" + suffix)})
+		nested = nested && !wire.BesideInner("q/", []byte("q/0"+suffix))
 		simulate(t, func(r *rig) {
 			h := &history{keys: map[string]*mvccpb.KeyValue{}, first: map[int64]string{}}
 			r.OnEvent(h.changed)
@@ -109,7 +109,7 @@ func (h *history) changed(rev int64, ev *mvccpb.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case beside("q/", ev.Kv): // no entry
+	case wire.BesideInner("q/", ev.Kv.Key): // no entry
 	case ev.Type == mvccpb.Event_DELETE:
 		delete(h.keys, string(ev.Kv.Key))
 	default:

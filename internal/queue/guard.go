@@ -116,7 +116,11 @@ func (t *guardTimer) set(due time.Duration) bool {
 
 // reading returns the reading that is to be made.
 func (g *Guard) reading() *reading {
-	return &reading{Guard: g, what: g.asks, of: g.handle, others: g.keeping}
+	r := &reading{Guard: g, what: g.asks, of: g.handle}
+	if g.keeping {
+		r.others = 2
+	}
+	return r
 }
 
 // queue returns the range of all keys of the queue that our key is in.
@@ -249,8 +253,9 @@ func (g *Guard) hear(resp clientv3.WatchResponse) {
 
 // others reports whether events are of another entry.
 func (g *Guard) others(events []*clientv3.Event) bool {
+	from, _ := g.queue()
 	for _, ev := range events {
-		if ev.Type == clientv3.EventTypePut && string(ev.Kv.Key) != g.entry.Key {
+		if ev.Type == clientv3.EventTypePut && string(ev.Kv.Key) != g.entry.Key && !wire.BesideInner(from, ev.Kv.Key) {
 			return true
 		}
 	}

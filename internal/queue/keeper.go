@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -231,7 +233,7 @@ type reading struct {
 	*Guard
 	what   news   // why it is made: opened or due
 	of     handle // of the watch that the guard had before; nil if there was none
-	others bool   // true: other entries are of interest
+	others int64  // how many keys of the queue are read; 0 if other entries are of no interest
 
 	stands    bool // true: our key stands
 	contended bool // true: there is another entry
@@ -240,15 +242,15 @@ type reading struct {
 
 // readAll reads at one revision whether each key stands, and whether there are other entries.
 func (k *Keeper) readAll(batch []*reading) error {
-	var ops []clientv3.Op
-	for _, r := range batch {
-		ops = append(ops, clientv3.OpGet(r.entry.Key, clientv3.WithKeysOnly()))
-		if r.others {
-			all, end := r.queue()
-			ops = append(ops, clientv3.OpGet(all, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(2)))
-		}
-	}
 	for {
+		var ops []clientv3.Op
+		for _, r := range batch {
+			ops = append(ops, clientv3.OpGet(r.entry.Key, clientv3.WithKeysOnly()))
+			if r.others > 0 {
+				all, end := r.queue()
+				ops = append(ops, clientv3.OpGet(all, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(r.others)))
+			}
+		}
 		before := k.tracker.Number()
 		resp, err := ask(k.life, k.shared, int64(batch[0].entry.Lease), func(ctx context.Context) (*clientv3.TxnResponse, error) {
 			return k.kv.Txn(ctx).Then(ops...).Commit()
@@ -259,17 +261,31 @@ func (k *Keeper) readAll(batch []*reading) error {
 		if before != k.tracker.Number() {
 			continue // it may be of another timeline
 		}
-		answers := resp.Responses
+		answers, whole := resp.Responses, true
 		for _, r := range batch {
 			r.stands = r.entry.standsIn(only(answers[0].GetResponseRange().Kvs))
 			answers = answers[1:]
-			if r.others {
-				r.contended = answers[0].GetResponseRange().Count > 1
+			if r.others > 0 {
+				whole = r.meets(answers[0].GetResponseRange()) && whole
 				answers = answers[1:]
 			}
 		}
-		return nil
+		if whole {
+			return nil
+		}
 	}
+}
+
+// meets notes whether there is another entry among the keys that were read. If that cannot be seen by these, it
+// returns false, and more are to be read.
+func (r *reading) meets(read *pb.RangeResponse) (seen bool) {
+	from, _ := r.queue()
+	r.contended = slices.ContainsFunc(entriesOf(from, read.Kvs), func(kv *mvccpb.KeyValue) bool { return string(kv.Key) != r.entry.Key })
+	if r.contended || !read.More {
+		return true
+	}
+	r.others *= moreBeside
+	return false
 }
 
 // dueGuards is a heap of all guards, by when they are due.

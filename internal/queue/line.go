@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -41,26 +40,19 @@ func (l *line) List(ctx context.Context) (kvs []*mvccpb.KeyValue, rev int64, err
 	return entriesOf(l.from, resp.Kvs), resp.Header.Revision, nil
 }
 
-// entriesOf returns those keys of a range that do not lie beside the queue of a name inside it. Such a key is
-// no entry, and no entry waits for it. The range begins with from.
+// entriesOf returns those keys of a range that do not lie beside the queue of a name inside it. The range begins
+// with from.
 func entriesOf(from string, kvs []*mvccpb.KeyValue) []*mvccpb.KeyValue {
-	if !slices.ContainsFunc(kvs, func(kv *mvccpb.KeyValue) bool { return beside(from, kv) }) {
+	if !slices.ContainsFunc(kvs, func(kv *mvccpb.KeyValue) bool { return wire.BesideInner(from, kv.Key) }) {
 		return kvs
 	}
 	entries := make([]*mvccpb.KeyValue, 0, len(kvs))
 	for _, kv := range kvs {
-		if !beside(from, kv) {
+		if !wire.BesideInner(from, kv.Key) {
 			entries = append(entries, kv)
 		}
 	}
 	return entries
-}
-
-// beside reports whether a key of a range lies beside the queue of a name inside it, such as the inbox
-// "a/b\x00turn/1f" in the range of "a".
-func beside(from string, kv *mvccpb.KeyValue) bool {
-	i := bytes.IndexByte(kv.Key[min(len(from), len(kv.Key)):], 0)
-	return i >= 0 && len(from)+i+1 < len(kv.Key)
 }
 
 // nested returns an error with both names if a key in our range belongs to a name inside ours, and nil

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/timeline"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // snapshot has all keys of a range as they were in etcd at one revision, but for those beside names inside it.
@@ -59,7 +60,7 @@ func inOneTimeline[T any](t *timeline.Tracker, read func() (reading T, timeline 
 
 // change takes in one event. All events of a revision are taken in before the snapshot is used.
 func (s *snapshot) change(ev *clientv3.Event) {
-	if beside(s.from, ev.Kv) {
+	if wire.BesideInner(s.from, ev.Kv.Key) {
 		return
 	}
 	if ev.Type == clientv3.EventTypeDelete {

@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"strings"
@@ -72,6 +73,14 @@ func Nested(name, key string) (inner string, nested bool) {
 		return "", false
 	}
 	return Prefix(name) + rest[:i], true
+}
+
+// BesideInner reports whether a key lies beside the queue of a name inside another one, such as the inbox
+// "a/b\x00turn/1f" in the range of "a". Such a key is no entry, and no entry waits for it. The range begins with
+// from.
+func BesideInner(from string, key []byte) bool {
+	i := bytes.IndexByte(key[min(len(from), len(key)):], 0)
+	return i >= 0 && len(from)+i+1 < len(key)
 }
 
 // Ancestors yields the names that contain a name: "a/b" and "a" for "a/b/c", "a" for "a/".

@@ -314,7 +314,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "what lies beside a name inside another one is no entry",
 		edits: []edit{
-			{"queue.beside", "return i >= 0 && len(from)+i+1 < len(kv.Key)", "return false && i >= 0"},
+			{"wire.BesideInner", "return i >= 0 && len(from)+i+1 < len(key)", "return false && i >= 0"},
 		},
 		tests: []string{"TestWhatLiesBesideNamesInsideANameIsNoEntry"},
 	},
@@ -328,9 +328,37 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a cache takes in nothing that lies beside other names",
 		edits: []edit{
-			{"queue.(*snapshot).change", "if beside(s.from, ev.Kv) {", "if false {"},
+			{"queue.(*snapshot).change", "if wire.BesideInner(s.from, ev.Kv.Key) {", "if false {"},
 		},
 		tests: []string{"FuzzFollow"},
+	},
+	{
+		takesOut: "a key is kept though a watch reports what lies beside other names",
+		edits: []edit{
+			{"queue.(*Guard).others", "&& !wire.BesideInner(from, ev.Kv.Key)", "&& from != \"\""},
+		},
+		tests: []string{"TestAKeyIsKeptThoughKeysBesideNamesInsideItsComeAndGo"},
+	},
+	{
+		takesOut: "a key is kept though a reading finds what lies beside other names",
+		edits: []edit{
+			{"queue.(*reading).meets", "entriesOf(from, read.Kvs)", "append(entriesOf(from, nil), read.Kvs...)"},
+		},
+		tests: []string{"TestAKeyIsKeptThoughKeysBesideNamesInsideItsComeAndGo"},
+	},
+	{
+		takesOut: "a reading of a kept key looks behind what lies beside other names",
+		edits: []edit{
+			{"queue.(*reading).meets", "r.contended || !read.More", "true || read.More"},
+		},
+		tests: []string{"TestAKeptKeyGoesForAnEntryBehindManyKeysBesideOtherNames"},
+	},
+	{
+		takesOut: "an election is paused by its entries alone",
+		edits: []edit{
+			{"pause.entries", "wire.BesideInner(from, kv.Key)", "from == \"\" && kv == nil"},
+		},
+		tests: []string{"TestAnElectionIsPausedThoughKeysLieBesideNamesInsideIts"},
 	},
 	{
 		takesOut: "a list goes on behind what lies beside other names",

@@ -217,7 +217,7 @@ var switchoverMutations = []mutation{
 	{
 		takesOut: "a pause looks at the queue again when its entry stands",
 		edits: []edit{
-			{"pause.Begin", "err = allows(after.Responses[2:])", "_ = after"},
+			{"pause.Begin", "err = allows(name, after.Responses[2:])", "_ = after"},
 		},
 		tests: []string{"TestAnEntryThatComesWhileAPauseBeginsPreventsIt"},
 	},

@@ -208,6 +208,15 @@ func One(ctx context.Context, kv clientv3.KV, name string) (q Queue, rev int64, 
 	return some(ctx, kv, name, 0)
 }
 
+// At reads the queue of a name as it was at a revision.
+func At(ctx context.Context, kv clientv3.KV, name string, rev int64) (Queue, error) {
+	all, err := read(ctx, kv, []string{name}, rev)
+	if err != nil {
+		return Queue{}, err
+	}
+	return all[0].Queue(name), nil
+}
+
 // First reads the first limit entries of a queue, in the order of their keys, or all if limit is 0.
 func First(ctx context.Context, kv clientv3.KV, name string, limit int) (Queue, error) {
 	q, _, err := some(ctx, kv, name, int64(limit))
