@@ -40,7 +40,7 @@ func (q *Queue) LeaveAndEnter(ctx context.Context, e *Entry, w Want) (deleted bo
 
 // hears reports whether the inbox of a lease is watched.
 func (q *Queue) hears(lease clientv3.LeaseID) bool {
-	if q.denied || q.inbox == nil {
+	if q.barred || q.inbox == nil {
 		return false
 	}
 	q.inbox.empty()

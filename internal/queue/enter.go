@@ -17,7 +17,7 @@ import (
 func (q *Queue) Enter(ctx context.Context, w Want) (e *Entry, unsure bool, err error) {
 	q.renew()
 	switch mispredicted := q.wasMispredicted(); {
-	case w.Slot.Marked() && !q.denied:
+	case w.Slot.Marked() && !q.barred:
 		q.openInbox(ctx, w.Lease)
 	case mispredicted:
 		q.openAhead(ctx, w)

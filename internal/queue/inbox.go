@@ -48,6 +48,14 @@ func (in *inbox) write() []clientv3.Op {
 	return []clientv3.Op{clientv3.OpPut(in.key, "", clientv3.WithLease(in.lease))}
 }
 
+// unwritten has the key written again with the next marked entry. If etcd refuses messages, it refuses that too,
+// and that entry is unmarked.
+func (in *inbox) unwritten() {
+	if in != nil {
+		in.written = 0
+	}
+}
+
 // settleFirst is how long an entry at least relies on the inbox alone, and settleLast how long at most.
 const (
 	settleFirst = time.Second
@@ -76,7 +84,7 @@ func (in *inbox) empty() {
 // missed takes in news of the watch. One that was opened again may have missed that the key was deleted.
 func (in *inbox) missed(what news) {
 	if what == opened {
-		in.written = 0
+		in.unwritten()
 	}
 }
 

@@ -94,14 +94,40 @@ func (n *length) peeking(peek int64) int64 {
 
 // turns is what a queue knows of its marked entries.
 type turns struct {
-	denied  bool   // true if etcd has refused the inbox, or a message
-	last    *Entry // the last marked entry; nil if there was none
-	unheard int    // inboxes in a row that could not be watched
+	last    *Entry        // the last marked entry; nil if there was none
+	unheard int           // inboxes in a row that could not be watched
+	barred  bool          // true: no entry is marked for a while
+	until   time.Time     // how long
+	pause   time.Duration // from the beginning of that while to its end
 }
 
-// mostUnheard is the number of inboxes in a row that could not be watched, after which entries are not
-// marked any more.
+// mostUnheard is the number of inboxes in a row that could not be watched, after which no entry is marked for a
+// while. An inbox that etcd refuses, and a message, have that effect at once.
 const mostUnheard = 3
+
+// What has failed is tried again, because a role may be granted, and a stream come back. Each try costs the
+// entry a request, so the pauses are doubled. They begin anew when it has gone well for as long as the last one.
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 10 * time.Minute
+)
+
+// bar has no entry marked for a while.
+func (t *turns) bar() {
+	now := time.Now()
+	if now.Sub(t.until) > t.pause {
+		t.pause = firstPause
+	} else {
+		t.pause = min(2*t.pause, longestPause)
+	}
+	t.barred, t.until = true, now.Add(t.pause)
+}
+
+// mayMark reports whether an entry may be marked, or is to be marked as a try.
+func (t *turns) mayMark() bool {
+	t.barred = t.barred && time.Now().Before(t.until)
+	return !t.barred
+}
 
 // crowd is the mean length of a queue above which entries are marked. In a shorter one, sessions that watch the
 // whole queue are as fast, and need no inbox.

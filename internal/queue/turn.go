@@ -21,10 +21,12 @@ import (
 // Crowded reports whether the next entry shall be marked, by its slot.
 func (q *Queue) Crowded() bool {
 	if q.last != nil && q.last.behind.Load() == untold {
-		q.denied, q.last = true, nil
+		q.bar()
+		q.last = nil
+		q.inbox.unwritten()
 	}
 	marks := q.crowd < 0 || q.longerThan(q.crowd) && q.waits.pays()
-	marks = marks && !q.denied && q.unheard < mostUnheard
+	marks = marks && q.mayMark()
 	if marks && !q.marked.Load() {
 		q.marked.Store(true)
 	}
@@ -40,14 +42,18 @@ func (s *shared) HasMarked() bool { return s.crowd < 0 || s.marked.Load() }
 // told to it.
 func (q *Queue) Listens(ctx context.Context, lease clientv3.LeaseID) bool {
 	q.renew()
-	if q.openInbox(ctx, lease); q.inbox == nil {
-		if ctx.Err() == nil { // else it may be possible to watch it
-			q.unheard++
-		}
+	q.openInbox(ctx, lease)
+	switch {
+	case q.inbox != nil:
+		q.unheard = 0
+		return true
+	case ctx.Err() != nil: // it may be possible to watch it
 		return false
 	}
-	q.unheard = 0
-	return true
+	if q.unheard++; q.unheard >= mostUnheard {
+		q.bar()
+	}
+	return false
 }
 
 // enterMarked is enter for a marked entry. It reads two keys, and no more: whether another marked entry
@@ -63,7 +69,7 @@ func (q *Queue) enterMarked(ctx context.Context, w *Want) (e *Entry, own []*mvcc
 	})
 	switch {
 	case errors.Is(err, rpctypes.ErrPermissionDenied) && inbox != nil:
-		q.denied = true
+		q.bar()
 		q.closeInbox()
 		q.posted.Store(int64(clientv3.NoLease))
 		return nil, nil, ErrUnmarked

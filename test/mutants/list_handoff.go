@@ -237,14 +237,42 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a session that cannot watch its inbox marks no entry",
 		edits: []edit{
-			{"queue.(*Queue).Crowded", "&& q.unheard < mostUnheard", ""},
+			{"queue.(*Queue).Crowded", "&& q.mayMark()", ""},
 		},
 		tests: []string{"TestASessionThatCannotWatchItsInboxMarksNoEntry"},
 	},
 	{
+		takesOut: "what was refused is tried again",
+		edits: []edit{
+			{"queue.(*turns).mayMark", "&& time.Now().Before(t.until)", "&& t.until.Before(time.Now().Add(1<<62))"},
+		},
+		tests: []string{"TestWhatWasRefusedIsTriedAgain"},
+	},
+	{
+		takesOut: "what is refused again and again is tried less often",
+		edits: []edit{
+			{"queue.(*turns).bar", "min(2*t.pause, longestPause)", "firstPause"},
+		},
+		tests: []string{"TestWhatWasRefusedIsTriedAgain"},
+	},
+	{
+		takesOut: "what is refused again after a long time is tried again soon",
+		edits: []edit{
+			{"queue.(*turns).bar", "now.Sub(t.until) > t.pause", "t.pause == 0"},
+		},
+		tests: []string{"TestWhatWasRefusedIsTriedAgain"},
+	},
+	{
+		takesOut: "after a refused message the inbox is written again",
+		edits: []edit{
+			{"queue.(*Queue).Crowded", "q.inbox.unwritten()", "_ = q"},
+		},
+		tests: []string{"TestAfterARefusedMessageTheInboxIsWrittenAgain"},
+	},
+	{
 		takesOut: "an inbox that may have gone unseen is written again",
 		edits: []edit{
-			{"queue.(*inbox).missed", "in.written = 0", "_ = in"},
+			{"queue.(*inbox).missed", "in.unwritten()", "_ = in"},
 		},
 		tests: []string{"TestAnInboxThatWentUnseenIsWrittenAgain"},
 	},
@@ -441,7 +469,7 @@ var handoffMutations = []mutation{
 	{
 		takesOut: "a release enters again only if its inbox is watched",
 		edits: []edit{
-			{"queue.(*Queue).hears", "q.denied || q.inbox == nil", "q.denied"},
+			{"queue.(*Queue).hears", "q.barred || q.inbox == nil", "q.barred"},
 		},
 		tests: []string{"TestAReleaseDoesNotEnterAgainWithoutAnInbox"},
 	},

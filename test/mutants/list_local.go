@@ -61,7 +61,7 @@ var localMutations = []mutation{
 	{
 		takesOut: "a caller that leaves while its inbox is opened says nothing of the inbox",
 		edits: []edit{
-			{"queue.(*Queue).Listens", "if ctx.Err() == nil {", "if true {"},
+			{"queue.(*Queue).Listens", "ctx.Err() != nil", "false"},
 		},
 		tests: []string{"TestAnInboxThatWasGivenUpIsTriedAgain"},
 	},
