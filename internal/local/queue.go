@@ -80,6 +80,7 @@ type Attempt struct {
 	Of      *Waiter
 	Entry   *queue.Entry // nil: none is known to stand
 	Unsure  bool         // true: an entry may stand, or may come later
+	Waited  int64        // the proof by which a wait of the caller has ended; 0 for none
 	pending              // of a caller that enters by itself
 }
 

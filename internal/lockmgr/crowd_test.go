@@ -13,6 +13,8 @@ import (
 	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/queue"
+	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // crowd puts entries of other clients into the queue of a name, so many that it is a long one.
@@ -69,6 +71,69 @@ func TestAWaitInALongQueueHasNoGoroutineButItsCallers(t *testing.T) {
 		r.pass(time.Minute)
 		require.Equal(r, nothing, m.Snapshot())
 		require.Len(r, r.Keys("m"), callers*(queue.ShortQueue+4), "only those of others")
+	})
+}
+
+// candidate is the request of an election.
+func candidate() local.Call {
+	c := exclusive()
+	c.Candidate = true
+	return c
+}
+
+// A candidate in a long queue waits by itself, too, and a worker asks whether it leads. That costs the same requests
+// as with a worker from the beginning.
+func TestACandidateInALongQueueHasNoGoroutineButItsCallers(t *testing.T) {
+	requests := make(map[bool][]int)
+	for _, alone := range []bool{true, false} {
+		simulate(t, func(r *rig) {
+			m := r.manager("a")
+			keys := r.crowd("m")
+			call := candidate()
+			if !alone {
+				call.Waiting = local.NewWaiting(func(int) {})
+			}
+			done := m.call(r.Context(), "m", call)
+			require.Equal(r, alone, workers() == 0)
+			for _, key := range keys {
+				require.Empty(r, done)
+				r.DeleteKey(key)
+				r.pass(10 * time.Millisecond)
+			}
+			got := <-done
+			require.NoError(r, got.err)
+			require.Equal(r, local.PathQueued, got.hold.Path())
+			requests[alone] = []int{m.client.Count(simetcd.Range), m.client.Count(simetcd.TxnReadOnly), m.client.Count(simetcd.Txn)}
+			r.unlock(got.hold)
+		})
+	}
+	require.Equal(t, requests[false], requests[true])
+}
+
+// Another candidate with a higher priority leads first. A worker goes on with the key behind it.
+func TestACandidateInALongQueueStepsBehind(t *testing.T) {
+	simulate(t, func(r *rig) {
+		a, b := r.manager("a"), r.manager("b")
+		keys := r.crowd("m")
+		higher := candidate()
+		higher.Rank = wire.Slot{Priority: 1}
+		first, second := a.call(r.Context(), "m", candidate()), b.call(r.Context(), "m", higher)
+		require.Zero(r, workers())
+		for _, key := range keys {
+			r.DeleteKey(key)
+		}
+		r.pass(time.Second)
+		require.Empty(r, first)
+		require.NotEmpty(r, second)
+		leads := <-second
+		require.NoError(r, leads.err)
+		r.unlock(leads.hold)
+		next := <-first
+		require.NoError(r, next.err)
+		require.Greater(r, next.hold.Token(), leads.hold.Token())
+		r.unlock(next.hold)
+		r.pass(time.Minute)
+		require.Empty(r, r.Keys("m"))
 	})
 }
 

@@ -157,7 +157,9 @@ func (l line) enter(wanted *lazyctx.Context, a *attempt) (rev int64, err error) 
 	calm := func() {}
 	defer func() { calm() }()
 	for {
-		rev, err = l.wait(wanted, ls, w, a.Entry)
+		if rev, a.Waited = a.Waited, 0; rev == 0 {
+			rev, err = l.wait(wanted, ls, w, a.Entry)
+		}
 		if err != nil || !w.Candidate {
 			return rev, err
 		}

@@ -16,8 +16,9 @@ import (
 // needs no other goroutine, and no switch to one.
 //
 // In a long queue the caller waits by itself too, for the entry ahead or for a message. It can leave such a wait
-// at any time. A worker then goes on with the entry, for the next waiter or to delete it. A caller that has
-// to be told that it waits does not: what it calls may end the session, which waits for its drivers.
+// at any time. A worker then goes on with the entry, for the next waiter or to delete it. A worker also goes on
+// when a candidate is the first one, as it may have to step behind. A caller that has to be told that it waits
+// does not wait by itself: what it calls may end the session, which waits for its drivers.
 
 // enterAlone makes an attempt, and waits if it can. It returns true if the entry is granted, and an error
 // if the caller has given up. In any other case the waiter has an error or has to wait.
@@ -39,8 +40,8 @@ func (l line) enterAlone(ctx context.Context, a *local.Attempt) (granted bool, e
 			return true, nil
 		}
 	case err == nil && l.waitsAlone(a):
-		rev, err := l.waitAlone(ctx, a)
-		if err == nil && l.GrantAlone(a, rev) {
+		a.Waited, err = l.waitAlone(ctx, a)
+		if err == nil && !a.Of.Candidate && l.GrantAlone(a, a.Waited) {
 			return true, nil
 		}
 		if ctx.Err() != nil {
@@ -68,7 +69,7 @@ func (l line) enterAlone(ctx context.Context, a *local.Attempt) (granted bool, e
 
 // waitsAlone tells whether the caller of an attempt waits by itself.
 func (l line) waitsAlone(a *local.Attempt) bool {
-	return a.Entry != nil && !a.Of.Try && !a.Of.Candidate && a.Of.Waiting == nil && l.Single.Follows(a.Entry)
+	return a.Entry != nil && !a.Of.Try && a.Of.Waiting == nil && l.Single.Follows(a.Entry)
 }
 
 // waitAlone waits until the entry of an attempt is granted. rev is the proof.

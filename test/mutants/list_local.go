@@ -24,6 +24,27 @@ var localMutations = []mutation{
 		tests: []string{"TestAWaitInALongQueueEnds"},
 	},
 	{
+		takesOut: "a candidate in a long queue waits by itself",
+		edits: []edit{
+			{"lockmgr.line.waitsAlone", "!a.Of.Try &&", "!a.Of.Try && !a.Of.Candidate &&"},
+		},
+		tests: []string{"TestACandidateInALongQueueHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a candidate that has waited by itself does not wait again",
+		edits: []edit{
+			{"lockmgr.line.enter", "rev == 0 {", "rev >= 0 {"},
+		},
+		tests: []string{"TestACandidateInALongQueueHasNoGoroutineButItsCallers"},
+	},
+	{
+		takesOut: "a candidate that has waited by itself does not lead before another one that is named",
+		edits: []edit{
+			{"lockmgr.line.enterAlone", "err == nil && !a.Of.Candidate && l.GrantAlone", "err == nil && l.GrantAlone"},
+		},
+		tests: []string{"TestACandidateInALongQueueStepsBehind"},
+	},
+	{
 		takesOut: "a caller waits for its message by itself",
 		edits: []edit{
 			{"queue.(*Queue).Follows", "(e.marked || !q.inCache(e))", "!e.marked && !q.inCache(e)"},
