@@ -37,6 +37,7 @@ func suites() []suite {
 		{"handover", "from the call of Unlock until the next one's Lock returns, by the age of the waiter", handover},
 		{"processes", "acquisitions a second of processes that contend for one name", processes},
 		{"goroutines", "the same of goroutines of one process, and of several", goroutines},
+		{"storm", "how long a name stays free while clients give up and come again, and come and go", storm},
 		{"names", "pairs a second of callers of one process with a name each", manyNames},
 		{"growth", "from Unlock until the next Lock returns, by the number of idle entries behind", growth},
 		{"deep", "time to be in line behind many", deep},

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // crowd is a set of processes that contend for one name.
@@ -13,6 +16,8 @@ type crowd struct {
 	processes, callers int
 	clients            bool // true if each caller has a client and a session of its own
 	work               time.Duration
+	patience           time.Duration // at most, of a wait; 0 for no end
+	disturbed          bool          // true if there are strangers, and an administrator, see storms
 }
 
 func (c crowd) String() string {
@@ -27,6 +32,12 @@ func (c crowd) String() string {
 	}
 	if c.work > 0 {
 		s += fmt.Sprintf(", holding for %v", c.work)
+	}
+	if c.patience > 0 {
+		s += fmt.Sprintf(", waiting for up to %v", c.patience)
+	}
+	if c.disturbed {
+		s += ", disturbed"
 	}
 	return s
 }
@@ -114,13 +125,18 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 	o := order{
 		Contestant: c.key,
 		Where:      b.where,
-		Name:       b.name("%s/%s/%d/%d/%v/%d", suite, c.key, who.processes, who.callers, who.work, round),
+		Name:       b.name("%s/%s/%v/%d", suite, c.key, who, round),
 		Callers:    who.callers,
 		OwnClients: who.clients,
 		Work:       who.work,
+		Patience:   who.patience,
+		Stranger:   who.disturbed,
+	}
+	if who.patience > 0 {
+		o.Visits = visits
 	}
 	at := spot{suite, b.nodes, who.String(), c.key, perSecond}
-	replies, o, err := b.contend(ctx, who.processes, o, at, filepath.Join(b.dir, "stays"))
+	replies, o, slow, err := b.observed(ctx, who, o, at)
 	if err != nil {
 		return err
 	}
@@ -139,11 +155,40 @@ func contention(ctx context.Context, b *bench, suite string, who crowd, c contes
 	b.checks.add(fmt.Sprintf("%s, %d nodes, %v", c.key, b.nodes, who), judge(stays, 2*blur, c.tokens))
 
 	b.book.add(at, "1/s", high, float64(len(stays))/b.span.Seconds())
+	if who.patience > 0 {
+		at.Metric = longestPause
+		b.book.add(at, "ms", low, micros(pause(stays, o.From, o.Until))/1e3)
+		at.Metric = longestAnswer
+		b.book.add(at, "ms", low, micros(slow)/1e3)
+	}
 	if who.processes > 1 {
 		at.Metric = smallestShare
 		b.book.add(at, "of the mean", high, slices.Min(counts)*float64(who.processes)/float64(max(1, len(stays))))
 	}
 	return nil
+}
+
+// observed has a crowd contend, with an observer if it is a storm. slow is what the observer has seen.
+func (b *bench) observed(ctx context.Context, who crowd, o order, at spot) (replies []reply, _ order, slow time.Duration, err error) {
+	file := filepath.Join(b.dir, "stays")
+	if who.patience == 0 {
+		replies, o, err = b.contend(ctx, who.processes, o, at, file)
+		return replies, o, 0, err
+	}
+	client, err := newClient(b.where.Etcd)
+	if err != nil {
+		return nil, o, 0, err
+	}
+	defer client.Close()
+	beside := observer{client: client, queue: o.Name, evicts: who.disturbed}
+	observing, stop := context.WithCancel(ctx)
+	defer stop()
+	var observed errgroup.Group
+	observed.Go(func() error { return beside.observe(observing) })
+	replies, o, err = b.contend(ctx, who.processes, o, at, file)
+	stop()
+	err = errors.Join(err, observed.Wait())
+	return replies, o, beside.slow, err
 }
 
 // warming is the time in which hundreds of clients enter the queue at once, and few leave it.
@@ -162,7 +207,7 @@ func (b *bench) contend(ctx context.Context, n int, o order, at spot, file strin
 		o.File = ""
 	}
 	o.From = clock.now() + int64(20*time.Millisecond) + int64(n)*int64(500*time.Microsecond)
-	if o.OwnClients {
+	if o.OwnClients && o.Patience == 0 {
 		o.Warm = warming
 		o.From += int64(warming)
 	}

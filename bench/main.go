@@ -54,6 +54,7 @@ type flags struct {
 
 func parseFlags() flags {
 	var f flags
+	given := false
 	flag.BoolVar(&f.quick, "quick", false, "one node, one round, what the targets ask for")
 	flag.IntVar(&f.rounds, "rounds", 0, "rounds of each suite (default 5, with -quick 1)")
 	flag.DurationVar(&f.span, "span", 0, "how long each contention lasts (default 1.5s, with -quick 1s)")
@@ -61,10 +62,16 @@ func parseFlags() flags {
 	flag.StringVar(&f.out, "out", "", "directory for results (default results, with -quick none)")
 	flag.StringVar(&f.data, "data", "", "directory for etcd's data (default: a temporary one)")
 	flag.StringVar(&f.etcd, "etcd", "", "an etcd binary (default: "+etcdproc.Version+" is built once)")
-	flag.BoolVar(&f.others, "others", true, "take part: Redis, PostgreSQL, ZooKeeper if installed (not with -quick)")
+	f.others = true
+	flag.BoolFunc("others", "take part: Redis, PostgreSQL, ZooKeeper if installed (default true, with -quick false)", func(v string) (err error) {
+		given = true
+		f.others, err = strconv.ParseBool(v)
+		return err
+	})
 	flag.StringVar(&f.profile, "profile", "", "directory for CPU profiles of the clients and etcd, and what they say; everything lasts longer, and one contestant comes after the other")
 	flag.BoolVar(&f.list, "list", false, "list the suites")
 	flag.Parse()
+	f.others = f.others && (given || !f.quick)
 	f.suites = flag.Args()
 	return f
 }
@@ -155,7 +162,7 @@ func measureAll(ctx context.Context, f flags) (bool, error) {
 		}
 	}
 	env := survey(dir, etcd.Version)
-	if f.others && !f.quick && b.profile == nil {
+	if f.others && b.profile == nil {
 		var absent []string
 		if b.others, absent, err = startOthers(ctx, &kids, dir, &b.where); err != nil {
 			return false, err

@@ -17,6 +17,9 @@ type order struct {
 	OwnNames   bool          `json:"own_names,omitempty"`   // each caller its own
 	OwnClients bool          `json:"own_clients,omitempty"` // each caller its own
 	Work       time.Duration `json:"work,omitempty"`        // for which each hold lasts
+	Patience   time.Duration `json:"patience,omitempty"`    // at most, of a wait; 0 for no end
+	Visits     int           `json:"visits,omitempty"`      // attempts of a session of each second caller; 0 for no end
+	Stranger   bool          `json:"stranger,omitempty"`    // the first caller uses etcd's own library; with OwnClients
 	From       int64         `json:"from,omitempty"`        // on the shared clock
 	Warm       time.Duration `json:"warm,omitempty"`        // before From, not counted
 	Until      int64         `json:"until,omitempty"`

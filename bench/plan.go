@@ -12,6 +12,7 @@ type plan struct {
 	crowds     []int
 	clients    int           // of a large crowd, in a few processes; 0 for none
 	span       time.Duration // of one contention
+	storms     time.Duration // of one storm
 	callers    int           // with a name each
 	queue      int           // entries in the deep queue
 	behind     []int         // idle entries behind the clients that hand over
@@ -35,6 +36,7 @@ var fullPlan = plan{
 	crowds:     []int{2, 8, 32, 128},
 	clients:    512,
 	span:       1500 * time.Millisecond,
+	storms:     8 * time.Second,
 	callers:    256,
 	queue:      5000,
 	behind:     []int{0, 100, 1000, 5000, 10_000},
@@ -69,6 +71,7 @@ var quickPlan = plan{
 	handovers:  120,
 	crowds:     fullPlan.crowds,
 	span:       time.Second,
+	storms:     4 * time.Second,
 	callers:    256,
 	queue:      5000,
 	behind:     []int{0, 5000},

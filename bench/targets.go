@@ -46,6 +46,9 @@ func targets() []target {
 		at := crowd{processes: fullPlan.crowds[i+1], callers: 2}
 		ts = append(ts, target{what: at.String() + ", strict turns, of the floor", measure: crowdRatioOf(theStrict, "processes", at, theFloor), bound: bound, atLeast: true})
 	}
+	for _, at := range storms() {
+		ts = append(ts, target{what: "longest pause, " + at.String(), measure: worst(high, spot{"storm", 1, at.String(), theLibrary, longestPause}), bound: 250, unit: " ms"})
+	}
 	one, four := crowd{processes: 1, callers: 100}, crowd{processes: 4, callers: 25}
 	return append(ts,
 		target{what: one.String() + ", over Mutex", measure: crowdRatio("goroutines", one, theMutex), bound: 1000, atLeast: true},

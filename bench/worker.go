@@ -50,6 +50,8 @@ type caller struct {
 	mutex  mutex
 	linger *linger
 	stays  []stay
+	visits int                                  // attempts of a session; 0 if it does not end
+	again  func(context.Context) (mutex, error) // ends the session, and begins another one
 }
 
 // runWorker serves orders until in ends.
@@ -126,8 +128,12 @@ func (w *worker) open(ctx context.Context, o order) error {
 	if o.OwnClients {
 		clients = o.Callers
 	}
-	for range clients {
-		l, err := c.dial(ctx, o.Where)
+	for i := range clients {
+		dial := c.dial
+		if o.Stranger && i == 0 {
+			dial = everybody()[theMutex].dial
+		}
+		l, err := dial(ctx, o.Where)
 		if err != nil {
 			return err
 		}
@@ -157,6 +163,17 @@ func (w *worker) open(ctx context.Context, o order) error {
 			name = fmt.Sprintf("%s/%d", name, i)
 		}
 		w.callers[i] = caller{mutex: w.sessions[i%sessions].mutex(name), linger: &w.linger}
+		if i%2 > 0 && o.Visits > 0 {
+			w.callers[i].visits = o.Visits
+			w.callers[i].again = func(ctx context.Context) (mutex, error) {
+				w.sessions[i].close()
+				var err error
+				if w.sessions[i], err = w.links[i].session(ctx, ttl); err != nil {
+					return nil, err
+				}
+				return w.sessions[i].mutex(name), nil
+			}
+		}
 	}
 	return nil
 }
@@ -199,28 +216,42 @@ func (w *worker) run(ctx context.Context, o order) (reply, error) {
 // run locks and unlocks; waits ends when the time is over.
 func (c *caller) run(ctx, waits context.Context, o order) error {
 	c.stays = slices.Grow(c.stays[:0], 1<<12)
-	for waits.Err() == nil {
-		h, err := c.mutex.lock(waits)
+	for n := 1; waits.Err() == nil; n++ {
+		h, err := c.attempt(waits, o)
 		switch {
 		case err != nil && waits.Err() != nil:
 			return nil //nolint:nilerr // the time is over
 		case err != nil:
 			return fmt.Errorf("lock: %w", err)
+		case h != nil:
+			if err := c.hold(ctx, h, o); err != nil {
+				return err
+			}
 		}
-		s := stay{Start: clock.now(), Process: o.Process}
-		s.Token = h.token()
-		if o.Work > 0 {
-			time.Sleep(o.Work)
-		} else if !o.OwnNames {
-			c.linger.stay(s.Start)
+		if c.visits > 0 && n%c.visits == 0 {
+			if c.mutex, err = c.again(ctx); err != nil {
+				return fmt.Errorf("another session: %w", err)
+			}
 		}
-		s.End = clock.now()
-		if err := h.unlock(ctx); err != nil {
-			return fmt.Errorf("unlock: %w", err)
-		}
-		if o.From <= s.Start && s.Start < o.Until {
-			c.stays = append(c.stays, s)
-		}
+	}
+	return nil
+}
+
+// hold notes the stay of a hold, and releases it.
+func (c *caller) hold(ctx context.Context, h hold, o order) error {
+	s := stay{Start: clock.now(), Process: o.Process}
+	s.Token = h.token()
+	if o.Work > 0 {
+		time.Sleep(o.Work)
+	} else if !o.OwnNames {
+		c.linger.stay(s.Start)
+	}
+	s.End = clock.now()
+	if err := h.unlock(ctx); err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	if o.From <= s.Start && s.Start < o.Until {
+		c.stays = append(c.stays, s)
 	}
 	return nil
 }
