@@ -81,6 +81,7 @@ type Attempt struct {
 	Entry   *queue.Entry // nil: none is known to stand
 	Unsure  bool         // true: an entry may stand, or may come later
 	Waited  int64        // the proof by which a wait of the caller has ended; 0 for none
+	Over    bool         // true: the entry of an Unsure one does not come later
 	pending              // of a caller that enters by itself
 }
 

@@ -49,6 +49,18 @@ func TestTheLastHolderEntersForAWaiter(t *testing.T) {
 	})
 }
 
+// onceTxn does something with the next transaction of a.
+func (r *rig) onceTxn(do func() simetcd.Action) {
+	first := true
+	r.Intercept(func(c simetcd.Call) simetcd.Action {
+		if c.Client == "a" && c.Kind == simetcd.Txn && first {
+			first = false
+			return do()
+		}
+		return simetcd.Action{}
+	})
+}
+
 // brittle is a context that panics.
 type brittle struct{ context.Context }
 
@@ -56,26 +68,15 @@ func (brittle) Done() <-chan struct{} { panic("of the client") }
 
 // Whatever happens to the request, the other session is next, the waiter has an outcome, and nothing is left.
 func TestWhateverHappensToAReleaseThatEntersAgain(t *testing.T) {
-	// once does something with the first transaction of a.
-	once := func(r *rig, do func() simetcd.Action) {
-		first := true
-		r.Intercept(func(c simetcd.Call) simetcd.Action {
-			if c.Client == "a" && c.Kind == simetcd.Txn && first {
-				first = false
-				return do()
-			}
-			return simetcd.Action{}
-		})
-	}
 	lost := func(before, after error, delay time.Duration) func(*rig, *Hold, *try) {
 		return func(r *rig, h *Hold, _ *try) {
-			once(r, func() simetcd.Action { return simetcd.Action{Err: before, ErrAfter: after, DelayReply: delay} })
+			r.onceTxn(func() simetcd.Action { return simetcd.Action{Err: before, ErrAfter: after, DelayReply: delay} })
 			r.unlock(h)
 		}
 	}
 	during := func(do func(r *rig, h *Hold, same *try)) func(*rig, *Hold, *try) {
 		return func(r *rig, h *Hold, same *try) {
-			once(r, func() simetcd.Action {
+			r.onceTxn(func() simetcd.Action {
 				go do(r, h, same)
 				return simetcd.Action{DelayReply: 50 * time.Millisecond}
 			})
@@ -101,7 +102,7 @@ func TestWhateverHappensToAReleaseThatEntersAgain(t *testing.T) {
 		"the holder does not wait": {happens: func(r *rig, h *Hold, _ *try) {
 			ctx, cancel := context.WithTimeout(r.Context(), 10*time.Millisecond)
 			defer cancel()
-			once(r, func() simetcd.Action { return simetcd.Action{DelayReply: 100 * time.Millisecond} })
+			r.onceTxn(func() simetcd.Action { return simetcd.Action{DelayReply: 100 * time.Millisecond} })
 			_ = h.Release(ctx)
 		}},
 		"the client's code panics": {happens: func(r *rig, h *Hold, _ *try) {
@@ -135,4 +136,49 @@ func TestWhateverHappensToAReleaseThatEntersAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The second try has deleted the key. So the first one cannot write its entry any more, and nothing is left to
+// be found out.
+func TestALostReleaseLeavesNoDoubtAboutItsEntry(t *testing.T) {
+	for name, act := range map[string]simetcd.Action{
+		"request lost": {Err: rpctypes.ErrGRPCNoLeader}, "answer lost": {ErrAfter: rpctypes.ErrGRPCNoLeader},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				h, same, other := r.aboutToEnterAgain()
+				r.onceTxn(func() simetcd.Action { return act })
+				r.unlock(h)
+				<-other.done
+				r.pass(time.Second)
+				require.Zero(r, r.managers[0].Snapshot().Keys.Uncertain)
+				r.unlock(other.hold)
+				<-same.done
+				r.unlock(same.hold)
+			})
+		})
+	}
+}
+
+// The last holder drives the local queue from when it begins to enter until it tells what came of that. So no
+// worker uses the queue meanwhile, also if the ownership is found to be lost.
+func TestNoWorkerActsWhileTheLastHolderEnters(t *testing.T) {
+	simulate(t, func(r *rig) {
+		h, same, other := r.aboutToEnterAgain()
+		released, d := r.managers[0].Release(&h.Hold)
+		require.Equal(r, local.Last, released)
+		a := d.Again()
+		require.NotNil(r, a)
+		before := workers()
+		d.Of.Lose(errEnded)
+		r.pass(10 * time.Millisecond)
+		require.Equal(r, before, workers())
+		require.Nil(r, d.Again(), "it drives once")
+		settled := d.LeftAgain(a, false, errCutOff)
+		<-settled
+		<-other.done
+		r.unlock(other.hold)
+		<-same.done
+		require.NoError(r, r.managers[0].bug)
+	})
 }

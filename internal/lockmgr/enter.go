@@ -20,6 +20,14 @@ type attempt struct {
 	found adoption.Found // of the former process, when the slot was taken
 }
 
+// requests is how many unanswered requests may still write the entry.
+func (a *attempt) requests() int {
+	if a.Over {
+		return 0
+	}
+	return 1
+}
+
 // newAttempt begins to enter for a waiter. It takes over the key of a former process, if one fits.
 func (l line) newAttempt(wanted *lazyctx.Context, ls *lease.Lease, w *local.Waiter) *attempt {
 	a := &attempt{Attempt: &local.Attempt{Lease: ls, Of: w}}
@@ -119,8 +127,8 @@ func until(wanted *lazyctx.Context, ls *lease.Lease) (context.Context, func()) {
 
 // certain tells whether an entry that was found proves that the one unanswered request has taken
 // effect, so that it cannot do so later. It does if no earlier request can have written the entry.
-func (l line) certain(ls *lease.Lease, slot wire.Slot, e *queue.Entry) bool {
-	return e != nil && e.Adopted() && !l.sweeper.Uncertain(ls, l.Name(), slot)
+func (l line) certain(a *attempt, slot wire.Slot, e *queue.Entry) bool {
+	return e != nil && (a.Over || e.Adopted() && !l.sweeper.Uncertain(a.Lease, l.Name(), slot))
 }
 
 // enter puts the key of the session into the queue, and waits until the entry is granted. rev is
@@ -230,8 +238,8 @@ func (l line) write(wanted *lazyctx.Context, a *attempt, want queue.Want) (*queu
 	switch {
 	case unsure:
 		l.suspect(ls, want.Slot, sweeper.Many, sweeper.First)
-	case a.Unsure && !l.certain(ls, want.Slot, e):
-		l.suspect(ls, want.Slot, 1, sweeper.First)
+	case a.Unsure && !l.certain(a, want.Slot, e):
+		l.suspect(ls, want.Slot, a.requests(), sweeper.First)
 	}
 	return e, err
 }

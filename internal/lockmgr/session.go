@@ -29,7 +29,7 @@ func New(cfg Config) *Manager {
 		Dropped:  func(name string, slot wire.Slot) { m.sweeper.Dropped(name, slot) },
 		Closed:   func() { m.sweeper.Close() },
 		Work:     m.work,
-		Finish:   m.finish,
+		Finish:   func(t *local.Ownership) { m.finish(t) },
 		Explain:  m.explain,
 	})
 	m.sweeper = sweeper.New(sweeper.Config{Life: cfg.Life, Names: m.names, Sweep: cfg.Queues.Sweep, Settled: m.Settled, Suspected: cfg.LeftBehind})

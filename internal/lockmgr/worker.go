@@ -17,11 +17,10 @@ import (
 // work goes on with what has begun, and serves a local queue until it is idle.
 func (m *Manager) work(q *local.Queue, begun local.Begun) {
 	l, drives, rested := m.line(q), true, begun.Rested
-	if begun.Finish != nil {
-		m.finish(begun.Finish)
-	}
+	confirmed := begun.Finish != nil && m.finish(begun.Finish)
 	if begun.Attempt != nil {
 		if begun.Finish != nil {
+			begun.Attempt.Over = confirmed // it is written only by what deletes that key
 			l.GoesOn()
 		}
 		drives = l.resume(begun.Attempt)
@@ -90,15 +89,16 @@ func (l line) shareAgain(ls *lease.Lease) bool {
 }
 
 // resume goes on with the attempt of a caller.
-func (l line) resume(a *local.Attempt) (drives bool) {
+func (l line) resume(begun *local.Attempt) (drives bool) {
+	a := &attempt{Attempt: begun}
 	if a.Entry == nil && a.Wanted.Cause() != nil {
 		if a.Unsure {
-			l.suspect(a.Lease, a.Slot, 1, sweeper.Soon)
+			l.suspect(a.Lease, a.Slot, a.requests(), sweeper.Soon)
 		}
 		l.dropSlot(a.Slot)
 		return true
 	}
-	return l.serveAttempt(&a.Wanted, &attempt{Attempt: a})
+	return l.serveAttempt(&a.Wanted, a)
 }
 
 // serveAttempt is serve for a waiter, a lease and a key.
@@ -165,11 +165,11 @@ func (l line) watch(a *attempt, t *local.Ownership) (drives bool) {
 }
 
 // finish deletes the key of an ownership that is to end, or has its loss noted; or it takes the
-// ownership out of its local queue.
-func (m *Manager) finish(t *local.Ownership) {
+// ownership out of its local queue. It returns true if the deletion is confirmed.
+func (m *Manager) finish(t *local.Ownership) (confirmed bool) {
 	d, ok := m.Finish(t)
 	if !ok {
-		return
+		return false
 	}
 	l := m.line(d.Queue)
 	var refused bool
@@ -189,6 +189,7 @@ func (m *Manager) finish(t *local.Ownership) {
 		l.suspect(d.Lease, d.Slot, 1, sweeper.First)
 	}
 	d.Settle(refused, err)
+	return !refused && err == nil
 }
 
 // leave deletes the key. The error is nil when that is confirmed. Otherwise it is what was lost, or

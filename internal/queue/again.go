@@ -38,6 +38,10 @@ func (q *Queue) LeaveAndEnter(ctx context.Context, e *Entry, w Want) (deleted bo
 	return true, q.enteredAgain(e, w, leaves.again), nil
 }
 
+// mostGuesses is the number of entries in a row of which none has read how long the queue is. Then the list is
+// read again, although there is one.
+const mostGuesses = 40
+
 // hears reports whether the inbox of a lease is watched.
 func (q *Queue) hears(lease clientv3.LeaseID) bool {
 	if q.barred || q.inbox == nil {
@@ -57,12 +61,13 @@ func (q *Queue) enteredAgain(last *Entry, w Want, a *again) *Entry {
 	e.asleep = a.by.told >= 0
 	e.first = !e.asleep && len(list.places) == 0 && !list.past
 	q.last = e
-	others := int64(len(list.places))
-	if list.more || list.past || list.end == 0 { // it is a part, as that of a message
-		others = max(others, last.saw().count)
+	now := seen{count: list.count - 1} // our last key was among them
+	if list.count == 0 {               // it is a list of a message, and a part
+		was := last.saw()
+		now = seen{count: max(int64(len(list.places)), was.count), guesses: was.guesses + 1}
 	}
-	q.found(others)
-	e.sees(seen{count: others})
+	q.found(now.count)
+	e.sees(now)
 	return e
 }
 

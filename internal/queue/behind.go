@@ -3,7 +3,7 @@ package queue
 import (
 	"context"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/etcdlock/etcdlock/internal/wire"
@@ -18,6 +18,7 @@ type behind struct {
 	deaf   int   // the first entries of the list that count as not marked
 	end    int64 // the create revision up to which it is complete; 0 stands for that of its last entry
 	more   bool  // true: further keys stood behind its end when it was read
+	count  int64 // how many keys the queue had when it was read; 0 for a list of a message
 }
 
 // untold is the list of an entry whose message etcd has refused. It is empty.
@@ -57,7 +58,7 @@ func (l *line) readBehind(ctx context.Context, rev int64, opts ...clientv3.OpOpt
 	if err != nil {
 		return nil, err
 	}
-	return l.newBehind(rev, resp.Kvs, resp.More), nil
+	return l.newBehind(rev, (*pb.RangeResponse)(resp)), nil
 }
 
 // firstBehind are the options of a read of the first entries that were created after a revision.
@@ -69,9 +70,9 @@ func (l *line) firstBehind(rev int64) []clientv3.OpOption {
 }
 
 // newBehind returns the list that firstBehind has read, of what was created after a revision.
-func (l *line) newBehind(rev int64, kvs []*mvccpb.KeyValue, more bool) *behind {
-	b := &behind{places: make([]wire.Place, 0, len(kvs)), end: rev, more: more}
-	for _, kv := range kvs {
+func (l *line) newBehind(rev int64, read *pb.RangeResponse) *behind {
+	b := &behind{places: make([]wire.Place, 0, len(read.Kvs)), end: rev, more: read.More, count: read.Count}
+	for _, kv := range read.Kvs {
 		b.end = kv.CreateRevision
 		if !wire.BesideInner(l.from, kv.Key) {
 			b.places = append(b.places, wire.Place{Key: string(kv.Key), Created: kv.CreateRevision})

@@ -62,6 +62,8 @@ type seen struct {
 	ahead *mvccpb.KeyValue
 	older int
 	count int64 // of the older entries, also if only a part of them was read; 0 if none was
+	// guesses is for how many entries in a row count was not read, see LeaveAndEnter.
+	guesses int
 }
 
 // sees notes what the transaction saw that wrote the key.

@@ -32,7 +32,7 @@ type departing struct {
 // leaveMarked is one try of Leave for a marked entry.
 func (l *line) leaveMarked(ctx context.Context, e departing) (deleted bool, err error) {
 	list := e.behind.Load()
-	if list == nil || len(list.places) == 0 {
+	if list == nil || len(list.places) == 0 || e.again != nil && e.saw().guesses >= mostGuesses {
 		if list, err = l.readBehind(ctx, e.CreateRevision, clientv3.WithSerializable()); err != nil {
 			return false, err
 		}
@@ -150,9 +150,9 @@ func (l *line) refused(ctx context.Context, e *Entry, d departure, resp *clientv
 	}
 	switch last := len(resp.Responses) - 1; {
 	case d.lists && d.told >= 0:
-		return l.newBehind(e.CreateRevision, read(last).Kvs, read(last).More), nil
+		return l.newBehind(e.CreateRevision, read(last)), nil
 	case d.lists:
-		return d.list.goesOn(l.newBehind(d.list.tail(e.CreateRevision), read(last).Kvs, read(last).More)), nil
+		return d.list.goesOn(l.newBehind(d.list.tail(e.CreateRevision), read(last))), nil
 	case d.told >= 0:
 		return l.readBehind(ctx, e.CreateRevision)
 	default:

@@ -133,7 +133,7 @@ func (l *leased) wasSwept(d *doubt, of *queue.Swept, began time.Time) {
 	}
 	until := d.at.Add(LateEffect)
 	switch {
-	case of.Err == nil && of.Deleted && d.requests == 1 && !d.at.After(began):
+	case of.Err == nil && (d.requests == 0 || of.Deleted && d.requests == 1) && !d.at.After(began):
 		l.forget(d) // what was to come has come
 		return
 	case of.Err == nil && !began.Before(until):

@@ -492,7 +492,7 @@ var handoffMutations = []mutation{
 		edits: []edit{
 			{"local.(*Deletion).Again", "l.drive(driverCaller)", "_ = slot"},
 		},
-		tests: []string{"TestWhateverHappensToAReleaseThatEntersAgain"},
+		tests: []string{"TestNoWorkerActsWhileTheLastHolderEnters"},
 	},
 	{
 		takesOut: "the last holder tells what came of its request even if the client's code panics",
@@ -501,5 +501,19 @@ var handoffMutations = []mutation{
 			{"lockmgr.(*Manager).leaveAndEnter", "return nil", "return d.LeftAgain(a, deleted, err)"},
 		},
 		tests: []string{"TestWhateverHappensToAReleaseThatEntersAgain"},
+	},
+	{
+		takesOut: "a release that was lost, and is repeated, leaves no doubt about its entry",
+		edits: []edit{
+			{"lockmgr.(*Manager).work", "begun.Attempt.Over = confirmed", "_ = confirmed"},
+		},
+		tests: []string{"TestALostReleaseLeavesNoDoubtAboutItsEntry", "TestOrphanDoesNotWaitForTheEntryOfALostRelease"},
+	},
+	{
+		takesOut: "the length of a queue is read again after some entries",
+		edits: []edit{
+			{"queue.(*line).leaveMarked", "|| e.again != nil && e.saw().guesses >= mostGuesses", ""},
+		},
+		tests: []string{"TestAnEntryAgainKnowsThatTheQueueHasGrown"},
 	},
 }
