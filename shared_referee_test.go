@@ -28,6 +28,7 @@ type sharedReferee struct {
 	together   int // the most readers at a time
 	losses     int
 	faults     int
+	again      int // grants by the second one of the marked keys, see otherMarked
 	transcript []string
 	violations []string
 }
@@ -180,6 +181,12 @@ func (r *sharedReferee) changed(rev int64, ev *mvccpb.Event) {
 			}
 		}
 	}
+}
+
+func (r *sharedReferee) enteredAgain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.again++
 }
 
 func (r *sharedReferee) lost() {

@@ -33,7 +33,7 @@ func TestSharedSimulation(t *testing.T) {
 	first, count := seeds(t, 150)
 	grants, together, losses, faults := map[wire.Mode]int{}, 0, 0, 0
 	for seed := first; seed < first+count; seed++ {
-		r := sharedSchedule(t, seed)
+		r := sharedSchedule(t, seed, sharedCalm)
 		for mode, n := range r.grants {
 			grants[mode] += n
 		}
@@ -52,6 +52,26 @@ func TestSharedSimulation(t *testing.T) {
 	}
 }
 
+// In each session several writers wait for so short holds that a release enters again by its transaction, also
+// where readers wait beside them.
+func TestSharedSimulationOfABriskCrowd(t *testing.T) {
+	first, count := seeds(t, 40)
+	grants, again := 0, 0
+	for seed := first; seed < first+count; seed++ {
+		r := sharedSchedule(t, seed, sharedBrisk)
+		for _, n := range r.grants {
+			grants += n
+		}
+		again += r.again
+		if len(r.violations) > 0 {
+			t.Fatalf("%d violations, the first: %s\n%s\nreplay this schedule: ETCDLOCK_SEED=%d go test -run TestSharedSimulationOfABriskCrowd .",
+				len(r.violations), r.violations[0], strings.Join(r.transcript, "\n"), seed)
+		}
+	}
+	t.Logf("%d schedules: %d grants, %d of them by an entry of a release", count, grants, again)
+	require.Greater(t, again, grants/20)
+}
+
 // sharedSimulation is one schedule.
 type sharedSimulation struct {
 	*world
@@ -59,16 +79,33 @@ type sharedSimulation struct {
 	seed uint64
 	rand *rand.Rand // of the faults
 	late sync.Map   // names of clients that hear late
+	sharedPace
 }
 
-func sharedSchedule(t *testing.T, seed uint64) (r *sharedReferee) {
+// sharedPace is how much the workers do, and for how long.
+type sharedPace struct {
+	rounds            int
+	rest, hold, slice time.Duration // at most
+	brisk             bool          // mostly writers, which are marked, so that some of each session always wait
+}
+
+var (
+	sharedCalm  = sharedPace{rounds: sharedRounds, rest: sharedTTL / 3, hold: sharedTTL, slice: sharedTTL / 5}
+	sharedBrisk = sharedPace{rounds: 60, rest: 10 * time.Millisecond, hold: 20 * time.Millisecond, slice: 10 * time.Millisecond, brisk: true}
+)
+
+func sharedSchedule(t *testing.T, seed uint64, pace sharedPace) (r *sharedReferee) {
 	t.Helper()
 	simulateWith(t, simetcd.Config{Seed: seed}, func(w *world) {
-		s := &sharedSimulation{world: w, sharedReferee: newSharedReferee(w, sharedLimit), seed: seed, rand: rand.New(rand.NewPCG(seed, 7))}
+		s := &sharedSimulation{world: w, sharedReferee: newSharedReferee(w, sharedLimit), seed: seed, rand: rand.New(rand.NewPCG(seed, 7)), sharedPace: pace}
 		r = s.sharedReferee
 		var sessions []*Session
 		for i := range sharedClients {
-			sessions = append(sessions, w.session(fmt.Sprintf("client-%d", i), WithTTL(sharedTTL)))
+			sessions = append(sessions, w.session(fmt.Sprintf("client-%d", i), WithTTL(sharedTTL), sessionOptionFunc(func(c *sessionConfig) {
+				if pace.brisk {
+					c.Hooks.Crowd = []int64{-1, 1}[seed%2]
+				}
+			})))
 		}
 		var work sync.WaitGroup
 		for i, session := range sessions {
@@ -142,11 +179,19 @@ func (s *sharedSimulation) finish(sessions []*Session) {
 
 // work is one goroutine of a process.
 func (s *sharedSimulation) work(session *Session, sem *Semaphore, who string, r *rand.Rand) {
-	m := NewRWMutex(session, "m", WithTimeSlice(time.Duration(r.IntN(3))*sharedTTL/10), WithRetention(time.Duration(r.IntN(2))*sharedTTL))
-	for range sharedRounds {
-		time.Sleep(time.Duration(r.Int64N(int64(sharedTTL / 3))))
+	opts := []MutexOption{WithTimeSlice(time.Duration(r.IntN(3)) * s.slice / 2)}
+	if kept := time.Duration(r.IntN(2)) * sharedTTL; !s.brisk {
+		opts = append(opts, WithRetention(kept))
+	}
+	m := NewRWMutex(session, "m", opts...)
+	for range s.rounds {
+		time.Sleep(time.Duration(r.Int64N(int64(s.rest))))
 		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(r.Int64N(int64(4*sharedTTL))))
-		switch n := 1 + r.IntN(sharedLimit); r.IntN(10) {
+		n, what := 1+r.IntN(sharedLimit), r.IntN(10)
+		if s.brisk && what > 4 {
+			what = 1
+		}
+		switch what {
 		case 0:
 			if l, err := m.TryLock(ctx); err == nil {
 				s.writes(l, who, r)
@@ -179,7 +224,10 @@ func (s *sharedSimulation) work(session *Session, sem *Semaphore, who string, r 
 // writes is what a writer does: sometimes it goes on as a reader.
 func (s *sharedSimulation) writes(l *WriteLock, who string, r *rand.Rand) {
 	held := s.granted("m", who, wire.Exclusive, 0, l.hold)
-	if r.IntN(2) == 0 {
+	if strings.HasSuffix(l.Key(), otherMarked) {
+		s.enteredAgain()
+	}
+	if odd := r.IntN(2) == 0; odd || s.brisk && r.IntN(3) > 0 {
 		s.releases(held, l.Unlock, r)
 		return
 	}
@@ -218,7 +266,7 @@ func (s *sharedSimulation) releases(held *sharedHold, release func(context.Conte
 }
 
 func (s *sharedSimulation) stay(held *sharedHold, r *rand.Rand) {
-	hold := time.NewTimer(time.Duration(r.Int64N(int64(sharedTTL))))
+	hold := time.NewTimer(time.Duration(r.Int64N(int64(s.hold))))
 	defer hold.Stop()
 	select {
 	case <-held.hold.Done():
