@@ -132,6 +132,20 @@ func TestEntriesAreMarkedWhileThatPays(t *testing.T) {
 	})
 }
 
+// A session that is new in a storm marks one entry. Sessions that come and go would mark several each.
+func TestASessionMarksNoMoreIfItsFirstWaitIsGivenUp(t *testing.T) {
+	var w record
+	w.begins(&Entry{CreateRevision: 1})
+	require.True(t, w.pays())
+	w.begins(&Entry{CreateRevision: 2})
+	require.False(t, w.pays())
+	for n := range int64(10) {
+		w.granted()
+		w.begins(&Entry{CreateRevision: 3 + n})
+	}
+	require.True(t, w.pays())
+}
+
 // A role may not be allowed to watch its inbox. After some tries entries are not marked any more.
 func TestASessionThatCannotWatchItsInboxMarksNoEntry(t *testing.T) {
 	simulate(t, func(r *rig) {

@@ -12,13 +12,16 @@ type record struct {
 	pending bool          // true if that wait was not granted so far
 	last    time.Duration // the last wait that was granted
 	givenUp int           // grows with a wait that was given up, and falls with a granted one
+	known   bool          // true if a wait has ended
 	hasty   bool          // true if too many waits are given up
 }
 
 // A queue becomes hasty when more than a third of its waits are given up. It stays that for a while, because
-// marked and unmarked entries in turns cost the most.
+// marked and unmarked entries in turns cost the most. Of a session that is new in a storm, the first wait that is
+// given up suffices.
 const (
 	oneGivenUp = 2 // a granted wait counts 1
+	atFirst    = hastyFrom - oneGivenUp
 	hastyFrom  = 8
 	hastyUntil = 2
 	mostHasty  = 24
@@ -34,6 +37,9 @@ func (r *record) begins(e *Entry) {
 		return // it is begun again
 	}
 	if r.pending {
+		if !r.known {
+			r.known, r.givenUp = true, atFirst
+		}
 		r.givenUp = min(r.givenUp+oneGivenUp, mostHasty)
 		r.hasty = r.hasty || r.givenUp >= hastyFrom
 	}
@@ -42,7 +48,7 @@ func (r *record) begins(e *Entry) {
 
 // granted notes that the wait has ended with a grant.
 func (r *record) granted() {
-	r.pending, r.last, r.givenUp = false, time.Since(r.began), max(r.givenUp-1, 0)
+	r.pending, r.known, r.last, r.givenUp = false, true, time.Since(r.began), max(r.givenUp-1, 0)
 	r.hasty = r.hasty && r.givenUp > hastyUntil
 }
 
