@@ -55,7 +55,7 @@ func TestSharedSimulation(t *testing.T) {
 // In each session several writers wait for so short holds that a release enters again by its transaction, also
 // where readers wait beside them.
 func TestSharedSimulationOfABriskCrowd(t *testing.T) {
-	first, count := seeds(t, 40)
+	first, count := seeds(t, 12)
 	grants, again := 0, 0
 	for seed := first; seed < first+count; seed++ {
 		r := sharedSchedule(t, seed, sharedBrisk)

@@ -42,7 +42,7 @@ const otherMarked = ".1000000001"
 // release enters again by its transaction.
 func TestSimulationOfABriskCrowd(t *testing.T) {
 	sum := newTally()
-	first, count := seeds(t, 40)
+	first, count := seeds(t, 12)
 	for seed := first; seed < first+count; seed++ {
 		p := play(t, seed, func(s *simulation) {
 			s.crowd, s.brisk = true, true
