@@ -88,8 +88,9 @@ func TestAnEntryThatIsCancelledTellsThoseThatItsMemberDoesNotKnow(t *testing.T) 
 		all := r.lineUp(".a", "b")
 		b := all["b"]
 		b.lags()
-		c := r.lineUp("c")["c"]
+		c := r.comes("c")
 		require.True(r, c.entry.asleep)
+		c.wait()
 		b.cancel()
 		<-b.got
 		require.True(r, b.released(soon))

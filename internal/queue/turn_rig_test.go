@@ -33,14 +33,19 @@ type party struct {
 func (r *rig) lineUp(names ...string) map[string]*party {
 	all := make(map[string]*party)
 	for _, name := range names {
-		p := &party{rig: r, Queue: r.queue(name), name: name, client: r.Client(name), lease: r.GrantLease(time.Hour)}
-		r.Cleanup(p.Queue.Close)
-		all[name] = p
-		p.enter()
-		p.wait()
+		all[name] = r.comes(name)
+		all[name].wait()
 	}
 	time.Sleep(20 * time.Millisecond)
 	return all
+}
+
+// comes enters a session.
+func (r *rig) comes(name string) *party {
+	p := &party{rig: r, Queue: r.queue(name), name: name, client: r.Client(name), lease: r.GrantLease(time.Hour)}
+	r.Cleanup(p.Queue.Close)
+	p.enter()
+	return p
 }
 
 func (p *party) want() Want {

@@ -1,6 +1,7 @@
 package queues
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,14 +46,14 @@ func TestWhatLiesBesideNamesInsideANameIsNotRead(t *testing.T) {
 			require.True(t, q.Entries[0].Holds)
 		}
 
-		var changes, events int
-		go func() { _ = Follow(t.Context(), client, "x", func(Change) error { changes++; return nil }) }()
-		go func() { _ = Audit(t.Context(), client, "x", 0, func(Audited) error { events++; return nil }) }()
+		var changes, events atomic.Int32
+		go func() { _ = Follow(t.Context(), client, "x", func(Change) error { changes.Add(1); return nil }) }()
+		go func() { _ = Audit(t.Context(), client, "x", 0, func(Audited) error { events.Add(1); return nil }) }()
 		time.Sleep(time.Second)
-		require.Equal(t, []int{1, 1}, []int{changes, events})
+		require.Equal(t, []int32{1, 1}, []int32{changes.Load(), events.Load()})
 		beside()
 		etcd.DeleteKey(wire.InboxKey("x/1", lease))
 		time.Sleep(time.Second)
-		require.Equal(t, []int{1, 1}, []int{changes, events})
+		require.Equal(t, []int32{1, 1}, []int32{changes.Load(), events.Load()})
 	})
 }
