@@ -1,3 +1,7 @@
+// What a crowd sends, and how long it pauses, is the same with the race detector, and takes ten times as long.
+
+//go:build !race && !lockorder
+
 package etcdlock
 
 import (
