@@ -1,6 +1,7 @@
 package etcdlock
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,28 +29,40 @@ func (w *world) forbidBeside(clients ...string) {
 // A session that may not write beside the queue has an unmarked entry, each time that the name is used after a
 // rest. So an entry behind it is granted when it leaves.
 func TestASessionWithoutAnInboxHoldsUpNoOther(t *testing.T) {
-	simulate(t, func(w *world) {
-		w.forbidBeside("poor")
-		a, c := NewMutex(w.session("a"), "m"), NewMutex(w.session("c", marks()), "m")
-		poor := NewMutex(w.session("poor", marks()), "m")
-		for range 3 {
-			first := w.lock(a)
-			second := start(w, poor.Lock)
-			w.pass(50 * time.Millisecond)
-			third := start(w, c.Lock)
-			w.pass(50 * time.Millisecond)
-			require.NoError(w, first.Unlock(w.ctx))
-			held := second.get()
-			require.NotContains(w, held.Key(), ".1000000000")
-			began := time.Now()
-			require.NoError(w, held.Unlock(w.ctx))
-			require.NoError(w, third.get().Unlock(w.ctx))
-			require.Less(w, time.Since(began), 20*time.Millisecond)
-			w.pass(3 * time.Second)
-		}
-		require.Empty(w, w.Keys(""))
-		w.allGone()
-	})
+	// For a call with little time a worker enters, and for others the caller.
+	for name, most := range map[string]time.Duration{"the caller enters": time.Hour, "a worker enters": 500 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) { w.holdsUpNoOther(most) })
+		})
+	}
+}
+
+// holdsUpNoOther has a session without an inbox wait between others, for a time at most.
+func (w *world) holdsUpNoOther(most time.Duration) {
+	w.forbidBeside("poor")
+	a, c := NewMutex(w.session("a"), "m"), NewMutex(w.session("c", marks()), "m")
+	poor := NewMutex(w.session("poor", marks()), "m")
+	for range 3 {
+		first := w.lock(a)
+		second := start(w, func(ctx context.Context) (*Lock, error) {
+			ctx, cancel := context.WithTimeout(ctx, most)
+			defer cancel()
+			return poor.Lock(ctx)
+		})
+		w.pass(50 * time.Millisecond)
+		third := start(w, c.Lock)
+		w.pass(50 * time.Millisecond)
+		require.NoError(w, first.Unlock(w.ctx))
+		held := second.get()
+		require.NotContains(w, held.Key(), ".1000000000")
+		began := time.Now()
+		require.NoError(w, held.Unlock(w.ctx))
+		require.NoError(w, third.get().Unlock(w.ctx))
+		require.Less(w, time.Since(began), 20*time.Millisecond)
+		w.pass(3 * time.Second)
+	}
+	require.Empty(w, w.Keys(""))
+	w.allGone()
 }
 
 // A role is changed while a session marks its entries. One entry behind it settles, and the next ones of the
