@@ -12,6 +12,7 @@ import (
 	"github.com/etcdlock/etcdlock/internal/local"
 	"github.com/etcdlock/etcdlock/internal/lockerr"
 	"github.com/etcdlock/etcdlock/internal/simetcd"
+	"github.com/etcdlock/etcdlock/internal/wire"
 )
 
 // aboutToEnterAgain has a hold of one session after its time slice, with another caller of the session
@@ -180,5 +181,21 @@ func TestNoWorkerActsWhileTheLastHolderEnters(t *testing.T) {
 		r.unlock(other.hold)
 		<-same.done
 		require.NoError(r, r.managers[0].bug)
+	})
+}
+
+// A key of the session may still come by an earlier request. Until that is known, a release only leaves.
+func TestAReleaseDoesNotEnterAgainInDoubt(t *testing.T) {
+	simulate(t, func(r *rig) {
+		h, same, other := r.aboutToEnterAgain()
+		a := r.managers[0]
+		a.sweeper.Suspect(a.present, "m", wire.MarkedSlot(1), 1, time.Minute)
+		r.unlock(h)
+		r.pass(10 * time.Millisecond)
+		require.Empty(r, r.Keys(wire.SlotKey("m", a.present.ID(), wire.MarkedSlot(1))))
+		<-other.done
+		r.unlock(other.hold)
+		<-same.done
+		r.unlock(same.hold)
 	})
 }

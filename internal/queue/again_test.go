@@ -30,6 +30,15 @@ func (p *party) again() {
 	p.wait()
 }
 
+// onlyLeaves leaves, though it is to enter again.
+func (p *party) onlyLeaves() {
+	p.Helper()
+	deleted, e, err := p.LeaveAndEnter(p.ctx, p.entry, p.other())
+	require.NoError(p, err, p.name)
+	require.True(p, deleted, p.name)
+	require.Nil(p, e, p.name)
+}
+
 // Sessions that enter again send one request for each grant, but for lists, and keep their order.
 func TestAReleaseEntersAgainByTheSameTransaction(t *testing.T) {
 	simulate(t, func(r *rig) {
@@ -157,10 +166,7 @@ func TestAReleaseDoesNotEnterAgainWhereItsKeyStands(t *testing.T) {
 		a.holds(soon)
 		stands := wire.SlotKey("q", a.lease, wire.MarkedSlot(1))
 		r.PutKey(stands, "", a.lease)
-		deleted, e, err := a.LeaveAndEnter(r.ctx, a.entry, a.other())
-		require.NoError(r, err)
-		require.True(r, deleted)
-		require.Nil(r, e)
+		a.onlyLeaves()
 		b.holds(soon)
 		b.leave()
 		require.Len(r, r.Keys("q/"), 1)
@@ -174,10 +180,7 @@ func TestAReleaseDoesNotEnterAgainWithoutAnInbox(t *testing.T) {
 		a, b := all["a"], all["b"]
 		a.holds(soon)
 		a.Queue.Close()
-		deleted, e, err := a.LeaveAndEnter(r.ctx, a.entry, a.other())
-		require.NoError(r, err)
-		require.True(r, deleted)
-		require.Nil(r, e)
+		a.onlyLeaves()
 		b.holds(soon)
 		require.Len(r, r.Keys("q/"), 1)
 	})
@@ -209,10 +212,7 @@ func TestAReleaseThatTellsItsOwnSessionDoesNotEnterAgain(t *testing.T) {
 		next, _, err := a.Enter(r.ctx, a.other())
 		require.NoError(r, err)
 		a.client.ResetCounts()
-		deleted, e, err := a.LeaveAndEnter(r.ctx, a.entry, a.other())
-		require.NoError(r, err)
-		require.True(r, deleted)
-		require.Nil(r, e)
+		a.onlyLeaves()
 		require.Equal(r, 1, a.client.Count(simetcd.Txn))
 		a.entry = next
 		a.wait()

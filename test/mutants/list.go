@@ -12,6 +12,7 @@ var mutations = slices.Concat(
 	localMutations,
 	requestMutations,
 	handoffMutations,
+	againMutations,
 	watchMutations,
 	electionMutations,
 	switchoverMutations,
